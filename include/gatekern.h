@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Gatekern: recurrent networks on CPUs, trained and run with the same bits on every instruction set
+ * and any number of threads.
+ *
+ * Conventions
+ *   T time steps, N samples of a batch, I input size, H hidden size, L layers, D directions (1 or 2),
+ *   G gates (LSTM 4, GRU 3, RNN 1), V vocabulary. Shapes are written outermost first: (T, N, I).
+ *   Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is named.
+ *   A gradient is called d + the name of its tensor.
+ *
+ * Errors
+ *   Every function that can fail returns a gk_status. On failure nothing has been written to the
+ *   outputs, and gk_last_error() of the calling thread holds one line that names the argument and the
+ *   values that do not fit. The library never prints, exits or aborts.
+ *
+ * Memory
+ *   Everything large belongs to the caller: parameters, packed parameters, reserve (kept from forward
+ *   to backward) and workspace (scratch). Their sizes are queried. forward, backward and step allocate
+ *   nothing and take no lock. A description struct starts with its own size: initialise it with the
+ *   macro of the same name, e.g. gk_rnn_desc d = GK_RNN_DESC_INIT;
+ *
+ * Threads
+ *   A created object is immutable: any number of threads may use one at the same time, each with its
+ *   own reserve and workspace.
+ */
+#ifndef GATEKERN_H
+#define GATEKERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GK_VERSION_MAJOR 0
+#define GK_VERSION_MINOR 1
+#define GK_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define GK_API __attribute__((visibility("default")))
+#else
+#define GK_API
+#endif
+
+/* ---- Status ------------------------------------------------------------------------------- */
+
+typedef enum gk_status {
+  GK_OK = 0,
+  GK_ERROR_ARGUMENT,    /* a value is out of range, a pointer is missing, shapes disagree */
+  GK_ERROR_UNSUPPORTED, /* valid, but this combination is not offered */
+  GK_ERROR_ISA,         /* the instruction set asked for is unknown or not usable on this machine */
+  GK_ERROR_OVERFLOW,    /* a size does not fit in memory's address range */
+  GK_ERROR_MEMORY,      /* an allocation failed */
+  GK_ERROR_IO,          /* the operating system refused: file, disk, permission */
+  GK_ERROR_FORMAT       /* a file's content is not what it must be */
+} gk_status;
+
+GK_API const char *gk_version(void);
+GK_API const char *gk_status_name(gk_status status);
+/* The message of the last failure in this thread; "" before the first. Valid until the next failure. */
+GK_API const char *gk_last_error(void);
+
+/* ---- Instruction sets ---------------------------------------------------------------------- */
+
+/* Tiers, weakest first (dispatch/isa.def). GK_ISA_AUTO: GATEKERN_ISA if it is set, else the best that
+ * the CPU and the operating system offer. */
+typedef enum gk_isa {
+  GK_ISA_AUTO = 0,
+  GK_ISA_SCALAR,
+  GK_ISA_AVX2,   /* with FMA */
+  GK_ISA_AVX512, /* F, BW, DQ, VL */
+  GK_ISA_NEON
+} gk_isa;
+
+GK_API int gk_isa_count(void); /* tiers that exist, usable here or not; the n-th is (gk_isa)(n + 1) */
+GK_API const char *gk_isa_name(gk_isa isa);
+GK_API bool gk_isa_usable(gk_isa isa); /* compiled in, and CPU and operating system have it */
+/* The tier of this name; GK_ERROR_ISA (the message lists the usable ones) if there is none. */
+GK_API gk_status gk_isa_from_name(const char *name, gk_isa *isa);
+/* What `request` comes to on this machine. GK_ERROR_ISA if it, or GATEKERN_ISA, cannot be had. */
+GK_API gk_status gk_isa_resolve(gk_isa request, gk_isa *isa);
+/* One line each, in static storage: why the automatic choice is what it is; the CPU's features. */
+GK_API const char *gk_isa_reason(void);
+GK_API const char *gk_cpu_features(void);
+
+/* Threads that GK default picks: the least of OMP_NUM_THREADS / OpenMP's maximum, the CPUs this process
+ * may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. */
+GK_API int gk_default_threads(void);
+
+/* Where activations come from: Gatekern's own polynomials (sigmoid <= 2 ULP, tanh <= 2.6 ULP) or
+ * SLEEF's deterministic functions (1 ULP, slower). GK_MATH_AUTO: GATEKERN_MATH=own|sleef, else own. */
+typedef enum gk_math { GK_MATH_AUTO = 0, GK_MATH_OWN, GK_MATH_SLEEF } gk_math;
+
+/* y[i] = sigmoid(x[i]), tanh(x[i]); y may be x. Same bits on every tier. */
+GK_API gk_status gk_sigmoid(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
+GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
+
+/* Largest fp32 FMA rate in GFLOP/s of `isa` on `threads` threads, measured for about `seconds`. */
+GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops);
+/* Read bandwidth in GB/s of `bytes` a thread, read again and again for about `seconds`. */
+GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, double seconds,
+                                      double *gigabytes);
+
+/* ---- Recurrent networks -------------------------------------------------------------------- */
+
+/* One line a cell in kernels/cells.def. x_t is the input, h the hidden state, * is element by element.
+ *   rnn               h = f(W_ih x + b_ih + W_hh h' + b_hh), f = tanh or ReLU (PyTorch's RNN)
+ *   gru               r, z = sigmoid(W_i{r,z} x + b + W_h{r,z} h' + b), reset after the product:
+ *                     n = tanh(W_in x + b_in + r * (W_hn h' + b_hn)), h = n + z * (h' - n)   (PyTorch)
+ *   gru-reset-before  n = tanh(W_in x + b_in + W_hn (r * h') + b_hn)                     (Cho 2014)
+ *   lstm              i, f, o = sigmoid(...), g = tanh(...), c = f * c' + i * g, h = o * tanh(c)
+ * Gate order of parameters is PyTorch's: i f g o; r z n. */
+typedef enum gk_cell {
+  GK_CELL_RNN = 0,
+  GK_CELL_GRU,
+  GK_CELL_GRU_RESET_BEFORE,
+  GK_CELL_LSTM
+} gk_cell;
+
+GK_API int gk_cell_count(void);
+GK_API const char *gk_cell_name(gk_cell cell);
+GK_API gk_status gk_cell_from_name(const char *name, gk_cell *cell);
+GK_API int gk_cell_gates(gk_cell cell);      /* G */
+GK_API bool gk_cell_has_memory(gk_cell cell); /* carries a cell state c beside h */
+
+typedef enum gk_activation { GK_ACTIVATION_TANH = 0, GK_ACTIVATION_RELU } gk_activation;
+typedef enum gk_direction { GK_FORWARD = 0, GK_REVERSE, GK_BIDIRECTIONAL } gk_direction;
+typedef enum gk_layout {
+  GK_TIME_MAJOR = 0, /* x (T, N, I), y (T, N, D*H), tokens (T, N) */
+  GK_BATCH_FIRST     /* x (N, T, I), y (N, T, D*H), tokens (N, T) */
+} gk_layout;
+
+/* How work is cut. Never changes a bit of any result.
+ *   slices  a thread owns samples and walks all steps alone
+ *   teams   threads share the samples, own hidden units, and meet at a barrier each step */
+typedef enum gk_schedule { GK_SCHEDULE_AUTO = 0, GK_SCHEDULE_SLICES, GK_SCHEDULE_TEAMS } gk_schedule;
+GK_API const char *gk_schedule_name(gk_schedule schedule);
+GK_API gk_status gk_schedule_from_name(const char *name, gk_schedule *schedule);
+
+typedef struct gk_rnn_desc {
+  size_t size; /* sizeof(gk_rnn_desc) */
+  gk_cell cell;
+  int64_t input_size;  /* I of the first layer (with a vocabulary: the embedding's size) */
+  int64_t hidden_size; /* H */
+  int64_t layers;      /* L */
+  int64_t vocabulary;  /* 0: inputs are vectors. V > 0: inputs are token ids 0..V-1, and
+                          embedding.weight (V, I) is one of the parameters */
+  gk_direction direction;
+  gk_layout layout;
+  gk_activation activation; /* of the cell rnn */
+  float dropout;            /* on the output of every layer but the last, while training; 0 <= p < 1 */
+  /* Plan: how it runs, never what it computes. */
+  gk_isa isa;
+  gk_math math;
+  gk_schedule schedule;
+  int threads; /* 0: gk_default_threads() */
+} gk_rnn_desc;
+#define GK_RNN_DESC_INIT                                                                             \
+  { .size = sizeof(gk_rnn_desc), .cell = GK_CELL_LSTM, .layers = 1 }
+
+typedef struct gk_rnn gk_rnn;
+
+/* GK_ERROR_ARGUMENT, _UNSUPPORTED, _ISA, _OVERFLOW, _MEMORY; *rnn is then NULL. */
+GK_API gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn);
+GK_API void gk_rnn_destroy(gk_rnn *rnn); /* NULL is allowed */
+/* The description with every AUTO resolved. */
+GK_API const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn);
+
+/* Parameters are one array of floats that holds every tensor, in PyTorch's order and under PyTorch's
+ * names: [embedding.weight,] weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, then the same of
+ * ..._l0_reverse, ..._l1. Gradients and optimizer states have the same layout. */
+typedef struct gk_tensor {
+  char name[64];
+  int rank;
+  int64_t shape[4];
+  int64_t offset; /* in floats from the start of the array */
+  int64_t count;  /* floats */
+} gk_tensor;
+GK_API int gk_rnn_tensor_count(const gk_rnn *rnn);
+GK_API gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor);
+GK_API int64_t gk_rnn_parameter_count(const gk_rnn *rnn); /* floats of the whole array */
+
+typedef enum gk_init {
+  GK_INIT_UNIFORM = 0, /* everything U(-1/sqrt(H), 1/sqrt(H)): PyTorch's RNN modules */
+  GK_INIT_GLOROT,      /* each gate's matrix U(+-sqrt(6/(fan in + fan out))), biases 0 */
+  GK_INIT_ORTHOGONAL   /* recurrent matrix of each gate orthogonal, input matrices Glorot, biases 0 */
+} gk_init;
+typedef struct gk_init_desc {
+  size_t size;
+  gk_init init;
+  float forget_bias; /* added to bias_ih of the LSTM's forget gate */
+  uint64_t seed;
+} gk_init_desc;
+#define GK_INIT_DESC_INIT                                                                            \
+  { .size = sizeof(gk_init_desc), .init = GK_INIT_UNIFORM }
+/* The embedding is drawn from U(-sqrt(3/I), sqrt(3/I)): variance 1/I. Same bits on every machine. */
+GK_API gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parameters);
+
+/* Packed parameters: what the kernels read, for the tier of `rnn`. Pack again after each update;
+ * any number of callers may read one packed buffer. 64-byte aligned buffers are fastest. */
+typedef enum gk_pack_flags { GK_PACK_FORWARD = 1, GK_PACK_BACKWARD = 2 } gk_pack_flags;
+GK_API gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes);
+GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed);
+
+/* Sizes of the caller's memory for one call with T = time, N = batch. Any alignment is accepted. */
+typedef struct gk_rnn_memory {
+  size_t reserve_bytes;            /* training only: what backward needs of forward */
+  size_t forward_workspace_bytes;  /* of gk_rnn_forward with a reserve */
+  size_t inference_workspace_bytes; /* of gk_rnn_forward without one, and of gk_rnn_step */
+  size_t backward_workspace_bytes;
+} gk_rnn_memory;
+GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch,
+                                      gk_rnn_memory *memory);
+
+/* What decides random masks: nothing else does (not threads, not the position in the batch). */
+typedef struct gk_random_key {
+  uint64_t seed;
+  uint64_t step;         /* the optimizer's step */
+  uint64_t first_sample; /* global index of sample 0 */
+} gk_random_key;
+
+typedef struct gk_rnn_forward_args {
+  size_t size;
+  int64_t time, batch;
+  const int64_t *lengths; /* (N), 0..T, in any order; NULL: all T. Steps past a sample's length are neither
+                             read nor computed; y is 0 there */
+  const float *x;         /* inputs in the plan's layout; NULL with a vocabulary */
+  const int32_t *tokens;  /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
+  const float *h0, *c0;   /* (L*D, N, H); NULL: zero */
+  const float *parameters; /* needed with a vocabulary (the embedding), else may be NULL */
+  const void *packed;      /* from gk_rnn_pack with GK_PACK_FORWARD */
+  float *y;               /* all hidden states of the last layer in the plan's layout; may be NULL */
+  float *hn, *cn;         /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 */
+  gk_random_key random;
+  void *reserve;   /* NULL: inference, without dropout */
+  void *workspace;
+} gk_rnn_forward_args;
+#define GK_RNN_FORWARD_ARGS_INIT                                                                     \
+  { .size = sizeof(gk_rnn_forward_args) }
+GK_API gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args);
+
+/* BPTT, strictly t = T-1 ... 0. Call it with what the forward call had. */
+typedef struct gk_rnn_backward_args {
+  size_t size;
+  int64_t time, batch;
+  const int64_t *lengths;
+  const float *x;
+  const int32_t *tokens;
+  const float *h0, *c0;
+  const float *parameters;
+  const void *packed;      /* with GK_PACK_BACKWARD */
+  const float *dy;         /* gradient of y, same layout; NULL: zero. Padding is not read */
+  const float *dhn, *dcn;  /* (L*D, N, H); NULL: zero */
+  float *dx;               /* same layout as x, 0 in padding; NULL: not computed */
+  float *dh0, *dc0;        /* (L*D, N, H); NULL: not returned */
+  float *gradients;        /* layout of the parameters; NULL: no weight gradient is computed */
+  bool accumulate;         /* add the finished gradients to `gradients` instead of overwriting it */
+  gk_random_key random;
+  void *reserve;           /* consumed */
+  void *workspace;
+} gk_rnn_backward_args;
+#define GK_RNN_BACKWARD_ARGS_INIT                                                                    \
+  { .size = sizeof(gk_rnn_backward_args) }
+GK_API gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args);
+
+/* One time step of every layer, forward direction only; h and c (L, N, H) are updated in place.
+ * T calls give the bits of one gk_rnn_forward over T steps. */
+typedef struct gk_rnn_step_args {
+  size_t size;
+  int64_t batch;
+  const float *x;        /* (N, I) */
+  const int32_t *tokens; /* (N) */
+  const float *parameters;
+  const void *packed;
+  float *h, *c;
+  float *y; /* (N, H): the last layer's h; may be NULL */
+  void *workspace; /* inference_workspace_bytes for T = 1 */
+} gk_rnn_step_args;
+#define GK_RNN_STEP_ARGS_INIT                                                                        \
+  { .size = sizeof(gk_rnn_step_args) }
+GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
+
+/* ---- Output layer and loss ------------------------------------------------------------------ */
+
+/* logits (R, V) = h (R, H) W^T + b, W = weight (V, H), b = bias (V), for R rows, and softmax
+ * cross-entropy against one target a row, fused with its gradient. Logits of all rows never exist in
+ * memory at once. Gradients of W and b sum rows R-1 ... 0 in blocks (the order of BPTT). */
+typedef struct gk_output_desc {
+  size_t size;
+  int64_t input_size;  /* H */
+  int64_t output_size; /* V */
+  gk_isa isa;
+  int threads; /* 0: gk_default_threads() */
+} gk_output_desc;
+#define GK_OUTPUT_DESC_INIT                                                                          \
+  { .size = sizeof(gk_output_desc) }
+
+typedef struct gk_output gk_output;
+GK_API gk_status gk_output_create(const gk_output_desc *desc, gk_output **output);
+GK_API void gk_output_destroy(gk_output *output);
+GK_API int gk_output_tensor_count(const gk_output *output); /* weight, bias */
+GK_API gk_status gk_output_tensor(const gk_output *output, int index, gk_tensor *tensor);
+GK_API int64_t gk_output_parameter_count(const gk_output *output);
+GK_API gk_status gk_output_init(const gk_output *output, uint64_t seed, float *parameters); /* U(+-1/sqrt(H)) */
+GK_API gk_status gk_output_packed_bytes(const gk_output *output, unsigned flags, size_t *bytes);
+GK_API gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *parameters,
+                                void *packed);
+GK_API gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes);
+/* logits (R, V) of h (R, H). */
+GK_API gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h,
+                                   const void *packed, float *logits, void *workspace);
+
+typedef struct gk_output_loss_args {
+  size_t size;
+  int64_t rows;
+  const float *h;         /* (R, H) */
+  const int32_t *targets; /* (R), 0..V-1; a negative target is ignored: no loss, no gradient */
+  const void *packed;     /* GK_PACK_FORWARD, and GK_PACK_BACKWARD if dh is asked for */
+  double *loss;           /* sum over rows of -log softmax(logits)[target], in nats */
+  float gradient_scale;   /* factor of dh and gradients, e.g. 1/R for the mean */
+  float *dh;              /* (R, H); NULL: not computed */
+  float *gradients;       /* layout of the parameters, overwritten; NULL: not computed */
+  void *workspace;
+} gk_output_loss_args;
+#define GK_OUTPUT_LOSS_ARGS_INIT                                                                     \
+  { .size = sizeof(gk_output_loss_args), .gradient_scale = 1 }
+GK_API gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *args);
+
+/* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier. */
+GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p);
+
+/* ---- Optimizers ---------------------------------------------------------------------------- */
+
+/* Formulas and defaults are PyTorch's (torch.optim.SGD, RMSprop, Adam). */
+typedef enum gk_optimizer_kind { GK_OPTIMIZER_SGD = 0, GK_OPTIMIZER_RMSPROP, GK_OPTIMIZER_ADAM } gk_optimizer_kind;
+typedef struct gk_optimizer_desc {
+  size_t size;
+  gk_optimizer_kind kind;
+  float momentum;      /* SGD */
+  float beta1, beta2;  /* Adam */
+  float alpha;         /* RMSprop */
+  float epsilon;
+  float weight_decay;  /* added to the gradient as weight_decay * parameter */
+  gk_isa isa;
+  int threads;
+} gk_optimizer_desc;
+#define GK_OPTIMIZER_DESC_INIT                                                                       \
+  { .size = sizeof(gk_optimizer_desc), .kind = GK_OPTIMIZER_ADAM, .beta1 = 0.9f, .beta2 = 0.999f,    \
+    .alpha = 0.99f, .epsilon = 1e-8f }
+GK_API const char *gk_optimizer_name(gk_optimizer_kind kind);
+GK_API gk_status gk_optimizer_from_name(const char *name, gk_optimizer_kind *kind);
+/* Floats of state for `count` parameters; the state starts as zeros. */
+GK_API gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count, int64_t *floats);
+/* Step number `step` (from 1) on `count` parameters. Each gradient is multiplied by gradient_scale
+ * first (clipping); the gradients themselves are not changed. */
+GK_API gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
+                                   float gradient_scale, int64_t count, float *parameters,
+                                   const float *gradients, float *state);
+/* The Euclidean norm over `parts` arrays, in one fixed order whatever the threads. */
+GK_API gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
+                                  const int64_t *counts, double *norm);
+/* The gradient_scale that clips a norm to max_norm: min(1, max_norm / (norm + 1e-6)), as
+ * torch.nn.utils.clip_grad_norm_; 1 if max_norm is 0. */
+GK_API float gk_clip_scale(double norm, double max_norm);
+
+/* ---- Random numbers ------------------------------------------------------------------------ */
+
+/* Counter-based (Philox 4x32, Random123): value number `index` of stream `stream` of `seed`.
+ * Uniform in [0, 1), 24 bits; the same on every machine. */
+GK_API float gk_uniform(uint64_t seed, uint64_t stream, uint64_t index);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
