@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One table a subcommand: parsing, validation, defaults and the help text all come from it.
+ *
+ *   struct settings { int64_t hidden; double seconds; bool json; int isa; };
+ *   static const cli_option options[] = {
+ *     { .name = "hidden", .type = CLI_INTEGER, .offset = offsetof(struct settings, hidden), .fallback = "512",
+ *       .minimum = 1, .maximum = 1 << 20, .value = "H", .help = "hidden size" },
+ *     { .name = "json", .type = CLI_FLAG, .offset = offsetof(struct settings, json), .help = "print JSON" },
+ *     { 0 }
+ *   };
+ *   static const cli_command command = { .name = "bench", .summary = "...", .options = options,
+ *                                        .settings_size = sizeof(struct settings) };
+ *   int run_bench(int argc, char **argv)
+ *   {
+ *     struct settings settings;
+ *     int exit_code;
+ *     if (!cli_parse(&command, argc, argv, &settings, &exit_code))
+ *       return exit_code;
+ */
+#ifndef GATEKERN_CLI_OPTIONS_H
+#define GATEKERN_CLI_OPTIONS_H
+
+#include <gatekern.h>
+
+enum { CLI_SUCCESS = 0, CLI_FAILURE = 1, CLI_BAD_INPUT = 2 };
+
+typedef enum cli_type {
+  CLI_FLAG = 0, /* bool: true if given */
+  CLI_INTEGER,  /* int64_t, minimum..maximum */
+  CLI_SEED,     /* uint64_t, every value */
+  CLI_NUMBER,   /* double, finite, minimum..maximum */
+  CLI_TEXT,     /* const char *, not empty; stays NULL without a fallback */
+  CLI_CHOICE,   /* int: the index in `choice` */
+  CLI_CELL,     /* int: gk_cell */
+  CLI_ISA,      /* int: gk_isa, "auto" allowed, refused unless usable on this machine */
+  CLI_SCHEDULE, /* int: gk_schedule */
+  CLI_OPTIMIZER /* int: gk_optimizer_kind */
+} cli_type;
+
+typedef struct cli_option {
+  const char *name; /* "hidden" is --hidden; NULL ends the table */
+  cli_type type;
+  size_t offset;           /* of the field in the settings struct */
+  const char *fallback;    /* the default as the user would type it; NULL: the field is 0 or NULL */
+  double minimum, maximum; /* both inclusive; both 0: not limited (whole numbers: to +-2^53) */
+  const char *const *choice; /* CLI_CHOICE: names, NULL at the end */
+  const char *value;         /* what help calls the argument; NULL: derived from the type */
+  const char *help;          /* one or more lines; wrapped by the help printer */
+  const char *group;         /* heading of this and the following options in help; may be NULL */
+} cli_option;
+
+/* A word that is not an option, in the order of the command line. */
+typedef struct cli_positional {
+  const char *name;
+  size_t offset; /* const char * */
+  bool required;
+  const char *help;
+} cli_positional;
+
+typedef struct cli_command {
+  const char *name;     /* "bench", "train lm" */
+  const char *summary;  /* first lines of the help */
+  const cli_option *options;
+  const cli_positional *positionals; /* NULL name ends it; NULL: none */
+  const char *examples;              /* end of the help; may be NULL */
+  size_t settings_size;              /* of the settings struct; it is cleared first */
+} cli_command;
+
+/* Fills `settings`: first the defaults, then argv[1...]. false: nothing more to do, leave with *exit_code
+ * (0 after --help, CLI_BAD_INPUT after one line on stderr). */
+bool cli_parse(const cli_command *command, int argc, char **argv, void *settings, int *exit_code);
+/* Was the option given on the command line of the last cli_parse? */
+bool cli_given(const char *name);
+void cli_print_help(const cli_command *command);
+
+/* One line on stderr, "gatekern NAME: ..."; returns CLI_BAD_INPUT. */
+int cli_error(const cli_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same with gk_last_error(); the exit code that belongs to the status: CLI_FAILURE for lack of memory and
+ * for the operating system's refusals, else CLI_BAD_INPUT. */
+int cli_status(const cli_command *command, gk_status status);
+
+#endif
