@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The contract of every kernel, and struct gk_kernels, the table that dispatch hands out.
+ *
+ * Kernels are pure functions over memory: no allocation, no threads, no globals, no I/O. Each gives the
+ * same bits on every tier. Rows are handed over as arrays of pointers, so that ragged batches, both
+ * layouts, resets and gathers need no copies. No alignment is assumed. Unless said otherwise, outputs
+ * do not overlap inputs.
+ */
+#ifndef GK_KERNELS_KERNELS_H
+#define GK_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "include/gatekern.h"
+
+/* The canonical order of a sum of products: y = init; for each GK_SUM_BLOCK consecutive k: acc = +0,
+ * acc = fma(a[k], b[k], acc) with k ascending, y = y + acc. Part of the results, not of their speed. */
+#define GK_SUM_BLOCK 256
+
+/* Virtual lanes of every other reduction: value i joins lane i % GK_SUM_LANES, in ascending order;
+ * then lane j += lane j + w for w = GK_SUM_LANES/2, ..., 1. */
+#define GK_SUM_LANES 32
+
+#define GK_MAX_PHASES 2
+
+enum {
+#define GK_CELL(constant, identifier, name, gates, memory, phases) GK_KERNEL_CELL_##constant,
+#include "kernels/cells.def"
+#undef GK_CELL
+  GK_CELL_COUNT
+};
+
+/* Where one vector of a packed matrix lands in a row of C. */
+struct gk_column {
+  uint32_t offset; /* of lane 0, in floats */
+  uint32_t lanes;  /* 1..v valid lanes; the others are not written */
+};
+
+/* C[i][column(q) + lane] += sum over k of a[i][k] * B[k][q][lane] in the canonical order, for i < rows and
+ * the vectors q of [vector_begin, vector_end). B is packed in panels of nv vectors: vector q of row k is
+ * at b + (q / nv) * panel_stride + (k * nv + q % nv) * v. Lanes beyond a column's are zero in B. */
+struct gk_product {
+  size_t rows;
+  size_t k;
+  const float *const *a; /* [rows] pointers to k floats */
+  const float *b;
+  size_t panel_stride; /* floats from panel to panel, >= k * nv * v */
+  const struct gk_column *columns; /* of vector 0 */
+  size_t vector_begin, vector_end;
+  float *const *c; /* [rows] */
+  bool overwrite;  /* C = 0 + sum instead */
+};
+
+/* One step of a cell for some rows and the units [unit_begin, unit_end): reads pre-activations, writes the
+ * new states. A row of `gates` holds blocks of `hidden` floats whose meaning kernels/math/CELL.h states;
+ * activations replace the pre-activations. c may be c_prev and h may be h_prev (inference in place). */
+struct gk_cell_forward {
+  size_t rows, unit_begin, unit_end, hidden;
+  gk_activation activation;
+  float *const *gates;
+  const float *const *h_prev;
+  const float *const *c_prev; /* cells with memory, else NULL */
+  float *const *h;
+  float *const *c;
+};
+
+/* The same step backward. `gates` holds the activations and receives the gradients of the
+ * pre-activations. The gradient of h is dy (NULL: zero) + dh; dh receives the part of the gradient of h_prev
+ * that does not go through the recurrent product (which is then added to it), dc the gradient of c_prev. */
+struct gk_cell_backward {
+  size_t rows, unit_begin, unit_end, hidden;
+  gk_activation activation;
+  float *const *gates;
+  const float *const *h_prev;
+  const float *const *c_prev;
+  const float *const *h;
+  const float *const *c;
+  const float *const *dy; /* NULL, or [rows] */
+  float *const *dh;
+  float *const *dc;
+  float *const *drh; /* gru-reset-before: gradient of r * h_prev, between its two phases */
+};
+
+typedef void gk_cell_forward_fn(const struct gk_cell_forward *step);
+typedef void gk_cell_backward_fn(const struct gk_cell_backward *step);
+
+/* Adam, RMSprop and SGD over one range; see include/gatekern.h. */
+struct gk_update {
+  size_t count;
+  float *parameters;
+  const float *gradients;
+  float *first;  /* Adam m, SGD momentum buffer, RMSprop square average */
+  float *second; /* Adam v */
+  float gradient_scale, weight_decay, learning_rate;
+  float momentum, beta1, beta2, alpha, epsilon;
+  float bias_correction1;      /* Adam: learning_rate / (1 - beta1^step), rounded from double */
+  float bias_correction2_root; /* Adam: sqrt(1 - beta2^step), rounded from double */
+  bool first_step;             /* SGD: the momentum buffer takes the gradient as it is */
+};
+
+struct gk_kernels {
+  gk_isa isa;
+  gk_math math;
+  size_t lanes;        /* v, floats of a vector */
+  size_t tile_rows;    /* mr */
+  size_t tile_vectors; /* nv, vectors of a panel */
+
+  void (*product)(const struct gk_product *product);
+
+  /* destination[column * stride + row] = source[row][column]. */
+  void (*transpose)(size_t rows, size_t columns, const float *const *source, float *destination,
+                    size_t stride);
+  /* Packs rows of a plain matrix as panels: panel p, row k, lane l of its nv * v columns is
+   * source[k][column_begin + p * nv * v + l], zero past `columns`. Panels are panel_stride floats apart. */
+  void (*pack_rows)(size_t rows, size_t columns, const float *const *source, float *panels,
+                    size_t panel_stride);
+  /* sum[j] = sum over rows of source[row][j] in the canonical order, as if multiplied by 1, for
+   * `columns` columns from each pointer; added to what is there unless overwrite (from 0 then). */
+  void (*column_sum)(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite);
+
+  gk_cell_forward_fn *cell_forward[GK_CELL_COUNT][GK_MAX_PHASES];
+  gk_cell_backward_fn *cell_backward[GK_CELL_COUNT][GK_MAX_PHASES];
+
+  void (*sigmoid)(size_t count, const float *x, float *y); /* y may be x */
+  void (*tanh)(size_t count, const float *x, float *y);
+
+  /* y[i] = x[i] * scale where uniform[i] >= p, else +0; y may be x. */
+  void (*dropout)(size_t count, float p, float scale, const float *uniform, const float *x, float *y);
+  void (*add)(size_t count, const float *x, float *y); /* y += x */
+
+  /* p = softmax(scale * logits); p may be logits. Uses SLEEF's deterministic exp. */
+  void (*softmax)(size_t count, float scale, const float *logits, float *p);
+  /* Returns -log softmax(logits)[target]; logits becomes gradient_scale * (softmax - one-hot(target)). */
+  float (*softmax_loss)(size_t count, size_t target, float gradient_scale, float *logits);
+  float (*sum_squares)(size_t count, const float *x);
+
+  void (*sgd)(const struct gk_update *update);
+  void (*rmsprop)(const struct gk_update *update);
+  void (*adam)(const struct gk_update *update);
+
+  /* Machine's limits. fma_loop does `iterations` rounds of independent FMAs and returns the FLOP it did;
+   * read_loop sums `count` floats (a multiple of 1024); the activation loops apply the function
+   * `iterations` times to 16 floats held in registers and write them back to x. */
+  double (*fma_loop)(size_t iterations, float *sink);
+  float (*read_loop)(size_t count, const float *x);
+  void (*sigmoid_loop)(size_t iterations, float *x);
+  void (*tanh_loop)(size_t iterations, float *x);
+};
+
+#define GK_ISA_TABLE(isa) extern const struct gk_kernels gk_kernels_##isa##_own, gk_kernels_##isa##_sleef
+GK_ISA_TABLE(scalar);     /* baseline: fma through libm */
+GK_ISA_TABLE(scalar_fma); /* the same source with the fma instruction */
+GK_ISA_TABLE(avx2);
+GK_ISA_TABLE(avx512);
+GK_ISA_TABLE(neon);
+#undef GK_ISA_TABLE
+
+#endif
