@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The floating-point environment in which every kernel runs: round to nearest, gradual underflow (no
+ * FTZ, no DAZ), exceptions masked. The caller's may be anything: a library built with -ffast-math sets
+ * FTZ and DAZ when it is loaded. */
+#ifndef GK_CORE_FLOAT_ENVIRONMENT_H
+#define GK_CORE_FLOAT_ENVIRONMENT_H
+
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+
+static inline uint64_t gk_float_environment_pin(void) {
+  uint64_t callers = _mm_getcsr();
+  _mm_setcsr(0x1F80);
+  return callers;
+}
+
+static inline void gk_float_environment_restore(uint64_t callers) {
+  _mm_setcsr((unsigned)callers);
+}
+
+#elif defined(__aarch64__)
+
+static inline uint64_t gk_float_environment_pin(void) {
+  uint64_t callers;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(callers)::"memory");
+  __asm__ volatile("msr fpcr, %0" ::"r"(UINT64_C(0)) : "memory");
+  return callers;
+}
+
+static inline void gk_float_environment_restore(uint64_t callers) {
+  __asm__ volatile("msr fpcr, %0" ::"r"(callers) : "memory");
+}
+
+#else
+#error "say how this architecture pins rounding, underflow and exceptions"
+#endif
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GK_CORE_RANDOM_H
+#define GK_CORE_RANDOM_H
+
+#include "gatekern.h"
+
+/* What a random number is for. The values are part of every mask and every initial weight: never
+ * renumber, only append. */
+enum gk_random_purpose {
+  GK_RANDOM_INIT = 1,
+  GK_RANDOM_DROPOUT = 2,
+};
+
+/* Names one row of random numbers, whoever computes it, on which thread, in which batch. */
+struct gk_random_counter {
+  uint64_t seed;
+  uint32_t purpose;   /* enum gk_random_purpose, < 2^24 */
+  uint32_t layer;     /* or the index of a tensor */
+  uint32_t direction; /* < 2^8 */
+  uint64_t step;      /* the optimizer's step */
+  uint64_t sample;    /* global index */
+  uint32_t time;
+};
+
+/* u[i] = the number of unit first + i of this row, uniform in [0, 1), 24 bits. Units are below 2^34.
+ *
+ * Two applications of Philox4x32-10, because seven fields do not fit into one counter of 128 bits:
+ *   d = philox(counter = step, layer, purpose * 256 + direction;  key = seed)       once a call
+ *   r = philox(counter = sample ^ (d2, d3), time, unit / 4;       key = (d0, d1))   four units each
+ * For one seed the first is a bijection of its fields, so d's 128 bits differ; two rows can only share
+ * numbers if 64 bits of d agree and the other 64 differ by exactly the difference of the samples. */
+void gk_random_uniforms(const struct gk_random_counter *counter, size_t first, size_t count, float *u);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GK_CORE_THREADS_H
+#define GK_CORE_THREADS_H
+
+#include "gatekern.h"
+
+/* True in a child of fork() of a process that had the library loaded: OpenMP's threads stayed behind in
+ * the parent, so the child must not open a region. */
+bool gk_in_forked_child(void);
+
+/* CPUs that this process may run on: affinity and control group's quota, at least 1. Read once. */
+int gk_available_cpus(void);
+
+#endif
