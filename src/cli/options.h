@@ -3,8 +3,8 @@
  *
  *   struct settings { int64_t hidden; double seconds; bool json; int isa; };
  *   static const cli_option options[] = {
- *     { .name = "hidden", .type = CLI_INTEGER, .offset = offsetof(struct settings, hidden), .fallback = "512",
- *       .minimum = 1, .maximum = 1 << 20, .value = "H", .help = "hidden size" },
+ *     { .name = "hidden", .type = CLI_INTEGER, .offset = offsetof(struct settings, hidden),
+ *       .fallback = "512", .minimum = 1, .maximum = 1 << 20, .value = "H", .help = "hidden size" },
  *     { .name = "json", .type = CLI_FLAG, .offset = offsetof(struct settings, json), .help = "print JSON" },
  *     { 0 }
  *   };

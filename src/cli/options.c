@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAXIMUM_OPTIONS = 64, HELP_WIDTH = 96, HELP_COLUMN = 30 };
+#define EXACT_WHOLE_NUMBERS 9007199254740992.0 /* 2^53 */
+
+/* Options of the last cli_parse, and which of them were given. */
+static const cli_option *parsed_options;
+static bool given[MAXIMUM_OPTIONS];
+
+static int option_count(const cli_command *command)
+{
+  int count = 0;
+  while (command->options && command->options[count].name)
+    ++count;
+  return count < MAXIMUM_OPTIONS ? count : MAXIMUM_OPTIONS;
+}
+
+static int positional_count(const cli_command *command)
+{
+  int count = 0;
+  while (command->positionals && command->positionals[count].name)
+    ++count;
+  return count;
+}
+
+bool cli_given(const char *name)
+{
+  for (int i = 0; parsed_options && parsed_options[i].name && i < MAXIMUM_OPTIONS; ++i)
+    if (strcmp(parsed_options[i].name, name) == 0)
+      return given[i];
+  return false;
+}
+
+/* ---- Errors ---- */
+
+/* The line ends here even if a file name or a message holds a line feed. */
+static void print_error_line(const cli_command *command, const char *format, va_list arguments)
+{
+  char line[1024];
+  vsnprintf(line, sizeof line, format, arguments);
+  for (char *c = line; *c; ++c)
+    if ((unsigned char)*c < 0x20 || *c == 0x7f)
+      *c = '?';
+  fprintf(stderr, "gatekern %s: %s\n", command->name, line);
+}
+
+int cli_error(const cli_command *command, const char *format, ...)
+{
+  va_list arguments;
+  va_start(arguments, format);
+  print_error_line(command, format, arguments);
+  va_end(arguments);
+  return CLI_BAD_INPUT;
+}
+
+int cli_status(const cli_command *command, gk_status status)
+{
+  if (status == GK_OK)
+    return CLI_SUCCESS;
+  cli_error(command, "%s", gk_last_error());
+  return status == GK_ERROR_MEMORY || status == GK_ERROR_IO ? CLI_FAILURE : CLI_BAD_INPUT;
+}
+
+/* ---- Names of enumerations ---- */
+
+/* The index-th name that an option accepts, NULL after the last. */
+static const char *choice_name(const cli_option *option, int index)
+{
+  switch (option->type) {
+  case CLI_CHOICE:
+    return option->choice[index];
+  case CLI_CELL:
+    return index < gk_cell_count() ? gk_cell_name((gk_cell)index) : NULL;
+  case CLI_ISA:
+    if (index == 0)
+      return "auto";
+    return index <= gk_isa_count() ? gk_isa_name((gk_isa)index) : NULL;
+  case CLI_SCHEDULE:
+    return index <= GK_SCHEDULE_TEAMS ? gk_schedule_name((gk_schedule)index) : NULL;
+  case CLI_OPTIMIZER:
+    return index <= GK_OPTIMIZER_ADAM ? gk_optimizer_name((gk_optimizer_kind)index) : NULL;
+  default:
+    return NULL;
+  }
+}
+
+static void list_choices(const cli_option *option, const char *separator, char *text, size_t size)
+{
+  size_t used = 0;
+  text[0] = '\0';
+  for (int i = 0; choice_name(option, i) && used < size; ++i)
+    used += (size_t)snprintf(text + used, size - used, "%s%s", i ? separator : "", choice_name(option, i));
+}
+
+/* ---- Values ---- */
+
+static bool parse_choice(const cli_command *command, const cli_option *option, const char *text, int *value)
+{
+  char names[256];
+  for (int i = 0; choice_name(option, i); ++i) {
+    if (strcmp(choice_name(option, i), text) != 0)
+      continue;
+    gk_isa resolved;
+    if (option->type == CLI_ISA && gk_isa_resolve((gk_isa)i, &resolved) != GK_OK) {
+      cli_error(command, "--%s %s: %s", option->name, text, gk_last_error());
+      return false;
+    }
+    *value = i;
+    return true;
+  }
+  list_choices(option, ", ", names, sizeof names);
+  cli_error(command, "--%s %s: must be one of %s", option->name, text, names);
+  return false;
+}
+
+static void limits(const cli_option *option, double *minimum, double *maximum)
+{
+  const bool limited = option->minimum != 0 || option->maximum != 0;
+  const double widest = option->type == CLI_INTEGER ? EXACT_WHOLE_NUMBERS : HUGE_VAL;
+  *minimum = limited ? option->minimum : -widest;
+  *maximum = limited ? option->maximum : widest;
+}
+
+static bool parse_integer(const cli_command *command, const cli_option *option, const char *text,
+                          int64_t *value)
+{
+  double minimum, maximum;
+  char *end;
+  limits(option, &minimum, &maximum);
+  errno = 0;
+  const long long parsed = strtoll(text, &end, 10);
+  if (end == text || *end || errno || (double)parsed < minimum || (double)parsed > maximum) {
+    cli_error(command, "--%s %s: must be a whole number from %.0f to %.0f", option->name, text, minimum,
+              maximum);
+    return false;
+  }
+  *value = (int64_t)parsed;
+  return true;
+}
+
+static bool parse_number(const cli_command *command, const cli_option *option, const char *text,
+                         double *value)
+{
+  double minimum, maximum;
+  char *end;
+  limits(option, &minimum, &maximum);
+  const double parsed = strtod(text, &end);
+  if (end == text || *end || !isfinite(parsed) || parsed < minimum || parsed > maximum) {
+    if (isfinite(maximum))
+      cli_error(command, "--%s %s: must be a number from %g to %g", option->name, text, minimum, maximum);
+    else
+      cli_error(command, "--%s %s: must be a number", option->name, text);
+    return false;
+  }
+  *value = parsed;
+  return true;
+}
+
+static bool parse_seed(const cli_command *command, const cli_option *option, const char *text,
+                       uint64_t *value)
+{
+  char *end;
+  errno = 0;
+  const unsigned long long parsed = strtoull(text, &end, 10);
+  if (end == text || *end || errno || strchr(text, '-')) {
+    cli_error(command, "--%s %s: must be a whole number from 0 to 18446744073709551615", option->name, text);
+    return false;
+  }
+  *value = (uint64_t)parsed;
+  return true;
+}
+
+static bool parse_text(const cli_command *command, const cli_option *option, const char *text,
+                       const char **value)
+{
+  if (!*text) {
+    cli_error(command, "--%s: must not be empty", option->name);
+    return false;
+  }
+  *value = text;
+  return true;
+}
+
+static bool parse_value(const cli_command *command, const cli_option *option, const char *text,
+                        void *settings)
+{
+  void *field = (char *)settings + option->offset;
+  switch (option->type) {
+  case CLI_FLAG:
+    *(bool *)field = true;
+    return true;
+  case CLI_INTEGER:
+    return parse_integer(command, option, text, field);
+  case CLI_SEED:
+    return parse_seed(command, option, text, field);
+  case CLI_NUMBER:
+    return parse_number(command, option, text, field);
+  case CLI_TEXT:
+    return parse_text(command, option, text, field);
+  default:
+    return parse_choice(command, option, text, field);
+  }
+}
+
+/* ---- Help ---- */
+
+/* Prints `text` from `column` on, broken at spaces; later lines start at `indent`. */
+static void print_wrapped(const char *text, int column, int indent)
+{
+  while (*text) {
+    const int word = (int)strcspn(text, " \n");
+    if (column > indent && column + 1 + word > HELP_WIDTH) {
+      printf("\n%*s", indent, "");
+      column = indent;
+    } else if (column > indent) {
+      putchar(' ');
+      ++column;
+    }
+    printf("%.*s", word, text);
+    column += word;
+    text += word;
+    while (*text == ' ')
+      ++text;
+    if (*text == '\n') {
+      printf("\n%*s", indent, "");
+      column = indent;
+      ++text;
+    }
+  }
+  putchar('\n');
+}
+
+static const char *value_name(const cli_option *option)
+{
+  static const char *const names[] = {
+    [CLI_FLAG] = "",        [CLI_INTEGER] = "N",  [CLI_SEED] = "N",         [CLI_NUMBER] = "X",
+    [CLI_TEXT] = "TEXT",    [CLI_CHOICE] = "NAME", [CLI_CELL] = "NAME",     [CLI_ISA] = "NAME",
+    [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME",
+  };
+  return option->value ? option->value : names[option->type];
+}
+
+static void print_option(const cli_option *option)
+{
+  char text[1024], choices[256];
+  if (option->group)
+    printf("\n%s:\n", option->group);
+  int column = printf("  --%s%s%s", option->name, option->type == CLI_FLAG ? "" : " ", value_name(option));
+  if (column >= HELP_COLUMN - 1) {
+    putchar('\n');
+    column = 0;
+  }
+  printf("%*s", HELP_COLUMN - column, "");
+  int used = snprintf(text, sizeof text, "%s", option->help);
+  list_choices(option, " | ", choices, sizeof choices);
+  if (*choices)
+    used += snprintf(text + used, sizeof text - (size_t)used, ": %s", choices);
+  if (option->fallback)
+    snprintf(text + used, sizeof text - (size_t)used, " (default %s)", option->fallback);
+  print_wrapped(text, HELP_COLUMN, HELP_COLUMN);
+}
+
+void cli_print_help(const cli_command *command)
+{
+  const int positionals = positional_count(command), options = option_count(command);
+  printf("Usage: gatekern %s", command->name);
+  for (int i = 0; i < positionals; ++i)
+    printf(command->positionals[i].required ? " %s" : " [%s]", command->positionals[i].name);
+  printf(options ? " [OPTION]...\n\n" : "\n\n");
+  print_wrapped(command->summary, 0, 0);
+  if (positionals)
+    putchar('\n');
+  for (int i = 0; i < positionals; ++i) {
+    const int column = printf("  %s", command->positionals[i].name);
+    printf("%*s", column < HELP_COLUMN ? HELP_COLUMN - column : 1, "");
+    print_wrapped(command->positionals[i].help, HELP_COLUMN, HELP_COLUMN);
+  }
+  if (options && !command->options[0].group)
+    printf("\nOptions:\n");
+  for (int i = 0; i < options; ++i)
+    print_option(&command->options[i]);
+  printf("  --%-*s%s\n", HELP_COLUMN - 4, "help", "print this text");
+  if (command->examples)
+    printf("\nExamples:\n%s", command->examples);
+}
+
+/* ---- The command line ---- */
+
+static bool set_defaults(const cli_command *command, void *settings)
+{
+  memset(settings, 0, command->settings_size);
+  for (int i = 0; i < option_count(command); ++i) {
+    const cli_option *option = &command->options[i];
+    if (option->fallback && !parse_value(command, option, option->fallback, settings))
+      return false;
+  }
+  return true;
+}
+
+static bool take_positionals(const cli_command *command, int argc, char **argv, void *settings)
+{
+  const int known = positional_count(command);
+  for (int i = 0; i < known; ++i) {
+    const cli_positional *positional = &command->positionals[i];
+    const char *text = optind + i < argc ? argv[optind + i] : NULL;
+    if (!text && positional->required) {
+      cli_error(command, "%s is missing; see gatekern %s --help", positional->name, command->name);
+      return false;
+    }
+    if (text && !*text) {
+      cli_error(command, "%s: must not be empty", positional->name);
+      return false;
+    }
+    *(const char **)((char *)settings + positional->offset) = text;
+  }
+  if (optind + known < argc) {
+    cli_error(command, "unexpected argument %s; see gatekern %s --help", argv[optind + known], command->name);
+    return false;
+  }
+  return true;
+}
+
+bool cli_parse(const cli_command *command, int argc, char **argv, void *settings, int *exit_code)
+{
+  struct option long_options[MAXIMUM_OPTIONS + 2] = { { 0 } };
+  const int count = option_count(command);
+  parsed_options = command->options;
+  memset(given, 0, sizeof given);
+  for (int i = 0; i < count; ++i)
+    long_options[i] = (struct option){ .name = command->options[i].name,
+                                       .has_arg = command->options[i].type != CLI_FLAG,
+                                       .val = 256 + i };
+  long_options[count] = (struct option){ .name = "help", .val = 'h' };
+  *exit_code = CLI_BAD_INPUT;
+  if (!set_defaults(command, settings))
+    return false;
+  opterr = 0;
+  optind = 0; /* starts getopt afresh */
+  int key;
+  while ((key = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
+    if (key == 'h') {
+      cli_print_help(command);
+      *exit_code = CLI_SUCCESS;
+      return false;
+    }
+    if (key == ':') {
+      cli_error(command, "%s needs a value", argv[optind - 1]);
+      return false;
+    }
+    if (key == '?') {
+      const char letter[] = { '-', (char)optopt, '\0' }; /* optopt is 0 for a long option */
+      cli_error(command, "unknown option %s; see gatekern %s --help",
+                optopt > 0 && optopt < 256 ? letter : argv[optind - 1], command->name);
+      return false;
+    }
+    given[key - 256] = true;
+    if (!parse_value(command, &command->options[key - 256], optarg, settings))
+      return false;
+  }
+  return take_positionals(command, argc, argv, settings);
+}
