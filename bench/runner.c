@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L
+#include "runner.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "checksum.h"
+
+#define ALIGNMENT 64
+#define MOST_RUNS (1 << 20)
+#define FEWEST_RUNS 3
+#define DATA_SEED 1
+
+const char *const bench_pass_names[] = { "step", "forward", "inference", "stream", NULL };
+
+/* One allocation each; all of them are `float`s, or bytes for the library. */
+enum {
+  PARAMETERS, X, H0, C0, DY, DHN, DCN, /* inputs: filled with random numbers of the stream of this number */
+  Y, HN, CN, DX, DH0, DC0, GRADIENTS,  /* outputs */
+  PACKED, RESERVE, WORKSPACE,
+  BUFFERS
+};
+
+struct bench_runner {
+  bench_shape shape;
+  bench_pass pass;
+  gk_rnn *rnn;
+  unsigned pack_flags;
+  int64_t stream_step; /* BENCH_STREAM: the next t */
+  int64_t count[BUFFERS]; /* floats; 0 where the pass needs no such buffer */
+  size_t reserve_bytes;
+  void *buffer[BUFFERS];
+};
+
+static double seconds_now(void)
+{
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static float *floats(const bench_runner *runner, int index)
+{
+  return runner->buffer[index];
+}
+
+static void count_floats(bench_runner *runner)
+{
+  const bench_shape *s = &runner->shape;
+  bool step = runner->pass == BENCH_STEP;
+  int64_t outputs = s->time * s->batch * s->hidden;
+  int64_t states = s->layers * s->batch * s->hidden;
+  int64_t cells = gk_cell_has_memory(s->cell) ? states : 0;
+  int64_t *count = runner->count;
+  count[PARAMETERS] = gk_rnn_parameter_count(runner->rnn);
+  count[X] = s->time * s->batch * s->input;
+  count[H0] = count[HN] = states;
+  count[C0] = count[CN] = cells;
+  count[Y] = outputs;
+  if (!step)
+    return;
+  count[DY] = outputs;
+  count[DHN] = count[DH0] = states;
+  count[DCN] = count[DC0] = cells;
+  count[DX] = count[X];
+  count[GRADIENTS] = count[PARAMETERS];
+}
+
+static bool allocate(void **buffer, size_t bytes)
+{
+  if (!bytes)
+    return true;
+  if (bytes > PTRDIFF_MAX - ALIGNMENT)
+    return false;
+  *buffer = aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+  return *buffer != NULL;
+}
+
+/* More than the machine has would not fail here, but be killed later. */
+static bool fits_in_memory(const bench_runner *runner, double bytes)
+{
+  for (int i = 0; i < PACKED; i++)
+    bytes += (double)runner->count[i] * sizeof(float);
+  return bytes < (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+}
+
+static gk_status allocate_all(bench_runner *runner)
+{
+  const bench_shape *s = &runner->shape;
+  gk_rnn_memory memory;
+  size_t packed, workspace;
+  gk_status status = gk_rnn_packed_bytes(runner->rnn, runner->pack_flags, &packed);
+  if (status == GK_OK)
+    status = gk_rnn_memory_needed(runner->rnn, runner->pass == BENCH_STREAM ? 1 : s->time, s->batch, &memory);
+  if (status != GK_OK)
+    return status;
+  bool training = runner->pass == BENCH_STEP || runner->pass == BENCH_FORWARD;
+  workspace = training ? memory.forward_workspace_bytes : memory.inference_workspace_bytes;
+  if (runner->pass == BENCH_STEP && workspace < memory.backward_workspace_bytes)
+    workspace = memory.backward_workspace_bytes;
+  runner->reserve_bytes = training ? memory.reserve_bytes : 0;
+
+  count_floats(runner);
+  bool fine = fits_in_memory(runner, (double)packed + (double)runner->reserve_bytes + (double)workspace) &&
+              allocate(&runner->buffer[PACKED], packed) &&
+              allocate(&runner->buffer[RESERVE], runner->reserve_bytes) &&
+              allocate(&runner->buffer[WORKSPACE], workspace);
+  for (int i = 0; fine && i < PACKED; i++)
+    fine = allocate(&runner->buffer[i], (size_t)runner->count[i] * sizeof(float));
+  return fine ? GK_OK : GK_ERROR_MEMORY;
+}
+
+/* Parameters as PyTorch's, U(+-1/sqrt(H)); everything else U(-1, 1), upstream gradients U(-0.1, 0.1). */
+static void fill_inputs(bench_runner *runner)
+{
+  for (int i = PARAMETERS; i <= DCN; i++) {
+    float range = 1;
+    if (i == PARAMETERS)
+      range = 1 / sqrtf((float)runner->shape.hidden);
+    else if (i >= DY)
+      range = 0.1f;
+    for (int64_t j = 0; j < runner->count[i]; j++)
+      floats(runner, i)[j] = (2 * gk_uniform(DATA_SEED, (uint64_t)i, (uint64_t)j) - 1) * range;
+  }
+}
+
+/* Touches every page, so that no run pays for it, and starts a stream. */
+static void clear_outputs(bench_runner *runner)
+{
+  for (int i = Y; i <= GRADIENTS; i++)
+    if (runner->count[i])
+      memset(runner->buffer[i], 0, (size_t)runner->count[i] * sizeof(float));
+  runner->stream_step = 0;
+}
+
+gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa isa, int threads,
+                              gk_schedule schedule, bench_runner **result)
+{
+  *result = NULL;
+  bench_runner *runner = calloc(1, sizeof *runner);
+  if (!runner)
+    return GK_ERROR_MEMORY;
+  runner->shape = *shape;
+  runner->pass = pass;
+  runner->pack_flags = pass == BENCH_STEP ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD;
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  desc.cell = shape->cell;
+  desc.input_size = shape->input;
+  desc.hidden_size = shape->hidden;
+  desc.layers = shape->layers;
+  desc.isa = isa;
+  desc.threads = threads;
+  desc.schedule = schedule;
+  gk_status status = gk_rnn_create(&desc, &runner->rnn);
+  if (status == GK_OK)
+    status = allocate_all(runner);
+  if (status == GK_OK) {
+    fill_inputs(runner);
+    clear_outputs(runner);
+    status = gk_rnn_pack(runner->rnn, runner->pack_flags, floats(runner, PARAMETERS), runner->buffer[PACKED]);
+  }
+  if (status != GK_OK) {
+    bench_runner_destroy(runner);
+    return status;
+  }
+  *result = runner;
+  return GK_OK;
+}
+
+void bench_runner_destroy(bench_runner *runner)
+{
+  if (!runner)
+    return;
+  for (int i = 0; i < BUFFERS; i++)
+    free(runner->buffer[i]);
+  gk_rnn_destroy(runner->rnn);
+  free(runner);
+}
+
+const gk_rnn_desc *bench_runner_description(const bench_runner *runner)
+{
+  return gk_rnn_description(runner->rnn);
+}
+
+double bench_runner_flop(const bench_runner *runner)
+{
+  double forward = bench_shape_flop(&runner->shape);
+  if (runner->pass == BENCH_STREAM)
+    return forward / (double)runner->shape.time;
+  return runner->pass == BENCH_STEP ? 3 * forward : forward;
+}
+
+double bench_runner_bytes(const bench_runner *runner)
+{
+  const int64_t *count = runner->count;
+  double values = (double)count[PARAMETERS];
+  if (runner->pass == BENCH_STREAM) {
+    values += (double)(count[X] + count[Y]) / (double)runner->shape.time + 2 * (double)(count[H0] + count[C0]);
+    return sizeof(float) * values;
+  }
+  for (int i = X; i <= GRADIENTS; i++)
+    values += (double)count[i];
+  double reserve = (double)runner->reserve_bytes;
+  return sizeof(float) * values + (runner->pass == BENCH_STEP ? 2 * reserve : reserve);
+}
+
+static gk_status run_forward(bench_runner *runner)
+{
+  gk_rnn_forward_args args = GK_RNN_FORWARD_ARGS_INIT;
+  args.time = runner->shape.time;
+  args.batch = runner->shape.batch;
+  args.x = floats(runner, X);
+  args.h0 = floats(runner, H0);
+  args.c0 = floats(runner, C0);
+  args.parameters = floats(runner, PARAMETERS);
+  args.packed = runner->buffer[PACKED];
+  args.y = floats(runner, Y);
+  args.hn = floats(runner, HN);
+  args.cn = floats(runner, CN);
+  args.reserve = runner->buffer[RESERVE];
+  args.workspace = runner->buffer[WORKSPACE];
+  return gk_rnn_forward(runner->rnn, &args);
+}
+
+static gk_status run_backward(bench_runner *runner)
+{
+  gk_rnn_backward_args args = GK_RNN_BACKWARD_ARGS_INIT;
+  args.time = runner->shape.time;
+  args.batch = runner->shape.batch;
+  args.x = floats(runner, X);
+  args.h0 = floats(runner, H0);
+  args.c0 = floats(runner, C0);
+  args.parameters = floats(runner, PARAMETERS);
+  args.packed = runner->buffer[PACKED];
+  args.dy = floats(runner, DY);
+  args.dhn = floats(runner, DHN);
+  args.dcn = floats(runner, DCN);
+  args.dx = floats(runner, DX);
+  args.dh0 = floats(runner, DH0);
+  args.dc0 = floats(runner, DC0);
+  args.gradients = floats(runner, GRADIENTS);
+  args.reserve = runner->buffer[RESERVE];
+  args.workspace = runner->buffer[WORKSPACE];
+  return gk_rnn_backward(runner->rnn, &args);
+}
+
+/* The states live in HN and CN, and start again from H0 and C0 after T steps. */
+static gk_status run_stream_step(bench_runner *runner, bench_interval *interval)
+{
+  int64_t t = runner->stream_step;
+  if (t == 0) {
+    memcpy(floats(runner, HN), floats(runner, H0), (size_t)runner->count[H0] * sizeof(float));
+    if (runner->count[C0])
+      memcpy(floats(runner, CN), floats(runner, C0), (size_t)runner->count[C0] * sizeof(float));
+  }
+  gk_rnn_step_args args = GK_RNN_STEP_ARGS_INIT;
+  args.batch = runner->shape.batch;
+  args.x = floats(runner, X) + t * runner->shape.batch * runner->shape.input;
+  args.parameters = floats(runner, PARAMETERS);
+  args.packed = runner->buffer[PACKED];
+  args.h = floats(runner, HN);
+  args.c = floats(runner, CN);
+  args.y = floats(runner, Y) + t * runner->shape.batch * runner->shape.hidden;
+  args.workspace = runner->buffer[WORKSPACE];
+  runner->stream_step = (t + 1) % runner->shape.time;
+
+  double start = seconds_now();
+  gk_status status = gk_rnn_step(runner->rnn, &args);
+  interval->forward = interval->total = seconds_now() - start;
+  return status;
+}
+
+gk_status bench_runner_run(bench_runner *runner, bench_interval *interval)
+{
+  *interval = (bench_interval){ 0 };
+  if (runner->pass == BENCH_STREAM)
+    return run_stream_step(runner, interval);
+  gk_status status = GK_OK;
+  double start = seconds_now(), packed = start;
+  if (runner->pass == BENCH_STEP) {
+    status = gk_rnn_pack(runner->rnn, runner->pack_flags, floats(runner, PARAMETERS), runner->buffer[PACKED]);
+    packed = seconds_now();
+  }
+  if (status == GK_OK)
+    status = run_forward(runner);
+  double forward = seconds_now(), end = forward;
+  if (status == GK_OK && runner->pass == BENCH_STEP) {
+    status = run_backward(runner);
+    end = seconds_now();
+  }
+  *interval = (bench_interval){ .forward = forward - packed, .backward = end - forward, .total = end - start };
+  return status;
+}
+
+gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum)
+{
+  int64_t runs = runner->pass == BENCH_STREAM ? runner->shape.time : 1;
+  clear_outputs(runner);
+  for (int64_t i = 0; i < runs; i++) {
+    bench_interval interval;
+    gk_status status = bench_runner_run(runner, &interval);
+    if (status != GK_OK)
+      return status;
+  }
+  *checksum = CHECKSUM_START;
+  for (int i = Y; i <= GRADIENTS; i++)
+    *checksum = checksum_floats(*checksum, floats(runner, i), runner->count[i]);
+  return GK_OK;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+  double left = *(const double *)a, right = *(const double *)b;
+  return (left > right) - (left < right);
+}
+
+static bench_figure figure(double *seconds, int64_t runs)
+{
+  qsort(seconds, (size_t)runs, sizeof *seconds, compare_doubles);
+  double median = (seconds[(runs - 1) / 2] + seconds[runs / 2]) / 2;
+  return (bench_figure){
+    .best = seconds[0],
+    .median = median,
+    .p99 = seconds[(runs - 1) * 99 / 100],
+    .spread = median > 0 ? (seconds[(runs - 1) * 3 / 4] - seconds[(runs - 1) / 4]) / median : 0,
+  };
+}
+
+/* Two runs, and more until a tenth of the time is over: threads exist, caches and clock are settled. */
+static gk_status warm_up(bench_runner *runner, double seconds)
+{
+  double end = seconds_now() + 0.1 * seconds;
+  for (int64_t i = 0; i < 2 || seconds_now() < end; i++) {
+    bench_interval interval;
+    gk_status status = bench_runner_run(runner, &interval);
+    if (status != GK_OK)
+      return status;
+    if (interval.total > seconds)
+      break;
+  }
+  return GK_OK;
+}
+
+gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_result *result)
+{
+  double *samples = NULL;
+  int64_t runs = 0, room = 0;
+  gk_status status = warm_up(runner, seconds);
+  double end = seconds_now() + seconds;
+  while (status == GK_OK && runs < MOST_RUNS && (runs < FEWEST_RUNS || seconds_now() < end)) {
+    if (runs == room) {
+      room = room ? 2 * room : 256;
+      double *larger = realloc(samples, (size_t)room * 3 * sizeof *larger);
+      if (!larger) {
+        free(samples);
+        return GK_ERROR_MEMORY;
+      }
+      samples = larger;
+    }
+    bench_interval interval;
+    status = bench_runner_run(runner, &interval);
+    samples[3 * runs] = interval.forward;
+    samples[3 * runs + 1] = interval.backward;
+    samples[3 * runs + 2] = interval.total;
+    runs++;
+  }
+  double *column = status == GK_OK ? malloc((size_t)runs * sizeof *column) : NULL;
+  if (status == GK_OK && !column)
+    status = GK_ERROR_MEMORY;
+  bench_figure *figures[] = { &result->forward, &result->backward, &result->total };
+  for (int i = 0; i < 3 && status == GK_OK; i++) {
+    for (int64_t run = 0; run < runs; run++)
+      column[run] = samples[3 * run + i];
+    *figures[i] = figure(column, runs);
+  }
+  result->runs = runs;
+  free(column);
+  free(samples);
+  return status;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Times one network of one shape through the public API: what `gatekern bench` and gatekern-bench share. */
+#ifndef GATEKERN_BENCH_RUNNER_H
+#define GATEKERN_BENCH_RUNNER_H
+
+#include "shapes.h"
+
+typedef enum bench_pass {
+  BENCH_STEP = 0,  /* pack + forward + backward with gradients of input, states, weights and biases */
+  BENCH_FORWARD,   /* forward that keeps a reserve, weights packed before */
+  BENCH_INFERENCE, /* forward without a reserve, weights packed before */
+  BENCH_STREAM     /* one call of gk_rnn_step, weights packed before; the shape's T calls are one sequence */
+} bench_pass;
+
+/* Names by enum bench_pass, NULL at the end. */
+extern const char *const bench_pass_names[];
+
+typedef struct bench_runner bench_runner;
+
+/* A network with random parameters, inputs, initial states and upstream gradients, the same for every plan.
+ * isa, threads (0: the library's default) and schedule are the plan. Frees everything on failure. */
+gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa isa, int threads,
+                              gk_schedule schedule, bench_runner **runner);
+void bench_runner_destroy(bench_runner *runner); /* NULL is allowed */
+const gk_rnn_desc *bench_runner_description(const bench_runner *runner);
+
+/* FLOP of one run of the pass, products only. */
+double bench_runner_flop(const bench_runner *runner);
+/* Bytes that one run must read or write at least once if nothing stays in cache between runs: parameters,
+ * inputs, outputs, and for training gradients and the reserve. */
+double bench_runner_bytes(const bench_runner *runner);
+
+/* Seconds of one run. Without a backward pass, forward is total and backward 0. */
+typedef struct bench_interval {
+  double forward, backward, total;
+} bench_interval;
+gk_status bench_runner_run(bench_runner *runner, bench_interval *interval);
+
+/* Hash of y, hn, cn and for BENCH_STEP also dx, dh0, dc0 and all weight gradients, of one run from the initial
+ * states. The same for every isa, threads and schedule, and for every pass but BENCH_STEP. */
+gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum);
+
+/* Seconds over all runs. */
+typedef struct bench_figure {
+  double best, median, p99;
+  double spread; /* (third - first quartile) / median */
+} bench_figure;
+
+typedef struct bench_result {
+  bench_figure forward, backward, total;
+  int64_t runs;
+} bench_result;
+
+/* Warms up, then runs for about `seconds`, three times at least. */
+gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_result *result);
+
+#endif
