@@ -62,6 +62,12 @@ GK_API const char *gk_version(void);
 GK_API const char *gk_status_name(gk_status status);
 /* The message of the last failure in this thread; "" before the first. Valid until the next failure. */
 GK_API const char *gk_last_error(void);
+/* For libraries built on this one: keeps a message (printf's format) for gk_last_error, returns `status`. */
+GK_API gk_status gk_fail(gk_status status, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
 
 /* ---- Instruction sets ---------------------------------------------------------------------- */
 
@@ -365,6 +371,15 @@ GK_API gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const floa
 /* The gradient_scale that clips a norm to max_norm: min(1, max_norm / (norm + 1e-6)), as
  * torch.nn.utils.clip_grad_norm_; 1 if max_norm is 0. */
 GK_API float gk_clip_scale(double norm, double max_norm);
+
+/* How the learning rate goes from step 1 to the last one: constant, or half a cosine from `base` down to
+ * `minimum` (PyTorch's CosineAnnealingLR). */
+typedef enum gk_decay { GK_DECAY_CONSTANT = 0, GK_DECAY_COSINE } gk_decay;
+GK_API const char *gk_decay_name(gk_decay decay);
+GK_API gk_status gk_decay_from_name(const char *name, gk_decay *decay);
+/* The learning rate of step `step` (from 1) of `steps`; past the last step it stays `minimum`. The value is
+ * computed in double and rounded to float, so that it is the same number on every machine. */
+GK_API double gk_learning_rate(gk_decay decay, double base, double minimum, int64_t step, int64_t steps);
 
 /* ---- Random numbers ------------------------------------------------------------------------ */
 
