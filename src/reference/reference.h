@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The oracle: every cell and layer in float64, one sample and one time step at a time, in plain loops
+ * and libm's functions. Nothing here is fast, and nothing here is shared with the kernels, so that an
+ * error of one is not an error of the other.
+ *
+ * Shapes and names are those of gatekern.h; parameters have the layout of gk_rnn's parameters, as doubles.
+ */
+#ifndef GK_REFERENCE_H
+#define GK_REFERENCE_H
+
+#include <stdint.h>
+
+#include "include/gatekern.h"
+
+/* ---- Products ------------------------------------------------------------------------------ */
+
+/* y (rows) += M (rows, columns) x (columns). */
+void gk_reference_product(int64_t rows, int64_t columns, const double *m, const double *x, double *y);
+/* Of the product above, given dy: dx += M^T dy, dm += dy x^T. */
+void gk_reference_product_backward(int64_t rows, int64_t columns, const double *m, const double *x,
+                                   const double *dy, double *dx, double *dm);
+/* y (count) += x (count). */
+void gk_reference_add(int64_t count, const double *x, double *y);
+double gk_reference_sigmoid(double x);
+
+/* ---- Cells --------------------------------------------------------------------------------- */
+
+/* One layer in one direction: G*H rows a matrix, gates outermost in PyTorch's order. */
+struct gk_reference_weights {
+  const gk_rnn_desc *desc; /* H and the cell's options */
+  int64_t input_size;      /* of this layer */
+  const double *weight_ih; /* (G*H, input_size) */
+  const double *weight_hh; /* (G*H, H) */
+  const double *bias_ih;   /* (G*H) */
+  const double *bias_hh;   /* (G*H) */
+};
+
+/* Added to, never overwritten. */
+struct gk_reference_weight_gradients {
+  double *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+};
+
+/* One time step of one sample. c is NULL in cells without memory.
+ *   kept     what backward needs of forward; `kept` arrays of H values
+ *   scratch  GK_REFERENCE_SCRATCH * H values, contents meaningless before and after */
+#define GK_REFERENCE_SCRATCH 10
+
+struct gk_reference_cell {
+  int gates; /* G */
+  int kept;
+  /* h, c (H) -> h_next, c_next (H), which are other arrays. */
+  void (*forward)(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
+                  double *h_next, double *c_next, double *kept, double *scratch);
+  /* dh, dc: gradients of h_next, c_next on entry, of h, c on return. dx (input_size) is added to. */
+  void (*backward)(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
+                   const double *kept, double *dh, double *dc, double *dx,
+                   const struct gk_reference_weight_gradients *dw, double *scratch);
+};
+
+extern const struct gk_reference_cell gk_reference_rnn;
+extern const struct gk_reference_cell gk_reference_gru;
+extern const struct gk_reference_cell gk_reference_gru_reset_before;
+extern const struct gk_reference_cell gk_reference_lstm;
+
+const struct gk_reference_cell *gk_reference_cell_of(gk_cell cell);
+
+/* ---- Networks ------------------------------------------------------------------------------ */
+
+/* Forward, then (when `backward` is set) BPTT of a whole network. Plan fields of the description are
+ * ignored. Any pointer but `parameters` and the input may be NULL: zero, or not wanted. */
+struct gk_reference_call {
+  int64_t time, batch;
+  const int64_t *lengths;  /* (N) */
+  const double *x;         /* the description's layout */
+  const int32_t *tokens;   /* with a vocabulary, instead of x */
+  const double *h0, *c0;   /* (L*D, N, H) */
+  const double *parameters;
+  /* Factor of every output of every layer but the last, (L-1, T, N, D*H) time-major whatever the
+   * layout: the mask that dropout drew, 0 or 1/(1-p). */
+  const double *masks;
+  double *y, *hn, *cn;
+
+  bool backward;
+  const double *dy, *dhn, *dcn;
+  double *dx, *dh0, *dc0;
+  double *gradients; /* overwritten */
+};
+
+/* GK_OK or GK_ERROR_MEMORY. */
+gk_status gk_reference_run(const gk_rnn_desc *desc, const struct gk_reference_call *call);
+int64_t gk_reference_parameter_count(const gk_rnn_desc *desc);
+
+/* Where the tensors of one layer and direction stand in the array of parameters. */
+struct gk_reference_layout {
+  int64_t input_size;
+  int64_t weight_ih, weight_hh, bias_ih, bias_hh; /* offsets in values */
+  int64_t end;
+};
+struct gk_reference_layout gk_reference_layout_of(const gk_rnn_desc *desc, int64_t layer,
+                                                  int64_t direction);
+int64_t gk_reference_directions(const gk_rnn_desc *desc);
+
+/* ---- Embedding, output layer, loss ---------------------------------------------------------- */
+
+/* x (rows, I) = weight (V, I)[tokens]; backward: dweight (V, I)[tokens] += dx. */
+void gk_reference_embedding(int64_t rows, int64_t size, const double *weight, const int32_t *tokens,
+                            double *x);
+void gk_reference_embedding_backward(int64_t rows, int64_t size, const int32_t *tokens, const double *dx,
+                                     double *dweight);
+
+/* p (count) = softmax(logits / temperature). */
+void gk_reference_softmax(int64_t count, double temperature, const double *logits, double *p);
+
+/* gk_output_loss: logits = h W^T + b, summed softmax cross-entropy; a negative target is ignored.
+ * dh, dweight, dbias are overwritten, each times `scale`; any may be NULL. `scratch` has 2 * V values. */
+struct gk_reference_loss {
+  int64_t rows, input_size, output_size;
+  const double *h;             /* (R, H) */
+  const double *weight, *bias; /* (V, H), (V) */
+  const int32_t *targets;      /* (R) */
+  double scale;
+  double *dh, *dweight, *dbias;
+  double *scratch;
+};
+double gk_reference_output_loss(const struct gk_reference_loss *loss);
+
+/* ---- Optimizers ------------------------------------------------------------------------------ */
+
+/* As gk_optimizer_step; `state` holds two arrays of `count` values whatever the kind, zeros at first. */
+void gk_reference_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
+                                 double gradient_scale, int64_t count, double *parameters,
+                                 const double *gradients, double *state);
+
+#endif

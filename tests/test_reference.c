@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The float64 reference against itself: every gradient it returns against central differences of its own
+ * forward pass. (Its forward pass is compared with PyTorch in test_pytorch_vectors.c.) */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "src/reference/reference.h"
+#include "tests/random_values.h"
+
+#define TOLERANCE 1e-7
+
+/* Seven-point stencil: truncation about step^6, rounding about 1e-16 * |loss| / step. ReLU is linear on
+ * both sides of its kink, so that a short step costs no accuracy there and seldom meets the kink. */
+#define STEP_SMOOTH 1e-3
+#define STEP_RELU 2e-5
+
+struct derivative {
+  double value;
+  double rounding; /* what the sums' rounding may have done to it */
+};
+
+static struct derivative central_difference(double (*loss)(void *context), void *context, double step,
+                                            double *value) {
+  static const double weights[3] = {45, -9, 1};
+  double centre = *value, difference = 0, largest = 0;
+  for (int i = 0; i < 3; i++) {
+    *value = centre + (i + 1) * step;
+    double above = loss(context);
+    *value = centre - (i + 1) * step;
+    double below = loss(context);
+    difference += weights[i] * (above - below);
+    largest = fmax(largest, fmax(fabs(above), fabs(below)));
+  }
+  *value = centre;
+  return (struct derivative){difference / (60 * step), 0x1p-51 * largest / step};
+}
+
+/* Fails unless gradient[i] is the derivative of `loss` by values[i] for every i. The error is relative to
+ * the element itself, or to a hundredth of the tensor's largest where the element is smaller than that. */
+static void check_tensor(const char *what, const char *tensor, double step, int64_t count, double *values,
+                         const double *gradient, double (*loss)(void *context), void *context) {
+  double largest = 0;
+  for (int64_t i = 0; i < count; i++)
+    largest = fmax(largest, fabs(gradient[i]));
+  for (int64_t i = 0; i < count; i++) {
+    struct derivative wanted = central_difference(loss, context, step, &values[i]);
+    double scale = fmax(fmax(fabs(gradient[i]), fabs(wanted.value)), 1e-2 * largest);
+    double error = fabs(gradient[i] - wanted.value);
+    if (!(error <= TOLERANCE * scale + wanted.rounding))
+      fail_msg("%s, %s[%lld]: gradient %.17g, difference quotient %.17g, relative error %.3g", what, tensor,
+               (long long)i, gradient[i], wanted.value, error / scale);
+  }
+}
+
+/* ---- Networks ------------------------------------------------------------------------------ */
+
+#define T 4
+#define N 4
+#define I 2
+#define H 3
+#define V 5
+#define MAX_PARAMETERS 1000
+#define MAX_STATE (2 * 2 * N * H)
+#define MAX_OUTPUT (T * N * 2 * H)
+
+struct network {
+  gk_rnn_desc desc;
+  struct gk_reference_call call;
+  double parameters[MAX_PARAMETERS], x[T * N * I], h0[MAX_STATE], c0[MAX_STATE], masks[MAX_OUTPUT];
+  double y[MAX_OUTPUT], hn[MAX_STATE], cn[MAX_STATE];
+  double dy[MAX_OUTPUT], dhn[MAX_STATE], dcn[MAX_STATE];
+  double gradients[MAX_PARAMETERS], dx[T * N * I], dh0[MAX_STATE], dc0[MAX_STATE];
+};
+
+static const int64_t ragged[N] = {2, 4, 0, 3};
+static const int32_t tokens[T * N] = {1, 4, 2, 0, 1, 1, 4, 3, 0, 2, 2, 1, 4, 4, 0, 1};
+
+/* The loss is the sum of y dy + hn dhn + cn dcn, so that dy, dhn, dcn are its gradients. */
+static double network_loss(void *context) {
+  struct network *network = context;
+  struct gk_reference_call forward = network->call;
+  forward.backward = false;
+  assert_int_equal(gk_reference_run(&network->desc, &forward), GK_OK);
+  bool has_memory = network->desc.cell == GK_CELL_LSTM;
+  int64_t D = gk_reference_directions(&network->desc);
+  double loss = 0;
+  for (int64_t i = 0; i < T * N * D * H; i++)
+    loss += network->y[i] * network->dy[i];
+  for (int64_t i = 0; i < network->desc.layers * D * N * H; i++)
+    loss += network->hn[i] * network->dhn[i] + (has_memory ? network->cn[i] * network->dcn[i] : 0);
+  return loss;
+}
+
+static void fill_network(struct network *network, const gk_rnn_desc *desc, bool is_ragged, uint64_t seed) {
+  memset(network, 0, sizeof *network);
+  network->desc = *desc;
+  bool memory = desc->cell == GK_CELL_LSTM;
+  network->call = (struct gk_reference_call){
+      .time = T, .batch = N, .lengths = is_ragged ? ragged : NULL, .x = network->x,
+      .tokens = tokens, .h0 = network->h0, .c0 = memory ? network->c0 : NULL,
+      .parameters = network->parameters, .masks = network->masks, .y = network->y, .hn = network->hn,
+      .cn = memory ? network->cn : NULL, .backward = true, .dy = network->dy, .dhn = network->dhn,
+      .dcn = memory ? network->dcn : NULL, .dx = network->dx, .dh0 = network->dh0,
+      .dc0 = memory ? network->dc0 : NULL, .gradients = network->gradients};
+  assert_true(gk_reference_parameter_count(desc) <= MAX_PARAMETERS);
+  random_doubles(seed, 0.9, MAX_PARAMETERS, network->parameters);
+  random_doubles(seed + 1, 1.5, T * N * I, network->x);
+  random_doubles(seed + 2, 1, MAX_STATE, network->h0);
+  random_doubles(seed + 3, 1, MAX_STATE, network->c0);
+  random_doubles(seed + 4, 1, MAX_OUTPUT, network->dy);
+  random_doubles(seed + 5, 1, MAX_STATE, network->dhn);
+  random_doubles(seed + 6, 1, MAX_STATE, network->dcn);
+  for (int64_t i = 0; i < MAX_OUTPUT; i++)
+    network->masks[i] = random_value(seed + 7, (uint64_t)i) < -0.5f ? 0 : 1 / 0.75;
+}
+
+/* Padding holds NaN in every input that has padding: nothing may read it. */
+static void poison_padding(struct network *network) {
+  int64_t width = gk_reference_directions(&network->desc) * H;
+  for (int64_t n = 0; n < N; n++)
+    for (int64_t t = ragged[n]; t < T; t++) {
+      int64_t row = network->desc.layout == GK_BATCH_FIRST ? n * T + t : t * N + n;
+      for (int64_t i = 0; i < I; i++)
+        network->x[row * I + i] = NAN;
+      for (int64_t i = 0; i < width; i++)
+        network->dy[row * width + i] = NAN;
+    }
+}
+
+/* In padding outputs and gradients are exactly 0; a sample of length 0 passes its states through. */
+static void check_padding(const struct network *network) {
+  int64_t width = gk_reference_directions(&network->desc) * H;
+  int64_t parts = network->desc.layers * gk_reference_directions(&network->desc);
+  for (int64_t n = 0; n < N; n++) {
+    for (int64_t t = ragged[n]; t < T; t++) {
+      int64_t row = network->desc.layout == GK_BATCH_FIRST ? n * T + t : t * N + n;
+      for (int64_t i = 0; i < I && !network->desc.vocabulary; i++)
+        assert_true(network->dx[row * I + i] == 0);
+      for (int64_t i = 0; i < width; i++)
+        assert_true(network->y[row * width + i] == 0);
+    }
+    for (int64_t p = 0; p < parts && ragged[n] == 0; p++)
+      for (int64_t at = (p * N + n) * H; at < (p * N + n + 1) * H; at++) {
+        assert_true(network->hn[at] == network->h0[at]);
+        assert_true(network->dh0[at] == network->dhn[at]);
+      }
+  }
+}
+
+static void check_network(const gk_rnn_desc *desc, bool is_ragged, uint64_t seed) {
+  bool relu = desc->cell == GK_CELL_RNN && desc->activation == GK_ACTIVATION_RELU;
+  double step = relu ? STEP_RELU : STEP_SMOOTH;
+  struct network *network = malloc(sizeof *network);
+  assert_non_null(network);
+  fill_network(network, desc, is_ragged, seed);
+  if (is_ragged)
+    poison_padding(network);
+  assert_int_equal(gk_reference_run(desc, &network->call), GK_OK);
+  if (is_ragged)
+    check_padding(network);
+
+  /* The loss multiplies padding by dy, which may hold NaN from here on no longer. */
+  for (int64_t i = 0; i < MAX_OUTPUT; i++)
+    network->dy[i] = isnan(network->dy[i]) ? 0 : network->dy[i];
+  for (int64_t i = 0; i < T * N * I; i++)
+    network->x[i] = isnan(network->x[i]) ? 0 : network->x[i];
+  char what[160];
+  snprintf(what, sizeof what, "cell %d, activation %d, layers %d, direction %d, layout %d, V %d, %s, seed %llu",
+           (int)desc->cell, (int)desc->activation, (int)desc->layers, (int)desc->direction, (int)desc->layout,
+           (int)desc->vocabulary, is_ragged ? "ragged" : "full", (unsigned long long)seed);
+  int64_t D = gk_reference_directions(desc), states = desc->layers * D * N * H;
+  for (int64_t l = 0; l < desc->layers; l++)
+    for (int64_t d = 0; d < D; d++) {
+      struct gk_reference_layout at = gk_reference_layout_of(desc, l, d);
+      int64_t begin[5] = {at.weight_ih, at.weight_hh, at.bias_ih, at.bias_hh, at.end};
+      static const char *const names[4] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"};
+      int64_t gates = gk_reference_cell_of(desc->cell)->gates;
+      for (int k = 0; k < 4; k++)
+        for (int64_t g = 0; g < gates; g++) { /* each gate by its own scale */
+          int64_t count = (begin[k + 1] - begin[k]) / gates, first = begin[k] + g * count;
+          char tensor[64];
+          snprintf(tensor, sizeof tensor, "%s_l%d, direction %d, gate %d", names[k], (int)l, (int)d, (int)g);
+          check_tensor(what, tensor, step, count, network->parameters + first, network->gradients + first,
+                       network_loss, network);
+        }
+    }
+  if (desc->vocabulary)
+    check_tensor(what, "embedding", step, V * I, network->parameters, network->gradients, network_loss, network);
+  else
+    check_tensor(what, "x", step, T * N * I, network->x, network->dx, network_loss, network);
+  check_tensor(what, "h0", step, states, network->h0, network->dh0, network_loss, network);
+  if (desc->cell == GK_CELL_LSTM)
+    check_tensor(what, "c0", step, states, network->c0, network->dc0, network_loss, network);
+  free(network);
+}
+
+static void check_cell(gk_cell cell, gk_activation activation) {
+  uint64_t seed = 1000 * (uint64_t)cell + 500 * (uint64_t)activation + 100;
+  for (int64_t layers = 1; layers <= 2; layers++)
+    for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++)
+      for (int is_ragged = 0; is_ragged < 2; is_ragged++)
+        for (int vocabulary = 0; vocabulary <= V; vocabulary += V) {
+          gk_rnn_desc desc = {.cell = cell, .activation = activation, .input_size = I, .hidden_size = H,
+                              .layers = layers, .direction = (gk_direction)direction,
+                              .vocabulary = vocabulary,
+                              .layout = (layers + direction) % 2 ? GK_BATCH_FIRST : GK_TIME_MAJOR};
+          check_network(&desc, is_ragged, seed += 10);
+        }
+}
+
+static void test_rnn_tanh(void **state) {
+  (void)state;
+  check_cell(GK_CELL_RNN, GK_ACTIVATION_TANH);
+}
+
+static void test_rnn_relu(void **state) {
+  (void)state;
+  check_cell(GK_CELL_RNN, GK_ACTIVATION_RELU);
+}
+
+static void test_gru(void **state) {
+  (void)state;
+  check_cell(GK_CELL_GRU, GK_ACTIVATION_TANH);
+}
+
+static void test_gru_reset_before(void **state) {
+  (void)state;
+  check_cell(GK_CELL_GRU_RESET_BEFORE, GK_ACTIVATION_TANH);
+}
+
+static void test_lstm(void **state) {
+  (void)state;
+  check_cell(GK_CELL_LSTM, GK_ACTIVATION_TANH);
+}
+
+/* ---- Output layer and loss ------------------------------------------------------------------- */
+
+#define R 6
+#define CLASSES 7
+
+struct output {
+  struct gk_reference_loss args;
+  double h[R * H], weight[CLASSES * H], bias[CLASSES], scratch[2 * CLASSES];
+  double dh[R * H], dweight[CLASSES * H], dbias[CLASSES];
+};
+
+static double output_loss(void *context) {
+  struct output *output = context;
+  struct gk_reference_loss args = output->args;
+  args.dh = args.dweight = args.dbias = NULL;
+  return args.scale * gk_reference_output_loss(&args);
+}
+
+static void test_output_loss(void **state) {
+  (void)state;
+  static const int32_t targets[R] = {3, 0, -1, 6, 3, 2};
+  struct output output;
+  output.args = (struct gk_reference_loss){
+      .rows = R, .input_size = H, .output_size = CLASSES, .h = output.h, .weight = output.weight,
+      .bias = output.bias, .targets = targets, .scale = 0.2, .dh = output.dh, .dweight = output.dweight,
+      .dbias = output.dbias, .scratch = output.scratch};
+  random_doubles(1, 2, R * H, output.h);
+  random_doubles(2, 1, CLASSES * H, output.weight);
+  random_doubles(3, 1, CLASSES, output.bias);
+  gk_reference_output_loss(&output.args);
+  check_tensor("output", "h", STEP_SMOOTH, R * H, output.h, output.dh, output_loss, &output);
+  check_tensor("output", "weight", STEP_SMOOTH, CLASSES * H, output.weight, output.dweight, output_loss, &output);
+  check_tensor("output", "bias", STEP_SMOOTH, CLASSES, output.bias, output.dbias, output_loss, &output);
+}
+
+/* Written out by hand for one logit pair: -log(e^a / (e^a + e^b)) = log(1 + e^(b - a)). */
+static void test_loss_of_two_classes(void **state) {
+  (void)state;
+  double h = 1, weight[2] = {300, 298.5}, bias[2] = {0.25, 0.5}, scratch[4];
+  int32_t target = 0;
+  struct gk_reference_loss args = {.rows = 1, .input_size = 1, .output_size = 2, .h = &h, .weight = weight,
+                                   .bias = bias, .targets = &target, .scale = 1, .scratch = scratch};
+  assert_true(fabs(gk_reference_output_loss(&args) - log1p(exp(-1.25))) < 1e-13);
+  double p[2], logits[2] = {1000, 1003};
+  gk_reference_softmax(2, 2, logits, p);
+  assert_true(fabs(p[0] - 1 / (1 + exp(1.5))) < 1e-12 && fabs(p[0] + p[1] - 1) < 1e-12);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_rnn_tanh),    cmocka_unit_test(test_rnn_relu),
+      cmocka_unit_test(test_gru),         cmocka_unit_test(test_gru_reset_before),
+      cmocka_unit_test(test_lstm),        cmocka_unit_test(test_output_loss),
+      cmocka_unit_test(test_loss_of_two_classes),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
