@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Matrix tile of AVX2: 6 rows by 2 vectors, so that a block of a panel (256 x 16 floats, 16 KiB) stays in L1.
+ * 12 sums + 2 of B + 2 broadcasts: 16 of 16 registers. Few rows take several panels at once. */
+#ifndef GK_KERNELS_AVX2_TILE_H
+#define GK_KERNELS_AVX2_TILE_H
+
+#include "kernels/math/tile.h"
+
+#define GK_TILE_ROWS 6
+#define GK_TILE_VECTORS 2
+#define GK_TILE_PANELS(rows) ((rows) == 1 ? 4u : (rows) <= 3 ? 2u : 1u)
+
+static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
+                                                            const int vectors) {
+  __m256 sum[6][8];
+  const float *a[6];
+  const float *b = t->b;
+  const size_t panel = t->b_panel_stride;
+  GK_UNROLL for (int i = 0; i < rows; i++) {
+    a[i] = t->a[i] + t->k_begin;
+    GK_UNROLL for (int j = 0; j < vectors; j++) {
+      sum[i][j] = _mm256_setzero_ps();
+      if (!t->overwrite && j % 2 == 0)
+        _mm_prefetch((const char *)(t->c[i] + t->columns[j].offset), _MM_HINT_T0);
+    }
+  }
+  for (size_t k = 0; k < t->k; k++) {
+    __m256 bk[8];
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      bk[j] = _mm256_loadu_ps(b + (size_t)(j / 2) * panel + (j % 2) * 8);
+    GK_UNROLL for (int i = 0; i < rows; i++) {
+      __m256 ak = _mm256_broadcast_ss(a[i] + k);
+      GK_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = _mm256_fmadd_ps(ak, bk[j], sum[i][j]);
+    }
+    b += 2 * 8;
+  }
+  GK_UNROLL for (int i = 0; i < rows; i++) {
+    GK_UNROLL for (int j = 0; j < vectors; j++) {
+      float *c = t->c[i] + t->columns[j].offset;
+      if (t->full) {
+        __m256 before = t->overwrite ? _mm256_setzero_ps() : _mm256_loadu_ps(c);
+        _mm256_storeu_ps(c, _mm256_add_ps(before, sum[i][j]));
+      } else {
+        const size_t lanes = t->columns[j].lanes;
+        __m256 before = t->overwrite ? _mm256_setzero_ps() : vf_load_n(c, lanes);
+        vf_store_n(c, _mm256_add_ps(before, sum[i][j]), lanes);
+      }
+    }
+  }
+}
+
+#define GK_TILE(rows, vectors) \
+  static void tile_##rows##x##vectors(const struct tile *t) { tile_body(t, rows, vectors); }
+GK_TILE(1, 1)
+GK_TILE(1, 2)
+GK_TILE(1, 3)
+GK_TILE(1, 4)
+GK_TILE(1, 5)
+GK_TILE(1, 6)
+GK_TILE(1, 7)
+GK_TILE(1, 8)
+GK_TILE(2, 1)
+GK_TILE(2, 2)
+GK_TILE(2, 3)
+GK_TILE(2, 4)
+GK_TILE(3, 1)
+GK_TILE(3, 2)
+GK_TILE(3, 3)
+GK_TILE(3, 4)
+GK_TILE(4, 1)
+GK_TILE(4, 2)
+GK_TILE(5, 1)
+GK_TILE(5, 2)
+GK_TILE(6, 1)
+GK_TILE(6, 2)
+
+static tile_fn *const tiles[GK_TILE_ROWS][8] = {
+    {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6, tile_1x7, tile_1x8},
+    {tile_2x1, tile_2x2, tile_2x3, tile_2x4},
+    {tile_3x1, tile_3x2, tile_3x3, tile_3x4},
+    {tile_4x1, tile_4x2},
+    {tile_5x1, tile_5x2},
+    {tile_6x1, tile_6x2}};
+
+static inline void transpose_8x8(const float *const *source, size_t column, float *destination,
+                                 size_t stride) {
+  __m256 r[8], s[8];
+  GK_UNROLL for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(source[i] + column);
+  GK_UNROLL for (int i = 0; i < 8; i += 2) {
+    s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+  }
+  GK_UNROLL for (int i = 0; i < 8; i += 4) {
+    r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
+    r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xee);
+    r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
+    r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xee);
+  }
+  GK_UNROLL for (int i = 0; i < 4; i++) {
+    s[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+    s[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+  }
+  GK_UNROLL for (int i = 0; i < 8; i++) _mm256_storeu_ps(destination + (column + (size_t)i) * stride, s[i]);
+}
+
+static void transpose_block(const float *const *source, size_t columns, float *destination, size_t stride) {
+  size_t column = 0;
+  for (; column + 8 <= columns; column += 8) transpose_8x8(source, column, destination, stride);
+  for (; column < columns; column++)
+    for (size_t row = 0; row < 8; row++) destination[column * stride + row] = source[row][column];
+}
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The vector header of AVX2 with FMA: 8 lanes, tails by vmaskmov. */
+#ifndef GK_KERNELS_VECTOR_H
+#define GK_KERNELS_VECTOR_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sleef.h>
+
+#define GK_V 8
+typedef __m256 vf;
+typedef __m256 vm;
+
+static inline __m256i v_tail(size_t lanes) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static inline vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline vf vf_load_n(const float *p, size_t lanes) { return _mm256_maskload_ps(p, v_tail(lanes)); }
+static inline void vf_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
+static inline void vf_store_n(float *p, vf x, size_t lanes) { _mm256_maskstore_ps(p, v_tail(lanes), x); }
+static inline vf vf_set(float x) { return _mm256_set1_ps(x); }
+static inline vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+static inline vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+static inline vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+static inline vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+static inline vf vf_sqrt(vf a) { return _mm256_sqrt_ps(a); }
+static inline vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+static inline vf vf_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
+static inline vf vf_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+/* limit where limit < x (limit > x), else x: a NaN in x stays. vminps does exactly this. */
+static inline vf vf_at_most(vf x, vf limit) { return _mm256_min_ps(limit, x); }
+static inline vf vf_at_least(vf x, vf limit) { return _mm256_max_ps(limit, x); }
+static inline vm vf_lt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+static inline vm vf_ge(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
+static inline vf vf_select(vm m, vf yes, vf no) { return _mm256_blendv_ps(no, yes, m); }
+static inline vf vf_zero_where(vm m, vf x) { return _mm256_andnot_ps(m, x); }
+/* |magnitude| with the sign of sign; magnitude >= 0 or NaN */
+static inline vf vf_with_sign(vf magnitude, vf sign) {
+  return _mm256_or_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
+}
+/* The float whose exponent field is the low byte of t's mantissa: 2^n for t = 1.5 * 2^23 + 127 + n. */
+static inline vf vf_exponent(vf t) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
+}
+
+static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf8_u10avx(x); }
+static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf8_u10avx(x); }
+static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf8_u10avx(x); }
+
+#endif

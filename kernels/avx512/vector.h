@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The vector header of AVX-512 (F, BW, DQ, VL): 16 lanes, tails by mask registers. */
+#ifndef GK_KERNELS_VECTOR_H
+#define GK_KERNELS_VECTOR_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <sleef.h>
+
+#define GK_V 16
+typedef __m512 vf;
+typedef __mmask16 vm;
+
+static inline __mmask16 v_tail(size_t lanes) { return (__mmask16)((1u << lanes) - 1); }
+
+static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline vf vf_load_n(const float *p, size_t lanes) { return _mm512_maskz_loadu_ps(v_tail(lanes), p); }
+static inline void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+static inline void vf_store_n(float *p, vf x, size_t lanes) { _mm512_mask_storeu_ps(p, v_tail(lanes), x); }
+static inline vf vf_set(float x) { return _mm512_set1_ps(x); }
+static inline vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+static inline vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+static inline vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+static inline vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+static inline vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+static inline vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+static inline vf vf_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
+static inline vf vf_abs(vf a) { return _mm512_abs_ps(a); }
+/* limit where limit < x (limit > x), else x: a NaN in x stays. vminps does exactly this. */
+static inline vf vf_at_most(vf x, vf limit) { return _mm512_min_ps(limit, x); }
+static inline vf vf_at_least(vf x, vf limit) { return _mm512_max_ps(limit, x); }
+static inline vm vf_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+static inline vm vf_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+static inline vf vf_select(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
+/* yes where !m, else +0 */
+static inline vf vf_zero_where(vm m, vf x) { return _mm512_maskz_mov_ps((__mmask16)~m, x); }
+/* |magnitude| with the sign of sign; magnitude >= 0 or NaN */
+static inline vf vf_with_sign(vf magnitude, vf sign) {
+  return _mm512_or_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
+}
+/* The float whose exponent field is the low byte of t's mantissa: 2^n for t = 1.5 * 2^23 + 127 + n. */
+static inline vf vf_exponent(vf t) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
+}
+
+static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf16_u10avx512fnofma(x); }
+static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf16_u10avx512fnofma(x); }
+static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf16_u10avx512fnofma(x); }
+
+#endif

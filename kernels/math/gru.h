@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * GRU with the reset gate after the product (PyTorch, cuDNN). Blocks of a gates row: n r z a, where a is the
+ * recurrent half of the candidate, W_hn h' + b_hn. The input product fills n r z, the recurrent one r z a:
+ * each is one contiguous operand. */
+#include "kernels/math/cell.h"
+
+/* n = tanh(n + r a),  h = n + z (h' - n) */
+GK_CELL_UNITS gru_forward_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
+  const size_t hidden = step->hidden;
+  float *gates = step->gates[row] + unit;
+  vf r = v_sigmoid(cell_load(gates + hidden, lanes));
+  vf z = v_sigmoid(cell_load(gates + 2 * hidden, lanes));
+  vf a = cell_load(gates + 3 * hidden, lanes);
+  vf n = v_tanh(vf_fma(r, a, cell_load(gates, lanes)));
+  vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
+  cell_store(gates, n, lanes);
+  cell_store(gates + hidden, r, lanes);
+  cell_store(gates + 2 * hidden, z, lanes);
+  cell_store(step->h[row] + unit, v_flush(vf_fma(z, vf_sub(h_prev, n), n)), lanes);
+}
+
+GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row, size_t unit, size_t lanes) {
+  const size_t hidden = step->hidden;
+  const vf one = vf_set(1.0f);
+  float *gates = step->gates[row] + unit;
+  vf n = cell_load(gates, lanes);
+  vf r = cell_load(gates + hidden, lanes);
+  vf z = cell_load(gates + 2 * hidden, lanes);
+  vf a = cell_load(gates + 3 * hidden, lanes);
+  vf dh = cell_load(step->dh[row] + unit, lanes);
+  if (step->dy) dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
+  vf dz = vf_mul(vf_mul(dh, vf_sub(h_prev, n)), vf_mul(z, vf_sub(one, z)));
+  vf dn = v_flush(vf_mul(vf_mul(dh, vf_sub(one, z)), vf_fnma(n, n, one)));
+  vf dr = vf_mul(vf_mul(dn, a), vf_mul(r, vf_sub(one, r)));
+  cell_store(gates, dn, lanes);
+  cell_store(gates + hidden, v_flush(dr), lanes);
+  cell_store(gates + 2 * hidden, v_flush(dz), lanes);
+  cell_store(gates + 3 * hidden, v_flush(vf_mul(dn, r)), lanes);
+  cell_store(step->dh[row] + unit, v_flush(vf_mul(dh, z)), lanes);
+}
+
+GK_CELL_KERNEL(gru_forward, gk_cell_forward)
+GK_CELL_KERNEL(gru_backward, gk_cell_backward)

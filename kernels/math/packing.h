@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Into the order that tiles read: transposes (by the tier's blocks of GK_V rows) and panels of rows. */
+#ifndef GK_KERNELS_MATH_PACKING_H
+#define GK_KERNELS_MATH_PACKING_H
+
+static void transpose(size_t rows, size_t columns, const float *const *source, float *destination,
+                      size_t stride) {
+  size_t row = 0;
+  for (; row + GK_V <= rows; row += GK_V) transpose_block(source + row, columns, destination + row, stride);
+  for (; row < rows; row++)
+    for (size_t column = 0; column < columns; column++)
+      destination[column * stride + row] = source[row][column];
+}
+
+static void pack_rows(size_t rows, size_t columns, const float *const *source, float *panels,
+                      size_t panel_stride) {
+  const size_t width = GK_TILE_VECTORS * GK_V;
+  for (size_t first = 0; first < columns; first += width, panels += panel_stride) {
+    if (first + width <= columns) {
+      for (size_t row = 0; row < rows; row++)
+        GK_UNROLL for (size_t j = 0; j < GK_TILE_VECTORS; j++)
+          vf_store(panels + row * width + j * GK_V, vf_load(source[row] + first + j * GK_V));
+    } else {
+      for (size_t row = 0; row < rows; row++)
+        for (size_t lane = 0; lane < width; lane++)
+          panels[row * width + lane] = first + lane < columns ? source[row][first + lane] : 0.0f;
+    }
+  }
+}
+
+#endif

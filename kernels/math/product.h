@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The loops around a tier's tile: panels, blocks of k, strips of rows. A tier defines before:
+ *   GK_TILE_ROWS, GK_TILE_VECTORS
+ *   tile_fn *const tiles[GK_TILE_ROWS][n]: tile of (index + 1) rows by (index + 1) vectors
+ *   GK_TILE_PANELS(rows): panels that a tile of so few rows takes at once (independent chains of fma)
+ * A strip of B (a block of k by one panel) stays in the nearest cache that holds it while all rows use it. */
+#ifndef GK_KERNELS_MATH_PRODUCT_H
+#define GK_KERNELS_MATH_PRODUCT_H
+
+/* A build that sums in another order, so that the tests of the same bits can be seen to fail. */
+#if GK_REORDERED_SUM && GK_V > 1
+#define GK_PRODUCT_BLOCK (GK_SUM_BLOCK / 2)
+#else
+#define GK_PRODUCT_BLOCK GK_SUM_BLOCK
+#endif
+
+static void product(const struct gk_product *p) {
+  const size_t strips = (p->rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
+  if (strips == 0) return;
+  /* Strips of equal height: a last one of a row or two would wait for B instead of computing. */
+  const size_t height = p->rows / strips, taller = p->rows % strips;
+  const size_t panels = GK_TILE_PANELS(height + (taller != 0));
+  for (size_t q = p->vector_begin; q < p->vector_end;) {
+    const size_t first = q % GK_TILE_VECTORS;
+    size_t vectors = panels * GK_TILE_VECTORS - first;
+    if (first && vectors > GK_TILE_VECTORS - first) vectors = GK_TILE_VECTORS - first;
+    if (vectors > p->vector_end - q) vectors = p->vector_end - q;
+    const float *b = p->b + q / GK_TILE_VECTORS * p->panel_stride + first * GK_V;
+    struct tile tile = {.b_panel_stride = p->panel_stride, .columns = p->columns + q, .full = true};
+    for (size_t j = 0; j < vectors; j++) tile.full &= p->columns[q + j].lanes == GK_V;
+    for (size_t k = 0; k < p->k || k == 0; k += GK_PRODUCT_BLOCK) {
+      tile.k = p->k - k < GK_PRODUCT_BLOCK ? p->k - k : GK_PRODUCT_BLOCK;
+      tile.k_begin = k;
+      tile.b = b + k * GK_TILE_VECTORS * GK_V;
+      tile.overwrite = p->overwrite && k == 0;
+      for (size_t strip = 0, row = 0; strip < strips; strip++) {
+        const size_t rows = height + (strip < taller);
+        tile.a = p->a + row;
+        tile.c = p->c + row;
+        tiles[rows - 1][vectors - 1](&tile);
+        row += rows;
+      }
+    }
+    q += vectors;
+  }
+}
+
+#endif

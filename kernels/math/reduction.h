@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Reductions other than products: GK_SUM_LANES virtual lanes and a fixed tree, on every tier alike; the
+ * softmax, which reduces; and sums of columns, which keep the canonical order of products. */
+#ifndef GK_KERNELS_MATH_REDUCTION_H
+#define GK_KERNELS_MATH_REDUCTION_H
+
+#define GK_SUM_VECTORS (GK_SUM_LANES / GK_V)
+
+static inline float tree_sum(const vf *sum) {
+  float lane[GK_SUM_LANES];
+  for (int j = 0; j < GK_SUM_VECTORS; j++) vf_store(lane + j * GK_V, sum[j]);
+  for (int width = GK_SUM_LANES / 2; width; width /= 2)
+    for (int j = 0; j < width; j++) lane[j] += lane[j + width];
+  return lane[0];
+}
+
+/* The k-th vector of the tail of a row of `count` values that starts at `i`: how many lanes it has. */
+static inline size_t tail_lanes(size_t i, size_t count, int vector) {
+  size_t first = i + (size_t)vector * GK_V;
+  return first >= count ? 0 : count - first < GK_V ? count - first : GK_V;
+}
+
+static float sum_squares(size_t count, const float *x) {
+  vf sum[GK_SUM_VECTORS];
+  for (int j = 0; j < GK_SUM_VECTORS; j++) sum[j] = vf_set(0.0f);
+  size_t i = 0;
+  for (; i + GK_SUM_LANES <= count; i += GK_SUM_LANES)
+    for (int j = 0; j < GK_SUM_VECTORS; j++) {
+      vf value = vf_load(x + i + j * GK_V);
+      sum[j] = vf_fma(value, value, sum[j]);
+    }
+  for (int j = 0; j < GK_SUM_VECTORS && i < count; j++) { /* fma(0, 0, s) = s for s >= 0 */
+    vf value = vf_load_n(x + i + j * GK_V, tail_lanes(i, count, j));
+    sum[j] = vf_fma(value, value, sum[j]);
+  }
+  return tree_sum(sum);
+}
+
+/* The largest value; NaN operands lose every comparison and are found by exp later. */
+static float largest(size_t count, const float *x) {
+  vf best[4];
+  float lane[4 * GK_V], top = x[0];
+  size_t i = 0;
+  for (int j = 0; j < 4; j++) best[j] = vf_set(top);
+  for (; i + 4 * GK_V <= count; i += 4 * GK_V)
+    for (int j = 0; j < 4; j++) {
+      vf value = vf_load(x + i + j * GK_V);
+      best[j] = vf_select(vf_lt(best[j], value), value, best[j]);
+    }
+  for (int j = 0; j < 4; j++) vf_store(lane + j * GK_V, best[j]);
+  for (int j = 0; j < 4 * GK_V; j++)
+    if (top < lane[j]) top = lane[j];
+  for (; i < count; i++)
+    if (top < x[i]) top = x[i];
+  return top;
+}
+
+/* p[i] = exp(scale * (x[i] - top)); returns the sum in the fixed order. */
+static float exponentials(size_t count, float scale, float top, const float *x, float *p) {
+  vf sum[GK_SUM_VECTORS];
+  for (int j = 0; j < GK_SUM_VECTORS; j++) sum[j] = vf_set(0.0f);
+  size_t i = 0;
+  for (; i + GK_SUM_LANES <= count; i += GK_SUM_LANES)
+    for (int j = 0; j < GK_SUM_VECTORS; j++) {
+      vf e = vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(vf_load(x + i + j * GK_V), vf_set(top))));
+      vf_store(p + i + j * GK_V, e);
+      sum[j] = vf_add(sum[j], e);
+    }
+  for (int j = 0; j < GK_SUM_VECTORS && i < count; j++) {
+    size_t lanes = tail_lanes(i, count, j);
+    if (lanes == 0) break;
+    vf value = vf_load_n(x + i + j * GK_V, lanes);
+    vf_store_n(p + i + j * GK_V, vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(value, vf_set(top)))), lanes);
+    sum[j] = vf_add(sum[j], vf_load_n(p + i + j * GK_V, lanes));
+  }
+  return tree_sum(sum);
+}
+
+static void scale_array(size_t count, float factor, float *x) {
+  size_t i = 0;
+  for (; i + GK_V <= count; i += GK_V) vf_store(x + i, vf_mul(vf_load(x + i), vf_set(factor)));
+  if (i < count) vf_store_n(x + i, vf_mul(vf_load_n(x + i, count - i), vf_set(factor)), count - i);
+}
+
+static void softmax(size_t count, float scale, const float *logits, float *p) {
+  if (count == 0) return;
+  float sum = exponentials(count, scale, largest(count, logits), logits, p);
+  scale_array(count, 1.0f / sum, p);
+}
+
+static float softmax_loss(size_t count, size_t target, float gradient_scale, float *logits) {
+  float top = largest(count, logits);
+  float shifted = logits[target] - top;
+  float sum = exponentials(count, 1.0f, top, logits, logits);
+  float lane[GK_V];
+  vf_store(lane, vf_sleef_log(vf_set(sum)));
+  scale_array(count, gradient_scale / sum, logits);
+  logits[target] -= gradient_scale;
+  return lane[0] - shifted;
+}
+
+static void column_sum(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite) {
+  for (size_t first = 0; first < rows || first == 0; first += GK_SUM_BLOCK) {
+    size_t end = rows < first + GK_SUM_BLOCK ? rows : first + GK_SUM_BLOCK;
+    for (size_t j = 0; j < columns;) {
+      if (j + 4 * GK_V <= columns) {
+        vf block[4];
+        for (int i = 0; i < 4; i++) block[i] = vf_set(0.0f);
+        for (size_t row = first; row < end; row++)
+          for (int i = 0; i < 4; i++) block[i] = vf_add(block[i], vf_load(source[row] + j + i * GK_V));
+        for (int i = 0; i < 4; i++) {
+          vf before = overwrite && first == 0 ? vf_set(0.0f) : vf_load(sum + j + i * GK_V);
+          vf_store(sum + j + i * GK_V, vf_add(before, block[i]));
+        }
+        j += 4 * GK_V;
+      } else {
+        size_t lanes = columns - j < GK_V ? columns - j : GK_V;
+        vf block = vf_set(0.0f);
+        for (size_t row = first; row < end; row++)
+          block = vf_add(block, vf_load_n(source[row] + j, lanes));
+        vf before = overwrite && first == 0 ? vf_set(0.0f) : vf_load_n(sum + j, lanes);
+        vf_store_n(sum + j, vf_add(before, block), lanes);
+        j += lanes;
+      }
+    }
+  }
+}
+
+static void add_array(size_t count, const float *x, float *y) {
+  size_t i = 0;
+  for (; i + GK_V <= count; i += GK_V) vf_store(y + i, vf_add(vf_load(y + i), vf_load(x + i)));
+  if (i < count) {
+    size_t lanes = count - i;
+    vf_store_n(y + i, vf_add(vf_load_n(y + i, lanes), vf_load_n(x + i, lanes)), lanes);
+  }
+}
+
+static void dropout(size_t count, float p, float scale, const float *uniform, const float *x, float *y) {
+  for (size_t i = 0; i < count; i += GK_V) {
+    size_t lanes = count - i < GK_V ? count - i : GK_V;
+    vf drop = vf_load_n(uniform + i, lanes);
+    vf value = vf_mul(vf_load_n(x + i, lanes), vf_set(scale));
+    vf_store_n(y + i, vf_zero_where(vf_lt(drop, vf_set(p)), value), lanes);
+  }
+}
+
+#endif

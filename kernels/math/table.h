@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One tier's table. kernels/ISA/kernels.c includes its vector.h and tile.h, names the tier and includes this:
+ * everything below is written once and compiled for each tier, with own activations and with SLEEF's. */
+#include "kernels/kernels.h"
+
+#include "kernels/math/activation.h"
+#include "kernels/math/gru.h"
+#include "kernels/math/gru_reset_before.h"
+#include "kernels/math/limits.h"
+#include "kernels/math/lstm.h"
+#include "kernels/math/optimizer.h"
+#include "kernels/math/packing.h"
+#include "kernels/math/product.h"
+#include "kernels/math/reduction.h"
+#include "kernels/math/rnn.h"
+
+#define GK_JOIN3(a, b, c) a##b##c
+#define GK_TABLE_NAME(isa, math) GK_JOIN3(gk_kernels_, isa, math)
+
+#if GK_MATH_USE_SLEEF
+#define GK_TABLE GK_TABLE_NAME(GK_TIER, _sleef)
+#else
+#define GK_TABLE GK_TABLE_NAME(GK_TIER, _own)
+#endif
+
+const struct gk_kernels GK_TABLE = {
+    .isa = GK_TIER_ISA,
+    .math = GK_MATH_USE_SLEEF ? GK_MATH_SLEEF : GK_MATH_OWN,
+    .lanes = GK_V,
+    .tile_rows = GK_TILE_ROWS,
+    .tile_vectors = GK_TILE_VECTORS,
+    .product = product,
+    .transpose = transpose,
+    .pack_rows = pack_rows,
+    .column_sum = column_sum,
+    .cell_forward =
+        {
+            [GK_KERNEL_CELL_RNN] = {rnn_forward},
+            [GK_KERNEL_CELL_GRU] = {gru_forward},
+            [GK_KERNEL_CELL_GRU_RESET_BEFORE] = {gru_reset_before_forward_gates,
+                                                 gru_reset_before_forward_candidate},
+            [GK_KERNEL_CELL_LSTM] = {lstm_forward},
+        },
+    .cell_backward =
+        {
+            [GK_KERNEL_CELL_RNN] = {rnn_backward},
+            [GK_KERNEL_CELL_GRU] = {gru_backward},
+            [GK_KERNEL_CELL_GRU_RESET_BEFORE] = {gru_reset_before_backward_candidate,
+                                                 gru_reset_before_backward_gates},
+            [GK_KERNEL_CELL_LSTM] = {lstm_backward},
+        },
+    .sigmoid = sigmoid_array,
+    .tanh = tanh_array,
+    .dropout = dropout,
+    .add = add_array,
+    .softmax = softmax,
+    .softmax_loss = softmax_loss,
+    .sum_squares = sum_squares,
+    .sgd = sgd,
+    .rmsprop = rmsprop,
+    .adam = adam,
+    .fma_loop = fma_loop,
+    .read_loop = read_loop,
+    .sigmoid_loop = sigmoid_loop,
+    .tanh_loop = tanh_loop,
+};

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What a tier's matrix tile is given: `rows` by `vectors` of C, one block of at most GK_SUM_BLOCK k. */
+#ifndef GK_KERNELS_MATH_TILE_H
+#define GK_KERNELS_MATH_TILE_H
+
+struct tile {
+  size_t k, k_begin;
+  const float *const *a;
+  const float *b; /* vector j of row k: b + (j / nv) * b_panel_stride + (k * nv + j % nv) * v */
+  size_t b_panel_stride;
+  const struct gk_column *columns;
+  float *const *c;
+  bool full;      /* every column has all its lanes */
+  bool overwrite; /* C = 0 + sum */
+};
+typedef void tile_fn(const struct tile *tile);
+
+/* Sums must live in registers: a tile's loops over rows and vectors are unrolled by force. */
+#ifdef __clang__
+#define GK_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define GK_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The vector header of NEON on AArch64: 4 lanes, tails through the stack. */
+#ifndef GK_KERNELS_VECTOR_H
+#define GK_KERNELS_VECTOR_H
+
+#include <arm_neon.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sleef.h>
+
+#define GK_V 4
+typedef float32x4_t vf;
+typedef uint32x4_t vm;
+
+static inline vf vf_load(const float *p) { return vld1q_f32(p); }
+static inline vf vf_load_n(const float *p, size_t lanes) {
+  float t[4] = {0, 0, 0, 0};
+  for (size_t i = 0; i < lanes; i++) t[i] = p[i];
+  return vld1q_f32(t);
+}
+static inline void vf_store(float *p, vf x) { vst1q_f32(p, x); }
+static inline void vf_store_n(float *p, vf x, size_t lanes) {
+  float t[4];
+  vst1q_f32(t, x);
+  for (size_t i = 0; i < lanes; i++) p[i] = t[i];
+}
+static inline vf vf_set(float x) { return vdupq_n_f32(x); }
+static inline vf vf_add(vf a, vf b) { return vaddq_f32(a, b); }
+static inline vf vf_sub(vf a, vf b) { return vsubq_f32(a, b); }
+static inline vf vf_mul(vf a, vf b) { return vmulq_f32(a, b); }
+static inline vf vf_div(vf a, vf b) { return vdivq_f32(a, b); }
+static inline vf vf_sqrt(vf a) { return vsqrtq_f32(a); }
+static inline vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
+static inline vf vf_fnma(vf a, vf b, vf c) { return vfmsq_f32(c, a, b); }
+static inline vf vf_abs(vf a) { return vabsq_f32(a); }
+/* limit where limit < x (limit > x), else x: a NaN in x stays. */
+static inline vf vf_at_most(vf x, vf limit) { return vbslq_f32(vcltq_f32(limit, x), limit, x); }
+static inline vf vf_at_least(vf x, vf limit) { return vbslq_f32(vcgtq_f32(limit, x), limit, x); }
+static inline vm vf_lt(vf a, vf b) { return vcltq_f32(a, b); }
+static inline vm vf_ge(vf a, vf b) { return vcgeq_f32(a, b); }
+static inline vf vf_select(vm m, vf yes, vf no) { return vbslq_f32(m, yes, no); }
+static inline vf vf_zero_where(vm m, vf x) {
+  return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), m));
+}
+/* |magnitude| with the sign of sign; magnitude >= 0 or NaN */
+static inline vf vf_with_sign(vf magnitude, vf sign) {
+  return vbslq_f32(vdupq_n_u32(0x80000000u), sign, magnitude);
+}
+/* The float whose exponent field is the low byte of t's mantissa: 2^n for t = 1.5 * 2^23 + 127 + n. */
+static inline vf vf_exponent(vf t) {
+  return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
+}
+
+static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf4_u10advsimdnofma(x); }
+static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf4_u10advsimdnofma(x); }
+static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf4_u10advsimdnofma(x); }
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The vector header of the scalar tier: one lane. Compiled with GK_SCALAR_FMA where the CPU has the fma
+ * instruction (always on AArch64), else fma is libm's, which is exact too. */
+#ifndef GK_KERNELS_VECTOR_H
+#define GK_KERNELS_VECTOR_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sleef.h>
+
+#define GK_V 1
+typedef float vf;
+typedef bool vm;
+
+static inline uint32_t v_bits(vf x) {
+  uint32_t b;
+  memcpy(&b, &x, sizeof b);
+  return b;
+}
+static inline vf v_float(uint32_t b) {
+  vf x;
+  memcpy(&x, &b, sizeof x);
+  return x;
+}
+
+static inline vf vf_load(const float *p) { return *p; }
+static inline vf vf_load_n(const float *p, size_t lanes) { return lanes ? *p : 0; }
+static inline void vf_store(float *p, vf x) { *p = x; }
+static inline void vf_store_n(float *p, vf x, size_t lanes) {
+  if (lanes) *p = x;
+}
+static inline vf vf_set(float x) { return x; }
+static inline vf vf_add(vf a, vf b) { return a + b; }
+static inline vf vf_sub(vf a, vf b) { return a - b; }
+static inline vf vf_mul(vf a, vf b) { return a * b; }
+static inline vf vf_div(vf a, vf b) { return a / b; }
+static inline vf vf_sqrt(vf a) { return sqrtf(a); }
+static inline vf vf_fma(vf a, vf b, vf c) { return fmaf(a, b, c); }
+static inline vf vf_fnma(vf a, vf b, vf c) { return fmaf(-a, b, c); }
+static inline vf vf_abs(vf a) { return v_float(v_bits(a) & 0x7fffffffu); }
+/* limit where limit < x (limit > x), else x: a NaN in x stays. */
+static inline vf vf_at_most(vf x, vf limit) { return limit < x ? limit : x; }
+static inline vf vf_at_least(vf x, vf limit) { return limit > x ? limit : x; }
+static inline vm vf_lt(vf a, vf b) { return a < b; }
+static inline vm vf_ge(vf a, vf b) { return a >= b; }
+static inline vf vf_select(vm m, vf yes, vf no) { return m ? yes : no; }
+static inline vf vf_zero_where(vm m, vf x) { return m ? 0.0f : x; }
+/* |magnitude| with the sign of sign; magnitude >= 0 or NaN */
+static inline vf vf_with_sign(vf magnitude, vf sign) {
+  return v_float(v_bits(magnitude) | (v_bits(sign) & 0x80000000u));
+}
+/* The float whose exponent field is the low byte of t's mantissa: 2^n for t = 1.5 * 2^23 + 127 + n. */
+static inline vf vf_exponent(vf t) { return v_float(v_bits(t) << 23); }
+
+static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf1_u10purec(x); }
+static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf1_u10purec(x); }
+static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf1_u10purec(x); }
+
+#endif
