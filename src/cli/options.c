@@ -17,24 +17,21 @@ enum { MAXIMUM_OPTIONS = 64, HELP_WIDTH = 96, HELP_COLUMN = 30 };
 static const cli_option *parsed_options;
 static bool given[MAXIMUM_OPTIONS];
 
-static int option_count(const cli_command *command)
-{
+static int option_count(const cli_command *command) {
   int count = 0;
   while (command->options && command->options[count].name)
     ++count;
   return count < MAXIMUM_OPTIONS ? count : MAXIMUM_OPTIONS;
 }
 
-static int positional_count(const cli_command *command)
-{
+static int positional_count(const cli_command *command) {
   int count = 0;
   while (command->positionals && command->positionals[count].name)
     ++count;
   return count;
 }
 
-bool cli_given(const char *name)
-{
+bool cli_given(const char *name) {
   for (int i = 0; parsed_options && parsed_options[i].name && i < MAXIMUM_OPTIONS; ++i)
     if (strcmp(parsed_options[i].name, name) == 0)
       return given[i];
@@ -44,8 +41,7 @@ bool cli_given(const char *name)
 /* ---- Errors ---- */
 
 /* The line ends here even if a file name or a message holds a line feed. */
-static void print_error_line(const cli_command *command, const char *format, va_list arguments)
-{
+static void print_error_line(const cli_command *command, const char *format, va_list arguments) {
   char line[1024];
   vsnprintf(line, sizeof line, format, arguments);
   for (char *c = line; *c; ++c)
@@ -54,8 +50,7 @@ static void print_error_line(const cli_command *command, const char *format, va_
   fprintf(stderr, "gatekern %s: %s\n", command->name, line);
 }
 
-int cli_error(const cli_command *command, const char *format, ...)
-{
+int cli_error(const cli_command *command, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   print_error_line(command, format, arguments);
@@ -63,8 +58,7 @@ int cli_error(const cli_command *command, const char *format, ...)
   return CLI_BAD_INPUT;
 }
 
-int cli_status(const cli_command *command, gk_status status)
-{
+int cli_status(const cli_command *command, gk_status status) {
   if (status == GK_OK)
     return CLI_SUCCESS;
   cli_error(command, "%s", gk_last_error());
@@ -74,8 +68,7 @@ int cli_status(const cli_command *command, gk_status status)
 /* ---- Names of enumerations ---- */
 
 /* The index-th name that an option accepts, NULL after the last. */
-static const char *choice_name(const cli_option *option, int index)
-{
+static const char *choice_name(const cli_option *option, int index) {
   switch (option->type) {
   case CLI_CHOICE:
     return option->choice[index];
@@ -94,8 +87,7 @@ static const char *choice_name(const cli_option *option, int index)
   }
 }
 
-static void list_choices(const cli_option *option, const char *separator, char *text, size_t size)
-{
+static void list_choices(const cli_option *option, const char *separator, char *text, size_t size) {
   size_t used = 0;
   text[0] = '\0';
   for (int i = 0; choice_name(option, i) && used < size; ++i)
@@ -104,8 +96,7 @@ static void list_choices(const cli_option *option, const char *separator, char *
 
 /* ---- Values ---- */
 
-static bool parse_choice(const cli_command *command, const cli_option *option, const char *text, int *value)
-{
+static bool parse_choice(const cli_command *command, const cli_option *option, const char *text, int *value) {
   char names[256];
   for (int i = 0; choice_name(option, i); ++i) {
     if (strcmp(choice_name(option, i), text) != 0)
@@ -123,8 +114,7 @@ static bool parse_choice(const cli_command *command, const cli_option *option, c
   return false;
 }
 
-static void limits(const cli_option *option, double *minimum, double *maximum)
-{
+static void limits(const cli_option *option, double *minimum, double *maximum) {
   const bool limited = option->minimum != 0 || option->maximum != 0;
   const double widest = option->type == CLI_INTEGER ? EXACT_WHOLE_NUMBERS : HUGE_VAL;
   *minimum = limited ? option->minimum : -widest;
@@ -132,8 +122,7 @@ static void limits(const cli_option *option, double *minimum, double *maximum)
 }
 
 static bool parse_integer(const cli_command *command, const cli_option *option, const char *text,
-                          int64_t *value)
-{
+                          int64_t *value) {
   double minimum, maximum;
   char *end;
   limits(option, &minimum, &maximum);
@@ -149,8 +138,7 @@ static bool parse_integer(const cli_command *command, const cli_option *option, 
 }
 
 static bool parse_number(const cli_command *command, const cli_option *option, const char *text,
-                         double *value)
-{
+                         double *value) {
   double minimum, maximum;
   char *end;
   limits(option, &minimum, &maximum);
@@ -167,8 +155,7 @@ static bool parse_number(const cli_command *command, const cli_option *option, c
 }
 
 static bool parse_seed(const cli_command *command, const cli_option *option, const char *text,
-                       uint64_t *value)
-{
+                       uint64_t *value) {
   char *end;
   errno = 0;
   const unsigned long long parsed = strtoull(text, &end, 10);
@@ -181,8 +168,7 @@ static bool parse_seed(const cli_command *command, const cli_option *option, con
 }
 
 static bool parse_text(const cli_command *command, const cli_option *option, const char *text,
-                       const char **value)
-{
+                       const char **value) {
   if (!*text) {
     cli_error(command, "--%s: must not be empty", option->name);
     return false;
@@ -192,8 +178,7 @@ static bool parse_text(const cli_command *command, const cli_option *option, con
 }
 
 static bool parse_value(const cli_command *command, const cli_option *option, const char *text,
-                        void *settings)
-{
+                        void *settings) {
   void *field = (char *)settings + option->offset;
   switch (option->type) {
   case CLI_FLAG:
@@ -215,8 +200,7 @@ static bool parse_value(const cli_command *command, const cli_option *option, co
 /* ---- Help ---- */
 
 /* Prints `text` from `column` on, broken at spaces; later lines start at `indent`. */
-static void print_wrapped(const char *text, int column, int indent)
-{
+static void print_wrapped(const char *text, int column, int indent) {
   while (*text) {
     const int word = (int)strcspn(text, " \n");
     if (column > indent && column + 1 + word > HELP_WIDTH) {
@@ -240,18 +224,16 @@ static void print_wrapped(const char *text, int column, int indent)
   putchar('\n');
 }
 
-static const char *value_name(const cli_option *option)
-{
+static const char *value_name(const cli_option *option) {
   static const char *const names[] = {
-    [CLI_FLAG] = "",        [CLI_INTEGER] = "N",  [CLI_SEED] = "N",         [CLI_NUMBER] = "X",
-    [CLI_TEXT] = "TEXT",    [CLI_CHOICE] = "NAME", [CLI_CELL] = "NAME",     [CLI_ISA] = "NAME",
-    [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME",
+      [CLI_FLAG] = "",         [CLI_INTEGER] = "N",      [CLI_SEED] = "N",    [CLI_NUMBER] = "X",
+      [CLI_TEXT] = "TEXT",     [CLI_CHOICE] = "NAME",    [CLI_CELL] = "NAME", [CLI_ISA] = "NAME",
+      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME",
   };
   return option->value ? option->value : names[option->type];
 }
 
-static void print_option(const cli_option *option)
-{
+static void print_option(const cli_option *option) {
   char text[1024], choices[256];
   if (option->group)
     printf("\n%s:\n", option->group);
@@ -270,8 +252,7 @@ static void print_option(const cli_option *option)
   print_wrapped(text, HELP_COLUMN, HELP_COLUMN);
 }
 
-void cli_print_help(const cli_command *command)
-{
+void cli_print_help(const cli_command *command) {
   const int positionals = positional_count(command), options = option_count(command);
   printf("Usage: gatekern %s", command->name);
   for (int i = 0; i < positionals; ++i)
@@ -296,8 +277,7 @@ void cli_print_help(const cli_command *command)
 
 /* ---- The command line ---- */
 
-static bool set_defaults(const cli_command *command, void *settings)
-{
+static bool set_defaults(const cli_command *command, void *settings) {
   memset(settings, 0, command->settings_size);
   for (int i = 0; i < option_count(command); ++i) {
     const cli_option *option = &command->options[i];
@@ -307,8 +287,7 @@ static bool set_defaults(const cli_command *command, void *settings)
   return true;
 }
 
-static bool take_positionals(const cli_command *command, int argc, char **argv, void *settings)
-{
+static bool take_positionals(const cli_command *command, int argc, char **argv, void *settings) {
   const int known = positional_count(command);
   for (int i = 0; i < known; ++i) {
     const cli_positional *positional = &command->positionals[i];
@@ -330,17 +309,15 @@ static bool take_positionals(const cli_command *command, int argc, char **argv, 
   return true;
 }
 
-bool cli_parse(const cli_command *command, int argc, char **argv, void *settings, int *exit_code)
-{
-  struct option long_options[MAXIMUM_OPTIONS + 2] = { { 0 } };
+bool cli_parse(const cli_command *command, int argc, char **argv, void *settings, int *exit_code) {
+  struct option long_options[MAXIMUM_OPTIONS + 2] = {{0}};
   const int count = option_count(command);
   parsed_options = command->options;
   memset(given, 0, sizeof given);
   for (int i = 0; i < count; ++i)
-    long_options[i] = (struct option){ .name = command->options[i].name,
-                                       .has_arg = command->options[i].type != CLI_FLAG,
-                                       .val = 256 + i };
-  long_options[count] = (struct option){ .name = "help", .val = 'h' };
+    long_options[i] = (struct option){
+        .name = command->options[i].name, .has_arg = command->options[i].type != CLI_FLAG, .val = 256 + i};
+  long_options[count] = (struct option){.name = "help", .val = 'h'};
   *exit_code = CLI_BAD_INPUT;
   if (!set_defaults(command, settings))
     return false;
@@ -358,7 +335,7 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *settings
       return false;
     }
     if (key == '?') {
-      const char letter[] = { '-', (char)optopt, '\0' }; /* optopt is 0 for a long option */
+      const char letter[] = {'-', (char)optopt, '\0'}; /* optopt is 0 for a long option */
       cli_error(command, "unknown option %s; see gatekern %s --help",
                 optopt > 0 && optopt < 256 ? letter : argv[optind - 1], command->name);
       return false;

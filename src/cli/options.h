@@ -40,9 +40,9 @@ typedef enum cli_type {
 typedef struct cli_option {
   const char *name; /* "hidden" is --hidden; NULL ends the table */
   cli_type type;
-  size_t offset;           /* of the field in the settings struct */
-  const char *fallback;    /* the default as the user would type it; NULL: the field is 0 or NULL */
-  double minimum, maximum; /* both inclusive; both 0: not limited (whole numbers: to +-2^53) */
+  size_t offset;             /* of the field in the settings struct */
+  const char *fallback;      /* the default as the user would type it; NULL: the field is 0 or NULL */
+  double minimum, maximum;   /* both inclusive; both 0: not limited (whole numbers: to +-2^53) */
   const char *const *choice; /* CLI_CHOICE: names, NULL at the end */
   const char *value;         /* what help calls the argument; NULL: derived from the type */
   const char *help;          /* one or more lines; wrapped by the help printer */
@@ -58,8 +58,8 @@ typedef struct cli_positional {
 } cli_positional;
 
 typedef struct cli_command {
-  const char *name;     /* "bench", "train lm" */
-  const char *summary;  /* first lines of the help */
+  const char *name;    /* "bench", "train lm" */
+  const char *summary; /* first lines of the help */
   const cli_option *options;
   const cli_positional *positionals; /* NULL name ends it; NULL: none */
   const char *examples;              /* end of the help; may be NULL */

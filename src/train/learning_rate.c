@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const decay_names[] = { "constant", "cosine" };
+static const char *const decay_names[] = {"constant", "cosine"};
 
 const char *gk_decay_name(gk_decay decay) {
   return decay == GK_DECAY_CONSTANT || decay == GK_DECAY_COSINE ? decay_names[decay] : "unknown";

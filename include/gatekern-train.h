@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * gatekern-train: files and tasks on top of libgatekern. safetensors, checkpoints, and a language model
+ * that is trained, evaluated, sampled, saved and resumed.
+ *
+ * Conventions, status codes and gk_last_error() are those of gatekern.h. Objects here own their memory.
+ * Unlike plans, an object that a call changes (a trainer, a sampler) belongs to one thread at a time.
+ */
+#ifndef GATEKERN_TRAIN_H
+#define GATEKERN_TRAIN_H
+
+#include <gatekern.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- safetensors ---------------------------------------------------------------------------- */
+
+typedef enum gk_dtype { GK_DTYPE_F32 = 0, GK_DTYPE_I64, GK_DTYPE_U8 } gk_dtype;
+GK_API const char *gk_dtype_name(gk_dtype dtype); /* as in files: F32, I64, U8 */
+GK_API size_t gk_dtype_bytes(gk_dtype dtype);
+
+#define GK_FILE_MAX_RANK 8
+typedef struct gk_file_tensor {
+  const char *name;
+  gk_dtype dtype;
+  int rank;
+  int64_t shape[GK_FILE_MAX_RANK];
+  const void *data; /* to be written, dense and row-major; NULL in what a reader returns */
+} gk_file_tensor;
+
+typedef struct gk_file_metadata {
+  const char *key, *value;
+} gk_file_metadata;
+
+/* Opens a file and checks all of it that can be checked without reading the tensors: the header's length
+ * against the file's, strict JSON without duplicate keys, known types, shapes whose sizes do not wrap,
+ * tensors that fill the file from end to end without hole or overlap. Nothing is allocated by a size that
+ * the file claims before that claim has been checked. GK_ERROR_IO, _FORMAT, _MEMORY. */
+typedef struct gk_safetensors gk_safetensors;
+GK_API gk_status gk_safetensors_open(const char *path, gk_safetensors **file);
+GK_API void gk_safetensors_close(gk_safetensors *file); /* NULL is allowed */
+GK_API int gk_safetensors_count(const gk_safetensors *file);
+/* Tensor number `index` in the order of the file; the name lives as long as the file is open. */
+GK_API gk_status gk_safetensors_tensor(const gk_safetensors *file, int index, gk_file_tensor *tensor);
+GK_API int gk_safetensors_find(const gk_safetensors *file, const char *name); /* -1: not there */
+/* The tensor's content; `bytes` must be its size. */
+GK_API gk_status gk_safetensors_read(const gk_safetensors *file, int index, void *data, size_t bytes);
+/* A string of __metadata__; NULL: not there. */
+GK_API const char *gk_safetensors_metadata(const gk_safetensors *file, const char *key);
+
+/* Writes a file so that at every moment, through a crash or a power cut, `path` is either the old file or
+ * the new one: temporary file in the same folder, write, fsync, rename, fsync of the folder. A symbolic
+ * link is followed; anything that exists and is not a regular file is refused. On failure the old file is
+ * intact and the temporary file is gone. */
+GK_API gk_status gk_safetensors_save(const char *path, int count, const gk_file_tensor *tensors,
+                                     int metadata_count, const gk_file_metadata *metadata);
+/* Whether gk_safetensors_save can write there, tried out with an empty temporary file; and, if the file
+ * exists, whether it is a safetensors file: so that a mistyped name does not cost another file. */
+GK_API gk_status gk_safetensors_can_save(const char *path);
+
+/* ---- Language model ------------------------------------------------------------------------- */
+
+/* A character-level model: embedding, recurrent layers, output layer, and its symbols, which are bytes or
+ * Unicode code points in ascending order.
+ *
+ * Its file is safetensors with the names and shapes of a PyTorch module that has the attributes
+ * embedding (nn.Embedding), rnn (nn.LSTM, nn.GRU, nn.RNN) and output (nn.Linear); the description and the
+ * symbols are one JSON string, "gatekern" in __metadata__. "checksum" there is a hash of the content;
+ * whoever changes weights by other means drops that key. */
+typedef struct gk_language_model gk_language_model;
+
+typedef struct gk_language_model_desc {
+  size_t size; /* sizeof(gk_language_model_desc) */
+  gk_cell cell;
+  gk_activation activation; /* of the cell rnn */
+  int64_t embedding_size;
+  int64_t hidden_size;
+  int64_t layers;
+  float dropout; /* between layers, as in PyTorch's modules: not on the last layer's output */
+  bool utf8;     /* symbols are code points instead of bytes */
+  /* Plan: how it runs, never what it computes. */
+  gk_isa isa;
+  gk_math math;
+  gk_schedule schedule;
+  int threads; /* 0: gk_default_threads() */
+} gk_language_model_desc;
+#define GK_LANGUAGE_MODEL_DESC_INIT                                                                  \
+  { .size = sizeof(gk_language_model_desc), .cell = GK_CELL_LSTM, .embedding_size = 256,             \
+    .hidden_size = 256, .layers = 1 }
+
+/* A text of `bytes` bytes; it need not end with a zero. */
+typedef struct gk_text {
+  const void *data;
+  size_t bytes;
+} gk_text;
+
+/* Only isa, math, schedule and threads of `plan` are read; NULL: the defaults. */
+GK_API gk_status gk_language_model_load(const char *path, const gk_language_model_desc *plan,
+                                        gk_language_model **model);
+GK_API void gk_language_model_destroy(gk_language_model *model); /* NULL is allowed */
+GK_API gk_status gk_language_model_save(const gk_language_model *model, const char *path);
+GK_API const gk_language_model_desc *gk_language_model_description(const gk_language_model *model);
+/* Symbols in ascending order, and how many. */
+GK_API const uint32_t *gk_language_model_symbols(const gk_language_model *model, int64_t *count);
+GK_API int64_t gk_language_model_parameter_count(const gk_language_model *model);
+/* Every parameter as one array: those of the gk_rnn, then those of the gk_output. */
+GK_API const float *gk_language_model_parameters(const gk_language_model *model);
+
+/* Mean cross-entropy of each character given those before it, in nats. The text is cut into one stream for
+ * each 2048 characters, at most 64, which start from zero states; the first character of the text is not
+ * predicted. Bits per character are nats / ln 2. GK_ERROR_FORMAT names a character that is no symbol. */
+typedef struct gk_language_loss {
+  double nats;
+  int64_t characters; /* predicted */
+} gk_language_loss;
+GK_API gk_status gk_language_model_evaluate(const gk_language_model *model, const gk_text *text,
+                                            gk_language_loss *loss);
+
+/* Generates text. The same seed, prompt and model give the same text everywhere. */
+typedef struct gk_sampler gk_sampler;
+typedef struct gk_sampler_desc {
+  size_t size;
+  float temperature; /* > 0 divides the logits; 0: always the likeliest symbol */
+  int64_t top_k;     /* only the k likeliest symbols; 0: all */
+  uint64_t seed;
+} gk_sampler_desc;
+#define GK_SAMPLER_DESC_INIT                                                                         \
+  { .size = sizeof(gk_sampler_desc), .temperature = 1 }
+/* The model must outlive the sampler. */
+GK_API gk_status gk_sampler_create(const gk_language_model *model, const gk_sampler_desc *desc,
+                                   gk_sampler **sampler);
+GK_API void gk_sampler_destroy(gk_sampler *sampler);
+/* Reads a text. A sampler that has read nothing when it first generates begins as after a line feed (or,
+ * where that is no symbol, after the first symbol). */
+GK_API gk_status gk_sampler_prompt(gk_sampler *sampler, const gk_text *prompt);
+/* One character: its bytes, 1 to 4, and their number. */
+GK_API gk_status gk_sampler_next(gk_sampler *sampler, char bytes[4], int *count);
+
+/* ---- Training ------------------------------------------------------------------------------- */
+
+/* The training text is cut into `batch` streams of equal length that are read side by side, `time`
+ * characters a step; the hidden state is carried from step to step and starts at zero in each epoch. Each
+ * character but the first is a target once an epoch; the last step of an epoch is shorter if it must be.
+ * The loss is the mean over a step's targets. Weights after any step are the same bits for every
+ * instruction set, number of threads, and schedule. */
+typedef struct gk_training_desc {
+  size_t size;
+  int64_t batch;        /* N: streams */
+  int64_t time;         /* T: characters of each stream a step */
+  int64_t steps;        /* planned; the learning rate's decay ends there. 0: unknown, no decay */
+  gk_optimizer_kind optimizer;
+  float momentum;       /* SGD */
+  double learning_rate;
+  gk_decay decay;
+  double minimum_learning_rate;
+  double clip_norm;     /* of the gradient over all parameters; 0: not clipped */
+  gk_init init;         /* of the recurrent layers; the output layer is U(+-1/sqrt(H)) */
+  float forget_bias;    /* added to the LSTM's */
+  uint64_t seed;        /* of initial weights and dropout */
+  double validation;    /* share of the text, its end, that is kept for validation; 0 <= share < 1 */
+} gk_training_desc;
+#define GK_TRAINING_DESC_INIT                                                                        \
+  { .size = sizeof(gk_training_desc), .batch = 64, .time = 64, .optimizer = GK_OPTIMIZER_ADAM,       \
+    .learning_rate = 2e-3, .clip_norm = 5, .validation = 0.05 }
+
+typedef struct gk_language_trainer gk_language_trainer;
+
+/* `validation`: a text of its own; NULL: the end of `text`, by the share in `training`. The symbols are
+ * those of both. The texts are not needed after the call. */
+GK_API gk_status gk_language_trainer_create(const gk_language_model_desc *model,
+                                            const gk_training_desc *training, const gk_text *text,
+                                            const gk_text *validation, gk_language_trainer **trainer);
+GK_API void gk_language_trainer_destroy(gk_language_trainer *trainer); /* NULL is allowed */
+GK_API const gk_training_desc *gk_language_trainer_description(const gk_language_trainer *trainer);
+/* The model that is being trained; it changes with each step. */
+GK_API const gk_language_model *gk_language_trainer_model(const gk_language_trainer *trainer);
+
+typedef struct gk_language_progress {
+  int64_t step;                  /* done since the beginning */
+  int64_t steps_per_epoch;
+  int64_t training_characters;   /* of the text */
+  int64_t validation_characters; /* 0: nothing to validate on */
+  double best_loss;              /* of gk_language_trainer_validate, nats; infinite before the first */
+  int64_t best_step;
+} gk_language_progress;
+GK_API void gk_language_trainer_progress(const gk_language_trainer *trainer,
+                                         gk_language_progress *progress);
+
+typedef struct gk_training_step {
+  int64_t step;      /* this one, from 1 */
+  double loss;       /* mean over the targets, nats, before the update */
+  int64_t characters; /* targets */
+  double learning_rate;
+  double gradient_norm; /* before clipping */
+  float clip_scale;     /* that the gradients were multiplied by */
+  /* Floating-point operations of the products, 2 a multiplication and addition, forward + backward:
+   *   3 * 2 * G*H * (U*E + N*T*H + (L - 1) * N*T*2*H) + 3 * 2 * N*T*H*V
+   * where U is the number of distinct characters in the step: the work that was done, not the work that
+   * one-hot or dense inputs would have cost. */
+  double operations;
+} gk_training_step;
+/* One step: forward, backward, clipping, update. GK_ERROR_ARGUMENT, and the weights as they were, if the
+ * loss or the gradient is not finite. */
+GK_API gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_step *report);
+/* The loss on the validation text; `improved` (may be NULL): it is the lowest so far, and remembered. */
+GK_API gk_status gk_language_trainer_validate(gk_language_trainer *trainer, gk_language_loss *loss,
+                                              bool *improved);
+/* Back to the initial weights, at step 0. */
+GK_API gk_status gk_language_trainer_restart(gk_language_trainer *trainer);
+/* From the next step on. */
+GK_API gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer, double learning_rate,
+                                                       gk_decay decay, double minimum, int64_t steps);
+
+/* Everything that training needs to go on: a model's file with the tensors of the optimizer and of the
+ * carried state beside the weights (so that it can be evaluated and sampled as well). */
+GK_API gk_status gk_language_trainer_save(const gk_language_trainer *trainer, const char *path);
+/* Goes on as if never interrupted: the weights after any later step are the bits of an unbroken run. The
+ * texts must be those of that run (GK_ERROR_ARGUMENT). Only the plan of `plan` is read; NULL: defaults. */
+GK_API gk_status gk_language_trainer_resume(const char *path, const gk_language_model_desc *plan,
+                                            const gk_text *text, const gk_text *validation,
+                                            gk_language_trainer **trainer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

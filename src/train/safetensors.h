@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GK_TRAIN_SAFETENSORS_H
+#define GK_TRAIN_SAFETENSORS_H
+
+#include "gatekern-train.h"
+
+/* The format: 8 bytes, little-endian, length of the header; the header, a JSON object; the tensors. */
+enum { GK_SAFETENSORS_PREFIX = 8 };
+#define GK_SAFETENSORS_LARGEST_HEADER ((uint64_t)100000000) /* the reference implementation's bound */
+
+gk_status gk_dtype_from_name(const char *name, gk_dtype *dtype);
+/* Bytes of a tensor; false: negative extent, or the product wraps. */
+bool gk_file_tensor_bytes(const gk_file_tensor *tensor, size_t *bytes);
+
+#endif

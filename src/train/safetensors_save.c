@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _XOPEN_SOURCE 700
+#include "src/core/size.h"
+#include "src/core/status.h"
+#include "src/train/checkpoint_file.h"
+#include "src/train/safetensors.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static gk_status check_tensor(const gk_file_tensor *tensor, int index, size_t *bytes) {
+  if (!tensor->name || !*tensor->name || strcmp(tensor->name, "__metadata__") == 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].name is missing or reserved", index);
+  if (gk_dtype_bytes(tensor->dtype) == 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].dtype is %d, not a gk_dtype", index, (int)tensor->dtype);
+  if (tensor->rank < 0 || tensor->rank > GK_FILE_MAX_RANK)
+    return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].rank is %d, must be from 0 to %d", index, tensor->rank,
+                   GK_FILE_MAX_RANK);
+  if (!gk_file_tensor_bytes(tensor, bytes))
+    return gk_fail(GK_ERROR_OVERFLOW, "tensors[%d], %s: an extent is negative or the size wraps", index,
+                   tensor->name);
+  if (*bytes && !tensor->data)
+    return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].data is NULL", index);
+  return GK_OK;
+}
+
+/* {"dtype": ..., "shape": [...], "data_offsets": [begin, end]} */
+static json_t *describe(const gk_file_tensor *tensor, size_t begin, size_t end) {
+  json_t *shape = json_array();
+  for (int i = 0; i < tensor->rank; ++i)
+    json_array_append_new(shape, json_integer(tensor->shape[i]));
+  return json_pack("{s:s, s:o, s:[I, I]}", "dtype", gk_dtype_name(tensor->dtype), "shape", shape,
+                   "data_offsets", (json_int_t)begin, (json_int_t)end);
+}
+
+static gk_status add_tensors(json_t *header, int count, const gk_file_tensor *tensors) {
+  size_t end = 0;
+  for (int i = 0; i < count; ++i) {
+    size_t bytes;
+    const size_t begin = end;
+    const gk_status status = check_tensor(&tensors[i], i, &bytes);
+    if (status != GK_OK)
+      return status;
+    if (!gk_size_add(&end, bytes) || end > (size_t)INT64_MAX)
+      return gk_fail(GK_ERROR_OVERFLOW, "tensors[%d], %s: the sizes add up to more than a file can hold", i,
+                     tensors[i].name);
+    if (json_object_get(header, tensors[i].name))
+      return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].name is %s, as of one before it", i, tensors[i].name);
+    if (json_object_set_new(header, tensors[i].name, describe(&tensors[i], begin, end)) != 0)
+      return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].name is not UTF-8", i);
+  }
+  return GK_OK;
+}
+
+static gk_status add_metadata(json_t *header, int count, const gk_file_metadata *metadata) {
+  if (count == 0)
+    return GK_OK;
+  json_t *object = json_object();
+  json_object_set_new(header, "__metadata__", object);
+  for (int i = 0; i < count; ++i) {
+    if (!metadata[i].key || !metadata[i].value)
+      return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] has no %s", i, metadata[i].key ? "value" : "key");
+    if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
+      return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] is not UTF-8", i);
+  }
+  return GK_OK;
+}
+
+/* The header as text, padded with spaces so that the tensors start at a multiple of 8 bytes. */
+static gk_status build_header(int count, const gk_file_tensor *tensors, int metadata_count,
+                              const gk_file_metadata *metadata, char **text, size_t *length) {
+  json_t *header = json_object();
+  gk_status status = header ? GK_OK : gk_fail(GK_ERROR_MEMORY, "no memory for a header");
+  if (status == GK_OK)
+    status = add_metadata(header, metadata_count, metadata);
+  if (status == GK_OK)
+    status = add_tensors(header, count, tensors);
+  char *json = status == GK_OK ? json_dumps(header, JSON_COMPACT) : NULL;
+  json_decref(header);
+  if (status != GK_OK)
+    return status;
+  *length = json ? strlen(json) : 0;
+  const size_t padded = (*length + 7) & ~(size_t)7;
+  char *grown = json ? realloc(json, padded + 1) : NULL;
+  if (!grown) {
+    free(json);
+    return gk_fail(GK_ERROR_MEMORY, "no memory for a header of %d tensors", count);
+  }
+  memset(grown + *length, ' ', padded - *length);
+  *text = grown;
+  *length = padded;
+  return GK_OK;
+}
+
+gk_status gk_safetensors_save(const char *path, int count, const gk_file_tensor *tensors, int metadata_count,
+                              const gk_file_metadata *metadata) {
+  if (!path || (!tensors && count) || (!metadata && metadata_count))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL",
+                   !path               ? "path"
+                   : count && !tensors ? "tensors"
+                                       : "metadata");
+  if (count < 0 || metadata_count < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "count is %d, metadata_count %d, neither may be negative", count,
+                   metadata_count);
+  char *header = NULL;
+  size_t length = 0;
+  gk_status status = build_header(count, tensors, metadata_count, metadata, &header, &length);
+  if (status != GK_OK)
+    return status;
+  unsigned char prefix[GK_SAFETENSORS_PREFIX];
+  for (int i = 0; i < GK_SAFETENSORS_PREFIX; ++i)
+    prefix[i] = (unsigned char)((uint64_t)length >> (8 * i));
+  struct gk_checkpoint_file file;
+  status = gk_checkpoint_file_begin(&file, path);
+  if (status == GK_OK) {
+    status = gk_checkpoint_file_write(&file, prefix, sizeof prefix);
+    if (status == GK_OK)
+      status = gk_checkpoint_file_write(&file, header, length);
+    for (int i = 0; i < count && status == GK_OK; ++i) {
+      size_t bytes = 0;
+      gk_file_tensor_bytes(&tensors[i], &bytes);
+      status = gk_checkpoint_file_write(&file, tensors[i].data, bytes);
+    }
+    if (status == GK_OK)
+      status = gk_checkpoint_file_commit(&file);
+    else
+      gk_checkpoint_file_abandon(&file);
+  }
+  free(header);
+  return status;
+}
+
+gk_status gk_safetensors_can_save(const char *path) {
+  if (!path)
+    return gk_fail(GK_ERROR_ARGUMENT, "path is NULL");
+  struct stat old;
+  struct gk_checkpoint_file file;
+  const gk_status status = gk_checkpoint_file_begin(&file, path);
+  if (status != GK_OK)
+    return status;
+  gk_checkpoint_file_abandon(&file);
+  if (stat(path, &old) != 0)
+    return GK_OK;
+  gk_safetensors *existing;
+  if (gk_safetensors_open(path, &existing) != GK_OK)
+    return gk_fail(GK_ERROR_IO, "%s: exists and is not a safetensors file: not overwritten", path);
+  gk_safetensors_close(existing);
+  return GK_OK;
+}
