@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# libgatekern, and libgatekern-train: what needs jansson (files and tasks). Each static and shared.
+file(GLOB train_sources CONFIGURE_DEPENDS
+  src/train/checkpoint*.c src/train/safetensors*.c src/tasks/*.c)
+file(GLOB core_sources CONFIGURE_DEPENDS
+  dispatch/*.c src/core/*.c src/cells/*.c src/layers/*.c src/reference/*.c src/sequence/*.c src/train/*.c)
+list(REMOVE_ITEM core_sources ${train_sources})
+
+function(gatekern_add_objects target)
+  add_library(${target} OBJECT ${ARGN})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+  target_include_directories(${target} SYSTEM PRIVATE
+    ${RANDOM123_INCLUDE_DIR} ${SLEEF_INCLUDE_DIRS} ${JANSSON_INCLUDE_DIRS})
+  target_link_libraries(${target} PRIVATE baseline-flags OpenMP::OpenMP_C)
+endfunction()
+
+function(gatekern_add_library name kind)
+  string(TOLOWER ${kind} suffix)
+  set(target ${name}-${suffix})
+  add_library(${target} ${kind} ${ARGN})
+  target_include_directories(${target} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+  target_link_libraries(${target} PRIVATE baseline-flags)
+  set_target_properties(${target} PROPERTIES
+    OUTPUT_NAME ${name} VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+  if(kind STREQUAL SHARED AND NOT GATEKERN_SANITIZE AND NOT APPLE)
+    target_link_options(${target} PRIVATE -Wl,--no-undefined)
+  endif()
+endfunction()
+
+gatekern_add_objects(core-objects ${core_sources})
+gatekern_add_objects(train-objects ${train_sources})
+foreach(kind STATIC SHARED)
+  string(TOLOWER ${kind} suffix)
+  gatekern_add_library(gatekern ${kind} $<TARGET_OBJECTS:core-objects> ${gatekern_kernel_objects})
+  target_link_libraries(gatekern-${suffix} PRIVATE PkgConfig::SLEEF OpenMP::OpenMP_C m)
+  gatekern_add_library(gatekern-train ${kind} $<TARGET_OBJECTS:train-objects>)
+  target_link_libraries(gatekern-train-${suffix} PUBLIC gatekern-${suffix} PRIVATE PkgConfig::JANSSON m)
+endforeach()
+
+include(GNUInstallDirs)
+install(TARGETS gatekern-static gatekern-shared gatekern-train-static gatekern-train-shared)
+install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")

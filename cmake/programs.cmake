@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The programs know the library by include/ alone. gatekern is C; only gatekern-bench, the shim around
+# Google Benchmark, is C++.
+
+# Named shapes: every list of bench/shapes becomes one line of bench_lists[] (bench/shapes.h).
+file(GLOB shape_lists CONFIGURE_DEPENDS bench/shapes/*.txt)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${shape_lists})
+set(entries "")
+foreach(list IN LISTS shape_lists)
+  file(READ ${list} text)
+  string(REPLACE "\\" "\\\\" text "${text}")
+  string(REPLACE "\"" "\\\"" text "${text}")
+  string(REPLACE "\n" "\\n\"\n    \"" text "${text}")
+  get_filename_component(name ${list} NAME_WE)
+  string(APPEND entries "  {\"${name}\",\n    \"${text}\"},\n")
+endforeach()
+file(CONFIGURE OUTPUT generated/bench_lists.c @ONLY CONTENT
+  "#include \"shapes.h\"\n\nconst bench_list bench_lists[] = {\n@entries@  {NULL, NULL}\n};\n")
+
+# The built-in corpus: the project's own C sources in sorted order, every tenth file held out whole.
+file(GLOB_RECURSE corpus RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS
+  bench/*.[ch] dispatch/*.[ch] examples/*.[ch] include/*.[ch] kernels/*.[ch] src/*.[ch] tests/*.[ch])
+list(SORT corpus)
+set(corpus_train)
+set(corpus_valid)
+set(index 0)
+foreach(file IN LISTS corpus)
+  math(EXPR index "(${index} + 1) % 10")
+  if(index EQUAL 0)
+    list(APPEND corpus_valid ${file})
+  else()
+    list(APPEND corpus_train ${file})
+  endif()
+endforeach()
+foreach(part train valid)
+  set(text ${PROJECT_BINARY_DIR}/generated/corpus_${part}.txt)
+  add_custom_command(OUTPUT ${text} VERBATIM
+    COMMAND ${CMAKE_COMMAND} -E cat ${corpus_${part}} > ${text}
+    DEPENDS ${corpus_${part}} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+    COMMENT "Joining the sources of the built-in corpus (${part})")
+  list(APPEND corpus_texts ${text})
+endforeach()
+set_source_files_properties(src/cli/builtin_corpus.c PROPERTIES OBJECT_DEPENDS "${corpus_texts}")
+
+file(GLOB cli_sources CONFIGURE_DEPENDS src/cli/*.c)
+file(GLOB runner_sources CONFIGURE_DEPENDS bench/checksum*.c bench/runner*.c bench/shapes*.c)
+list(APPEND runner_sources ${PROJECT_BINARY_DIR}/generated/bench_lists.c)
+
+add_executable(gatekern ${cli_sources} ${runner_sources})
+target_include_directories(gatekern PRIVATE src/cli bench ${PROJECT_BINARY_DIR}/generated)
+target_include_directories(gatekern SYSTEM PRIVATE ${JANSSON_INCLUDE_DIRS})
+target_link_libraries(gatekern PRIVATE baseline-flags gatekern-train-static PkgConfig::JANSSON m)
+install(TARGETS gatekern)
+
+if(GATEKERN_BUILD_BENCH)
+  enable_language(CXX)
+  find_package(benchmark REQUIRED)
+  file(GLOB bench_sources CONFIGURE_DEPENDS bench/*.c bench/*.cc)
+  add_executable(gatekern-bench ${bench_sources} ${PROJECT_BINARY_DIR}/generated/bench_lists.c)
+  target_compile_features(gatekern-bench PRIVATE cxx_std_17)
+  target_include_directories(gatekern-bench PRIVATE bench)
+  target_link_libraries(gatekern-bench PRIVATE baseline-flags gatekern-static benchmark::benchmark m)
+endif()

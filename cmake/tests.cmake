@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# tests/test_NAME.c is one cmocka program and the test NAME. A line "ctest labels: A B" in its first
+# comment gives it labels; "edges" are what foreign builds (clang, AArch64) repeat.
+set(GATEKERN_TEST_PREFIX "" CACHE STRING "Put before the name of every test, e.g. clang.")
+set(GATEKERN_TEST_LABEL "" CACHE STRING "Build and register only the tests with this label, and verify")
+set(GATEKERN_TEST_TIMEOUT 60 CACHE STRING "Seconds that one test may take")
+set(GATEKERN_TEST_BUILDS "" CACHE STRING "Other build folders whose tests belong to this one's")
+
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+set(tests_dir ${PROJECT_SOURCE_DIR}/tests)
+
+function(gatekern_add_test name)
+  add_test(NAME ${GATEKERN_TEST_PREFIX}${name} COMMAND ${ARGN} WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
+  set_tests_properties(${GATEKERN_TEST_PREFIX}${name} PROPERTIES TIMEOUT ${GATEKERN_TEST_TIMEOUT})
+endfunction()
+
+# ---- Programs ------------------------------------------------------------------------------------
+
+# What several tests share is every other .c file of tests/.
+file(GLOB support_sources CONFIGURE_DEPENDS ${tests_dir}/*.c)
+list(FILTER support_sources EXCLUDE REGEX "/test_[^/]*$")
+file(GLOB test_sources CONFIGURE_DEPENDS ${tests_dir}/test_*.c)
+
+add_library(test-flags INTERFACE)
+target_include_directories(test-flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+target_include_directories(test-flags SYSTEM INTERFACE ${RANDOM123_INCLUDE_DIR} ${JANSSON_INCLUDE_DIRS})
+target_compile_definitions(test-flags INTERFACE
+  GATEKERN_PROGRAM="$<TARGET_FILE:gatekern>" GATEKERN_TESTS_DIR="${tests_dir}")
+target_link_libraries(test-flags INTERFACE
+  project-flags gatekern-train-static PkgConfig::CMOCKA PkgConfig::JANSSON PkgConfig::SLEEF
+  OpenMP::OpenMP_C m)
+if(support_sources)
+  add_library(test-support OBJECT ${support_sources})
+  target_link_libraries(test-support PRIVATE test-flags)
+endif()
+
+foreach(source IN LISTS test_sources)
+  get_filename_component(target ${source} NAME_WE)
+  string(REGEX REPLACE "^test_" "" name ${target})
+  file(STRINGS ${source} line REGEX "ctest labels:" LIMIT_COUNT 1)
+  string(REGEX REPLACE ".*ctest labels: *" "" labels "${line}")
+  string(REGEX MATCHALL "[a-z-]+" labels "${labels}")
+  if(GATEKERN_TEST_LABEL AND NOT GATEKERN_TEST_LABEL IN_LIST labels)
+    continue()
+  endif()
+  add_executable(${target} ${source})
+  target_link_libraries(${target} PRIVATE test-flags $<$<TARGET_EXISTS:test-support>:test-support>)
+  add_dependencies(${target} gatekern)
+  gatekern_add_test(${name} ${target})
+  set_tests_properties(${GATEKERN_TEST_PREFIX}${name} PROPERTIES LABELS "${labels}")
+endforeach()
+
+gatekern_add_test(verify gatekern verify)
+set_tests_properties(${GATEKERN_TEST_PREFIX}verify PROPERTIES LABELS "edges")
+
+# ---- The binaries --------------------------------------------------------------------------------
+
+# Objects by what they may contain, one path a line, for the scripts below.
+function(gatekern_object_list name)
+  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/generated/${name}.txt
+    CONTENT "$<JOIN:${ARGN},\n>\n")
+endfunction()
+
+if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
+  set(baseline_objects $<TARGET_OBJECTS:core-objects> $<TARGET_OBJECTS:train-objects>
+    $<TARGET_OBJECTS:gatekern> $<TARGET_OBJECTS:kernels-scalar-own> $<TARGET_OBJECTS:kernels-scalar-sleef>)
+  gatekern_object_list(baseline_objects ${baseline_objects})
+  set(tier_tables)
+  foreach(tier IN LISTS gatekern_tiers)
+    foreach(math own sleef)
+      gatekern_object_list(${tier}_${math}_objects $<TARGET_OBJECTS:kernels-${tier}-${math}>)
+      list(APPEND tier_tables ${tier}_${math})
+    endforeach()
+  endforeach()
+
+  gatekern_add_test(binary.kernel-objects sh ${tests_dir}/check_kernel_objects.sh generated ${tier_tables})
+  gatekern_add_test(binary.exports sh ${tests_dir}/check_exports.sh
+    $<TARGET_FILE:gatekern-shared> $<TARGET_FILE:gatekern-train-shared>)
+  if(GATEKERN_ARCHITECTURE STREQUAL x86)
+    gatekern_add_test(binary.baseline sh ${tests_dir}/check_baseline.sh generated/baseline_objects.txt)
+    # The check itself is checked: it must find every tier's instructions.
+    foreach(tier scalar_fma avx2 avx512)
+      gatekern_add_test(binary.baseline-rejects-${tier} sh ${tests_dir}/check_baseline.sh --must-fail
+        generated/${tier}_own_objects.txt)
+    endforeach()
+    find_program(QEMU_X86_64 qemu-x86_64)
+    if(QEMU_X86_64)
+      gatekern_add_test(binary.cpu-without-avx sh ${tests_dir}/check_cpu_without_avx.sh
+        ${QEMU_X86_64} $<TARGET_FILE:gatekern>)
+    else()
+      message(STATUS "No qemu-x86_64: the program is not run as a CPU without AVX")
+    endif()
+  endif()
+endif()
+
+# ---- Other builds --------------------------------------------------------------------------------
+
+# scripts/test configures them first; their tests, told apart by prefix, run and count with these.
+set(other_tests ${PROJECT_BINARY_DIR}/generated/other_builds.cmake)
+file(WRITE ${other_tests} "")
+foreach(build IN LISTS GATEKERN_TEST_BUILDS)
+  file(APPEND ${other_tests} "include(\"${build}/CTestTestfile.cmake\")\n")
+endforeach()
+set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${other_tests})
