@@ -43,12 +43,17 @@ foreach(part train valid)
 endforeach()
 set_source_files_properties(src/cli/builtin_corpus.c PROPERTIES OBJECT_DEPENDS "${corpus_texts}")
 
+# "bench/runner.h" can be included without the project's root, and so its internal headers, on the path.
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/generated/include)
+file(CREATE_LINK ${PROJECT_SOURCE_DIR}/bench ${PROJECT_BINARY_DIR}/generated/include/bench SYMBOLIC)
+
 file(GLOB cli_sources CONFIGURE_DEPENDS src/cli/*.c)
 file(GLOB runner_sources CONFIGURE_DEPENDS bench/checksum*.c bench/runner*.c bench/shapes*.c)
 list(APPEND runner_sources ${PROJECT_BINARY_DIR}/generated/bench_lists.c)
 
 add_executable(gatekern ${cli_sources} ${runner_sources})
-target_include_directories(gatekern PRIVATE src/cli bench ${PROJECT_BINARY_DIR}/generated)
+target_include_directories(gatekern PRIVATE
+  src/cli bench ${PROJECT_BINARY_DIR}/generated ${PROJECT_BINARY_DIR}/generated/include)
 target_include_directories(gatekern SYSTEM PRIVATE ${JANSSON_INCLUDE_DIRS})
 target_link_libraries(gatekern PRIVATE baseline-flags gatekern-train-static PkgConfig::JANSSON m)
 install(TARGETS gatekern)
