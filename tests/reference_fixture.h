@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A network case through the float64 reference, and fp32 results against it. Include cmocka.h first. */
+#ifndef GK_TESTS_REFERENCE_FIXTURE_H
+#define GK_TESTS_REFERENCE_FIXTURE_H
+
+#include "src/core/random.h"
+#include "tests/network_fixture.h"
+
+/* In the order of struct network_results. */
+struct reference_results {
+  double *y, *hn, *cn, *dx, *dh0, *dc0, *gradients;
+};
+
+static inline double *const *reference_arrays(const struct reference_results *r) {
+  return (double *const *)r;
+}
+
+static inline double *take_copy(struct buffers *b, const float *values, int64_t count) {
+  if (!values)
+    return NULL;
+  double *copy = take_doubles(b, count);
+  for (int64_t i = 0; i < count; i++)
+    copy[i] = values[i];
+  return copy;
+}
+
+/* The masks that dropout draws, read back from the counters that name them. (L-1, T, N, D*H) */
+static inline double *take_masks(struct buffers *b, const struct network_case *c,
+                                 const gk_random_key *key) {
+  struct network_sizes s = sizes_of(c);
+  int64_t H = c->desc.hidden_size, N = c->batch, T = c->time;
+  double *masks = take_doubles(b, (c->desc.layers - 1) * s.outputs);
+  float *uniforms = take_floats(b, H);
+  float kept = 1 / (1 - c->desc.dropout);
+  for (int64_t l = 0; l + 1 < c->desc.layers; l++)
+    for (int64_t t = 0; t < T; t++)
+      for (int64_t n = 0; n < N; n++)
+        for (int64_t d = 0; d < s.directions; d++) {
+          struct gk_random_counter counter = {.seed = key->seed, .purpose = GK_RANDOM_DROPOUT,
+                                              .layer = (uint32_t)l, .direction = (uint32_t)d,
+                                              .step = key->step, .sample = key->first_sample + (uint64_t)n,
+                                              .time = (uint32_t)t};
+          gk_random_uniforms(&counter, 0, (size_t)H, uniforms);
+          double *row = masks + (l * T * N + t * N + n) * s.width + d * H;
+          for (int64_t j = 0; j < H; j++)
+            row[j] = uniforms[j] < c->desc.dropout ? 0 : kept;
+        }
+  return masks;
+}
+
+static inline struct reference_results run_reference(struct buffers *b, const struct network_case *c,
+                                                     const struct network_data *d) {
+  struct network_sizes s = sizes_of(c);
+  int64_t memory = has_memory(c) ? s.states : 0;
+  struct reference_results r = {
+      take_doubles(b, s.outputs), take_doubles(b, s.states), take_doubles(b, memory),
+      take_doubles(b, s.inputs),  take_doubles(b, s.states), take_doubles(b, memory),
+      take_doubles(b, s.parameters)};
+  gk_random_key key = {.seed = c->seed, .step = 3, .first_sample = 40};
+  struct gk_reference_call call = {.time = c->time,
+                                   .batch = c->batch,
+                                   .lengths = d->lengths,
+                                   .x = take_copy(b, d->x, s.inputs),
+                                   .tokens = d->tokens,
+                                   .h0 = take_copy(b, d->h0, s.states),
+                                   .c0 = take_copy(b, d->c0, s.states),
+                                   .parameters = take_copy(b, d->parameters, s.parameters),
+                                   .masks = c->desc.dropout > 0 ? take_masks(b, c, &key) : NULL,
+                                   .y = r.y,
+                                   .hn = r.hn,
+                                   .cn = has_memory(c) ? r.cn : NULL,
+                                   .backward = true,
+                                   .dy = take_copy(b, d->dy, s.outputs),
+                                   .dhn = take_copy(b, d->dhn, s.states),
+                                   .dcn = take_copy(b, d->dcn, s.states),
+                                   .dx = r.dx,
+                                   .dh0 = r.dh0,
+                                   .dc0 = has_memory(c) ? r.dc0 : NULL,
+                                   .gradients = r.gradients};
+  check_status(c, gk_reference_run(&c->desc, &call), "gk_reference_run");
+  return r;
+}
+
+/* Largest error relative to the tensor's largest magnitude; *worst is its index. A tensor that must be
+ * all zeros has error 0 or infinity. NaN anywhere is infinity. */
+static inline double relative_error(int64_t count, const float *got, const double *wanted,
+                                    int64_t *worst) {
+  double largest = 0, error = 0;
+  *worst = 0;
+  for (int64_t i = 0; i < count; i++)
+    largest = fmax(largest, fabs(wanted[i]));
+  for (int64_t i = 0; i < count; i++) {
+    double difference = fabs((double)got[i] - wanted[i]);
+    if (!(difference <= error)) {
+      error = isnan(difference) ? INFINITY : difference;
+      *worst = i;
+    }
+  }
+  return error == 0 ? 0 : error / largest;
+}
+
+/* Every tensor that was asked for; returns the largest error. */
+static inline double check_near_reference(const struct network_case *c, double tolerance,
+                                          const struct network_results *got,
+                                          const struct reference_results *wanted) {
+  struct named_tensor tensors[MAX_TENSORS];
+  int count = tensors_of(c, tensors);
+  double largest = 0;
+  for (int k = 0; k < count; k++) {
+    const struct named_tensor *t = &tensors[k];
+    const float *a = result_arrays(got)[t->array];
+    const double *b = reference_arrays(wanted)[t->array];
+    if (!a || !b)
+      continue;
+    int64_t i;
+    double error = relative_error(t->count, a + t->offset, b + t->offset, &i);
+    if (!(error <= tolerance))
+      fail_case(c, "%s[%" PRId64 "] is %.9g, the float64 reference has %.9g: %.3g of the largest", t->name, i,
+                (double)a[t->offset + i], b[t->offset + i], error);
+    largest = fmax(largest, error);
+  }
+  return largest;
+}
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Outputs, final states and every gradient of every tier against the float64 reference: within 1e-5 of
+ * each tensor's largest magnitude. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "tests/reference_fixture.h"
+
+#define TOLERANCE 1e-5
+
+static gk_isa tiers[MAX_TIERS];
+static int tier_count;
+static double largest_error;
+
+/* The reference once, then every tier and schedule against it. */
+static void check_case(struct network_case *c) {
+  struct buffers data_buffers = {0};
+  c->desc.isa = tiers[0];
+  struct network_data d = take_data(&data_buffers, c);
+  struct reference_results wanted = run_reference(&data_buffers, c, &d);
+  for (int i = 0; i < tier_count; i++)
+    for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+      struct buffers buffers = {0};
+      c->desc.isa = tiers[i];
+      c->desc.schedule = (gk_schedule)schedule;
+      c->desc.threads = schedule == GK_SCHEDULE_TEAMS ? 2 : 1;
+      struct network_results got = run_case(&buffers, c, &d);
+      largest_error = fmax(largest_error, check_near_reference(c, TOLERANCE, &got, &wanted));
+      buffers_release(&buffers);
+    }
+  buffers_release(&data_buffers);
+}
+
+static struct network_case random_case(gk_cell cell, gk_activation activation, int64_t hidden,
+                                       uint64_t seed) {
+  struct network_case c = {.desc = GK_RNN_DESC_INIT, .seed = seed};
+  c.desc.cell = cell;
+  c.desc.activation = activation;
+  c.desc.hidden_size = hidden;
+  c.desc.input_size = 1 + random_integer(seed, 0, 40);
+  c.desc.layers = 1 + random_integer(seed, 1, 2);
+  c.desc.direction = (gk_direction)random_integer(seed, 2, 3);
+  c.desc.layout = (gk_layout)random_integer(seed, 3, 2);
+  c.desc.vocabulary = random_integer(seed, 4, 3) ? 0 : 1 + random_integer(seed, 5, 60);
+  c.time = 1 + random_integer(seed, 6, 20);
+  c.batch = 1 + random_integer(seed, 7, 9);
+  c.ragged = random_integer(seed, 8, 2);
+  c.states = random_integer(seed, 9, 3) > 0;
+  return c;
+}
+
+static void check_cell(const char *test, gk_cell cell, gk_activation activation) {
+  static const int64_t hidden[] = {1, 3, 5, 16, 17, 33, 64};
+  enum { SHAPES = 8 };
+  largest_error = 0;
+  for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
+    for (uint64_t k = 0; k < SHAPES; k++) {
+      uint64_t seed = 10000 * (uint64_t)cell + 5000 * (uint64_t)activation + SHAPES * i + k + 1;
+      struct network_case c = random_case(cell, activation, hidden[i], seed);
+      if (case_wanted(test))
+        check_case(&c);
+    }
+  print_message("%s: largest error %.2g of a tensor's largest magnitude\n", test, largest_error);
+}
+
+static void test_rnn_tanh(void **state) {
+  (void)state;
+  check_cell(__func__, GK_CELL_RNN, GK_ACTIVATION_TANH);
+}
+
+static void test_rnn_relu(void **state) {
+  (void)state;
+  check_cell(__func__, GK_CELL_RNN, GK_ACTIVATION_RELU);
+}
+
+static void test_gru(void **state) {
+  (void)state;
+  check_cell(__func__, GK_CELL_GRU, GK_ACTIVATION_TANH);
+}
+
+static void test_gru_reset_before(void **state) {
+  (void)state;
+  check_cell(__func__, GK_CELL_GRU_RESET_BEFORE, GK_ACTIVATION_TANH);
+}
+
+static void test_lstm(void **state) {
+  (void)state;
+  check_cell(__func__, GK_CELL_LSTM, GK_ACTIVATION_TANH);
+}
+
+/* The largest shape of the promise, everything at once, each cell. */
+static void test_large(void **state) {
+  (void)state;
+  for (int cell = 0; cell < gk_cell_count(); cell++) {
+    struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 20, .batch = 9, .ragged = true,
+                             .states = true, .seed = 70 + (uint64_t)cell};
+    c.desc.cell = (gk_cell)cell;
+    c.desc.input_size = 40;
+    c.desc.hidden_size = 64;
+    c.desc.layers = 2;
+    c.desc.direction = GK_BIDIRECTIONAL;
+    if (case_wanted(__func__))
+      check_case(&c);
+  }
+}
+
+/* The reference applies the masks that the counters name. */
+static void test_dropout(void **state) {
+  (void)state;
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++) {
+      struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 7, .batch = 5, .ragged = direction == 2,
+                               .states = true, .seed = 90 + (uint64_t)cell};
+      c.desc.cell = (gk_cell)cell;
+      c.desc.input_size = 11;
+      c.desc.hidden_size = 18;
+      c.desc.layers = 3;
+      c.desc.direction = (gk_direction)direction;
+      c.desc.dropout = 0.3f;
+      if (case_wanted(__func__))
+        check_case(&c);
+    }
+}
+
+/* ---- What a gradient pointer changes ------------------------------------------------------------- */
+
+/* Leaving out any set of results changes no bit of the others. */
+static void check_subsets(struct network_case *c) {
+  struct buffers buffers = {0};
+  struct network_data d = take_data(&buffers, c);
+  struct network_results all = run_case(&buffers, c, &d);
+  for (unsigned set = 0; set < 128; set++) {
+    struct buffers subset_buffers = {0};
+    struct network_results some = take_results(&subset_buffers, c);
+    float **arrays = (float **)&some;
+    for (int i = 0; i < 7; i++)
+      if (!(set & 1u << i))
+        arrays[i] = NULL;
+    struct network net = open_network(&subset_buffers, c, d.parameters);
+    run_network(&net, &d, &some);
+    close_network(&net);
+    char what[64];
+    snprintf(what, sizeof what, "only results of the set 0x%02x asked for", set);
+    check_same_results(c, what, &some, &all);
+    buffers_release(&subset_buffers);
+  }
+  buffers_release(&buffers);
+}
+
+static void test_null_results(void **state) {
+  (void)state;
+  for (int i = 0; i < tier_count; i++)
+    for (int cell = 0; cell < gk_cell_count(); cell++)
+      for (int64_t vocabulary = 0; vocabulary <= 6; vocabulary += 6) {
+        struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 5, .batch = 4, .ragged = cell % 2,
+                                 .states = true, .seed = 110 + (uint64_t)cell};
+        c.desc.cell = (gk_cell)cell;
+        c.desc.isa = tiers[i];
+        c.desc.input_size = 6;
+        c.desc.hidden_size = 9;
+        c.desc.layers = 2;
+        c.desc.vocabulary = vocabulary;
+        c.desc.threads = 1;
+        if (case_wanted(__func__))
+          check_subsets(&c);
+      }
+}
+
+/* NULL for dy, dhn, dcn, h0, c0 is zeros, to the bit. */
+static void check_null_inputs(struct network_case *c) {
+  struct buffers buffers = {0};
+  struct network_sizes s = sizes_of(c);
+  struct network_data given = take_data(&buffers, c);
+  for (unsigned set = 0; set < 32; set++) {
+    struct buffers set_buffers = {0};
+    struct network_data zeros = given, nulls = given;
+    float **z[] = {&zeros.h0, &zeros.c0, &zeros.dy, &zeros.dhn, &zeros.dcn};
+    float **n[] = {&nulls.h0, &nulls.c0, &nulls.dy, &nulls.dhn, &nulls.dcn};
+    int64_t counts[] = {s.states, s.states, s.outputs, s.states, s.states};
+    for (int i = 0; i < 5; i++)
+      if (set & 1u << i && *z[i]) {
+        *z[i] = take_floats(&set_buffers, counts[i]);
+        memset(*z[i], 0, (size_t)counts[i] * sizeof(float));
+        *n[i] = NULL;
+      }
+    struct network_results wanted = run_case(&set_buffers, c, &zeros);
+    struct network_results got = run_case(&set_buffers, c, &nulls);
+    char what[64];
+    snprintf(what, sizeof what, "NULL for the inputs of the set 0x%02x", set);
+    check_same_results(c, what, &got, &wanted);
+    buffers_release(&set_buffers);
+  }
+  buffers_release(&buffers);
+}
+
+static void test_null_inputs(void **state) {
+  (void)state;
+  for (int i = 0; i < tier_count; i++)
+    for (int cell = 0; cell < gk_cell_count(); cell++) {
+      struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 4, .batch = 3, .ragged = cell % 2,
+                               .states = true, .seed = 130 + (uint64_t)cell};
+      c.desc.cell = (gk_cell)cell;
+      c.desc.isa = tiers[i];
+      c.desc.input_size = 5;
+      c.desc.hidden_size = 7;
+      c.desc.layers = 2;
+      c.desc.threads = 1;
+      if (case_wanted(__func__))
+        check_null_inputs(&c);
+    }
+}
+
+/* accumulate adds the finished gradient once: old + new, rounded once. */
+static void check_accumulate(struct network_case *c) {
+  struct buffers buffers = {0};
+  struct network_sizes s = sizes_of(c);
+  struct network_data d = take_data(&buffers, c);
+  struct network_results wanted = run_case(&buffers, c, &d), got = take_results(&buffers, c);
+  float *old = take_random(&buffers, c->seed + 1000, 1, s.parameters);
+  memcpy(got.gradients, old, (size_t)s.parameters * sizeof(float));
+  struct network net = open_network(&buffers, c, d.parameters);
+  gk_rnn_forward_args forward = forward_args(&net, &d, &got);
+  gk_rnn_backward_args backward = backward_args(&net, &d, &got);
+  backward.accumulate = true;
+  check_status(c, gk_rnn_forward(net.rnn, &forward), "gk_rnn_forward");
+  check_status(c, gk_rnn_backward(net.rnn, &backward), "gk_rnn_backward");
+  for (int64_t i = 0; i < s.parameters; i++)
+    wanted.gradients[i] += old[i];
+  check_same_results(c, "accumulate", &got, &wanted);
+  close_network(&net);
+  buffers_release(&buffers);
+}
+
+static void test_accumulate(void **state) {
+  (void)state;
+  for (int i = 0; i < tier_count; i++)
+    for (int cell = 0; cell < gk_cell_count(); cell++)
+      for (int tokens = 0; tokens < 2; tokens++) {
+        struct network_case c = random_case((gk_cell)cell, GK_ACTIVATION_TANH, 10 + cell * 7, 150 + (uint64_t)cell);
+        c.desc.isa = tiers[i];
+        c.desc.vocabulary = tokens ? 13 : 0;
+        if (case_wanted(__func__))
+          check_accumulate(&c);
+      }
+}
+
+int main(int argc, char **argv) {
+  repeat_command.program = argv[0];
+  if (argc > 1)
+    cmocka_set_test_filter(argv[1]);
+  tier_count = usable_tiers(tiers);
+  if (tier_count == 0) {
+    print_error("no usable tier: nothing would be tested\n");
+    return 1;
+  }
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_rnn_tanh),     cmocka_unit_test(test_rnn_relu),
+      cmocka_unit_test(test_gru),          cmocka_unit_test(test_gru_reset_before),
+      cmocka_unit_test(test_lstm),         cmocka_unit_test(test_large),
+      cmocka_unit_test(test_dropout),      cmocka_unit_test(test_null_results),
+      cmocka_unit_test(test_null_inputs),  cmocka_unit_test(test_accumulate),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
