@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _XOPEN_SOURCE 700
 #include "src/train/safetensors.h"
 #include "src/core/size.h"
 #include "src/core/status.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _XOPEN_SOURCE 700
 #include "src/core/size.h"
 #include "src/core/status.h"
 #include "src/train/checkpoint_file.h"
@@ -49,7 +48,10 @@ static gk_status add_tensors(json_t *header, int count, const gk_file_tensor *te
                      tensors[i].name);
     if (json_object_get(header, tensors[i].name))
       return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].name is %s, as of one before it", i, tensors[i].name);
-    if (json_object_set_new(header, tensors[i].name, describe(&tensors[i], begin, end)) != 0)
+    json_t *description = describe(&tensors[i], begin, end);
+    if (!description)
+      return gk_fail(GK_ERROR_MEMORY, "no memory for a header of %d tensors", count);
+    if (json_object_set_new(header, tensors[i].name, description) != 0)
       return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].name is not UTF-8", i);
   }
   return GK_OK;

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GK_TASKS_LANGUAGE_MODEL_H
+#define GK_TASKS_LANGUAGE_MODEL_H
+
+#include "src/tasks/vocabulary.h"
+#include "src/train/checkpoint.h"
+
+struct gk_language_model {
+  gk_language_model_desc desc;
+  struct gk_vocabulary vocabulary;
+  gk_rnn *rnn; /* time-major, forward, with the vocabulary's tokens as inputs */
+  gk_output *output;
+  int64_t rnn_count; /* parameters of the recurrent part, and of the output layer */
+  int64_t output_count;
+  float *parameters; /* first the one, then the other */
+  unsigned pack_flags;
+  void *packed_rnn, *packed_output; /* gk_language_model_pack */
+};
+
+/* The model without memory for parameters, so that a file can be compared with their shapes first. Takes
+ * the vocabulary, also on failure. */
+gk_status gk_language_model_create_plans(const gk_language_model_desc *desc, struct gk_vocabulary *vocabulary,
+                                         unsigned pack_flags, gk_language_model **model);
+/* That memory; parameters are zero and not packed. */
+gk_status gk_language_model_allocate(gk_language_model *model);
+/* To be called after each change of the parameters. */
+gk_status gk_language_model_pack(gk_language_model *model);
+
+gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, const int32_t *tokens,
+                                            int64_t count, gk_language_loss *loss);
+
+/* A model's file that also has `extra` tensors, and `training` (may be NULL) in its description. */
+gk_status gk_language_model_write(const gk_language_model *model, const char *path, const json_t *training,
+                                  int extra_count, const gk_file_tensor *extra);
+/* The model of an open file; packed. */
+gk_status gk_language_model_read(const struct gk_checkpoint *checkpoint, const gk_language_model_desc *plan,
+                                 unsigned pack_flags, gk_language_model **model);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/core/status.h"
+#include "src/tasks/buffer.h"
+#include "src/tasks/language_model.h"
+
+#include <stdio.h>
+
+static const char task[] = "language model";
+static const char *const activation_names[] = {"tanh", "relu"};
+static const char *const mode_names[] = {"bytes", "utf8"};
+
+/* ---- Names ---- */
+
+/* The names that a PyTorch module with the attributes embedding, rnn and output gives its parameters. */
+static void file_name(const gk_tensor *tensor, bool output, char *name, size_t size) {
+  const char *prefix = output ? "output." : strncmp(tensor->name, "embedding.", 10) == 0 ? "" : "rnn.";
+  snprintf(name, size, "%s%s", prefix, tensor->name);
+}
+
+enum { NAME_SIZE = sizeof(((gk_tensor *)0)->name) + 8 };
+
+static int tensor_count(const gk_language_model *model) {
+  return gk_rnn_tensor_count(model->rnn) + gk_output_tensor_count(model->output);
+}
+
+/* Tensor number `index` of the model, its name in files, and where it starts in the parameters. */
+static gk_status model_tensor(const gk_language_model *model, int index, gk_tensor *tensor,
+                              char name[NAME_SIZE]) {
+  const int rnn_tensors = gk_rnn_tensor_count(model->rnn);
+  const bool output = index >= rnn_tensors;
+  const gk_status status = output ? gk_output_tensor(model->output, index - rnn_tensors, tensor)
+                                  : gk_rnn_tensor(model->rnn, index, tensor);
+  if (status != GK_OK)
+    return status;
+  if (output)
+    tensor->offset += model->rnn_count;
+  file_name(tensor, output, name, NAME_SIZE);
+  return GK_OK;
+}
+
+/* ---- Writing ---- */
+
+static json_t *describe_model(const gk_language_model *model, const json_t *training) {
+  const gk_language_model_desc *desc = &model->desc;
+  json_t *symbols = json_array();
+  for (int64_t i = 0; i < model->vocabulary.count; ++i)
+    json_array_append_new(symbols, json_integer(model->vocabulary.symbols[i]));
+  json_t *description =
+      json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:s, s:o}", "format", 1, "task", task, "cell",
+                gk_cell_name(desc->cell), "activation", activation_names[desc->activation], "embedding",
+                (json_int_t)desc->embedding_size, "hidden", (json_int_t)desc->hidden_size, "layers",
+                (json_int_t)desc->layers, "dropout", (double)desc->dropout, "mode", mode_names[desc->utf8],
+                "symbols", symbols);
+  if (description && training)
+    json_object_set(description, "training", (json_t *)training);
+  return description;
+}
+
+gk_status gk_language_model_write(const gk_language_model *model, const char *path, const json_t *training,
+                                  int extra_count, const gk_file_tensor *extra) {
+  const int count = tensor_count(model);
+  gk_file_tensor *tensors = NULL;
+  char(*names)[NAME_SIZE] = NULL;
+  gk_status status = gk_buffer_array(sizeof *tensors, count + extra_count, 1, 1, &tensors);
+  if (status == GK_OK)
+    status = gk_buffer_array(sizeof *names, count, 1, 1, &names);
+  for (int i = 0; i < count && status == GK_OK; ++i) {
+    gk_tensor tensor;
+    status = model_tensor(model, i, &tensor, names[i]);
+    if (status != GK_OK)
+      break;
+    tensors[i] = (gk_file_tensor){.name = names[i],
+                                  .dtype = GK_DTYPE_F32,
+                                  .rank = tensor.rank,
+                                  .data = model->parameters + tensor.offset};
+    memcpy(tensors[i].shape, tensor.shape, (size_t)tensor.rank * sizeof *tensor.shape);
+  }
+  if (status == GK_OK) {
+    for (int i = 0; i < extra_count; ++i)
+      tensors[count + i] = extra[i];
+    json_t *description = describe_model(model, training);
+    status = description ? gk_checkpoint_save(path, description, count + extra_count, tensors)
+                         : gk_fail(GK_ERROR_MEMORY, "%s: no memory for the description", path);
+    json_decref(description);
+  }
+  free(tensors);
+  free(names);
+  return status;
+}
+
+gk_status gk_language_model_save(const gk_language_model *model, const char *path) {
+  if (!model || !path)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", model ? "path" : "model");
+  return gk_language_model_write(model, path, NULL, 0, NULL);
+}
+
+/* ---- Reading ---- */
+
+static gk_status read_choice(const struct gk_checkpoint *checkpoint, const char *key,
+                             const char *const *names, int count, int *choice) {
+  const char *name = NULL;
+  const gk_status status = gk_checkpoint_text(checkpoint, checkpoint->description, key, &name);
+  if (status != GK_OK)
+    return status;
+  for (int i = 0; i < count; ++i)
+    if (strcmp(name, names[i]) == 0) {
+      *choice = i;
+      return GK_OK;
+    }
+  return gk_fail(GK_ERROR_FORMAT, "%s: %s is %s, which this version does not know", checkpoint->path, key,
+                 name);
+}
+
+static gk_status read_description(const struct gk_checkpoint *checkpoint, gk_language_model_desc *desc) {
+  const int64_t largest = INT32_MAX;
+  const char *const tasks[] = {task};
+  const json_t *description = checkpoint->description;
+  int choice, activation = 0, mode = 0;
+  const char *cell = NULL;
+  double dropout = 0;
+  gk_status status = read_choice(checkpoint, "task", tasks, 1, &choice);
+  if (status == GK_OK)
+    status = gk_checkpoint_text(checkpoint, description, "cell", &cell);
+  if (status == GK_OK && gk_cell_from_name(cell, &desc->cell) != GK_OK)
+    status =
+        gk_fail(GK_ERROR_FORMAT, "%s: cell is %s, which this version does not know", checkpoint->path, cell);
+  if (status == GK_OK)
+    status = read_choice(checkpoint, "activation", activation_names, 2, &activation);
+  if (status == GK_OK)
+    status = read_choice(checkpoint, "mode", mode_names, 2, &mode);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, description, "embedding", 1, largest, &desc->embedding_size);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, description, "hidden", 1, largest, &desc->hidden_size);
+  if (status == GK_OK) /* a layer has four tensors: a file cannot claim more layers than it has tensors */
+    status = gk_checkpoint_integer(checkpoint, description, "layers", 1,
+                                   gk_safetensors_count(checkpoint->file), &desc->layers);
+  if (status == GK_OK)
+    status = gk_checkpoint_number(checkpoint, description, "dropout", 0, 0.999999, &dropout);
+  desc->activation = (gk_activation)activation;
+  desc->dropout = (float)dropout;
+  desc->utf8 = mode == 1;
+  return status;
+}
+
+static gk_status read_vocabulary(const struct gk_checkpoint *checkpoint, bool utf8,
+                                 struct gk_vocabulary *vocabulary) {
+  const json_t *array = json_object_get(checkpoint->description, "symbols");
+  const size_t count = json_array_size(array); /* 0 if it is no array */
+  if (count == 0 || count > 0x110000)
+    return gk_fail(GK_ERROR_FORMAT, "%s: symbols in the description is not a list of 1 to 1114112 numbers",
+                   checkpoint->path);
+  uint32_t *symbols = NULL;
+  gk_status status = gk_buffer_array(sizeof *symbols, (int64_t)count, 1, 1, &symbols);
+  for (size_t i = 0; i < count && status == GK_OK; ++i) {
+    const json_t *value = json_array_get(array, i);
+    const json_int_t code = json_integer_value(value);
+    if (!json_is_integer(value) || code < 0 || code > UINT32_MAX)
+      status = gk_fail(GK_ERROR_FORMAT, "%s: symbols in the description holds something else than codes",
+                       checkpoint->path);
+    symbols[i] = (uint32_t)code;
+  }
+  if (status == GK_OK && gk_vocabulary_from_symbols(vocabulary, utf8, (int64_t)count, symbols) != GK_OK)
+    status = gk_fail(GK_ERROR_FORMAT, "%s: symbols in the description are not ascending %s", checkpoint->path,
+                     utf8 ? "code points" : "bytes");
+  free(symbols);
+  return status;
+}
+
+/* Before memory is allocated for parameters: every one is in the file, with its shape. */
+static gk_status check_tensors(const struct gk_checkpoint *checkpoint, const gk_language_model *model) {
+  gk_status status = GK_OK;
+  for (int i = 0; i < tensor_count(model) && status == GK_OK; ++i) {
+    gk_tensor tensor;
+    char name[NAME_SIZE];
+    status = model_tensor(model, i, &tensor, name);
+    if (status == GK_OK)
+      status = gk_checkpoint_check(checkpoint, name, tensor.rank, tensor.shape);
+  }
+  return status;
+}
+
+static gk_status read_tensors(const struct gk_checkpoint *checkpoint, gk_language_model *model) {
+  gk_status status = GK_OK;
+  for (int i = 0; i < tensor_count(model) && status == GK_OK; ++i) {
+    gk_tensor tensor;
+    char name[NAME_SIZE];
+    status = model_tensor(model, i, &tensor, name);
+    if (status == GK_OK)
+      status =
+          gk_checkpoint_read(checkpoint, name, tensor.rank, tensor.shape, model->parameters + tensor.offset);
+  }
+  return status;
+}
+
+gk_status gk_language_model_read(const struct gk_checkpoint *checkpoint, const gk_language_model_desc *plan,
+                                 unsigned pack_flags, gk_language_model **result) {
+  gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
+  struct gk_vocabulary vocabulary = {0};
+  gk_language_model *model = NULL;
+  gk_status status = read_description(checkpoint, &desc);
+  if (status == GK_OK)
+    status = read_vocabulary(checkpoint, desc.utf8, &vocabulary);
+  if (status != GK_OK)
+    return status;
+  if (plan) {
+    desc.isa = plan->isa;
+    desc.math = plan->math;
+    desc.schedule = plan->schedule;
+    desc.threads = plan->threads;
+  }
+  status = gk_language_model_create_plans(&desc, &vocabulary, pack_flags, &model);
+  if (status == GK_OK)
+    status = check_tensors(checkpoint, model);
+  if (status == GK_OK)
+    status = gk_language_model_allocate(model);
+  if (status == GK_OK)
+    status = read_tensors(checkpoint, model);
+  if (status == GK_OK)
+    status = gk_language_model_pack(model);
+  if (status != GK_OK) {
+    gk_language_model_destroy(model);
+    return status;
+  }
+  *result = model;
+  return GK_OK;
+}
+
+gk_status gk_language_model_load(const char *path, const gk_language_model_desc *plan,
+                                 gk_language_model **model) {
+  if (!path || !model)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", path ? "model" : "path");
+  *model = NULL;
+  if (plan && plan->size != sizeof *plan)
+    return gk_fail(GK_ERROR_ARGUMENT, "plan.size is %zu, must be %zu", plan->size, sizeof *plan);
+  struct gk_checkpoint checkpoint;
+  gk_status status = gk_checkpoint_open(&checkpoint, path);
+  if (status == GK_OK)
+    status = gk_language_model_read(&checkpoint, plan, GK_PACK_FORWARD, model);
+  gk_checkpoint_close(&checkpoint);
+  return status;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/tasks/buffer.h"
+#include "src/tasks/language_model.h"
+
+#include <math.h>
+
+struct gk_sampler {
+  gk_sampler_desc desc;
+  const gk_language_model *model;
+  int32_t pending; /* read or generated, but not yet given to the model; -1: none */
+  uint64_t drawn;  /* random numbers used */
+  float *h, *c;    /* (L, 1, H) */
+  float *y;        /* (H) */
+  float *logits, *candidate_logits, *probabilities; /* (V) */
+  int32_t *candidates;                              /* (V) tokens */
+  void *rnn_workspace, *output_workspace;
+};
+
+static gk_status allocate(gk_sampler *sampler) {
+  const gk_language_model *model = sampler->model;
+  const int64_t layers = model->desc.layers, hidden = model->desc.hidden_size;
+  const int64_t symbols = model->vocabulary.count;
+  gk_rnn_memory needed;
+  size_t output_bytes = 0;
+  gk_status status = gk_rnn_memory_needed(model->rnn, 1, 1, &needed);
+  if (status == GK_OK)
+    status = gk_output_workspace_bytes(model->output, 1, &output_bytes);
+  if (status == GK_OK)
+    status = gk_buffer_array(sizeof(float), layers, hidden, 1, &sampler->h);
+  if (status == GK_OK)
+    status = gk_buffer_array(sizeof(float), layers, hidden, 1, &sampler->c);
+  if (status == GK_OK)
+    status = gk_buffer_array(sizeof(float), hidden, 1, 1, &sampler->y);
+  if (status == GK_OK)
+    status = gk_buffer_array(sizeof(float), symbols, 1, 1, &sampler->logits);
+  if (status == GK_OK)
+    status = gk_buffer_array(sizeof(float), symbols, 1, 1, &sampler->candidate_logits);
+  if (status == GK_OK)
+    status = gk_buffer_array(sizeof(float), symbols, 1, 1, &sampler->probabilities);
+  if (status == GK_OK)
+    status = gk_buffer_array(sizeof(int32_t), symbols, 1, 1, &sampler->candidates);
+  if (status == GK_OK)
+    status = gk_buffer_allocate(needed.inference_workspace_bytes, &sampler->rnn_workspace);
+  if (status == GK_OK)
+    status = gk_buffer_allocate(output_bytes, &sampler->output_workspace);
+  return status;
+}
+
+gk_status gk_sampler_create(const gk_language_model *model, const gk_sampler_desc *desc,
+                            gk_sampler **result) {
+  if (!model || !desc || !result)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !model ? "model" : !desc ? "desc" : "sampler");
+  *result = NULL;
+  if (desc->size != sizeof *desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu", desc->size, sizeof *desc);
+  if (!(desc->temperature >= 0 && isfinite(desc->temperature)))
+    return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be 0 or above", (double)desc->temperature);
+  if (desc->top_k < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "top_k is %lld, must not be negative", (long long)desc->top_k);
+  gk_sampler *sampler = calloc(1, sizeof *sampler);
+  if (!sampler)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for a sampler");
+  sampler->desc = *desc;
+  sampler->model = model;
+  sampler->pending = -1;
+  const gk_status status = allocate(sampler);
+  if (status != GK_OK) {
+    gk_sampler_destroy(sampler);
+    return status;
+  }
+  *result = sampler;
+  return GK_OK;
+}
+
+void gk_sampler_destroy(gk_sampler *sampler) {
+  if (!sampler)
+    return;
+  free(sampler->h);
+  free(sampler->c);
+  free(sampler->y);
+  free(sampler->logits);
+  free(sampler->candidate_logits);
+  free(sampler->probabilities);
+  free(sampler->candidates);
+  free(sampler->rnn_workspace);
+  free(sampler->output_workspace);
+  free(sampler);
+}
+
+/* Gives the pending token to the model. */
+static gk_status read_pending(gk_sampler *sampler) {
+  const gk_language_model *model = sampler->model;
+  gk_rnn_step_args step = GK_RNN_STEP_ARGS_INIT;
+  step.batch = 1;
+  step.tokens = &sampler->pending;
+  step.parameters = model->parameters;
+  step.packed = model->packed_rnn;
+  step.h = sampler->h;
+  step.c = gk_cell_has_memory(model->desc.cell) ? sampler->c : NULL;
+  step.y = sampler->y;
+  step.workspace = sampler->rnn_workspace;
+  return gk_rnn_step(model->rnn, &step);
+}
+
+gk_status gk_sampler_prompt(gk_sampler *sampler, const gk_text *prompt) {
+  if (!sampler || !prompt)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", sampler ? "prompt" : "sampler");
+  int32_t *tokens;
+  int64_t count;
+  gk_status status = gk_vocabulary_encode(&sampler->model->vocabulary, prompt, "prompt", &tokens, &count);
+  if (status != GK_OK)
+    return status;
+  for (int64_t i = 0; i < count && status == GK_OK; ++i) {
+    if (sampler->pending >= 0)
+      status = read_pending(sampler);
+    sampler->pending = tokens[i];
+  }
+  free(tokens);
+  return status;
+}
+
+/* Moves the k candidates with the largest logits to the front, largest first; of equal ones the first. */
+static void select_top(gk_sampler *sampler, int64_t count, int64_t k) {
+  int32_t *tokens = sampler->candidates;
+  const float *logits = sampler->logits;
+  for (int64_t i = 0; i < k; ++i) {
+    int64_t best = i;
+    for (int64_t j = i + 1; j < count; ++j)
+      if (logits[tokens[j]] > logits[tokens[best]] ||
+          (logits[tokens[j]] == logits[tokens[best]] && tokens[j] < tokens[best]))
+        best = j;
+    const int32_t token = tokens[best];
+    tokens[best] = tokens[i];
+    tokens[i] = token;
+  }
+}
+
+static gk_status choose(gk_sampler *sampler, int32_t *token) {
+  const int64_t symbols = sampler->model->vocabulary.count;
+  const int64_t limit = sampler->desc.temperature == 0 ? 1 : sampler->desc.top_k;
+  int64_t count = symbols;
+  for (int64_t i = 0; i < symbols; ++i) {
+    sampler->candidates[i] = (int32_t)i;
+    if (!isfinite(sampler->logits[i]))
+      return gk_fail(GK_ERROR_FORMAT, "the model's weights are not finite: nothing can be sampled from it");
+  }
+  if (limit > 0 && limit < symbols) {
+    select_top(sampler, symbols, limit);
+    count = limit;
+  }
+  *token = sampler->candidates[0];
+  if (count == 1)
+    return GK_OK;
+  for (int64_t i = 0; i < count; ++i)
+    sampler->candidate_logits[i] = sampler->logits[sampler->candidates[i]];
+  const gk_status status = gk_softmax(sampler->model->desc.isa, count, sampler->desc.temperature,
+                                      sampler->candidate_logits, sampler->probabilities);
+  if (status != GK_OK)
+    return status;
+  double total = 0;
+  for (int64_t i = 0; i < count; ++i)
+    total += (double)sampler->probabilities[i];
+  double left = total * (double)gk_uniform(sampler->desc.seed, 0, sampler->drawn++);
+  for (int64_t i = 0; i < count; ++i) {
+    if (sampler->probabilities[i] > 0)
+      *token = sampler->candidates[i]; /* should rounding carry past the end, the last possible one */
+    left -= (double)sampler->probabilities[i];
+    if (left < 0)
+      break;
+  }
+  return GK_OK;
+}
+
+gk_status gk_sampler_next(gk_sampler *sampler, char bytes[4], int *count) {
+  if (!sampler || !bytes || !count)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !sampler ? "sampler" : !bytes ? "bytes" : "count");
+  const gk_language_model *model = sampler->model;
+  if (sampler->pending < 0) {
+    const int32_t line_feed = gk_vocabulary_token(&model->vocabulary, '\n');
+    sampler->pending = line_feed < 0 ? 0 : line_feed;
+  }
+  gk_status status = read_pending(sampler);
+  if (status == GK_OK)
+    status = gk_output_forward(model->output, 1, sampler->y, model->packed_output, sampler->logits,
+                               sampler->output_workspace);
+  if (status == GK_OK)
+    status = choose(sampler, &sampler->pending);
+  if (status == GK_OK)
+    *count = gk_vocabulary_decode(&model->vocabulary, sampler->pending, bytes);
+  return status;
+}

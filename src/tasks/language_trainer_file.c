@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/core/status.h"
+#include "src/tasks/language_trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+/* Beside the weights. */
+static const char optimizer_tensor[] = "optimizer.state";
+static const char h_tensor[] = "stream.h", c_tensor[] = "stream.c";
+
+/* ---- Saving ---- */
+
+static json_t *describe_training(const gk_language_trainer *trainer) {
+  const gk_training_desc *desc = &trainer->desc;
+  json_t *training = json_pack(
+      "{s:I, s:I, s:I, s:s, s:f, s:f, s:s, s:f, s:f, s:i, s:f, s:o, s:f, s:I, s:I, s:o}", "batch",
+      (json_int_t)desc->batch, "time", (json_int_t)desc->time, "steps", (json_int_t)desc->steps, "optimizer",
+      gk_optimizer_name(desc->optimizer), "momentum", (double)desc->momentum, "learning_rate",
+      desc->learning_rate, "decay", gk_decay_name(desc->decay), "minimum_learning_rate",
+      desc->minimum_learning_rate, "clip_norm", desc->clip_norm, "init", (int)desc->init, "forget_bias",
+      (double)desc->forget_bias, "seed", gk_checkpoint_hash_text(desc->seed), "validation", desc->validation,
+      "step", (json_int_t)trainer->step, "best_step", (json_int_t)trainer->best_step, "text",
+      gk_checkpoint_hash_text(trainer->text_hash));
+  if (training && isfinite(trainer->best_loss))
+    json_object_set_new(training, "best_loss", json_real(trainer->best_loss));
+  return training;
+}
+
+gk_status gk_language_trainer_save(const gk_language_trainer *trainer, const char *path) {
+  if (!trainer || !path)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", trainer ? "path" : "trainer");
+  const gk_language_model_desc *model = &trainer->model->desc;
+  const int now = (int)(trainer->step % 2);
+  const int64_t state[] = {model->layers, trainer->desc.batch, model->hidden_size};
+  const gk_file_tensor extra[] = {
+      {.name = optimizer_tensor,
+       .rank = 1,
+       .shape = {trainer->optimizer_state_count},
+       .data = trainer->optimizer_state},
+      {.name = h_tensor, .rank = 3, .shape = {state[0], state[1], state[2]}, .data = trainer->h[now]},
+      {.name = c_tensor, .rank = 3, .shape = {state[0], state[1], state[2]}, .data = trainer->c[now]},
+  };
+  json_t *training = describe_training(trainer);
+  if (!training)
+    return gk_fail(GK_ERROR_MEMORY, "%s: no memory for the description", path);
+  const gk_status status =
+      gk_language_model_write(trainer->model, path, training, trainer->c[now] ? 3 : 2, extra);
+  json_decref(training);
+  return status;
+}
+
+/* ---- Resuming ---- */
+
+static gk_status read_names(const struct gk_checkpoint *checkpoint, const json_t *training,
+                            gk_training_desc *desc) {
+  const char *optimizer = NULL, *decay = NULL;
+  gk_status status = gk_checkpoint_text(checkpoint, training, "optimizer", &optimizer);
+  if (status == GK_OK)
+    status = gk_checkpoint_text(checkpoint, training, "decay", &decay);
+  if (status != GK_OK)
+    return status;
+  if (gk_optimizer_from_name(optimizer, &desc->optimizer) != GK_OK)
+    return gk_fail(GK_ERROR_FORMAT, "%s: optimizer is %s, which this version does not know", checkpoint->path,
+                   optimizer);
+  if (gk_decay_from_name(decay, &desc->decay) != GK_OK)
+    return gk_fail(GK_ERROR_FORMAT, "%s: decay is %s, which this version does not know", checkpoint->path,
+                   decay);
+  return GK_OK;
+}
+
+static gk_status read_training(const struct gk_checkpoint *checkpoint, const json_t *training,
+                               gk_training_desc *desc) {
+  const double largest = 1e300;
+  double momentum = 0, forget_bias = 0;
+  int64_t init = 0;
+  gk_status status = read_names(checkpoint, training, desc);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, training, "batch", 1, INT32_MAX, &desc->batch);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, training, "time", 1, INT32_MAX, &desc->time);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, training, "steps", 0, INT64_MAX, &desc->steps);
+  if (status == GK_OK)
+    status = gk_checkpoint_number(checkpoint, training, "momentum", 0, 1, &momentum);
+  if (status == GK_OK)
+    status =
+        gk_checkpoint_number(checkpoint, training, "learning_rate", 1e-300, largest, &desc->learning_rate);
+  if (status == GK_OK)
+    status = gk_checkpoint_number(checkpoint, training, "minimum_learning_rate", 0, desc->learning_rate,
+                                  &desc->minimum_learning_rate);
+  if (status == GK_OK)
+    status = gk_checkpoint_number(checkpoint, training, "clip_norm", 0, largest, &desc->clip_norm);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, training, "init", 0, GK_INIT_ORTHOGONAL, &init);
+  if (status == GK_OK)
+    status = gk_checkpoint_number(checkpoint, training, "forget_bias", -largest, largest, &forget_bias);
+  if (status == GK_OK)
+    status = gk_checkpoint_hash(checkpoint, training, "seed", &desc->seed);
+  if (status == GK_OK)
+    status = gk_checkpoint_number(checkpoint, training, "validation", 0, 0.999999999, &desc->validation);
+  desc->momentum = (float)momentum;
+  desc->forget_bias = (float)forget_bias;
+  desc->init = (gk_init)init;
+  return status;
+}
+
+static gk_status read_position(const struct gk_checkpoint *checkpoint, const json_t *training,
+                               gk_language_trainer *trainer) {
+  uint64_t hash = 0;
+  gk_status status = gk_checkpoint_hash(checkpoint, training, "text", &hash);
+  if (status == GK_OK && hash != trainer->text_hash)
+    status =
+        gk_fail(GK_ERROR_ARGUMENT, "text: not the one that the run in %s is trained on", checkpoint->path);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, training, "step", 0, INT64_MAX - 1, &trainer->step);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, training, "best_step", 0, trainer->step, &trainer->best_step);
+  if (status == GK_OK && json_object_get(training, "best_loss"))
+    status = gk_checkpoint_number(checkpoint, training, "best_loss", 0, 1e300, &trainer->best_loss);
+  return status;
+}
+
+static gk_status read_states(const struct gk_checkpoint *checkpoint, gk_language_trainer *trainer) {
+  const gk_language_model_desc *model = &trainer->model->desc;
+  const int now = (int)(trainer->step % 2);
+  const int64_t state[] = {model->layers, trainer->desc.batch, model->hidden_size};
+  gk_status status = gk_checkpoint_read(checkpoint, optimizer_tensor, 1, &trainer->optimizer_state_count,
+                                        trainer->optimizer_state);
+  if (status == GK_OK)
+    status = gk_checkpoint_read(checkpoint, h_tensor, 3, state, trainer->h[now]);
+  if (status == GK_OK && trainer->c[now])
+    status = gk_checkpoint_read(checkpoint, c_tensor, 3, state, trainer->c[now]);
+  return status;
+}
+
+static gk_status resume(const struct gk_checkpoint *checkpoint, const gk_language_model_desc *plan,
+                        const gk_text *text, const gk_text *validation, gk_language_trainer **result) {
+  gk_training_desc desc = GK_TRAINING_DESC_INIT;
+  const json_t *training = json_object_get(checkpoint->description, "training");
+  if (!training)
+    return gk_fail(GK_ERROR_FORMAT, "%s: weights only, without the state of a training to go on from",
+                   checkpoint->path);
+  gk_language_model *model = NULL;
+  gk_language_trainer *trainer = NULL;
+  gk_status status = read_training(checkpoint, training, &desc);
+  if (status == GK_OK)
+    status = gk_language_model_read(checkpoint, plan, GK_PACK_FORWARD | GK_PACK_BACKWARD, &model);
+  if (status == GK_OK)
+    status = gk_language_trainer_begin(model, &desc, text, validation, &trainer);
+  if (status == GK_OK)
+    status = read_position(checkpoint, training, trainer);
+  if (status == GK_OK)
+    status = read_states(checkpoint, trainer);
+  if (status != GK_OK) {
+    gk_language_trainer_destroy(trainer);
+    return status;
+  }
+  *result = trainer;
+  return GK_OK;
+}
+
+gk_status gk_language_trainer_resume(const char *path, const gk_language_model_desc *plan,
+                                     const gk_text *text, const gk_text *validation,
+                                     gk_language_trainer **trainer) {
+  if (!path || !text || !trainer)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !path ? "path" : !text ? "text" : "trainer");
+  *trainer = NULL;
+  if (plan && plan->size != sizeof *plan)
+    return gk_fail(GK_ERROR_ARGUMENT, "plan.size is %zu, must be %zu", plan->size, sizeof *plan);
+  struct gk_checkpoint checkpoint;
+  gk_status status = gk_checkpoint_open(&checkpoint, path);
+  if (status == GK_OK)
+    status = resume(&checkpoint, plan, text, validation, trainer);
+  gk_checkpoint_close(&checkpoint);
+  return status;
+}
