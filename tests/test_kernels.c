@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Matrix kernels of every tier against plain loops in the canonical order, bit for bit.
+ * ctest labels: edges */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/guarded_memory.h"
+#include "tests/kernel_tiers.h"
+#include "tests/random_values.h"
+
+enum { MOST_ROWS = 96, MOST_COLUMNS = 192, MOST_K = 600 };
+
+/* k at both sides of a block's end, and more blocks than one. */
+static const size_t ks[] = {1, 2, 255, 256, 257, 600};
+enum { KS = sizeof ks / sizeof ks[0] };
+
+/* sum[i][j] of rows x columns in the canonical order; a is (rows, k), b (k, columns). */
+static void plain_product(size_t rows, size_t columns, size_t k, const float *a, const float *b, float *sum) {
+  for (size_t i = 0; i < rows; i++)
+    for (size_t j = 0; j < columns; j++) {
+      float y = sum[i * columns + j];
+      for (size_t first = 0; first < k; first += GK_SUM_BLOCK) {
+        float block = 0;
+        for (size_t l = first; l < k && l < first + GK_SUM_BLOCK; l++)
+          block = fmaf(a[i * k + l], b[l * columns + j], block);
+        y = y + block;
+      }
+      sum[i * columns + j] = y;
+    }
+}
+
+/* Matrices of one size, plain and as product() takes them, in guarded memory. */
+struct problem {
+  size_t rows, columns, k, vectors, panel_stride;
+  float *a, *b, *initial, *wanted; /* plain: (rows, k), (k, columns), (rows, columns) twice */
+  struct guarded_memory a_memory, b_memory, c_memory;
+  const float *a_rows[MOST_ROWS];
+  float *c_rows[MOST_ROWS];
+  struct gk_column columns_at[MOST_COLUMNS];
+  float *packed, *c;
+  size_t c_floats;
+};
+
+static void open_problem(struct problem *p) {
+  *p = (struct problem){0};
+  p->a = malloc(MOST_ROWS * MOST_K * sizeof(float));
+  p->b = malloc(MOST_K * MOST_COLUMNS * sizeof(float));
+  p->initial = malloc(MOST_ROWS * MOST_COLUMNS * sizeof(float));
+  p->wanted = malloc(MOST_ROWS * MOST_COLUMNS * sizeof(float));
+  bool fine = guarded_open(&p->a_memory, MOST_ROWS * (MOST_K + 4));
+  fine &= guarded_open(&p->b_memory, (MOST_K + 2) * (2 * MOST_COLUMNS));
+  fine &= guarded_open(&p->c_memory, MOST_ROWS * (5 * MOST_COLUMNS));
+  assert_true(fine && p->a && p->b && p->initial && p->wanted);
+}
+
+static void close_problem(struct problem *p) {
+  free(p->a);
+  free(p->b);
+  free(p->initial);
+  free(p->wanted);
+  guarded_close(&p->a_memory);
+  guarded_close(&p->b_memory);
+  guarded_close(&p->c_memory);
+}
+
+static void make_problem(struct problem *p, uint64_t stream, size_t rows, size_t columns, size_t k) {
+  p->rows = rows, p->columns = columns, p->k = k;
+  kernel_random(4 * stream, 1, rows * k, p->a);
+  kernel_random(4 * stream + 1, 1, k * columns, p->b);
+  kernel_random(4 * stream + 2, 1, rows * columns, p->initial);
+}
+
+static void solve_plainly(struct problem *p, bool overwrite) {
+  for (size_t i = 0; i < p->rows * p->columns; i++)
+    p->wanted[i] = overwrite ? 0.0f : p->initial[i];
+  plain_product(p->rows, p->columns, p->k, p->a, p->b, p->wanted);
+}
+
+/* Rows of A lie in any order; the last one ends at a protected page. */
+static void place_a(struct problem *p, int place) {
+  float *a = guarded_take(&p->a_memory, p->rows * p->k, place);
+  for (size_t i = 0; i < p->rows; i++) {
+    float *row = a + (p->rows - 1 - i) * p->k;
+    memcpy(row, p->a + i * p->k, p->k * sizeof(float));
+    p->a_rows[i] = row;
+  }
+}
+
+/* B by the contract of gk_product. Between panels there are canaries, after the last none. */
+static void pack_b(struct problem *p, const struct gk_kernels *kernels, size_t gap, int place) {
+  const size_t v = kernels->lanes, width = v * kernels->tile_vectors;
+  const size_t panels = (p->columns + width - 1) / width;
+  p->vectors = (p->columns + v - 1) / v;
+  p->panel_stride = p->k * width + gap;
+  p->packed = guarded_take(&p->b_memory, panels * p->panel_stride - gap, place);
+  for (size_t panel = 0; panel < panels; panel++)
+    for (size_t l = 0; l < p->k; l++)
+      for (size_t j = 0; j < width; j++) {
+        size_t column = panel * width + j;
+        p->packed[panel * p->panel_stride + l * width + j] =
+            column < p->columns ? p->b[l * p->columns + column] : 0.0f;
+      }
+}
+
+/* Vectors land in C one after the other or the other way round, with gaps of up to 3 floats between them. */
+static void place_c(struct problem *p, size_t v, bool reversed, int place) {
+  size_t offset = 0;
+  for (size_t i = 0; i < p->vectors; i++) {
+    size_t q = reversed ? p->vectors - 1 - i : i;
+    size_t left = p->columns - q * v;
+    p->columns_at[q] = (struct gk_column){(uint32_t)offset, (uint32_t)(left < v ? left : v)};
+    offset += p->columns_at[q].lanes + (i + 1 < p->vectors ? i % 4 : 0);
+  }
+  p->c_floats = offset;
+  p->c = guarded_take(&p->c_memory, p->rows * offset, place);
+  for (size_t i = 0; i < p->rows; i++) {
+    p->c_rows[i] = p->c + i * offset;
+    for (size_t q = 0; q < p->vectors; q++)
+      memcpy(p->c_rows[i] + p->columns_at[q].offset, p->initial + i * p->columns + q * v,
+             p->columns_at[q].lanes * sizeof(float));
+  }
+}
+
+/* C as it must be if only rows [0, rows) and vectors [begin, end) were asked for: the gaps hold canaries,
+ * which are NaN. */
+static void compare_c(struct problem *p, size_t v, size_t rows, size_t begin, size_t end) {
+  float wanted[5 * MOST_COLUMNS];
+  for (size_t i = 0; i < p->rows; i++) {
+    for (size_t j = 0; j < p->c_floats; j++)
+      wanted[j] = NAN;
+    for (size_t q = 0; q < p->vectors; q++) {
+      bool computed = i < rows && q >= begin && q < end;
+      memcpy(wanted + p->columns_at[q].offset, (computed ? p->wanted : p->initial) + i * p->columns + q * v,
+             p->columns_at[q].lanes * sizeof(float));
+    }
+    kernel_same("c", p->c_floats, p->c_rows[i], wanted);
+  }
+  kernel_true(guarded_intact(&p->a_memory) && guarded_intact(&p->b_memory) && guarded_intact(&p->c_memory),
+              "the kernel wrote outside C");
+}
+
+static void run_product(struct problem *p, const struct gk_kernels *kernels, size_t rows, size_t begin,
+                        size_t end, bool overwrite) {
+  const struct gk_product product = {
+      .rows = rows,
+      .k = p->k,
+      .a = p->a_rows,
+      .b = p->packed,
+      .panel_stride = p->panel_stride,
+      .columns = p->columns_at,
+      .vector_begin = begin,
+      .vector_end = end,
+      .c = p->c_rows,
+      .overwrite = overwrite,
+  };
+  kernels->product(&product);
+}
+
+/* Every tile from 1 x 1 to mr x nv vectors and a third of those that take two tiles either way, with one tail
+ * of the last vector. */
+static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, size_t k, size_t lanes) {
+  const struct gk_kernels *kernels = tier->kernels;
+  const size_t v = kernels->lanes, nv = kernels->tile_vectors, mr = kernels->tile_rows, vectors = 2 * nv;
+  int turn = (int)lanes;
+  make_problem(p, k, 2 * mr + 1, (vectors - 1) * v + lanes, k);
+  for (int overwrite = 0; overwrite < 2; overwrite++) {
+    const int place = overwrite ? GUARD_AT_END : (int)(k % 16);
+    solve_plainly(p, overwrite);
+    place_a(p, place);
+    pack_b(p, kernels, lanes % 5, place);
+    for (size_t rows = 1; rows <= p->rows; rows++)
+      for (size_t begin = 0; begin < vectors; begin++)
+        for (size_t end = lanes < v ? vectors : begin + 1; end <= vectors; end++) {
+          /* Without the last vector the tail makes no difference. */
+          if (++turn % 3 != 0 && (rows > mr || end - begin > nv))
+            continue;
+          place_c(p, v, turn % 4 == 3, turn % 17 == 0 ? GUARD_AT_START : turn % 2 ? GUARD_AT_END : turn % 16);
+          kernel_case(tier, "product",
+                      "rows %zu, vectors %zu..%zu, lanes of vector %zu: %zu, k %zu, overwrite %d", rows,
+                      begin, end - 1, vectors - 1, lanes, k, overwrite);
+          run_product(p, kernels, rows, begin, end, overwrite);
+          compare_c(p, v, rows, begin, end);
+        }
+  }
+}
+
+static void product_of_every_edge_tile_is_the_plain_sum(void **state) {
+  struct problem p;
+  (void)state;
+  open_problem(&p);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
+    assert_true(2 * tier->kernels->tile_rows + 1 <= MOST_ROWS);
+    assert_true(2 * tier->kernels->tile_vectors * tier->kernels->lanes <= MOST_COLUMNS);
+    for (size_t i = 0; i < KS; i++)
+      for (size_t lanes = 1; lanes <= tier->kernels->lanes; lanes++)
+        check_edge_tiles(&p, tier, ks[i], lanes);
+  }
+  assert_true(kernel_cases() > 0);
+  close_problem(&p);
+}
+
+/* Sizes that are no tier's own: any rows, columns and k, on values that overflow, underflow and cancel. */
+static void make_extreme(struct problem *p, uint64_t stream) {
+  static const float scales[] = {1, 1, 0x1p-70f, 0x1p-140f, 0x1p70f, 0};
+  for (size_t i = 0; i < p->rows * p->k; i++)
+    p->a[i] *= scales[random_integer(stream, i, 6)];
+  for (size_t i = 0; i < p->k * p->columns; i++)
+    p->b[i] *= scales[random_integer(stream + 1, i, 6)];
+  for (size_t i = 0; i < p->rows * p->columns; i++)
+    p->initial[i] *= scales[random_integer(stream + 2, i, 6)];
+}
+
+static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
+  struct problem p;
+  (void)state;
+  open_problem(&p);
+  for (uint64_t trial = 0; trial < 48; trial++) {
+    const uint64_t stream = 100 + 4 * trial;
+    const size_t rows = 1 + (size_t)random_integer(stream, 0, trial % 3 ? 20 : MOST_ROWS - 1);
+    const size_t columns = 1 + (size_t)random_integer(stream, 1, trial % 4 ? 40 : MOST_COLUMNS - 1);
+    const size_t k = 1 + (size_t)random_integer(stream, 2, trial % 5 ? 300 : MOST_K - 1);
+    make_problem(&p, stream, rows, columns, k);
+    if (trial % 2)
+      make_extreme(&p, stream);
+    solve_plainly(&p, false);
+    for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
+      place_a(&p, GUARD_AT_END);
+      pack_b(&p, tier->kernels, trial % 3, GUARD_AT_END);
+      place_c(&p, tier->kernels->lanes, trial % 7 == 0, GUARD_AT_END);
+      kernel_case(tier, "product", "rows %zu, columns %zu, k %zu, trial %llu", rows, columns, k,
+                  (unsigned long long)trial);
+      run_product(&p, tier->kernels, rows, 0, p.vectors, false);
+      compare_c(&p, tier->kernels->lanes, rows, 0, p.vectors);
+    }
+  }
+  assert_true(kernel_cases() > 0);
+  close_problem(&p);
+}
+
+/* A NaN and an infinity in one row of A reach that row of C, and no other. */
+static void product_keeps_rows_apart(void **state) {
+  struct problem p;
+  (void)state;
+  open_problem(&p);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t rows = 1; rows <= 2 * tier->kernels->tile_rows; rows++)
+      for (size_t poisoned = 0; poisoned < rows; poisoned++) {
+        make_problem(&p, rows, rows, 37, 19);
+        p.a[poisoned * p.k + 3] = NAN;
+        p.a[poisoned * p.k + 4] = INFINITY;
+        solve_plainly(&p, true);
+        place_a(&p, 1);
+        pack_b(&p, tier->kernels, 1, 2);
+        place_c(&p, tier->kernels->lanes, false, 3);
+        kernel_case(tier, "product", "rows %zu, columns 37, k 19, row %zu poisoned", rows, poisoned);
+        run_product(&p, tier->kernels, rows, 0, p.vectors, true);
+        kernel_true(isnan(p.wanted[poisoned * p.columns]), "the poisoned row has no NaN");
+        compare_c(&p, tier->kernels->lanes, rows, 0, p.vectors);
+      }
+  assert_true(kernel_cases() > 0);
+  close_problem(&p);
+}
+
+/* Cut where blocks meet, a long sum is the same: chunks of steps may be added one after the other. */
+static void product_may_be_cut_between_blocks(void **state) {
+  struct problem p;
+  (void)state;
+  open_problem(&p);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
+    const struct gk_kernels *kernels = tier->kernels;
+    const size_t width = kernels->lanes * kernels->tile_vectors;
+    make_problem(&p, 7, 9, 45, 600);
+    solve_plainly(&p, true);
+    place_a(&p, 5);
+    pack_b(&p, kernels, 0, 6);
+    place_c(&p, kernels->lanes, false, 7);
+    kernel_case(tier, "product", "rows 9, columns 45, k 256 + 256 + 88");
+    for (size_t first = 0; first < 600; first += GK_SUM_BLOCK) {
+      p.k = 600 - first < GK_SUM_BLOCK ? 600 - first : GK_SUM_BLOCK;
+      run_product(&p, kernels, 9, 0, p.vectors, first == 0);
+      for (size_t i = 0; i < 9; i++)
+        p.a_rows[i] += p.k;
+      p.packed += p.k * width;
+    }
+    compare_c(&p, kernels->lanes, 9, 0, p.vectors);
+  }
+  assert_true(kernel_cases() > 0);
+  close_problem(&p);
+}
+
+static void product_over_nothing_is_zero(void **state) {
+  (void)state;
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
+    const size_t v = tier->kernels->lanes;
+    float b[64] = {0}, c[64], wanted[64] = {0};
+    const float *a_row = b;
+    float *c_row = c;
+    const struct gk_column column = {0, (uint32_t)v};
+    struct gk_product product = {1, 0, &a_row, b, 0, &column, 0, 1, &c_row, true};
+    kernel_random(8, 1, 64, c);
+    kernel_case(tier, "product", "rows 1, columns %zu, k 0", v);
+    tier->kernels->product(&product);
+    kernel_same("c", v, c, wanted);
+  }
+  assert_true(kernel_cases() > 0);
+}
+
+/* ---- Packing ---- */
+
+struct matrix {
+  struct guarded_memory source_memory, result_memory;
+  const float *row[MOST_ROWS];
+};
+
+static void open_matrix(struct matrix *m) {
+  bool fine = guarded_open(&m->source_memory, MOST_ROWS * MOST_COLUMNS);
+  fine &= guarded_open(&m->result_memory, 4 * MOST_ROWS * MOST_COLUMNS);
+  assert_true(fine);
+}
+
+static void close_matrix(struct matrix *m) {
+  guarded_close(&m->source_memory);
+  guarded_close(&m->result_memory);
+}
+
+static void make_rows(struct matrix *m, size_t rows, size_t columns, int place) {
+  float *values = guarded_take(&m->source_memory, rows * columns, place);
+  kernel_random(rows * 1000 + columns, 1, rows * columns, values);
+  for (size_t i = 0; i < rows; i++)
+    m->row[i] = values + (rows - 1 - i) * columns;
+}
+
+static void transpose_moves_every_element(void **state) {
+  static float wanted[MOST_COLUMNS * (MOST_ROWS + 2)];
+  struct matrix m;
+  (void)state;
+  open_matrix(&m);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t rows = 1; rows <= 2 * tier->kernels->lanes + 1; rows++)
+      for (size_t columns = 1; columns <= 2 * tier->kernels->lanes + 1; columns++) {
+        const size_t stride = rows + columns % 3, floats = (columns - 1) * stride + rows;
+        make_rows(&m, rows, columns, columns % 2 ? GUARD_AT_END : (int)(rows % 16));
+        float *result = guarded_take(&m.result_memory, floats, rows % 2 ? GUARD_AT_END : (int)(columns % 16));
+        for (size_t i = 0; i < floats; i++)
+          wanted[i] = NAN;
+        for (size_t i = 0; i < rows; i++)
+          for (size_t j = 0; j < columns; j++)
+            wanted[j * stride + i] = m.row[i][j];
+        kernel_case(tier, "transpose", "rows %zu, columns %zu, stride %zu", rows, columns, stride);
+        tier->kernels->transpose(rows, columns, m.row, result, stride);
+        kernel_same("destination", floats, result, wanted);
+        kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
+      }
+  assert_true(kernel_cases() > 0);
+  close_matrix(&m);
+}
+
+static void packed_panels_hold_every_column_and_zeros(void **state) {
+  static float wanted[4 * MOST_ROWS * MOST_COLUMNS];
+  struct matrix m;
+  (void)state;
+  open_matrix(&m);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
+    const size_t width = tier->kernels->lanes * tier->kernels->tile_vectors;
+    for (size_t rows = 1; rows <= 5; rows++)
+      for (size_t columns = 1; columns <= 2 * width + 1 && columns <= MOST_COLUMNS; columns++) {
+        const size_t panels = (columns + width - 1) / width, gap = columns % 4;
+        const size_t stride = rows * width + gap, floats = panels * stride - gap;
+        make_rows(&m, rows, columns, columns % 2 ? GUARD_AT_END : (int)(columns % 16));
+        float *result = guarded_take(&m.result_memory, floats, columns % 3 ? GUARD_AT_END : (int)rows);
+        for (size_t i = 0; i < floats; i++)
+          wanted[i] = i % stride < rows * width ? 0 : NAN;
+        for (size_t i = 0; i < rows; i++)
+          for (size_t j = 0; j < columns; j++)
+            wanted[j / width * stride + i * width + j % width] = m.row[i][j];
+        kernel_case(tier, "pack_rows", "rows %zu, columns %zu, panel stride %zu", rows, columns, stride);
+        tier->kernels->pack_rows(rows, columns, m.row, result, stride);
+        kernel_same("panels", floats, result, wanted);
+        kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
+      }
+  }
+  assert_true(kernel_cases() > 0);
+  close_matrix(&m);
+}
+
+/* Bias gradients: rows times 1 in the canonical order. Rows repeat, so that many of them need little room. */
+static void column_sum_is_the_plain_sum(void **state) {
+  static const size_t row_counts[] = {0, 1, 2, 255, 256, 257, 600};
+  static const float *source[MOST_K];
+  float wanted[MOST_COLUMNS];
+  struct matrix m;
+  (void)state;
+  open_matrix(&m);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t r = 0; r < sizeof row_counts / sizeof *row_counts; r++)
+      for (size_t columns = 1; columns <= 6 * tier->kernels->lanes + 3; columns++) {
+        const bool overwrite = (columns + r) % 2;
+        make_rows(&m, MOST_ROWS, columns, columns % 2 ? GUARD_AT_END : (int)(columns % 16));
+        for (size_t i = 0; i < row_counts[r]; i++)
+          source[i] = m.row[(i * 7) % MOST_ROWS];
+        float *sum =
+            guarded_take(&m.result_memory, columns, columns % 3 ? GUARD_AT_END : (int)(columns % 16));
+        kernel_random(5, 1, columns, sum);
+        for (size_t j = 0; j < columns; j++) {
+          wanted[j] = overwrite ? 0 : sum[j];
+          for (size_t first = 0; first < row_counts[r]; first += GK_SUM_BLOCK) {
+            float block = 0;
+            for (size_t i = first; i < row_counts[r] && i < first + GK_SUM_BLOCK; i++)
+              block = fmaf(source[i][j], 1, block);
+            wanted[j] += block;
+          }
+        }
+        kernel_case(tier, "column_sum", "rows %zu, columns %zu, overwrite %d", row_counts[r], columns,
+                    overwrite);
+        tier->kernels->column_sum(row_counts[r], columns, source, sum, overwrite);
+        kernel_same("sum", columns, sum, wanted);
+        kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
+      }
+  assert_true(kernel_cases() > 0);
+  close_matrix(&m);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_teardown(product_of_every_edge_tile_is_the_plain_sum, kernel_say_where),
+      cmocka_unit_test_teardown(product_of_any_size_has_the_same_bits_on_every_tier, kernel_say_where),
+      cmocka_unit_test_teardown(product_keeps_rows_apart, kernel_say_where),
+      cmocka_unit_test_teardown(product_may_be_cut_between_blocks, kernel_say_where),
+      cmocka_unit_test_teardown(product_over_nothing_is_zero, kernel_say_where),
+      cmocka_unit_test_teardown(transpose_moves_every_element, kernel_say_where),
+      cmocka_unit_test_teardown(packed_panels_hold_every_column_and_zeros, kernel_say_where),
+      cmocka_unit_test_teardown(column_sum_is_the_plain_sum, kernel_say_where),
+  };
+  kernel_arguments(argc, argv);
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Gate arithmetic of every cell and phase, forward and backward, on every tier: the bits of the scalar tier,
+ * the values of the formulas in float64, nothing touched outside the units asked for.
+ * ctest labels: edges */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "src/cells/cell.h"
+#include "tests/guarded_memory.h"
+#include "tests/kernel_tiers.h"
+#include "tests/random_values.h"
+
+enum { ROWS = 3, MOST_HIDDEN = 40, MOST_BLOCKS = 4 };
+
+/* One array of rows each. A gates row has `blocks` times the hidden size. */
+enum field { GATES, H_PREV, C_PREV, H, C, DY, DH, DC, DRH, FIELDS };
+static const char *const field_names[FIELDS] = {"gates", "h_prev", "c_prev", "h",  "c",
+                                                "dy",    "dh",     "dc",     "drh"};
+
+/* One unit of one row in float64. */
+struct unit {
+  double gate[MOST_BLOCKS];
+  double field[FIELDS];
+  gk_activation activation;
+};
+
+static double sigmoid(double x) {
+  return 1 / (1 + exp(-x));
+}
+
+static void rnn_forward(struct unit *u) {
+  u->field[H] = u->activation == GK_ACTIVATION_RELU ? fmax(u->gate[0], 0) : tanh(u->gate[0]);
+}
+
+static void rnn_backward(struct unit *u) {
+  double h = u->field[H], slope = u->activation == GK_ACTIVATION_RELU ? h > 0 : 1 - h * h;
+  u->gate[0] = (u->field[DY] + u->field[DH]) * slope;
+  u->field[DH] = 0;
+}
+
+static void lstm_forward(struct unit *u) {
+  double *g = u->gate;
+  g[0] = sigmoid(g[0]), g[1] = sigmoid(g[1]), g[2] = tanh(g[2]), g[3] = sigmoid(g[3]);
+  u->field[C] = g[1] * u->field[C_PREV] + g[0] * g[2];
+  u->field[H] = g[3] * tanh(u->field[C]);
+}
+
+static void lstm_backward(struct unit *u) {
+  double i = u->gate[0], f = u->gate[1], g = u->gate[2], o = u->gate[3];
+  double tanh_c = tanh(u->field[C]), dh = u->field[DY] + u->field[DH];
+  double dc = u->field[DC] + dh * o * (1 - tanh_c * tanh_c);
+  u->gate[0] = dc * g * i * (1 - i);
+  u->gate[1] = dc * u->field[C_PREV] * f * (1 - f);
+  u->gate[2] = dc * i * (1 - g * g);
+  u->gate[3] = dh * tanh_c * o * (1 - o);
+  u->field[DC] = dc * f;
+  u->field[DH] = 0;
+}
+
+/* Blocks n r z a. */
+static void gru_forward(struct unit *u) {
+  double *g = u->gate;
+  g[1] = sigmoid(g[1]), g[2] = sigmoid(g[2]);
+  g[0] = tanh(g[0] + g[1] * g[3]);
+  u->field[H] = g[0] + g[2] * (u->field[H_PREV] - g[0]);
+}
+
+static void gru_backward(struct unit *u) {
+  double n = u->gate[0], r = u->gate[1], z = u->gate[2], a = u->gate[3], dh = u->field[DY] + u->field[DH];
+  double dn = dh * (1 - z) * (1 - n * n);
+  u->gate[0] = dn;
+  u->gate[1] = dn * a * r * (1 - r);
+  u->gate[2] = dh * (u->field[H_PREV] - n) * z * (1 - z);
+  u->gate[3] = dn * r;
+  u->field[DH] = dh * z;
+}
+
+/* Blocks r z n q. */
+static void gru_reset_before_forward_gates(struct unit *u) {
+  u->gate[0] = sigmoid(u->gate[0]), u->gate[1] = sigmoid(u->gate[1]);
+  u->gate[3] = u->gate[0] * u->field[H_PREV];
+}
+
+static void gru_reset_before_forward_candidate(struct unit *u) {
+  u->gate[2] = tanh(u->gate[2]);
+  u->field[H] = u->gate[2] + u->gate[1] * (u->field[H_PREV] - u->gate[2]);
+}
+
+static void gru_reset_before_backward_candidate(struct unit *u) {
+  double z = u->gate[1], n = u->gate[2], dh = u->field[DY] + u->field[DH];
+  u->gate[1] = dh * (u->field[H_PREV] - n) * z * (1 - z);
+  u->gate[2] = dh * (1 - z) * (1 - n * n);
+  u->field[DH] = dh * z;
+}
+
+static void gru_reset_before_backward_gates(struct unit *u) {
+  double r = u->gate[0];
+  u->gate[0] = u->field[DRH] * u->field[H_PREV] * r * (1 - r);
+  u->field[DH] += u->field[DRH] * r;
+}
+
+typedef void plain_fn(struct unit *unit);
+static plain_fn *const plain_forward[GK_CELL_COUNT][GK_MAX_PHASES] = {
+    [GK_CELL_RNN] = {rnn_forward},
+    [GK_CELL_GRU] = {gru_forward},
+    [GK_CELL_GRU_RESET_BEFORE] = {gru_reset_before_forward_gates, gru_reset_before_forward_candidate},
+    [GK_CELL_LSTM] = {lstm_forward},
+};
+static plain_fn *const plain_backward[GK_CELL_COUNT][GK_MAX_PHASES] = {
+    [GK_CELL_RNN] = {rnn_backward},
+    [GK_CELL_GRU] = {gru_backward},
+    [GK_CELL_GRU_RESET_BEFORE] = {gru_reset_before_backward_candidate, gru_reset_before_backward_gates},
+    [GK_CELL_LSTM] = {lstm_backward},
+};
+
+/* One call: what is asked for, and the rows in plain memory. */
+struct call {
+  gk_cell cell;
+  int phase;
+  bool backward, in_place, with_dy;
+  gk_activation activation;
+  size_t rows, begin, end, hidden, blocks;
+  float values[FIELDS][ROWS * MOST_BLOCKS * MOST_HIDDEN];
+};
+
+static size_t width_of(const struct call *call, int field) {
+  return field == GATES ? call->blocks * call->hidden : call->hidden;
+}
+
+/* Does the kernel get this array at all? */
+static bool has_field(const struct call *call, int field) {
+  const bool memory = gk_cell_find(call->cell)->memory;
+  if (field == C_PREV || field == C)
+    return memory;
+  if (field == DC)
+    return call->backward && memory;
+  if (field == DY)
+    return call->backward && call->with_dy;
+  if (field == DRH)
+    return call->backward && call->cell == GK_CELL_GRU_RESET_BEFORE;
+  return field != DH || call->backward;
+}
+
+/* Forward: pre-activations up to +-4. Backward: activations in (0, 1), as gates are. */
+static void make_call(struct call *call, uint64_t stream) {
+  for (int field = 0; field < FIELDS; field++) {
+    const size_t count = call->rows * width_of(call, field);
+    kernel_random(stream * FIELDS + (uint64_t)field, field == GATES ? 4 : 1, count, call->values[field]);
+    if (field == GATES && call->backward)
+      for (size_t i = 0; i < count; i++)
+        call->values[field][i] = 0.5f + call->values[field][i] / 8.1f;
+  }
+  if (call->in_place) {
+    memcpy(call->values[H], call->values[H_PREV], sizeof call->values[H]);
+    memcpy(call->values[C], call->values[C_PREV], sizeof call->values[C]);
+  }
+}
+
+/* Runs the kernel of `kernels` on `array`, whose rows stand in reverse order. */
+static void run_call(const struct call *call, const struct gk_kernels *kernels, float *const array[FIELDS]) {
+  float *row[FIELDS][ROWS];
+  for (int field = 0; field < FIELDS; field++)
+    for (size_t i = 0; i < call->rows; i++)
+      row[field][i] = array[field] ? array[field] + (call->rows - 1 - i) * width_of(call, field) : NULL;
+  const bool memory = array[C] != NULL;
+  if (call->backward) {
+    const struct gk_cell_backward step = {
+        .rows = call->rows,
+        .unit_begin = call->begin,
+        .unit_end = call->end,
+        .hidden = call->hidden,
+        .activation = call->activation,
+        .gates = row[GATES],
+        .h_prev = (const float *const *)row[H_PREV],
+        .c_prev = memory ? (const float *const *)row[C_PREV] : NULL,
+        .h = (const float *const *)row[H],
+        .c = memory ? (const float *const *)row[C] : NULL,
+        .dy = array[DY] ? (const float *const *)row[DY] : NULL,
+        .dh = row[DH],
+        .dc = memory ? row[DC] : NULL,
+        .drh = array[DRH] ? row[DRH] : NULL,
+    };
+    kernels->cell_backward[call->cell][call->phase](&step);
+  } else {
+    const struct gk_cell_forward step = {
+        .rows = call->rows,
+        .unit_begin = call->begin,
+        .unit_end = call->end,
+        .hidden = call->hidden,
+        .activation = call->activation,
+        .gates = row[GATES],
+        .h_prev = (const float *const *)(call->in_place ? row[H] : row[H_PREV]),
+        .c_prev = memory ? (const float *const *)(call->in_place ? row[C] : row[C_PREV]) : NULL,
+        .h = row[H],
+        .c = memory ? row[C] : NULL,
+    };
+    kernels->cell_forward[call->cell][call->phase](&step);
+  }
+}
+
+/* What the formulas say of every array; units that were not asked for stay. */
+static void solve_plainly(const struct call *call, double wanted[FIELDS][ROWS * MOST_BLOCKS * MOST_HIDDEN]) {
+  plain_fn *plain = (call->backward ? plain_backward : plain_forward)[call->cell][call->phase];
+  assert_non_null(plain);
+  for (int field = 0; field < FIELDS; field++)
+    for (size_t i = 0; i < call->rows * width_of(call, field); i++)
+      wanted[field][i] = (double)call->values[field][i];
+  for (size_t row = 0; row < call->rows; row++)
+    for (size_t j = call->begin; j < call->end; j++) {
+      struct unit unit = {.activation = call->activation};
+      double *gate = wanted[GATES] + row * width_of(call, GATES) + j;
+      for (size_t block = 0; block < call->blocks; block++)
+        unit.gate[block] = gate[block * call->hidden];
+      for (int field = H_PREV; field < FIELDS; field++)
+        unit.field[field] = has_field(call, field) ? wanted[field][row * call->hidden + j] : 0;
+      plain(&unit);
+      for (size_t block = 0; block < call->blocks; block++)
+        gate[block * call->hidden] = unit.gate[block];
+      for (int field = H_PREV; field < FIELDS; field++)
+        wanted[field][row * call->hidden + j] = unit.field[field];
+    }
+}
+
+/* An array that the formulas leave alone may still be used by the kernel: activations of the candidate, say,
+ * or the basic RNN's pre-activation. `values` says whether the formulas know it. */
+static bool formula_knows(const struct call *call, int field) {
+  return field != GATES || call->backward || call->cell != GK_CELL_RNN;
+}
+
+static void check_call(struct call *call, const struct kernel_tier *tier, gk_math math,
+                       struct guarded_memory memory[FIELDS], uint64_t stream) {
+  static float definition[FIELDS][ROWS * MOST_BLOCKS * MOST_HIDDEN];
+  static double exact[FIELDS][ROWS * MOST_BLOCKS * MOST_HIDDEN];
+  float *got[FIELDS], *wanted[FIELDS];
+  make_call(call, stream);
+  solve_plainly(call, exact);
+  memcpy(definition, call->values, sizeof definition);
+  for (int field = 0; field < FIELDS; field++) {
+    const size_t count = call->rows * width_of(call, field);
+    const int place = (stream + (uint64_t)field) % 3 == 0 ? (int)(stream % 16) : GUARD_AT_END;
+    got[field] = guarded_take(&memory[field], count, place);
+    memcpy(got[field], call->values[field], count * sizeof(float));
+    wanted[field] = definition[field];
+    if (!has_field(call, field))
+      got[field] = wanted[field] = NULL;
+  }
+  kernel_case(tier, gk_cell_name(call->cell),
+              "%s, phase %d, activation %d, rows %zu, units %zu..%zu of %zu, in place %d, dy %d, math %d",
+              call->backward ? "backward" : "forward", call->phase, (int)call->activation, call->rows,
+              call->begin, call->end - 1, call->hidden, call->in_place, call->with_dy, (int)math);
+  run_call(call, tier->kernels, got);
+  run_call(call, kernel_definition(math), wanted);
+  for (int field = 0; field < FIELDS; field++) {
+    const size_t width = width_of(call, field);
+    if (!got[field])
+      continue;
+    kernel_same(field_names[field], call->rows * width, got[field], wanted[field]);
+    /* run_call reverses the rows, and the formulas do not. */
+    for (size_t row = 0; row < call->rows && formula_knows(call, field); row++)
+      kernel_near(field_names[field], width, got[field] + row * width, exact[field] + row * width, 1e-6,
+                  1e-6);
+    kernel_true(guarded_intact(&memory[field]), "the kernel wrote outside");
+  }
+}
+
+static void check_sizes(struct call *call, const struct kernel_tier *tier, gk_math math,
+                        struct guarded_memory memory[FIELDS]) {
+  const size_t most = 2 * tier->kernels->lanes + 3;
+  for (call->hidden = 1; call->hidden <= most && call->hidden <= MOST_HIDDEN; call->hidden++)
+    for (size_t part = 0; part < 3; part++) {
+      /* All units; from the middle to the end; one in the middle, as teams cut them. */
+      call->begin = part == 0 ? 0 : call->hidden / 2;
+      call->end = part == 2 ? call->begin + 1 : call->hidden;
+      call->rows = 1 + (call->hidden + part) % ROWS;
+      call->with_dy = call->backward && (call->hidden + part) % 2 == 0;
+      call->in_place = !call->backward && (call->hidden + part) % 3 == 0;
+      check_call(call, tier, math, memory, call->hidden * 3 + part);
+    }
+}
+
+static void check_every_cell(bool backward) {
+  static struct call call;
+  struct guarded_memory memory[FIELDS];
+  for (int field = 0; field < FIELDS; field++)
+    assert_true(guarded_open(&memory[field], ROWS * MOST_BLOCKS * MOST_HIDDEN + 16));
+  for (int math = GK_MATH_OWN; math <= GK_MATH_SLEEF; math++)
+    for (const struct kernel_tier *tier = kernel_tiers((gk_math)math); tier->kernels; tier++)
+      for (int cell = 0; cell < gk_cell_count(); cell++) {
+        const struct gk_cell_info *info = gk_cell_find((gk_cell)cell);
+        for (int phase = 0; phase < info->phases; phase++)
+          for (int activation = 0; activation < (cell == GK_CELL_RNN ? 2 : 1); activation++) {
+            call = (struct call){.cell = (gk_cell)cell,
+                                 .phase = phase,
+                                 .backward = backward,
+                                 .activation = (gk_activation)activation,
+                                 .blocks = (size_t)info->blocks};
+            check_sizes(&call, tier, (gk_math)math, memory);
+          }
+      }
+  assert_true(kernel_cases() > 0);
+  for (int field = 0; field < FIELDS; field++)
+    guarded_close(&memory[field]);
+}
+
+static void forward_arithmetic_of_every_cell_and_tail(void **state) {
+  (void)state;
+  check_every_cell(false);
+}
+
+static void backward_arithmetic_of_every_cell_and_tail(void **state) {
+  (void)state;
+  check_every_cell(true);
+}
+
+/* Units are independent: a NaN in one unit's input stays in it. */
+static void a_nan_stays_in_its_unit(void **state) {
+  static float clean[FIELDS][ROWS * MOST_BLOCKS * MOST_HIDDEN],
+      poisoned[FIELDS][ROWS * MOST_BLOCKS * MOST_HIDDEN];
+  static struct call call;
+  const size_t hidden = 37;
+  (void)state;
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (int cell = 0; cell < gk_cell_count(); cell++)
+      for (int backward = 0; backward < 2; backward++)
+        for (int field = 0; field < FIELDS; field++) {
+          const struct gk_cell_info *info = gk_cell_find((gk_cell)cell);
+          const size_t unit = (size_t)(5 * field + cell);
+          float *a[FIELDS], *b[FIELDS];
+          call = (struct call){.cell = (gk_cell)cell, .backward = backward, .with_dy = true, .rows = 1};
+          call.hidden = call.end = hidden, call.blocks = (size_t)info->blocks;
+          make_call(&call, 77);
+          memcpy(clean, call.values, sizeof clean);
+          memcpy(poisoned, call.values, sizeof poisoned);
+          poisoned[field][unit] = NAN;
+          for (int f = 0; f < FIELDS; f++)
+            a[f] = has_field(&call, f) ? clean[f] : NULL, b[f] = has_field(&call, f) ? poisoned[f] : NULL;
+          kernel_case(tier, gk_cell_name((gk_cell)cell), "backward %d, units 0..36 of 37, NaN in %s[%zu]",
+                      backward, field_names[field], unit);
+          run_call(&call, tier->kernels, a);
+          run_call(&call, tier->kernels, b);
+          for (int f = 0; f < FIELDS; f++)
+            for (size_t block = 0; block < width_of(&call, f) / hidden; block++) {
+              clean[f][block * hidden + unit] = poisoned[f][block * hidden + unit] = 0;
+              kernel_same(field_names[f], hidden, poisoned[f] + block * hidden, clean[f] + block * hidden);
+            }
+        }
+  assert_true(kernel_cases() > 0);
+}
+
+/* Stored values are zero or at least 2^-95: no product of two of them is denormal. */
+static void tiny_results_are_stored_as_zero(void **state) {
+  static struct call call;
+  (void)state;
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (int cell = 0; cell < gk_cell_count(); cell++)
+      for (int backward = 0; backward < 2; backward++)
+        for (int exponent = -130; exponent <= -60; exponent++) {
+          const struct gk_cell_info *info = gk_cell_find((gk_cell)cell);
+          const int stored[] = {backward ? GATES : H, backward ? DH : C, backward ? DC : C};
+          float *array[FIELDS];
+          call = (struct call){.cell = (gk_cell)cell, .backward = backward, .rows = 1};
+          call.hidden = call.end = 19, call.blocks = (size_t)info->blocks;
+          call.phase = backward ? 0 : info->phases - 1;
+          make_call(&call, 99);
+          for (int field = 0; field < FIELDS; field++) {
+            array[field] = has_field(&call, field) ? call.values[field] : NULL;
+            for (size_t i = 0; i < width_of(&call, field); i++)
+              if (field >= DY || (!backward && (field == GATES || field == H_PREV || field == C_PREV)))
+                call.values[field][i] = ldexpf(call.values[field][i], exponent);
+          }
+          kernel_case(tier, gk_cell_name((gk_cell)cell), "backward %d, units 0..18 of 19, inputs times 2^%d",
+                      backward, exponent);
+          run_call(&call, tier->kernels, array);
+          for (int s = 0; s < 3; s++)
+            for (size_t i = 0; i < (array[stored[s]] ? width_of(&call, stored[s]) : 0); i++) {
+              const float value = array[stored[s]][i];
+              kernel_true((value == 0 && !signbit(value)) || fabsf(value) >= 0x1p-95f,
+                          "a stored value is tiny");
+            }
+        }
+  assert_true(kernel_cases() > 0);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_teardown(forward_arithmetic_of_every_cell_and_tail, kernel_say_where),
+      cmocka_unit_test_teardown(backward_arithmetic_of_every_cell_and_tail, kernel_say_where),
+      cmocka_unit_test_teardown(a_nan_stays_in_its_unit, kernel_say_where),
+      cmocka_unit_test_teardown(tiny_results_are_stored_as_zero, kernel_say_where),
+  };
+  kernel_arguments(argc, argv);
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
