@@ -33,6 +33,7 @@ if(GATEKERN_ARCHITECTURE STREQUAL x86)
   gatekern_add_tier(avx512 avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
     -mprefer-vector-width=512)
 else()
-  gatekern_add_tier(scalar scalar ${not_vectorised} -DGK_SCALAR_FMA=1)
+  # FMA is part of AArch64's baseline: there is one scalar tier, and it has it.
+  gatekern_add_tier(scalar scalar ${not_vectorised})
   gatekern_add_tier(neon neon)
 endif()

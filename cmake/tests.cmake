@@ -1,18 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tests/test_NAME.c is one cmocka program and the test NAME. A line "ctest labels: A B" in its first
-# comment gives it labels; "edges" are what foreign builds (clang, AArch64) repeat.
+# comment gives it labels: "edges" are repeated by foreign builds (clang, AArch64), "same-bits" must fail
+# in the reordered build.
 set(GATEKERN_TEST_PREFIX "" CACHE STRING "Put before the name of every test, e.g. clang.")
-set(GATEKERN_TEST_LABEL "" CACHE STRING "Build and register only the tests with this label, and verify")
+set(GATEKERN_TEST_LABEL "" CACHE STRING "Build and register only the test programs with this label")
 set(GATEKERN_TEST_TIMEOUT 60 CACHE STRING "Seconds that one test may take")
-set(GATEKERN_TEST_BUILDS "" CACHE STRING "Other build folders whose tests belong to this one's")
+set(GATEKERN_TEST_BUILDS "" CACHE STRING "Other build folders whose tests run with this one's")
+set(GATEKERN_PEERS_PYTHON "" CACHE FILEPATH "A Python with PyTorch and ONNX Runtime, to compare with them")
+option(GATEKERN_TEST_FULL "Long forms of the tests: all floats, long sweeps, clang-tidy" OFF)
 
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 set(tests_dir ${PROJECT_SOURCE_DIR}/tests)
 
+# What the test programs and scripts find in their environment.
+set(test_environment
+  GATEKERN_PROGRAM=$<TARGET_FILE:gatekern> GATEKERN_LIBRARY=$<TARGET_FILE:gatekern-shared>
+  $<$<BOOL:${GATEKERN_TEST_FULL}>:GATEKERN_TEST_FULL=1>)
+if(GATEKERN_SANITIZE STREQUAL thread)
+  # Archer tells ThreadSanitizer what OpenMP orders; what is not compiled with it cannot be judged.
+  list(APPEND test_environment
+    OMP_TOOL_LIBRARIES=libarcher.so "TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1")
+endif()
+
 function(gatekern_add_test name)
-  add_test(NAME ${GATEKERN_TEST_PREFIX}${name} COMMAND ${ARGN} WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
-  set_tests_properties(${GATEKERN_TEST_PREFIX}${name} PROPERTIES TIMEOUT ${GATEKERN_TEST_TIMEOUT})
+  set(test ${GATEKERN_TEST_PREFIX}${name})
+  add_test(NAME ${test} COMMAND ${ARGN} WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
+  set_tests_properties(${test} PROPERTIES
+    TIMEOUT ${GATEKERN_TEST_TIMEOUT} ENVIRONMENT "${test_environment}")
 endfunction()
 
 # ---- Programs ------------------------------------------------------------------------------------
@@ -50,34 +65,40 @@ foreach(source IN LISTS test_sources)
   if(runs_program)
     add_dependencies(${target} gatekern)
   endif()
+  if(GATEKERN_REORDERED_SUM)
+    gatekern_add_test(${name}-fails sh ${tests_dir}/check_fails.sh $<TARGET_FILE:${target}>)
+    continue()
+  endif()
   gatekern_add_test(${name} ${target})
   set_tests_properties(${GATEKERN_TEST_PREFIX}${name} PROPERTIES LABELS "${labels}")
 endforeach()
 
-gatekern_add_test(verify gatekern verify)
-set_tests_properties(${GATEKERN_TEST_PREFIX}verify PROPERTIES LABELS "edges")
+if(GATEKERN_REORDERED_SUM)
+  gatekern_add_test(verify-fails sh ${tests_dir}/check_fails.sh $<TARGET_FILE:gatekern> verify)
+else()
+  gatekern_add_test(verify gatekern verify)
+endif()
 
 # ---- The binaries --------------------------------------------------------------------------------
 
 # Objects by what they may contain, one path a line, for the scripts below.
 function(gatekern_object_list name)
-  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/generated/${name}.txt
-    CONTENT "$<JOIN:${ARGN},\n>\n")
+  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/generated/${name}.txt CONTENT "$<JOIN:${ARGN},\n>\n")
 endfunction()
 
 if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
-  set(baseline_objects $<TARGET_OBJECTS:core-objects> $<TARGET_OBJECTS:train-objects>
-    $<TARGET_OBJECTS:gatekern> $<TARGET_OBJECTS:kernels-scalar-own> $<TARGET_OBJECTS:kernels-scalar-sleef>)
-  gatekern_object_list(baseline_objects ${baseline_objects})
-  set(tier_tables)
+  gatekern_object_list(baseline_objects
+    $<TARGET_OBJECTS:core-objects> $<TARGET_OBJECTS:train-objects> $<TARGET_OBJECTS:gatekern>
+    $<TARGET_OBJECTS:kernels-scalar-own> $<TARGET_OBJECTS:kernels-scalar-sleef>)
+  set(tables)
   foreach(tier IN LISTS gatekern_tiers)
     foreach(math own sleef)
       gatekern_object_list(${tier}_${math}_objects $<TARGET_OBJECTS:kernels-${tier}-${math}>)
-      list(APPEND tier_tables ${tier}_${math})
+      list(APPEND tables ${tier}_${math})
     endforeach()
   endforeach()
 
-  gatekern_add_test(binary.kernel-objects sh ${tests_dir}/check_kernel_objects.sh generated ${tier_tables})
+  gatekern_add_test(binary.kernel-objects sh ${tests_dir}/check_kernel_objects.sh generated ${tables})
   gatekern_add_test(binary.exports sh ${tests_dir}/check_exports.sh
     $<TARGET_FILE:gatekern-shared> $<TARGET_FILE:gatekern-train-shared>)
   if(GATEKERN_ARCHITECTURE STREQUAL x86)
@@ -92,17 +113,44 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
       gatekern_add_test(binary.cpu-without-avx sh ${tests_dir}/check_cpu_without_avx.sh
         ${QEMU_X86_64} $<TARGET_FILE:gatekern>)
     else()
-      message(STATUS "No qemu-x86_64: the program is not run as a CPU without AVX")
+      message(WARNING "No qemu-x86_64: the program is not run as a CPU without AVX")
     endif()
   endif()
 endif()
 
-# ---- Other builds --------------------------------------------------------------------------------
+# ---- Style ---------------------------------------------------------------------------------------
 
-# scripts/test configures them first; their tests, told apart by prefix, run and count with these.
+if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
+  find_program(CLANG_FORMAT NAMES clang-format-16)
+  if(CLANG_FORMAT)
+    gatekern_add_test(style.format sh ${tests_dir}/check_format.sh ${CLANG_FORMAT} ${PROJECT_SOURCE_DIR})
+  else()
+    message(WARNING "No clang-format-16, the version whose output the project keeps: style is not checked")
+  endif()
+  if(GATEKERN_TEST_FULL)
+    find_program(RUN_CLANG_TIDY NAMES run-clang-tidy-16 run-clang-tidy REQUIRED)
+    gatekern_add_test(style.tidy ${RUN_CLANG_TIDY} -quiet -p ${PROJECT_BINARY_DIR}
+      "${PROJECT_SOURCE_DIR}/(dispatch|kernels|src|bench|tests|examples)/.*\\.c$")
+  endif()
+endif()
+
+# ---- Peers and other builds ----------------------------------------------------------------------
+
+if(GATEKERN_PEERS_PYTHON)
+  file(GLOB peers CONFIGURE_DEPENDS ${tests_dir}/peers/compare_*.py)
+  foreach(source IN LISTS peers)
+    get_filename_component(name ${source} NAME_WE)
+    string(REGEX REPLACE "^compare_" "peers." name ${name})
+    gatekern_add_test(${name} ${GATEKERN_PEERS_PYTHON} ${source})
+    set_tests_properties(${GATEKERN_TEST_PREFIX}${name} PROPERTIES LABELS peers TIMEOUT 600)
+  endforeach()
+endif()
+
+# scripts/test builds them first; their tests, told apart by prefix, run and count with these.
 set(other_tests ${PROJECT_BINARY_DIR}/generated/other_builds.cmake)
-file(WRITE ${other_tests} "")
+set(includes "")
 foreach(build IN LISTS GATEKERN_TEST_BUILDS)
-  file(APPEND ${other_tests} "include(\"${build}/CTestTestfile.cmake\")\n")
+  string(APPEND includes "include(\"${build}/CTestTestfile.cmake\")\n")
 endforeach()
+file(WRITE ${other_tests} "${includes}")
 set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${other_tests})
