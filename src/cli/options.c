@@ -64,6 +64,11 @@ int cli_status(const cli_command *command, gk_status status) {
   return status == GK_ERROR_MEMORY || status == GK_ERROR_IO ? CLI_FAILURE : CLI_BAD_INPUT;
 }
 
+int cli_input_status(const cli_command *command, gk_status status) {
+  const int exit_code = cli_status(command, status);
+  return status == GK_ERROR_IO ? CLI_BAD_INPUT : exit_code;
+}
+
 /* ---- Names of enumerations ---- */
 
 /* The index-th name that an option accepts, NULL after the last. */

@@ -78,5 +78,7 @@ int cli_error(const cli_command *command, const char *format, ...) __attribute__
 /* The same with gk_last_error(); the exit code that belongs to the status: CLI_FAILURE for lack of memory and
  * for the operating system's refusals, else CLI_BAD_INPUT. */
 int cli_status(const cli_command *command, gk_status status);
+/* The same for a file that the user named: it is CLI_BAD_INPUT too if the operating system refuses it. */
+int cli_input_status(const cli_command *command, gk_status status);
 
 #endif

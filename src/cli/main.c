@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "commands.h"
+#include "options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+  const char *name, *help;
+  int (*run)(int argc, char **argv);
+} commands[] = {
+    {"train", "train a model: gatekern train lm [FILE] learns to write like a text", run_train},
+    {"sample", "let a trained model write text", run_sample},
+    {"eval", "measure a trained model's loss on a text", run_eval},
+    {"bench", "time one recurrent layer on this machine", run_bench},
+    {"verify", "check that this machine computes the same bits as every other", run_verify},
+    {"info", "what this machine offers: CPU, instruction sets, caches, measured limits", run_info},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_help(void) {
+  printf("Gatekern trains and runs recurrent networks on CPUs, with the same bits on every instruction set\n"
+         "and any number of threads.\n\n"
+         "Usage: gatekern COMMAND [ARGUMENT]...\n\n"
+         "Commands:\n");
+  for (int i = 0; i < COMMANDS; ++i)
+    printf("  %-8s%s\n", commands[i].name, commands[i].help);
+  printf("\nFirst steps:\n"
+         "  gatekern train lm                     train on the built-in text, C sources\n"
+         "  gatekern sample model.safetensors     let the result write\n"
+         "  gatekern train lm --help              every option, with its default\n"
+         "\ngatekern help COMMAND explains a command. GATEKERN_ISA=NAME forces an instruction set.\n");
+}
+
+static int run(int argc, char **argv) {
+  for (int i = 0; i < COMMANDS; ++i)
+    if (strcmp(argv[0], commands[i].name) == 0)
+      return commands[i].run(argc, argv);
+  fprintf(stderr, "gatekern: unknown command %s; gatekern help lists them\n", argv[0]);
+  return CLI_BAD_INPUT;
+}
+
+/* help COMMAND [WORD]... is COMMAND [WORD]... --help. */
+static int run_help(int argc, char **argv) {
+  enum { MOST_WORDS = 8 };
+  static char help[] = "--help";
+  char *words[MOST_WORDS + 2];
+  int count = 0;
+  while (count < argc && count < MOST_WORDS) {
+    words[count] = argv[count];
+    ++count;
+  }
+  if (count == 0) {
+    print_help();
+    return CLI_SUCCESS;
+  }
+  words[count] = help;
+  words[count + 1] = NULL;
+  return run(count + 1, words);
+}
+
+static int dispatch(int argc, char **argv) {
+  const char *first = argc > 1 ? argv[1] : "help";
+  if (strcmp(first, "--version") == 0 || strcmp(first, "-V") == 0) {
+    printf("gatekern %s\n", gk_version());
+    return CLI_SUCCESS;
+  }
+  if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
+    return run_help(0, NULL);
+  if (strcmp(first, "help") == 0)
+    return run_help(argc > 2 ? argc - 2 : 0, argv + 2);
+  return run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv) {
+  const int exit_code = dispatch(argc, argv);
+  if (fflush(stdout) != 0 || ferror(stdout)) {
+    fprintf(stderr, "gatekern: cannot write to standard output: %s\n", strerror(errno));
+    return exit_code ? exit_code : CLI_FAILURE;
+  }
+  return exit_code;
+}

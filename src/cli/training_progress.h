@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GATEKERN_CLI_TRAINING_PROGRESS_H
+#define GATEKERN_CLI_TRAINING_PROGRESS_H
+
+#include "options.h"
+
+#include <gatekern-train.h>
+#include <stdio.h>
+
+/* What a person sees of a training, and its log. */
+struct training_progress {
+  const cli_command *command;
+  FILE *log; /* NULL: none */
+  const char *log_path;
+  double peak_gflops; /* 0: not measured */
+  int64_t steps;      /* planned */
+  int64_t steps_per_epoch;
+  bool terminal;
+  bool line_open;            /* a line on the terminal that the next one overwrites */
+  double next_line;          /* seconds of the clock */
+  double validation_seconds; /* of the last validation, and how many will follow */
+  int64_t validations_left;
+  /* Recent values: sums that forget older steps, so that the ratio of two is a moving average. */
+  double weight, loss, characters, operations, seconds;
+};
+
+/* Seconds of a clock that only goes forward. */
+double progress_clock(void);
+
+/* Opens the log, if there is one, to be written from its start or appended to. false: said why. */
+bool progress_begin(struct training_progress *progress, const char *log_path, bool append);
+/* Ends an open line; closes the log. false: the log could not be written. */
+bool progress_end(struct training_progress *progress);
+
+/* After each step, `validation` of it or NULL: writes the log, and every now and then the line. false: the
+ * log could not be written (said so). */
+bool progress_step(struct training_progress *progress, const gk_training_step *step, double seconds,
+                   const gk_language_loss *validation);
+/* A line that stays. */
+void progress_note(struct training_progress *progress, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

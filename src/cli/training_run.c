@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "training_run.h"
+#include "text_file.h"
+#include "training_progress.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DEFAULT_STEPS = 2000, FEWEST_VALIDATIONS = 10, MOST_VALIDATIONS = 100 };
+static const double peak_seconds = 0.1; /* for the measurement of the machine's limit */
+
+/* ---- Signals ---- */
+
+static volatile sig_atomic_t stop_signal;
+
+static void handle_stop(int signal_number) {
+  if (stop_signal)
+    _exit(128 + signal_number); /* asked twice: at once */
+  stop_signal = signal_number;
+}
+
+static void catch_signals(void) {
+  struct sigaction action = {.sa_handler = handle_stop, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+  signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of file sizes fails instead of killing */
+}
+
+/* ---- Opening ---- */
+
+static gk_language_model_desc describe_model(const struct train_settings *settings) {
+  gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
+  desc.cell = (gk_cell)settings->cell;
+  desc.activation = (gk_activation)settings->activation;
+  desc.hidden_size = settings->hidden;
+  desc.embedding_size = settings->embed ? settings->embed : settings->hidden;
+  desc.layers = settings->layers;
+  desc.dropout = (float)settings->dropout;
+  desc.utf8 = settings->utf8;
+  desc.isa = (gk_isa)settings->isa;
+  desc.threads = (int)settings->threads;
+  return desc;
+}
+
+static gk_training_desc describe_training(const struct train_settings *settings) {
+  gk_training_desc desc = GK_TRAINING_DESC_INIT;
+  desc.batch = settings->batch;
+  desc.time = settings->time;
+  desc.optimizer = (gk_optimizer_kind)settings->optimizer;
+  desc.momentum = (float)settings->momentum;
+  desc.learning_rate = settings->learning_rate;
+  desc.decay = (gk_decay)settings->decay;
+  desc.minimum_learning_rate = settings->minimum_learning_rate;
+  desc.clip_norm = settings->clip_norm;
+  desc.init = (gk_init)settings->init;
+  desc.forget_bias = (float)settings->forget_bias;
+  desc.seed = settings->seed;
+  desc.validation = settings->validation;
+  return desc;
+}
+
+/* An option that was given, but is another one in the run that goes on. */
+static int check_resumed(const struct training_run *run) {
+  const struct train_settings *settings = run->settings;
+  const gk_language_model_desc *model =
+      gk_language_model_description(gk_language_trainer_model(run->trainer));
+  const gk_training_desc *training = gk_language_trainer_description(run->trainer);
+  const gk_language_model_desc asked = describe_model(settings);
+  const gk_training_desc wanted = describe_training(settings);
+  const struct {
+    const char *name;
+    bool same;
+  } fixed[] = {
+      {"cell", asked.cell == model->cell},
+      {"activation", asked.activation == model->activation},
+      {"hidden", asked.hidden_size == model->hidden_size},
+      {"embed", asked.embedding_size == model->embedding_size},
+      {"layers", asked.layers == model->layers},
+      {"dropout", asked.dropout == model->dropout},
+      {"utf8", model->utf8},
+      {"bytes", !model->utf8},
+      {"batch", wanted.batch == training->batch},
+      {"time", wanted.time == training->time},
+      {"optimizer", wanted.optimizer == training->optimizer},
+      {"momentum", wanted.momentum == training->momentum},
+      {"clip-norm", wanted.clip_norm == training->clip_norm},
+      {"init", wanted.init == training->init},
+      {"forget-bias", wanted.forget_bias == training->forget_bias},
+      {"seed", wanted.seed == training->seed},
+      {"validation", wanted.validation == training->validation},
+  };
+  for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; ++i)
+    if (cli_given(fixed[i].name) && !fixed[i].same)
+      return cli_error(run->command, "--%s: is another one in the run that %s goes on with; leave it out",
+                       fixed[i].name, run->state_path);
+  return CLI_SUCCESS;
+}
+
+static int resume(struct training_run *run) {
+  const gk_language_model_desc plan = describe_model(run->settings);
+  const gk_status status =
+      gk_language_trainer_resume(run->state_path, &plan, &run->text, run->validation, &run->trainer);
+  if (status != GK_OK && status != GK_ERROR_MEMORY) {
+    cli_text_status(run->command, status, run->text_name, run->validation_name);
+    return CLI_BAD_INPUT;
+  }
+  return status == GK_OK ? check_resumed(run) : cli_status(run->command, status);
+}
+
+int training_open(struct training_run *run) {
+  gk_language_trainer_destroy(run->trainer);
+  run->trainer = NULL;
+  if (run->settings->resume)
+    return resume(run);
+  const gk_language_model_desc model = describe_model(run->settings);
+  const gk_training_desc training = describe_training(run->settings);
+  const gk_status status =
+      gk_language_trainer_create(&model, &training, &run->text, run->validation, &run->trainer);
+  return status == GK_OK ? CLI_SUCCESS
+                         : cli_text_status(run->command, status, run->text_name, run->validation_name);
+}
+
+/* ---- How many steps ---- */
+
+static int64_t choose_eval_every(const struct training_run *run, int64_t steps, int64_t epoch) {
+  if (run->settings->eval_every)
+    return run->settings->eval_every;
+  const int64_t most = steps / FEWEST_VALIDATIONS, least = steps / MOST_VALIDATIONS;
+  const int64_t every = epoch > most ? most : epoch < least ? least : epoch;
+  return every > 0 ? every : 1;
+}
+
+/* Runs steps, to be thrown away, for a while; then as many as fit into --minutes, validations included. */
+static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code) {
+  const double budget = run->settings->minutes * 60, trial = fmin(1.5, 0.05 * budget);
+  const double start = progress_clock();
+  double first = start, now = start, validation = 0;
+  int64_t steps = 0;
+  gk_status status = GK_OK;
+  gk_training_step report;
+  while (status == GK_OK && !stop_signal && (steps < 3 || now - start < trial)) {
+    status = gk_language_trainer_step(run->trainer, &report);
+    now = progress_clock();
+    if (steps++ == 0)
+      first = now; /* the first step pays for pages and threads */
+  }
+  const double a_step = (now - first) / (double)(steps - 1);
+  gk_language_progress progress;
+  gk_language_trainer_progress(run->trainer, &progress);
+  if (status == GK_OK && progress.validation_characters) {
+    gk_language_loss loss;
+    status = gk_language_trainer_validate(run->trainer, &loss, NULL);
+    validation = progress_clock() - now;
+  }
+  *exit_code = status == GK_OK ? training_open(run) : cli_status(run->command, status);
+  const double left = budget - (progress_clock() - start);
+  const double validations = fmax(FEWEST_VALIDATIONS, left / a_step / (double)progress.steps_per_epoch);
+  const double fitting = (left - validation * fmin(validations, MOST_VALIDATIONS)) / a_step;
+  return done + (fitting > 1 ? (int64_t)fitting : 1);
+}
+
+/* Sets the number of steps and the learning rate's course. */
+static int plan_steps(struct training_run *run, int64_t *steps) {
+  const struct train_settings *settings = run->settings;
+  const gk_training_desc *desc = gk_language_trainer_description(run->trainer);
+  int exit_code = CLI_SUCCESS;
+  gk_language_progress progress;
+  gk_language_trainer_progress(run->trainer, &progress);
+  if (settings->steps)
+    *steps = settings->steps;
+  else if (settings->epochs)
+    *steps = settings->epochs * progress.steps_per_epoch;
+  else if (settings->minutes > 0)
+    *steps = fit_steps(run, progress.step, &exit_code);
+  else
+    *steps = desc->steps ? desc->steps : DEFAULT_STEPS;
+  if (exit_code != CLI_SUCCESS)
+    return exit_code;
+  desc = gk_language_trainer_description(run->trainer);
+  const bool resumed = settings->resume;
+  const double rate = !resumed || cli_given("lr") ? settings->learning_rate : desc->learning_rate;
+  const double minimum =
+      !resumed || cli_given("lr-min") ? settings->minimum_learning_rate : desc->minimum_learning_rate;
+  const int decay = !resumed || cli_given("lr-schedule") ? settings->decay : (int)desc->decay;
+  return cli_status(run->command, gk_language_trainer_set_learning_rate(run->trainer, rate, (gk_decay)decay,
+                                                                        minimum, *steps));
+}
+
+/* ---- Saving ---- */
+
+static int save_state(const struct training_run *run) {
+  return cli_status(run->command, gk_language_trainer_save(run->trainer, run->state_path));
+}
+
+static int save_model(struct training_run *run, const char *path) {
+  const int exit_code =
+      cli_status(run->command, gk_language_model_save(gk_language_trainer_model(run->trainer), path));
+  run->best_saved = run->best_saved || (exit_code == CLI_SUCCESS && path == run->settings->out);
+  return exit_code;
+}
+
+static int keep_model(struct training_run *run, int64_t step) {
+  const size_t size = strlen(run->settings->out) + 32;
+  char *path = malloc(size);
+  if (!path)
+    return cli_error(run->command, "out of memory"), CLI_FAILURE;
+  snprintf(path, size, "%s.step-%" PRId64, run->settings->out, step);
+  const int exit_code = save_model(run, path);
+  free(path);
+  return exit_code;
+}
+
+/* Validates, if there is a text for that, and saves. *loss: what was measured, NULL: nothing. */
+static int checkpoint(struct training_run *run, struct training_progress *progress, int64_t step,
+                      gk_language_loss *measured, const gk_language_loss **loss) {
+  gk_language_progress state;
+  gk_language_trainer_progress(run->trainer, &state);
+  bool improved = true;
+  *loss = NULL;
+  if (state.validation_characters) {
+    const double start = progress_clock();
+    const gk_status status = gk_language_trainer_validate(run->trainer, measured, &improved);
+    if (status != GK_OK)
+      return cli_status(run->command, status);
+    *loss = measured;
+    progress->validation_seconds = progress_clock() - start;
+  }
+  int exit_code = improved ? save_model(run, run->settings->out) : CLI_SUCCESS;
+  if (exit_code == CLI_SUCCESS && run->settings->keep_all)
+    exit_code = keep_model(run, step);
+  if (exit_code == CLI_SUCCESS)
+    exit_code = save_state(run);
+  if (exit_code == CLI_SUCCESS && *loss)
+    progress_note(progress, "step %" PRId64 "  validation %.4f nats/char  %.4f bits/char%s%s", step,
+                  measured->nats, measured->nats / M_LN2, improved ? "  best so far: " : "",
+                  improved ? run->settings->out : "");
+  return exit_code;
+}
+
+/* ---- The run ---- */
+
+static void print_start(const struct training_run *run, const struct training_progress *progress) {
+  const gk_language_model *model = gk_language_trainer_model(run->trainer);
+  const gk_language_model_desc *desc = gk_language_model_description(model);
+  const gk_training_desc *training = gk_language_trainer_description(run->trainer);
+  gk_language_progress state;
+  int64_t symbols;
+  gk_language_model_symbols(model, &symbols);
+  gk_language_trainer_progress(run->trainer, &state);
+  printf("text     %s: %" PRId64 " characters for training, %" PRId64 " for validation, %" PRId64
+         " different %s\n",
+         run->text_name, state.training_characters, state.validation_characters, symbols,
+         desc->utf8 ? "code points" : "bytes");
+  printf("model    %s, %" PRId64 " x %" PRId64 ", embedding %" PRId64 ": %" PRId64 " weights\n",
+         gk_cell_name(desc->cell), desc->layers, desc->hidden_size, desc->embedding_size,
+         gk_language_model_parameter_count(model));
+  printf("plan     %" PRId64 " steps of %" PRId64 " x %" PRId64 " characters (%.2f epochs), seed %" PRIu64
+         "%s\n",
+         progress->steps, training->batch, training->time,
+         (double)progress->steps / (double)state.steps_per_epoch, training->seed,
+         run->settings->resume ? ", resumed" : "");
+  printf("machine  %s on %d thread%s, at most %.0f GFLOP/s\n", gk_isa_name(desc->isa), desc->threads,
+         desc->threads == 1 ? "" : "s", progress->peak_gflops);
+}
+
+static int interrupted(struct training_run *run, struct training_progress *progress) {
+  gk_language_progress state;
+  gk_language_trainer_progress(run->trainer, &state);
+  int exit_code = save_state(run);
+  /* Before the first validation there is no best model: then the newest is better than none. */
+  if (exit_code == CLI_SUCCESS && !run->best_saved && !isfinite(state.best_loss) && state.step > 0)
+    exit_code = save_model(run, run->settings->out);
+  if (exit_code != CLI_SUCCESS)
+    return exit_code;
+  progress_note(progress, "interrupted after step %" PRId64 ": saved; the same command with --resume goes on",
+                state.step);
+  return 128 + (int)stop_signal;
+}
+
+static int finished(struct training_run *run, struct training_progress *progress, double seconds) {
+  gk_language_progress state;
+  gk_language_trainer_progress(run->trainer, &state);
+  const int total = (int)(seconds + 0.5);
+  if (isfinite(state.best_loss))
+    progress_note(progress,
+                  "done in %d:%02d: %.4f nats/char (%.4f bits/char) on the validation text at step %" PRId64
+                  ", %s",
+                  total / 60, total % 60, state.best_loss, state.best_loss / M_LN2, state.best_step,
+                  run->settings->out);
+  else
+    progress_note(progress, "done in %d:%02d: %s", total / 60, total % 60, run->settings->out);
+  printf("try      gatekern sample %s\n", run->settings->out);
+  return CLI_SUCCESS;
+}
+
+/* One step, and what is due after it. */
+static int advance(struct training_run *run, struct training_progress *progress, double *next_save) {
+  gk_training_step step;
+  gk_language_loss measured;
+  const gk_language_loss *loss = NULL;
+  const double start = progress_clock();
+  const gk_status status = gk_language_trainer_step(run->trainer, &step);
+  const double seconds = progress_clock() - start;
+  if (status != GK_OK) {
+    progress_note(progress, "stopped before step %" PRId64, step.step);
+    cli_status(run->command, status);
+    return CLI_FAILURE;
+  }
+  int exit_code = CLI_SUCCESS;
+  const bool due = step.step % run->eval_every == 0 || step.step == progress->steps;
+  if (due) {
+    progress->validations_left = (progress->steps - step.step) / run->eval_every;
+    exit_code = checkpoint(run, progress, step.step, &measured, &loss);
+  } else if (run->settings->save_minutes > 0 && progress_clock() >= *next_save) {
+    exit_code = save_state(run);
+  }
+  if (due || progress_clock() >= *next_save)
+    *next_save = progress_clock() + 60 * run->settings->save_minutes;
+  if (exit_code == CLI_SUCCESS && !progress_step(progress, &step, seconds, loss))
+    exit_code = CLI_FAILURE;
+  return exit_code;
+}
+
+int training_loop(struct training_run *run) {
+  struct training_progress progress = {.command = run->command};
+  gk_language_progress state;
+  catch_signals();
+  const int planned = plan_steps(run, &progress.steps);
+  if (planned != CLI_SUCCESS)
+    return planned;
+  gk_language_trainer_progress(run->trainer, &state);
+  const gk_language_model_desc *desc = gk_language_model_description(gk_language_trainer_model(run->trainer));
+  const gk_status measured = gk_measure_peak(desc->isa, desc->threads, peak_seconds, &progress.peak_gflops);
+  if (measured != GK_OK)
+    return cli_status(run->command, measured);
+  progress.steps_per_epoch = state.steps_per_epoch;
+  run->eval_every = choose_eval_every(run, progress.steps, state.steps_per_epoch);
+  progress.validations_left = (progress.steps - state.step) / run->eval_every;
+  if (!progress_begin(&progress, run->settings->log, run->settings->resume))
+    return CLI_BAD_INPUT;
+  print_start(run, &progress);
+  const double start = progress_clock();
+  double next_save = start + 60 * run->settings->save_minutes;
+  int exit_code = CLI_SUCCESS;
+  while (exit_code == CLI_SUCCESS && !stop_signal && state.step < progress.steps) {
+    exit_code = advance(run, &progress, &next_save);
+    gk_language_trainer_progress(run->trainer, &state);
+  }
+  if (exit_code == CLI_SUCCESS)
+    exit_code = stop_signal && state.step < progress.steps
+                    ? interrupted(run, &progress)
+                    : finished(run, &progress, progress_clock() - start);
+  if (!progress_end(&progress) && exit_code == CLI_SUCCESS)
+    exit_code = CLI_FAILURE;
+  return exit_code;
+}

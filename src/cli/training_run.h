@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GATEKERN_CLI_TRAINING_RUN_H
+#define GATEKERN_CLI_TRAINING_RUN_H
+
+#include "options.h"
+
+#include <gatekern-train.h>
+
+/* The options of gatekern train lm. */
+struct train_settings {
+  const char *file, *validation_file, *out, *log;
+  int cell, activation, optimizer, decay, init, isa;
+  int64_t hidden, embed, layers, batch, time, epochs, steps, eval_every, threads;
+  double minutes, learning_rate, minimum_learning_rate, momentum, clip_norm, dropout, forget_bias;
+  double validation, save_minutes;
+  uint64_t seed;
+  bool bytes, utf8, resume, keep_all;
+};
+
+struct training_run {
+  const cli_command *command;
+  const struct train_settings *settings;
+  gk_text text;
+  const gk_text *validation;               /* NULL: the end of `text` */
+  const char *text_name, *validation_name; /* for messages */
+  const char *state_path;                  /* of the file that --resume reads */
+  gk_language_trainer *trainer;
+  int64_t eval_every;
+  bool best_saved; /* settings->out holds a model of this run */
+};
+
+/* Creates run->trainer, or resumes it. Returns CLI_SUCCESS or the exit code. */
+int training_open(struct training_run *run);
+/* Trains to the end, or until SIGINT or SIGTERM; saves; returns the exit code. */
+int training_loop(struct training_run *run);
+
+#endif
