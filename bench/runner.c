@@ -10,18 +10,32 @@
 
 #include "checksum.h"
 
-#define ALIGNMENT 64
-#define MOST_RUNS (1 << 20)
+#define ALIGNMENT   64
+#define MOST_RUNS   (1 << 20)
 #define FEWEST_RUNS 3
-#define DATA_SEED 1
+#define DATA_SEED   1
 
-const char *const bench_pass_names[] = { "step", "forward", "inference", "stream", NULL };
+const char *const bench_pass_names[] = {"step", "forward", "inference", "stream", NULL};
 
 /* One allocation each; all of them are `float`s, or bytes for the library. */
 enum {
-  PARAMETERS, X, H0, C0, DY, DHN, DCN, /* inputs: filled with random numbers of the stream of this number */
-  Y, HN, CN, DX, DH0, DC0, GRADIENTS,  /* outputs */
-  PACKED, RESERVE, WORKSPACE,
+  PARAMETERS,
+  X,
+  H0,
+  C0,
+  DY,
+  DHN,
+  DCN, /* inputs: filled with random numbers of the stream of this number */
+  Y,
+  HN,
+  CN,
+  DX,
+  DH0,
+  DC0,
+  GRADIENTS, /* outputs */
+  PACKED,
+  RESERVE,
+  WORKSPACE,
   BUFFERS
 };
 
@@ -30,26 +44,23 @@ struct bench_runner {
   bench_pass pass;
   gk_rnn *rnn;
   unsigned pack_flags;
-  int64_t stream_step; /* BENCH_STREAM: the next t */
+  int64_t stream_step;    /* BENCH_STREAM: the next t */
   int64_t count[BUFFERS]; /* floats; 0 where the pass needs no such buffer */
   size_t reserve_bytes;
   void *buffer[BUFFERS];
 };
 
-static double seconds_now(void)
-{
+static double seconds_now(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static float *floats(const bench_runner *runner, int index)
-{
+static float *floats(const bench_runner *runner, int index) {
   return runner->buffer[index];
 }
 
-static void count_floats(bench_runner *runner)
-{
+static void count_floats(bench_runner *runner) {
   const bench_shape *s = &runner->shape;
   bool step = runner->pass == BENCH_STEP;
   int64_t outputs = s->time * s->batch * s->hidden;
@@ -70,8 +81,7 @@ static void count_floats(bench_runner *runner)
   count[GRADIENTS] = count[PARAMETERS];
 }
 
-static bool allocate(void **buffer, size_t bytes)
-{
+static bool allocate(void **buffer, size_t bytes) {
   if (!bytes)
     return true;
   if (bytes > PTRDIFF_MAX - ALIGNMENT)
@@ -81,15 +91,13 @@ static bool allocate(void **buffer, size_t bytes)
 }
 
 /* More than the machine has would not fail here, but be killed later. */
-static bool fits_in_memory(const bench_runner *runner, double bytes)
-{
+static bool fits_in_memory(const bench_runner *runner, double bytes) {
   for (int i = 0; i < PACKED; i++)
     bytes += (double)runner->count[i] * sizeof(float);
   return bytes < (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
 }
 
-static gk_status allocate_all(bench_runner *runner)
-{
+static gk_status allocate_all(bench_runner *runner) {
   const bench_shape *s = &runner->shape;
   gk_rnn_memory memory;
   size_t packed, workspace;
@@ -115,8 +123,7 @@ static gk_status allocate_all(bench_runner *runner)
 }
 
 /* Parameters as PyTorch's, U(+-1/sqrt(H)); everything else U(-1, 1), upstream gradients U(-0.1, 0.1). */
-static void fill_inputs(bench_runner *runner)
-{
+static void fill_inputs(bench_runner *runner) {
   for (int i = PARAMETERS; i <= DCN; i++) {
     float range = 1;
     if (i == PARAMETERS)
@@ -129,8 +136,7 @@ static void fill_inputs(bench_runner *runner)
 }
 
 /* Touches every page, so that no run pays for it, and starts a stream. */
-static void clear_outputs(bench_runner *runner)
-{
+static void clear_outputs(bench_runner *runner) {
   for (int i = Y; i <= GRADIENTS; i++)
     if (runner->count[i])
       memset(runner->buffer[i], 0, (size_t)runner->count[i] * sizeof(float));
@@ -138,8 +144,7 @@ static void clear_outputs(bench_runner *runner)
 }
 
 gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa isa, int threads,
-                              gk_schedule schedule, bench_runner **result)
-{
+                              gk_schedule schedule, bench_runner **result) {
   *result = NULL;
   bench_runner *runner = calloc(1, sizeof *runner);
   if (!runner)
@@ -171,8 +176,7 @@ gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa 
   return GK_OK;
 }
 
-void bench_runner_destroy(bench_runner *runner)
-{
+void bench_runner_destroy(bench_runner *runner) {
   if (!runner)
     return;
   for (int i = 0; i < BUFFERS; i++)
@@ -181,25 +185,23 @@ void bench_runner_destroy(bench_runner *runner)
   free(runner);
 }
 
-const gk_rnn_desc *bench_runner_description(const bench_runner *runner)
-{
+const gk_rnn_desc *bench_runner_description(const bench_runner *runner) {
   return gk_rnn_description(runner->rnn);
 }
 
-double bench_runner_flop(const bench_runner *runner)
-{
+double bench_runner_flop(const bench_runner *runner) {
   double forward = bench_shape_flop(&runner->shape);
   if (runner->pass == BENCH_STREAM)
     return forward / (double)runner->shape.time;
   return runner->pass == BENCH_STEP ? 3 * forward : forward;
 }
 
-double bench_runner_bytes(const bench_runner *runner)
-{
+double bench_runner_bytes(const bench_runner *runner) {
   const int64_t *count = runner->count;
   double values = (double)count[PARAMETERS];
   if (runner->pass == BENCH_STREAM) {
-    values += (double)(count[X] + count[Y]) / (double)runner->shape.time + 2 * (double)(count[H0] + count[C0]);
+    values +=
+        (double)(count[X] + count[Y]) / (double)runner->shape.time + 2 * (double)(count[H0] + count[C0]);
     return sizeof(float) * values;
   }
   for (int i = X; i <= GRADIENTS; i++)
@@ -208,8 +210,7 @@ double bench_runner_bytes(const bench_runner *runner)
   return sizeof(float) * values + (runner->pass == BENCH_STEP ? 2 * reserve : reserve);
 }
 
-static gk_status run_forward(bench_runner *runner)
-{
+static gk_status run_forward(bench_runner *runner) {
   gk_rnn_forward_args args = GK_RNN_FORWARD_ARGS_INIT;
   args.time = runner->shape.time;
   args.batch = runner->shape.batch;
@@ -226,8 +227,7 @@ static gk_status run_forward(bench_runner *runner)
   return gk_rnn_forward(runner->rnn, &args);
 }
 
-static gk_status run_backward(bench_runner *runner)
-{
+static gk_status run_backward(bench_runner *runner) {
   gk_rnn_backward_args args = GK_RNN_BACKWARD_ARGS_INIT;
   args.time = runner->shape.time;
   args.batch = runner->shape.batch;
@@ -249,8 +249,7 @@ static gk_status run_backward(bench_runner *runner)
 }
 
 /* The states live in HN and CN, and start again from H0 and C0 after T steps. */
-static gk_status run_stream_step(bench_runner *runner, bench_interval *interval)
-{
+static gk_status run_stream_step(bench_runner *runner, bench_interval *interval) {
   int64_t t = runner->stream_step;
   if (t == 0) {
     memcpy(floats(runner, HN), floats(runner, H0), (size_t)runner->count[H0] * sizeof(float));
@@ -274,9 +273,8 @@ static gk_status run_stream_step(bench_runner *runner, bench_interval *interval)
   return status;
 }
 
-gk_status bench_runner_run(bench_runner *runner, bench_interval *interval)
-{
-  *interval = (bench_interval){ 0 };
+gk_status bench_runner_run(bench_runner *runner, bench_interval *interval) {
+  *interval = (bench_interval){0};
   if (runner->pass == BENCH_STREAM)
     return run_stream_step(runner, interval);
   gk_status status = GK_OK;
@@ -292,12 +290,11 @@ gk_status bench_runner_run(bench_runner *runner, bench_interval *interval)
     status = run_backward(runner);
     end = seconds_now();
   }
-  *interval = (bench_interval){ .forward = forward - packed, .backward = end - forward, .total = end - start };
+  *interval = (bench_interval){.forward = forward - packed, .backward = end - forward, .total = end - start};
   return status;
 }
 
-gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum)
-{
+gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum) {
   int64_t runs = runner->pass == BENCH_STREAM ? runner->shape.time : 1;
   clear_outputs(runner);
   for (int64_t i = 0; i < runs; i++) {
@@ -312,27 +309,24 @@ gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum)
   return GK_OK;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
+static int compare_doubles(const void *a, const void *b) {
   double left = *(const double *)a, right = *(const double *)b;
   return (left > right) - (left < right);
 }
 
-static bench_figure figure(double *seconds, int64_t runs)
-{
+static bench_figure figure(double *seconds, int64_t runs) {
   qsort(seconds, (size_t)runs, sizeof *seconds, compare_doubles);
   double median = (seconds[(runs - 1) / 2] + seconds[runs / 2]) / 2;
   return (bench_figure){
-    .best = seconds[0],
-    .median = median,
-    .p99 = seconds[(runs - 1) * 99 / 100],
-    .spread = median > 0 ? (seconds[(runs - 1) * 3 / 4] - seconds[(runs - 1) / 4]) / median : 0,
+      .best = seconds[0],
+      .median = median,
+      .p99 = seconds[(runs - 1) * 99 / 100],
+      .spread = median > 0 ? (seconds[(runs - 1) * 3 / 4] - seconds[(runs - 1) / 4]) / median : 0,
   };
 }
 
 /* Two runs, and more until a tenth of the time is over: threads exist, caches and clock are settled. */
-static gk_status warm_up(bench_runner *runner, double seconds)
-{
+static gk_status warm_up(bench_runner *runner, double seconds) {
   double end = seconds_now() + 0.1 * seconds;
   for (int64_t i = 0; i < 2 || seconds_now() < end; i++) {
     bench_interval interval;
@@ -345,8 +339,7 @@ static gk_status warm_up(bench_runner *runner, double seconds)
   return GK_OK;
 }
 
-gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_result *result)
-{
+gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_result *result) {
   double *samples = NULL;
   int64_t runs = 0, room = 0;
   gk_status status = warm_up(runner, seconds);
@@ -371,7 +364,7 @@ gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_resul
   double *column = status == GK_OK ? malloc((size_t)runs * sizeof *column) : NULL;
   if (status == GK_OK && !column)
     status = GK_ERROR_MEMORY;
-  bench_figure *figures[] = { &result->forward, &result->backward, &result->total };
+  bench_figure *figures[] = {&result->forward, &result->backward, &result->total};
   for (int i = 0; i < 3 && status == GK_OK; i++) {
     for (int64_t run = 0; run < runs; run++)
       column[run] = samples[3 * run + i];

@@ -36,8 +36,8 @@ typedef struct bench_interval {
 } bench_interval;
 gk_status bench_runner_run(bench_runner *runner, bench_interval *interval);
 
-/* Hash of y, hn, cn and for BENCH_STEP also dx, dh0, dc0 and all weight gradients, of one run from the initial
- * states. The same for every isa, threads and schedule, and for every pass but BENCH_STEP. */
+/* Hash of y, hn, cn and for BENCH_STEP also dx, dh0, dc0 and all weight gradients, of one run from the
+ * initial states. The same for every isa, threads and schedule, and for every pass but BENCH_STEP. */
 gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum);
 
 /* Seconds over all runs. */

@@ -8,10 +8,9 @@
 #include <string.h>
 
 #define LARGEST_FILE (1 << 20)
-#define FIELDS 7
+#define FIELDS       7
 
-static bool read_size(const char *word, int64_t *value)
-{
+static bool read_size(const char *word, int64_t *value) {
   char *end;
   errno = 0;
   long long number = strtoll(word, &end, 10);
@@ -20,8 +19,7 @@ static bool read_size(const char *word, int64_t *value)
 }
 
 /* One line without its comment. Returns NULL, or what is wrong with it. */
-static const char *parse_line(char *line, bench_shape *shape)
-{
+static const char *parse_line(char *line, bench_shape *shape) {
   char *word[FIELDS], *rest = NULL;
   int words = 0;
   for (char *w = strtok_r(line, " \t\r", &rest); w; w = strtok_r(NULL, " \t\r", &rest)) {
@@ -39,15 +37,14 @@ static const char *parse_line(char *line, bench_shape *shape)
   strcpy(shape->name, word[0]);
   if (gk_cell_from_name(word[1], &shape->cell) != GK_OK)
     return "unknown cell";
-  int64_t *size[] = { &shape->input, &shape->hidden, &shape->batch, &shape->time, &shape->layers };
+  int64_t *size[] = {&shape->input, &shape->hidden, &shape->batch, &shape->time, &shape->layers};
   for (int i = 0; i < 5; i++)
     if (!read_size(word[2 + i], size[i]))
       return "a size is not a whole number from 1 to 1048576";
   return NULL;
 }
 
-static bool append(bench_shapes *shapes, const bench_shape *shape)
-{
+static bool append(bench_shapes *shapes, const bench_shape *shape) {
   bench_shape *larger = realloc(shapes->shape, (shapes->count + 1) * sizeof *larger);
   if (!larger)
     return false;
@@ -56,9 +53,8 @@ static bool append(bench_shapes *shapes, const bench_shape *shape)
   return true;
 }
 
-bool bench_shapes_parse(const char *text, bench_shapes *shapes, char *message, size_t message_size)
-{
-  *shapes = (bench_shapes){ 0 };
+bool bench_shapes_parse(const char *text, bench_shapes *shapes, char *message, size_t message_size) {
+  *shapes = (bench_shapes){0};
   for (int number = 1; *text; number++) {
     char line[256];
     size_t length = strcspn(text, "\n");
@@ -86,8 +82,7 @@ bool bench_shapes_parse(const char *text, bench_shapes *shapes, char *message, s
 }
 
 /* The whole file with a 0 after it; NULL and errno if it cannot be read. */
-static char *read_file(const char *path)
-{
+static char *read_file(const char *path) {
   FILE *file = fopen(path, "rb");
   if (!file)
     return NULL;
@@ -104,8 +99,7 @@ static char *read_file(const char *path)
   return text;
 }
 
-bool bench_shapes_load(const char *list, bench_shapes *shapes, char *message, size_t message_size)
-{
+bool bench_shapes_load(const char *list, bench_shapes *shapes, char *message, size_t message_size) {
   char problem[160];
   for (const bench_list *known = bench_lists; known->name; known++)
     if (!strcmp(known->name, list))
@@ -125,14 +119,12 @@ bool bench_shapes_load(const char *list, bench_shapes *shapes, char *message, si
   return fine;
 }
 
-void bench_shapes_free(bench_shapes *shapes)
-{
+void bench_shapes_free(bench_shapes *shapes) {
   free(shapes->shape);
-  *shapes = (bench_shapes){ 0 };
+  *shapes = (bench_shapes){0};
 }
 
-double bench_shape_flop(const bench_shape *shape)
-{
+double bench_shape_flop(const bench_shape *shape) {
   double hidden = (double)shape->hidden;
   double columns = (double)shape->input + hidden + (double)(shape->layers - 1) * 2 * hidden;
   return 2.0 * (double)shape->batch * (double)shape->time * gk_cell_gates(shape->cell) * hidden * columns;

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "options.h"
+#include "runner.h"
+
+struct settings {
+  int cell, isa, schedule, pass;
+  int64_t input, hidden, batch, time, layers, threads;
+  double seconds;
+  const char *shapes;
+  bool json;
+};
+
+#define FIELD(name) .offset = offsetof(struct settings, name)
+#define SIZE(field, meaning, default_text, help_text)                                                        \
+  {                                                                                                          \
+    .name = #field, .type = CLI_INTEGER, FIELD(field), .fallback = default_text, .minimum = 1,               \
+    .maximum = BENCH_LARGEST_SIZE, .value = meaning, .help = help_text                                       \
+  }
+
+static const cli_option options[] = {
+    {.name = "cell",
+     .type = CLI_CELL,
+     FIELD(cell),
+     .fallback = "lstm",
+     .help = "recurrent cell",
+     .group = "Network"},
+    SIZE(input, "I", NULL, "input size; the hidden size if it is not given"),
+    SIZE(hidden, "H", "512", "hidden size"),
+    SIZE(batch, "N", "64", "samples of a batch"),
+    SIZE(time, "T", "25", "time steps"),
+    SIZE(layers, "L", "1", "layers"),
+    {.name = "shapes",
+     .type = CLI_TEXT,
+     FIELD(shapes),
+     .value = "LIST",
+     .help =
+         "instead of one network, every shape of a built-in list (anchors, char-rnn, deepbench, deepspeech2, "
+         "gnmt, ptb, real-time, rnn-t) or of a file with lines: name cell input hidden batch time layers"},
+    {.name = "isa",
+     .type = CLI_ISA,
+     FIELD(isa),
+     .fallback = "auto",
+     .help = "instruction set",
+     .group = "How it runs"},
+    {.name = "threads",
+     .type = CLI_INTEGER,
+     FIELD(threads),
+     .minimum = 1,
+     .maximum = 4096,
+     .value = "P",
+     .help = "threads; as many as the process may use if it is not given"},
+    {.name = "schedule",
+     .type = CLI_SCHEDULE,
+     FIELD(schedule),
+     .fallback = "auto",
+     .help = "how work is cut; never changes a result"},
+    {.name = "pass",
+     .type = CLI_CHOICE,
+     FIELD(pass),
+     .choice = bench_pass_names,
+     .fallback = "step",
+     .help =
+         "step: packing, forward and backward with gradients of input, weights and biases, as in training; "
+         "forward: as in training; inference: forward that keeps nothing for a backward pass; "
+         "stream: one time step at a time",
+     .group = "What is timed"},
+    {.name = "seconds",
+     .type = CLI_NUMBER,
+     FIELD(seconds),
+     .fallback = "1.5",
+     .minimum = 0.001,
+     .maximum = 3600,
+     .value = "S",
+     .help = "time spent on the runs of one network"},
+    {.name = "json",
+     .type = CLI_FLAG,
+     FIELD(json),
+     .help = "print one JSON object a network, each on one line"},
+    {0}};
+
+static const cli_command command = {
+    .name = "bench",
+    .summary =
+        "Times one recurrent network and compares it with this machine's measured peak.\n"
+        "GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three times that a step.\n"
+        "The checksum of all results is the same for every instruction set, thread count and schedule.",
+    .options = options,
+    .examples = "  gatekern bench --cell gru --hidden 512 --batch 32 --time 100\n"
+                "  gatekern bench --isa avx2 --threads 1 --json\n"
+                "  gatekern bench --shapes char-rnn\n",
+    .settings_size = sizeof(struct settings),
+};
+
+struct measurement {
+  bench_shape shape;
+  gk_rnn_desc desc; /* as it ran */
+  bench_pass pass;
+  bench_result result;
+  uint64_t checksum;
+  double gflops, peak_gflops;
+};
+
+/* The largest of all measurements of this tier and thread count in this process: before and after the runs.
+ */
+static gk_status measure_peak(const gk_rnn_desc *desc, double *gflops) {
+  static gk_isa isa;
+  static int threads;
+  static double largest;
+  double measured;
+  gk_status status = gk_measure_peak(desc->isa, desc->threads, 0.2, &measured);
+  if (status != GK_OK)
+    return status;
+  if (isa != desc->isa || threads != desc->threads || measured > largest)
+    largest = measured;
+  isa = desc->isa;
+  threads = desc->threads;
+  *gflops = largest;
+  return GK_OK;
+}
+
+static gk_status measure(const struct settings *settings, const bench_shape *shape, struct measurement *m) {
+  bench_runner *runner;
+  *m = (struct measurement){.shape = *shape, .pass = (bench_pass)settings->pass};
+  gk_status status = bench_runner_create(shape, m->pass, (gk_isa)settings->isa, (int)settings->threads,
+                                         (gk_schedule)settings->schedule, &runner);
+  if (status != GK_OK)
+    return status;
+  m->desc = *bench_runner_description(runner);
+  status = measure_peak(&m->desc, &m->peak_gflops);
+  if (status == GK_OK)
+    status = bench_runner_checksum(runner, &m->checksum);
+  if (status == GK_OK)
+    status = bench_runner_measure(runner, settings->seconds, &m->result);
+  if (status == GK_OK)
+    status = measure_peak(&m->desc, &m->peak_gflops);
+  if (status == GK_OK)
+    m->gflops = 1e-9 * bench_runner_flop(runner) / m->result.total.best;
+  bench_runner_destroy(runner);
+  return status;
+}
+
+static void print_figure(const char *name, const bench_figure *figure) {
+  if (figure)
+    printf("\"%s_ms\": %.9g, \"%s_ms_median\": %.9g, \"%s_ms_p99\": %.9g, \"%s_ms_spread\": %.4g, ", name,
+           1e3 * figure->best, name, 1e3 * figure->median, name, 1e3 * figure->p99, name,
+           1e3 * figure->median * figure->spread);
+  else
+    printf("\"%s_ms\": null, \"%s_ms_median\": null, \"%s_ms_p99\": null, \"%s_ms_spread\": null, ", name,
+           name, name, name);
+}
+
+/* Every string in it is a name that needs no escapes. */
+static void print_json(const struct measurement *m) {
+  const bench_shape *s = &m->shape;
+  bool step = m->pass == BENCH_STEP;
+  printf("{");
+  if (*s->name)
+    printf("\"name\": \"%s\", ", s->name);
+  printf("\"cell\": \"%s\", \"input\": %lld, \"hidden\": %lld, \"batch\": %lld, \"time\": %lld, \"layers\": "
+         "%lld, ",
+         gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
+         (long long)s->time, (long long)s->layers);
+  printf("\"threads\": %d, \"isa\": \"%s\", \"schedule\": \"%s\", \"pass\": \"%s\", ", m->desc.threads,
+         gk_isa_name(m->desc.isa), gk_schedule_name(m->desc.schedule), bench_pass_names[m->pass]);
+  print_figure("forward", &m->result.forward);
+  print_figure("backward", step ? &m->result.backward : NULL);
+  print_figure("step", step ? &m->result.total : NULL);
+  printf("\"runs\": %lld, \"gflops\": %.6g, \"peak_gflops\": %.6g, \"percent_of_peak\": %.4g, "
+         "\"checksum\": \"%016llx\"}\n",
+         (long long)m->result.runs, m->gflops, m->peak_gflops, 100 * m->gflops / m->peak_gflops,
+         (unsigned long long)m->checksum);
+}
+
+static void print_line(const char *name, const bench_figure *figure) {
+  printf("  %-10s %10.4g ms %10.4g ms %7.1f %%\n", name, 1e3 * figure->best, 1e3 * figure->median,
+         100 * figure->spread);
+}
+
+static void print_text(const struct measurement *m) {
+  const bench_shape *s = &m->shape;
+  printf("%s: input %lld, hidden %lld, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
+         gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
+         (long long)s->time, (long long)s->layers, gk_isa_name(m->desc.isa), m->desc.threads,
+         gk_schedule_name(m->desc.schedule));
+  printf("  %-10s %13s %13s %9s\n", "", "best", "median", "spread");
+  if (m->pass == BENCH_STEP) {
+    print_line("forward", &m->result.forward);
+    print_line("backward", &m->result.backward);
+  }
+  print_line(bench_pass_names[m->pass], &m->result.total);
+  printf("  %.1f GFLOP/s: %.1f %% of the measured %.1f GFLOP/s; %lld runs\n  checksum %016llx\n", m->gflops,
+         100 * m->gflops / m->peak_gflops, m->peak_gflops, (long long)m->result.runs,
+         (unsigned long long)m->checksum);
+}
+
+static void print_row(const struct measurement *m, bool first) {
+  const bench_shape *s = &m->shape;
+  if (first)
+    printf("%-30s %-16s %5s %5s %5s %5s %2s  %-7s %3s %-7s %11s %11s %7s %6s  checksum\n", "name", "cell",
+           "I", "H", "N", "T", "L", "isa", "P", "sched.", "best ms", "median ms", "GFLOP/s", "% peak");
+  printf("%-30s %-16s %5lld %5lld %5lld %5lld %2lld  %-7s %3d %-7s %11.4g %11.4g %7.1f %6.1f  %016llx\n",
+         s->name, gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
+         (long long)s->time, (long long)s->layers, gk_isa_name(m->desc.isa), m->desc.threads,
+         gk_schedule_name(m->desc.schedule), 1e3 * m->result.total.best, 1e3 * m->result.total.median,
+         m->gflops, 100 * m->gflops / m->peak_gflops, (unsigned long long)m->checksum);
+}
+
+static int fail(const bench_shape *shape, gk_status status) {
+  if (status != GK_ERROR_MEMORY)
+    return cli_status(&command, status);
+  cli_error(&command, "not enough memory for %s, input %lld, hidden %lld, batch %lld, time %lld, layers %lld",
+            gk_cell_name(shape->cell), (long long)shape->input, (long long)shape->hidden,
+            (long long)shape->batch, (long long)shape->time, (long long)shape->layers);
+  return CLI_FAILURE;
+}
+
+static int run_list(const struct settings *settings) {
+  char message[512];
+  bench_shapes shapes;
+  int exit_code = CLI_SUCCESS;
+  if (!bench_shapes_load(settings->shapes, &shapes, message, sizeof message))
+    return cli_error(&command, "--shapes: %s", message);
+  for (size_t i = 0; i < shapes.count && exit_code == CLI_SUCCESS; i++) {
+    struct measurement m;
+    gk_status status = measure(settings, &shapes.shape[i], &m);
+    if (status != GK_OK)
+      exit_code = fail(&shapes.shape[i], status);
+    else if (settings->json)
+      print_json(&m);
+    else
+      print_row(&m, i == 0);
+    fflush(stdout);
+  }
+  bench_shapes_free(&shapes);
+  return exit_code;
+}
+
+int run_bench(int argc, char **argv) {
+  static const char *const of_one[] = {"cell", "input", "hidden", "batch", "time", "layers"};
+  struct settings settings;
+  struct measurement m;
+  int exit_code;
+  if (!cli_parse(&command, argc, argv, &settings, &exit_code))
+    return exit_code;
+  if (settings.shapes) {
+    for (size_t i = 0; i < sizeof of_one / sizeof *of_one; i++)
+      if (cli_given(of_one[i]))
+        return cli_error(&command, "--%s and --shapes: the list says which networks are timed", of_one[i]);
+    return run_list(&settings);
+  }
+  bench_shape shape = {
+      .cell = (gk_cell)settings.cell,
+      .input = settings.input ? settings.input : settings.hidden,
+      .hidden = settings.hidden,
+      .batch = settings.batch,
+      .time = settings.time,
+      .layers = settings.layers,
+  };
+  gk_status status = measure(&settings, &shape, &m);
+  if (status != GK_OK)
+    return fail(&shape, status);
+  if (settings.json)
+    print_json(&m);
+  else
+    print_text(&m);
+  return CLI_SUCCESS;
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "options.h"
+
+#define MOST_CACHES 8
+#define MOST_ISAS   16
+
+struct settings {
+  double seconds;
+  bool json, no_measure;
+};
+
+static const cli_option options[] = {{.name = "seconds",
+                                      .type = CLI_NUMBER,
+                                      .offset = offsetof(struct settings, seconds),
+                                      .fallback = "0.15",
+                                      .minimum = 0.001,
+                                      .maximum = 60,
+                                      .value = "S",
+                                      .help = "time spent on each measured figure"},
+                                     {.name = "no-measure",
+                                      .type = CLI_FLAG,
+                                      .offset = offsetof(struct settings, no_measure),
+                                      .help = "leave out the measured figures"},
+                                     {.name = "json",
+                                      .type = CLI_FLAG,
+                                      .offset = offsetof(struct settings, json),
+                                      .help = "print one JSON object"},
+                                     {0}};
+
+static const cli_command command = {
+    .name = "info",
+    .summary =
+        "Shows this machine as Gatekern sees it: CPU, instruction sets and the one that is used, caches,\n"
+        "threads, and measured limits: fp32 FMA rate of each instruction set, read bandwidth of each level.",
+    .options = options,
+    .examples = "  GATEKERN_ISA=avx2 gatekern info\n"
+                "  gatekern info --json --no-measure\n",
+    .settings_size = sizeof(struct settings),
+};
+
+struct cache {
+  int level;
+  char type[16];
+  int64_t bytes;
+  char shared_by[64]; /* CPUs, as the kernel lists them */
+};
+
+struct machine {
+  char cpu[128];
+  gk_isa isa;
+  struct cache cache[MOST_CACHES]; /* of CPU 0, without those that hold only instructions */
+  int caches;
+  int threads, allowed_cpus;
+  const char *threads_reason;
+};
+
+/* Read bandwidth of a working set that a cache level holds, or that none holds. */
+struct level {
+  char name[8];
+  int64_t bytes; /* of the whole working set; a private cache: of one thread's */
+  bool private;
+  double one, all; /* GB/s */
+};
+
+struct limits {
+  double peak_one[MOST_ISAS], peak_all[MOST_ISAS]; /* GFLOP/s, by tier - 1; 0: not usable */
+  struct level level[3];
+  int levels;
+};
+
+/* The first line of a file without its end; "" if there is none. */
+static void read_line(const char *path, char *text, int size) {
+  FILE *file = fopen(path, "r");
+  if (!file || !fgets(text, size, file))
+    text[0] = 0;
+  if (file)
+    fclose(file);
+  text[strcspn(text, "\n")] = 0;
+}
+
+static void read_cpu_name(char *name, size_t size) {
+  static const char *const keys[] = {"model name", "CPU part"};
+  char line[256], machine[32];
+  snprintf(name, size, "unknown");
+  FILE *file = fopen("/proc/cpuinfo", "r");
+  while (file && fgets(line, sizeof line, file)) {
+    char *value = strchr(line, ':');
+    if (!value || !*name)
+      continue;
+    line[strcspn(line, "\n")] = 0;
+    value += 1 + strspn(value + 1, " \t");
+    if (!strncmp(line, keys[0], strlen(keys[0]))) {
+      snprintf(name, size, "%.100s", value);
+      break;
+    }
+    if (!strncmp(line, keys[1], strlen(keys[1])))
+      snprintf(name, size, "CPU part %.100s", value);
+  }
+  if (file)
+    fclose(file);
+  read_line("/sys/firmware/devicetree/base/model", machine, sizeof machine);
+  if (!strcmp(name, "unknown") && *machine)
+    snprintf(name, size, "%s", machine);
+}
+
+static int64_t bytes_of(const char *text) {
+  char *unit;
+  int64_t bytes = strtoll(text, &unit, 10);
+  if (*unit == 'K')
+    bytes <<= 10;
+  else if (*unit == 'M')
+    bytes <<= 20;
+  else if (*unit == 'G')
+    bytes <<= 30;
+  return bytes;
+}
+
+static void read_caches(struct machine *machine) {
+  for (int index = 0; index < MOST_CACHES; index++) {
+    struct cache *cache = &machine->cache[machine->caches];
+    char path[96], level[16], size[32];
+    char *const text[] = {level, cache->type, size, cache->shared_by};
+    static const char *const file[] = {"level", "type", "size", "shared_cpu_list"};
+    const int room[] = {sizeof level, sizeof cache->type, sizeof size, sizeof cache->shared_by};
+    for (int i = 0; i < 4; i++) {
+      snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", index, file[i]);
+      read_line(path, text[i], room[i]);
+    }
+    cache->level = atoi(level);
+    cache->bytes = bytes_of(size);
+    if (cache->level > 0 && cache->bytes > 0 && strcmp(cache->type, "Instruction"))
+      machine->caches++;
+  }
+}
+
+static gk_status read_machine(struct machine *machine) {
+  *machine = (struct machine){0};
+  gk_status status = gk_isa_resolve(GK_ISA_AUTO, &machine->isa);
+  if (status != GK_OK)
+    return status;
+  cpu_set_t allowed;
+  read_cpu_name(machine->cpu, sizeof machine->cpu);
+  read_caches(machine);
+  machine->threads = gk_default_threads();
+  machine->allowed_cpus = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
+  const char *asked = getenv("OMP_NUM_THREADS");
+  if (asked && atoi(asked) == machine->threads)
+    machine->threads_reason = "OMP_NUM_THREADS";
+  else if (machine->threads == machine->allowed_cpus)
+    machine->threads_reason = "the CPUs that this process may run on";
+  else
+    machine->threads_reason = "OpenMP's limit or the CPU quota of this process's cgroup";
+  return GK_OK;
+}
+
+/* Working sets: half of the second level for each thread; half of the third in all; four times the last
+ * level, and at least 256 MiB, for memory. */
+static void choose_levels(const struct machine *machine, struct limits *limits) {
+  int64_t largest = 0;
+  for (int i = 0; i < machine->caches; i++) {
+    const struct cache *cache = &machine->cache[i];
+    if (cache->bytes > largest)
+      largest = cache->bytes;
+    if (cache->level == 2 || cache->level == 3) {
+      struct level *level = &limits->level[cache->level == 2 ? 0 : 1];
+      snprintf(level->name, sizeof level->name, "L%d", cache->level);
+      level->bytes = cache->bytes / 2;
+      level->private = cache->level == 2;
+    }
+  }
+  struct level *memory = &limits->level[2];
+  snprintf(memory->name, sizeof memory->name, "memory");
+  memory->bytes = 4 * largest > (INT64_C(256) << 20) ? 4 * largest : INT64_C(256) << 20;
+  limits->levels = 3;
+}
+
+static gk_status measure_limits(const struct machine *machine, double seconds, struct limits *limits) {
+  gk_status status = GK_OK;
+  *limits = (struct limits){0};
+  for (int n = 0; n < gk_isa_count() && n < MOST_ISAS && status == GK_OK; n++) {
+    gk_isa isa = (gk_isa)(n + 1);
+    if (!gk_isa_usable(isa))
+      continue;
+    status = gk_measure_peak(isa, 1, seconds, &limits->peak_one[n]);
+    limits->peak_all[n] = limits->peak_one[n];
+    if (status == GK_OK && machine->threads > 1)
+      status = gk_measure_peak(isa, machine->threads, seconds, &limits->peak_all[n]);
+  }
+  choose_levels(machine, limits);
+  for (int i = 0; i < limits->levels && status == GK_OK; i++) {
+    struct level *level = &limits->level[i];
+    if (!level->bytes)
+      continue;
+    size_t bytes = (size_t)level->bytes, part = level->private ? bytes : bytes / (size_t)machine->threads;
+    status = gk_measure_bandwidth(machine->isa, 1, bytes, seconds, &level->one);
+    level->all = level->one;
+    if (status == GK_OK && machine->threads > 1)
+      status = gk_measure_bandwidth(machine->isa, machine->threads, part, seconds, &level->all);
+  }
+  return status;
+}
+
+static void print_text(const struct machine *machine, const struct limits *limits) {
+  printf("gatekern %s\n", gk_version());
+  printf("%-14s%s\n%-14s%s\n", "CPU", machine->cpu, "features", gk_cpu_features());
+  printf("%-14s", "usable tiers");
+  for (int n = 0; n < gk_isa_count(); n++)
+    if (gk_isa_usable((gk_isa)(n + 1)))
+      printf("%s ", gk_isa_name((gk_isa)(n + 1)));
+  printf("\n%-14s%s: %s\n", "chosen tier", gk_isa_name(machine->isa), gk_isa_reason());
+  for (int i = 0; i < machine->caches; i++) {
+    const struct cache *cache = &machine->cache[i];
+    printf("%-14sL%d %s, %lld KiB, shared by CPUs %s\n", i ? "" : "caches", cache->level, cache->type,
+           (long long)cache->bytes >> 10, cache->shared_by);
+  }
+  printf("%-14s%d: %s\n", "threads", machine->threads, machine->threads_reason);
+  if (!limits)
+    return;
+  printf("\n%-24s%12s%12s\n", "measured", "1 thread", "all threads");
+  for (int n = 0; n < gk_isa_count() && n < MOST_ISAS; n++)
+    if (limits->peak_one[n] > 0)
+      printf("fp32 FMA, %-14s%12.1f%12.1f GFLOP/s\n", gk_isa_name((gk_isa)(n + 1)), limits->peak_one[n],
+             limits->peak_all[n]);
+  for (int i = 0; i < limits->levels; i++)
+    if (limits->level[i].bytes)
+      printf("read, %-18s%12.1f%12.1f GB/s\n", limits->level[i].name, limits->level[i].one,
+             limits->level[i].all);
+}
+
+static void print_string(const char *name, const char *text) {
+  printf("\"%s\": \"", name);
+  for (; *text; text++) {
+    if (*text == '"' || *text == '\\')
+      putchar('\\');
+    if ((unsigned char)*text < 0x20)
+      printf("\\u%04x", *text);
+    else
+      putchar(*text);
+  }
+  printf("\"");
+}
+
+static void print_json(const struct machine *machine, const struct limits *limits) {
+  printf("{");
+  print_string("version", gk_version());
+  printf(", ");
+  print_string("cpu", machine->cpu);
+  printf(", ");
+  print_string("features", gk_cpu_features());
+  printf(", \"isa\": \"%s\", ", gk_isa_name(machine->isa));
+  print_string("isa_reason", gk_isa_reason());
+  printf(", \"threads\": %d, \"allowed_cpus\": %d, ", machine->threads, machine->allowed_cpus);
+  print_string("threads_reason", machine->threads_reason);
+  printf(", \"tiers\": [");
+  for (int n = 0; n < gk_isa_count() && n < MOST_ISAS; n++) {
+    gk_isa isa = (gk_isa)(n + 1);
+    printf("%s{\"isa\": \"%s\", \"usable\": %s", n ? ", " : "", gk_isa_name(isa),
+           gk_isa_usable(isa) ? "true" : "false");
+    if (limits && limits->peak_one[n] > 0)
+      printf(", \"peak_gflops_one_thread\": %.6g, \"peak_gflops\": %.6g", limits->peak_one[n],
+             limits->peak_all[n]);
+    printf("}");
+  }
+  printf("], \"caches\": [");
+  for (int i = 0; i < machine->caches; i++) {
+    const struct cache *cache = &machine->cache[i];
+    printf("%s{\"level\": %d, \"bytes\": %lld, ", i ? ", " : "", cache->level, (long long)cache->bytes);
+    print_string("type", cache->type);
+    printf(", ");
+    print_string("shared_by_cpus", cache->shared_by);
+    printf("}");
+  }
+  printf("]");
+  for (int i = 0, printed = 0; limits && i < limits->levels; i++)
+    if (limits->level[i].bytes)
+      printf("%s{\"level\": \"%s\", \"bytes\": %lld, \"gigabytes_per_second_one_thread\": %.5g, "
+             "\"gigabytes_per_second\": %.5g}",
+             printed++ ? ", " : ", \"bandwidth\": [", limits->level[i].name,
+             (long long)limits->level[i].bytes, limits->level[i].one, limits->level[i].all);
+  printf(limits ? "]}\n" : "}\n");
+}
+
+int run_info(int argc, char **argv) {
+  struct settings settings;
+  struct machine machine;
+  struct limits limits;
+  int exit_code;
+  if (!cli_parse(&command, argc, argv, &settings, &exit_code))
+    return exit_code;
+  gk_status status = read_machine(&machine);
+  if (status == GK_OK && !settings.no_measure)
+    status = measure_limits(&machine, settings.seconds, &limits);
+  if (status != GK_OK)
+    return cli_status(&command, status);
+  if (settings.json)
+    print_json(&machine, settings.no_measure ? NULL : &limits);
+  else
+    print_text(&machine, settings.no_measure ? NULL : &limits);
+  return CLI_SUCCESS;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checksum.h"
+#include "commands.h"
+#include "options.h"
+#include "verify_case.h"
+#include "verify_expected.h"
+
+enum { MOST_PLANS = 64, MOST_THREADS = 3 };
+
+struct settings {
+  uint64_t seed;
+  int isa;
+  bool per_case;
+};
+
+static const cli_option options[] = {
+    {.name = "seed",
+     .type = CLI_SEED,
+     .offset = offsetof(struct settings, seed),
+     .value = "S",
+     .help = "other random data: the hash is printed and not compared with the committed one"},
+    {.name = "isa",
+     .type = CLI_ISA,
+     .offset = offsetof(struct settings, isa),
+     .fallback = "auto",
+     .help = "one instruction set; auto: GATEKERN_ISA if it is set, else every one that this machine has"},
+    {.name = "per-case",
+     .type = CLI_FLAG,
+     .offset = offsetof(struct settings, per_case),
+     .help = "print a hash for each result of each case, to find where two machines differ"},
+    {0}};
+
+static const cli_command command = {
+    .name = "verify",
+    .summary =
+        "Computes many small networks, their losses, gradients and updates, and prints one hash of all "
+        "bits.\n"
+        "Every case is computed with every schedule and with 1, 2 and 3 threads on every instruction set: "
+        "all\n"
+        "must agree. Without --seed the hash must also be the committed one, the same on every machine.",
+    .options = options,
+    .examples = "  gatekern verify\n"
+                "  GATEKERN_ISA=avx2 gatekern verify --seed 7\n"
+                "  gatekern verify --per-case > here.txt\n",
+    .settings_size = sizeof(struct settings),
+};
+
+struct plans {
+  verify_plan plan[MOST_PLANS];
+  int count;
+  char tiers[128]; /* their names */
+};
+
+/* What the last line says. */
+struct totals {
+  int cases, unsupported;
+  uint64_t hash;
+};
+
+static gk_status make_plans(const struct settings *settings, struct plans *plans) {
+  const char *forced = getenv("GATEKERN_ISA");
+  const bool one = settings->isa != GK_ISA_AUTO || (forced && *forced && strcmp(forced, "auto"));
+  gk_isa only = GK_ISA_AUTO;
+  gk_status status = gk_isa_resolve((gk_isa)settings->isa, &only);
+  *plans = (struct plans){0};
+  for (int isa = 1; isa <= gk_isa_count() && status == GK_OK; isa++) {
+    if (!gk_isa_usable((gk_isa)isa) || (one && isa != (int)only))
+      continue;
+    size_t used = strlen(plans->tiers);
+    snprintf(plans->tiers + used, sizeof plans->tiers - used, "%s%s", used ? ", " : "",
+             gk_isa_name((gk_isa)isa));
+    for (int threads = 1; threads <= MOST_THREADS; threads++)
+      for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++)
+        if (plans->count < MOST_PLANS)
+          plans->plan[plans->count++] = (verify_plan){(gk_isa)isa, (gk_schedule)schedule, threads};
+  }
+  return status;
+}
+
+static uint64_t find_part(const verify_hashes *hashes, const char *name, uint64_t otherwise) {
+  for (int i = 0; i < hashes->count; i++)
+    if (!strcmp(hashes->part[i].name, name))
+      return hashes->part[i].hash;
+  return otherwise;
+}
+
+/* Single steps and the training pass give what inference gives. */
+static const char *broken_identity(const verify_case *this_case, const verify_hashes *hashes) {
+  static const char *const same[][2] = {{"stream y", "inference y"},   {"stream hn", "inference hn"},
+                                        {"stream cn", "inference cn"}, {"y", "inference y"},
+                                        {"hn", "inference hn"},        {"cn", "inference cn"}};
+  const int count = this_case->dropout > 0 ? 3 : 6;
+  for (int i = 0; i < count; i++) {
+    const uint64_t wanted = find_part(hashes, same[i][1], 0);
+    if (find_part(hashes, same[i][0], wanted) != wanted)
+      return same[i][0];
+  }
+  return NULL;
+}
+
+/* Computes a case in every way. *exit_code is not CLI_SUCCESS if two ways disagree or the library fails. */
+static gk_status run_case(const verify_case *this_case, gk_cell cell, uint64_t seed,
+                          const struct plans *plans, verify_hashes *first, int *exit_code) {
+  for (int i = 0; i < plans->count; i++) {
+    const verify_plan *plan = &plans->plan[i];
+    verify_hashes hashes;
+    gk_status status = verify_run(this_case, cell, seed, plan, &hashes);
+    if (status == GK_ERROR_UNSUPPORTED)
+      return status;
+    if (status != GK_OK) {
+      cli_error(&command, "case %s %s, %s, %s, threads %d: %s", this_case->name, gk_cell_name(cell),
+                gk_isa_name(plan->isa), gk_schedule_name(plan->schedule), plan->threads,
+                status == GK_ERROR_MEMORY ? "out of memory" : gk_last_error());
+      *exit_code = CLI_FAILURE;
+      return status;
+    }
+    if (i == 0)
+      *first = hashes;
+    for (int part = 0; part < hashes.count; part++)
+      if (hashes.part[part].hash != first->part[part].hash) {
+        cli_error(&command, "case %s %s: %s differs between %s, %s, threads %d and %s, %s, threads %d",
+                  this_case->name, gk_cell_name(cell), hashes.part[part].name, gk_isa_name(plan->isa),
+                  gk_schedule_name(plan->schedule), plan->threads, gk_isa_name(plans->plan[0].isa),
+                  gk_schedule_name(plans->plan[0].schedule), plans->plan[0].threads);
+        *exit_code = CLI_FAILURE;
+        return GK_OK;
+      }
+    const char *broken = broken_identity(this_case, &hashes);
+    if (broken) {
+      cli_error(&command, "case %s %s, %s, %s, threads %d: %s is not what inference gives", this_case->name,
+                gk_cell_name(cell), gk_isa_name(plan->isa), gk_schedule_name(plan->schedule), plan->threads,
+                broken);
+      *exit_code = CLI_FAILURE;
+      return GK_OK;
+    }
+  }
+  return GK_OK;
+}
+
+static void add_case(const verify_case *this_case, gk_cell cell, const verify_hashes *hashes, bool print,
+                     struct totals *totals) {
+  totals->cases++;
+  totals->hash = checksum_text(checksum_text(totals->hash, this_case->name), gk_cell_name(cell));
+  for (int i = 0; i < hashes->count; i++) {
+    totals->hash = checksum_word(totals->hash, hashes->part[i].hash);
+    if (print)
+      printf("%016" PRIx64 "  %s  %s  %s\n", hashes->part[i].hash, this_case->name, gk_cell_name(cell),
+             hashes->part[i].name);
+  }
+}
+
+static void print_totals(const struct totals *totals, const struct plans *plans, uint64_t seed) {
+  printf("%016" PRIx64 "  seed %" PRIu64 ": %d cases (", totals->hash, seed, totals->cases);
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    printf("%s%s", cell ? ", " : "", gk_cell_name((gk_cell)cell));
+  printf("; tails, long sums, layers, layouts, ragged lengths, dropout, tokens, loss, clipping, optimizers, "
+         "single steps) x %d ways (%s; slices, teams; 1 to %d threads)",
+         plans->count, plans->tiers, MOST_THREADS);
+  if (totals->unsupported)
+    printf("; %d cases not supported", totals->unsupported);
+  printf("\n");
+}
+
+int run_verify(int argc, char **argv) {
+  struct settings settings;
+  struct plans plans;
+  struct totals totals = {.hash = CHECKSUM_START};
+  int exit_code = CLI_SUCCESS;
+  if (!cli_parse(&command, argc, argv, &settings, &exit_code))
+    return exit_code;
+  const bool compare = !cli_given("seed");
+  const uint64_t seed = compare ? VERIFY_DEFAULT_SEED : settings.seed;
+  gk_status status = make_plans(&settings, &plans);
+  if (status != GK_OK)
+    return cli_status(&command, status);
+  for (int i = 0; i < verify_case_count; i++)
+    for (int cell = 0; cell < gk_cell_count(); cell++) {
+      verify_hashes hashes = {0};
+      status = run_case(&verify_cases[i], (gk_cell)cell, seed, &plans, &hashes, &exit_code);
+      if (status == GK_ERROR_UNSUPPORTED)
+        totals.unsupported++;
+      else if (status != GK_OK)
+        return exit_code;
+      else
+        add_case(&verify_cases[i], (gk_cell)cell, &hashes, settings.per_case, &totals);
+    }
+  print_totals(&totals, &plans, seed);
+  if (exit_code == CLI_SUCCESS && compare && totals.hash != VERIFY_EXPECTED) {
+    cli_error(&command,
+              "the hash must be %016" PRIx64 ": this build does not compute what the others do; compare "
+              "--per-case with a machine that agrees",
+              VERIFY_EXPECTED);
+    exit_code = CLI_FAILURE;
+  }
+  return exit_code;
+}
