@@ -38,7 +38,7 @@ struct malformed {
 #define TENSOR(type, shape, offsets)                                                                         \
   "{\"dtype\":\"" type "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 #define ONE(type, shape, offsets) "{\"a\":" TENSOR(type, shape, offsets) "}"
-#define TWO(first, second)        "{\"a\":" TENSOR("F32", "[2]", first) ",\"b\":" TENSOR("F32", "[2]", second) "}"
+#define TWO(x, y)                 "{\"a\":" TENSOR("F32", "[2]", x) ",\"b\":" TENSOR("F32", "[2]", y) "}"
 
 static const struct malformed malformed[] = {
     {"header of length 0", "", 16, 0, GK_ERROR_FORMAT},
