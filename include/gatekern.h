@@ -221,6 +221,9 @@ typedef struct gk_rnn_memory {
 GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch,
                                       gk_rnn_memory *memory);
 
+/* How a call of these sizes is cut: the schedule (never AUTO) and the most threads that it uses. */
+GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedule *schedule, int *threads);
+
 /* What decides random masks: nothing else does (not threads, not the position in the batch). */
 typedef struct gk_random_key {
   uint64_t seed;

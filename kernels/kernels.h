@@ -27,7 +27,7 @@
 #define GK_MAX_PHASES 2
 
 enum {
-#define GK_CELL(constant, identifier, name, gates, memory, phases) GK_KERNEL_CELL_##constant,
+#define GK_CELL(constant, identifier, name) GK_KERNEL_CELL_##constant,
 #include "kernels/cells.def"
 #undef GK_CELL
   GK_CELL_COUNT

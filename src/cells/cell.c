@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/cells/cell.h"
+
+#include <string.h>
+
+static const struct gk_cell_info *const cells[GK_CELL_COUNT] = {
+#define GK_CELL(constant, identifier, name) [GK_CELL_##constant] = &gk_cell_##identifier,
+#include "kernels/cells.def"
+#undef GK_CELL
+};
+
+const struct gk_cell_info *gk_cell_find(gk_cell cell) {
+  return (unsigned)cell < GK_CELL_COUNT ? cells[cell] : NULL;
+}
+
+int gk_cell_count(void) { return GK_CELL_COUNT; }
+
+const char *gk_cell_name(gk_cell cell) {
+  const struct gk_cell_info *info = gk_cell_find(cell);
+  return info ? info->name : "unknown";
+}
+
+gk_status gk_cell_from_name(const char *name, gk_cell *cell) {
+  if (!name || !cell) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "cell" : "name");
+  for (int i = 0; i < GK_CELL_COUNT; i++)
+    if (strcmp(name, cells[i]->name) == 0) {
+      *cell = (gk_cell)i;
+      return GK_OK;
+    }
+  return gk_fail(GK_ERROR_ARGUMENT, "cell is '%s', must be one of: "
+#define GK_CELL(constant, identifier, text) text " "
+#include "kernels/cells.def"
+#undef GK_CELL
+                 , name);
+}
+
+int gk_cell_gates(gk_cell cell) {
+  const struct gk_cell_info *info = gk_cell_find(cell);
+  return info ? info->gates : 0;
+}
+
+bool gk_cell_has_memory(gk_cell cell) {
+  const struct gk_cell_info *info = gk_cell_find(cell);
+  return info && info->memory;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the time loop must know of a cell: which products a step needs, and where in a row of gates their
+ * results stand. Each cell's file in this folder defines one; kernels/cells.def lists them. */
+#ifndef GK_CELLS_CELL_H
+#define GK_CELLS_CELL_H
+
+#include "kernels/kernels.h"
+#include "src/core/matrix.h"
+
+/* One recurrent product of a step: the pre-activations of some gates from one operand. */
+struct gk_cell_phase {
+  int gate_count;
+  int gate[GK_MAX_GATES]; /* parameter gates, in ascending order of their recurrent blocks */
+  int operand_block;      /* block of the gates row that is multiplied; GK_OPERAND_H: h of the step before */
+};
+enum { GK_OPERAND_H = -1 };
+
+struct gk_cell_info {
+  const char *name;
+  int gates;   /* of the parameters, in PyTorch's order */
+  int blocks;  /* of H floats in a gates row */
+  bool memory; /* a cell state c beside h */
+  int phases;
+  /* Where gate g's share of the input product (and later its gradient) stands, and the recurrent one's.
+   * Blocks of the input product are contiguous, and so are those of each phase: each is one operand of
+   * the backward products. Where the two differ the halves of a gate are kept apart. */
+  int input_block[GK_MAX_GATES];
+  int recurrent_block[GK_MAX_GATES];
+  int input_order[GK_MAX_GATES]; /* gates in ascending order of their input blocks */
+  struct gk_cell_phase phase[GK_MAX_PHASES];
+};
+
+#define GK_CELL(constant, identifier, name) extern const struct gk_cell_info gk_cell_##identifier;
+#include "kernels/cells.def"
+#undef GK_CELL
+
+/* NULL for a value that is no cell. */
+const struct gk_cell_info *gk_cell_find(gk_cell cell);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/cells/cell.h"
+
+/* One gate, the pre-activation. */
+const struct gk_cell_info gk_cell_rnn = {
+    .name = "rnn",
+    .gates = 1,
+    .blocks = 1,
+    .memory = false,
+    .phases = 1,
+    .phase = {{.gate_count = 1, .gate = {0}, .operand_block = GK_OPERAND_H}},
+};

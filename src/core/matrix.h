@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A weight matrix as kernels read it: panels of nv vectors of v columns, columns of several gates
+ * interleaved, so that consecutive vectors hold all gates of the same v units. */
+#ifndef GK_CORE_MATRIX_H
+#define GK_CORE_MATRIX_H
+
+#include "kernels/kernels.h"
+#include "src/core/status.h"
+
+#define GK_MAX_GATES 4
+
+struct gk_matrix {
+  size_t k;        /* rows of B: the length of the products */
+  size_t units;    /* columns of one gate */
+  size_t gates;    /* gates interleaved */
+  size_t vectors;  /* gates * ceil(units / v) */
+  size_t width;    /* floats of one k of a panel: nv * v */
+  size_t panels;   /* ceil(vectors / nv) */
+  size_t panel_stride;
+  size_t offset;   /* of panel 0 in the packed buffer, in floats */
+  size_t lanes, tile_vectors; /* the tier's v and nv */
+  struct gk_column *columns;  /* [vectors], owned */
+};
+
+/* Lays out a matrix of k rows whose column block of gate g starts at block[g] * units in a row of C.
+ * GK_ERROR_OVERFLOW, GK_ERROR_MEMORY. */
+gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t k, size_t units,
+                           size_t gates, const int *block);
+void gk_matrix_destroy(struct gk_matrix *matrix);
+
+/* Units that end where a panel ends as well: where a range of units is best cut. A multiple of v. */
+size_t gk_matrix_granule(const struct gk_matrix *matrix);
+
+/* C += (or = ) A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v. */
+void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
+                       size_t unit_begin, size_t unit_end, size_t rows, const float *const *a, float *const *c,
+                       bool overwrite);
+
+/* Packs panels [begin, end). Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows + k], the
+ * matrix of y = x W^T for W (gates * units, k). */
+void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                               const float *source, const int *gate, size_t begin, size_t end, float *packed);
+/* As it stands: B[j * rows_of_gate + r][column] = source[(gate[j] * rows_of_gate + r) * units + column], for one
+ * interleaved gate and `gate_count` blocks of rows: the matrix of dx = dy W. */
+void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *source,
+                         const int *gate, size_t gate_count, size_t begin, size_t end, float *packed);
+
+/* The part of [0, count) that belongs to `thread` when cut at multiples of `granule`. */
+void gk_split(size_t count, size_t granule, int thread, int threads, size_t *begin, size_t *end);
+
+#endif

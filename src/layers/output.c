@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Output layer and softmax cross-entropy. Rows are taken in blocks of GK_SUM_BLOCK from the last to the first:
+ * logits of one block become its gradients in cache, which give dh and one block of the weight gradient. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch/dispatch.h"
+#include "src/core/arena.h"
+#include "src/core/matrix.h"
+#include "src/core/packed.h"
+#include "src/core/parallel.h"
+#include "src/core/random.h"
+
+enum { GRADIENT_COLUMNS = 64 }; /* rows of the weight gradient formed together */
+
+struct gk_output {
+  gk_output_desc desc;
+  const struct gk_kernels *kernels;
+  struct gk_matrix forward, backward; /* h W^T and d(logits) W */
+  size_t bias;                        /* offset in the packed floats */
+  struct gk_packed_size packed;
+};
+
+static gk_status check_description(const gk_output_desc *desc) {
+  if (!desc) return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
+  if (desc->size != sizeof *desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_OUTPUT_DESC_INIT)", desc->size, sizeof *desc);
+  const struct {
+    const char *name;
+    int64_t value;
+  } sizes[2] = {{"input_size", desc->input_size}, {"output_size", desc->output_size}};
+  for (int i = 0; i < 2; i++)
+    if (sizes[i].value < 1 || sizes[i].value > INT32_MAX / 8)
+      return gk_fail(sizes[i].value < 1 ? GK_ERROR_ARGUMENT : GK_ERROR_OVERFLOW, "%s is %lld, must be 1..%d",
+                     sizes[i].name, (long long)sizes[i].value, INT32_MAX / 8);
+  if (desc->threads < 0 || desc->threads > 1024)
+    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", desc->threads);
+  return GK_OK;
+}
+
+static gk_status create(struct gk_output *output) {
+  gk_output_desc *desc = &output->desc;
+  gk_math math;
+  static const int plain[1] = {0};
+  gk_status status = gk_isa_resolve(desc->isa, &desc->isa);
+  if (!status) status = gk_math_resolve(GK_MATH_AUTO, &math);
+  if (status) return status;
+  if (desc->threads == 0) desc->threads = gk_default_threads();
+  output->kernels = gk_dispatch(desc->isa, math);
+  if (!output->kernels) return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(desc->isa));
+  const size_t h = (size_t)desc->input_size, v = (size_t)desc->output_size;
+  status = gk_matrix_create(&output->forward, output->kernels, h, v, 1, plain);
+  if (!status) status = gk_matrix_create(&output->backward, output->kernels, v, h, 1, plain);
+  if (status) return status;
+  size_t forward = output->forward.panel_stride, backward = output->backward.panel_stride, bias = v;
+  if (!gk_size_multiply(&forward, (int64_t)output->forward.panels) || !gk_size_align(&bias, 16) ||
+      !gk_size_multiply(&backward, (int64_t)output->backward.panels) || !gk_size_add(&forward, bias))
+    return gk_fail(GK_ERROR_OVERFLOW, "packed weights of %zu x %zu do not fit in memory", v, h);
+  output->forward.offset = bias;
+  output->backward.offset = forward;
+  output->packed = (struct gk_packed_size){forward, backward};
+  return GK_OK;
+}
+
+gk_status gk_output_create(const gk_output_desc *desc, gk_output **output) {
+  if (!output) return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
+  *output = NULL;
+  gk_status status = check_description(desc);
+  if (status) return status;
+  struct gk_output *made = calloc(1, sizeof *made);
+  if (!made) return gk_fail(GK_ERROR_MEMORY, "no memory for an output layer");
+  made->desc = *desc;
+  status = create(made);
+  if (status)
+    gk_output_destroy(made);
+  else
+    *output = made;
+  return status;
+}
+
+void gk_output_destroy(gk_output *output) {
+  if (!output) return;
+  gk_matrix_destroy(&output->forward);
+  gk_matrix_destroy(&output->backward);
+  free(output);
+}
+
+int gk_output_tensor_count(const gk_output *output) { return output ? 2 : 0; }
+
+gk_status gk_output_tensor(const gk_output *output, int index, gk_tensor *tensor) {
+  if (!output || !tensor) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "tensor" : "output");
+  if (index < 0 || index > 1) return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..1", index);
+  const int64_t h = output->desc.input_size, v = output->desc.output_size;
+  *tensor = index == 0 ? (gk_tensor){"weight", 2, {v, h}, 0, v * h} : (gk_tensor){"bias", 1, {v}, v * h, v};
+  return GK_OK;
+}
+
+int64_t gk_output_parameter_count(const gk_output *output) {
+  return output ? output->desc.output_size * (output->desc.input_size + 1) : 0;
+}
+
+gk_status gk_output_packed_bytes(const gk_output *output, unsigned flags, size_t *bytes) {
+  if (!output) return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
+  return gk_packed_bytes(output->packed, flags, bytes);
+}
+
+struct packing {
+  const gk_output *output;
+  unsigned flags;
+  const float *parameters;
+  float *packed;
+};
+
+static void pack_body(void *context, int thread, int threads) {
+  const struct packing *p = context;
+  const gk_output *output = p->output;
+  static const int in_order[1] = {0};
+  size_t begin, end;
+  if (p->flags & GK_PACK_FORWARD) {
+    if (thread == 0)
+      memcpy(p->packed + output->bias, p->parameters + output->desc.output_size * output->desc.input_size,
+             (size_t)output->desc.output_size * sizeof(float));
+    gk_split(output->forward.panels, 1, thread, threads, &begin, &end);
+    gk_matrix_pack_transposed(&output->forward, output->kernels, p->parameters, in_order, begin, end, p->packed);
+  }
+  if (p->flags & GK_PACK_BACKWARD) {
+    gk_split(output->backward.panels, 1, thread, threads, &begin, &end);
+    gk_matrix_pack_rows(&output->backward, output->kernels, p->parameters, in_order, 1, begin, end, p->packed);
+  }
+}
+
+gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *parameters, void *packed) {
+  if (!output || !parameters) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
+  struct packing packing = {.output = output, .flags = flags, .parameters = parameters};
+  gk_status status = gk_packed_start(output->packed, flags, output->kernels->isa, packed, &packing.packed);
+  if (status) return status;
+  gk_parallel(output->packed.forward < 100000 ? 1 : output->desc.threads, pack_body, &packing);
+  return GK_OK;
+}
+
+/* One thread's own memory. */
+struct share {
+  const float **a;   /* [block] */
+  float **c;         /* [block + GRADIENT_COLUMNS] */
+  float *panels;     /* packed rows of h */
+  float *transposed; /* (GRADIENT_COLUMNS, block) */
+};
+
+struct loss_call {
+  const gk_output *output;
+  gk_output_loss_args args;
+  const float *packed;
+  struct gk_barrier *barrier;
+  float *logits; /* (block, V) */
+  float *losses; /* (block) */
+  struct share *shares;
+};
+
+static void cut_workspace(struct loss_call *call, struct gk_arena *arena) {
+  const int threads = call->output->desc.threads;
+  const int64_t v = call->output->desc.output_size;
+  const size_t width = call->output->backward.width, h = (size_t)call->output->desc.input_size;
+  call->barrier = gk_arena_take(arena, sizeof *call->barrier, 1, 1, 1);
+  call->logits = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, v, 1);
+  call->losses = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, 1, 1);
+  call->shares = gk_arena_take(arena, sizeof *call->shares, threads, 1, 1);
+  for (int thread = 0; thread < threads; thread++) {
+    const struct share share = {
+        .a = gk_arena_take(arena, sizeof(void *), GK_SUM_BLOCK, 1, 1),
+        .c = gk_arena_take(arena, sizeof(void *), GK_SUM_BLOCK, 1, 1),
+        .panels = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, (int64_t)((h + width - 1) / width * width), 1),
+        .transposed = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, GRADIENT_COLUMNS, 1)};
+    if (call->shares) call->shares[thread] = share;
+  }
+}
+
+gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes) {
+  if (!output || !bytes) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "bytes" : "output");
+  if (rows < 0) return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)rows);
+  struct loss_call call = {.output = output};
+  struct gk_arena arena = gk_arena_start(NULL);
+  cut_workspace(&call, &arena);
+  if (!gk_arena_bytes(&arena, bytes))
+    return gk_fail(GK_ERROR_OVERFLOW, "workspace of output_size %lld does not fit in memory",
+                   (long long)output->desc.output_size);
+  return GK_OK;
+}
+
+/* c rows = bias + h W^T for rows [begin, end) of the layer's input. */
+static void logits_of_rows(const gk_output *output, const float *packed, const float *h, float *logits, size_t rows,
+                           const float **a, float **c) {
+  const size_t width = (size_t)output->desc.output_size;
+  for (size_t r = 0; r < rows; r++) {
+    a[r] = h + r * (size_t)output->desc.input_size;
+    c[r] = logits + r * width;
+    memcpy(c[r], packed + output->bias, width * sizeof(float));
+  }
+  gk_matrix_product(&output->forward, output->kernels, packed, 0, width, rows, a, c, false);
+}
+
+/* Logits, losses, gradients of the logits and dh of the thread's rows of the block that starts at `first`. */
+static void block_rows(const struct loss_call *call, const struct share *share, int64_t first, size_t begin,
+                       size_t end) {
+  const gk_output *output = call->output;
+  const size_t v = (size_t)output->desc.output_size, h = (size_t)output->desc.input_size;
+  logits_of_rows(output, call->packed, call->args.h + ((size_t)first + begin) * h, call->logits + begin * v, end - begin,
+                 share->a, share->c);
+  for (size_t r = begin; r < end; r++) {
+    const int32_t target = call->args.targets[(size_t)first + r];
+    float *logits = call->logits + r * v;
+    call->losses[r] = 0;
+    if (target < 0)
+      memset(logits, 0, v * sizeof *logits);
+    else
+      call->losses[r] = output->kernels->softmax_loss(v, (size_t)target, call->args.gradient_scale, logits);
+  }
+  if (!call->args.dh) return;
+  for (size_t r = begin; r < end; r++) {
+    share->a[r - begin] = call->logits + r * v;
+    share->c[r - begin] = call->args.dh + ((size_t)first + r) * h;
+  }
+  gk_matrix_product(&output->backward, output->kernels, call->packed, 0, h, end - begin, share->a, share->c, true);
+}
+
+/* One block of the weight gradient, the thread's rows of W. The sum takes the block's rows from the last on. */
+static void block_gradient(const struct loss_call *call, const struct share *share, int64_t first, size_t rows,
+                           bool overwrite, int thread, int threads) {
+  const gk_output *output = call->output;
+  const struct gk_kernels *kernels = output->kernels;
+  const size_t v = (size_t)output->desc.output_size, h = (size_t)output->desc.input_size;
+  const float *source[GK_SUM_BLOCK];
+  size_t begin, end;
+  gk_split(v, GK_CACHE_LINE / sizeof(float), thread, threads, &begin, &end);
+  if (begin == end) return;
+  for (size_t r = 0; r < rows; r++) source[r] = call->args.h + ((size_t)first + rows - 1 - r) * h;
+  kernels->pack_rows(rows, h, source, share->panels, output->backward.width * GK_SUM_BLOCK);
+  for (size_t r = 0; r < rows; r++) source[r] = call->logits + (rows - 1 - r) * v + begin;
+  kernels->column_sum(rows, end - begin, source, call->args.gradients + v * h + begin, overwrite);
+  for (size_t column = begin; column < end; column += GRADIENT_COLUMNS) {
+    const size_t columns = end - column < GRADIENT_COLUMNS ? end - column : GRADIENT_COLUMNS;
+    for (size_t r = 0; r < rows; r++) source[r] = call->logits + (rows - 1 - r) * v + column;
+    kernels->transpose(rows, columns, source, share->transposed, GK_SUM_BLOCK);
+    for (size_t j = 0; j < columns; j++) {
+      share->a[j] = share->transposed + j * GK_SUM_BLOCK;
+      share->c[j] = call->args.gradients + (column + j) * h;
+    }
+    kernels->product(&(struct gk_product){.rows = columns,
+                                          .k = rows,
+                                          .a = share->a,
+                                          .b = share->panels,
+                                          .panel_stride = output->backward.width * GK_SUM_BLOCK,
+                                          .columns = output->backward.columns,
+                                          .vector_end = output->backward.vectors,
+                                          .c = share->c,
+                                          .overwrite = overwrite});
+  }
+}
+
+static void loss_body(void *context, int thread, int threads) {
+  struct loss_call *call = context;
+  const struct share *share = &call->shares[thread];
+  if (threads > 1) {
+    if (thread == 0) gk_barrier_init(call->barrier, threads);
+#pragma omp barrier
+  }
+  double loss = 0;
+  for (int64_t end = call->args.rows; end > 0; end -= GK_SUM_BLOCK) {
+    const int64_t first = end > GK_SUM_BLOCK ? end - GK_SUM_BLOCK : 0;
+    const size_t rows = (size_t)(end - first);
+    size_t begin, stop;
+    gk_split(rows, 1, thread, threads, &begin, &stop);
+    block_rows(call, share, first, begin, stop);
+    if (threads > 1) gk_barrier_wait(call->barrier);
+    if (call->args.gradients)
+      block_gradient(call, share, first, rows, end == call->args.rows, thread, threads);
+    for (size_t r = rows; r-- > 0 && thread == 0;) loss += (double)call->losses[r];
+    if (threads > 1) gk_barrier_wait(call->barrier);
+  }
+  if (thread == 0 && call->args.loss) *call->args.loss = loss;
+}
+
+static gk_status check_loss(const gk_output *output, const gk_output_loss_args *args) {
+  if (!output || !args) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "args" : "output");
+  if (args->size != sizeof *args)
+    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_OUTPUT_LOSS_ARGS_INIT)", args->size, sizeof *args);
+  if (args->rows < 0) return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)args->rows);
+  if (!args->workspace) return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL");
+  if (args->rows && (!args->h || !args->targets))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", args->h ? "targets" : "h");
+  for (int64_t r = 0; r < args->rows; r++)
+    if (args->targets[r] >= output->desc.output_size)
+      return gk_fail(GK_ERROR_ARGUMENT, "targets[%lld] is %ld, must be below output_size %lld", (long long)r,
+                     (long)args->targets[r], (long long)output->desc.output_size);
+  return GK_OK;
+}
+
+gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *args) {
+  gk_status status = check_loss(output, args);
+  if (status) return status;
+  struct loss_call call = {.output = output, .args = *args};
+  call.packed = gk_packed_open(output->packed, args->dh ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD,
+                               output->kernels->isa, args->packed);
+  if (!call.packed) return GK_ERROR_ARGUMENT;
+  if (args->rows == 0) {
+    if (args->gradients) memset(args->gradients, 0, (size_t)gk_output_parameter_count(output) * sizeof(float));
+    if (args->loss) *args->loss = 0;
+    return GK_OK;
+  }
+  struct gk_arena arena = gk_arena_start(args->workspace);
+  cut_workspace(&call, &arena);
+  const double flop = 2.0 * (double)args->rows * (double)output->desc.input_size * (double)output->desc.output_size;
+  gk_parallel(flop < 1e5 ? 1 : output->desc.threads, loss_body, &call);
+  return GK_OK;
+}
+
+static void forward_body(void *context, int thread, int threads) {
+  struct loss_call *call = context;
+  const struct share *share = &call->shares[thread];
+  const size_t v = (size_t)call->output->desc.output_size, h = (size_t)call->output->desc.input_size;
+  size_t begin, end;
+  gk_split((size_t)call->args.rows, 1, thread, threads, &begin, &end);
+  for (size_t r = begin; r < end; r += GK_SUM_BLOCK)
+    logits_of_rows(call->output, call->packed, call->args.h + r * h, call->logits + r * v,
+                   end - r < GK_SUM_BLOCK ? end - r : GK_SUM_BLOCK, share->a, share->c);
+}
+
+gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed, float *logits,
+                            void *workspace) {
+  if (!output) return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
+  if (rows < 0) return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)rows);
+  struct loss_call call = {.output = output, .args = {.rows = rows, .h = h}};
+  call.packed = gk_packed_open(output->packed, GK_PACK_FORWARD, output->kernels->isa, packed);
+  if (!call.packed) return GK_ERROR_ARGUMENT;
+  if (rows == 0) return GK_OK;
+  if (!h || !logits || !workspace)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !h ? "h" : !logits ? "logits" : "workspace");
+  struct gk_arena arena = gk_arena_start(workspace);
+  cut_workspace(&call, &arena);
+  call.logits = logits;
+  const double flop = 2.0 * (double)rows * (double)output->desc.input_size * (double)output->desc.output_size;
+  gk_parallel(flop < 1e5 ? 1 : output->desc.threads, forward_body, &call);
+  return GK_OK;
+}
+
+gk_status gk_output_init(const gk_output *output, uint64_t seed, float *parameters) {
+  if (!output || !parameters) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
+  const float bound = (float)(1.0 / __builtin_sqrt((double)output->desc.input_size));
+  const size_t row = (size_t)output->desc.input_size, rows = (size_t)output->desc.output_size;
+  const struct gk_random_counter counter = {.seed = seed, .purpose = GK_RANDOM_INIT, .layer = UINT32_MAX};
+  for (size_t r = 0; r < rows + 1; r++) { /* the biases are the last row */
+    struct gk_random_counter at = counter;
+    at.sample = r;
+    const size_t count = r < rows ? row : rows;
+    gk_random_uniforms(&at, 0, count, parameters + r * row);
+    for (size_t j = 0; j < count; j++) parameters[r * row + j] = (2 * parameters[r * row + j] - 1) * bound;
+  }
+  return GK_OK;
+}
+
+gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p) {
+  gk_isa chosen;
+  gk_status status = gk_isa_resolve(isa, &chosen);
+  if (status) return status;
+  if (count < 0) return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must not be negative", (long long)count);
+  if (!(temperature > 0)) return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be positive", (double)temperature);
+  if (count && (!logits || !p)) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", logits ? "p" : "logits");
+  const struct gk_kernels *kernels = gk_dispatch(chosen, GK_MATH_OWN);
+  if (!kernels) return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
+  if (count) kernels->softmax((size_t)count, 1.0f / temperature, logits, p);
+  return GK_OK;
+}

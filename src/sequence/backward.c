@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Backward through time, strictly t = T-1 ... 0: the cell's gradients overwrite its activations; the recurrent
+ * product gives dh of the step before, and the cell takes that strip while it is hot. Chunk by chunk dx goes
+ * to the layer below; weight gradients follow when all steps are done. */
+#include <string.h>
+
+#include "src/sequence/run.h"
+
+/* Where the gradient of a layer's output stands. */
+static const float *output_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i,
+                                    int64_t chunk_begin) {
+  const size_t hidden = gk_run_hidden(run);
+  const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+  if (layer + 1 == run->rnn->desc.layers)
+    return run->dy + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->directions * hidden +
+           (size_t)direction * hidden;
+  if (run->rnn->directions == 2) return gk_run_output(run, layer, t, i) + (size_t)direction * hidden;
+  return run->d_output[layer % 2] + (size_t)((s - chunk_begin) * run->batch + i) * hidden;
+}
+
+static void point_at_cell(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows,
+                          int64_t chunk_begin) {
+  const struct gk_run *run = worker->run;
+  const struct gk_store *store = gk_run_store(run, layer, direction);
+  const bool has_dy = layer + 1 < run->rnn->desc.layers || run->dy;
+  for (int64_t j = 0; j < rows; j++) {
+    const int64_t i = gk_worker_position(worker, j);
+    worker->gates[j] = gk_run_gates(run, store, s, i);
+    worker->h[j] = gk_run_state(run, store, store->h, s, i);
+    worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
+    if (has_dy) worker->dy[j] = output_gradient(run, layer, direction, s, i, chunk_begin);
+    if (!store->c) continue;
+    worker->c[j] = gk_run_state(run, store, store->c, s, i);
+    worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
+  }
+}
+
+/* The worker's columns of dx, dh: units of a plain matrix. */
+static void columns_of(const struct gk_worker *worker, const struct gk_matrix *matrix, size_t *begin, size_t *end) {
+  size_t granule = gk_matrix_granule(matrix);
+  *begin = 0;
+  *end = matrix->units;
+  if (!worker->teams) return;
+  if (granule * (size_t)worker->threads > matrix->units) granule = matrix->lanes;
+  gk_split(matrix->units, granule, worker->thread, worker->threads, begin, end);
+}
+
+struct backward_step {
+  const struct gk_worker *worker;
+  int layer, direction;
+  int64_t chunk_begin;
+  struct gk_cell_backward cell;
+};
+
+/* Phase p of the cell's backward arithmetic needs the rows of step s. */
+static void enter_step(struct backward_step *step, int64_t s) {
+  const int64_t rows = gk_worker_rows(step->worker, s);
+  point_at_cell(step->worker, step->layer, step->direction, s, rows, step->chunk_begin);
+  step->cell.rows = (size_t)rows;
+}
+
+/* One recurrent product (its rows are those of step s, where `step` stands on entry) and, strip by strip, the
+ * cell arithmetic that waits for it: phase `next` of this step, or phase 0 of step s-1. */
+static void product_then_cell(struct backward_step *step, int phase, int64_t s, int next, bool leave_step) {
+  const struct gk_worker *worker = step->worker;
+  const struct gk_run *run = worker->run;
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const struct gk_cell_phase *product = &cell->phase[phase];
+  const struct gk_matrix *matrix = &gk_run_layer(run, step->layer, step->direction)->dh[phase];
+  const size_t hidden = gk_run_hidden(run), rows = step->cell.rows;
+  const bool to_h = product->operand_block == GK_OPERAND_H;
+  const size_t block = (size_t)cell->recurrent_block[product->gate[0]];
+  for (size_t j = 0; j < rows; j++) worker->operand[j] = worker->gates[j] + block * hidden;
+  if (leave_step) enter_step(step, s - 1);
+  const size_t strip = rows ? (size_t)4096 / (rows * gk_matrix_granule(matrix)) * gk_matrix_granule(matrix) : hidden;
+  const size_t units = strip > gk_matrix_granule(matrix) ? strip : gk_matrix_granule(matrix);
+  size_t begin, end;
+  columns_of(worker, matrix, &begin, &end);
+  for (size_t unit = begin; unit < end; unit += units) {
+    step->cell.unit_begin = unit;
+    step->cell.unit_end = unit + units < end ? unit + units : end;
+    gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows, worker->operand,
+                      to_h ? worker->dh : worker->drh, !to_h);
+    if (next >= 0) run->rnn->kernels->cell_backward[run->rnn->desc.cell][next](&step->cell);
+  }
+}
+
+static void start_carries(const struct gk_worker *worker, int layer, int direction) {
+  const struct gk_run *run = worker->run;
+  const size_t hidden = gk_run_hidden(run);
+  const int64_t index = layer * run->rnn->directions + direction;
+  size_t begin, end;
+  columns_of(worker, &gk_run_layer(run, layer, direction)->dh[0], &begin, &end);
+  for (int64_t j = 0; j < worker->count; j++) {
+    const int64_t i = gk_worker_position(worker, j);
+    const size_t row = (size_t)(index * run->batch + i) * hidden + begin;
+    memcpy(run->dh + row, gk_run_initial(run, run->dhn, layer, direction, i) + begin, (end - begin) * sizeof(float));
+    if (run->dc)
+      memcpy(run->dc + row, gk_run_initial(run, run->dcn, layer, direction, i) + begin, (end - begin) * sizeof(float));
+  }
+}
+
+static void return_carries(const struct gk_worker *worker, int layer, int direction) {
+  const struct gk_run *run = worker->run;
+  const size_t hidden = gk_run_hidden(run);
+  const int64_t index = layer * run->rnn->directions + direction;
+  size_t begin, end;
+  columns_of(worker, &gk_run_layer(run, layer, direction)->dh[0], &begin, &end);
+  for (int64_t j = 0; j < worker->count; j++) {
+    const int64_t i = gk_worker_position(worker, j);
+    const size_t from = (size_t)(index * run->batch + i) * hidden + begin;
+    const size_t to = (size_t)(index * run->batch + run->order[i]) * hidden + begin;
+    if (run->dh0) memcpy(run->dh0 + to, run->dh + from, (end - begin) * sizeof(float));
+    if (run->dc0 && run->dc) memcpy(run->dc0 + to, run->dc + from, (end - begin) * sizeof(float));
+  }
+}
+
+/* Steps end-1 ... begin of one layer. */
+static void backward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+  const struct gk_run *run = worker->run;
+  const struct gk_cell_info *info = run->rnn->cell;
+  const size_t hidden = gk_run_hidden(run);
+  const int64_t index = layer * run->rnn->directions + direction;
+  for (int64_t j = 0; j < worker->count; j++) {
+    const int64_t i = gk_worker_position(worker, j);
+    worker->dh[j] = run->dh + (size_t)(index * run->batch + i) * hidden;
+    if (run->dc) worker->dc[j] = run->dc + (size_t)(index * run->batch + i) * hidden;
+    if (run->drh) worker->drh[j] = run->drh + (size_t)i * hidden;
+  }
+  struct backward_step step = {
+      .worker = worker, .layer = layer, .direction = direction, .chunk_begin = begin,
+      .cell = {.hidden = hidden, .activation = run->rnn->desc.activation, .gates = worker->gates,
+               .h_prev = worker->h_prev, .c_prev = worker->c_prev, .h = (const float *const *)worker->h,
+               .c = (const float *const *)worker->c, .dh = worker->dh, .dc = worker->dc, .drh = worker->drh,
+               .dy = layer + 1 < run->rnn->desc.layers || run->dy ? worker->dy : NULL}};
+  enter_step(&step, end - 1);
+  columns_of(worker, &gk_run_layer(run, layer, direction)->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
+  run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&step.cell);
+  gk_worker_meet(worker);
+  for (int64_t s = end; s-- > begin;)
+    for (int next = 1; next <= info->phases; next++) {
+      const bool last = next == info->phases;
+      product_then_cell(&step, info->phases - next, s, !last ? next : s > begin ? 0 : -1, last && s > begin);
+      gk_worker_meet(worker);
+    }
+}
+
+/* Rows of dx: the caller's, or the gradient of the output of the layer below. */
+static float *input_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i, int64_t begin) {
+  const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+  if (layer == 0)
+    return run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
+  if (run->rnn->directions == 2) return gk_run_output(run, layer - 1, t, i);
+  return run->d_output[(layer - 1) % 2] + (size_t)((s - begin) * run->batch + i) * gk_run_hidden(run);
+}
+
+/* dx of steps [begin, end); the second direction adds to what the first one wrote. */
+static void input_gradient_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+  const struct gk_run *run = worker->run;
+  if (layer == 0 && !run->dx) return;
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const struct gk_store *store = gk_run_store(run, layer, direction);
+  const struct gk_matrix *matrix = &gk_run_layer(run, layer, direction)->dx;
+  const size_t block = (size_t)cell->input_block[cell->input_order[0]] * gk_run_hidden(run);
+  const bool masked = layer > 0 && run->rnn->desc.dropout > 0;
+  const bool last_direction = direction + 1 == run->rnn->directions;
+  size_t rows = 0, unit_begin, unit_end;
+  columns_of(worker, matrix, &unit_begin, &unit_end);
+  for (int64_t s = begin; s < end; s++) {
+    const int64_t count = gk_worker_rows(worker, s);
+    for (int64_t j = 0; j < count; j++) {
+      const int64_t i = gk_worker_position(worker, j);
+      worker->chunk_a[rows] = gk_run_gates(run, store, s, i) + block;
+      worker->chunk_c[rows++] = input_gradient(run, layer, direction, s, i, begin);
+    }
+  }
+  gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit_begin, unit_end, rows, worker->chunk_a,
+                    worker->chunk_c, direction == 0);
+  rows = 0;
+  for (int64_t s = begin; s < end && masked && last_direction; s++) {
+    const int64_t count = gk_worker_rows(worker, s);
+    for (int64_t j = 0; j < count; j++) {
+      const int64_t i = gk_worker_position(worker, j);
+      gk_run_dropout(run, layer - 1, gk_run_time(run, direction, s, run->length[i]), i, unit_begin, unit_end,
+                     worker->chunk_c[rows++]);
+    }
+  }
+}
+
+static void clear_padding(const struct gk_worker *worker) {
+  const struct gk_run *run = worker->run;
+  const size_t width = (size_t)run->rnn->desc.input_size;
+  if (!run->dx || (worker->teams && worker->thread != 0)) return;
+  for (int64_t j = worker->count; j-- > 0;) {
+    const int64_t i = gk_worker_position(worker, j);
+    for (int64_t t = run->length[i]; t < run->time; t++)
+      memset(run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * width, 0, width * sizeof(float));
+  }
+}
+
+static int64_t chunk_start(const struct gk_run *run, int64_t end) { return (end - 1) / run->plan.chunk * run->plan.chunk; }
+
+/* One direction: a chunk goes down through all layers while its gradients are in cache. */
+static void sweep_stack(const struct gk_worker *worker) {
+  const struct gk_run *run = worker->run;
+  const int layers = (int)run->rnn->desc.layers;
+  for (int64_t end = run->length[0], begin; end > 0; end = begin) {
+    begin = chunk_start(run, end);
+    for (int layer = layers; layer-- > 0;) {
+      backward_chunk(worker, layer, 0, begin, end);
+      input_gradient_chunk(worker, layer, 0, begin, end);
+      gk_worker_meet(worker);
+    }
+  }
+  gk_worker_wait(worker);
+  for (int layer = 0; layer < layers && run->gradients; layer++) gk_weight_gradient(worker, layer, 0);
+}
+
+/* Two directions: a layer must be finished, weight gradients included, before dx may take the place of the
+ * output of the layer below. */
+static void sweep_bidirectional(const struct gk_worker *worker) {
+  const struct gk_run *run = worker->run;
+  const int64_t longest = run->length[0], chunk = run->plan.chunk;
+  for (int layer = (int)run->rnn->desc.layers; layer-- > 0;) {
+    for (int direction = 0; direction < 2; direction++)
+      for (int64_t end = longest, begin; end > 0; end = begin) {
+        begin = chunk_start(run, end);
+        backward_chunk(worker, layer, direction, begin, end);
+      }
+    gk_worker_wait(worker);
+    for (int direction = 0; direction < 2 && run->gradients; direction++) gk_weight_gradient(worker, layer, direction);
+    gk_worker_wait(worker);
+    for (int direction = 0; direction < 2; direction++)
+      for (int64_t begin = 0; begin < longest; begin += chunk)
+        input_gradient_chunk(worker, layer, direction, begin, begin + chunk < longest ? begin + chunk : longest);
+    gk_worker_meet(worker);
+  }
+}
+
+struct backward_call {
+  struct gk_run *run;
+  void *pointers;
+  float *scratch;
+  size_t scratch_floats;
+};
+
+static void backward_body(void *context, int thread, int threads) {
+  const struct backward_call *call = context;
+  const struct gk_run *run = call->run;
+  struct gk_worker worker;
+  if (threads > 1) {
+    if (thread == 0) gk_barrier_init(run->barrier, threads);
+#pragma omp barrier
+  }
+  gk_worker_start(&worker, run, call->pointers, call->scratch + (size_t)thread * call->scratch_floats, thread, threads);
+  clear_padding(&worker);
+  for (int k = 0; k < run->rnn->layer_count; k++)
+    start_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
+  if (run->rnn->directions == 1)
+    sweep_stack(&worker);
+  else
+    sweep_bidirectional(&worker);
+  for (int k = 0; k < run->rnn->layer_count; k++)
+    return_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
+  if (run->tokens && run->gradients) {
+    gk_worker_wait(&worker);
+    gk_embedding_gradient(&worker);
+  }
+}
+
+static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
+  if (!rnn || !args) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
+  if (args->size != sizeof *args)
+    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_BACKWARD_ARGS_INIT)", args->size,
+                   sizeof *args);
+  if (args->dx && rnn->desc.vocabulary)
+    return gk_fail(GK_ERROR_ARGUMENT, "dx is given, and the inputs are tokens of a vocabulary of %lld",
+                   (long long)rnn->desc.vocabulary);
+  gk_status status = gk_run_check(rnn, args->time, args->batch, args->lengths, args->x, args->tokens, args->parameters);
+  if (!status && args->batch && args->time && !args->reserve) status = gk_fail(GK_ERROR_ARGUMENT, "reserve is NULL");
+  return status;
+}
+
+gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
+  gk_status status = check_arguments(rnn, args);
+  if (status) return status;
+  if (args->batch == 0) {
+    if (args->gradients && !args->accumulate) memset(args->gradients, 0, (size_t)rnn->parameter_count * sizeof(float));
+    return GK_OK;
+  }
+  const float *packed = gk_packed_open(rnn->packed, GK_PACK_BACKWARD, rnn->kernels->isa, args->packed);
+  if (!packed) return GK_ERROR_ARGUMENT;
+  gk_rnn_memory memory;
+  status = gk_rnn_memory_needed(rnn, args->time, args->batch, &memory);
+  if (status) return status;
+  if (!args->workspace)
+    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes", memory.backward_workspace_bytes);
+  struct gk_run run = {.rnn = rnn,
+                       .plan = gk_rnn_plan_for(rnn, args->time, args->batch),
+                       .time = args->time,
+                       .batch = args->batch,
+                       .training = true,
+                       .packed = packed,
+                       .parameters = args->parameters,
+                       .x = args->x,
+                       .tokens = rnn->desc.vocabulary ? args->tokens : NULL,
+                       .h0 = args->h0,
+                       .c0 = args->c0,
+                       .random = {.seed = args->random.seed, .purpose = GK_RANDOM_DROPOUT, .step = args->random.step,
+                                  .sample = args->random.first_sample},
+                       .dy = args->dy,
+                       .dhn = args->dhn,
+                       .dcn = args->dcn,
+                       .dx = args->dx,
+                       .dh0 = args->dh0,
+                       .dc0 = args->dc0,
+                       .gradients = args->gradients,
+                       .accumulate = args->accumulate};
+  struct gk_arena workspace = gk_arena_start(args->workspace), reserve = gk_arena_start(args->reserve);
+  gk_run_cut_workspace(&run, &workspace, true);
+  gk_run_cut_reserve(&run, &reserve);
+  struct backward_call call = {.run = &run, .scratch_floats = gk_worker_scratch_floats(&run)};
+  call.pointers = gk_arena_take(&workspace, sizeof(void *), (int64_t)gk_worker_pointer_count(&run), 1, 1);
+  call.scratch = gk_arena_take(&workspace, sizeof(float), (int64_t)call.scratch_floats, rnn->desc.threads, 1);
+  memset(run.zero, 0, gk_run_hidden(&run) * sizeof *run.zero);
+  gk_run_sort(&run, args->lengths);
+  if (run.tokens) {
+    const bool batch_first = rnn->desc.layout == GK_BATCH_FIRST;
+    gk_embedding_distinct(&run.embedding, run.tokens, run.time, run.batch, args->lengths,
+                          batch_first ? 1 : run.batch, batch_first ? run.time : 1);
+  }
+  gk_parallel(run.plan.threads, backward_body, &call);
+  return GK_OK;
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Forward over time: the input product for a chunk of steps, then step by step the recurrent products and
+ * the cell's arithmetic on the strip that they leave. */
+#include <string.h>
+
+#include "src/sequence/run.h"
+
+/* Pre-activations start as the biases, or as the folded embedding row of the token. */
+static void start_gates(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t i) {
+  const struct gk_run *run = worker->run;
+  const size_t hidden = gk_run_hidden(run), blocks = (size_t)run->rnn->cell->blocks;
+  const float *start = run->packed + gk_run_layer(run, layer, direction)->bias;
+  float *gates = gk_run_gates(run, gk_run_store(run, layer, direction), s, i);
+  if (layer == 0 && run->tokens) {
+    const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+    const int32_t token = run->tokens[gk_run_caller_row(run, t, run->order[i])];
+    start = run->embedding.table + (size_t)run->embedding.slot[token] * blocks * hidden;
+  }
+  if (!worker->teams) {
+    memcpy(gates, start, blocks * hidden * sizeof *gates);
+    return;
+  }
+  for (size_t b = 0; b < blocks; b++)
+    memcpy(gates + b * hidden + worker->unit_begin, start + b * hidden + worker->unit_begin,
+           (worker->unit_end - worker->unit_begin) * sizeof *gates);
+}
+
+static void input_product(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+  const struct gk_run *run = worker->run;
+  const bool folded = layer == 0 && run->tokens;
+  size_t rows = 0;
+  for (int64_t s = begin; s < end; s++) {
+    const int64_t count = gk_worker_rows(worker, s);
+    for (int64_t j = 0; j < count; j++) {
+      const int64_t i = gk_worker_position(worker, j);
+      start_gates(worker, layer, direction, s, i);
+      if (folded) continue;
+      worker->chunk_a[rows] = gk_run_input(run, layer, direction, s, i);
+      worker->chunk_c[rows++] = gk_run_gates(run, gk_run_store(run, layer, direction), s, i);
+    }
+  }
+  gk_matrix_product(&gk_run_layer(run, layer, direction)->x, run->rnn->kernels, run->packed, worker->unit_begin,
+                    worker->unit_end, rows, worker->chunk_a, worker->chunk_c, false);
+}
+
+static void point_at_step(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
+  const struct gk_run *run = worker->run;
+  const struct gk_store *store = gk_run_store(run, layer, direction);
+  for (int64_t j = 0; j < rows; j++) {
+    const int64_t i = gk_worker_position(worker, j);
+    worker->gates[j] = gk_run_gates(run, store, s, i);
+    worker->h[j] = gk_run_state(run, store, store->h, s, i);
+    worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
+    if (!store->c) continue;
+    worker->c[j] = gk_run_state(run, store, store->c, s, i);
+    worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
+  }
+}
+
+/* Units whose strip (rows by all gates) is left in L1 by the product and taken by the cell at once. */
+static size_t strip_units(const struct gk_matrix *matrix, size_t rows) {
+  const size_t granule = gk_matrix_granule(matrix), floats = 4096; /* 16 KiB */
+  size_t units = floats / (rows * matrix->gates * granule) * granule;
+  return units > granule ? units : granule;
+}
+
+/* The step's phases for the worker's rows and units. */
+static void step(const struct gk_worker *worker, int layer, int direction, int64_t s) {
+  const struct gk_run *run = worker->run;
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
+  const struct gk_kernels *kernels = run->rnn->kernels;
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const int64_t rows = gk_worker_rows(worker, s);
+  point_at_step(worker, layer, direction, s, rows);
+  struct gk_cell_forward units = {.rows = (size_t)rows,
+                                  .hidden = gk_run_hidden(run),
+                                  .activation = run->rnn->desc.activation,
+                                  .gates = worker->gates,
+                                  .h_prev = worker->h_prev,
+                                  .c_prev = worker->c_prev,
+                                  .h = worker->h,
+                                  .c = worker->c};
+  for (int p = 0; p < cell->phases; p++) {
+    const int block = cell->phase[p].operand_block;
+    const float **operand = worker->h_prev;
+    if (block != GK_OPERAND_H) {
+      operand = worker->operand;
+      for (int64_t j = 0; j < rows; j++) operand[j] = worker->gates[j] + (size_t)block * units.hidden;
+    }
+    const size_t strip = rows ? strip_units(&weights->h[p], (size_t)rows) : units.hidden;
+    for (size_t unit = worker->unit_begin; unit < worker->unit_end && rows; unit += strip) {
+      units.unit_begin = unit;
+      units.unit_end = unit + strip < worker->unit_end ? unit + strip : worker->unit_end;
+      gk_matrix_product(&weights->h[p], kernels, run->packed, unit, units.unit_end, (size_t)rows, operand,
+                        worker->gates, false);
+      kernels->cell_forward[run->rnn->desc.cell][p](&units);
+    }
+    gk_worker_meet(worker);
+  }
+}
+
+/* Hands a finished step on: to the caller's y, hn, cn and to the buffer between layers. */
+static void emit(const struct gk_worker *worker, int layer, int direction, int64_t s) {
+  const struct gk_run *run = worker->run;
+  const gk_rnn_desc *desc = &run->rnn->desc;
+  const size_t hidden = gk_run_hidden(run), width = (size_t)run->rnn->directions * hidden;
+  const size_t begin = worker->unit_begin, bytes = (worker->unit_end - begin) * sizeof(float);
+  const bool last = layer + 1 == desc->layers;
+  if (!run->hn && !run->cn && !(last ? run->y : run->outputs[layer])) return;
+  const int64_t rows = gk_worker_rows(worker, s);
+  for (int64_t j = 0; j < rows; j++) {
+    const int64_t i = gk_worker_position(worker, j), n = run->order[i];
+    const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+    const float *h = worker->h[j] + begin;
+    const size_t column = (size_t)direction * hidden + begin;
+    if (last && run->y) memcpy(run->y + (size_t)gk_run_caller_row(run, t, n) * width + column, h, bytes);
+    if (!last && run->outputs[layer]) {
+      float *output = gk_run_output(run, layer, t, i);
+      memcpy(output + column, h, bytes);
+      if (run->training && desc->dropout > 0)
+        gk_run_dropout(run, layer, t, i, column, column + worker->unit_end - begin, output);
+    }
+    if (s + 1 < run->length[i]) continue;
+    const size_t state = (size_t)((layer * run->rnn->directions + direction) * run->batch + n) * hidden + begin;
+    if (run->hn) memcpy(run->hn + state, h, bytes);
+    if (run->cn && run->rnn->cell->memory) memcpy(run->cn + state, worker->c[j] + begin, bytes);
+  }
+}
+
+static void forward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+  input_product(worker, layer, direction, begin, end);
+  for (int64_t s = begin; s < end; s++) {
+    step(worker, layer, direction, s);
+    emit(worker, layer, direction, s);
+  }
+  gk_worker_meet(worker); /* the layer above reads all units; a ring of states may be written over */
+}
+
+/* What no step touches: y in the padding, and the states of samples without a step. */
+static void fill_untouched(const struct gk_worker *worker) {
+  const struct gk_run *run = worker->run;
+  const int directions = run->rnn->directions;
+  const size_t hidden = gk_run_hidden(run), width = (size_t)directions * hidden;
+  if (worker->teams && worker->thread != 0) return;
+  for (int64_t j = worker->count; j-- > 0;) {
+    const int64_t i = gk_worker_position(worker, j), n = run->order[i];
+    if (run->length[i] == run->time && run->time > 0) break;
+    for (int64_t t = run->length[i]; t < run->time && run->y; t++)
+      memset(run->y + (size_t)gk_run_caller_row(run, t, n) * width, 0, width * sizeof(float));
+    if (run->length[i] > 0) continue;
+    for (int k = 0; k < run->rnn->layer_count; k++) {
+      const size_t state = (size_t)(k * run->batch + n) * hidden;
+      if (run->hn) memmove(run->hn + state, gk_run_initial(run, run->h0, k / directions, k % directions, i), hidden * sizeof(float));
+      if (run->cn && run->rnn->cell->memory)
+        memmove(run->cn + state, gk_run_initial(run, run->c0, k / directions, k % directions, i), hidden * sizeof(float));
+    }
+  }
+}
+
+/* The folded table: biases + embedding rows of the distinct tokens by the input weights. */
+static void fold_embedding(const struct gk_worker *worker, int direction) {
+  const struct gk_run *run = worker->run;
+  const struct gk_rnn_layer *layer = gk_run_layer(run, 0, direction);
+  const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
+  const size_t input = (size_t)layer->input_size, hidden = gk_run_hidden(run);
+  enum { ROWS = 48 };
+  const float *a[ROWS];
+  float *c[ROWS];
+  size_t begin, end;
+  gk_split((size_t)run->embedding.distinct, 1, worker->thread, worker->threads, &begin, &end);
+  for (size_t u = begin; u < end; u += ROWS) {
+    const size_t rows = end - u < ROWS ? end - u : ROWS;
+    for (size_t j = 0; j < rows; j++) {
+      a[j] = run->parameters + (size_t)run->embedding.token[u + j] * input;
+      c[j] = run->embedding.table + (u + j) * width;
+      memcpy(c[j], run->packed + layer->bias, width * sizeof(float));
+    }
+    gk_matrix_product(&layer->x, run->rnn->kernels, run->packed, 0, hidden, rows, a, c, false);
+  }
+  gk_worker_wait(worker);
+}
+
+struct forward_call {
+  struct gk_run *run;
+  void *pointers;
+};
+
+static void forward_body(void *context, int thread, int threads) {
+  const struct forward_call *call = context;
+  const struct gk_run *run = call->run;
+  struct gk_worker worker;
+  if (threads > 1) {
+    if (thread == 0) gk_barrier_init(run->barrier, threads);
+#pragma omp barrier
+  }
+  gk_worker_start(&worker, run, call->pointers, NULL, thread, threads);
+  fill_untouched(&worker);
+  const int layers = (int)run->rnn->desc.layers;
+  const int64_t longest = run->length[0], chunk = run->plan.chunk;
+  if (run->rnn->directions == 1) {
+    if (run->tokens) fold_embedding(&worker, 0);
+    for (int64_t begin = 0; begin < longest; begin += chunk)
+      for (int layer = 0; layer < layers; layer++)
+        forward_chunk(&worker, layer, 0, begin, begin + chunk < longest ? begin + chunk : longest);
+    return;
+  }
+  for (int layer = 0; layer < layers; layer++)
+    for (int direction = 0; direction < 2; direction++) {
+      if (layer == 0 && direction == 1 && run->tokens) gk_worker_wait(&worker); /* the first one's table is done with */
+      if (layer == 0 && run->tokens) fold_embedding(&worker, direction);
+      for (int64_t begin = 0; begin < longest; begin += chunk)
+        forward_chunk(&worker, layer, direction, begin, begin + chunk < longest ? begin + chunk : longest);
+    }
+}
+
+static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
+  if (!rnn || !args) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
+  if (args->size != sizeof *args)
+    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_FORWARD_ARGS_INIT)", args->size,
+                   sizeof *args);
+  return gk_run_check(rnn, args->time, args->batch, args->lengths, args->x, args->tokens, args->parameters);
+}
+
+gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
+  gk_status status = check_arguments(rnn, args);
+  if (status || args->batch == 0) return status;
+  const float *packed = gk_packed_open(rnn->packed, GK_PACK_FORWARD, rnn->kernels->isa, args->packed);
+  if (!packed) return GK_ERROR_ARGUMENT;
+  gk_rnn_memory memory;
+  status = gk_rnn_memory_needed(rnn, args->time, args->batch, &memory);
+  if (status) return status;
+  if (!args->workspace) return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
+                                       args->reserve ? memory.forward_workspace_bytes : memory.inference_workspace_bytes);
+  struct gk_run run = {.rnn = rnn,
+                       .plan = gk_rnn_plan_for(rnn, args->time, args->batch),
+                       .time = args->time,
+                       .batch = args->batch,
+                       .training = args->reserve != NULL,
+                       .packed = packed,
+                       .parameters = args->parameters,
+                       .x = args->x,
+                       .tokens = rnn->desc.vocabulary ? args->tokens : NULL,
+                       .h0 = args->h0,
+                       .c0 = args->c0,
+                       .random = {.seed = args->random.seed, .purpose = GK_RANDOM_DROPOUT, .step = args->random.step,
+                                  .sample = args->random.first_sample},
+                       .y = args->y,
+                       .hn = args->hn,
+                       .cn = args->cn};
+  struct gk_arena workspace = gk_arena_start(args->workspace), reserve = gk_arena_start(args->reserve);
+  gk_run_cut_workspace(&run, &workspace, false);
+  struct forward_call call = {&run, gk_arena_take(&workspace, sizeof(void *), (int64_t)gk_worker_pointer_count(&run), 1, 1)};
+  if (run.training) gk_run_cut_reserve(&run, &reserve);
+  memset(run.zero, 0, gk_run_hidden(&run) * sizeof *run.zero);
+  gk_run_sort(&run, args->lengths);
+  if (run.tokens) {
+    const bool batch_first = rnn->desc.layout == GK_BATCH_FIRST;
+    gk_embedding_distinct(&run.embedding, run.tokens, run.time, run.batch, args->lengths,
+                          batch_first ? 1 : run.batch, batch_first ? run.time : 1);
+  }
+  gk_parallel(run.plan.threads, forward_body, &call);
+  return GK_OK;
+}
+
+gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args) {
+  if (!rnn || !args) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
+  if (args->size != sizeof *args)
+    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_STEP_ARGS_INIT)", args->size, sizeof *args);
+  if (rnn->desc.direction != GK_FORWARD)
+    return gk_fail(GK_ERROR_UNSUPPORTED, "direction is not forward: a single step has no future to read");
+  if (args->batch && !args->h) return gk_fail(GK_ERROR_ARGUMENT, "h is NULL");
+  if (args->batch && !args->c && rnn->cell->memory)
+    return gk_fail(GK_ERROR_ARGUMENT, "c is NULL, and the cell %s has a cell state", rnn->cell->name);
+  gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
+  forward.time = 1;
+  forward.batch = args->batch;
+  forward.x = args->x;
+  forward.tokens = args->tokens;
+  forward.parameters = args->parameters;
+  forward.packed = args->packed;
+  forward.h0 = forward.hn = args->h;
+  forward.c0 = forward.cn = args->c;
+  forward.y = args->y;
+  forward.workspace = args->workspace;
+  return gk_rnn_forward(rnn, &forward);
+}

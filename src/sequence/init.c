@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Initial weights: counter-based uniform numbers, and arithmetic that rounds alike everywhere. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/core/random.h"
+#include "src/sequence/rnn.h"
+
+/* (rows, columns) from U(-bound, bound); a row is one row of the generator. */
+static void fill_uniform(uint64_t seed, int tensor, int64_t rows, int64_t columns, double bound, float *values) {
+  for (int64_t r = 0; r < rows; r++) {
+    const struct gk_random_counter counter = {
+        .seed = seed, .purpose = GK_RANDOM_INIT, .layer = (uint32_t)tensor, .sample = (uint64_t)r};
+    float *row = values + (size_t)(r * columns);
+    gk_random_uniforms(&counter, 0, (size_t)columns, row);
+    for (int64_t j = 0; j < columns; j++) row[j] = (float)((2.0 * (double)row[j] - 1.0) * bound);
+  }
+}
+
+/* Rows made orthonormal one after the other (modified Gram-Schmidt, twice, in double), from numbers that
+ * are close to normal: sums of four uniform ones. */
+static gk_status fill_orthogonal(uint64_t seed, int tensor, int gate, int64_t size, float *values) {
+  double *q = malloc((size_t)size * (size_t)size * sizeof *q);
+  float *u = malloc((size_t)size * 4 * sizeof *u);
+  if (!q || !u) {
+    free(q);
+    free(u);
+    return gk_fail(GK_ERROR_MEMORY, "no memory for an orthogonal matrix of %lld x %lld", (long long)size, (long long)size);
+  }
+  for (int64_t r = 0; r < size; r++) {
+    const struct gk_random_counter counter = {.seed = seed, .purpose = GK_RANDOM_INIT, .layer = (uint32_t)tensor,
+                                              .time = (uint32_t)gate, .sample = (uint64_t)r};
+    double *row = q + (size_t)(r * size);
+    gk_random_uniforms(&counter, 0, (size_t)size * 4, u);
+    for (int64_t j = 0; j < size; j++)
+      row[j] = (double)u[4 * j] + (double)u[4 * j + 1] + (double)u[4 * j + 2] + (double)u[4 * j + 3] - 2.0;
+    for (int pass = 0; pass < 2; pass++) {
+      for (int64_t p = 0; p < r; p++) {
+        const double *other = q + (size_t)(p * size);
+        double dot = 0;
+        for (int64_t j = 0; j < size; j++) dot += row[j] * other[j];
+        for (int64_t j = 0; j < size; j++) row[j] -= dot * other[j];
+      }
+      double squares = 0;
+      for (int64_t j = 0; j < size; j++) squares += row[j] * row[j];
+      const double scale = squares > 0 ? 1.0 / sqrt(squares) : 0;
+      for (int64_t j = 0; j < size; j++) row[j] *= scale;
+    }
+    for (int64_t j = 0; j < size; j++) values[r * size + j] = (float)row[j];
+  }
+  free(q);
+  free(u);
+  return GK_OK;
+}
+
+static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int index, float *values) {
+  const gk_tensor *tensor = &rnn->tensors[index];
+  const int64_t hidden = rnn->desc.hidden_size, columns = tensor->rank == 2 ? tensor->shape[1] : 1;
+  if (rnn->desc.vocabulary && index == 0) {
+    fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(3.0 / (double)columns), values);
+    return GK_OK;
+  }
+  if (desc->init == GK_INIT_UNIFORM) {
+    fill_uniform(desc->seed, index, tensor->shape[0], columns, 1.0 / sqrt((double)hidden), values);
+    return GK_OK;
+  }
+  if (tensor->rank == 1) {
+    memset(values, 0, (size_t)tensor->count * sizeof *values);
+    return GK_OK;
+  }
+  if (desc->init == GK_INIT_ORTHOGONAL && strncmp(tensor->name, "weight_hh", 9) == 0) {
+    gk_status status = GK_OK;
+    for (int g = 0; g < rnn->cell->gates && !status; g++)
+      status = fill_orthogonal(desc->seed, index, g, hidden, values + (size_t)(g * hidden * hidden));
+    return status;
+  }
+  fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(6.0 / (double)(hidden + columns)), values);
+  return GK_OK;
+}
+
+gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parameters) {
+  if (!rnn || !desc || !parameters)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !desc ? "desc" : "parameters");
+  if (desc->size != sizeof *desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_INIT_DESC_INIT)", desc->size, sizeof *desc);
+  if ((unsigned)desc->init > GK_INIT_ORTHOGONAL)
+    return gk_fail(GK_ERROR_ARGUMENT, "init is %d, must be 0..%d", (int)desc->init, GK_INIT_ORTHOGONAL);
+  gk_status status = GK_OK;
+  for (int i = 0; i < rnn->tensor_count && !status; i++)
+    status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].offset);
+  for (int k = 0; k < rnn->layer_count && !status && rnn->desc.cell == GK_CELL_LSTM; k++) {
+    float *forget = parameters + rnn->layers[k].bias_ih + rnn->desc.hidden_size;
+    for (int64_t u = 0; u < rnn->desc.hidden_size; u++) forget[u] += desc->forget_bias;
+  }
+  return status;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Sizes of the caller's memory: the cut itself, measured. */
+#include "src/sequence/run.h"
+
+static gk_status measure_workspace(struct gk_run *run, bool training, bool backward, size_t *bytes) {
+  struct gk_arena arena = gk_arena_start(NULL);
+  run->training = training;
+  gk_run_cut_workspace(run, &arena, backward);
+  gk_arena_take(&arena, sizeof(void *), (int64_t)gk_worker_pointer_count(run), 1, 1);
+  if (backward)
+    gk_arena_take(&arena, sizeof(float), (int64_t)gk_worker_scratch_floats(run), run->rnn->desc.threads, 1);
+  if (!gk_arena_bytes(&arena, bytes))
+    return gk_fail(GK_ERROR_OVERFLOW, "workspace of time %lld, batch %lld does not fit in memory",
+                   (long long)run->time, (long long)run->batch);
+  return GK_OK;
+}
+
+gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_memory *memory) {
+  if (!rnn || !memory) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "memory" : "rnn");
+  if (time < 0) return gk_fail(GK_ERROR_ARGUMENT, "time is %lld, must not be negative", (long long)time);
+  if (batch < 0) return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
+  struct gk_run run = {.rnn = rnn, .plan = gk_rnn_plan_for(rnn, time, batch), .time = time, .batch = batch,
+                       .training = true};
+  gk_rnn_memory needed;
+  struct gk_arena reserve = gk_arena_start(NULL);
+  gk_run_cut_reserve(&run, &reserve);
+  if (!gk_arena_bytes(&reserve, &needed.reserve_bytes))
+    return gk_fail(GK_ERROR_OVERFLOW, "reserve of time %lld, batch %lld does not fit in memory", (long long)time,
+                   (long long)batch);
+  gk_status status = measure_workspace(&run, true, false, &needed.forward_workspace_bytes);
+  if (!status) status = measure_workspace(&run, false, false, &needed.inference_workspace_bytes);
+  if (!status) status = measure_workspace(&run, true, true, &needed.backward_workspace_bytes);
+  if (!status) *memory = needed;
+  return status;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Setting up a call: the order of samples, the cut of memory, each thread's share. */
+#include "src/sequence/run.h"
+
+#include <string.h>
+
+/* Does position a come after position b? Longest first, ties by the caller's index. */
+static bool comes_after(const struct gk_run *run, int64_t a, int64_t b) {
+  return run->length[a] < run->length[b] || (run->length[a] == run->length[b] && run->order[a] > run->order[b]);
+}
+
+static void sift_down(struct gk_run *run, int64_t root, int64_t end) {
+  for (int64_t child; (child = 2 * root + 1) < end; root = child) {
+    if (child + 1 < end && comes_after(run, child + 1, child)) child++;
+    if (!comes_after(run, child, root)) return;
+    const int64_t order = run->order[root], length = run->length[root];
+    run->order[root] = run->order[child];
+    run->length[root] = run->length[child];
+    run->order[child] = order;
+    run->length[child] = length;
+  }
+}
+
+void gk_run_sort(struct gk_run *run, const int64_t *lengths) {
+  bool sorted = true;
+  for (int64_t n = 0; n < run->batch; n++) {
+    run->order[n] = n;
+    run->length[n] = lengths ? lengths[n] : run->time;
+    sorted &= n == 0 || run->length[n] <= run->length[n - 1];
+  }
+  if (sorted) return;
+  for (int64_t root = run->batch / 2; root-- > 0;) sift_down(run, root, run->batch);
+  for (int64_t end = run->batch; end-- > 1;) { /* heap sort: in place, and never slow */
+    const int64_t order = run->order[0], length = run->length[0];
+    run->order[0] = run->order[end];
+    run->length[0] = run->length[end];
+    run->order[end] = order;
+    run->length[end] = length;
+    sift_down(run, 0, end);
+  }
+}
+
+/* Does the output of an inner layer need a buffer of its own? */
+static bool has_output(const struct gk_run *run, int layer) {
+  const gk_rnn_desc *d = &run->rnn->desc;
+  return layer + 1 < d->layers && (run->rnn->directions == 2 || (run->training && d->dropout > 0));
+}
+
+static void cut_store(const struct gk_run *run, struct gk_arena *arena, struct gk_store *store, int64_t gates_period,
+                      int64_t state_period) {
+  const int64_t hidden = run->rnn->desc.hidden_size;
+  const struct gk_store cut = {
+      .gates = gk_arena_take(arena, sizeof(float), gates_period, run->batch, run->rnn->cell->blocks * hidden),
+      .h = gk_arena_take(arena, sizeof(float), state_period, run->batch, hidden),
+      .c = run->rnn->cell->memory ? gk_arena_take(arena, sizeof(float), state_period, run->batch, hidden) : NULL,
+      .gates_period = gates_period,
+      .state_period = state_period,
+  };
+  if (store) *store = cut;
+}
+
+static void cut_outputs(struct gk_run *run, struct gk_arena *arena) {
+  for (int layer = 0; layer < run->rnn->desc.layers; layer++) {
+    float *output = NULL;
+    if (has_output(run, layer))
+      output = gk_arena_take(arena, sizeof(float), run->time, run->batch,
+                             run->rnn->directions * run->rnn->desc.hidden_size);
+    if (run->outputs) run->outputs[layer] = output;
+  }
+}
+
+void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
+  for (int i = 0; i < run->rnn->layer_count; i++)
+    cut_store(run, reserve, run->stores ? &run->stores[i] : NULL, run->time, run->time);
+  cut_outputs(run, reserve);
+}
+
+size_t gk_worker_pointer_count(const struct gk_run *run) {
+  /* Slices get ceil(N / threads) rows each, teams all; 10 arrays a step, 2 a chunk. */
+  const size_t batch = (size_t)run->batch, threads = (size_t)run->plan.threads;
+  const size_t rows = run->plan.schedule == GK_SCHEDULE_TEAMS ? batch * threads : batch + threads;
+  size_t count = rows;
+  return gk_size_multiply(&count, 10 + 2 * run->plan.chunk) ? count : SIZE_MAX / sizeof(void *);
+}
+
+void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
+  const struct gk_rnn *rnn = run->rnn;
+  const gk_rnn_desc *d = &rnn->desc;
+  const int64_t hidden = d->hidden_size, chunk = run->plan.chunk;
+  run->stores = gk_arena_take(workspace, sizeof *run->stores, rnn->layer_count, 1, 1);
+  run->outputs = gk_arena_take(workspace, sizeof *run->outputs, d->layers, 1, 1);
+  run->barrier = gk_arena_take(workspace, sizeof *run->barrier, 1, 1, 1);
+  run->order = gk_arena_take(workspace, sizeof *run->order, run->batch, 1, 1);
+  run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
+  run->zero = gk_arena_take(workspace, sizeof *run->zero, hidden, 1, 1);
+  if (d->vocabulary) {
+    size_t inputs = 1;
+    if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX) workspace->overflow = true;
+    gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs, rnn->cell->blocks * hidden,
+                     run->plan.threads, backward);
+    if (backward)
+      run->embedding_gradient = gk_arena_take(workspace, sizeof *run->embedding_gradient,
+                                              (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary,
+                                              d->input_size, 1);
+  }
+  if (!run->training) {
+    for (int i = 0; i < rnn->layer_count; i++)
+      cut_store(run, workspace, run->stores ? &run->stores[i] : NULL, chunk, chunk + 1);
+    cut_outputs(run, workspace);
+  }
+  if (backward) {
+    run->dh = gk_arena_take(workspace, sizeof *run->dh, rnn->layer_count, run->batch, hidden);
+    run->dc = rnn->cell->memory ? gk_arena_take(workspace, sizeof *run->dc, rnn->layer_count, run->batch, hidden) : NULL;
+    run->drh = rnn->cell->phases > 1 ? gk_arena_take(workspace, sizeof *run->drh, run->batch, hidden, 1) : NULL;
+    for (int i = 0; i < 2 && rnn->directions == 1 && d->layers > 1; i++)
+      run->d_output[i] = gk_arena_take(workspace, sizeof *run->d_output[i], chunk, run->batch, hidden);
+  }
+}
+
+gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
+                       const int32_t *tokens, const float *parameters) {
+  if (time < 0) return gk_fail(GK_ERROR_ARGUMENT, "time is %lld, must not be negative", (long long)time);
+  if (batch < 0) return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
+  for (int64_t n = 0; n < batch && lengths; n++)
+    if (lengths[n] < 0 || lengths[n] > time)
+      return gk_fail(GK_ERROR_ARGUMENT, "lengths[%lld] is %lld, must be 0..%lld (time)", (long long)n,
+                     (long long)lengths[n], (long long)time);
+  if (time == 0 || batch == 0) return GK_OK;
+  const int64_t vocabulary = rnn->desc.vocabulary;
+  if (vocabulary == 0) return x ? GK_OK : gk_fail(GK_ERROR_ARGUMENT, "x is NULL");
+  if (!tokens) return gk_fail(GK_ERROR_ARGUMENT, "tokens is NULL, and the network has a vocabulary of %lld",
+                              (long long)vocabulary);
+  if (!parameters) return gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL: a vocabulary needs its embedding");
+  for (int64_t n = 0; n < batch; n++)
+    for (int64_t t = 0; t < (lengths ? lengths[n] : time); t++) {
+      const int64_t row = rnn->desc.layout == GK_BATCH_FIRST ? n * time + t : t * batch + n;
+      if (tokens[row] < 0 || tokens[row] >= vocabulary)
+        return gk_fail(GK_ERROR_ARGUMENT, "tokens at time %lld, sample %lld is %ld, must be 0..%lld", (long long)t,
+                       (long long)n, (long)tokens[row], (long long)vocabulary - 1);
+    }
+  return GK_OK;
+}
+
+static void *take_pointers(char **from, int64_t count) {
+  void *start = *from;
+  *from += (size_t)count * sizeof(void *);
+  return start;
+}
+
+void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *pointers, float *scratch, int thread,
+                     int threads) {
+  const bool equal = run->batch == 0 || run->length[0] == run->length[run->batch - 1];
+  *worker = (struct gk_worker){.run = run, .thread = thread, .threads = threads, .stride = 1};
+  worker->teams = run->plan.schedule == GK_SCHEDULE_TEAMS && threads > 1;
+  int64_t room = run->batch;
+  worker->unit_end = gk_run_hidden(run);
+  worker->count = run->batch;
+  if (worker->teams) {
+    const struct gk_matrix *matrix = &run->rnn->layers[0].x;
+    size_t granule = gk_matrix_granule(matrix);
+    if (granule * (size_t)threads > matrix->units) granule = matrix->lanes;
+    gk_split(matrix->units, granule, thread, threads, &worker->unit_begin, &worker->unit_end);
+  } else if (equal) { /* neighbours together: their rows share lines of cache */
+    size_t begin, end;
+    gk_split((size_t)run->batch, 1, thread, threads, &begin, &end);
+    worker->first = (int64_t)begin;
+    worker->count = (int64_t)(end - begin);
+    room = (run->batch + threads - 1) / threads;
+  } else { /* dealt like cards, so that every thread gets long ones and short ones */
+    worker->first = thread;
+    worker->stride = threads;
+    worker->count = (run->batch - thread + threads - 1) / threads;
+    room = (run->batch + threads - 1) / threads;
+  }
+  char *next = (char *)pointers + (size_t)thread * (size_t)room * (size_t)(10 + 2 * run->plan.chunk) * sizeof(void *);
+  worker->gates = take_pointers(&next, room);
+  worker->h = take_pointers(&next, room);
+  worker->c = take_pointers(&next, room);
+  worker->dh = take_pointers(&next, room);
+  worker->dc = take_pointers(&next, room);
+  worker->drh = take_pointers(&next, room);
+  worker->h_prev = take_pointers(&next, room);
+  worker->c_prev = take_pointers(&next, room);
+  worker->operand = take_pointers(&next, room);
+  worker->dy = take_pointers(&next, room);
+  worker->chunk_a = take_pointers(&next, room * run->plan.chunk);
+  worker->chunk_c = take_pointers(&next, room * run->plan.chunk);
+  worker->scratch = scratch;
+}
+
+int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {
+  int64_t low = 0, high = worker->count;
+  if (high && worker->run->length[gk_worker_position(worker, high - 1)] > s) return high;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (worker->run->length[gk_worker_position(worker, middle)] > s)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end, float *row) {
+  enum { CHUNK = 256 };
+  float uniform[CHUNK];
+  struct gk_random_counter counter = run->random;
+  const float p = run->rnn->desc.dropout, scale = 1.0f / (1.0f - p);
+  counter.layer = (uint32_t)layer;
+  counter.time = (uint32_t)t;
+  counter.sample += (uint64_t)run->order[i];
+  for (size_t u = begin; u < end; u += CHUNK) {
+    const size_t count = end - u < CHUNK ? end - u : CHUNK;
+    gk_random_uniforms(&counter, u, count, uniform);
+    run->rnn->kernels->dropout(count, p, scale, uniform, row + u, row + u);
+  }
+}

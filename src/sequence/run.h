@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One call of forward or backward: what all threads share (struct gk_run) and what one thread owns (struct
+ * gk_worker). Samples are walked in sorted order, the longest first, so that the rows of a step are the
+ * first of them: position i of that order is row i everywhere inside. Internal step s runs 0 ... length-1;
+ * the reverse direction maps it to time length-1-s. */
+#ifndef GK_SEQUENCE_RUN_H
+#define GK_SEQUENCE_RUN_H
+
+#include "src/core/parallel.h"
+#include "src/core/random.h"
+#include "src/layers/embedding.h"
+#include "src/sequence/rnn.h"
+
+/* Rows (s, position) of one direction of one layer; s counts modulo the period. */
+struct gk_store {
+  float *gates; /* blocks * H a row */
+  float *h, *c; /* H a row */
+  int64_t gates_period, state_period;
+};
+
+struct gk_run {
+  const gk_rnn *rnn;
+  struct gk_rnn_plan plan;
+  int64_t time, batch;
+  bool training;
+  const float *packed;
+  const float *parameters;
+  const float *x;
+  const int32_t *tokens;
+  const float *h0, *c0;
+  struct gk_random_counter random;
+
+  int64_t *order;   /* [N] caller's index of a position */
+  int64_t *length;  /* [N] by position, descending */
+  struct gk_store *stores; /* [L * D] */
+  float **outputs;  /* [L] (T, N, D*H) in time order: inner layers whose output is not just their h (dropout, two
+                       directions); else NULL */
+  float *zero;      /* H zeros */
+  struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
+  float *embedding_gradient;     /* backward: (U, I) */
+  struct gk_barrier *barrier;
+
+  /* forward */
+  float *y, *hn, *cn;
+
+  /* backward */
+  const float *dy, *dhn, *dcn;
+  float *dx, *dh0, *dc0;
+  float *gradients;
+  bool accumulate;
+  float *dh, *dc, *drh; /* (L*D, N, H) carries; drh (N, H) */
+  float *d_output[2];   /* (chunk, N, H) gradient of an inner layer's output, alternating between layers */
+};
+
+struct gk_worker {
+  const struct gk_run *run;
+  int thread, threads;
+  bool teams;
+  int64_t first, stride, count; /* its positions: first + j * stride */
+  size_t unit_begin, unit_end;  /* its hidden units in forward */
+  /* Row pointers of one step [count] and of one chunk [count * chunk]. */
+  float **gates, **h, **c, **dh, **dc, **drh;
+  const float **h_prev, **c_prev, **operand, **dy;
+  const float **chunk_a;
+  float **chunk_c;
+  float *scratch; /* backward: transposed and packed blocks of the weight gradient */
+};
+
+enum { GK_GRADIENT_UNITS = 64 }; /* units whose gates' weight gradients are formed together */
+
+/* ---- Setting up (run.c) ---- */
+
+/* Longest first, ties by index; no allocation. NULL lengths: all `time`. */
+void gk_run_sort(struct gk_run *run, const int64_t *lengths);
+/* Cuts reserve or workspace; with NULL bases only measures. */
+void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve);
+void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward);
+/* The common part of both calls' arguments: sizes, lengths, tokens. */
+gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
+                       const int32_t *tokens, const float *parameters);
+/* The share of `thread`; row pointers are cut from the workspace. */
+void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *pointers, float *scratch, int thread,
+                     int threads);
+size_t gk_worker_pointer_count(const struct gk_run *run); /* of all threads together */
+size_t gk_worker_scratch_floats(const struct gk_run *run); /* of one thread in backward */
+
+static inline void gk_worker_wait(const struct gk_worker *worker) {
+  if (worker->threads > 1) gk_barrier_wait(worker->run->barrier);
+}
+/* Between the stages of a step: only teams share rows. */
+static inline void gk_worker_meet(const struct gk_worker *worker) {
+  if (worker->teams) gk_worker_wait(worker);
+}
+/* Its rows that exist at step s. */
+int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
+
+static inline int64_t gk_worker_position(const struct gk_worker *worker, int64_t j) {
+  return worker->first + j * worker->stride;
+}
+
+/* ---- Addresses ---- */
+
+static inline const struct gk_rnn_layer *gk_run_layer(const struct gk_run *run, int layer, int direction) {
+  return &run->rnn->layers[layer * run->rnn->directions + direction];
+}
+static inline struct gk_store *gk_run_store(const struct gk_run *run, int layer, int direction) {
+  return &run->stores[layer * run->rnn->directions + direction];
+}
+static inline size_t gk_run_hidden(const struct gk_run *run) { return (size_t)run->rnn->desc.hidden_size; }
+
+/* Time of internal step s, for a sample of `length`. */
+static inline int64_t gk_run_time(const struct gk_run *run, int direction, int64_t s, int64_t length) {
+  const bool reverse = run->rnn->desc.direction == GK_REVERSE || direction == 1;
+  return reverse ? length - 1 - s : s;
+}
+/* Index of (t, n) in the caller's layout, to be multiplied by a row's width. */
+static inline int64_t gk_run_caller_row(const struct gk_run *run, int64_t t, int64_t n) {
+  return run->rnn->desc.layout == GK_BATCH_FIRST ? n * run->time + t : t * run->batch + n;
+}
+static inline float *gk_run_gates(const struct gk_run *run, const struct gk_store *store, int64_t s, int64_t i) {
+  const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
+  return store->gates + (size_t)(s % store->gates_period * run->batch + i) * width;
+}
+static inline float *gk_run_state(const struct gk_run *run, const struct gk_store *store, float *state, int64_t s,
+                                  int64_t i) {
+  return state + (size_t)(s % store->state_period * run->batch + i) * gk_run_hidden(run);
+}
+/* Row of a (L*D, N, H) tensor of the caller, or zeros if it is NULL. */
+static inline const float *gk_run_initial(const struct gk_run *run, const float *state, int layer, int direction,
+                                          int64_t i) {
+  const int64_t index = layer * run->rnn->directions + direction;
+  return state ? state + (size_t)(index * run->batch + run->order[i]) * gk_run_hidden(run) : run->zero;
+}
+static inline const float *gk_run_h_prev(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
+  const struct gk_store *store = gk_run_store(run, layer, direction);
+  return s == 0 ? gk_run_initial(run, run->h0, layer, direction, i) : gk_run_state(run, store, store->h, s - 1, i);
+}
+static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
+  const struct gk_store *store = gk_run_store(run, layer, direction);
+  return s == 0 ? gk_run_initial(run, run->c0, layer, direction, i) : gk_run_state(run, store, store->c, s - 1, i);
+}
+/* Row of a layer's output buffer at time t. */
+static inline float *gk_run_output(const struct gk_run *run, int layer, int64_t t, int64_t i) {
+  const size_t width = (size_t)run->rnn->directions * gk_run_hidden(run);
+  return run->outputs[layer] + (size_t)(t * run->batch + i) * width;
+}
+/* The input of a layer at internal step s: x, or what the layer below gave at that time. */
+static inline const float *gk_run_input(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
+  const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+  if (layer == 0) return run->x + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
+  if (run->outputs[layer - 1]) return gk_run_output(run, layer - 1, t, i);
+  const struct gk_store *below = gk_run_store(run, layer - 1, 0); /* one direction: the same internal step */
+  return gk_run_state(run, below, below->h, s, i);
+}
+
+/* Applies the dropout mask of a layer's output (t, position i), units [begin, end) of D*H, in place. */
+void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end, float *row);
+
+/* ---- The weight gradient (weight_gradient.c) ---- */
+
+/* Gradients of one direction of one layer, the worker's share of units; all rows must be finished. */
+void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction);
+/* Layer 0 of a network with a vocabulary, after gk_weight_gradient by all threads. */
+void gk_embedding_gradient(const struct gk_worker *worker);
+
+#endif

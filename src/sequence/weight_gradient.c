@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Weight gradients: one product over all (t, sample) that exist, in the order in which the backward sweep
+ * visits them, so that a sum's blocks depend on neither threads nor schedule. A thread owns units: for 64 of
+ * them at a time it transposes their gate gradients, packs the inputs, block by block of the sum. */
+#include <string.h>
+
+#include "src/sequence/run.h"
+
+/* One block of the sum: where its rows stand. */
+struct block {
+  size_t rows;
+  const float *gates[GK_SUM_BLOCK], *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];
+};
+
+/* Walks (s, position) backward, or the distinct tokens of a folded embedding. */
+struct walk {
+  const struct gk_run *run;
+  int layer, direction;
+  bool tokens;
+  int64_t s, i, samples; /* samples: that exist at step s */
+  int64_t token;
+};
+
+static struct walk start_walk(const struct gk_run *run, int layer, int direction, bool tokens) {
+  return (struct walk){.run = run, .layer = layer, .direction = direction, .tokens = tokens, .s = run->length[0]};
+}
+
+static void next_tokens(struct walk *walk, struct block *block) {
+  const struct gk_embedding *embedding = &walk->run->embedding;
+  const size_t width = (size_t)walk->run->rnn->cell->blocks * gk_run_hidden(walk->run);
+  for (; walk->token < embedding->distinct && block->rows < GK_SUM_BLOCK; walk->token++, block->rows++) {
+    block->gates[block->rows] = embedding->table + (size_t)walk->token * width;
+    block->x[block->rows] = walk->run->parameters +
+                            (size_t)embedding->token[walk->token] * (size_t)walk->run->rnn->desc.input_size;
+  }
+}
+
+static void next_steps(struct walk *walk, struct block *block) {
+  const struct gk_run *run = walk->run;
+  const struct gk_store *store = gk_run_store(run, walk->layer, walk->direction);
+  const bool dense = walk->layer > 0 || !run->tokens;
+  while (block->rows < GK_SUM_BLOCK) {
+    if (walk->i == walk->samples) {
+      if (walk->s == 0) return;
+      walk->s--;
+      walk->i = 0;
+      while (walk->samples < run->batch && run->length[walk->samples] > walk->s) walk->samples++;
+    }
+    const size_t row = block->rows++;
+    block->gates[row] = gk_run_gates(run, store, walk->s, walk->i);
+    block->h_prev[row] = gk_run_h_prev(run, walk->layer, walk->direction, walk->s, walk->i);
+    if (dense) block->x[row] = gk_run_input(run, walk->layer, walk->direction, walk->s, walk->i);
+    walk->i++;
+  }
+}
+
+static void next_block(struct walk *walk, struct block *block) {
+  block->rows = 0;
+  if (walk->tokens)
+    next_tokens(walk, block);
+  else
+    next_steps(walk, block);
+}
+
+/* The finished rows of some units: in the caller's gradients, or in scratch to be added at the end. */
+struct strip {
+  const struct gk_worker *worker;
+  int layer, direction;
+  size_t unit, units;
+  float *transposed; /* (blocks * units, GK_SUM_BLOCK) */
+  float *panels;     /* packed rows of x or of a recurrent operand */
+  float *finished;   /* accumulate: (gates * units, I + H), then biases */
+  const float **a;
+  float **c;
+};
+
+static float *finished_row(const struct strip *strip, int64_t tensor, size_t columns, size_t gate, size_t unit,
+                           size_t scratch_offset) {
+  const struct gk_run *run = strip->worker->run;
+  if (run->accumulate) return strip->finished + scratch_offset + (gate * strip->units + unit) * columns;
+  return run->gradients + tensor + (gate * gk_run_hidden(run) + strip->unit + unit) * columns;
+}
+
+static void transpose_gates(const struct strip *strip, const struct block *block) {
+  const struct gk_run *run = strip->worker->run;
+  const float *source[GK_SUM_BLOCK];
+  for (int b = 0; b < run->rnn->cell->blocks; b++) {
+    for (size_t r = 0; r < block->rows; r++)
+      source[r] = block->gates[r] + (size_t)b * gk_run_hidden(run) + strip->unit;
+    run->rnn->kernels->transpose(block->rows, strip->units, source,
+                                 strip->transposed + (size_t)b * strip->units * GK_SUM_BLOCK, GK_SUM_BLOCK);
+  }
+}
+
+/* C (gates * units, columns of `matrix`) += transposed gates by the packed rows. */
+static void strip_product(const struct strip *strip, const struct gk_matrix *matrix, const struct block *block,
+                          const float *const *rows, int gate_count, const int *gate, const int *gate_block,
+                          int64_t tensor, size_t scratch_offset, bool first) {
+  const struct gk_kernels *kernels = strip->worker->run->rnn->kernels;
+  const size_t units = strip->units, columns = matrix->units;
+  for (int g = 0; g < gate_count; g++)
+    for (size_t u = 0; u < units; u++) {
+      const size_t index = (size_t)g * units + u;
+      strip->a[index] = strip->transposed + ((size_t)gate_block[gate[g]] * units + u) * GK_SUM_BLOCK;
+      strip->c[index] = finished_row(strip, tensor, columns, (size_t)gate[g], u, scratch_offset);
+    }
+  kernels->pack_rows(block->rows, columns, rows, strip->panels, matrix->width * GK_SUM_BLOCK);
+  kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
+                                        .k = block->rows,
+                                        .a = strip->a,
+                                        .b = strip->panels,
+                                        .panel_stride = matrix->width * GK_SUM_BLOCK,
+                                        .columns = matrix->columns,
+                                        .vector_end = matrix->vectors,
+                                        .c = strip->c,
+                                        .overwrite = first});
+}
+
+static void bias_sums(const struct strip *strip, const struct block *block, size_t scratch_offset, bool first) {
+  const struct gk_run *run = strip->worker->run;
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
+  const size_t hidden = gk_run_hidden(run), count = (size_t)cell->gates * strip->units;
+  const float *source[GK_SUM_BLOCK];
+  for (int g = 0; g < cell->gates; g++) {
+    const int half_block[2] = {cell->input_block[g], cell->recurrent_block[g]};
+    for (int half = 0; half < 2; half++) {
+      float *sum = finished_row(strip, half ? layer->bias_hh : layer->bias_ih, 1, (size_t)g, 0,
+                                scratch_offset + (size_t)half * count);
+      for (size_t r = 0; r < block->rows; r++)
+        source[r] = block->gates[r] + (size_t)half_block[half] * hidden + strip->unit;
+      if (half && half_block[1] == half_block[0]) /* one sum for both biases */
+        memcpy(sum, finished_row(strip, layer->bias_ih, 1, (size_t)g, 0, scratch_offset), strip->units * sizeof *sum);
+      else
+        run->rnn->kernels->column_sum(block->rows, strip->units, source, sum, first);
+    }
+  }
+}
+
+/* Adds the finished strip to the caller's gradients, each element once. */
+static void add_strip(const struct strip *strip, int64_t tensor, size_t columns, size_t scratch_offset) {
+  const struct gk_run *run = strip->worker->run;
+  for (int g = 0; g < run->rnn->cell->gates; g++)
+    run->rnn->kernels->add(strip->units * columns,
+                           strip->finished + scratch_offset + (size_t)g * strip->units * columns,
+                           run->gradients + tensor + ((size_t)g * gk_run_hidden(run) + strip->unit) * columns);
+}
+
+static void gradient_of_strip(const struct strip *strip, bool inputs, bool recurrent, bool tokens) {
+  const struct gk_run *run = strip->worker->run;
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
+  const size_t input = (size_t)layer->input_size, hidden = gk_run_hidden(run);
+  const size_t at_h = (size_t)cell->gates * strip->units * input;
+  const size_t at_bias = at_h + (size_t)cell->gates * strip->units * hidden;
+  struct walk walk = start_walk(run, strip->layer, strip->direction, tokens);
+  struct block block;
+  bool first = true;
+  for (next_block(&walk, &block); block.rows || first; next_block(&walk, &block), first = false) {
+    transpose_gates(strip, &block);
+    if (inputs) {
+      strip_product(strip, &layer->dx, &block, block.x, cell->gates, cell->input_order, cell->input_block,
+                    layer->weight_ih, 0, first);
+      bias_sums(strip, &block, at_bias, first);
+    }
+    for (int p = 0; p < cell->phases && recurrent; p++) {
+      const struct gk_cell_phase *phase = &cell->phase[p];
+      const float *operand[GK_SUM_BLOCK];
+      for (size_t r = 0; r < block.rows; r++)
+        operand[r] = phase->operand_block == GK_OPERAND_H ? block.h_prev[r]
+                                                          : block.gates[r] + (size_t)phase->operand_block * hidden;
+      strip_product(strip, &layer->dh[p], &block, operand, phase->gate_count, phase->gate, cell->recurrent_block,
+                    layer->weight_hh, at_h, first);
+    }
+  }
+  if (!run->accumulate) return;
+  if (inputs) {
+    add_strip(strip, layer->weight_ih, input, 0);
+    add_strip(strip, layer->bias_ih, 1, at_bias);
+    add_strip(strip, layer->bias_hh, 1, at_bias + (size_t)cell->gates * strip->units);
+  }
+  if (recurrent) add_strip(strip, layer->weight_hh, hidden, at_h);
+}
+
+static void *take(float **next, size_t floats) {
+  void *start = *next;
+  *next += (floats + 15) / 16 * 16;
+  return start;
+}
+
+size_t gk_worker_scratch_floats(const struct gk_run *run) {
+  const struct gk_rnn *rnn = run->rnn;
+  size_t input = gk_run_hidden(run), floats, more;
+  for (int i = 0; i < rnn->layer_count; i++)
+    if ((size_t)rnn->layers[i].input_size > input) input = (size_t)rnn->layers[i].input_size;
+  const int64_t rows = rnn->cell->blocks * GK_GRADIENT_UNITS;
+  if (!gk_size_array(&floats, 1, (int64_t)(input + rnn->layers[0].dx.width), GK_SUM_BLOCK, 1) ||
+      !gk_size_array(&more, 1, (int64_t)(input + gk_run_hidden(run) + 2), rows, 1) || !gk_size_add(&floats, more) ||
+      !gk_size_add(&floats, (size_t)rows * (GK_SUM_BLOCK + 2 * sizeof(void *) / sizeof(float)) + 5 * 16))
+    return SIZE_MAX / 64;
+  return (floats + 15) / 16 * 16;
+}
+
+static void gradient_of_units(const struct gk_worker *worker, int layer, int direction, bool inputs, bool recurrent,
+                              bool tokens) {
+  const struct gk_run *run = worker->run;
+  const size_t rows = (size_t)run->rnn->cell->blocks * GK_GRADIENT_UNITS;
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
+  const size_t hidden = gk_run_hidden(run), input = (size_t)weights->input_size;
+  float *next = worker->scratch;
+  struct strip strip = {.worker = worker, .layer = layer, .direction = direction};
+  strip.a = take(&next, rows * sizeof(void *) / sizeof(float));
+  strip.c = take(&next, rows * sizeof(void *) / sizeof(float));
+  strip.transposed = take(&next, rows * GK_SUM_BLOCK);
+  strip.panels = take(&next, ((input > hidden ? input : hidden) + weights->dx.width) * GK_SUM_BLOCK);
+  strip.finished = next;
+  size_t begin, end;
+  gk_split(hidden, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
+  for (strip.unit = begin; strip.unit < end; strip.unit += GK_GRADIENT_UNITS) {
+    strip.units = end - strip.unit < GK_GRADIENT_UNITS ? end - strip.unit : GK_GRADIENT_UNITS;
+    gradient_of_strip(&strip, inputs, recurrent, tokens);
+  }
+}
+
+void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction) {
+  const bool folded = layer == 0 && worker->run->tokens;
+  gradient_of_units(worker, layer, direction, !folded, true, false);
+}
+
+/* Gate gradients of all steps into the rows of their tokens, the worker's units, in the order of the sweep
+ * and in blocks as every other sum. */
+static void scatter(const struct gk_worker *worker, int direction, size_t begin, size_t end) {
+  const struct gk_run *run = worker->run;
+  const struct gk_kernels *kernels = run->rnn->kernels;
+  const struct gk_embedding *embedding = &run->embedding;
+  const struct gk_store *store = gk_run_store(run, 0, direction);
+  const size_t hidden = gk_run_hidden(run), blocks = (size_t)run->rnn->cell->blocks, width = blocks * hidden;
+  uint32_t *pending = embedding->pending + (size_t)worker->thread * (size_t)embedding->distinct;
+  memset(pending, 0, (size_t)embedding->distinct * sizeof *pending);
+  for (size_t row = 0; row < (size_t)embedding->distinct; row++)
+    for (size_t b = 0; b < blocks; b++) {
+      memset(embedding->table + row * width + b * hidden + begin, 0, (end - begin) * sizeof(float));
+      memset(embedding->block + row * width + b * hidden + begin, 0, (end - begin) * sizeof(float));
+    }
+  int64_t samples = 0;
+  for (int64_t s = run->length[0]; s-- > 0;) {
+    while (samples < run->batch && run->length[samples] > s) samples++;
+    for (int64_t i = 0; i < samples; i++) {
+      const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+      const int32_t slot = embedding->slot[run->tokens[gk_run_caller_row(run, t, run->order[i])]];
+      const float *gates = gk_run_gates(run, store, s, i);
+      const bool full = ++pending[slot] == GK_SUM_BLOCK;
+      float *row = embedding->block + (size_t)slot * width;
+      for (size_t b = 0; b < blocks; b++) kernels->add(end - begin, gates + b * hidden + begin, row + b * hidden + begin);
+      if (!full) continue;
+      pending[slot] = 0;
+      for (size_t b = 0; b < blocks; b++) {
+        kernels->add(end - begin, row + b * hidden + begin, embedding->table + (size_t)slot * width + b * hidden + begin);
+        memset(row + b * hidden + begin, 0, (end - begin) * sizeof(float));
+      }
+    }
+  }
+  for (size_t row = 0; row < (size_t)embedding->distinct; row++)
+    for (size_t b = 0; b < blocks && pending[row]; b++)
+      kernels->add(end - begin, embedding->block + row * width + b * hidden + begin,
+                   embedding->table + row * width + b * hidden + begin);
+}
+
+/* d embedding rows = gate gradients of a token by the input weights; the second direction adds. */
+static void embedding_rows(const struct gk_worker *worker, int direction) {
+  const struct gk_run *run = worker->run;
+  const struct gk_embedding *embedding = &run->embedding;
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const struct gk_matrix *matrix = &gk_run_layer(run, 0, direction)->dx;
+  const size_t hidden = gk_run_hidden(run), width = (size_t)cell->blocks * hidden, input = matrix->units;
+  const size_t block = (size_t)cell->input_block[cell->input_order[0]] * hidden;
+  enum { ROWS = 48 };
+  const float *a[ROWS];
+  float *c[ROWS];
+  size_t begin, end;
+  gk_split((size_t)embedding->distinct, 1, worker->thread, worker->threads, &begin, &end);
+  for (size_t u = begin; u < end; u += ROWS) {
+    const size_t rows = end - u < ROWS ? end - u : ROWS;
+    for (size_t j = 0; j < rows; j++) {
+      a[j] = embedding->table + (u + j) * width + block;
+      c[j] = run->embedding_gradient + (u + j) * input;
+    }
+    gk_matrix_product(matrix, run->rnn->kernels, run->packed, 0, input, rows, a, c, direction == 0);
+  }
+}
+
+void gk_embedding_gradient(const struct gk_worker *worker) {
+  const struct gk_run *run = worker->run;
+  const struct gk_embedding *embedding = &run->embedding;
+  const size_t input = (size_t)run->rnn->desc.input_size, hidden = gk_run_hidden(run);
+  size_t begin, end;
+  for (int direction = 0; direction < run->rnn->directions; direction++) {
+    gk_split(hidden, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
+    scatter(worker, direction, begin, end);
+    gradient_of_units(worker, 0, direction, true, false, true);
+    gk_worker_wait(worker);
+    embedding_rows(worker, direction);
+    gk_worker_wait(worker); /* the table belongs to the next direction now; all rows are there to be copied */
+  }
+  gk_split((size_t)run->rnn->desc.vocabulary, 1, worker->thread, worker->threads, &begin, &end);
+  for (size_t token = begin; token < end; token++) { /* embedding.weight is the first tensor */
+    float *row = run->gradients + token * input;
+    const int32_t slot = embedding->slot[token];
+    if (slot < 0 && !run->accumulate) memset(row, 0, input * sizeof *row);
+    if (slot < 0) continue;
+    if (run->accumulate)
+      run->rnn->kernels->add(input, run->embedding_gradient + (size_t)slot * input, row);
+    else
+      memcpy(row, run->embedding_gradient + (size_t)slot * input, input * sizeof *row);
+  }
+}
