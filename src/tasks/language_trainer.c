@@ -174,13 +174,14 @@ gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_
 gk_status gk_language_trainer_create(const gk_language_model_desc *desc, const gk_training_desc *training,
                                      const gk_text *text, const gk_text *validation,
                                      gk_language_trainer **result) {
+  if (result)
+    *result = NULL;
   if (!desc || !training || !text || !result)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL",
                    !desc       ? "model"
                    : !training ? "training"
                    : !text     ? "text"
                                : "trainer");
-  *result = NULL;
   gk_status status = check_model(desc);
   if (status == GK_OK)
     status = check_training(training);

@@ -98,7 +98,7 @@ gk_status gk_checkpoint_open(struct gk_checkpoint *checkpoint, const char *path)
   checkpoint->description = json_loads(text, JSON_REJECT_DUPLICATES, &error);
   if (!json_is_object(checkpoint->description))
     return gk_fail(GK_ERROR_FORMAT, "%s: its description is not a JSON object", path);
-  int64_t format;
+  int64_t format = 0;
   const gk_status known =
       gk_checkpoint_integer(checkpoint, checkpoint->description, "format", 0, INT64_MAX, &format);
   if (known == GK_OK && format != FORMAT)

@@ -247,7 +247,7 @@ gk_status gk_safetensors_open(const char *path, gk_safetensors **result) {
     return gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
   file->descriptor = -1;
   file->path = strdup(path);
-  size_t file_bytes;
+  size_t file_bytes = 0;
   gk_status status =
       file->path ? open_regular(file, &file_bytes) : gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
   if (status == GK_OK)
@@ -294,7 +294,7 @@ int gk_safetensors_find(const gk_safetensors *file, const char *name) {
 }
 
 gk_status gk_safetensors_read(const gk_safetensors *file, int index, void *data, size_t bytes) {
-  gk_file_tensor tensor;
+  gk_file_tensor tensor = {0};
   const gk_status status = gk_safetensors_tensor(file, index, &tensor);
   if (status != GK_OK)
     return status;
