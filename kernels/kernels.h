@@ -55,25 +55,32 @@ struct gk_product {
 };
 
 /* One step of a cell for some rows and the units [unit_begin, unit_end): reads pre-activations, writes the
- * new states. A row of `gates` holds blocks of `hidden` floats whose meaning kernels/math/CELL.h states;
- * activations replace the pre-activations. c may be c_prev and h may be h_prev (inference in place). */
+ * new states. A row of `pre` holds blocks of `hidden` floats whose meaning kernels/math/CELL.h states; only what
+ * a later phase of the step reads is written back there. The saved rows, all NULL in inference, take what
+ * backward needs: activations in the same blocks, and the states once more. c may be c_prev and h may be
+ * h_prev. */
 struct gk_cell_forward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;
-  float *const *gates;
+  float *const *pre;
   const float *const *h_prev;
   const float *const *c_prev; /* cells with memory, else NULL */
   float *const *h;
   float *const *c;
+  float *const *saved_gates;
+  float *const *saved_h;
+  float *const *saved_c;
 };
 
-/* The same step backward. `gates` holds the activations and receives the gradients of the
- * pre-activations. The gradient of h is dy (NULL: zero) + dh; dh receives the part of the gradient of h_prev
- * that does not go through the recurrent product (which is then added to it), dc the gradient of c_prev. */
+/* The same step backward. `gates` holds the activations and receives the gradients of the pre-activations,
+ * and so does d_pre, the operand of the products that follow. The gradient of h is dy (NULL: zero) + dh; dh
+ * receives the part of the gradient of h_prev that does not go through the recurrent product (which is then
+ * added to it), dc the gradient of c_prev. */
 struct gk_cell_backward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;
   float *const *gates;
+  float *const *d_pre;
   const float *const *h_prev;
   const float *const *c_prev;
   const float *const *h;

@@ -14,14 +14,17 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
                                                             const int vectors) {
   __m256 sum[6][8];
   const float *a[6];
+  float *c[6];
+  size_t offset[8];
   const float *b = t->b;
   const size_t panel = t->b_panel_stride;
+  GK_UNROLL for (int j = 0; j < vectors; j++) offset[j] = t->columns[j].offset;
   GK_UNROLL for (int i = 0; i < rows; i++) {
     a[i] = t->a[i] + t->k_begin;
+    c[i] = t->c[i];
     GK_UNROLL for (int j = 0; j < vectors; j++) {
       sum[i][j] = _mm256_setzero_ps();
-      if (!t->overwrite && j % 2 == 0)
-        _mm_prefetch((const char *)(t->c[i] + t->columns[j].offset), _MM_HINT_T0);
+      _mm_prefetch((const char *)(c[i] + offset[j]), _MM_HINT_T0);
     }
   }
   for (size_t k = 0; k < t->k; k++) {
@@ -34,19 +37,20 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
     }
     b += 2 * 8;
   }
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    GK_UNROLL for (int j = 0; j < vectors; j++) {
-      float *c = t->c[i] + t->columns[j].offset;
-      if (t->full) {
-        __m256 before = t->overwrite ? _mm256_setzero_ps() : _mm256_loadu_ps(c);
-        _mm256_storeu_ps(c, _mm256_add_ps(before, sum[i][j]));
-      } else {
-        const size_t lanes = t->columns[j].lanes;
-        __m256 before = t->overwrite ? _mm256_setzero_ps() : vf_load_n(c, lanes);
-        vf_store_n(c, _mm256_add_ps(before, sum[i][j]), lanes);
+  if (t->full && !t->overwrite) {
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      GK_UNROLL for (int j = 0; j < vectors; j++) {
+        float *cell = c[i] + offset[j];
+        _mm256_storeu_ps(cell, _mm256_add_ps(_mm256_loadu_ps(cell), sum[i][j]));
       }
-    }
+    return;
   }
+  GK_UNROLL for (int i = 0; i < rows; i++)
+    GK_UNROLL for (int j = 0; j < vectors; j++) {
+      float *cell = c[i] + offset[j];
+      const size_t lanes = t->columns[j].lanes;
+      vf_store_n(cell, _mm256_add_ps(vf_load_n(cell, t->overwrite ? 0 : lanes), sum[i][j]), lanes);
+    }
 }
 
 #define GK_TILE(rows, vectors) \

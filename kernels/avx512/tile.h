@@ -13,13 +13,17 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
                                                             const int vectors) {
   __m512 sum[6][8];
   const float *a[6];
+  float *c[6];
+  size_t offset[8];
   const float *b = t->b;
   const size_t panel = t->b_panel_stride;
+  GK_UNROLL for (int j = 0; j < vectors; j++) offset[j] = t->columns[j].offset;
   GK_UNROLL for (int i = 0; i < rows; i++) {
     a[i] = t->a[i] + t->k_begin;
+    c[i] = t->c[i];
     GK_UNROLL for (int j = 0; j < vectors; j++) {
       sum[i][j] = _mm512_setzero_ps();
-      if (!t->overwrite) _mm_prefetch((const char *)(t->c[i] + t->columns[j].offset), _MM_HINT_T0);
+      _mm_prefetch((const char *)(c[i] + offset[j]), _MM_HINT_T0);
     }
   }
   for (size_t k = 0; k < t->k; k++) {
@@ -32,19 +36,21 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
     }
     b += 4 * 16;
   }
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    GK_UNROLL for (int j = 0; j < vectors; j++) {
-      float *c = t->c[i] + t->columns[j].offset;
-      if (t->full) {
-        __m512 before = t->overwrite ? _mm512_setzero_ps() : _mm512_loadu_ps(c);
-        _mm512_storeu_ps(c, _mm512_add_ps(before, sum[i][j]));
-      } else {
-        __mmask16 mask = (__mmask16)((1u << t->columns[j].lanes) - 1);
-        __m512 before = t->overwrite ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, c);
-        _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(before, sum[i][j]));
+  if (t->full && !t->overwrite) {
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      GK_UNROLL for (int j = 0; j < vectors; j++) {
+        float *cell = c[i] + offset[j];
+        _mm512_storeu_ps(cell, _mm512_add_ps(_mm512_loadu_ps(cell), sum[i][j]));
       }
-    }
+    return;
   }
+  GK_UNROLL for (int i = 0; i < rows; i++)
+    GK_UNROLL for (int j = 0; j < vectors; j++) {
+      float *cell = c[i] + offset[j];
+      const __mmask16 mask = (__mmask16)((1u << t->columns[j].lanes) - 1);
+      __m512 before = _mm512_maskz_loadu_ps(t->overwrite ? 0 : mask, cell);
+      _mm512_mask_storeu_ps(cell, mask, _mm512_add_ps(before, sum[i][j]));
+    }
 }
 
 #define GK_TILE(rows, vectors) \

@@ -15,6 +15,22 @@ static inline __attribute__((always_inline)) void cell_store(float *p, vf x, siz
     vf_store_n(p, x, lanes);
 }
 
+/* The gradient of a pre-activation goes to two places. */
+static inline __attribute__((always_inline)) void cell_store_gradient(const struct gk_cell_backward *step, size_t row,
+                                                                      size_t column, vf x, size_t lanes) {
+  x = v_flush(x);
+  cell_store(step->gates[row] + column, x, lanes);
+  cell_store(step->d_pre[row] + column, x, lanes);
+}
+
+/* The new h, flushed. */
+static inline __attribute__((always_inline)) void cell_store_h(const struct gk_cell_forward *step, size_t row,
+                                                               size_t unit, vf h, size_t lanes) {
+  h = v_flush(h);
+  cell_store(step->h[row] + unit, h, lanes);
+  if (step->saved_h) cell_store(step->saved_h[row] + unit, h, lanes);
+}
+
 #define GK_CELL_KERNEL(name, step_type)                                                                  \
   static void name(const struct step_type *step) {                                                       \
     for (size_t row = 0; row < step->rows; row++) {                                                      \

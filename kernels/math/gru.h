@@ -7,22 +7,25 @@
 /* n = tanh(n + r a),  h = n + z (h' - n) */
 GK_CELL_UNITS gru_forward_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
   const size_t hidden = step->hidden;
-  float *gates = step->gates[row] + unit;
-  vf r = v_sigmoid(cell_load(gates + hidden, lanes));
-  vf z = v_sigmoid(cell_load(gates + 2 * hidden, lanes));
-  vf a = cell_load(gates + 3 * hidden, lanes);
-  vf n = v_tanh(vf_fma(r, a, cell_load(gates, lanes)));
+  const float *pre = step->pre[row] + unit;
+  vf r = v_sigmoid(cell_load(pre + hidden, lanes));
+  vf z = v_sigmoid(cell_load(pre + 2 * hidden, lanes));
+  vf a = cell_load(pre + 3 * hidden, lanes);
+  vf n = v_tanh(vf_fma(r, a, cell_load(pre, lanes)));
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
+  cell_store_h(step, row, unit, vf_fma(z, vf_sub(h_prev, n), n), lanes);
+  if (!step->saved_gates) return;
+  float *gates = step->saved_gates[row] + unit;
   cell_store(gates, n, lanes);
   cell_store(gates + hidden, r, lanes);
   cell_store(gates + 2 * hidden, z, lanes);
-  cell_store(step->h[row] + unit, v_flush(vf_fma(z, vf_sub(h_prev, n), n)), lanes);
+  cell_store(gates + 3 * hidden, a, lanes);
 }
 
 GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row, size_t unit, size_t lanes) {
   const size_t hidden = step->hidden;
   const vf one = vf_set(1.0f);
-  float *gates = step->gates[row] + unit;
+  const float *gates = step->gates[row] + unit;
   vf n = cell_load(gates, lanes);
   vf r = cell_load(gates + hidden, lanes);
   vf z = cell_load(gates + 2 * hidden, lanes);
@@ -33,10 +36,10 @@ GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row
   vf dz = vf_mul(vf_mul(dh, vf_sub(h_prev, n)), vf_mul(z, vf_sub(one, z)));
   vf dn = v_flush(vf_mul(vf_mul(dh, vf_sub(one, z)), vf_fnma(n, n, one)));
   vf dr = vf_mul(vf_mul(dn, a), vf_mul(r, vf_sub(one, r)));
-  cell_store(gates, dn, lanes);
-  cell_store(gates + hidden, v_flush(dr), lanes);
-  cell_store(gates + 2 * hidden, v_flush(dz), lanes);
-  cell_store(gates + 3 * hidden, v_flush(vf_mul(dn, r)), lanes);
+  cell_store_gradient(step, row, unit, dn, lanes);
+  cell_store_gradient(step, row, unit + hidden, dr, lanes);
+  cell_store_gradient(step, row, unit + 2 * hidden, dz, lanes);
+  cell_store_gradient(step, row, unit + 3 * hidden, vf_mul(dn, r), lanes);
   cell_store(step->dh[row] + unit, v_flush(vf_mul(dh, z)), lanes);
 }
 

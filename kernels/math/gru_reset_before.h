@@ -8,31 +8,36 @@
 GK_CELL_UNITS gru_reset_before_forward_gates_units(const struct gk_cell_forward *step, size_t row,
                                                    size_t unit, size_t lanes) {
   const size_t hidden = step->hidden;
-  float *gates = step->gates[row] + unit;
-  vf r = v_sigmoid(cell_load(gates, lanes));
-  vf z = v_sigmoid(cell_load(gates + hidden, lanes));
+  float *pre = step->pre[row] + unit;
+  vf r = v_sigmoid(cell_load(pre, lanes));
+  vf z = v_sigmoid(cell_load(pre + hidden, lanes));
+  vf q = v_flush(vf_mul(r, cell_load(step->h_prev[row] + unit, lanes)));
+  cell_store(pre + hidden, z, lanes);
+  cell_store(pre + 3 * hidden, q, lanes);
+  if (!step->saved_gates) return;
+  float *gates = step->saved_gates[row] + unit;
   cell_store(gates, r, lanes);
   cell_store(gates + hidden, z, lanes);
-  cell_store(gates + 3 * hidden, v_flush(vf_mul(r, cell_load(step->h_prev[row] + unit, lanes))), lanes);
+  cell_store(gates + 3 * hidden, q, lanes);
 }
 
 /* n = tanh(n),  h = n + z (h' - n) */
 GK_CELL_UNITS gru_reset_before_forward_candidate_units(const struct gk_cell_forward *step, size_t row,
                                                        size_t unit, size_t lanes) {
   const size_t hidden = step->hidden;
-  float *gates = step->gates[row] + unit;
-  vf z = cell_load(gates + hidden, lanes);
-  vf n = v_tanh(cell_load(gates + 2 * hidden, lanes));
+  const float *pre = step->pre[row] + unit;
+  vf z = cell_load(pre + hidden, lanes);
+  vf n = v_tanh(cell_load(pre + 2 * hidden, lanes));
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
-  cell_store(gates + 2 * hidden, n, lanes);
-  cell_store(step->h[row] + unit, v_flush(vf_fma(z, vf_sub(h_prev, n), n)), lanes);
+  cell_store_h(step, row, unit, vf_fma(z, vf_sub(h_prev, n), n), lanes);
+  if (step->saved_gates) cell_store(step->saved_gates[row] + unit + 2 * hidden, n, lanes);
 }
 
 GK_CELL_UNITS gru_reset_before_backward_candidate_units(const struct gk_cell_backward *step, size_t row,
                                                         size_t unit, size_t lanes) {
   const size_t hidden = step->hidden;
   const vf one = vf_set(1.0f);
-  float *gates = step->gates[row] + unit;
+  const float *gates = step->gates[row] + unit;
   vf z = cell_load(gates + hidden, lanes);
   vf n = cell_load(gates + 2 * hidden, lanes);
   vf dh = cell_load(step->dh[row] + unit, lanes);
@@ -40,19 +45,18 @@ GK_CELL_UNITS gru_reset_before_backward_candidate_units(const struct gk_cell_bac
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   vf dz = vf_mul(vf_mul(dh, vf_sub(h_prev, n)), vf_mul(z, vf_sub(one, z)));
   vf dn = vf_mul(vf_mul(dh, vf_sub(one, z)), vf_fnma(n, n, one));
-  cell_store(gates + hidden, v_flush(dz), lanes);
-  cell_store(gates + 2 * hidden, v_flush(dn), lanes);
+  cell_store_gradient(step, row, unit + hidden, dz, lanes);
+  cell_store_gradient(step, row, unit + 2 * hidden, dn, lanes);
   cell_store(step->dh[row] + unit, v_flush(vf_mul(dh, z)), lanes);
 }
 
 GK_CELL_UNITS gru_reset_before_backward_gates_units(const struct gk_cell_backward *step, size_t row,
                                                     size_t unit, size_t lanes) {
-  float *gates = step->gates[row] + unit;
-  vf r = cell_load(gates, lanes);
+  vf r = cell_load(step->gates[row] + unit, lanes);
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   vf drh = cell_load(step->drh[row] + unit, lanes);
   vf dr = vf_mul(vf_mul(drh, h_prev), vf_mul(r, vf_sub(vf_set(1.0f), r)));
-  cell_store(gates, v_flush(dr), lanes);
+  cell_store_gradient(step, row, unit, dr, lanes);
   float *dh = step->dh[row] + unit;
   cell_store(dh, v_flush(vf_fma(drh, r, cell_load(dh, lanes))), lanes);
 }

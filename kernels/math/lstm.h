@@ -5,26 +5,29 @@
 /* c = f c' + i g,  h = o tanh(c) */
 GK_CELL_UNITS lstm_forward_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
   const size_t hidden = step->hidden;
-  float *gates = step->gates[row] + unit;
-  vf i = v_sigmoid(cell_load(gates, lanes));
-  vf f = v_sigmoid(cell_load(gates + hidden, lanes));
-  vf g = v_tanh(cell_load(gates + 2 * hidden, lanes));
-  vf o = v_sigmoid(cell_load(gates + 3 * hidden, lanes));
+  const float *pre = step->pre[row] + unit;
+  vf i = v_sigmoid(cell_load(pre, lanes));
+  vf f = v_sigmoid(cell_load(pre + hidden, lanes));
+  vf g = v_tanh(cell_load(pre + 2 * hidden, lanes));
+  vf o = v_sigmoid(cell_load(pre + 3 * hidden, lanes));
   vf c_prev = cell_load(step->c_prev[row] + unit, lanes);
   vf c = v_flush(vf_fma(f, c_prev, vf_mul(i, g)));
+  cell_store(step->c[row] + unit, c, lanes);
+  cell_store_h(step, row, unit, vf_mul(o, v_tanh(c)), lanes);
+  if (!step->saved_gates) return;
+  float *gates = step->saved_gates[row] + unit;
   cell_store(gates, i, lanes);
   cell_store(gates + hidden, f, lanes);
   cell_store(gates + 2 * hidden, g, lanes);
   cell_store(gates + 3 * hidden, o, lanes);
-  cell_store(step->c[row] + unit, c, lanes);
-  cell_store(step->h[row] + unit, v_flush(vf_mul(o, v_tanh(c))), lanes);
+  cell_store(step->saved_c[row] + unit, c, lanes);
 }
 
 GK_CELL_UNITS lstm_backward_units(const struct gk_cell_backward *step, size_t row, size_t unit,
                                   size_t lanes) {
   const size_t hidden = step->hidden;
   const vf one = vf_set(1.0f);
-  float *gates = step->gates[row] + unit;
+  const float *gates = step->gates[row] + unit;
   vf i = cell_load(gates, lanes);
   vf f = cell_load(gates + hidden, lanes);
   vf g = cell_load(gates + 2 * hidden, lanes);
@@ -37,10 +40,10 @@ GK_CELL_UNITS lstm_backward_units(const struct gk_cell_backward *step, size_t ro
   vf di = vf_mul(vf_mul(dc, g), vf_mul(i, vf_sub(one, i)));
   vf df = vf_mul(vf_mul(dc, cell_load(step->c_prev[row] + unit, lanes)), vf_mul(f, vf_sub(one, f)));
   vf dg = vf_mul(vf_mul(dc, i), vf_fnma(g, g, one));
-  cell_store(gates, v_flush(di), lanes);
-  cell_store(gates + hidden, v_flush(df), lanes);
-  cell_store(gates + 2 * hidden, v_flush(dg), lanes);
-  cell_store(gates + 3 * hidden, v_flush(d_o), lanes);
+  cell_store_gradient(step, row, unit, di, lanes);
+  cell_store_gradient(step, row, unit + hidden, df, lanes);
+  cell_store_gradient(step, row, unit + 2 * hidden, dg, lanes);
+  cell_store_gradient(step, row, unit + 3 * hidden, d_o, lanes);
   cell_store(step->dc[row] + unit, v_flush(vf_mul(dc, f)), lanes);
   cell_store(step->dh[row] + unit, vf_set(0.0f), lanes);
 }

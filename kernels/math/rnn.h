@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Basic RNN (Elman 1990; PyTorch's RNN). The one block of a gates row: the pre-activation, then h. */
+ * Basic RNN (Elman 1990; PyTorch's RNN). The one block of a gates row: only gradients, because h
+ * says all. */
 #include "kernels/math/cell.h"
 
 /* h = f(a) */
 GK_CELL_UNITS rnn_forward_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
-  vf a = cell_load(step->gates[row] + unit, lanes);
+  vf a = cell_load(step->pre[row] + unit, lanes);
   vf h = step->activation == GK_ACTIVATION_RELU ? vf_at_least(a, vf_set(0.0f)) : v_tanh(a);
-  cell_store(step->h[row] + unit, v_flush(h), lanes);
+  cell_store_h(step, row, unit, h, lanes);
 }
 
 /* f' from h alone: 1 - h^2, or 1 where h > 0 (a NaN goes on) */
@@ -16,7 +17,7 @@ GK_CELL_UNITS rnn_backward_units(const struct gk_cell_backward *step, size_t row
   if (step->dy) dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
   vf da = step->activation == GK_ACTIVATION_RELU ? vf_zero_where(vf_ge(vf_set(0.0f), h), dh)
                                                  : vf_mul(dh, vf_fnma(h, h, vf_set(1.0f)));
-  cell_store(step->gates[row] + unit, v_flush(da), lanes);
+  cell_store_gradient(step, row, unit, da, lanes);
   cell_store(step->dh[row] + unit, vf_set(0.0f), lanes);
 }
 

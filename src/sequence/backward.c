@@ -21,16 +21,17 @@ static const float *output_gradient(const struct gk_run *run, int layer, int dir
 static void point_at_cell(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows,
                           int64_t chunk_begin) {
   const struct gk_run *run = worker->run;
-  const struct gk_store *store = gk_run_store(run, layer, direction);
+  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
   const bool has_dy = layer + 1 < run->rnn->desc.layers || run->dy;
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j);
-    worker->gates[j] = gk_run_gates(run, store, s, i);
-    worker->h[j] = gk_run_state(run, store, store->h, s, i);
+    worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
+    worker->pre[j] = gk_run_pre(run, s, i);
+    worker->h[j] = gk_run_state(run, saved->h, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
     if (has_dy) worker->dy[j] = output_gradient(run, layer, direction, s, i, chunk_begin);
-    if (!store->c) continue;
-    worker->c[j] = gk_run_state(run, store, store->c, s, i);
+    if (!saved->c) continue;
+    worker->c[j] = gk_run_state(run, saved->c, s, i);
     worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
   }
 }
@@ -70,7 +71,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   const size_t hidden = gk_run_hidden(run), rows = step->cell.rows;
   const bool to_h = product->operand_block == GK_OPERAND_H;
   const size_t block = (size_t)cell->recurrent_block[product->gate[0]];
-  for (size_t j = 0; j < rows; j++) worker->operand[j] = worker->gates[j] + block * hidden;
+  for (size_t j = 0; j < rows; j++) worker->operand[j] = worker->pre[j] + block * hidden;
   if (leave_step) enter_step(step, s - 1);
   const size_t strip = rows ? (size_t)4096 / (rows * gk_matrix_granule(matrix)) * gk_matrix_granule(matrix) : hidden;
   const size_t units = strip > gk_matrix_granule(matrix) ? strip : gk_matrix_granule(matrix);
@@ -129,7 +130,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
   }
   struct backward_step step = {
       .worker = worker, .layer = layer, .direction = direction, .chunk_begin = begin,
-      .cell = {.hidden = hidden, .activation = run->rnn->desc.activation, .gates = worker->gates,
+      .cell = {.hidden = hidden, .activation = run->rnn->desc.activation, .gates = worker->saved_gates, .d_pre = worker->pre,
                .h_prev = worker->h_prev, .c_prev = worker->c_prev, .h = (const float *const *)worker->h,
                .c = (const float *const *)worker->c, .dh = worker->dh, .dc = worker->dc, .drh = worker->drh,
                .dy = layer + 1 < run->rnn->desc.layers || run->dy ? worker->dy : NULL}};
@@ -159,7 +160,6 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
   const struct gk_run *run = worker->run;
   if (layer == 0 && !run->dx) return;
   const struct gk_cell_info *cell = run->rnn->cell;
-  const struct gk_store *store = gk_run_store(run, layer, direction);
   const struct gk_matrix *matrix = &gk_run_layer(run, layer, direction)->dx;
   const size_t block = (size_t)cell->input_block[cell->input_order[0]] * gk_run_hidden(run);
   const bool masked = layer > 0 && run->rnn->desc.dropout > 0;
@@ -170,7 +170,7 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
-      worker->chunk_a[rows] = gk_run_gates(run, store, s, i) + block;
+      worker->chunk_a[rows] = gk_run_pre(run, s, i) + block;
       worker->chunk_c[rows++] = input_gradient(run, layer, direction, s, i, begin);
     }
   }
@@ -216,6 +216,22 @@ static void sweep_stack(const struct gk_worker *worker) {
   for (int layer = 0; layer < layers && run->gradients; layer++) gk_weight_gradient(worker, layer, 0);
 }
 
+/* Gradients of the pre-activations of a chunk, again as operands: two directions finish their sweep first. */
+static void reload_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+  const struct gk_run *run = worker->run;
+  const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
+  if (layer == 0 && !run->dx) return;
+  gk_worker_meet(worker);
+  for (int64_t s = begin; s < end && !(worker->teams && worker->thread != 0); s++) {
+    const int64_t count = gk_worker_rows(worker, s);
+    for (int64_t j = 0; j < count; j++) {
+      const int64_t i = gk_worker_position(worker, j);
+      memcpy(gk_run_pre(run, s, i), gk_run_gates(run, gk_run_saved(run, layer, direction), s, i), width * sizeof(float));
+    }
+  }
+  gk_worker_meet(worker);
+}
+
 /* Two directions: a layer must be finished, weight gradients included, before dx may take the place of the
  * output of the layer below. */
 static void sweep_bidirectional(const struct gk_worker *worker) {
@@ -231,8 +247,11 @@ static void sweep_bidirectional(const struct gk_worker *worker) {
     for (int direction = 0; direction < 2 && run->gradients; direction++) gk_weight_gradient(worker, layer, direction);
     gk_worker_wait(worker);
     for (int direction = 0; direction < 2; direction++)
-      for (int64_t begin = 0; begin < longest; begin += chunk)
-        input_gradient_chunk(worker, layer, direction, begin, begin + chunk < longest ? begin + chunk : longest);
+      for (int64_t begin = 0, end; begin < longest; begin = end) {
+        end = begin + chunk < longest ? begin + chunk : longest;
+        reload_chunk(worker, layer, direction, begin, end);
+        input_gradient_chunk(worker, layer, direction, begin, end);
+      }
     gk_worker_meet(worker);
   }
 }

@@ -6,23 +6,35 @@
 #include "src/sequence/run.h"
 
 /* Pre-activations start as the biases, or as the folded embedding row of the token. */
-static void start_gates(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t i) {
+static void start_pre(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t i) {
   const struct gk_run *run = worker->run;
   const size_t hidden = gk_run_hidden(run), blocks = (size_t)run->rnn->cell->blocks;
   const float *start = run->packed + gk_run_layer(run, layer, direction)->bias;
-  float *gates = gk_run_gates(run, gk_run_store(run, layer, direction), s, i);
+  float *pre = gk_run_pre(run, s, i);
   if (layer == 0 && run->tokens) {
     const int64_t t = gk_run_time(run, direction, s, run->length[i]);
     const int32_t token = run->tokens[gk_run_caller_row(run, t, run->order[i])];
     start = run->embedding.table + (size_t)run->embedding.slot[token] * blocks * hidden;
   }
   if (!worker->teams) {
-    memcpy(gates, start, blocks * hidden * sizeof *gates);
+    memcpy(pre, start, blocks * hidden * sizeof *pre);
     return;
   }
   for (size_t b = 0; b < blocks; b++)
-    memcpy(gates + b * hidden + worker->unit_begin, start + b * hidden + worker->unit_begin,
-           (worker->unit_end - worker->unit_begin) * sizeof *gates);
+    memcpy(pre + b * hidden + worker->unit_begin, start + b * hidden + worker->unit_begin,
+           (worker->unit_end - worker->unit_begin) * sizeof *pre);
+}
+
+/* The input row as an operand: where it stands, or copied if such rows would collide in L1. A team's threads
+ * each copy what they read: the same values to the same place would be a race. */
+static const float *input_operand(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t i) {
+  const struct gk_run *run = worker->run;
+  const float *input = gk_run_input(run, layer, direction, s, i);
+  const size_t width = (size_t)gk_run_layer(run, layer, direction)->input_size;
+  if (!input) return gk_run_ring_row(run, gk_run_ring(run, layer - 1, direction)->h, s, i);
+  if (worker->teams || width % 256) return input;
+  float *copy = run->chunk_x + (size_t)(s % run->plan.chunk * run->batch + i) * gk_padded(width);
+  return memcpy(copy, input, width * sizeof *copy);
 }
 
 static void input_product(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
@@ -33,10 +45,10 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
-      start_gates(worker, layer, direction, s, i);
+      start_pre(worker, layer, direction, s, i);
       if (folded) continue;
-      worker->chunk_a[rows] = gk_run_input(run, layer, direction, s, i);
-      worker->chunk_c[rows++] = gk_run_gates(run, gk_run_store(run, layer, direction), s, i);
+      worker->chunk_a[rows] = input_operand(worker, layer, direction, s, i);
+      worker->chunk_c[rows++] = gk_run_pre(run, s, i);
     }
   }
   gk_matrix_product(&gk_run_layer(run, layer, direction)->x, run->rnn->kernels, run->packed, worker->unit_begin,
@@ -45,15 +57,21 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
 
 static void point_at_step(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
   const struct gk_run *run = worker->run;
-  const struct gk_store *store = gk_run_store(run, layer, direction);
+  const struct gk_ring *ring = gk_run_ring(run, layer, direction);
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j);
-    worker->gates[j] = gk_run_gates(run, store, s, i);
-    worker->h[j] = gk_run_state(run, store, store->h, s, i);
-    worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
-    if (!store->c) continue;
-    worker->c[j] = gk_run_state(run, store, store->c, s, i);
-    worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
+    worker->pre[j] = gk_run_pre(run, s, i);
+    worker->h[j] = gk_run_ring_row(run, ring->h, s, i);
+    worker->h_prev[j] = s ? gk_run_ring_row(run, ring->h, s - 1, i) : gk_run_initial(run, run->h0, layer, direction, i);
+    if (run->training) {
+      const struct gk_saved *saved = gk_run_saved(run, layer, direction);
+      worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
+      worker->saved_h[j] = gk_run_state(run, saved->h, s, i);
+      if (ring->c) worker->saved_c[j] = gk_run_state(run, saved->c, s, i);
+    }
+    if (!ring->c) continue;
+    worker->c[j] = gk_run_ring_row(run, ring->c, s, i);
+    worker->c_prev[j] = s ? gk_run_ring_row(run, ring->c, s - 1, i) : gk_run_initial(run, run->c0, layer, direction, i);
   }
 }
 
@@ -75,24 +93,27 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   struct gk_cell_forward units = {.rows = (size_t)rows,
                                   .hidden = gk_run_hidden(run),
                                   .activation = run->rnn->desc.activation,
-                                  .gates = worker->gates,
+                                  .pre = worker->pre,
                                   .h_prev = worker->h_prev,
                                   .c_prev = worker->c_prev,
                                   .h = worker->h,
-                                  .c = worker->c};
+                                  .c = worker->c,
+                                  .saved_gates = run->training ? worker->saved_gates : NULL,
+                                  .saved_h = run->training ? worker->saved_h : NULL,
+                                  .saved_c = run->training ? worker->saved_c : NULL};
   for (int p = 0; p < cell->phases; p++) {
     const int block = cell->phase[p].operand_block;
     const float **operand = worker->h_prev;
     if (block != GK_OPERAND_H) {
       operand = worker->operand;
-      for (int64_t j = 0; j < rows; j++) operand[j] = worker->gates[j] + (size_t)block * units.hidden;
+      for (int64_t j = 0; j < rows; j++) operand[j] = worker->pre[j] + (size_t)block * units.hidden;
     }
     const size_t strip = rows ? strip_units(&weights->h[p], (size_t)rows) : units.hidden;
     for (size_t unit = worker->unit_begin; unit < worker->unit_end && rows; unit += strip) {
       units.unit_begin = unit;
       units.unit_end = unit + strip < worker->unit_end ? unit + strip : worker->unit_end;
       gk_matrix_product(&weights->h[p], kernels, run->packed, unit, units.unit_end, (size_t)rows, operand,
-                        worker->gates, false);
+                        worker->pre, false);
       kernels->cell_forward[run->rnn->desc.cell][p](&units);
     }
     gk_worker_meet(worker);

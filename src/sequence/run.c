@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { POINTER_ARRAYS = 13 }; /* of struct gk_worker, a pointer a row of a step */
+
 /* Does position a come after position b? Longest first, ties by the caller's index. */
 static bool comes_after(const struct gk_run *run, int64_t a, int64_t b) {
   return run->length[a] < run->length[b] || (run->length[a] == run->length[b] && run->order[a] > run->order[b]);
@@ -46,19 +48,6 @@ static bool has_output(const struct gk_run *run, int layer) {
   return layer + 1 < d->layers && (run->rnn->directions == 2 || (run->training && d->dropout > 0));
 }
 
-static void cut_store(const struct gk_run *run, struct gk_arena *arena, struct gk_store *store, int64_t gates_period,
-                      int64_t state_period) {
-  const int64_t hidden = run->rnn->desc.hidden_size;
-  const struct gk_store cut = {
-      .gates = gk_arena_take(arena, sizeof(float), gates_period, run->batch, run->rnn->cell->blocks * hidden),
-      .h = gk_arena_take(arena, sizeof(float), state_period, run->batch, hidden),
-      .c = run->rnn->cell->memory ? gk_arena_take(arena, sizeof(float), state_period, run->batch, hidden) : NULL,
-      .gates_period = gates_period,
-      .state_period = state_period,
-  };
-  if (store) *store = cut;
-}
-
 static void cut_outputs(struct gk_run *run, struct gk_arena *arena) {
   for (int layer = 0; layer < run->rnn->desc.layers; layer++) {
     float *output = NULL;
@@ -70,24 +59,36 @@ static void cut_outputs(struct gk_run *run, struct gk_arena *arena) {
 }
 
 void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
-  for (int i = 0; i < run->rnn->layer_count; i++)
-    cut_store(run, reserve, run->stores ? &run->stores[i] : NULL, run->time, run->time);
+  const int64_t hidden = run->rnn->desc.hidden_size;
+  for (int i = 0; i < run->rnn->layer_count; i++) {
+    const struct gk_saved saved = {
+        .gates = gk_arena_take(reserve, sizeof(float), run->time, run->batch, run->rnn->cell->blocks * hidden),
+        .h = gk_arena_take(reserve, sizeof(float), run->time, run->batch, hidden),
+        .c = run->rnn->cell->memory ? gk_arena_take(reserve, sizeof(float), run->time, run->batch, hidden) : NULL};
+    if (run->saved) run->saved[i] = saved;
+  }
   cut_outputs(run, reserve);
 }
 
 size_t gk_worker_pointer_count(const struct gk_run *run) {
-  /* Slices get ceil(N / threads) rows each, teams all; 10 arrays a step, 2 a chunk. */
+  /* Slices get ceil(N / threads) rows each, teams all; POINTER_ARRAYS a step, 2 a chunk. */
   const size_t batch = (size_t)run->batch, threads = (size_t)run->plan.threads;
   const size_t rows = run->plan.schedule == GK_SCHEDULE_TEAMS ? batch * threads : batch + threads;
   size_t count = rows;
-  return gk_size_multiply(&count, 10 + 2 * run->plan.chunk) ? count : SIZE_MAX / sizeof(void *);
+  return gk_size_multiply(&count, POINTER_ARRAYS + 2 * run->plan.chunk) ? count : SIZE_MAX / sizeof(void *);
+}
+
+static int64_t widest_input(const struct gk_rnn *rnn) {
+  const int64_t above = rnn->desc.layers > 1 ? rnn->directions * rnn->desc.hidden_size : 0;
+  return above > rnn->desc.input_size ? above : rnn->desc.input_size;
 }
 
 void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
   const struct gk_rnn *rnn = run->rnn;
   const gk_rnn_desc *d = &rnn->desc;
   const int64_t hidden = d->hidden_size, chunk = run->plan.chunk;
-  run->stores = gk_arena_take(workspace, sizeof *run->stores, rnn->layer_count, 1, 1);
+  run->saved = gk_arena_take(workspace, sizeof *run->saved, rnn->layer_count, 1, 1);
+  run->rings = gk_arena_take(workspace, sizeof *run->rings, rnn->layer_count, 1, 1);
   run->outputs = gk_arena_take(workspace, sizeof *run->outputs, d->layers, 1, 1);
   run->barrier = gk_arena_take(workspace, sizeof *run->barrier, 1, 1, 1);
   run->order = gk_arena_take(workspace, sizeof *run->order, run->batch, 1, 1);
@@ -103,11 +104,18 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
                                               (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary,
                                               d->input_size, 1);
   }
-  if (!run->training) {
-    for (int i = 0; i < rnn->layer_count; i++)
-      cut_store(run, workspace, run->stores ? &run->stores[i] : NULL, chunk, chunk + 1);
-    cut_outputs(run, workspace);
+  run->pre = gk_arena_take(workspace, sizeof *run->pre, chunk, run->batch,
+                           (int64_t)gk_padded((size_t)(rnn->cell->blocks * hidden)));
+  for (int i = 0; i < rnn->layer_count && !backward; i++) {
+    const int64_t width = (int64_t)gk_padded((size_t)hidden);
+    const struct gk_ring ring = {
+        .h = gk_arena_take(workspace, sizeof(float), chunk + 1, run->batch, width),
+        .c = rnn->cell->memory ? gk_arena_take(workspace, sizeof(float), chunk + 1, run->batch, width) : NULL};
+    if (run->rings) run->rings[i] = ring;
   }
+  if (!backward)
+    run->chunk_x = gk_arena_take(workspace, sizeof *run->chunk_x, chunk, run->batch, (int64_t)gk_padded((size_t)widest_input(rnn)));
+  if (!run->training) cut_outputs(run, workspace);
   if (backward) {
     run->dh = gk_arena_take(workspace, sizeof *run->dh, rnn->layer_count, run->batch, hidden);
     run->dc = rnn->cell->memory ? gk_arena_take(workspace, sizeof *run->dc, rnn->layer_count, run->batch, hidden) : NULL;
@@ -172,8 +180,11 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *p
     worker->count = (run->batch - thread + threads - 1) / threads;
     room = (run->batch + threads - 1) / threads;
   }
-  char *next = (char *)pointers + (size_t)thread * (size_t)room * (size_t)(10 + 2 * run->plan.chunk) * sizeof(void *);
-  worker->gates = take_pointers(&next, room);
+  char *next = (char *)pointers + (size_t)thread * (size_t)room * (size_t)(POINTER_ARRAYS + 2 * run->plan.chunk) * sizeof(void *);
+  worker->pre = take_pointers(&next, room);
+  worker->saved_gates = take_pointers(&next, room);
+  worker->saved_h = take_pointers(&next, room);
+  worker->saved_c = take_pointers(&next, room);
   worker->h = take_pointers(&next, room);
   worker->c = take_pointers(&next, room);
   worker->dh = take_pointers(&next, room);

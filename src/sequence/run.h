@@ -12,12 +12,20 @@
 #include "src/layers/embedding.h"
 #include "src/sequence/rnn.h"
 
-/* Rows (s, position) of one direction of one layer; s counts modulo the period. */
-struct gk_store {
-  float *gates; /* blocks * H a row */
-  float *h, *c; /* H a row */
-  int64_t gates_period, state_period;
+/* What forward keeps for backward, of one direction of one layer: rows (s, position), dense. */
+struct gk_saved {
+  float *gates; /* (T, N, blocks * H) */
+  float *h, *c; /* (T, N, H) */
 };
+
+/* The states while forward walks, padded rows (s modulo chunk + 1, position). */
+struct gk_ring {
+  float *h, *c;
+};
+
+/* Floats from row to row of a buffer that products read: an odd number of lines of cache, so that rows of
+ * a tile do not all fall into the same set of L1. */
+static inline size_t gk_padded(size_t width) { return ((width + 15) / 16 | 1) * 16; }
 
 struct gk_run {
   const gk_rnn *rnn;
@@ -33,7 +41,10 @@ struct gk_run {
 
   int64_t *order;   /* [N] caller's index of a position */
   int64_t *length;  /* [N] by position, descending */
-  struct gk_store *stores; /* [L * D] */
+  struct gk_saved *saved;  /* [L * D], training */
+  struct gk_ring *rings;   /* [L * D], forward */
+  float *pre;              /* (chunk, N, padded blocks * H): pre-activations of a chunk, or their gradients */
+  float *chunk_x;          /* (chunk, N, padded I): inputs of a chunk whose own rows would collide in L1 */
   float **outputs;  /* [L] (T, N, D*H) in time order: inner layers whose output is not just their h (dropout, two
                        directions); else NULL */
   float *zero;      /* H zeros */
@@ -60,14 +71,14 @@ struct gk_worker {
   int64_t first, stride, count; /* its positions: first + j * stride */
   size_t unit_begin, unit_end;  /* its hidden units in forward */
   /* Row pointers of one step [count] and of one chunk [count * chunk]. */
-  float **gates, **h, **c, **dh, **dc, **drh;
+  float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh;
   const float **h_prev, **c_prev, **operand, **dy;
   const float **chunk_a;
   float **chunk_c;
   float *scratch; /* backward: transposed and packed blocks of the weight gradient */
 };
 
-enum { GK_GRADIENT_UNITS = 64 }; /* units whose gates' weight gradients are formed together */
+enum { GK_GRADIENT_UNITS = 128 }; /* units whose gates' weight gradients are formed together */
 
 /* ---- Setting up (run.c) ---- */
 
@@ -104,8 +115,11 @@ static inline int64_t gk_worker_position(const struct gk_worker *worker, int64_t
 static inline const struct gk_rnn_layer *gk_run_layer(const struct gk_run *run, int layer, int direction) {
   return &run->rnn->layers[layer * run->rnn->directions + direction];
 }
-static inline struct gk_store *gk_run_store(const struct gk_run *run, int layer, int direction) {
-  return &run->stores[layer * run->rnn->directions + direction];
+static inline const struct gk_saved *gk_run_saved(const struct gk_run *run, int layer, int direction) {
+  return &run->saved[layer * run->rnn->directions + direction];
+}
+static inline const struct gk_ring *gk_run_ring(const struct gk_run *run, int layer, int direction) {
+  return &run->rings[layer * run->rnn->directions + direction];
 }
 static inline size_t gk_run_hidden(const struct gk_run *run) { return (size_t)run->rnn->desc.hidden_size; }
 
@@ -118,13 +132,22 @@ static inline int64_t gk_run_time(const struct gk_run *run, int direction, int64
 static inline int64_t gk_run_caller_row(const struct gk_run *run, int64_t t, int64_t n) {
   return run->rnn->desc.layout == GK_BATCH_FIRST ? n * run->time + t : t * run->batch + n;
 }
-static inline float *gk_run_gates(const struct gk_run *run, const struct gk_store *store, int64_t s, int64_t i) {
+static inline float *gk_run_gates(const struct gk_run *run, const struct gk_saved *saved, int64_t s, int64_t i) {
   const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
-  return store->gates + (size_t)(s % store->gates_period * run->batch + i) * width;
+  return saved->gates + (size_t)(s * run->batch + i) * width;
 }
-static inline float *gk_run_state(const struct gk_run *run, const struct gk_store *store, float *state, int64_t s,
-                                  int64_t i) {
-  return state + (size_t)(s % store->state_period * run->batch + i) * gk_run_hidden(run);
+/* Row of saved h or c. */
+static inline float *gk_run_state(const struct gk_run *run, float *state, int64_t s, int64_t i) {
+  return state + (size_t)(s * run->batch + i) * gk_run_hidden(run);
+}
+/* Row of a ring of h or c. */
+static inline float *gk_run_ring_row(const struct gk_run *run, float *state, int64_t s, int64_t i) {
+  return state + (size_t)(s % (run->plan.chunk + 1) * run->batch + i) * gk_padded(gk_run_hidden(run));
+}
+/* Pre-activations, or in backward their gradients, of a step of the current chunk. */
+static inline float *gk_run_pre(const struct gk_run *run, int64_t s, int64_t i) {
+  const size_t width = gk_padded((size_t)run->rnn->cell->blocks * gk_run_hidden(run));
+  return run->pre + (size_t)(s % run->plan.chunk * run->batch + i) * width;
 }
 /* Row of a (L*D, N, H) tensor of the caller, or zeros if it is NULL. */
 static inline const float *gk_run_initial(const struct gk_run *run, const float *state, int layer, int direction,
@@ -132,26 +155,25 @@ static inline const float *gk_run_initial(const struct gk_run *run, const float 
   const int64_t index = layer * run->rnn->directions + direction;
   return state ? state + (size_t)(index * run->batch + run->order[i]) * gk_run_hidden(run) : run->zero;
 }
+/* Saved h and c of the step before. */
 static inline const float *gk_run_h_prev(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
-  const struct gk_store *store = gk_run_store(run, layer, direction);
-  return s == 0 ? gk_run_initial(run, run->h0, layer, direction, i) : gk_run_state(run, store, store->h, s - 1, i);
+  return s == 0 ? gk_run_initial(run, run->h0, layer, direction, i)
+                : gk_run_state(run, gk_run_saved(run, layer, direction)->h, s - 1, i);
 }
 static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
-  const struct gk_store *store = gk_run_store(run, layer, direction);
-  return s == 0 ? gk_run_initial(run, run->c0, layer, direction, i) : gk_run_state(run, store, store->c, s - 1, i);
+  return s == 0 ? gk_run_initial(run, run->c0, layer, direction, i)
+                : gk_run_state(run, gk_run_saved(run, layer, direction)->c, s - 1, i);
 }
 /* Row of a layer's output buffer at time t. */
 static inline float *gk_run_output(const struct gk_run *run, int layer, int64_t t, int64_t i) {
   const size_t width = (size_t)run->rnn->directions * gk_run_hidden(run);
   return run->outputs[layer] + (size_t)(t * run->batch + i) * width;
 }
-/* The input of a layer at internal step s: x, or what the layer below gave at that time. */
+/* The input of a layer at internal step s, or NULL if it is just h of the layer below at the same step. */
 static inline const float *gk_run_input(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   if (layer == 0) return run->x + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
-  if (run->outputs[layer - 1]) return gk_run_output(run, layer - 1, t, i);
-  const struct gk_store *below = gk_run_store(run, layer - 1, 0); /* one direction: the same internal step */
-  return gk_run_state(run, below, below->h, s, i);
+  return run->outputs[layer - 1] ? gk_run_output(run, layer - 1, t, i) : NULL;
 }
 
 /* Applies the dropout mask of a layer's output (t, position i), units [begin, end) of D*H, in place. */

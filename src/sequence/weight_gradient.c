@@ -35,9 +35,16 @@ static void next_tokens(struct walk *walk, struct block *block) {
   }
 }
 
+/* The layer's input at the walk's place: h of the layer below is read where it was saved. */
+static const float *saved_input(const struct walk *walk) {
+  const struct gk_run *run = walk->run;
+  const float *input = gk_run_input(run, walk->layer, walk->direction, walk->s, walk->i);
+  return input ? input : gk_run_state(run, gk_run_saved(run, walk->layer - 1, walk->direction)->h, walk->s, walk->i);
+}
+
 static void next_steps(struct walk *walk, struct block *block) {
   const struct gk_run *run = walk->run;
-  const struct gk_store *store = gk_run_store(run, walk->layer, walk->direction);
+  const struct gk_saved *saved = gk_run_saved(run, walk->layer, walk->direction);
   const bool dense = walk->layer > 0 || !run->tokens;
   while (block->rows < GK_SUM_BLOCK) {
     if (walk->i == walk->samples) {
@@ -47,9 +54,9 @@ static void next_steps(struct walk *walk, struct block *block) {
       while (walk->samples < run->batch && run->length[walk->samples] > walk->s) walk->samples++;
     }
     const size_t row = block->rows++;
-    block->gates[row] = gk_run_gates(run, store, walk->s, walk->i);
+    block->gates[row] = gk_run_gates(run, saved, walk->s, walk->i);
     block->h_prev[row] = gk_run_h_prev(run, walk->layer, walk->direction, walk->s, walk->i);
-    if (dense) block->x[row] = gk_run_input(run, walk->layer, walk->direction, walk->s, walk->i);
+    if (dense) block->x[row] = saved_input(walk);
     walk->i++;
   }
 }
@@ -233,7 +240,7 @@ static void scatter(const struct gk_worker *worker, int direction, size_t begin,
   const struct gk_run *run = worker->run;
   const struct gk_kernels *kernels = run->rnn->kernels;
   const struct gk_embedding *embedding = &run->embedding;
-  const struct gk_store *store = gk_run_store(run, 0, direction);
+  const struct gk_saved *saved = gk_run_saved(run, 0, direction);
   const size_t hidden = gk_run_hidden(run), blocks = (size_t)run->rnn->cell->blocks, width = blocks * hidden;
   uint32_t *pending = embedding->pending + (size_t)worker->thread * (size_t)embedding->distinct;
   memset(pending, 0, (size_t)embedding->distinct * sizeof *pending);
@@ -248,7 +255,7 @@ static void scatter(const struct gk_worker *worker, int direction, size_t begin,
     for (int64_t i = 0; i < samples; i++) {
       const int64_t t = gk_run_time(run, direction, s, run->length[i]);
       const int32_t slot = embedding->slot[run->tokens[gk_run_caller_row(run, t, run->order[i])]];
-      const float *gates = gk_run_gates(run, store, s, i);
+      const float *gates = gk_run_gates(run, saved, s, i);
       const bool full = ++pending[slot] == GK_SUM_BLOCK;
       float *row = embedding->block + (size_t)slot * width;
       for (size_t b = 0; b < blocks; b++) kernels->add(end - begin, gates + b * hidden + begin, row + b * hidden + begin);
