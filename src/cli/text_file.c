@@ -49,7 +49,7 @@ bool cli_read_text(const cli_command *command, const char *path, gk_text *text) 
   if (!standard_input)
     fclose(stream);
   if (!complete || bytes == 0) {
-    cli_error(command, "%s: %s", path, complete ? "empty" : strerror(error));
+    cli_error(command, complete ? "%s: empty" : "%s: cannot read: %s", path, strerror(error));
     free(data);
     return false;
   }
