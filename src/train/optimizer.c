@@ -150,6 +150,7 @@ gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *cons
   if (!gradients || !counts || !norm)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !gradients ? "gradients" : !counts ? "counts" : "norm");
   if (threads < 0 || threads > 1024) return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", threads);
+  if (parts < 0) return gk_fail(GK_ERROR_ARGUMENT, "parts is %d, must not be negative", parts);
   for (int part = 0; part < parts; part++)
     if (counts[part] < 0 || (counts[part] && !gradients[part]))
       return gk_fail(GK_ERROR_ARGUMENT, "counts[%d] is %lld and gradients[%d] is %s", part, (long long)counts[part], part,
