@@ -43,5 +43,5 @@ GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row
   cell_store(step->dh[row] + unit, v_flush(vf_mul(dh, z)), lanes);
 }
 
-GK_CELL_KERNEL(gru_forward, gk_cell_forward)
-GK_CELL_KERNEL(gru_backward, gk_cell_backward)
+GK_CELL_KERNEL(gru_forward, forward, 4, false)
+GK_CELL_KERNEL(gru_backward, backward, 4, false)

@@ -61,7 +61,7 @@ GK_CELL_UNITS gru_reset_before_backward_gates_units(const struct gk_cell_backwar
   cell_store(dh, v_flush(vf_fma(drh, r, cell_load(dh, lanes))), lanes);
 }
 
-GK_CELL_KERNEL(gru_reset_before_forward_gates, gk_cell_forward)
-GK_CELL_KERNEL(gru_reset_before_forward_candidate, gk_cell_forward)
-GK_CELL_KERNEL(gru_reset_before_backward_candidate, gk_cell_backward)
-GK_CELL_KERNEL(gru_reset_before_backward_gates, gk_cell_backward)
+GK_CELL_KERNEL(gru_reset_before_forward_gates, forward, 4, false)
+GK_CELL_KERNEL(gru_reset_before_forward_candidate, forward, 4, false)
+GK_CELL_KERNEL(gru_reset_before_backward_candidate, backward, 4, false)
+GK_CELL_KERNEL(gru_reset_before_backward_gates, backward, 4, false)

@@ -48,5 +48,5 @@ GK_CELL_UNITS lstm_backward_units(const struct gk_cell_backward *step, size_t ro
   cell_store(step->dh[row] + unit, vf_set(0.0f), lanes);
 }
 
-GK_CELL_KERNEL(lstm_forward, gk_cell_forward)
-GK_CELL_KERNEL(lstm_backward, gk_cell_backward)
+GK_CELL_KERNEL(lstm_forward, forward, 4, true)
+GK_CELL_KERNEL(lstm_backward, backward, 4, true)

@@ -21,5 +21,5 @@ GK_CELL_UNITS rnn_backward_units(const struct gk_cell_backward *step, size_t row
   cell_store(step->dh[row] + unit, vf_set(0.0f), lanes);
 }
 
-GK_CELL_KERNEL(rnn_forward, gk_cell_forward)
-GK_CELL_KERNEL(rnn_backward, gk_cell_backward)
+GK_CELL_KERNEL(rnn_forward, forward, 0, false)
+GK_CELL_KERNEL(rnn_backward, backward, 1, false)

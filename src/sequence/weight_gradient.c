@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Weight gradients: one product over all (t, sample) that exist, in the order in which the backward sweep
- * visits them, so that a sum's blocks depend on neither threads nor schedule. A thread owns units: for 64 of
- * them at a time it transposes their gate gradients, packs the inputs, block by block of the sum. */
+ * visits them, so that a sum's blocks depend on neither threads nor schedule. A thread owns units. Block by
+ * block of the sum it packs the inputs once, and for 128 units at a time transposes their gate gradients. */
 #include <string.h>
 
 #include "src/sequence/run.h"
@@ -75,7 +75,7 @@ struct strip {
   int layer, direction;
   size_t unit, units;
   float *transposed; /* (blocks * units, GK_SUM_BLOCK) */
-  float *panels;     /* packed rows of x or of a recurrent operand */
+  float *panels[1 + GK_MAX_PHASES]; /* packed rows of x and of the recurrent operands */
   float *finished;   /* accumulate: (gates * units, I + H), then biases */
   const float **a;
   float **c;
@@ -100,10 +100,9 @@ static void transpose_gates(const struct strip *strip, const struct block *block
 }
 
 /* C (gates * units, columns of `matrix`) += transposed gates by the packed rows. */
-static void strip_product(const struct strip *strip, const struct gk_matrix *matrix, const struct block *block,
-                          const float *const *rows, int gate_count, const int *gate, const int *gate_block,
-                          int64_t tensor, size_t scratch_offset, bool first) {
-  const struct gk_kernels *kernels = strip->worker->run->rnn->kernels;
+static void strip_product(const struct strip *strip, const struct gk_matrix *matrix, const float *panels, size_t rows,
+                          int gate_count, const int *gate, const int *gate_block, int64_t tensor,
+                          size_t scratch_offset, bool first) {
   const size_t units = strip->units, columns = matrix->units;
   for (int g = 0; g < gate_count; g++)
     for (size_t u = 0; u < units; u++) {
@@ -111,16 +110,15 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
       strip->a[index] = strip->transposed + ((size_t)gate_block[gate[g]] * units + u) * GK_SUM_BLOCK;
       strip->c[index] = finished_row(strip, tensor, columns, (size_t)gate[g], u, scratch_offset);
     }
-  kernels->pack_rows(block->rows, columns, rows, strip->panels, matrix->width * GK_SUM_BLOCK);
-  kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
-                                        .k = block->rows,
-                                        .a = strip->a,
-                                        .b = strip->panels,
-                                        .panel_stride = matrix->width * GK_SUM_BLOCK,
-                                        .columns = matrix->columns,
-                                        .vector_end = matrix->vectors,
-                                        .c = strip->c,
-                                        .overwrite = first});
+  strip->worker->run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
+                                                                 .k = rows,
+                                                                 .a = strip->a,
+                                                                 .b = panels,
+                                                                 .panel_stride = matrix->width * GK_SUM_BLOCK,
+                                                                 .columns = matrix->columns,
+                                                                 .vector_end = matrix->vectors,
+                                                                 .c = strip->c,
+                                                                 .overwrite = first});
 }
 
 static void bias_sums(const struct strip *strip, const struct block *block, size_t scratch_offset, bool first) {
@@ -153,40 +151,77 @@ static void add_strip(const struct strip *strip, int64_t tensor, size_t columns,
                            run->gradients + tensor + ((size_t)g * gk_run_hidden(run) + strip->unit) * columns);
 }
 
-static void gradient_of_strip(const struct strip *strip, bool inputs, bool recurrent, bool tokens) {
+/* Which parts a pass forms, and over which rows. */
+struct parts {
+  bool inputs, recurrent, tokens;
+};
+
+static void pack_block(const struct strip *strip, const struct block *block, struct parts parts) {
   const struct gk_run *run = strip->worker->run;
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
-  const size_t input = (size_t)layer->input_size, hidden = gk_run_hidden(run);
-  const size_t at_h = (size_t)cell->gates * strip->units * input;
-  const size_t at_bias = at_h + (size_t)cell->gates * strip->units * hidden;
-  struct walk walk = start_walk(run, strip->layer, strip->direction, tokens);
+  const struct gk_kernels *kernels = run->rnn->kernels;
+  const size_t hidden = gk_run_hidden(run), stride = layer->dx.width * GK_SUM_BLOCK;
+  const float *operand[GK_SUM_BLOCK];
+  if (parts.inputs) kernels->pack_rows(block->rows, layer->dx.units, block->x, strip->panels[0], stride);
+  for (int p = 0; p < cell->phases && parts.recurrent; p++) {
+    const int operand_block = cell->phase[p].operand_block;
+    for (size_t r = 0; r < block->rows; r++)
+      operand[r] = operand_block == GK_OPERAND_H ? block->h_prev[r] : block->gates[r] + (size_t)operand_block * hidden;
+    kernels->pack_rows(block->rows, hidden, operand, strip->panels[1 + p], stride);
+  }
+}
+
+/* Offsets in `finished` of a strip's recurrent weights and of its biases, behind its input weights. */
+static size_t finished_h(const struct strip *strip) {
+  const struct gk_run *run = strip->worker->run;
+  return (size_t)run->rnn->cell->gates * strip->units *
+         (size_t)gk_run_layer(run, strip->layer, strip->direction)->input_size;
+}
+static size_t finished_bias(const struct strip *strip) {
+  const struct gk_run *run = strip->worker->run;
+  return finished_h(strip) + (size_t)run->rnn->cell->gates * strip->units * gk_run_hidden(run);
+}
+
+static void strip_block(const struct strip *strip, const struct block *block, struct parts parts, bool first) {
+  const struct gk_run *run = strip->worker->run;
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
+  transpose_gates(strip, block);
+  if (parts.inputs) {
+    strip_product(strip, &layer->dx, strip->panels[0], block->rows, cell->gates, cell->input_order, cell->input_block,
+                  layer->weight_ih, 0, first);
+    bias_sums(strip, block, finished_bias(strip), first);
+  }
+  for (int p = 0; p < cell->phases && parts.recurrent; p++)
+    strip_product(strip, &layer->dh[p], strip->panels[1 + p], block->rows, cell->phase[p].gate_count,
+                  cell->phase[p].gate, cell->recurrent_block, layer->weight_hh, finished_h(strip), first);
+}
+
+static void add_finished(const struct strip *strip, struct parts parts) {
+  const struct gk_run *run = strip->worker->run;
+  const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
+  const size_t at_bias = finished_bias(strip), biases = (size_t)run->rnn->cell->gates * strip->units;
+  if (parts.inputs) {
+    add_strip(strip, layer->weight_ih, (size_t)layer->input_size, 0);
+    add_strip(strip, layer->bias_ih, 1, at_bias);
+    add_strip(strip, layer->bias_hh, 1, at_bias + biases);
+  }
+  if (parts.recurrent) add_strip(strip, layer->weight_hh, gk_run_hidden(run), finished_h(strip));
+}
+
+/* All blocks of the sum, for the units [begin, end). */
+static void gradient_pass(struct strip *strip, struct parts parts, size_t begin, size_t end) {
+  struct walk walk = start_walk(strip->worker->run, strip->layer, strip->direction, parts.tokens);
   struct block block;
   bool first = true;
   for (next_block(&walk, &block); block.rows || first; next_block(&walk, &block), first = false) {
-    transpose_gates(strip, &block);
-    if (inputs) {
-      strip_product(strip, &layer->dx, &block, block.x, cell->gates, cell->input_order, cell->input_block,
-                    layer->weight_ih, 0, first);
-      bias_sums(strip, &block, at_bias, first);
-    }
-    for (int p = 0; p < cell->phases && recurrent; p++) {
-      const struct gk_cell_phase *phase = &cell->phase[p];
-      const float *operand[GK_SUM_BLOCK];
-      for (size_t r = 0; r < block.rows; r++)
-        operand[r] = phase->operand_block == GK_OPERAND_H ? block.h_prev[r]
-                                                          : block.gates[r] + (size_t)phase->operand_block * hidden;
-      strip_product(strip, &layer->dh[p], &block, operand, phase->gate_count, phase->gate, cell->recurrent_block,
-                    layer->weight_hh, at_h, first);
+    pack_block(strip, &block, parts);
+    for (strip->unit = begin; strip->unit < end; strip->unit += strip->units) {
+      strip->units = end - strip->unit < GK_GRADIENT_UNITS ? end - strip->unit : GK_GRADIENT_UNITS;
+      strip_block(strip, &block, parts, first);
     }
   }
-  if (!run->accumulate) return;
-  if (inputs) {
-    add_strip(strip, layer->weight_ih, input, 0);
-    add_strip(strip, layer->bias_ih, 1, at_bias);
-    add_strip(strip, layer->bias_hh, 1, at_bias + (size_t)cell->gates * strip->units);
-  }
-  if (recurrent) add_strip(strip, layer->weight_hh, hidden, at_h);
 }
 
 static void *take(float **next, size_t floats) {
@@ -197,19 +232,19 @@ static void *take(float **next, size_t floats) {
 
 size_t gk_worker_scratch_floats(const struct gk_run *run) {
   const struct gk_rnn *rnn = run->rnn;
-  size_t input = gk_run_hidden(run), floats, more;
+  size_t input = gk_run_hidden(run), floats, finished;
   for (int i = 0; i < rnn->layer_count; i++)
     if ((size_t)rnn->layers[i].input_size > input) input = (size_t)rnn->layers[i].input_size;
   const int64_t rows = rnn->cell->blocks * GK_GRADIENT_UNITS;
-  if (!gk_size_array(&floats, 1, (int64_t)(input + rnn->layers[0].dx.width), GK_SUM_BLOCK, 1) ||
-      !gk_size_array(&more, 1, (int64_t)(input + gk_run_hidden(run) + 2), rows, 1) || !gk_size_add(&floats, more) ||
-      !gk_size_add(&floats, (size_t)rows * (GK_SUM_BLOCK + 2 * sizeof(void *) / sizeof(float)) + 5 * 16))
+  if (!gk_size_array(&floats, 1, (int64_t)(input + rnn->layers[0].dx.width), (1 + rnn->cell->phases) * GK_SUM_BLOCK, 1) ||
+      !gk_size_array(&finished, 1, (int64_t)(input + gk_run_hidden(run) + 2), rows, 1) ||
+      !gk_size_add(&floats, finished) ||
+      !gk_size_add(&floats, (size_t)rows * (GK_SUM_BLOCK + 2 * sizeof(void *) / sizeof(float)) + 8 * 16))
     return SIZE_MAX / 64;
   return (floats + 15) / 16 * 16;
 }
 
-static void gradient_of_units(const struct gk_worker *worker, int layer, int direction, bool inputs, bool recurrent,
-                              bool tokens) {
+static void gradient_of_units(const struct gk_worker *worker, int layer, int direction, struct parts parts) {
   const struct gk_run *run = worker->run;
   const size_t rows = (size_t)run->rnn->cell->blocks * GK_GRADIENT_UNITS;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
@@ -219,19 +254,25 @@ static void gradient_of_units(const struct gk_worker *worker, int layer, int dir
   strip.a = take(&next, rows * sizeof(void *) / sizeof(float));
   strip.c = take(&next, rows * sizeof(void *) / sizeof(float));
   strip.transposed = take(&next, rows * GK_SUM_BLOCK);
-  strip.panels = take(&next, ((input > hidden ? input : hidden) + weights->dx.width) * GK_SUM_BLOCK);
+  for (int p = 0; p < 1 + run->rnn->cell->phases; p++)
+    strip.panels[p] = take(&next, ((p ? hidden : input) + weights->dx.width) * GK_SUM_BLOCK);
   strip.finished = next;
   size_t begin, end;
   gk_split(hidden, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
-  for (strip.unit = begin; strip.unit < end; strip.unit += GK_GRADIENT_UNITS) {
-    strip.units = end - strip.unit < GK_GRADIENT_UNITS ? end - strip.unit : GK_GRADIENT_UNITS;
-    gradient_of_strip(&strip, inputs, recurrent, tokens);
+  if (!run->accumulate) {
+    if (begin < end) gradient_pass(&strip, parts, begin, end);
+    return;
+  }
+  for (size_t unit = begin; unit < end; unit += GK_GRADIENT_UNITS) { /* scratch holds one strip until it is finished */
+    gradient_pass(&strip, parts, unit, end - unit < GK_GRADIENT_UNITS ? end : unit + GK_GRADIENT_UNITS);
+    strip.unit = unit;
+    add_finished(&strip, parts);
   }
 }
 
 void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction) {
   const bool folded = layer == 0 && worker->run->tokens;
-  gradient_of_units(worker, layer, direction, !folded, true, false);
+  gradient_of_units(worker, layer, direction, (struct parts){.inputs = !folded, .recurrent = true});
 }
 
 /* Gate gradients of all steps into the rows of their tokens, the worker's units, in the order of the sweep
@@ -304,7 +345,7 @@ void gk_embedding_gradient(const struct gk_worker *worker) {
   for (int direction = 0; direction < run->rnn->directions; direction++) {
     gk_split(hidden, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
     scatter(worker, direction, begin, end);
-    gradient_of_units(worker, 0, direction, true, false, true);
+    gradient_of_units(worker, 0, direction, (struct parts){.inputs = true, .tokens = true});
     gk_worker_wait(worker);
     embedding_rows(worker, direction);
     gk_worker_wait(worker); /* the table belongs to the next direction now; all rows are there to be copied */
