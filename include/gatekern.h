@@ -69,6 +69,11 @@ GK_API gk_status gk_fail(gk_status status, const char *format, ...)
 #endif
     ;
 
+/* Memory as the kernels like it: whole lines of cache, and huge pages where it is large. A convenience: any
+ * memory of the caller's will do. GK_ERROR_MEMORY; *memory is then NULL. */
+GK_API gk_status gk_allocate(size_t bytes, void **memory);
+GK_API void gk_free(void *memory); /* what gk_allocate gave, or NULL */
+
 /* ---- Instruction sets ---------------------------------------------------------------------- */
 
 /* Tiers, weakest first (dispatch/isa.def). GK_ISA_AUTO: GATEKERN_ISA if it is set, else the best that
