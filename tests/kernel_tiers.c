@@ -5,6 +5,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,23 @@
 #include "tests/random_values.h"
 
 enum { MOST_TIERS = 16 };
+
+static struct {
+  const char *slot, *test;
+  bool run;
+} listed[] = {
+#define GK_KERNEL(slot, test) {#slot, #test, false},
+#include "bench/kernel_list.def"
+#undef GK_KERNEL
+};
+enum { LISTED = sizeof listed / sizeof *listed };
+
+#define GK_KERNEL(slot, test) +sizeof((struct gk_kernels *)0)->slot
+_Static_assert(offsetof(struct gk_kernels, product)
+#include "bench/kernel_list.def"
+                   == sizeof(struct gk_kernels),
+               "bench/kernel_list.def lists every kernel once");
+#undef GK_KERNEL
 
 static const char *program = "";
 static const char *current_kernel = "", *current_tier = "";
@@ -56,6 +74,8 @@ void kernel_case(const struct kernel_tier *tier, const char *kernel, const char 
   va_start(arguments, format);
   vsnprintf(current_sizes, sizeof current_sizes, format, arguments);
   va_end(arguments);
+  for (int i = 0; i < LISTED && kernel != current_kernel; i++)
+    listed[i].run |= !strcmp(listed[i].slot, kernel);
   current_kernel = kernel;
   current_tier = tier->name;
   unfinished = 1;
@@ -66,6 +86,18 @@ long kernel_cases(void) {
   long count = cases;
   cases = 0;
   return count;
+}
+
+void kernel_all_listed(const char *test) {
+  int count = 0;
+  for (int i = 0; i < LISTED; i++) {
+    if (strcmp(listed[i].test, test) != 0)
+      continue;
+    if (!listed[i].run)
+      fail_msg("no test has run the kernel %s", listed[i].slot);
+    count++;
+  }
+  assert_true(count > 0);
 }
 
 /* Floats in order as integers, so that their difference is a distance in ULP. */

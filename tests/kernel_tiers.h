@@ -24,11 +24,14 @@ const struct gk_kernels *kernel_definition(gk_math math);
 
 uint64_t kernel_test_seed(void);
 
-/* Names the case whose comparisons follow, and counts it. */
+/* Names the case whose comparisons follow, and counts it. `kernel` is a slot of bench/kernel_list.def. */
 void kernel_case(const struct kernel_tier *tier, const char *kernel, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Cases since the last call: a test that ran none must fail. */
 long kernel_cases(void);
+
+/* Fails unless every slot that the list gives to this test program ("kernels", ...) was run. */
+void kernel_all_listed(const char *test);
 
 /* Fails the test at the first value that differs in a bit. Any NaN equals any NaN. */
 void kernel_same(const char *what, size_t count, const float *got, const float *wanted);

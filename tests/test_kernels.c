@@ -427,6 +427,11 @@ static void column_sum_is_the_plain_sum(void **state) {
   close_matrix(&m);
 }
 
+static void every_listed_kernel_was_run(void **state) {
+  (void)state;
+  kernel_all_listed("kernels");
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_teardown(product_of_every_edge_tile_is_the_plain_sum, kernel_say_where),
@@ -437,6 +442,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_teardown(transpose_moves_every_element, kernel_say_where),
       cmocka_unit_test_teardown(packed_panels_hold_every_column_and_zeros, kernel_say_where),
       cmocka_unit_test_teardown(column_sum_is_the_plain_sum, kernel_say_where),
+      cmocka_unit_test(every_listed_kernel_was_run),
   };
   kernel_arguments(argc, argv);
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,14 +19,17 @@
 
 enum { ROWS = 3, MOST_HIDDEN = 40, MOST_BLOCKS = 4 };
 
-/* One array of rows each. A gates row has `blocks` times the hidden size. */
-enum field { GATES, H_PREV, C_PREV, H, C, DY, DH, DC, DRH, FIELDS };
-static const char *const field_names[FIELDS] = {"gates", "h_prev", "c_prev", "h",  "c",
-                                                "dy",    "dh",     "dc",     "drh"};
+/* One array of rows each. GATES are pre-activations forward, activations and then gradients backward;
+ * OTHER_GATES are saved activations forward, d_pre backward. Rows of both have `blocks` times the hidden
+ * size. */
+enum field { GATES, OTHER_GATES, H_PREV, C_PREV, H, C, SAVED_H, SAVED_C, DY, DH, DC, DRH, FIELDS };
+static const char *const field_names[FIELDS] = {
+    "gates", "saved gates or d_pre", "h_prev", "c_prev", "h", "c", "saved h", "saved c", "dy", "dh", "dc",
+    "drh"};
 
 /* One unit of one row in float64. */
 struct unit {
-  double gate[MOST_BLOCKS];
+  double gate[MOST_BLOCKS], other[MOST_BLOCKS];
   double field[FIELDS];
   gk_activation activation;
 };
@@ -35,74 +38,83 @@ static double sigmoid(double x) {
   return 1 / (1 + exp(-x));
 }
 
+static void store_h(struct unit *u, double h) {
+  u->field[H] = u->field[SAVED_H] = h;
+}
+
+static void store_gradient(struct unit *u, int block, double gradient) {
+  u->gate[block] = u->other[block] = gradient;
+}
+
 static void rnn_forward(struct unit *u) {
-  u->field[H] = u->activation == GK_ACTIVATION_RELU ? fmax(u->gate[0], 0) : tanh(u->gate[0]);
+  store_h(u, u->activation == GK_ACTIVATION_RELU ? fmax(u->gate[0], 0) : tanh(u->gate[0]));
 }
 
 static void rnn_backward(struct unit *u) {
   double h = u->field[H], slope = u->activation == GK_ACTIVATION_RELU ? h > 0 : 1 - h * h;
-  u->gate[0] = (u->field[DY] + u->field[DH]) * slope;
+  store_gradient(u, 0, (u->field[DY] + u->field[DH]) * slope);
   u->field[DH] = 0;
 }
 
 static void lstm_forward(struct unit *u) {
-  double *g = u->gate;
-  g[0] = sigmoid(g[0]), g[1] = sigmoid(g[1]), g[2] = tanh(g[2]), g[3] = sigmoid(g[3]);
-  u->field[C] = g[1] * u->field[C_PREV] + g[0] * g[2];
-  u->field[H] = g[3] * tanh(u->field[C]);
+  double *g = u->other;
+  for (int gate = 0; gate < 4; gate++)
+    g[gate] = gate == 2 ? tanh(u->gate[gate]) : sigmoid(u->gate[gate]);
+  u->field[C] = u->field[SAVED_C] = g[1] * u->field[C_PREV] + g[0] * g[2];
+  store_h(u, g[3] * tanh(u->field[C]));
 }
 
 static void lstm_backward(struct unit *u) {
   double i = u->gate[0], f = u->gate[1], g = u->gate[2], o = u->gate[3];
   double tanh_c = tanh(u->field[C]), dh = u->field[DY] + u->field[DH];
   double dc = u->field[DC] + dh * o * (1 - tanh_c * tanh_c);
-  u->gate[0] = dc * g * i * (1 - i);
-  u->gate[1] = dc * u->field[C_PREV] * f * (1 - f);
-  u->gate[2] = dc * i * (1 - g * g);
-  u->gate[3] = dh * tanh_c * o * (1 - o);
+  store_gradient(u, 0, dc * g * i * (1 - i));
+  store_gradient(u, 1, dc * u->field[C_PREV] * f * (1 - f));
+  store_gradient(u, 2, dc * i * (1 - g * g));
+  store_gradient(u, 3, dh * tanh_c * o * (1 - o));
   u->field[DC] = dc * f;
   u->field[DH] = 0;
 }
 
 /* Blocks n r z a. */
 static void gru_forward(struct unit *u) {
-  double *g = u->gate;
-  g[1] = sigmoid(g[1]), g[2] = sigmoid(g[2]);
-  g[0] = tanh(g[0] + g[1] * g[3]);
-  u->field[H] = g[0] + g[2] * (u->field[H_PREV] - g[0]);
+  double r = sigmoid(u->gate[1]), z = sigmoid(u->gate[2]), a = u->gate[3], n = tanh(u->gate[0] + r * a);
+  u->other[0] = n, u->other[1] = r, u->other[2] = z, u->other[3] = a;
+  store_h(u, n + z * (u->field[H_PREV] - n));
 }
 
 static void gru_backward(struct unit *u) {
   double n = u->gate[0], r = u->gate[1], z = u->gate[2], a = u->gate[3], dh = u->field[DY] + u->field[DH];
   double dn = dh * (1 - z) * (1 - n * n);
-  u->gate[0] = dn;
-  u->gate[1] = dn * a * r * (1 - r);
-  u->gate[2] = dh * (u->field[H_PREV] - n) * z * (1 - z);
-  u->gate[3] = dn * r;
+  store_gradient(u, 0, dn);
+  store_gradient(u, 1, dn * a * r * (1 - r));
+  store_gradient(u, 2, dh * (u->field[H_PREV] - n) * z * (1 - z));
+  store_gradient(u, 3, dn * r);
   u->field[DH] = dh * z;
 }
 
-/* Blocks r z n q. */
+/* Blocks r z n q; the second phase finds z and q's product beside its own pre-activation. */
 static void gru_reset_before_forward_gates(struct unit *u) {
-  u->gate[0] = sigmoid(u->gate[0]), u->gate[1] = sigmoid(u->gate[1]);
-  u->gate[3] = u->gate[0] * u->field[H_PREV];
+  u->other[0] = sigmoid(u->gate[0]);
+  u->other[1] = u->gate[1] = sigmoid(u->gate[1]);
+  u->other[3] = u->gate[3] = u->other[0] * u->field[H_PREV];
 }
 
 static void gru_reset_before_forward_candidate(struct unit *u) {
-  u->gate[2] = tanh(u->gate[2]);
-  u->field[H] = u->gate[2] + u->gate[1] * (u->field[H_PREV] - u->gate[2]);
+  double z = u->gate[1], n = u->other[2] = tanh(u->gate[2]);
+  store_h(u, n + z * (u->field[H_PREV] - n));
 }
 
 static void gru_reset_before_backward_candidate(struct unit *u) {
   double z = u->gate[1], n = u->gate[2], dh = u->field[DY] + u->field[DH];
-  u->gate[1] = dh * (u->field[H_PREV] - n) * z * (1 - z);
-  u->gate[2] = dh * (1 - z) * (1 - n * n);
+  store_gradient(u, 1, dh * (u->field[H_PREV] - n) * z * (1 - z));
+  store_gradient(u, 2, dh * (1 - z) * (1 - n * n));
   u->field[DH] = dh * z;
 }
 
 static void gru_reset_before_backward_gates(struct unit *u) {
   double r = u->gate[0];
-  u->gate[0] = u->field[DRH] * u->field[H_PREV] * r * (1 - r);
+  store_gradient(u, 0, u->field[DRH] * u->field[H_PREV] * r * (1 - r));
   u->field[DH] += u->field[DRH] * r;
 }
 
@@ -124,28 +136,48 @@ static plain_fn *const plain_backward[GK_CELL_COUNT][GK_MAX_PHASES] = {
 struct call {
   gk_cell cell;
   int phase;
-  bool backward, in_place, with_dy;
+  bool backward, in_place, saves, with_dy;
   gk_activation activation;
   size_t rows, begin, end, hidden, blocks;
   float values[FIELDS][ROWS * MOST_BLOCKS * MOST_HIDDEN];
 };
 
+static const char *slot_of(const struct call *call) {
+  return call->backward ? "cell_backward" : "cell_forward";
+}
+
+static bool is_gates(int field) {
+  return field == GATES || field == OTHER_GATES;
+}
+
 static size_t width_of(const struct call *call, int field) {
-  return field == GATES ? call->blocks * call->hidden : call->hidden;
+  return is_gates(field) ? call->blocks * call->hidden : call->hidden;
 }
 
 /* Does the kernel get this array at all? */
 static bool has_field(const struct call *call, int field) {
   const bool memory = gk_cell_find(call->cell)->memory;
-  if (field == C_PREV || field == C)
+  switch (field) {
+  case OTHER_GATES:
+    return call->backward || call->saves;
+  case C_PREV:
+  case C:
     return memory;
-  if (field == DC)
-    return call->backward && memory;
-  if (field == DY)
+  case SAVED_H:
+    return !call->backward && call->saves;
+  case SAVED_C:
+    return !call->backward && call->saves && memory;
+  case DY:
     return call->backward && call->with_dy;
-  if (field == DRH)
+  case DH:
+    return call->backward;
+  case DC:
+    return call->backward && memory;
+  case DRH:
     return call->backward && call->cell == GK_CELL_GRU_RESET_BEFORE;
-  return field != DH || call->backward;
+  default:
+    return true;
+  }
 }
 
 /* Forward: pre-activations up to +-4. Backward: activations in (0, 1), as gates are. */
@@ -169,7 +201,7 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
   for (int field = 0; field < FIELDS; field++)
     for (size_t i = 0; i < call->rows; i++)
       row[field][i] = array[field] ? array[field] + (call->rows - 1 - i) * width_of(call, field) : NULL;
-  const bool memory = array[C] != NULL;
+  const float *const *c_prev = array[C_PREV] ? (const float *const *)row[C_PREV] : NULL;
   if (call->backward) {
     const struct gk_cell_backward step = {
         .rows = call->rows,
@@ -178,13 +210,14 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
         .hidden = call->hidden,
         .activation = call->activation,
         .gates = row[GATES],
+        .d_pre = row[OTHER_GATES],
         .h_prev = (const float *const *)row[H_PREV],
-        .c_prev = memory ? (const float *const *)row[C_PREV] : NULL,
+        .c_prev = c_prev,
         .h = (const float *const *)row[H],
-        .c = memory ? (const float *const *)row[C] : NULL,
+        .c = array[C] ? (const float *const *)row[C] : NULL,
         .dy = array[DY] ? (const float *const *)row[DY] : NULL,
         .dh = row[DH],
-        .dc = memory ? row[DC] : NULL,
+        .dc = array[DC] ? row[DC] : NULL,
         .drh = array[DRH] ? row[DRH] : NULL,
     };
     kernels->cell_backward[call->cell][call->phase](&step);
@@ -195,11 +228,14 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
         .unit_end = call->end,
         .hidden = call->hidden,
         .activation = call->activation,
-        .gates = row[GATES],
+        .pre = row[GATES],
         .h_prev = (const float *const *)(call->in_place ? row[H] : row[H_PREV]),
-        .c_prev = memory ? (const float *const *)(call->in_place ? row[C] : row[C_PREV]) : NULL,
+        .c_prev = call->in_place && c_prev ? (const float *const *)row[C] : c_prev,
         .h = row[H],
-        .c = memory ? row[C] : NULL,
+        .c = array[C] ? row[C] : NULL,
+        .saved_gates = array[OTHER_GATES] ? row[OTHER_GATES] : NULL,
+        .saved_h = array[SAVED_H] ? row[SAVED_H] : NULL,
+        .saved_c = array[SAVED_C] ? row[SAVED_C] : NULL,
     };
     kernels->cell_forward[call->cell][call->phase](&step);
   }
@@ -216,22 +252,21 @@ static void solve_plainly(const struct call *call, double wanted[FIELDS][ROWS * 
     for (size_t j = call->begin; j < call->end; j++) {
       struct unit unit = {.activation = call->activation};
       double *gate = wanted[GATES] + row * width_of(call, GATES) + j;
-      for (size_t block = 0; block < call->blocks; block++)
+      double *other = wanted[OTHER_GATES] + row * width_of(call, GATES) + j;
+      for (size_t block = 0; block < call->blocks; block++) {
         unit.gate[block] = gate[block * call->hidden];
+        unit.other[block] = other[block * call->hidden];
+      }
       for (int field = H_PREV; field < FIELDS; field++)
         unit.field[field] = has_field(call, field) ? wanted[field][row * call->hidden + j] : 0;
       plain(&unit);
-      for (size_t block = 0; block < call->blocks; block++)
+      for (size_t block = 0; block < call->blocks; block++) {
         gate[block * call->hidden] = unit.gate[block];
+        other[block * call->hidden] = unit.other[block];
+      }
       for (int field = H_PREV; field < FIELDS; field++)
         wanted[field][row * call->hidden + j] = unit.field[field];
     }
-}
-
-/* An array that the formulas leave alone may still be used by the kernel: activations of the candidate, say,
- * or the basic RNN's pre-activation. `values` says whether the formulas know it. */
-static bool formula_knows(const struct call *call, int field) {
-  return field != GATES || call->backward || call->cell != GK_CELL_RNN;
 }
 
 static void check_call(struct call *call, const struct kernel_tier *tier, gk_math math,
@@ -251,10 +286,11 @@ static void check_call(struct call *call, const struct kernel_tier *tier, gk_mat
     if (!has_field(call, field))
       got[field] = wanted[field] = NULL;
   }
-  kernel_case(tier, gk_cell_name(call->cell),
-              "%s, phase %d, activation %d, rows %zu, units %zu..%zu of %zu, in place %d, dy %d, math %d",
-              call->backward ? "backward" : "forward", call->phase, (int)call->activation, call->rows,
-              call->begin, call->end - 1, call->hidden, call->in_place, call->with_dy, (int)math);
+  kernel_case(
+      tier, slot_of(call),
+      "%s, phase %d, activation %d, rows %zu, units %zu..%zu of %zu, in place %d, saves %d, dy %d, math %d",
+      gk_cell_name(call->cell), call->phase, (int)call->activation, call->rows, call->begin, call->end - 1,
+      call->hidden, call->in_place, call->saves, call->with_dy, (int)math);
   run_call(call, tier->kernels, got);
   run_call(call, kernel_definition(math), wanted);
   for (int field = 0; field < FIELDS; field++) {
@@ -263,7 +299,7 @@ static void check_call(struct call *call, const struct kernel_tier *tier, gk_mat
       continue;
     kernel_same(field_names[field], call->rows * width, got[field], wanted[field]);
     /* run_call reverses the rows, and the formulas do not. */
-    for (size_t row = 0; row < call->rows && formula_knows(call, field); row++)
+    for (size_t row = 0; row < call->rows; row++)
       kernel_near(field_names[field], width, got[field] + row * width, exact[field] + row * width, 1e-6,
                   1e-6);
     kernel_true(guarded_intact(&memory[field]), "the kernel wrote outside");
@@ -280,6 +316,7 @@ static void check_sizes(struct call *call, const struct kernel_tier *tier, gk_ma
       call->end = part == 2 ? call->begin + 1 : call->hidden;
       call->rows = 1 + (call->hidden + part) % ROWS;
       call->with_dy = call->backward && (call->hidden + part) % 2 == 0;
+      call->saves = !call->backward && (call->hidden + part) % 4 < 2;
       call->in_place = !call->backward && (call->hidden + part) % 3 == 0;
       check_call(call, tier, math, memory, call->hidden * 3 + part);
     }
@@ -333,7 +370,8 @@ static void a_nan_stays_in_its_unit(void **state) {
           const struct gk_cell_info *info = gk_cell_find((gk_cell)cell);
           const size_t unit = (size_t)(5 * field + cell);
           float *a[FIELDS], *b[FIELDS];
-          call = (struct call){.cell = (gk_cell)cell, .backward = backward, .with_dy = true, .rows = 1};
+          call = (struct call){
+              .cell = (gk_cell)cell, .backward = backward, .with_dy = true, .saves = true, .rows = 1};
           call.hidden = call.end = hidden, call.blocks = (size_t)info->blocks;
           make_call(&call, 77);
           memcpy(clean, call.values, sizeof clean);
@@ -341,8 +379,8 @@ static void a_nan_stays_in_its_unit(void **state) {
           poisoned[field][unit] = NAN;
           for (int f = 0; f < FIELDS; f++)
             a[f] = has_field(&call, f) ? clean[f] : NULL, b[f] = has_field(&call, f) ? poisoned[f] : NULL;
-          kernel_case(tier, gk_cell_name((gk_cell)cell), "backward %d, units 0..36 of 37, NaN in %s[%zu]",
-                      backward, field_names[field], unit);
+          kernel_case(tier, slot_of(&call), "%s, units 0..36 of 37, NaN in %s[%zu]",
+                      gk_cell_name((gk_cell)cell), field_names[field], unit);
           run_call(&call, tier->kernels, a);
           run_call(&call, tier->kernels, b);
           for (int f = 0; f < FIELDS; f++)
@@ -372,11 +410,11 @@ static void tiny_results_are_stored_as_zero(void **state) {
           for (int field = 0; field < FIELDS; field++) {
             array[field] = has_field(&call, field) ? call.values[field] : NULL;
             for (size_t i = 0; i < width_of(&call, field); i++)
-              if (field >= DY || (!backward && (field == GATES || field == H_PREV || field == C_PREV)))
+              if (field >= DY || (!backward && (is_gates(field) || field == H_PREV || field == C_PREV)))
                 call.values[field][i] = ldexpf(call.values[field][i], exponent);
           }
-          kernel_case(tier, gk_cell_name((gk_cell)cell), "backward %d, units 0..18 of 19, inputs times 2^%d",
-                      backward, exponent);
+          kernel_case(tier, slot_of(&call), "%s, units 0..18 of 19, inputs times 2^%d",
+                      gk_cell_name((gk_cell)cell), exponent);
           run_call(&call, tier->kernels, array);
           for (int s = 0; s < 3; s++)
             for (size_t i = 0; i < (array[stored[s]] ? width_of(&call, stored[s]) : 0); i++) {
@@ -388,12 +426,18 @@ static void tiny_results_are_stored_as_zero(void **state) {
   assert_true(kernel_cases() > 0);
 }
 
+static void every_listed_kernel_was_run(void **state) {
+  (void)state;
+  kernel_all_listed("kernels_cells");
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_teardown(forward_arithmetic_of_every_cell_and_tail, kernel_say_where),
       cmocka_unit_test_teardown(backward_arithmetic_of_every_cell_and_tail, kernel_say_where),
       cmocka_unit_test_teardown(a_nan_stays_in_its_unit, kernel_say_where),
       cmocka_unit_test_teardown(tiny_results_are_stored_as_zero, kernel_say_where),
+      cmocka_unit_test(every_listed_kernel_was_run),
   };
   kernel_arguments(argc, argv);
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 #include "verify_case.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,9 +15,9 @@ const verify_case verify_cases[] = {
     {.name = "hidden-3", .input = 2, .hidden = 3, .layers = 1, .batch = 2, .time = 5},
     {.name = "hidden-17", .input = 5, .hidden = 17, .layers = 1, .batch = 3, .time = 4},
     {.name = "hidden-33", .input = 33, .hidden = 33, .layers = 1, .batch = 4, .time = 3},
-    {.name = "hidden-70", .input = 40, .hidden = 70, .layers = 1, .batch = 7, .time = 3},
-    {.name = "hidden-128", .input = 19, .hidden = 128, .layers = 1, .batch = 6, .time = 2},
-    {.name = "long-recurrent-sum", .input = 3, .hidden = 260, .layers = 1, .batch = 2, .time = 2},
+    {.name = "hidden-70", .input = 40, .hidden = 70, .layers = 1, .batch = 7, .time = 2},
+    {.name = "hidden-128", .input = 19, .hidden = 128, .layers = 1, .batch = 2, .time = 2},
+    {.name = "long-recurrent-sum", .input = 3, .hidden = 260, .layers = 1, .batch = 1, .time = 2},
     {.name = "long-input-sum", .input = 520, .hidden = 9, .layers = 1, .batch = 5, .time = 2},
     {.name = "long-gradient-sum", .input = 3, .hidden = 6, .layers = 1, .batch = 7, .time = 40},
     {.name = "relu",
@@ -65,50 +66,87 @@ const verify_case verify_cases[] = {
 };
 const int verify_case_count = sizeof verify_cases / sizeof *verify_cases;
 
-enum { OUTPUT_SIZE = 13, OPTIMIZER_STEPS = 2, MOST_BUFFERS = 64 };
+enum {
+  OUTPUT_SIZE = 13,
+  OPTIMIZER_STEPS = 2,
+  MOST_UPDATED = 50000, /* parameters: updates of larger networks would test nothing more */
+  MOST_BUFFERS = 48,
+  MOST_RESULTS = 32
+};
 
-/* One case, one cell, one plan. Buffers live until the end. */
-struct job {
-  const verify_case *kase;
-  uint64_t seed, stream;
-  int64_t states, pairs, output_hidden; /* L*D*N*H; N*T; D*H */
-  gk_rnn *rnn;
-  gk_output *output;
-  gk_random_key random;
-  int64_t *lengths; /* NULL: all T */
-  int32_t *tokens, *targets;
-  float *parameters, *output_parameters, *x, *h0, *c0, *dhn, *dcn;
-  float *y, *hn, *cn, *dy, *gradients, *output_gradients;
-  void *packed, *output_packed, *reserve, *workspace, *output_workspace;
+/* A result as the first way computed it. */
+struct result {
+  const char *name;
+  float *values; /* NULL: a double */
+  int64_t count;
+  double number;
+};
+
+/* Buffers of one lifetime. */
+struct pool {
   bool out_of_memory;
   int buffers;
   void *buffer[MOST_BUFFERS];
 };
 
-static void *take_bytes(struct job *job, size_t bytes) {
-  if (job->buffers == MOST_BUFFERS || bytes > PTRDIFF_MAX - 64) {
-    job->out_of_memory = true;
-    return NULL;
-  }
-  void *buffer = aligned_alloc(64, (bytes + 64) / 64 * 64);
+struct verify_job {
+  const verify_case *kase;
+  gk_cell cell;
+  uint64_t seed, stream;
+  int64_t states, pairs, output_hidden; /* L*D*N*H; N*T; D*H */
+  int64_t parameter_count, output_parameter_count;
+  struct pool data;
+
+  int64_t *lengths; /* NULL: all T */
+  int32_t *tokens, *targets;
+  float *parameters, *output_parameters, *x, *h0, *c0, *dhn, *dcn;
+
+  int results, compared;
+  struct result result[MOST_RESULTS];
+  const char *problem;
+  char message[96];
+};
+
+/* One way of computing it. */
+struct way {
+  verify_job *job;
+  gk_rnn *rnn;
+  gk_output *output;
+  struct pool pool;
+  float *y, *hn, *cn, *dy, *gradients, *output_gradients;
+  void *packed, *output_packed, *reserve, *workspace, *output_workspace;
+};
+
+static void *take_bytes(struct pool *pool, size_t bytes) {
+  void *buffer = NULL;
+  if (pool->buffers < MOST_BUFFERS && bytes < PTRDIFF_MAX - 64)
+    buffer = aligned_alloc(64, (bytes + 64) / 64 * 64);
   if (buffer)
-    job->buffer[job->buffers++] = buffer;
+    pool->buffer[pool->buffers++] = buffer;
   else
-    job->out_of_memory = true;
+    pool->out_of_memory = true;
   return buffer;
 }
 
+static void release(struct pool *pool) {
+  for (int i = 0; i < pool->buffers; i++)
+    free(pool->buffer[i]);
+  *pool = (struct pool){0};
+}
+
 /* Zeros. */
-static float *take(struct job *job, int64_t count) {
-  float *values = take_bytes(job, (size_t)count * sizeof(float));
+static float *take(struct pool *pool, int64_t count) {
+  float *values = take_bytes(pool, (size_t)count * sizeof(float));
   if (values)
     memset(values, 0, (size_t)count * sizeof(float));
   return values;
 }
 
+/* ---- Data ---- */
+
 /* Values that no libm function has touched: uniform in [-range, range). */
-static float *take_random(struct job *job, int64_t count, float range) {
-  float *values = take(job, count);
+static float *take_random(verify_job *job, int64_t count, float range) {
+  float *values = take(&job->data, count);
   job->stream++;
   for (int64_t i = 0; values && i < count; i++)
     values[i] = (2 * gk_uniform(job->seed, job->stream, (uint64_t)i) - 1) * range;
@@ -116,44 +154,33 @@ static float *take_random(struct job *job, int64_t count, float range) {
 }
 
 /* Whole numbers in [low, high]. */
-static int32_t *take_integers(struct job *job, int64_t count, int32_t low, int32_t high) {
-  int32_t *values = take_bytes(job, (size_t)count * sizeof *values);
+static int32_t *take_integers(verify_job *job, int64_t count, int32_t low, int32_t high) {
+  int32_t *values = take_bytes(&job->data, (size_t)count * sizeof *values);
   job->stream++;
   for (int64_t i = 0; values && i < count; i++)
     values[i] = low + (int32_t)(gk_uniform(job->seed, job->stream, (uint64_t)i) * (float)(high - low + 1));
   return values;
 }
 
-static void add_hash(verify_hashes *hashes, const char *name, uint64_t hash) {
-  if (hashes->count == VERIFY_MOST_PARTS)
-    abort();
-  hashes->part[hashes->count].name = name;
-  hashes->part[hashes->count++].hash = hash;
-}
-
-static void add_floats(verify_hashes *hashes, const char *name, const float *values, int64_t count) {
-  add_hash(hashes, name, checksum_floats(CHECKSUM_START, values, count));
-}
-
 /* The index of (t, n) in the case's layout. */
-static int64_t pair_index(const struct job *job, int64_t t, int64_t n) {
+static int64_t pair_index(const verify_job *job, int64_t t, int64_t n) {
   const verify_case *c = job->kase;
   return c->layout == GK_BATCH_FIRST ? n * c->time + t : t * c->batch + n;
 }
 
 /* What lies past a sample's end must not be read: NaN, and tokens that do not exist. */
-static void poison_padding(struct job *job, float *values, int64_t width) {
+static void poison_padding(const verify_job *job, float *values, int64_t width) {
   for (int64_t n = 0; job->lengths && n < job->kase->batch; n++)
     for (int64_t t = job->lengths[n]; t < job->kase->time; t++)
       for (int64_t i = 0; i < width; i++)
         values[pair_index(job, t, n) * width + i] = NAN;
 }
 
-static void make_lengths(struct job *job) {
+static void make_lengths(verify_job *job) {
   const verify_case *c = job->kase;
   int32_t *random = take_integers(job, c->batch, 0, (int32_t)c->time);
-  job->lengths = take_bytes(job, (size_t)c->batch * sizeof *job->lengths);
-  if (job->out_of_memory)
+  job->lengths = take_bytes(&job->data, (size_t)c->batch * sizeof *job->lengths);
+  if (job->data.out_of_memory)
     return;
   for (int64_t n = 0; n < c->batch; n++)
     job->lengths[n] = n == 1 ? 0 : n == 2 ? c->time : random[n];
@@ -163,13 +190,34 @@ static void make_lengths(struct job *job) {
       if (job->tokens)
         job->tokens[pair_index(job, t, n)] = INT32_MAX;
     }
+  if (job->x)
+    poison_padding(job, job->x, c->input);
 }
 
-static gk_status create(struct job *job, gk_cell cell, const verify_plan *plan) {
+static gk_status make_data(verify_job *job) {
+  const verify_case *c = job->kase;
+  const int64_t cells = gk_cell_has_memory(job->cell) ? job->states : 0;
+  job->parameters = take_random(job, job->parameter_count, 1 / sqrtf((float)c->hidden));
+  job->output_parameters = take_random(job, job->output_parameter_count, 0.25f);
+  job->targets = take_integers(job, job->pairs, -1, OUTPUT_SIZE - 1);
+  if (c->vocabulary)
+    job->tokens = take_integers(job, job->pairs, 0, (int32_t)c->vocabulary - 1);
+  else
+    job->x = take_random(job, job->pairs * c->input, 1);
+  job->h0 = take_random(job, job->states, 1);
+  job->c0 = take_random(job, cells, 1);
+  job->dhn = take_random(job, job->states, 0.125f);
+  job->dcn = take_random(job, cells, 0.125f);
+  if (c->ragged && !job->data.out_of_memory)
+    make_lengths(job);
+  return job->data.out_of_memory ? GK_ERROR_MEMORY : GK_OK;
+}
+
+static gk_status create_network(const verify_job *job, const verify_plan *plan, gk_rnn **rnn,
+                                gk_output **output) {
   const verify_case *c = job->kase;
   gk_rnn_desc desc = GK_RNN_DESC_INIT;
-  gk_output_desc output = GK_OUTPUT_DESC_INIT;
-  desc.cell = cell;
+  desc.cell = job->cell;
   desc.input_size = c->input;
   desc.hidden_size = c->hidden;
   desc.layers = c->layers;
@@ -178,79 +226,178 @@ static gk_status create(struct job *job, gk_cell cell, const verify_plan *plan) 
   desc.layout = c->layout;
   desc.activation = c->activation;
   desc.dropout = c->dropout;
-  desc.isa = output.isa = plan->isa;
+  desc.isa = plan->isa;
   desc.math = GK_MATH_OWN;
   desc.schedule = plan->schedule;
-  desc.threads = output.threads = plan->threads;
-  const int64_t directions = c->direction == GK_BIDIRECTIONAL ? 2 : 1;
-  output.input_size = job->output_hidden = directions * c->hidden;
-  output.output_size = OUTPUT_SIZE;
-  job->states = c->layers * directions * c->batch * c->hidden;
-  job->pairs = c->batch * c->time;
-  gk_status status = gk_rnn_create(&desc, &job->rnn);
-  return status == GK_OK ? gk_output_create(&output, &job->output) : status;
+  desc.threads = plan->threads;
+  gk_output_desc output_desc = GK_OUTPUT_DESC_INIT;
+  output_desc.input_size = job->output_hidden;
+  output_desc.output_size = OUTPUT_SIZE;
+  output_desc.isa = plan->isa;
+  output_desc.threads = plan->threads;
+  gk_status status = gk_rnn_create(&desc, rnn);
+  return status == GK_OK ? gk_output_create(&output_desc, output) : status;
 }
 
-static gk_status take_work_memory(struct job *job) {
-  gk_rnn_memory memory;
-  size_t packed, output_packed, output_workspace;
-  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
-  gk_status status = gk_rnn_packed_bytes(job->rnn, both, &packed);
-  if (status == GK_OK)
-    status = gk_output_packed_bytes(job->output, both, &output_packed);
-  if (status == GK_OK)
-    status = gk_rnn_memory_needed(job->rnn, job->kase->time, job->kase->batch, &memory);
-  if (status == GK_OK)
-    status = gk_output_workspace_bytes(job->output, job->pairs, &output_workspace);
-  if (status != GK_OK)
-    return status;
-  size_t workspace = memory.forward_workspace_bytes;
-  if (workspace < memory.inference_workspace_bytes)
-    workspace = memory.inference_workspace_bytes;
-  if (workspace < memory.backward_workspace_bytes)
-    workspace = memory.backward_workspace_bytes;
-  job->packed = take_bytes(job, packed);
-  job->output_packed = take_bytes(job, output_packed);
-  job->reserve = take_bytes(job, memory.reserve_bytes);
-  job->workspace = take_bytes(job, workspace);
-  job->output_workspace = take_bytes(job, output_workspace);
-  return job->out_of_memory ? GK_ERROR_MEMORY : GK_OK;
-}
-
-static gk_status make_data(struct job *job) {
-  const verify_case *c = job->kase;
-  const int64_t parameters = gk_rnn_parameter_count(job->rnn);
-  const int64_t output_parameters = gk_output_parameter_count(job->output);
-  const bool memory = gk_cell_has_memory(gk_rnn_description(job->rnn)->cell);
-  job->random = (gk_random_key){.seed = job->seed, .step = 3, .first_sample = 5};
-  job->parameters = take_random(job, parameters, 1 / sqrtf((float)c->hidden));
-  job->output_parameters = take_random(job, output_parameters, 0.25f);
-  job->targets = take_integers(job, job->pairs, -1, OUTPUT_SIZE - 1);
-  if (c->vocabulary)
-    job->tokens = take_integers(job, job->pairs, 0, (int32_t)c->vocabulary - 1);
-  else
-    job->x = take_random(job, job->pairs * c->input, 1);
-  job->h0 = take_random(job, job->states, 1);
-  job->c0 = take_random(job, memory ? job->states : 0, 1);
-  job->dhn = take_random(job, job->states, 0.125f);
-  job->dcn = take_random(job, memory ? job->states : 0, 0.125f);
-  job->y = take(job, job->pairs * job->output_hidden);
-  job->dy = take(job, job->pairs * job->output_hidden);
-  job->hn = take(job, job->states);
-  job->cn = take(job, job->states);
-  job->gradients = take(job, parameters);
-  job->output_gradients = take(job, output_parameters);
-  gk_status status = take_work_memory(job);
-  if (c->ragged && status == GK_OK)
-    make_lengths(job);
-  if (job->out_of_memory)
+gk_status verify_open(const verify_case *this_case, gk_cell cell, uint64_t seed, verify_job **result) {
+  *result = NULL;
+  if (this_case->activation != GK_ACTIVATION_TANH && cell != GK_CELL_RNN)
+    return GK_ERROR_UNSUPPORTED;
+  const verify_plan any = {.isa = GK_ISA_SCALAR, .threads = 1};
+  gk_rnn *rnn = NULL;
+  gk_output *output = NULL;
+  verify_job *job = calloc(1, sizeof *job);
+  if (!job)
     return GK_ERROR_MEMORY;
-  if (status == GK_OK && job->x)
-    poison_padding(job, job->x, c->input);
+  job->kase = this_case;
+  job->cell = cell;
+  job->seed = seed;
+  job->stream = checksum_text(CHECKSUM_START, this_case->name) << 8;
+  const int64_t directions = this_case->direction == GK_BIDIRECTIONAL ? 2 : 1;
+  job->output_hidden = directions * this_case->hidden;
+  job->states = this_case->layers * directions * this_case->batch * this_case->hidden;
+  job->pairs = this_case->batch * this_case->time;
+  gk_status status = create_network(job, &any, &rnn, &output);
+  if (status == GK_OK) {
+    job->parameter_count = gk_rnn_parameter_count(rnn);
+    job->output_parameter_count = gk_output_parameter_count(output);
+    status = make_data(job);
+  }
+  gk_rnn_destroy(rnn);
+  gk_output_destroy(output);
+  if (status != GK_OK)
+    verify_close(job);
+  else
+    *result = job;
   return status;
 }
 
-static gk_status run_forward(struct job *job, bool training) {
+void verify_close(verify_job *job) {
+  if (!job)
+    return;
+  for (int i = 0; i < job->results; i++)
+    free(job->result[i].values);
+  release(&job->data);
+  free(job);
+}
+
+/* ---- Results ---- */
+
+static bool same_float(float a, float b) {
+  return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
+}
+
+static bool same_floats(const float *a, const float *b, int64_t count) {
+  if (count == 0 || memcmp(a, b, (size_t)count * sizeof(float)) == 0)
+    return true;
+  for (int64_t i = 0; i < count; i++)
+    if (!same_float(a[i], b[i]))
+      return false;
+  return true;
+}
+
+static const struct result *find_result(const verify_job *job, const char *name) {
+  for (int i = 0; i < job->results; i++)
+    if (!strcmp(job->result[i].name, name))
+      return &job->result[i];
+  return NULL;
+}
+
+static void complain(verify_job *job, const char *name, const char *what) {
+  if (job->problem)
+    return;
+  snprintf(job->message, sizeof job->message, "%s is not that of %s", name, what);
+  job->problem = job->message;
+}
+
+/* Keeps a result of the first way, compares one of another. Results come in the same order each time. */
+static gk_status add_result(verify_job *job, const char *name, const float *values, int64_t count,
+                            double number) {
+  if (job->compared < job->results) {
+    const struct result *first = &job->result[job->compared++];
+    if (values ? !same_floats(values, first->values, count) : memcmp(&number, &first->number, sizeof number))
+      complain(job, name, "the first way");
+    return GK_OK;
+  }
+  float *kept = values ? malloc((size_t)count * sizeof(float) + 1) : NULL;
+  if (job->results == MOST_RESULTS || (values && !kept))
+    return GK_ERROR_MEMORY;
+  if (values)
+    memcpy(kept, values, (size_t)count * sizeof(float));
+  job->result[job->results++] = (struct result){name, kept, count, number};
+  job->compared = job->results;
+  return GK_OK;
+}
+
+static gk_status add_floats(verify_job *job, const char *name, const float *values, int64_t count) {
+  return add_result(job, name, values, count, 0);
+}
+
+static gk_status add_double(verify_job *job, const char *name, double number) {
+  return add_result(job, name, NULL, 0, number);
+}
+
+/* A result that another one has already given, e.g. single steps and the whole sequence. */
+static void must_equal(verify_job *job, const char *name, const float *values, const char *other) {
+  const struct result *first = find_result(job, other);
+  if (first && !same_floats(values, first->values, first->count))
+    complain(job, name, other);
+}
+
+int verify_result_count(const verify_job *job) {
+  return job->results;
+}
+
+const char *verify_result_name(const verify_job *job, int index) {
+  return job->result[index].name;
+}
+
+uint64_t verify_result_hash(const verify_job *job, int index) {
+  const struct result *result = &job->result[index];
+  if (result->values)
+    return checksum_floats(CHECKSUM_START, result->values, result->count);
+  uint64_t bits;
+  memcpy(&bits, &result->number, sizeof bits);
+  return checksum_word(CHECKSUM_START, bits);
+}
+
+/* ---- One way ---- */
+
+static size_t larger(size_t a, size_t b) {
+  return a > b ? a : b;
+}
+
+static gk_status take_memory(struct way *way) {
+  const verify_job *job = way->job;
+  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  gk_rnn_memory memory;
+  size_t packed, output_packed, output_workspace;
+  gk_status status = gk_rnn_packed_bytes(way->rnn, both, &packed);
+  if (status == GK_OK)
+    status = gk_output_packed_bytes(way->output, both, &output_packed);
+  if (status == GK_OK)
+    status = gk_rnn_memory_needed(way->rnn, job->kase->time, job->kase->batch, &memory);
+  if (status == GK_OK)
+    status = gk_output_workspace_bytes(way->output, job->pairs, &output_workspace);
+  if (status != GK_OK)
+    return status;
+  size_t workspace = larger(memory.forward_workspace_bytes, memory.backward_workspace_bytes);
+  way->packed = take_bytes(&way->pool, packed);
+  way->output_packed = take_bytes(&way->pool, output_packed);
+  way->reserve = take_bytes(&way->pool, memory.reserve_bytes);
+  way->workspace = take_bytes(&way->pool, larger(workspace, memory.inference_workspace_bytes));
+  way->output_workspace = take_bytes(&way->pool, output_workspace);
+  way->y = take(&way->pool, job->pairs * job->output_hidden);
+  way->dy = take(&way->pool, job->pairs * job->output_hidden);
+  way->hn = take(&way->pool, job->states);
+  way->cn = take(&way->pool, job->states);
+  way->gradients = take(&way->pool, job->parameter_count);
+  way->output_gradients = take(&way->pool, job->output_parameter_count);
+  return way->pool.out_of_memory ? GK_ERROR_MEMORY : GK_OK;
+}
+
+static gk_status run_forward(struct way *way, bool training) {
+  const verify_job *job = way->job;
   gk_rnn_forward_args args = GK_RNN_FORWARD_ARGS_INIT;
   args.time = job->kase->time;
   args.batch = job->kase->batch;
@@ -260,65 +407,71 @@ static gk_status run_forward(struct job *job, bool training) {
   args.h0 = job->h0;
   args.c0 = job->c0;
   args.parameters = job->parameters;
-  args.packed = job->packed;
-  args.y = job->y;
-  args.hn = job->hn;
-  args.cn = job->cn;
-  args.random = job->random;
-  args.reserve = training ? job->reserve : NULL;
-  args.workspace = job->workspace;
-  return gk_rnn_forward(job->rnn, &args);
+  args.packed = way->packed;
+  args.y = way->y;
+  args.hn = way->hn;
+  args.cn = way->cn;
+  args.random = (gk_random_key){.seed = job->seed, .step = 3, .first_sample = 5};
+  args.reserve = training ? way->reserve : NULL;
+  args.workspace = way->workspace;
+  return gk_rnn_forward(way->rnn, &args);
 }
 
-static void hash_forward(const struct job *job, const char *const names[3], verify_hashes *hashes) {
-  const bool memory = gk_cell_has_memory(gk_rnn_description(job->rnn)->cell);
-  add_floats(hashes, names[0], job->y, job->pairs * job->output_hidden);
-  add_floats(hashes, names[1], job->hn, job->states);
-  add_floats(hashes, names[2], job->cn, memory ? job->states : 0);
-}
-
-/* Inference, training forward, output layer with loss; leaves dy for the backward pass. */
-static gk_status check_forward(struct job *job, verify_hashes *hashes) {
-  static const char *const inference[] = {"inference y", "inference hn", "inference cn"};
-  static const char *const training[] = {"y", "hn", "cn"};
+static gk_status check_forward(struct way *way) {
+  verify_job *job = way->job;
+  const int64_t outputs = job->pairs * job->output_hidden,
+                cells = gk_cell_has_memory(job->cell) ? job->states : 0;
   const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
-  double loss = 0;
-  gk_status status = gk_rnn_pack(job->rnn, both, job->parameters, job->packed);
-  if (status == GK_OK)
-    status = gk_output_pack(job->output, both, job->output_parameters, job->output_packed);
-  if (status == GK_OK)
-    status = run_forward(job, false);
-  if (status == GK_OK)
-    hash_forward(job, inference, hashes);
-  if (status == GK_OK)
-    status = run_forward(job, true);
-  if (status != GK_OK)
-    return status;
-  hash_forward(job, training, hashes);
-
-  gk_output_loss_args args = GK_OUTPUT_LOSS_ARGS_INIT;
-  args.rows = job->pairs;
-  args.h = job->y;
-  args.targets = job->targets;
-  args.packed = job->output_packed;
-  args.loss = &loss;
-  args.gradient_scale = 0.0625f;
-  args.dh = job->dy;
-  args.gradients = job->output_gradients;
-  args.workspace = job->output_workspace;
-  status = gk_output_loss(job->output, &args);
-  uint64_t bits;
-  memcpy(&bits, &loss, sizeof bits);
-  add_hash(hashes, "loss", checksum_word(CHECKSUM_START, bits));
-  add_floats(hashes, "dy", job->dy, job->pairs * job->output_hidden);
-  add_floats(hashes, "output gradients", job->output_gradients, gk_output_parameter_count(job->output));
-  poison_padding(job, job->dy, job->output_hidden);
+  gk_status status = gk_rnn_pack(way->rnn, both, job->parameters, way->packed);
+  for (int training = 0; training < 2 && status == GK_OK; training++) {
+    status = run_forward(way, training);
+    if (status == GK_OK)
+      status = add_floats(job, training ? "y" : "inference y", way->y, outputs);
+    if (status == GK_OK)
+      status = add_floats(job, training ? "hn" : "inference hn", way->hn, job->states);
+    if (status == GK_OK)
+      status = add_floats(job, training ? "cn" : "inference cn", way->cn, cells);
+  }
+  if (job->kase->dropout == 0) {
+    must_equal(job, "y", way->y, "inference y");
+    must_equal(job, "hn", way->hn, "inference hn");
+    must_equal(job, "cn", way->cn, "inference cn");
+  }
   return status;
 }
 
-static gk_status check_backward(struct job *job, verify_hashes *hashes) {
+/* Leaves dy for the backward pass. */
+static gk_status check_loss(struct way *way) {
+  verify_job *job = way->job;
+  double loss = 0;
+  gk_output_loss_args args = GK_OUTPUT_LOSS_ARGS_INIT;
+  args.rows = job->pairs;
+  args.h = way->y;
+  args.targets = job->targets;
+  args.packed = way->output_packed;
+  args.loss = &loss;
+  args.gradient_scale = 0.0625f;
+  args.dh = way->dy;
+  args.gradients = way->output_gradients;
+  args.workspace = way->output_workspace;
+  gk_status status = gk_output_pack(way->output, GK_PACK_FORWARD | GK_PACK_BACKWARD, job->output_parameters,
+                                    way->output_packed);
+  if (status == GK_OK)
+    status = gk_output_loss(way->output, &args);
+  if (status == GK_OK)
+    status = add_double(job, "loss", loss);
+  if (status == GK_OK)
+    status = add_floats(job, "dy", way->dy, job->pairs * job->output_hidden);
+  if (status == GK_OK)
+    status = add_floats(job, "output gradients", way->output_gradients, job->output_parameter_count);
+  poison_padding(job, way->dy, job->output_hidden);
+  return status;
+}
+
+static gk_status check_backward(struct way *way) {
+  verify_job *job = way->job;
   const int64_t inputs = job->x ? job->pairs * job->kase->input : 0;
-  const bool memory = gk_cell_has_memory(gk_rnn_description(job->rnn)->cell);
+  const int64_t cells = gk_cell_has_memory(job->cell) ? job->states : 0;
   gk_rnn_backward_args args = GK_RNN_BACKWARD_ARGS_INIT;
   args.time = job->kase->time;
   args.batch = job->kase->batch;
@@ -328,89 +481,96 @@ static gk_status check_backward(struct job *job, verify_hashes *hashes) {
   args.h0 = job->h0;
   args.c0 = job->c0;
   args.parameters = job->parameters;
-  args.packed = job->packed;
-  args.dy = job->dy;
+  args.packed = way->packed;
+  args.dy = way->dy;
   args.dhn = job->dhn;
   args.dcn = job->dcn;
-  args.dx = job->x ? take(job, inputs) : NULL;
-  args.dh0 = take(job, job->states);
-  args.dc0 = take(job, job->states);
-  args.gradients = job->gradients;
-  args.random = job->random;
-  args.reserve = job->reserve;
-  args.workspace = job->workspace;
-  if (job->out_of_memory)
+  float *dx = take(&way->pool, inputs), *dh0 = take(&way->pool, job->states), *dc0 = take(&way->pool, cells);
+  args.dx = job->x ? dx : NULL;
+  args.dh0 = dh0;
+  args.dc0 = dc0;
+  args.gradients = way->gradients;
+  args.random = (gk_random_key){.seed = job->seed, .step = 3, .first_sample = 5};
+  args.reserve = way->reserve;
+  args.workspace = way->workspace;
+  if (way->pool.out_of_memory)
     return GK_ERROR_MEMORY;
-  gk_status status = gk_rnn_backward(job->rnn, &args);
-  add_floats(hashes, "dx", args.dx, inputs);
-  add_floats(hashes, "dh0", args.dh0, job->states);
-  add_floats(hashes, "dc0", args.dc0, memory ? job->states : 0);
-  add_floats(hashes, "gradients", job->gradients, gk_rnn_parameter_count(job->rnn));
+  gk_status status = gk_rnn_backward(way->rnn, &args);
+  if (status == GK_OK)
+    status = add_floats(job, "dx", dx, inputs);
+  if (status == GK_OK)
+    status = add_floats(job, "dh0", dh0, job->states);
+  if (status == GK_OK)
+    status = add_floats(job, "dc0", dc0, cells);
+  if (status == GK_OK)
+    status = add_floats(job, "gradients", way->gradients, job->parameter_count);
   return status;
 }
 
 /* A few steps of one optimizer on a copy of the parameters. */
-static gk_status check_optimizer(struct job *job, gk_optimizer_kind kind, float scale,
-                                 verify_hashes *hashes) {
-  const int64_t count = gk_rnn_parameter_count(job->rnn);
+static gk_status check_optimizer(struct way *way, const verify_plan *plan, gk_optimizer_kind kind,
+                                 float scale) {
+  verify_job *job = way->job;
   gk_optimizer_desc desc = GK_OPTIMIZER_DESC_INIT;
   desc.kind = kind;
   desc.momentum = 0.9f;
   desc.weight_decay = 0.01f;
-  desc.isa = gk_rnn_description(job->rnn)->isa;
-  desc.threads = gk_rnn_description(job->rnn)->threads;
+  desc.isa = plan->isa;
+  desc.threads = plan->threads;
   int64_t floats;
-  gk_status status = gk_optimizer_state_count(&desc, count, &floats);
+  gk_status status = gk_optimizer_state_count(&desc, job->parameter_count, &floats);
   if (status != GK_OK)
     return status;
-  float *parameters = take(job, count), *state = take(job, floats);
-  if (job->out_of_memory)
+  float *parameters = take(&way->pool, job->parameter_count), *state = take(&way->pool, floats);
+  if (way->pool.out_of_memory)
     return GK_ERROR_MEMORY;
-  memcpy(parameters, job->parameters, (size_t)count * sizeof(float));
+  memcpy(parameters, job->parameters, (size_t)job->parameter_count * sizeof(float));
   for (int64_t step = 1; step <= OPTIMIZER_STEPS && status == GK_OK; step++)
-    status = gk_optimizer_step(&desc, step, 0.01, scale, count, parameters, job->gradients, state);
-  add_floats(hashes, gk_optimizer_name(kind), parameters, count);
-  return status;
+    status =
+        gk_optimizer_step(&desc, step, 0.01, scale, job->parameter_count, parameters, way->gradients, state);
+  return status == GK_OK ? add_floats(job, gk_optimizer_name(kind), parameters, job->parameter_count)
+                         : status;
 }
 
 /* Clipping to half of the norm, then every optimizer. */
-static gk_status check_update(struct job *job, verify_hashes *hashes) {
-  const float *const gradients[] = {job->gradients, job->output_gradients};
-  const int64_t counts[] = {gk_rnn_parameter_count(job->rnn), gk_output_parameter_count(job->output)};
-  const gk_rnn_desc *desc = gk_rnn_description(job->rnn);
+static gk_status check_update(struct way *way, const verify_plan *plan) {
+  verify_job *job = way->job;
+  const float *const gradients[] = {way->gradients, way->output_gradients};
+  const int64_t counts[] = {job->parameter_count, job->output_parameter_count};
   double norm = 0;
-  gk_status status = gk_gradient_norm(desc->isa, desc->threads, 2, gradients, counts, &norm);
+  gk_status status = gk_gradient_norm(plan->isa, plan->threads, 2, gradients, counts, &norm);
   const float scale = gk_clip_scale(norm, 0.5 * norm);
-  uint64_t bits;
-  memcpy(&bits, &norm, sizeof bits);
-  add_hash(hashes, "gradient norm", checksum_word(CHECKSUM_START, bits));
-  add_floats(hashes, "clip scale", &scale, 1);
+  if (status == GK_OK)
+    status = add_double(job, "gradient norm", norm);
+  if (status == GK_OK)
+    status = add_floats(job, "clip scale", &scale, 1);
   for (int kind = GK_OPTIMIZER_SGD; kind <= GK_OPTIMIZER_ADAM && status == GK_OK; kind++)
-    status = check_optimizer(job, (gk_optimizer_kind)kind, scale, hashes);
+    if (job->parameter_count <= MOST_UPDATED)
+      status = check_optimizer(way, plan, (gk_optimizer_kind)kind, scale);
   return status;
 }
 
-/* The whole sequence one step at a time, from the same initial states: as inference, but y one step a time.
- */
-static gk_status check_stream(struct job *job, verify_hashes *hashes) {
+/* The whole sequence one step at a time, from the same initial states: inference must have given the same. */
+static gk_status check_stream(struct way *way) {
+  verify_job *job = way->job;
   const verify_case *c = job->kase;
-  float *y = take(job, job->pairs * c->hidden), *h = take(job, job->states), *cell = take(job, job->states);
-  float *x = take(job, c->batch * c->input);
-  int32_t *tokens = take_bytes(job, (size_t)c->batch * sizeof *tokens);
-  if (job->out_of_memory)
+  const bool memory = gk_cell_has_memory(job->cell);
+  float *y = take(&way->pool, job->pairs * c->hidden), *step = take(&way->pool, c->batch * c->hidden);
+  float *h = take(&way->pool, job->states), *cell = take(&way->pool, job->states);
+  float *x = take(&way->pool, c->batch * c->input);
+  int32_t *tokens = take_bytes(&way->pool, (size_t)c->batch * sizeof *tokens);
+  if (way->pool.out_of_memory)
     return GK_ERROR_MEMORY;
   gk_rnn_step_args args = GK_RNN_STEP_ARGS_INIT;
   args.batch = c->batch;
   args.x = job->x ? x : NULL;
   args.tokens = job->tokens ? tokens : NULL;
   args.parameters = job->parameters;
-  args.packed = job->packed;
-  args.h = h;
-  args.c = gk_cell_has_memory(gk_rnn_description(job->rnn)->cell) ? cell : NULL;
-  args.workspace = job->workspace;
-  memcpy(h, job->h0, (size_t)job->states * sizeof(float));
-  if (args.c)
-    memcpy(cell, job->c0, (size_t)job->states * sizeof(float));
+  args.packed = way->packed;
+  args.h = memcpy(h, job->h0, (size_t)job->states * sizeof(float));
+  args.c = memory ? memcpy(cell, job->c0, (size_t)job->states * sizeof(float)) : NULL;
+  args.y = step;
+  args.workspace = way->workspace;
   gk_status status = GK_OK;
   for (int64_t t = 0; t < c->time && status == GK_OK; t++) {
     for (int64_t n = 0; n < c->batch; n++) {
@@ -420,40 +580,36 @@ static gk_status check_stream(struct job *job, verify_hashes *hashes) {
       else
         tokens[n] = job->tokens[pair];
     }
-    float *step = take(job, c->batch * c->hidden);
-    if (!step)
-      return GK_ERROR_MEMORY;
-    args.y = step;
-    status = gk_rnn_step(job->rnn, &args);
+    status = gk_rnn_step(way->rnn, &args);
     for (int64_t n = 0; n < c->batch; n++)
       memcpy(y + pair_index(job, t, n) * c->hidden, step + n * c->hidden, (size_t)c->hidden * sizeof(float));
-    free(job->buffer[--job->buffers]);
   }
-  add_floats(hashes, "stream y", y, job->pairs * c->hidden);
-  add_floats(hashes, "stream hn", h, job->states);
-  add_floats(hashes, "stream cn", cell, args.c ? job->states : 0);
+  must_equal(job, "y of single steps", y, "inference y");
+  must_equal(job, "hn of single steps", h, "inference hn");
+  must_equal(job, "cn of single steps", cell, "inference cn");
   return status;
 }
 
-gk_status verify_run(const verify_case *this_case, gk_cell cell, uint64_t seed, const verify_plan *plan,
-                     verify_hashes *hashes) {
-  struct job job = {.kase = this_case, .seed = seed};
-  job.stream = checksum_text(CHECKSUM_START, this_case->name) << 8;
-  *hashes = (verify_hashes){0};
-  gk_status status = create(&job, cell, plan);
+gk_status verify_compute(verify_job *job, const verify_plan *plan, const char **problem) {
+  struct way way = {.job = job};
+  job->compared = 0;
+  job->problem = NULL;
+  gk_status status = create_network(job, plan, &way.rnn, &way.output);
   if (status == GK_OK)
-    status = make_data(&job);
+    status = take_memory(&way);
   if (status == GK_OK)
-    status = check_forward(&job, hashes);
+    status = check_forward(&way);
   if (status == GK_OK)
-    status = check_backward(&job, hashes);
+    status = check_loss(&way);
   if (status == GK_OK)
-    status = check_update(&job, hashes);
-  if (status == GK_OK && !this_case->ragged && this_case->direction == GK_FORWARD)
-    status = check_stream(&job, hashes);
-  for (int i = 0; i < job.buffers; i++)
-    free(job.buffer[i]);
-  gk_output_destroy(job.output);
-  gk_rnn_destroy(job.rnn);
+    status = check_backward(&way);
+  if (status == GK_OK)
+    status = check_update(&way, plan);
+  if (status == GK_OK && !job->kase->ragged && job->kase->direction == GK_FORWARD)
+    status = check_stream(&way);
+  release(&way.pool);
+  gk_output_destroy(way.output);
+  gk_rnn_destroy(way.rnn);
+  *problem = job->problem;
   return status;
 }

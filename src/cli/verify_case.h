@@ -6,7 +6,7 @@
 
 #include <gatekern.h>
 
-/* Run for every cell. */
+/* Run for every cell; ReLU for the basic RNN, which alone has it. */
 typedef struct verify_case {
   const char *name; /* also chooses the random numbers, so that a new case changes no other's */
   int64_t input, hidden, layers, vocabulary, batch, time;
@@ -27,19 +27,19 @@ typedef struct verify_plan {
   int threads;
 } verify_plan;
 
-enum { VERIFY_MOST_PARTS = 32 };
-
-/* A hash for each result, so that a difference can be located. */
-typedef struct verify_hashes {
-  int count;
-  struct {
-    const char *name;
-    uint64_t hash;
-  } part[VERIFY_MOST_PARTS];
-} verify_hashes;
+/* A case for one cell: its data, and the results of the first way it was computed. */
+typedef struct verify_job verify_job;
 
 /* GK_ERROR_UNSUPPORTED if the library does not offer this kind of network. */
-gk_status verify_run(const verify_case *this_case, gk_cell cell, uint64_t seed, const verify_plan *plan,
-                     verify_hashes *hashes);
+gk_status verify_open(const verify_case *this_case, gk_cell cell, uint64_t seed, verify_job **job);
+void verify_close(verify_job *job); /* NULL is allowed */
+
+/* Computes the case in one way. *problem is NULL, or says which result is not that of the first way, or not
+ * what another result says it must be. */
+gk_status verify_compute(verify_job *job, const verify_plan *plan, const char **problem);
+
+int verify_result_count(const verify_job *job);
+const char *verify_result_name(const verify_job *job, int index);
+uint64_t verify_result_hash(const verify_job *job, int index);
 
 #endif
