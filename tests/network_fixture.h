@@ -16,15 +16,15 @@
 #include "tests/buffers.h"
 #include "tests/random_values.h"
 
-/* ---- Cases ---------------------------------------------------------------------------------- */
+/* ---- Cases ----------------------------------------------------------------------------------- */
 
 struct network_case {
   gk_rnn_desc desc;
   int64_t time, batch;
-  bool ragged;         /* lengths 0..T, unsorted; else all T */
-  bool states;         /* initial states given, and gradients of final states */
-  float weight_scale;  /* parameters are uniform in +-weight_scale/sqrt(H); 0: 1 */
-  uint64_t seed;       /* of parameters and inputs */
+  bool ragged;        /* lengths 0..T, unsorted; else all T */
+  bool states;        /* initial states given, and gradients of final states */
+  float weight_scale; /* parameters are uniform in +-weight_scale/sqrt(H); 0: 1 */
+  uint64_t seed;      /* of parameters and inputs */
 };
 
 static inline void describe(const struct network_case *c, char *text, size_t size) {
@@ -173,8 +173,10 @@ struct network_results {
 
 static inline struct network_results take_results(struct buffers *b, const struct network_case *c) {
   struct network_sizes s = sizes_of(c);
-  struct network_results r = {.y = take_floats(b, s.outputs), .hn = take_floats(b, s.states),
-                              .dh0 = take_floats(b, s.states), .gradients = take_floats(b, s.parameters)};
+  struct network_results r = {.y = take_floats(b, s.outputs),
+                              .hn = take_floats(b, s.states),
+                              .dh0 = take_floats(b, s.states),
+                              .gradients = take_floats(b, s.parameters)};
   if (!c->desc.vocabulary)
     r.dx = take_floats(b, s.inputs);
   if (has_memory(c)) {
@@ -184,7 +186,7 @@ static inline struct network_results take_results(struct buffers *b, const struc
   return r;
 }
 
-/* ---- One run through the public API ------------------------------------------------------------ */
+/* ---- One run through the public API ---------------------------------------------------------- */
 
 struct network {
   const struct network_case *c;
@@ -286,7 +288,7 @@ static inline struct network_results run_case(struct buffers *b, const struct ne
   return r;
 }
 
-/* ---- Tensors of a result ------------------------------------------------------------------------ */
+/* ---- Tensors of a result --------------------------------------------------------------------- */
 
 #define MAX_TENSORS 40
 
@@ -304,8 +306,12 @@ static inline float *const *result_arrays(const struct network_results *r) {
 static inline int tensors_of(const struct network_case *c, struct named_tensor tensors[MAX_TENSORS]) {
   static const char *const names[] = {"y", "hn", "cn", "dx", "dh0", "dc0"};
   struct network_sizes s = sizes_of(c);
-  int64_t counts[] = {s.outputs, s.states, has_memory(c) ? s.states : 0, c->desc.vocabulary ? 0 : s.inputs,
-                      s.states, has_memory(c) ? s.states : 0};
+  int64_t counts[] = {s.outputs,
+                      s.states,
+                      has_memory(c) ? s.states : 0,
+                      c->desc.vocabulary ? 0 : s.inputs,
+                      s.states,
+                      has_memory(c) ? s.states : 0};
   int count = 0;
   for (int i = 0; i < 6; i++) {
     struct named_tensor *t = &tensors[count++];
@@ -325,7 +331,7 @@ static inline int tensors_of(const struct network_case *c, struct named_tensor t
   return count;
 }
 
-/* ---- Comparisons -------------------------------------------------------------------------------- */
+/* ---- Comparisons ----------------------------------------------------------------------------- */
 
 static inline int64_t units_in_last_place(float a, float b) {
   int32_t x, y;

@@ -26,26 +26,25 @@ static inline double *take_copy(struct buffers *b, const float *values, int64_t 
 }
 
 /* The masks that dropout draws, read back from the counters that name them. (L-1, T, N, D*H) */
-static inline double *take_masks(struct buffers *b, const struct network_case *c,
-                                 const gk_random_key *key) {
+static inline double *take_masks(struct buffers *b, const struct network_case *c, const gk_random_key *key) {
   struct network_sizes s = sizes_of(c);
-  int64_t H = c->desc.hidden_size, N = c->batch, T = c->time;
+  int64_t N = c->batch, T = c->time;
   double *masks = take_doubles(b, (c->desc.layers - 1) * s.outputs);
-  float *uniforms = take_floats(b, H);
+  float *uniforms = take_floats(b, s.width);
   float kept = 1 / (1 - c->desc.dropout);
   for (int64_t l = 0; l + 1 < c->desc.layers; l++)
     for (int64_t t = 0; t < T; t++)
-      for (int64_t n = 0; n < N; n++)
-        for (int64_t d = 0; d < s.directions; d++) {
-          struct gk_random_counter counter = {.seed = key->seed, .purpose = GK_RANDOM_DROPOUT,
-                                              .layer = (uint32_t)l, .direction = (uint32_t)d,
-                                              .step = key->step, .sample = key->first_sample + (uint64_t)n,
-                                              .time = (uint32_t)t};
-          gk_random_uniforms(&counter, 0, (size_t)H, uniforms);
-          double *row = masks + (l * T * N + t * N + n) * s.width + d * H;
-          for (int64_t j = 0; j < H; j++)
-            row[j] = uniforms[j] < c->desc.dropout ? 0 : kept;
-        }
+      for (int64_t n = 0; n < N; n++) {
+        struct gk_random_counter counter = {.seed = key->seed,
+                                            .purpose = GK_RANDOM_DROPOUT,
+                                            .layer = (uint32_t)l,
+                                            .step = key->step,
+                                            .sample = key->first_sample + (uint64_t)n,
+                                            .time = (uint32_t)t};
+        gk_random_uniforms(&counter, 0, (size_t)s.width, uniforms);
+        for (int64_t j = 0; j < s.width; j++)
+          masks[(l * T * N + t * N + n) * s.width + j] = uniforms[j] < c->desc.dropout ? 0 : kept;
+      }
   return masks;
 }
 
@@ -53,10 +52,10 @@ static inline struct reference_results run_reference(struct buffers *b, const st
                                                      const struct network_data *d) {
   struct network_sizes s = sizes_of(c);
   int64_t memory = has_memory(c) ? s.states : 0;
-  struct reference_results r = {
-      take_doubles(b, s.outputs), take_doubles(b, s.states), take_doubles(b, memory),
-      take_doubles(b, s.inputs),  take_doubles(b, s.states), take_doubles(b, memory),
-      take_doubles(b, s.parameters)};
+  struct reference_results r = {take_doubles(b, s.outputs),   take_doubles(b, s.states),
+                                take_doubles(b, memory),      take_doubles(b, s.inputs),
+                                take_doubles(b, s.states),    take_doubles(b, memory),
+                                take_doubles(b, s.parameters)};
   gk_random_key key = {.seed = c->seed, .step = 3, .first_sample = 40};
   struct gk_reference_call call = {.time = c->time,
                                    .batch = c->batch,
@@ -84,8 +83,7 @@ static inline struct reference_results run_reference(struct buffers *b, const st
 
 /* Largest error relative to the tensor's largest magnitude; *worst is its index. A tensor that must be
  * all zeros has error 0 or infinity. NaN anywhere is infinity. */
-static inline double relative_error(int64_t count, const float *got, const double *wanted,
-                                    int64_t *worst) {
+static inline double relative_error(int64_t count, const float *got, const double *wanted, int64_t *worst) {
   double largest = 0, error = 0;
   *worst = 0;
   for (int64_t i = 0; i < count; i++)

@@ -96,8 +96,12 @@ static void test_lstm(void **state) {
 static void test_large(void **state) {
   (void)state;
   for (int cell = 0; cell < gk_cell_count(); cell++) {
-    struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 20, .batch = 9, .ragged = true,
-                             .states = true, .seed = 70 + (uint64_t)cell};
+    struct network_case c = {.desc = GK_RNN_DESC_INIT,
+                             .time = 20,
+                             .batch = 9,
+                             .ragged = true,
+                             .states = true,
+                             .seed = 70 + (uint64_t)cell};
     c.desc.cell = (gk_cell)cell;
     c.desc.input_size = 40;
     c.desc.hidden_size = 64;
@@ -113,8 +117,12 @@ static void test_dropout(void **state) {
   (void)state;
   for (int cell = 0; cell < gk_cell_count(); cell++)
     for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++) {
-      struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 7, .batch = 5, .ragged = direction == 2,
-                               .states = true, .seed = 90 + (uint64_t)cell};
+      struct network_case c = {.desc = GK_RNN_DESC_INIT,
+                               .time = 7,
+                               .batch = 5,
+                               .ragged = direction == 2,
+                               .states = true,
+                               .seed = 90 + (uint64_t)cell};
       c.desc.cell = (gk_cell)cell;
       c.desc.input_size = 11;
       c.desc.hidden_size = 18;
@@ -126,7 +134,7 @@ static void test_dropout(void **state) {
     }
 }
 
-/* ---- What a gradient pointer changes ------------------------------------------------------------- */
+/* ---- What a gradient pointer changes --------------------------------------------------------- */
 
 /* Leaving out any set of results changes no bit of the others. */
 static void check_subsets(struct network_case *c) {
@@ -156,8 +164,12 @@ static void test_null_results(void **state) {
   for (int i = 0; i < tier_count; i++)
     for (int cell = 0; cell < gk_cell_count(); cell++)
       for (int64_t vocabulary = 0; vocabulary <= 6; vocabulary += 6) {
-        struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 5, .batch = 4, .ragged = cell % 2,
-                                 .states = true, .seed = 110 + (uint64_t)cell};
+        struct network_case c = {.desc = GK_RNN_DESC_INIT,
+                                 .time = 5,
+                                 .batch = 4,
+                                 .ragged = cell % 2,
+                                 .states = true,
+                                 .seed = 110 + (uint64_t)cell};
         c.desc.cell = (gk_cell)cell;
         c.desc.isa = tiers[i];
         c.desc.input_size = 6;
@@ -201,8 +213,12 @@ static void test_null_inputs(void **state) {
   (void)state;
   for (int i = 0; i < tier_count; i++)
     for (int cell = 0; cell < gk_cell_count(); cell++) {
-      struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 4, .batch = 3, .ragged = cell % 2,
-                               .states = true, .seed = 130 + (uint64_t)cell};
+      struct network_case c = {.desc = GK_RNN_DESC_INIT,
+                               .time = 4,
+                               .batch = 3,
+                               .ragged = cell % 2,
+                               .states = true,
+                               .seed = 130 + (uint64_t)cell};
       c.desc.cell = (gk_cell)cell;
       c.desc.isa = tiers[i];
       c.desc.input_size = 5;
@@ -240,7 +256,8 @@ static void test_accumulate(void **state) {
   for (int i = 0; i < tier_count; i++)
     for (int cell = 0; cell < gk_cell_count(); cell++)
       for (int tokens = 0; tokens < 2; tokens++) {
-        struct network_case c = random_case((gk_cell)cell, GK_ACTIVATION_TANH, 10 + cell * 7, 150 + (uint64_t)cell);
+        struct network_case c =
+            random_case((gk_cell)cell, GK_ACTIVATION_TANH, 10 + cell * 7, 150 + (uint64_t)cell);
         c.desc.isa = tiers[i];
         c.desc.vocabulary = tokens ? 13 : 0;
         if (case_wanted(__func__))
@@ -258,11 +275,11 @@ int main(int argc, char **argv) {
     return 1;
   }
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rnn_tanh),     cmocka_unit_test(test_rnn_relu),
-      cmocka_unit_test(test_gru),          cmocka_unit_test(test_gru_reset_before),
-      cmocka_unit_test(test_lstm),         cmocka_unit_test(test_large),
-      cmocka_unit_test(test_dropout),      cmocka_unit_test(test_null_results),
-      cmocka_unit_test(test_null_inputs),  cmocka_unit_test(test_accumulate),
+      cmocka_unit_test(test_rnn_tanh),    cmocka_unit_test(test_rnn_relu),
+      cmocka_unit_test(test_gru),         cmocka_unit_test(test_gru_reset_before),
+      cmocka_unit_test(test_lstm),        cmocka_unit_test(test_large),
+      cmocka_unit_test(test_dropout),     cmocka_unit_test(test_null_results),
+      cmocka_unit_test(test_null_inputs), cmocka_unit_test(test_accumulate),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

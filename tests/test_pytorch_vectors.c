@@ -16,14 +16,14 @@
 
 #include "tests/reference_fixture.h"
 
-#define LARGEST_RATIO 3.0
+#define LARGEST_RATIO      3.0
 #define LARGEST_MEAN_RATIO 1.2
-#define COUNTS_AS_ONE 1e-6
+#define COUNTS_AS_ONE      1e-6
 
 static gk_isa tiers[MAX_TIERS];
 static int tier_count;
 
-/* ---- The file ---------------------------------------------------------------------------------- */
+/* ---- The file -------------------------------------------------------------------------------- */
 
 static FILE *file;
 enum vector_kind { NETWORK = 0, TRAINING, UPDATE };
@@ -64,8 +64,8 @@ static int close_file(void **state) {
 
 struct network_vector {
   struct network_case c;
-  struct network_data data; /* of the seed, lengths of the file */
-  struct reference_results truth; /* PyTorch float64 */
+  struct network_data data;         /* of the seed, lengths of the file */
+  struct reference_results truth;   /* PyTorch float64 */
   double single_error[MAX_TENSORS]; /* of PyTorch float32, in the order of tensors_of */
 };
 
@@ -94,10 +94,10 @@ static struct network_vector read_network(struct buffers *b) {
   v.data.lengths = lengths;
 
   struct network_sizes s = sizes_of(&v.c);
-  v.truth = (struct reference_results){
-      take_doubles(b, s.outputs), take_doubles(b, s.states), take_doubles(b, s.states),
-      take_doubles(b, s.inputs),  take_doubles(b, s.states), take_doubles(b, s.states),
-      take_doubles(b, s.parameters)};
+  v.truth = (struct reference_results){take_doubles(b, s.outputs),   take_doubles(b, s.states),
+                                       take_doubles(b, s.states),    take_doubles(b, s.inputs),
+                                       take_doubles(b, s.states),    take_doubles(b, s.states),
+                                       take_doubles(b, s.parameters)};
   struct named_tensor tensors[MAX_TENSORS];
   int count = tensors_of(&v.c, tensors);
   int64_t stored = read_integer();
@@ -162,8 +162,8 @@ static struct update_vector read_update(void) {
   v.steps = read_integer();
   v.seed = (uint64_t)read_integer();
   v.learning_rate = read_double();
-  float *hyperparameters[] = {&v.optimizer.momentum, &v.optimizer.beta1, &v.optimizer.beta2,
-                              &v.optimizer.alpha, &v.optimizer.epsilon, &v.optimizer.weight_decay};
+  float *hyperparameters[] = {&v.optimizer.momentum, &v.optimizer.beta1,   &v.optimizer.beta2,
+                              &v.optimizer.alpha,    &v.optimizer.epsilon, &v.optimizer.weight_decay};
   for (int i = 0; i < 6; i++)
     *hyperparameters[i] = (float)read_double();
   assert_in_range(v.count, 1, 64);
@@ -184,25 +184,26 @@ static void for_each_vector(const char *test, const struct vector_calls *calls) 
   for (int64_t i = 0; i < count; i++) {
     struct buffers buffers = {0};
     switch ((enum vector_kind)read_integer()) {
-      case NETWORK: {
-        struct network_vector v = read_network(&buffers);
-        if (calls->network && ++called && case_wanted(test))
-          calls->network(&v);
-        break;
-      }
-      case TRAINING: {
-        struct training_vector v = read_training();
-        if (calls->training && ++called && case_wanted(test))
-          calls->training(&v);
-        break;
-      }
-      case UPDATE: {
-        struct update_vector v = read_update();
-        if (calls->update && ++called && case_wanted(test))
-          calls->update(&v);
-        break;
-      }
-      default: fail_msg("case %d of vectors.bin has an unknown kind", (int)i);
+    case NETWORK: {
+      struct network_vector v = read_network(&buffers);
+      if (calls->network && ++called && case_wanted(test))
+        calls->network(&v);
+      break;
+    }
+    case TRAINING: {
+      struct training_vector v = read_training();
+      if (calls->training && ++called && case_wanted(test))
+        calls->training(&v);
+      break;
+    }
+    case UPDATE: {
+      struct update_vector v = read_update();
+      if (calls->update && ++called && case_wanted(test))
+        calls->update(&v);
+      break;
+    }
+    default:
+      fail_msg("case %d of vectors.bin has an unknown kind", (int)i);
     }
     buffers_release(&buffers);
   }
@@ -210,7 +211,7 @@ static void for_each_vector(const char *test, const struct vector_calls *calls) 
   assert_true(called > 0);
 }
 
-/* ---- The reference against PyTorch float64 --------------------------------------------------------- */
+/* ---- The reference against PyTorch float64 --------------------------------------------------- */
 
 static void check_reference(const struct network_vector *v) {
   struct buffers buffers = {0};
@@ -236,7 +237,7 @@ static void test_reference(void **state) {
   for_each_vector(__func__, &(struct vector_calls){.network = check_reference});
 }
 
-/* ---- fp32 against PyTorch float32 ------------------------------------------------------------------ */
+/* ---- fp32 against PyTorch float32 ------------------------------------------------------------ */
 
 static struct {
   double log_sum, largest;
@@ -279,11 +280,12 @@ static void test_accuracy(void **state) {
   for_each_vector(__func__, &(struct vector_calls){.network = check_accuracy});
   double mean = exp(ratios.log_sum / ratios.count);
   print_message("%d tensors, %d with an error below 1e-6; error over PyTorch float32's: geometric mean %.3f, "
-                "largest %.3f\n", ratios.count, ratios.counted_as_one, mean, ratios.largest);
+                "largest %.3f\n",
+                ratios.count, ratios.counted_as_one, mean, ratios.largest);
   assert_true(mean <= LARGEST_MEAN_RATIO);
 }
 
-/* ---- Training ---------------------------------------------------------------------------------------- */
+/* ---- Training -------------------------------------------------------------------------------- */
 
 /* Tokens (T+1, N) of one batch: make_vectors.py, train. */
 static void make_batch(const struct training_vector *v, int64_t step, int32_t *tokens) {
@@ -331,7 +333,8 @@ static struct trainer open_trainer(struct buffers *b, const struct training_vect
   check_status(&t.c, gk_output_packed_bytes(t.output, flags, &packed), "gk_output_packed_bytes");
   check_status(&t.c, gk_output_workspace_bytes(t.output, v->c.time * v->c.batch, &workspace),
                "gk_output_workspace_bytes");
-  check_status(&t.c, gk_optimizer_state_count(&t.optimizer, s.parameters, &state), "gk_optimizer_state_count");
+  check_status(&t.c, gk_optimizer_state_count(&t.optimizer, s.parameters, &state),
+               "gk_optimizer_state_count");
   check_status(&t.c, gk_optimizer_state_count(&t.optimizer, t.output_count, &output_state),
                "gk_optimizer_state_count");
   t.output_packed = buffers_take(b, packed, 1);
@@ -421,7 +424,7 @@ static void test_training(void **state) {
   for_each_vector(__func__, &(struct vector_calls){.training = check_training});
 }
 
-/* ---- Optimizers --------------------------------------------------------------------------------------- */
+/* ---- Optimizers ------------------------------------------------------------------------------ */
 
 static void check_update(const struct update_vector *v) {
   double parameters[64], state[128] = {0}, gradients[64];

@@ -19,7 +19,7 @@
 /* Seven-point stencil: truncation about step^6, rounding about 1e-16 * |loss| / step. ReLU is linear on
  * both sides of its kink, so that a short step costs no accuracy there and seldom meets the kink. */
 #define STEP_SMOOTH 1e-3
-#define STEP_RELU 2e-5
+#define STEP_RELU   2e-5
 
 struct derivative {
   double value;
@@ -59,16 +59,16 @@ static void check_tensor(const char *what, const char *tensor, double step, int6
   }
 }
 
-/* ---- Networks ------------------------------------------------------------------------------ */
+/* ---- Networks -------------------------------------------------------------------------------- */
 
-#define T 4
-#define N 4
-#define I 2
-#define H 3
-#define V 5
+#define T              4
+#define N              4
+#define I              2
+#define H              3
+#define V              5
 #define MAX_PARAMETERS 1000
-#define MAX_STATE (2 * 2 * N * H)
-#define MAX_OUTPUT (T * N * 2 * H)
+#define MAX_STATE      (2 * 2 * N * H)
+#define MAX_OUTPUT     (T * N * 2 * H)
 
 struct network {
   gk_rnn_desc desc;
@@ -102,13 +102,26 @@ static void fill_network(struct network *network, const gk_rnn_desc *desc, bool 
   memset(network, 0, sizeof *network);
   network->desc = *desc;
   bool memory = desc->cell == GK_CELL_LSTM;
-  network->call = (struct gk_reference_call){
-      .time = T, .batch = N, .lengths = is_ragged ? ragged : NULL, .x = network->x,
-      .tokens = tokens, .h0 = network->h0, .c0 = memory ? network->c0 : NULL,
-      .parameters = network->parameters, .masks = network->masks, .y = network->y, .hn = network->hn,
-      .cn = memory ? network->cn : NULL, .backward = true, .dy = network->dy, .dhn = network->dhn,
-      .dcn = memory ? network->dcn : NULL, .dx = network->dx, .dh0 = network->dh0,
-      .dc0 = memory ? network->dc0 : NULL, .gradients = network->gradients};
+  network->call = (struct gk_reference_call){.time = T,
+                                             .batch = N,
+                                             .lengths = is_ragged ? ragged : NULL,
+                                             .x = network->x,
+                                             .tokens = tokens,
+                                             .h0 = network->h0,
+                                             .c0 = memory ? network->c0 : NULL,
+                                             .parameters = network->parameters,
+                                             .masks = network->masks,
+                                             .y = network->y,
+                                             .hn = network->hn,
+                                             .cn = memory ? network->cn : NULL,
+                                             .backward = true,
+                                             .dy = network->dy,
+                                             .dhn = network->dhn,
+                                             .dcn = memory ? network->dcn : NULL,
+                                             .dx = network->dx,
+                                             .dh0 = network->dh0,
+                                             .dc0 = memory ? network->dc0 : NULL,
+                                             .gradients = network->gradients};
   assert_true(gk_reference_parameter_count(desc) <= MAX_PARAMETERS);
   random_doubles(seed, 0.9, MAX_PARAMETERS, network->parameters);
   random_doubles(seed + 1, 1.5, T * N * I, network->x);
@@ -172,8 +185,9 @@ static void check_network(const gk_rnn_desc *desc, bool is_ragged, uint64_t seed
   for (int64_t i = 0; i < T * N * I; i++)
     network->x[i] = isnan(network->x[i]) ? 0 : network->x[i];
   char what[160];
-  snprintf(what, sizeof what, "cell %d, activation %d, layers %d, direction %d, layout %d, V %d, %s, seed %llu",
-           (int)desc->cell, (int)desc->activation, (int)desc->layers, (int)desc->direction, (int)desc->layout,
+  snprintf(what, sizeof what,
+           "cell %d, activation %d, layers %d, direction %d, layout %d, V %d, %s, seed %llu", (int)desc->cell,
+           (int)desc->activation, (int)desc->layers, (int)desc->direction, (int)desc->layout,
            (int)desc->vocabulary, is_ragged ? "ragged" : "full", (unsigned long long)seed);
   int64_t D = gk_reference_directions(desc), states = desc->layers * D * N * H;
   for (int64_t l = 0; l < desc->layers; l++)
@@ -192,7 +206,8 @@ static void check_network(const gk_rnn_desc *desc, bool is_ragged, uint64_t seed
         }
     }
   if (desc->vocabulary)
-    check_tensor(what, "embedding", step, V * I, network->parameters, network->gradients, network_loss, network);
+    check_tensor(what, "embedding", step, V * I, network->parameters, network->gradients, network_loss,
+                 network);
   else
     check_tensor(what, "x", step, T * N * I, network->x, network->dx, network_loss, network);
   check_tensor(what, "h0", step, states, network->h0, network->dh0, network_loss, network);
@@ -207,8 +222,12 @@ static void check_cell(gk_cell cell, gk_activation activation) {
     for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++)
       for (int is_ragged = 0; is_ragged < 2; is_ragged++)
         for (int vocabulary = 0; vocabulary <= V; vocabulary += V) {
-          gk_rnn_desc desc = {.cell = cell, .activation = activation, .input_size = I, .hidden_size = H,
-                              .layers = layers, .direction = (gk_direction)direction,
+          gk_rnn_desc desc = {.cell = cell,
+                              .activation = activation,
+                              .input_size = I,
+                              .hidden_size = H,
+                              .layers = layers,
+                              .direction = (gk_direction)direction,
                               .vocabulary = vocabulary,
                               .layout = (layers + direction) % 2 ? GK_BATCH_FIRST : GK_TIME_MAJOR};
           check_network(&desc, is_ragged, seed += 10);
@@ -242,7 +261,7 @@ static void test_lstm(void **state) {
 
 /* ---- Output layer and loss ------------------------------------------------------------------- */
 
-#define R 6
+#define R       6
 #define CLASSES 7
 
 struct output {
@@ -262,16 +281,25 @@ static void test_output_loss(void **state) {
   (void)state;
   static const int32_t targets[R] = {3, 0, -1, 6, 3, 2};
   struct output output;
-  output.args = (struct gk_reference_loss){
-      .rows = R, .input_size = H, .output_size = CLASSES, .h = output.h, .weight = output.weight,
-      .bias = output.bias, .targets = targets, .scale = 0.2, .dh = output.dh, .dweight = output.dweight,
-      .dbias = output.dbias, .scratch = output.scratch};
+  output.args = (struct gk_reference_loss){.rows = R,
+                                           .input_size = H,
+                                           .output_size = CLASSES,
+                                           .h = output.h,
+                                           .weight = output.weight,
+                                           .bias = output.bias,
+                                           .targets = targets,
+                                           .scale = 0.2,
+                                           .dh = output.dh,
+                                           .dweight = output.dweight,
+                                           .dbias = output.dbias,
+                                           .scratch = output.scratch};
   random_doubles(1, 2, R * H, output.h);
   random_doubles(2, 1, CLASSES * H, output.weight);
   random_doubles(3, 1, CLASSES, output.bias);
   gk_reference_output_loss(&output.args);
   check_tensor("output", "h", STEP_SMOOTH, R * H, output.h, output.dh, output_loss, &output);
-  check_tensor("output", "weight", STEP_SMOOTH, CLASSES * H, output.weight, output.dweight, output_loss, &output);
+  check_tensor("output", "weight", STEP_SMOOTH, CLASSES * H, output.weight, output.dweight, output_loss,
+               &output);
   check_tensor("output", "bias", STEP_SMOOTH, CLASSES, output.bias, output.dbias, output_loss, &output);
 }
 
@@ -280,8 +308,15 @@ static void test_loss_of_two_classes(void **state) {
   (void)state;
   double h = 1, weight[2] = {300, 298.5}, bias[2] = {0.25, 0.5}, scratch[4];
   int32_t target = 0;
-  struct gk_reference_loss args = {.rows = 1, .input_size = 1, .output_size = 2, .h = &h, .weight = weight,
-                                   .bias = bias, .targets = &target, .scale = 1, .scratch = scratch};
+  struct gk_reference_loss args = {.rows = 1,
+                                   .input_size = 1,
+                                   .output_size = 2,
+                                   .h = &h,
+                                   .weight = weight,
+                                   .bias = bias,
+                                   .targets = &target,
+                                   .scale = 1,
+                                   .scratch = scratch};
   assert_true(fabs(gk_reference_output_loss(&args) - log1p(exp(-1.25))) < 1e-13);
   double p[2], logits[2] = {1000, 1003};
   gk_reference_softmax(2, 2, logits, p);
@@ -290,9 +325,12 @@ static void test_loss_of_two_classes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rnn_tanh),    cmocka_unit_test(test_rnn_relu),
-      cmocka_unit_test(test_gru),         cmocka_unit_test(test_gru_reset_before),
-      cmocka_unit_test(test_lstm),        cmocka_unit_test(test_output_loss),
+      cmocka_unit_test(test_rnn_tanh),
+      cmocka_unit_test(test_rnn_relu),
+      cmocka_unit_test(test_gru),
+      cmocka_unit_test(test_gru_reset_before),
+      cmocka_unit_test(test_lstm),
+      cmocka_unit_test(test_output_loss),
       cmocka_unit_test(test_loss_of_two_classes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

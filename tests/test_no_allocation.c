@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From the second call on, forward, backward, step, loss and optimizer allocate nothing and take no lock.
+ * (The first call lets the OpenMP runtime make its threads.) The allocator and pthread_mutex_lock are
+ * replaced by ones that count; glibc's own sit behind them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "tests/network_fixture.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OWN_ALLOCATOR 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define OWN_ALLOCATOR 0
+#endif
+#endif
+#ifndef OWN_ALLOCATOR
+#define OWN_ALLOCATOR 1
+#endif
+
+static atomic_long allocations, locks;
+
+#if OWN_ALLOCATOR
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *old, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+void __libc_free(void *memory);
+int posix_memalign(void **memory, size_t alignment, size_t size);
+void *aligned_alloc(size_t alignment, size_t size);
+void *memalign(size_t alignment, size_t size);
+
+void *malloc(size_t size) {
+  atomic_fetch_add(&allocations, 1);
+  return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size) {
+  atomic_fetch_add(&allocations, 1);
+  return __libc_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size) {
+  atomic_fetch_add(&allocations, 1);
+  return __libc_realloc(old, size);
+}
+
+void *memalign(size_t alignment, size_t size) {
+  atomic_fetch_add(&allocations, 1);
+  return __libc_memalign(alignment, size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size) {
+  return memalign(alignment, size);
+}
+
+int posix_memalign(void **memory, size_t alignment, size_t size) {
+  *memory = memalign(alignment, size);
+  return *memory ? 0 : ENOMEM;
+}
+
+void free(void *memory) {
+  atomic_fetch_add(&allocations, memory != NULL);
+  __libc_free(memory);
+}
+
+static int (*libc_lock)(pthread_mutex_t *mutex);
+
+int pthread_mutex_lock(pthread_mutex_t *mutex) {
+  if (!libc_lock) {
+    void *found = dlsym(RTLD_NEXT, "pthread_mutex_lock");
+    memcpy(&libc_lock, &found, sizeof found);
+  }
+  atomic_fetch_add(&locks, 1);
+  return libc_lock(mutex);
+}
+#endif
+
+/* The counters do count. */
+static void test_counters(void **state) {
+  (void)state;
+  long before = atomic_load(&allocations), locked = atomic_load(&locks);
+  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+  void *volatile memory = malloc(100);
+  free(memory);
+  pthread_mutex_lock(&mutex);
+  pthread_mutex_unlock(&mutex);
+  assert_int_equal(atomic_load(&allocations), before + 2);
+  assert_int_equal(atomic_load(&locks), locked + 1);
+}
+
+struct work {
+  struct buffers buffers;
+  struct network_case c;
+  struct network_data d;
+  struct network_results r;
+  struct network net;
+  gk_output *output;
+  gk_output_loss_args loss;
+  double sum, norm;
+  gk_optimizer_desc optimizer;
+  float *optimizer_state;
+};
+
+static void open_work(struct work *w, gk_isa isa, gk_cell cell, int threads, gk_schedule schedule) {
+  *w = (struct work){.c = {.desc = GK_RNN_DESC_INIT, .time = 9, .batch = 12, .ragged = true, .seed = 31},
+                     .optimizer = GK_OPTIMIZER_DESC_INIT};
+  struct buffers *b = &w->buffers;
+  w->c.desc.isa = w->optimizer.isa = isa;
+  w->c.desc.cell = cell;
+  w->c.desc.input_size = 20;
+  w->c.desc.hidden_size = 48;
+  w->c.desc.layers = 2;
+  w->c.desc.vocabulary = cell % 2 ? 10 : 0;
+  w->c.desc.dropout = 0.2f;
+  w->c.desc.threads = w->optimizer.threads = threads;
+  w->c.desc.schedule = schedule;
+  w->d = take_data(b, &w->c);
+  w->r = take_results(b, &w->c);
+  w->net = open_network(b, &w->c, w->d.parameters);
+  gk_output_desc desc = GK_OUTPUT_DESC_INIT;
+  desc.input_size = 48;
+  desc.output_size = 30;
+  desc.isa = isa;
+  desc.threads = threads;
+  int64_t rows = w->c.time * w->c.batch, floats;
+  size_t packed, workspace;
+  unsigned flags = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  check_status(&w->c, gk_output_create(&desc, &w->output), "gk_output_create");
+  check_status(&w->c, gk_output_packed_bytes(w->output, flags, &packed), "gk_output_packed_bytes");
+  check_status(&w->c, gk_output_workspace_bytes(w->output, rows, &workspace), "gk_output_workspace_bytes");
+  int64_t count = gk_output_parameter_count(w->output);
+  float *p = take_random(b, 3, 0.2f, count);
+  void *packed_output = buffers_take(b, packed, 1);
+  int32_t *targets = buffers_take(b, (size_t)rows * sizeof(int32_t), sizeof(int32_t));
+  for (int64_t i = 0; i < rows; i++)
+    targets[i] = (int32_t)(i % 30);
+  check_status(&w->c, gk_output_pack(w->output, flags, p, packed_output), "gk_output_pack");
+  w->loss = (gk_output_loss_args)GK_OUTPUT_LOSS_ARGS_INIT;
+  w->loss.rows = rows;
+  w->loss.h = w->r.y;
+  w->loss.targets = targets;
+  w->loss.packed = packed_output;
+  w->loss.loss = &w->sum;
+  w->loss.dh = w->d.dy;
+  w->loss.gradients = take_floats(b, count);
+  w->loss.workspace = buffers_take(b, workspace, 1);
+  int64_t parameters = sizes_of(&w->c).parameters;
+  check_status(&w->c, gk_optimizer_state_count(&w->optimizer, parameters, &floats),
+               "gk_optimizer_state_count");
+  w->optimizer_state = memset(take_floats(b, floats), 0, (size_t)floats * sizeof(float));
+}
+
+/* Every call that a training loop or a server makes again and again. */
+static void do_work(struct work *w, int64_t step) {
+  struct network *net = &w->net;
+  int64_t parameters = sizes_of(&w->c).parameters;
+  gk_rnn_forward_args forward = forward_args(net, &w->d, &w->r), inference = forward;
+  gk_rnn_backward_args backward = backward_args(net, &w->d, &w->r);
+  inference.reserve = NULL;
+  inference.workspace = net->inference_workspace;
+  gk_rnn_step_args streaming = GK_RNN_STEP_ARGS_INIT;
+  streaming.batch = w->c.batch;
+  streaming.x = w->d.x;
+  streaming.tokens = w->d.tokens;
+  streaming.parameters = w->d.parameters;
+  streaming.packed = net->packed;
+  streaming.h = w->r.dh0;
+  streaming.c = w->r.dc0;
+  streaming.workspace = net->inference_workspace;
+  const float *gradients[] = {w->r.gradients};
+  gk_status status[] = {
+      gk_rnn_pack(net->rnn, GK_PACK_FORWARD | GK_PACK_BACKWARD, w->d.parameters, net->packed),
+      gk_rnn_forward(net->rnn, &inference),
+      gk_rnn_forward(net->rnn, &forward),
+      gk_output_loss(w->output, &w->loss),
+      gk_rnn_backward(net->rnn, &backward),
+      gk_gradient_norm(w->c.desc.isa, w->c.desc.threads, 1, gradients, &parameters, &w->norm),
+      gk_optimizer_step(&w->optimizer, step, 0.01, gk_clip_scale(w->norm, 1), parameters, w->d.parameters,
+                        w->r.gradients, w->optimizer_state),
+      gk_rnn_step(net->rnn, &streaming),
+  };
+  for (size_t i = 0; i < sizeof status / sizeof *status; i++)
+    if (status[i] != GK_OK)
+      fail_case(&w->c, "call %zu: %s", i, gk_last_error());
+}
+
+static void test_no_allocation_no_lock(void **state) {
+  (void)state;
+  gk_isa tiers[MAX_TIERS];
+  int tier_count = usable_tiers(tiers);
+  assert_true(tier_count > 0);
+  for (int tier = 0; tier < tier_count; tier++)
+    for (int cell = 0; cell < gk_cell_count(); cell++)
+      for (int plan = 0; plan < 3; plan++) {
+        struct work w;
+        if (!case_wanted(__func__))
+          continue;
+        open_work(&w, tiers[tier], (gk_cell)cell, plan ? 2 : 1,
+                  plan == 2 ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES);
+        do_work(&w, 1);
+        long before = atomic_load(&allocations), locked = atomic_load(&locks);
+        for (int64_t step = 2; step < 6; step++)
+          do_work(&w, step);
+        long allocated = atomic_load(&allocations) - before, taken = atomic_load(&locks) - locked;
+        if (allocated || taken)
+          fail_case(&w.c, "%ld allocations and %ld locks in four rounds", allocated, taken);
+        gk_output_destroy(w.output);
+        close_network(&w.net);
+        buffers_release(&w.buffers);
+      }
+}
+
+int main(int argc, char **argv) {
+  repeat_command.program = argv[0];
+  if (argc > 1)
+    cmocka_set_test_filter(argv[1]);
+  if (!OWN_ALLOCATOR) {
+    print_message("skipped: a sanitizer owns the allocator\n");
+    return 0;
+  }
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_counters),
+      cmocka_unit_test(test_no_allocation_no_lock),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
