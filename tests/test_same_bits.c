@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ctest labels: edges
+ * ctest labels: edges same-bits
  *
  * The same bits for every instruction set, any number of threads and every schedule; and the bits of the
  * canonical order (kernels.h), which plain loops compute here, so that a build that adds in another order
@@ -234,7 +234,7 @@ static void test_fifty_steps(void **state) {
     if (!case_wanted(__func__))
       continue;
     train(&wanted_buffers, &wanted);
-    if (!(wanted.loss[STEPS - 1] < 0.8 * wanted.loss[0])) /* the weights moved */
+    if (!(wanted.loss[STEPS - 1] < 0.95 * wanted.loss[0])) /* the weights moved */
       fail_case(&wanted.c, "loss goes from %g to %g: nothing learned", wanted.loss[0],
                 wanted.loss[STEPS - 1]);
     for (int i = 0; i < tier_count; i++)
