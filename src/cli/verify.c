@@ -62,22 +62,28 @@ struct totals {
   uint64_t hash;
 };
 
+static void add_plan(struct plans *plans, gk_isa isa, gk_schedule schedule, int threads) {
+  if (plans->count < MOST_PLANS)
+    plans->plan[plans->count++] = (verify_plan){isa, schedule, threads};
+}
+
+/* The strongest tier in every way; the others, which cut the same work in the same manner, in some. */
 static gk_status make_plans(const struct settings *settings, struct plans *plans) {
   const char *forced = getenv("GATEKERN_ISA");
   const bool one = settings->isa != GK_ISA_AUTO || (forced && *forced && strcmp(forced, "auto"));
-  gk_isa only = GK_ISA_AUTO;
-  gk_status status = gk_isa_resolve((gk_isa)settings->isa, &only);
+  gk_isa chosen = GK_ISA_AUTO;
+  gk_status status = gk_isa_resolve((gk_isa)settings->isa, &chosen);
   *plans = (struct plans){0};
   for (int isa = 1; isa <= gk_isa_count() && status == GK_OK; isa++) {
-    if (!gk_isa_usable((gk_isa)isa) || (one && isa != (int)only))
+    if (!gk_isa_usable((gk_isa)isa) || (one && isa != (int)chosen))
       continue;
     size_t used = strlen(plans->tiers);
     snprintf(plans->tiers + used, sizeof plans->tiers - used, "%s%s", used ? ", " : "",
              gk_isa_name((gk_isa)isa));
     for (int threads = 1; threads <= MOST_THREADS; threads++)
       for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++)
-        if (plans->count < MOST_PLANS)
-          plans->plan[plans->count++] = (verify_plan){(gk_isa)isa, (gk_schedule)schedule, threads};
+        if (isa == (int)chosen || (threads + schedule) % 2 == 0)
+          add_plan(plans, (gk_isa)isa, (gk_schedule)schedule, threads);
   }
   return status;
 }
@@ -110,6 +116,7 @@ static void add_case(const verify_job *job, const char *name, bool print, struct
     if (print)
       printf("%016" PRIx64 "  %s: %s\n", hash, name, verify_result_name(job, i));
   }
+  fflush(stdout);
 }
 
 static void print_totals(const struct totals *totals, const struct plans *plans, uint64_t seed) {
