@@ -135,7 +135,7 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   if(GATEKERN_TEST_FULL)
     find_program(RUN_CLANG_TIDY NAMES run-clang-tidy-16 run-clang-tidy REQUIRED)
     gatekern_add_test(style.tidy ${RUN_CLANG_TIDY} -quiet -p ${PROJECT_BINARY_DIR}
-      "${PROJECT_SOURCE_DIR}/(dispatch|kernels|src|bench|tests|examples)/.*\\.c$")
+      "${PROJECT_SOURCE_DIR}/(bench|dispatch|examples|kernels|src)/.*\\.c$")
   endif()
 endif()
 
