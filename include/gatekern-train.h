@@ -162,8 +162,8 @@ typedef struct gk_training_desc {
   double validation;    /* share of the text, its end, that is kept for validation; 0 <= share < 1 */
 } gk_training_desc;
 #define GK_TRAINING_DESC_INIT                                                                        \
-  { .size = sizeof(gk_training_desc), .batch = 64, .time = 64, .optimizer = GK_OPTIMIZER_ADAM,       \
-    .learning_rate = 2e-3, .clip_norm = 5, .validation = 0.05 }
+  { .size = sizeof(gk_training_desc), .batch = 32, .time = 64, .optimizer = GK_OPTIMIZER_ADAM,       \
+    .learning_rate = 4e-3, .clip_norm = 5, .validation = 0.05 }
 
 typedef struct gk_language_trainer gk_language_trainer;
 

@@ -163,7 +163,7 @@ static const struct {
     {"train lm @/missing", {"missing", "No such file"}},
     {"train lm @", {"cannot read"}},
     {"train lm @/empty", {"empty"}},
-    {"train lm @/short", {"short", "20 characters", "batch 64 x time 64 + 1"}},
+    {"train lm @/short", {"short", "20 characters", "batch 32 x time 64 + 1"}},
     {"train lm @/short --batch 4 --time 5 --validation 0", {"20 characters", "batch 4 x time 5 + 1"}},
     {"train lm @/text --validation 0.9 --batch 10", {"characters for training"}},
     {"train lm @/latin1 --utf8", {"latin1", "not UTF-8", "byte 3"}},

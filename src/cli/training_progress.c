@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -74,34 +76,47 @@ static bool write_log(struct training_progress *progress, const gk_training_step
   return !ferror(log);
 }
 
-static void print_time_left(const struct training_progress *progress, int64_t step) {
-  const double average = progress->seconds / progress->weight;
-  const double left = average * (double)(progress->steps - step) +
-                      progress->validation_seconds * (double)progress->validations_left;
+/* H:MM:SS or M:SS */
+static void format_time(double left, char *text, size_t size) {
   const int64_t seconds = (int64_t)(left + 0.5);
+  const int minute = (int)(seconds / 60 % 60), second = (int)(seconds % 60);
   if (seconds >= 3600)
-    printf("  %" PRId64 ":%02d:%02d left", seconds / 3600, (int)(seconds / 60 % 60), (int)(seconds % 60));
+    snprintf(text, size, "%" PRId64 ":%02d:%02d", seconds / 3600, minute, second);
   else
-    printf("  %d:%02d left", (int)(seconds / 60), (int)(seconds % 60));
+    snprintf(text, size, "%d:%02d", minute, second);
+}
+
+/* Columns of the terminal; a longer line would not be overwritten by the next. */
+static int terminal_width(void) {
+  struct winsize size;
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
 }
 
 static void print_line(struct training_progress *progress, int64_t step) {
   const double loss = progress->loss / progress->weight;
   const double gflops = progress->operations / progress->seconds * 1e-9;
-  if (progress->terminal)
-    printf("\r");
-  printf("step %" PRId64 "/%" PRId64 "  loss %.3f  %.3f bits/char  %.0f chars/s  %.1f GFLOP/s", step,
-         progress->steps, loss, loss / M_LN2, progress->characters / progress->seconds, gflops);
+  const double left = progress->seconds / progress->weight * (double)(progress->steps - step) +
+                      progress->validation_seconds * (double)progress->validations_left;
+  const int width = progress->terminal ? terminal_width() : INT_MAX;
+  const bool narrow = width < 99;
+  char line[256], time[32], share[32] = "";
+  format_time(left, time, sizeof time);
   if (progress->peak_gflops > 0)
-    printf(" (%.0f%% of peak)", 100 * gflops / progress->peak_gflops);
-  print_time_left(progress, step);
-  if (progress->terminal) {
-    printf("\033[K"); /* erases what a longer line left */
-    fflush(stdout);
-    progress->line_open = true;
-  } else {
-    putchar('\n');
+    snprintf(share, sizeof share, " (%.0f%%%s)", 100 * gflops / progress->peak_gflops,
+             narrow ? "" : " of peak");
+  snprintf(line, sizeof line,
+           narrow ? "%" PRId64 "/%" PRId64 " loss %.3f %.3f bits/char %.0f chars/s %.0f GFLOP/s%s %s left"
+                  : "step %" PRId64 "/%" PRId64
+                    "  loss %.3f  %.3f bits/char  %.0f chars/s  %.1f GFLOP/s%s  %s left",
+           step, progress->steps, loss, loss / M_LN2, progress->characters / progress->seconds, gflops, share,
+           time);
+  if (!progress->terminal) {
+    puts(line);
+    return;
   }
+  printf("\r%.*s\033[K", width, line); /* the escape erases what a longer line left */
+  fflush(stdout);
+  progress->line_open = true;
 }
 
 bool progress_step(struct training_progress *progress, const gk_training_step *step, double seconds,
