@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _POSIX_C_SOURCE 200809L
 #include "runner.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "checksum.h"
+#include "runner_clock.h"
 
-#define ALIGNMENT   64
 #define MOST_RUNS   (1 << 20)
 #define FEWEST_RUNS 3
 #define DATA_SEED   1
@@ -50,12 +48,6 @@ struct bench_runner {
   void *buffer[BUFFERS];
 };
 
-static double seconds_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static float *floats(const bench_runner *runner, int index) {
   return runner->buffer[index];
 }
@@ -82,12 +74,7 @@ static void count_floats(bench_runner *runner) {
 }
 
 static bool allocate(void **buffer, size_t bytes) {
-  if (!bytes)
-    return true;
-  if (bytes > PTRDIFF_MAX - ALIGNMENT)
-    return false;
-  *buffer = aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-  return *buffer != NULL;
+  return !bytes || gk_allocate(bytes, buffer) == GK_OK;
 }
 
 /* More than the machine has would not fail here, but be killed later. */
@@ -180,13 +167,18 @@ void bench_runner_destroy(bench_runner *runner) {
   if (!runner)
     return;
   for (int i = 0; i < BUFFERS; i++)
-    free(runner->buffer[i]);
+    gk_free(runner->buffer[i]);
   gk_rnn_destroy(runner->rnn);
   free(runner);
 }
 
 const gk_rnn_desc *bench_runner_description(const bench_runner *runner) {
   return gk_rnn_description(runner->rnn);
+}
+
+gk_status bench_runner_plan(const bench_runner *runner, gk_schedule *schedule, int *threads) {
+  const int64_t time = runner->pass == BENCH_STREAM ? 1 : runner->shape.time;
+  return gk_rnn_plan(runner->rnn, time, runner->shape.batch, schedule, threads);
 }
 
 double bench_runner_flop(const bench_runner *runner) {
@@ -267,9 +259,9 @@ static gk_status run_stream_step(bench_runner *runner, bench_interval *interval)
   args.workspace = runner->buffer[WORKSPACE];
   runner->stream_step = (t + 1) % runner->shape.time;
 
-  double start = seconds_now();
+  double start = clock_seconds();
   gk_status status = gk_rnn_step(runner->rnn, &args);
-  interval->forward = interval->total = seconds_now() - start;
+  interval->forward = interval->total = clock_seconds() - start;
   return status;
 }
 
@@ -278,17 +270,17 @@ gk_status bench_runner_run(bench_runner *runner, bench_interval *interval) {
   if (runner->pass == BENCH_STREAM)
     return run_stream_step(runner, interval);
   gk_status status = GK_OK;
-  double start = seconds_now(), packed = start;
+  double start = clock_seconds(), packed = start;
   if (runner->pass == BENCH_STEP) {
     status = gk_rnn_pack(runner->rnn, runner->pack_flags, floats(runner, PARAMETERS), runner->buffer[PACKED]);
-    packed = seconds_now();
+    packed = clock_seconds();
   }
   if (status == GK_OK)
     status = run_forward(runner);
-  double forward = seconds_now(), end = forward;
+  double forward = clock_seconds(), end = forward;
   if (status == GK_OK && runner->pass == BENCH_STEP) {
     status = run_backward(runner);
-    end = seconds_now();
+    end = clock_seconds();
   }
   *interval = (bench_interval){.forward = forward - packed, .backward = end - forward, .total = end - start};
   return status;
@@ -327,8 +319,8 @@ static bench_figure figure(double *seconds, int64_t runs) {
 
 /* Two runs, and more until a tenth of the time is over: threads exist, caches and clock are settled. */
 static gk_status warm_up(bench_runner *runner, double seconds) {
-  double end = seconds_now() + 0.1 * seconds;
-  for (int64_t i = 0; i < 2 || seconds_now() < end; i++) {
+  double end = clock_seconds() + 0.1 * seconds;
+  for (int64_t i = 0; i < 2 || clock_seconds() < end; i++) {
     bench_interval interval;
     gk_status status = bench_runner_run(runner, &interval);
     if (status != GK_OK)
@@ -343,8 +335,8 @@ gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_resul
   double *samples = NULL;
   int64_t runs = 0, room = 0;
   gk_status status = warm_up(runner, seconds);
-  double end = seconds_now() + seconds;
-  while (status == GK_OK && runs < MOST_RUNS && (runs < FEWEST_RUNS || seconds_now() < end)) {
+  double end = clock_seconds() + seconds;
+  while (status == GK_OK && runs < MOST_RUNS && (runs < FEWEST_RUNS || clock_seconds() < end)) {
     if (runs == room) {
       room = room ? 2 * room : 256;
       double *larger = realloc(samples, (size_t)room * 3 * sizeof *larger);

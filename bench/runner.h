@@ -24,6 +24,10 @@ gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa 
 void bench_runner_destroy(bench_runner *runner); /* NULL is allowed */
 const gk_rnn_desc *bench_runner_description(const bench_runner *runner);
 
+/* How the runs are cut: the schedule (never AUTO) and the threads that work, which may be fewer than asked
+ * for. */
+gk_status bench_runner_plan(const bench_runner *runner, gk_schedule *schedule, int *threads);
+
 /* FLOP of one run of the pass, products only. */
 double bench_runner_flop(const bench_runner *runner);
 /* Bytes that one run must read or write at least once if nothing stays in cache between runs: parameters,
