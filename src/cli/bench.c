@@ -97,7 +97,9 @@ static const cli_command command = {
 
 struct measurement {
   bench_shape shape;
-  gk_rnn_desc desc; /* as it ran */
+  gk_rnn_desc desc;
+  gk_schedule schedule; /* as it ran */
+  int threads_used;
   bench_pass pass;
   bench_result result;
   uint64_t checksum;
@@ -130,7 +132,9 @@ static gk_status measure(const struct settings *settings, const bench_shape *sha
   if (status != GK_OK)
     return status;
   m->desc = *bench_runner_description(runner);
-  status = measure_peak(&m->desc, &m->peak_gflops);
+  status = bench_runner_plan(runner, &m->schedule, &m->threads_used);
+  if (status == GK_OK)
+    status = measure_peak(&m->desc, &m->peak_gflops);
   if (status == GK_OK)
     status = bench_runner_checksum(runner, &m->checksum);
   if (status == GK_OK)
@@ -164,8 +168,9 @@ static void print_json(const struct measurement *m) {
          "%lld, ",
          gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
          (long long)s->time, (long long)s->layers);
-  printf("\"threads\": %d, \"isa\": \"%s\", \"schedule\": \"%s\", \"pass\": \"%s\", ", m->desc.threads,
-         gk_isa_name(m->desc.isa), gk_schedule_name(m->desc.schedule), bench_pass_names[m->pass]);
+  printf("\"threads\": %d, \"threads_used\": %d, \"isa\": \"%s\", \"schedule\": \"%s\", \"pass\": \"%s\", ",
+         m->desc.threads, m->threads_used, gk_isa_name(m->desc.isa), gk_schedule_name(m->schedule),
+         bench_pass_names[m->pass]);
   print_figure("forward", &m->result.forward);
   print_figure("backward", step ? &m->result.backward : NULL);
   print_figure("step", step ? &m->result.total : NULL);
@@ -185,7 +190,7 @@ static void print_text(const struct measurement *m) {
   printf("%s: input %lld, hidden %lld, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
          gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
          (long long)s->time, (long long)s->layers, gk_isa_name(m->desc.isa), m->desc.threads,
-         gk_schedule_name(m->desc.schedule));
+         gk_schedule_name(m->schedule));
   printf("  %-10s %13s %13s %9s\n", "", "best", "median", "spread");
   if (m->pass == BENCH_STEP) {
     print_line("forward", &m->result.forward);
@@ -205,8 +210,8 @@ static void print_row(const struct measurement *m, bool first) {
   printf("%-30s %-16s %5lld %5lld %5lld %5lld %2lld  %-7s %3d %-7s %11.4g %11.4g %7.1f %6.1f  %016llx\n",
          s->name, gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
          (long long)s->time, (long long)s->layers, gk_isa_name(m->desc.isa), m->desc.threads,
-         gk_schedule_name(m->desc.schedule), 1e3 * m->result.total.best, 1e3 * m->result.total.median,
-         m->gflops, 100 * m->gflops / m->peak_gflops, (unsigned long long)m->checksum);
+         gk_schedule_name(m->schedule), 1e3 * m->result.total.best, 1e3 * m->result.total.median, m->gflops,
+         100 * m->gflops / m->peak_gflops, (unsigned long long)m->checksum);
 }
 
 static int fail(const bench_shape *shape, gk_status status) {

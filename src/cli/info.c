@@ -214,7 +214,7 @@ static void print_text(const struct machine *machine, const struct limits *limit
   for (int n = 0; n < gk_isa_count(); n++)
     if (gk_isa_usable((gk_isa)(n + 1)))
       printf("%s ", gk_isa_name((gk_isa)(n + 1)));
-  printf("\n%-14s%s: %s\n", "chosen tier", gk_isa_name(machine->isa), gk_isa_reason());
+  printf("\n%-14s%s\n", "chosen tier", gk_isa_reason());
   for (int i = 0; i < machine->caches; i++) {
     const struct cache *cache = &machine->cache[i];
     printf("%-14sL%d %s, %lld KiB, shared by CPUs %s\n", i ? "" : "caches", cache->level, cache->type,
