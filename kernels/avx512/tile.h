@@ -26,8 +26,10 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
       _mm_prefetch((const char *)(c[i] + offset[j]), _MM_HINT_T0);
     }
   }
+  const float *next = t->b_next;
   for (size_t k = 0; k < t->k; k++) {
     __m512 bk[8];
+    if (rows > 2) _mm_prefetch((const char *)(next + k * 16), _MM_HINT_T1);
     GK_UNROLL for (int j = 0; j < vectors; j++)
       bk[j] = _mm512_loadu_ps(b + (size_t)(j / 4) * panel + (j % 4) * 16);
     GK_UNROLL for (int i = 0; i < rows; i++) {

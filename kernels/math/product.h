@@ -33,8 +33,14 @@ static void product(const struct gk_product *p) {
       tile.k_begin = k;
       tile.b = b + k * GK_TILE_VECTORS * GK_V;
       tile.overwrite = p->overwrite && k == 0;
+      const float *next = tile.b;
+      if (k + GK_PRODUCT_BLOCK < p->k)
+        next = tile.b + GK_PRODUCT_BLOCK * GK_TILE_VECTORS * GK_V;
+      else if (q + vectors < p->vector_end)
+        next = p->b + (q + vectors) / GK_TILE_VECTORS * p->panel_stride;
       for (size_t strip = 0, row = 0; strip < strips; strip++) {
         const size_t rows = height + (strip < taller);
+        tile.b_next = next + (strip * 16 < GK_TILE_VECTORS * GK_V ? strip * GK_PRODUCT_BLOCK * 16 : 0);
         tile.a = p->a + row;
         tile.c = p->c + row;
         tiles[rows - 1][vectors - 1](&tile);

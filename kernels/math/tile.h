@@ -8,6 +8,7 @@ struct tile {
   const float *const *a;
   const float *b; /* vector j of row k: b + (j / nv) * b_panel_stride + (k * nv + j % nv) * v */
   size_t b_panel_stride;
+  const float *b_next; /* 16 floats for each k of it are asked for meanwhile: a share of the block that comes next */
   const struct gk_column *columns;
   float *const *c;
   bool full;      /* every column has all its lanes */
