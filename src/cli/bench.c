@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,12 +109,12 @@ struct measurement {
 
 /* The largest of all measurements of this tier and thread count in this process: before and after the runs.
  */
-static gk_status measure_peak(const gk_rnn_desc *desc, double *gflops) {
+static gk_status measure_peak(const gk_rnn_desc *desc, double seconds, double *gflops) {
   static gk_isa isa;
   static int threads;
   static double largest;
   double measured;
-  gk_status status = gk_measure_peak(desc->isa, desc->threads, 0.2, &measured);
+  gk_status status = gk_measure_peak(desc->isa, desc->threads, seconds, &measured);
   if (status != GK_OK)
     return status;
   if (isa != desc->isa || threads != desc->threads || measured > largest)
@@ -132,15 +133,17 @@ static gk_status measure(const struct settings *settings, const bench_shape *sha
   if (status != GK_OK)
     return status;
   m->desc = *bench_runner_description(runner);
+  /* Long enough for the clock to settle, and a fifth of the runs' time if that is short. */
+  const double peak_seconds = fmin(0.2, settings->seconds / 5);
   status = bench_runner_plan(runner, &m->schedule, &m->threads_used);
   if (status == GK_OK)
-    status = measure_peak(&m->desc, &m->peak_gflops);
+    status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops);
   if (status == GK_OK)
     status = bench_runner_checksum(runner, &m->checksum);
   if (status == GK_OK)
     status = bench_runner_measure(runner, settings->seconds, &m->result);
   if (status == GK_OK)
-    status = measure_peak(&m->desc, &m->peak_gflops);
+    status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops);
   if (status == GK_OK)
     m->gflops = 1e-9 * bench_runner_flop(runner) / m->result.total.best;
   bench_runner_destroy(runner);

@@ -132,9 +132,10 @@ int run_verify(int argc, char **argv) {
   struct settings settings;
   struct plans plans;
   struct totals totals = {.hash = CHECKSUM_START};
-  int exit_code = CLI_SUCCESS;
+  int exit_code;
   if (!cli_parse(&command, argc, argv, &settings, &exit_code))
     return exit_code;
+  exit_code = CLI_SUCCESS;
   const bool compare = !cli_given("seed");
   const uint64_t seed = compare ? VERIFY_DEFAULT_SEED : settings.seed;
   gk_status status = make_plans(&settings, &plans);

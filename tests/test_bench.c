@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `gatekern bench` and `gatekern info`: the JSON that scripts rely on, figures that agree with each other,
+ * one checksum however the work is done, lists of shapes, bad input. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include <gatekern.h>
+
+#include "tests/program_output.h"
+#include "tests/temporary_folder.h"
+
+/* Who waits must not spin on CPUs that other tests use. */
+#define QUIET "OMP_WAIT_POLICY=passive "
+#define SHORT " --seconds 0.004 --json"
+
+static json_t *run_json(const char *environment, const char *arguments) {
+  json_error_t error;
+  char *text = program_text(environment, arguments, 0);
+  json_t *object = json_loads(text, 0, &error);
+  if (!object)
+    fail_msg("gatekern %s: %s at %d\n%s", arguments, error.text, error.position, text);
+  free(text);
+  return object;
+}
+
+static double number(const json_t *object, const char *key) {
+  const json_t *value = json_object_get(object, key);
+  if (!json_is_number(value))
+    fail_msg("%s is not a number", key);
+  return json_number_value(value);
+}
+
+static const char *string(const json_t *object, const char *key) {
+  const json_t *value = json_object_get(object, key);
+  if (!json_is_string(value))
+    fail_msg("%s is not a string", key);
+  return json_string_value(value);
+}
+
+static void expect_near(const char *what, double got, double wanted) {
+  if (!(fabs(got - wanted) <= 1e-3 * fabs(wanted)))
+    fail_msg("%s is %g, wanted %g", what, got, wanted);
+}
+
+struct shape {
+  gk_cell cell;
+  double input, hidden, batch, time, layers;
+};
+
+/* 2 N T G H (I + H) for each layer. */
+static double forward_flop(const struct shape *s) {
+  double columns = s->input + s->hidden + (s->layers - 1) * 2 * s->hidden;
+  return 2 * s->batch * s->time * gk_cell_gates(s->cell) * s->hidden * columns;
+}
+
+static void check_figure(const json_t *object, const char *name) {
+  char median[64], p99[64];
+  snprintf(median, sizeof median, "%s_ms_median", name);
+  snprintf(p99, sizeof p99, "%s_ms_p99", name);
+  char best[64];
+  snprintf(best, sizeof best, "%s_ms", name);
+  assert_true(number(object, best) > 0);
+  assert_true(number(object, median) >= number(object, best));
+  assert_true(number(object, p99) >= number(object, median));
+}
+
+static void check_report(const json_t *object, const struct shape *shape, const char *pass) {
+  const int step = strcmp(pass, "step") == 0;
+  assert_string_equal(string(object, "cell"), gk_cell_name(shape->cell));
+  assert_string_equal(string(object, "pass"), pass);
+  expect_near("input", number(object, "input"), shape->input);
+  expect_near("hidden", number(object, "hidden"), shape->hidden);
+  expect_near("batch", number(object, "batch"), shape->batch);
+  expect_near("time", number(object, "time"), shape->time);
+  expect_near("layers", number(object, "layers"), shape->layers);
+  check_figure(object, "forward");
+  double flop = forward_flop(shape), seconds = 1e-3 * number(object, "forward_ms");
+  if (step) {
+    check_figure(object, "backward");
+    check_figure(object, "step");
+    assert_true(number(object, "step_ms") >= number(object, "forward_ms") + number(object, "backward_ms"));
+    flop *= 3;
+    seconds = 1e-3 * number(object, "step_ms");
+  } else {
+    assert_true(json_is_null(json_object_get(object, "backward_ms")));
+    assert_true(json_is_null(json_object_get(object, "step_ms")));
+  }
+  if (!strcmp(pass, "stream"))
+    flop /= shape->time;
+  expect_near("gflops", number(object, "gflops"), 1e-9 * flop / seconds);
+  assert_true(number(object, "peak_gflops") > 0);
+  expect_near("percent_of_peak", number(object, "percent_of_peak"),
+              100 * number(object, "gflops") / number(object, "peak_gflops"));
+  const char *checksum = string(object, "checksum");
+  assert_int_equal(strlen(checksum), 16);
+  assert_int_equal(strspn(checksum, "0123456789abcdef"), 16);
+}
+
+static void every_cell_and_pass_reports_figures_that_agree(void **state) {
+  static const char *const passes[] = {"step", "forward", "inference", "stream"};
+  (void)state;
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (int pass = 0; pass < 4; pass++) {
+      const struct shape shape = {(gk_cell)cell, 20, 24, 5, 3, 1 + (cell + pass) % 3};
+      char line[256];
+      snprintf(line, sizeof line,
+               "bench --cell %s --input 20 --hidden 24 --batch 5 --time 3 --layers %g --pass %s" SHORT,
+               gk_cell_name((gk_cell)cell), shape.layers, passes[pass]);
+      json_t *object = run_json(QUIET, line);
+      check_report(object, &shape, passes[pass]);
+      json_decref(object);
+    }
+}
+
+static void defaults_are_a_step_of_a_square_lstm(void **state) {
+  (void)state;
+  json_t *object = run_json(QUIET, "bench --hidden 16 --batch 2 --time 2" SHORT);
+  const struct shape shape = {GK_CELL_LSTM, 16, 16, 2, 2, 1};
+  gk_isa isa;
+  assert_int_equal(gk_isa_resolve(GK_ISA_AUTO, &isa), GK_OK);
+  check_report(object, &shape, "step");
+  assert_string_equal(string(object, "isa"), gk_isa_name(isa));
+  assert_int_equal(number(object, "threads"), gk_default_threads());
+  json_decref(object);
+}
+
+static void keep_checksum(const char *line, char checksum[17]) {
+  json_t *object = run_json(QUIET, line);
+  snprintf(checksum, 17, "%s", string(object, "checksum"));
+  json_decref(object);
+}
+
+/* Every tier, thread count and schedule in turn; the report must say that it was really that one. */
+static void the_checksum_depends_on_the_results_alone(void **state) {
+  static const char *const schedules[] = {"slices", "teams"};
+  char first[17] = "";
+  (void)state;
+  for (int isa = 1, turn = 0; isa <= gk_isa_count(); isa++)
+    for (int threads = 1; threads <= 3 && gk_isa_usable((gk_isa)isa); threads++, turn++) {
+      char line[256];
+      const char *name = gk_isa_name((gk_isa)isa), *schedule = schedules[turn % 2];
+      snprintf(line, sizeof line,
+               "bench --cell gru --input 33 --hidden 70 --batch 9 --time 4 --isa %s --threads %d --schedule "
+               "%s" SHORT,
+               name, threads, schedule);
+      json_t *object = run_json(QUIET, line);
+      assert_string_equal(string(object, "isa"), name);
+      assert_string_equal(string(object, "schedule"), schedule);
+      assert_int_equal(number(object, "threads"), threads);
+      if (!*first)
+        snprintf(first, sizeof first, "%s", string(object, "checksum"));
+      assert_string_equal(string(object, "checksum"), first);
+      json_decref(object);
+    }
+}
+
+static void the_checksum_covers_gradients_and_all_passes_agree_on_outputs(void **state) {
+#define SHAPE "bench --cell lstm --input 9 --hidden 17 --batch 3 --time 5 --layers 2" SHORT
+  char step[17], forward[17], inference[17], stream[17], wider[17];
+  (void)state;
+  keep_checksum(SHAPE, step);
+  keep_checksum(SHAPE " --pass forward", forward);
+  keep_checksum(SHAPE " --pass inference", inference);
+  keep_checksum(SHAPE " --pass stream", stream);
+  keep_checksum("bench --input 10 --hidden 17 --batch 3 --time 5 --layers 2 --pass forward" SHORT, wider);
+  assert_string_not_equal(step, forward);
+  assert_string_equal(forward, inference);
+  assert_string_equal(forward, stream);
+  assert_string_not_equal(forward, wider);
+}
+
+static void a_forced_instruction_set_is_the_one_that_runs(void **state) {
+  (void)state;
+  json_t *bench = run_json("GATEKERN_ISA=scalar", "bench --hidden 8 --batch 1 --time 1" SHORT);
+  json_t *info = run_json("GATEKERN_ISA=scalar", "info --no-measure --json");
+  assert_string_equal(string(bench, "isa"), "scalar");
+  assert_string_equal(string(info, "isa"), "scalar");
+  json_decref(bench);
+  json_decref(info);
+  free(program_text("GATEKERN_ISA=mmx", "bench --hidden 8" SHORT, 2));
+  free(program_text("GATEKERN_ISA=mmx", "info", 2));
+}
+
+/* ---- Lists ---- */
+
+static void write_list(const char *text) {
+  write_file(temporary_path("shapes.txt"), text, strlen(text));
+}
+
+static char *run_list(int exit_code) {
+  char line[1024];
+  snprintf(line, sizeof line, "bench --shapes %s" SHORT, temporary_path("shapes.txt"));
+  return program_text(QUIET, line, exit_code);
+}
+
+static void every_shape_of_a_file_is_reported_in_order(void **state) {
+  char *rest = NULL;
+  (void)state;
+  write_list("# a comment\n\n first gru 3 4 2 3 1\nsecond\tlstm 5 6 1 2 2 # another\r\nthird rnn 1 1 1 1 1");
+  char *text = run_list(0);
+  static const char *const names[] = {"first", "second", "third"};
+  const struct shape shapes[] = {
+      {GK_CELL_GRU, 3, 4, 2, 3, 1}, {GK_CELL_LSTM, 5, 6, 1, 2, 2}, {GK_CELL_RNN, 1, 1, 1, 1, 1}};
+  char *line = strtok_r(text, "\n", &rest);
+  for (int i = 0; i < 3; i++, line = strtok_r(NULL, "\n", &rest)) {
+    assert_non_null(line);
+    json_t *object = json_loads(line, 0, NULL);
+    assert_non_null(object);
+    assert_string_equal(string(object, "name"), names[i]);
+    check_report(object, &shapes[i], "step");
+    json_decref(object);
+  }
+  assert_null(line);
+  free(text);
+}
+
+static void a_wrong_list_is_refused_with_its_line(void **state) {
+  static const char *const lists[][2] = {
+      {"", "no shape"},
+      {"# nothing\n", "no shape"},
+      {"a lstm 1 1 1 1\n", "line 1"},
+      {"a lstm 1 1 1 1 1 1\n", "line 1"},
+      {"ok rnn 1 1 1 1 1\na lstn 1 1 1 1 1\n", "line 2"},
+      {"a lstm 0 1 1 1 1\n", "line 1"},
+      {"a lstm 1 -1 1 1 1\n", "line 1"},
+      {"a lstm 1 1 1.5 1 1\n", "line 1"},
+      {"\n\na lstm 1 1 1 99999999999999999999 1\n", "line 3"},
+      {"a lstm 1 1 1 1 1048577\n", "line 1"},
+      {"a\"b lstm 1 1 1 1 1\n", "line 1"},
+      {"a2345678901234567890123456789012345678901234567890123456789012345 rnn 1 1 1 1 1\n", "line 1"},
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+    write_list(lists[i][0]);
+    char *text = run_list(2);
+    if (!strstr(text, lists[i][1]) || strchr(text, '\n') != text + strlen(text) - 1)
+      fail_msg("list %zu: %s", i, text);
+    free(text);
+  }
+}
+
+static void a_list_that_does_not_exist_names_those_that_do(void **state) {
+  static const char *const built_in[] = {"anchors", "char-rnn", "deepbench", "deepspeech2",
+                                         "gnmt",    "ptb",      "real-time", "rnn-t"};
+  (void)state;
+  char *text = program_text("", "bench --shapes no-such-list", 2),
+       *help = program_text("", "bench --help", 0);
+  for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++) {
+    assert_non_null(strstr(text, built_in[i]));
+    assert_non_null(strstr(help, built_in[i]));
+  }
+  free(text);
+  free(help);
+}
+
+static void nonsense_is_refused_in_one_line(void **state) {
+  static const char *const lines[] = {
+      "bench --hidden 0",
+      "bench --hidden -3",
+      "bench --hidden 1e9",
+      "bench --cell lstn",
+      "bench --isa mmx",
+      "bench --schedule sideways",
+      "bench --pass backwards",
+      "bench --seconds nan",
+      "bench --seconds 0",
+      "bench --threads 0",
+      "bench --threads 2.5",
+      "bench --hidden",
+      "bench --no-such-option",
+      "bench word",
+      "bench --shapes gnmt --hidden 5",
+      "bench --hidden 1048576 --input 1048576 --batch 1048576 --time 1048576 --layers 1048576",
+      "verify --seed x",
+      "verify --isa mmx",
+      "verify word",
+      "info --seconds 0",
+      "info word",
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    char *text = program_text("", lines[i], 2);
+    if (strchr(text, '\n') != text + strlen(text) - 1)
+      fail_msg("gatekern %s says more than one line: %s", lines[i], text);
+    free(text);
+  }
+}
+
+static void too_little_memory_is_a_message_and_no_crash(void **state) {
+  (void)state;
+  char *text = program_text("", "bench --hidden 4096 --batch 1048576 --time 1048576", 1);
+  assert_non_null(strstr(text, "memory"));
+  free(text);
+}
+
+/* ---- Info ---- */
+
+static void info_knows_tiers_caches_threads_and_limits(void **state) {
+  (void)state;
+  json_t *info = run_json(QUIET, "info --json --seconds 0.005");
+  const json_t *tiers = json_object_get(info, "tiers"), *bandwidth = json_object_get(info, "bandwidth");
+  assert_int_equal(json_array_size(tiers), gk_isa_count());
+  for (int i = 0; i < gk_isa_count(); i++) {
+    const json_t *tier = json_array_get(tiers, (size_t)i);
+    assert_string_equal(string(tier, "isa"), gk_isa_name((gk_isa)(i + 1)));
+    assert_int_equal(json_is_true(json_object_get(tier, "usable")), gk_isa_usable((gk_isa)(i + 1)));
+    if (gk_isa_usable((gk_isa)(i + 1)))
+      assert_true(number(tier, "peak_gflops_one_thread") > 0 && number(tier, "peak_gflops") > 0);
+  }
+  assert_true(json_array_size(bandwidth) >= 1);
+  for (size_t i = 0; i < json_array_size(bandwidth); i++)
+    assert_true(number(json_array_get(bandwidth, i), "gigabytes_per_second") > 0);
+  assert_int_equal(number(info, "threads"), gk_default_threads());
+  assert_true(json_is_array(json_object_get(info, "caches")));
+  assert_true(*string(info, "cpu") && *string(info, "isa_reason") && *string(info, "threads_reason"));
+  json_decref(info);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_cell_and_pass_reports_figures_that_agree),
+      cmocka_unit_test(defaults_are_a_step_of_a_square_lstm),
+      cmocka_unit_test(the_checksum_depends_on_the_results_alone),
+      cmocka_unit_test(the_checksum_covers_gradients_and_all_passes_agree_on_outputs),
+      cmocka_unit_test(a_forced_instruction_set_is_the_one_that_runs),
+      cmocka_unit_test(every_shape_of_a_file_is_reported_in_order),
+      cmocka_unit_test(a_wrong_list_is_refused_with_its_line),
+      cmocka_unit_test(a_list_that_does_not_exist_names_those_that_do),
+      cmocka_unit_test(nonsense_is_refused_in_one_line),
+      cmocka_unit_test(too_little_memory_is_a_message_and_no_crash),
+      cmocka_unit_test(info_knows_tiers_caches_threads_and_limits),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
