@@ -27,8 +27,9 @@ struct program_output program_run(const char *environment, const char *arguments
     read += bytes;
     if (read == room) {
       room *= 2;
-      output.text = realloc(output.text, room + 1);
-      assert_non_null(output.text);
+      char *larger = realloc(output.text, room + 1);
+      assert_non_null(larger);
+      output.text = larger;
     }
   }
   output.text[read] = 0;

@@ -376,7 +376,7 @@ static void optimizer_states_go_to_zero_instead_of_denormal(void **state) {
       update_fn *apply;
       memcpy(&apply, (const char *)tier->kernels + optimizers[which].slot, sizeof apply);
       for (int i = 0; i < 20; i++)
-        parameters[i] = 1, first[i] = second[i] = 0x1.0p-126f * (float)(1 + i / 10);
+        parameters[i] = 1, first[i] = second[i] = i < 10 ? 0x1p-126f : 0x1p-125f;
       kernel_case(tier, optimizers[which].name, "count 20, states at the smallest normal number");
       for (int step = 0; step < 300; step++)
         apply(&update);

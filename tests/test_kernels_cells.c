@@ -368,7 +368,7 @@ static void a_nan_stays_in_its_unit(void **state) {
       for (int backward = 0; backward < 2; backward++)
         for (int field = 0; field < FIELDS; field++) {
           const struct gk_cell_info *info = gk_cell_find((gk_cell)cell);
-          const size_t unit = (size_t)(5 * field + cell);
+          const size_t unit = 5 * (size_t)field + (size_t)cell;
           float *a[FIELDS], *b[FIELDS];
           call = (struct call){
               .cell = (gk_cell)cell, .backward = backward, .with_dy = true, .saves = true, .rows = 1};

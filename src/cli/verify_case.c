@@ -319,8 +319,10 @@ static gk_status add_result(verify_job *job, const char *name, const float *valu
       complain(job, name, "the first way");
     return GK_OK;
   }
+  if (job->results == MOST_RESULTS)
+    return GK_ERROR_MEMORY;
   float *kept = values ? malloc((size_t)count * sizeof(float) + 1) : NULL;
-  if (job->results == MOST_RESULTS || (values && !kept))
+  if (values && !kept)
     return GK_ERROR_MEMORY;
   if (values)
     memcpy(kept, values, (size_t)count * sizeof(float));
@@ -577,7 +579,7 @@ static gk_status check_stream(struct way *way) {
       const int64_t pair = pair_index(job, t, n);
       if (job->x)
         memcpy(x + n * c->input, job->x + pair * c->input, (size_t)c->input * sizeof(float));
-      else
+      if (job->tokens)
         tokens[n] = job->tokens[pair];
     }
     status = gk_rnn_step(way->rnn, &args);
