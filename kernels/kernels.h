@@ -52,6 +52,7 @@ struct gk_product {
   size_t vector_begin, vector_end;
   float *const *c; /* [rows] */
   bool overwrite;  /* C = 0 + sum instead */
+  const float *const *init; /* [rows]: C = init + sum instead, init being addressed as C is; or NULL */
 };
 
 /* One step of a cell for some rows and the units [unit_begin, unit_end): reads pre-activations, writes the

@@ -15,6 +15,7 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   __m256 sum[6][8];
   const float *a[6];
   float *c[6];
+  const float *from[6];
   size_t offset[8];
   const float *b = t->b;
   const size_t panel = t->b_panel_stride;
@@ -22,9 +23,10 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   GK_UNROLL for (int i = 0; i < rows; i++) {
     a[i] = t->a[i] + t->k_begin;
     c[i] = t->c[i];
+    from[i] = t->from[i];
     GK_UNROLL for (int j = 0; j < vectors; j++) {
       sum[i][j] = _mm256_setzero_ps();
-      _mm_prefetch((const char *)(c[i] + offset[j]), _MM_HINT_T0);
+      _mm_prefetch((const char *)(from[i] + offset[j]), _MM_HINT_T0);
     }
   }
   const float *next = t->b_next;
@@ -42,8 +44,7 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   if (t->full && !t->overwrite) {
     GK_UNROLL for (int i = 0; i < rows; i++)
       GK_UNROLL for (int j = 0; j < vectors; j++) {
-        float *cell = c[i] + offset[j];
-        _mm256_storeu_ps(cell, _mm256_add_ps(_mm256_loadu_ps(cell), sum[i][j]));
+        _mm256_storeu_ps(c[i] + offset[j], _mm256_add_ps(_mm256_loadu_ps(from[i] + offset[j]), sum[i][j]));
       }
     return;
   }
@@ -51,7 +52,7 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
     GK_UNROLL for (int j = 0; j < vectors; j++) {
       float *cell = c[i] + offset[j];
       const size_t lanes = t->columns[j].lanes;
-      vf_store_n(cell, _mm256_add_ps(vf_load_n(cell, t->overwrite ? 0 : lanes), sum[i][j]), lanes);
+      vf_store_n(cell, _mm256_add_ps(vf_load_n(from[i] + offset[j], t->overwrite ? 0 : lanes), sum[i][j]), lanes);
     }
 }
 

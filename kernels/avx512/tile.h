@@ -14,6 +14,7 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   __m512 sum[6][8];
   const float *a[6];
   float *c[6];
+  const float *from[6];
   size_t offset[8];
   const float *b = t->b;
   const size_t panel = t->b_panel_stride;
@@ -21,9 +22,10 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   GK_UNROLL for (int i = 0; i < rows; i++) {
     a[i] = t->a[i] + t->k_begin;
     c[i] = t->c[i];
+    from[i] = t->from[i];
     GK_UNROLL for (int j = 0; j < vectors; j++) {
       sum[i][j] = _mm512_setzero_ps();
-      _mm_prefetch((const char *)(c[i] + offset[j]), _MM_HINT_T0);
+      _mm_prefetch((const char *)(from[i] + offset[j]), _MM_HINT_T0);
     }
   }
   const float *next = t->b_next;
@@ -41,8 +43,7 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   if (t->full && !t->overwrite) {
     GK_UNROLL for (int i = 0; i < rows; i++)
       GK_UNROLL for (int j = 0; j < vectors; j++) {
-        float *cell = c[i] + offset[j];
-        _mm512_storeu_ps(cell, _mm512_add_ps(_mm512_loadu_ps(cell), sum[i][j]));
+        _mm512_storeu_ps(c[i] + offset[j], _mm512_add_ps(_mm512_loadu_ps(from[i] + offset[j]), sum[i][j]));
       }
     return;
   }
@@ -50,7 +51,7 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
     GK_UNROLL for (int j = 0; j < vectors; j++) {
       float *cell = c[i] + offset[j];
       const __mmask16 mask = (__mmask16)((1u << t->columns[j].lanes) - 1);
-      __m512 before = _mm512_maskz_loadu_ps(t->overwrite ? 0 : mask, cell);
+      __m512 before = _mm512_maskz_loadu_ps(t->overwrite ? 0 : mask, from[i] + offset[j]);
       _mm512_mask_storeu_ps(cell, mask, _mm512_add_ps(before, sum[i][j]));
     }
 }

@@ -12,19 +12,18 @@ static void transpose(size_t rows, size_t columns, const float *const *source, f
       destination[column * stride + row] = source[row][column];
 }
 
+/* Row by row, so that the source is read as it stands in memory. */
 static void pack_rows(size_t rows, size_t columns, const float *const *source, float *panels,
                       size_t panel_stride) {
   const size_t width = GK_TILE_VECTORS * GK_V;
-  for (size_t first = 0; first < columns; first += width, panels += panel_stride) {
-    if (first + width <= columns) {
-      for (size_t row = 0; row < rows; row++)
-        GK_UNROLL for (size_t j = 0; j < GK_TILE_VECTORS; j++)
-          vf_store(panels + row * width + j * GK_V, vf_load(source[row] + first + j * GK_V));
-    } else {
-      for (size_t row = 0; row < rows; row++)
-        for (size_t lane = 0; lane < width; lane++)
-          panels[row * width + lane] = first + lane < columns ? source[row][first + lane] : 0.0f;
-    }
+  for (size_t row = 0; row < rows; row++, panels += width) {
+    float *panel = panels;
+    size_t first = 0;
+    for (; first + width <= columns; first += width, panel += panel_stride)
+      GK_UNROLL for (size_t j = 0; j < GK_TILE_VECTORS; j++)
+        vf_store(panel + j * GK_V, vf_load(source[row] + first + j * GK_V));
+    for (size_t lane = 0; lane < width && first < columns; lane++)
+      panel[lane] = first + lane < columns ? source[row][first + lane] : 0.0f;
   }
 }
 

@@ -43,6 +43,7 @@ static void product(const struct gk_product *p) {
         tile.b_next = next + (strip * 16 < GK_TILE_VECTORS * GK_V ? strip * GK_PRODUCT_BLOCK * 16 : 0);
         tile.a = p->a + row;
         tile.c = p->c + row;
+        tile.from = p->init && k == 0 ? p->init + row : (const float *const *)tile.c;
         tiles[rows - 1][vectors - 1](&tile);
         row += rows;
       }

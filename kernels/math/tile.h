@@ -11,6 +11,7 @@ struct tile {
   const float *b_next; /* 16 floats for each k of it are asked for meanwhile: a share of the block that comes next */
   const struct gk_column *columns;
   float *const *c;
+  const float *const *from; /* what the sum is added to: c, or rows of initial values */
   bool full;      /* every column has all its lanes */
   bool overwrite; /* C = 0 + sum */
 };

@@ -49,12 +49,13 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   GK_UNROLL for (int i = 0; i < rows; i++) {
     GK_UNROLL for (int j = 0; j < vectors; j++) {
       float *c = t->c[i] + t->columns[j].offset;
+      const float *from = t->from[i] + t->columns[j].offset;
       const size_t lanes = t->columns[j].lanes;
       if (lanes == GK_V) {
-        float32x4_t before = t->overwrite ? vdupq_n_f32(0) : vld1q_f32(c);
+        float32x4_t before = t->overwrite ? vdupq_n_f32(0) : vld1q_f32(from);
         vst1q_f32(c, vaddq_f32(before, sum[i][j]));
       } else {
-        float32x4_t before = t->overwrite ? vdupq_n_f32(0) : vf_load_n(c, lanes);
+        float32x4_t before = t->overwrite ? vdupq_n_f32(0) : vf_load_n(from, lanes);
         vf_store_n(c, vaddq_f32(before, sum[i][j]), lanes);
       }
     }

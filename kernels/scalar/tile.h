@@ -20,7 +20,7 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   GK_UNROLL for (int i = 0; i < rows; i++) {
     GK_UNROLL for (int j = 0; j < vectors; j++) {
       float *c = t->c[i] + t->columns[j].offset;
-      *c = (t->overwrite ? 0.0f : *c) + sum[i][j];
+      *c = (t->overwrite ? 0.0f : t->from[i][t->columns[j].offset]) + sum[i][j];
     }
   }
 }

@@ -41,7 +41,7 @@ size_t gk_matrix_granule(const struct gk_matrix *matrix) {
 
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
                        size_t unit_begin, size_t unit_end, size_t rows, const float *const *a, float *const *c,
-                       bool overwrite) {
+                       struct gk_start start) {
   const size_t v = matrix->lanes;
   if (rows == 0 || unit_begin >= unit_end) return;
   kernels->product(&(struct gk_product){
@@ -54,7 +54,8 @@ void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *
       .vector_begin = unit_begin / v * matrix->gates,
       .vector_end = (unit_end + v - 1) / v * matrix->gates,
       .c = c,
-      .overwrite = overwrite,
+      .overwrite = start.zero,
+      .init = start.rows,
   });
 }
 

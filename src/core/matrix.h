@@ -32,10 +32,18 @@ void gk_matrix_destroy(struct gk_matrix *matrix);
 /* Units that end where a panel ends as well: where a range of units is best cut. A multiple of v. */
 size_t gk_matrix_granule(const struct gk_matrix *matrix);
 
-/* C += (or = ) A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v. */
+/* What a product starts from: what is in C, zero, or rows of initial values that are addressed as C is. */
+struct gk_start {
+  bool zero;
+  const float *const *rows;
+};
+#define GK_START_C ((struct gk_start){false, NULL})
+#define GK_START_ZERO ((struct gk_start){true, NULL})
+
+/* C = start + A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v. */
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
                        size_t unit_begin, size_t unit_end, size_t rows, const float *const *a, float *const *c,
-                       bool overwrite);
+                       struct gk_start start);
 
 /* Packs panels [begin, end). Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows + k], the
  * matrix of y = x W^T for W (gates * units, k). */

@@ -11,7 +11,10 @@
 #include "src/core/parallel.h"
 #include "src/core/random.h"
 
-enum { GRADIENT_COLUMNS = 64 }; /* rows of the weight gradient formed together */
+enum {
+  GRADIENT_COLUMNS = 64,               /* rows of the weight gradient formed together */
+  TRANSPOSED_STRIDE = GK_SUM_BLOCK + 16 /* rows of a tile must not share a set of L1 */
+};
 
 struct gk_output {
   gk_output_desc desc;
@@ -143,7 +146,7 @@ struct share {
   const float **a;   /* [block] */
   float **c;         /* [block + GRADIENT_COLUMNS] */
   float *panels;     /* packed rows of h */
-  float *transposed; /* (GRADIENT_COLUMNS, block) */
+  float *transposed; /* (GRADIENT_COLUMNS, TRANSPOSED_STRIDE) */
 };
 
 struct loss_call {
@@ -169,7 +172,7 @@ static void cut_workspace(struct loss_call *call, struct gk_arena *arena) {
         .a = gk_arena_take(arena, sizeof(void *), GK_SUM_BLOCK, 1, 1),
         .c = gk_arena_take(arena, sizeof(void *), GK_SUM_BLOCK, 1, 1),
         .panels = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, (int64_t)((h + width - 1) / width * width), 1),
-        .transposed = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, GRADIENT_COLUMNS, 1)};
+        .transposed = gk_arena_take(arena, sizeof(float), TRANSPOSED_STRIDE, GRADIENT_COLUMNS, 1)};
     if (call->shares) call->shares[thread] = share;
   }
 }
@@ -190,12 +193,13 @@ gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_
 static void logits_of_rows(const gk_output *output, const float *packed, const float *h, float *logits, size_t rows,
                            const float **a, float **c) {
   const size_t width = (size_t)output->desc.output_size;
+  const float *from[GK_SUM_BLOCK];
   for (size_t r = 0; r < rows; r++) {
     a[r] = h + r * (size_t)output->desc.input_size;
     c[r] = logits + r * width;
-    memcpy(c[r], packed + output->bias, width * sizeof(float));
+    from[r] = packed + output->bias;
   }
-  gk_matrix_product(&output->forward, output->kernels, packed, 0, width, rows, a, c, false);
+  gk_matrix_product(&output->forward, output->kernels, packed, 0, width, rows, a, c, (struct gk_start){.rows = from});
 }
 
 /* Logits, losses, gradients of the logits and dh of the thread's rows of the block that starts at `first`. */
@@ -219,7 +223,7 @@ static void block_rows(const struct loss_call *call, const struct share *share, 
     share->a[r - begin] = call->logits + r * v;
     share->c[r - begin] = call->args.dh + ((size_t)first + r) * h;
   }
-  gk_matrix_product(&output->backward, output->kernels, call->packed, 0, h, end - begin, share->a, share->c, true);
+  gk_matrix_product(&output->backward, output->kernels, call->packed, 0, h, end - begin, share->a, share->c, GK_START_ZERO);
 }
 
 /* One block of the weight gradient, the thread's rows of W. The sum takes the block's rows from the last on. */
@@ -239,9 +243,9 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
   for (size_t column = begin; column < end; column += GRADIENT_COLUMNS) {
     const size_t columns = end - column < GRADIENT_COLUMNS ? end - column : GRADIENT_COLUMNS;
     for (size_t r = 0; r < rows; r++) source[r] = call->logits + (rows - 1 - r) * v + column;
-    kernels->transpose(rows, columns, source, share->transposed, GK_SUM_BLOCK);
+    kernels->transpose(rows, columns, source, share->transposed, TRANSPOSED_STRIDE);
     for (size_t j = 0; j < columns; j++) {
-      share->a[j] = share->transposed + j * GK_SUM_BLOCK;
+      share->a[j] = share->transposed + j * TRANSPOSED_STRIDE;
       share->c[j] = call->args.gradients + (column + j) * h;
     }
     kernels->product(&(struct gk_product){.rows = columns,

@@ -81,7 +81,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     step->cell.unit_begin = unit;
     step->cell.unit_end = unit + units < end ? unit + units : end;
     gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows, worker->operand,
-                      to_h ? worker->dh : worker->drh, !to_h);
+                      to_h ? worker->dh : worker->drh, to_h ? GK_START_C : GK_START_ZERO);
     if (next >= 0) run->rnn->kernels->cell_backward[run->rnn->desc.cell][next](&step->cell);
   }
 }
@@ -175,7 +175,7 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
     }
   }
   gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit_begin, unit_end, rows, worker->chunk_a,
-                    worker->chunk_c, direction == 0);
+                    worker->chunk_c, direction == 0 ? GK_START_ZERO : GK_START_C);
   rows = 0;
   for (int64_t s = begin; s < end && masked && last_direction; s++) {
     const int64_t count = gk_worker_rows(worker, s);

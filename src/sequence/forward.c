@@ -5,24 +5,38 @@
 
 #include "src/sequence/run.h"
 
-/* Pre-activations start as the biases, or as the folded embedding row of the token. */
-static void start_pre(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t i) {
+/* What pre-activations start from: the folded embedding row of the token, or the biases. */
+static const float *start_row(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t i) {
   const struct gk_run *run = worker->run;
-  const size_t hidden = gk_run_hidden(run), blocks = (size_t)run->rnn->cell->blocks;
-  const float *start = run->packed + gk_run_layer(run, layer, direction)->bias;
-  float *pre = gk_run_pre(run, s, i);
-  if (layer == 0 && run->tokens) {
-    const int64_t t = gk_run_time(run, direction, s, run->length[i]);
-    const int32_t token = run->tokens[gk_run_caller_row(run, t, run->order[i])];
-    start = run->embedding.table + (size_t)run->embedding.slot[token] * blocks * hidden;
+  if (layer > 0 || !run->tokens) return run->packed + gk_run_layer(run, layer, direction)->bias;
+  const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+  const int32_t token = run->tokens[gk_run_caller_row(run, t, run->order[i])];
+  return run->embedding.table +
+         (size_t)run->embedding.slot[token] * (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
+}
+
+/* Blocks that no input product fills, but a recurrent one adds to: the candidate's half that stays apart. */
+static void start_recurrent_blocks(const struct gk_worker *worker, const float *start, float *pre) {
+  const struct gk_cell_info *cell = worker->run->rnn->cell;
+  const size_t hidden = gk_run_hidden(worker->run);
+  for (int g = 0; g < cell->gates; g++) {
+    const size_t at = (size_t)cell->recurrent_block[g] * hidden + worker->unit_begin;
+    bool filled = false;
+    for (int other = 0; other < cell->gates; other++) filled |= cell->input_block[other] == cell->recurrent_block[g];
+    if (!filled) memcpy(pre + at, start + at, (worker->unit_end - worker->unit_begin) * sizeof *pre);
   }
-  if (!worker->teams) {
-    memcpy(pre, start, blocks * hidden * sizeof *pre);
-    return;
+}
+
+/* Blocks that no recurrent product touches, of a folded row: the candidate's input half. */
+static void start_input_blocks(const struct gk_worker *worker, const float *start, float *pre) {
+  const struct gk_cell_info *cell = worker->run->rnn->cell;
+  const size_t hidden = gk_run_hidden(worker->run);
+  for (int g = 0; g < cell->gates; g++) {
+    const size_t at = (size_t)cell->input_block[g] * hidden + worker->unit_begin;
+    bool filled = false;
+    for (int other = 0; other < cell->gates; other++) filled |= cell->recurrent_block[other] == cell->input_block[g];
+    if (!filled) memcpy(pre + at, start + at, (worker->unit_end - worker->unit_begin) * sizeof *pre);
   }
-  for (size_t b = 0; b < blocks; b++)
-    memcpy(pre + b * hidden + worker->unit_begin, start + b * hidden + worker->unit_begin,
-           (worker->unit_end - worker->unit_begin) * sizeof *pre);
 }
 
 /* The input row as an operand: where it stands, or copied if such rows would collide in L1. A team's threads
@@ -39,20 +53,21 @@ static const float *input_operand(const struct gk_worker *worker, int layer, int
 
 static void input_product(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
   const struct gk_run *run = worker->run;
-  const bool folded = layer == 0 && run->tokens;
   size_t rows = 0;
+  if (layer == 0 && run->tokens) return; /* folded: each step starts from its tokens' rows */
   for (int64_t s = begin; s < end; s++) {
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
-      start_pre(worker, layer, direction, s, i);
-      if (folded) continue;
+      worker->chunk_from[rows] = start_row(worker, layer, direction, s, i);
+      start_recurrent_blocks(worker, worker->chunk_from[rows], gk_run_pre(run, s, i));
       worker->chunk_a[rows] = input_operand(worker, layer, direction, s, i);
       worker->chunk_c[rows++] = gk_run_pre(run, s, i);
     }
   }
   gk_matrix_product(&gk_run_layer(run, layer, direction)->x, run->rnn->kernels, run->packed, worker->unit_begin,
-                    worker->unit_end, rows, worker->chunk_a, worker->chunk_c, false);
+                    worker->unit_end, rows, worker->chunk_a, worker->chunk_c,
+                    (struct gk_start){.rows = worker->chunk_from});
 }
 
 static void point_at_step(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
@@ -61,6 +76,10 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j);
     worker->pre[j] = gk_run_pre(run, s, i);
+    if (layer == 0 && run->tokens) {
+      worker->from[j] = start_row(worker, layer, direction, s, i);
+      start_input_blocks(worker, worker->from[j], worker->pre[j]);
+    }
     worker->h[j] = gk_run_ring_row(run, ring->h, s, i);
     worker->h_prev[j] = s ? gk_run_ring_row(run, ring->h, s - 1, i) : gk_run_initial(run, run->h0, layer, direction, i);
     if (run->training) {
@@ -101,6 +120,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                   .saved_gates = run->training ? worker->saved_gates : NULL,
                                   .saved_h = run->training ? worker->saved_h : NULL,
                                   .saved_c = run->training ? worker->saved_c : NULL};
+  const struct gk_start start = {.rows = layer == 0 && run->tokens ? worker->from : NULL};
   for (int p = 0; p < cell->phases; p++) {
     const int block = cell->phase[p].operand_block;
     const float **operand = worker->h_prev;
@@ -113,7 +133,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
       units.unit_begin = unit;
       units.unit_end = unit + strip < worker->unit_end ? unit + strip : worker->unit_end;
       gk_matrix_product(&weights->h[p], kernels, run->packed, unit, units.unit_end, (size_t)rows, operand,
-                        worker->pre, false);
+                        worker->pre, start);
       kernels->cell_forward[run->rnn->desc.cell][p](&units);
     }
     gk_worker_meet(worker);
@@ -185,7 +205,7 @@ static void fold_embedding(const struct gk_worker *worker, int direction) {
   const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
   const size_t input = (size_t)layer->input_size, hidden = gk_run_hidden(run);
   enum { ROWS = 48 };
-  const float *a[ROWS];
+  const float *a[ROWS], *from[ROWS];
   float *c[ROWS];
   size_t begin, end;
   gk_split((size_t)run->embedding.distinct, 1, worker->thread, worker->threads, &begin, &end);
@@ -194,9 +214,11 @@ static void fold_embedding(const struct gk_worker *worker, int direction) {
     for (size_t j = 0; j < rows; j++) {
       a[j] = run->parameters + (size_t)run->embedding.token[u + j] * input;
       c[j] = run->embedding.table + (u + j) * width;
-      memcpy(c[j], run->packed + layer->bias, width * sizeof(float));
+      from[j] = run->packed + layer->bias;
+      memcpy(c[j], from[j], width * sizeof(float)); /* also the blocks that the product does not fill */
     }
-    gk_matrix_product(&layer->x, run->rnn->kernels, run->packed, 0, hidden, rows, a, c, false);
+    gk_matrix_product(&layer->x, run->rnn->kernels, run->packed, 0, hidden, rows, a, c,
+                      (struct gk_start){.rows = from});
   }
   gk_worker_wait(worker);
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { POINTER_ARRAYS = 13 }; /* of struct gk_worker, a pointer a row of a step */
+enum { POINTER_ARRAYS = 14 }; /* of struct gk_worker, a pointer a row of a step */
 
 /* Does position a come after position b? Longest first, ties by the caller's index. */
 static bool comes_after(const struct gk_run *run, int64_t a, int64_t b) {
@@ -71,11 +71,11 @@ void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
 }
 
 size_t gk_worker_pointer_count(const struct gk_run *run) {
-  /* Slices get ceil(N / threads) rows each, teams all; POINTER_ARRAYS a step, 2 a chunk. */
+  /* Slices get ceil(N / threads) rows each, teams all; POINTER_ARRAYS a step, 3 a chunk. */
   const size_t batch = (size_t)run->batch, threads = (size_t)run->plan.threads;
   const size_t rows = run->plan.schedule == GK_SCHEDULE_TEAMS ? batch * threads : batch + threads;
   size_t count = rows;
-  return gk_size_multiply(&count, POINTER_ARRAYS + 2 * run->plan.chunk) ? count : SIZE_MAX / sizeof(void *);
+  return gk_size_multiply(&count, POINTER_ARRAYS + 3 * run->plan.chunk) ? count : SIZE_MAX / sizeof(void *);
 }
 
 static int64_t widest_input(const struct gk_rnn *rnn) {
@@ -180,7 +180,7 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *p
     worker->count = (run->batch - thread + threads - 1) / threads;
     room = (run->batch + threads - 1) / threads;
   }
-  char *next = (char *)pointers + (size_t)thread * (size_t)room * (size_t)(POINTER_ARRAYS + 2 * run->plan.chunk) * sizeof(void *);
+  char *next = (char *)pointers + (size_t)thread * (size_t)room * (size_t)(POINTER_ARRAYS + 3 * run->plan.chunk) * sizeof(void *);
   worker->pre = take_pointers(&next, room);
   worker->saved_gates = take_pointers(&next, room);
   worker->saved_h = take_pointers(&next, room);
@@ -194,7 +194,9 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *p
   worker->c_prev = take_pointers(&next, room);
   worker->operand = take_pointers(&next, room);
   worker->dy = take_pointers(&next, room);
+  worker->from = take_pointers(&next, room);
   worker->chunk_a = take_pointers(&next, room * run->plan.chunk);
+  worker->chunk_from = take_pointers(&next, room * run->plan.chunk);
   worker->chunk_c = take_pointers(&next, room * run->plan.chunk);
   worker->scratch = scratch;
 }

@@ -72,8 +72,8 @@ struct gk_worker {
   size_t unit_begin, unit_end;  /* its hidden units in forward */
   /* Row pointers of one step [count] and of one chunk [count * chunk]. */
   float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh;
-  const float **h_prev, **c_prev, **operand, **dy;
-  const float **chunk_a;
+  const float **h_prev, **c_prev, **operand, **from, **dy;
+  const float **chunk_a, **chunk_from;
   float **chunk_c;
   float *scratch; /* backward: transposed and packed blocks of the weight gradient */
 };

@@ -6,6 +6,9 @@
 
 #include "src/sequence/run.h"
 
+/* Floats from row to row of a transposed block: rows of a tile must not share a set of L1. */
+enum { TRANSPOSED_STRIDE = GK_SUM_BLOCK + 16 };
+
 /* One block of the sum: where its rows stand. */
 struct block {
   size_t rows;
@@ -74,7 +77,7 @@ struct strip {
   const struct gk_worker *worker;
   int layer, direction;
   size_t unit, units;
-  float *transposed; /* (blocks * units, GK_SUM_BLOCK) */
+  float *transposed; /* (blocks * units, TRANSPOSED_STRIDE) */
   float *panels[1 + GK_MAX_PHASES]; /* packed rows of x and of the recurrent operands */
   float *finished;   /* accumulate: (gates * units, I + H), then biases */
   const float **a;
@@ -95,7 +98,7 @@ static void transpose_gates(const struct strip *strip, const struct block *block
     for (size_t r = 0; r < block->rows; r++)
       source[r] = block->gates[r] + (size_t)b * gk_run_hidden(run) + strip->unit;
     run->rnn->kernels->transpose(block->rows, strip->units, source,
-                                 strip->transposed + (size_t)b * strip->units * GK_SUM_BLOCK, GK_SUM_BLOCK);
+                                 strip->transposed + (size_t)b * strip->units * TRANSPOSED_STRIDE, TRANSPOSED_STRIDE);
   }
 }
 
@@ -107,7 +110,7 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
   for (int g = 0; g < gate_count; g++)
     for (size_t u = 0; u < units; u++) {
       const size_t index = (size_t)g * units + u;
-      strip->a[index] = strip->transposed + ((size_t)gate_block[gate[g]] * units + u) * GK_SUM_BLOCK;
+      strip->a[index] = strip->transposed + ((size_t)gate_block[gate[g]] * units + u) * TRANSPOSED_STRIDE;
       strip->c[index] = finished_row(strip, tensor, columns, (size_t)gate[g], u, scratch_offset);
     }
   strip->worker->run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
@@ -239,7 +242,7 @@ size_t gk_worker_scratch_floats(const struct gk_run *run) {
   if (!gk_size_array(&floats, 1, (int64_t)(input + rnn->layers[0].dx.width), (1 + rnn->cell->phases) * GK_SUM_BLOCK, 1) ||
       !gk_size_array(&finished, 1, (int64_t)(input + gk_run_hidden(run) + 2), rows, 1) ||
       !gk_size_add(&floats, finished) ||
-      !gk_size_add(&floats, (size_t)rows * (GK_SUM_BLOCK + 2 * sizeof(void *) / sizeof(float)) + 8 * 16))
+      !gk_size_add(&floats, (size_t)rows * (TRANSPOSED_STRIDE + 2 * sizeof(void *) / sizeof(float)) + 8 * 16))
     return SIZE_MAX / 64;
   return (floats + 15) / 16 * 16;
 }
@@ -253,7 +256,7 @@ static void gradient_of_units(const struct gk_worker *worker, int layer, int dir
   struct strip strip = {.worker = worker, .layer = layer, .direction = direction};
   strip.a = take(&next, rows * sizeof(void *) / sizeof(float));
   strip.c = take(&next, rows * sizeof(void *) / sizeof(float));
-  strip.transposed = take(&next, rows * GK_SUM_BLOCK);
+  strip.transposed = take(&next, rows * TRANSPOSED_STRIDE);
   for (int p = 0; p < 1 + run->rnn->cell->phases; p++)
     strip.panels[p] = take(&next, ((p ? hidden : input) + weights->dx.width) * GK_SUM_BLOCK);
   strip.finished = next;
@@ -333,7 +336,7 @@ static void embedding_rows(const struct gk_worker *worker, int direction) {
       a[j] = embedding->table + (u + j) * width + block;
       c[j] = run->embedding_gradient + (u + j) * input;
     }
-    gk_matrix_product(matrix, run->rnn->kernels, run->packed, 0, input, rows, a, c, direction == 0);
+    gk_matrix_product(matrix, run->rnn->kernels, run->packed, 0, input, rows, a, c, direction == 0 ? GK_START_ZERO : GK_START_C);
   }
 }
 
