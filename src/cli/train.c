@@ -291,11 +291,10 @@ static int check_outputs(const struct train_settings *settings, const char *stat
 /* ---- The texts ---- */
 
 static int train_on_texts(const struct train_settings *settings, struct training_run *run) {
-  gk_text validation = {0};
   if (!settings->file) {
     run->text = (gk_text){gk_builtin_corpus_train, gk_builtin_corpus_train_size};
-    validation = (gk_text){gk_builtin_corpus_valid, gk_builtin_corpus_valid_size};
-    run->validation = &validation;
+    run->validation_text = (gk_text){gk_builtin_corpus_valid, gk_builtin_corpus_valid_size};
+    run->validation = &run->validation_text;
     run->text_name = run->validation_name = "the built-in text";
   } else {
     run->text_name = settings->file;
@@ -305,8 +304,8 @@ static int train_on_texts(const struct train_settings *settings, struct training
   int exit_code = CLI_SUCCESS;
   if (settings->validation_file) {
     run->validation_name = settings->validation_file;
-    run->validation = &validation;
-    if (!cli_read_text(&command, settings->validation_file, &validation))
+    run->validation = &run->validation_text;
+    if (!cli_read_text(&command, settings->validation_file, &run->validation_text))
       exit_code = CLI_BAD_INPUT;
   }
   if (exit_code == CLI_SUCCESS)
@@ -316,7 +315,7 @@ static int train_on_texts(const struct train_settings *settings, struct training
   gk_language_trainer_destroy(run->trainer);
   if (settings->file) {
     free((void *)run->text.data);
-    free((void *)validation.data);
+    free((void *)run->validation_text.data);
   }
   return exit_code;
 }

@@ -20,8 +20,8 @@ struct train_settings {
 struct training_run {
   const cli_command *command;
   const struct train_settings *settings;
-  gk_text text;
-  const gk_text *validation;               /* NULL: the end of `text` */
+  gk_text text, validation_text;
+  const gk_text *validation;               /* the second, or NULL: the end of the first */
   const char *text_name, *validation_name; /* for messages */
   const char *state_path;                  /* of the file that --resume reads */
   gk_language_trainer *trainer;

@@ -42,16 +42,14 @@ gk_status gk_language_model_allocate(gk_language_model *model) {
   size_t rnn_bytes = 0, output_bytes = 0;
   model->rnn_count = gk_rnn_parameter_count(model->rnn);
   model->output_count = gk_output_parameter_count(model->output);
-  gk_status status =
-      gk_buffer_array(sizeof(float), model->rnn_count + model->output_count, 1, 1, &model->parameters);
+  gk_status status = GK_OK;
+  model->parameters = gk_buffer_array(&status, sizeof(float), model->rnn_count + model->output_count, 1, 1);
   if (status == GK_OK)
     status = gk_rnn_packed_bytes(model->rnn, model->pack_flags, &rnn_bytes);
   if (status == GK_OK)
     status = gk_output_packed_bytes(model->output, model->pack_flags, &output_bytes);
-  if (status == GK_OK)
-    status = gk_buffer_allocate(rnn_bytes, &model->packed_rnn);
-  if (status == GK_OK)
-    status = gk_buffer_allocate(output_bytes, &model->packed_output);
+  model->packed_rnn = gk_buffer_allocate(&status, rnn_bytes);
+  model->packed_output = gk_buffer_allocate(&status, output_bytes);
   return status;
 }
 
@@ -60,7 +58,8 @@ gk_status gk_language_model_create_plans(const gk_language_model_desc *desc, str
   gk_language_model *model = calloc(1, sizeof *model);
   if (!model) {
     gk_vocabulary_free(vocabulary);
-    return gk_fail(GK_ERROR_MEMORY, "no memory for a language model");
+    gk_fail(GK_ERROR_MEMORY, "no memory for a language model");
+    return GK_ERROR_MEMORY;
   }
   model->desc = *desc;
   model->desc.utf8 = vocabulary->utf8;
@@ -126,25 +125,18 @@ struct evaluation {
 static gk_status allocate_evaluation(const gk_language_model *model, int64_t time, int64_t batch,
                                      struct evaluation *memory) {
   const gk_language_model_desc *desc = &model->desc;
-  gk_rnn_memory needed;
+  gk_rnn_memory needed = {0};
   size_t output_bytes = 0;
   gk_status status = gk_rnn_memory_needed(model->rnn, time, batch, &needed);
   if (status == GK_OK)
     status = gk_output_workspace_bytes(model->output, time * batch, &output_bytes);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(int32_t), time, batch, 1, &memory->inputs);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(int32_t), time, batch, 1, &memory->targets);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), desc->layers, batch, desc->hidden_size, &memory->h);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), desc->layers, batch, desc->hidden_size, &memory->c);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), time, batch, desc->hidden_size, &memory->y);
-  if (status == GK_OK)
-    status = gk_buffer_allocate(needed.inference_workspace_bytes, &memory->rnn_workspace);
-  if (status == GK_OK)
-    status = gk_buffer_allocate(output_bytes, &memory->output_workspace);
+  memory->inputs = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
+  memory->targets = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
+  memory->h = gk_buffer_array(&status, sizeof(float), desc->layers, batch, desc->hidden_size);
+  memory->c = gk_buffer_array(&status, sizeof(float), desc->layers, batch, desc->hidden_size);
+  memory->y = gk_buffer_array(&status, sizeof(float), time, batch, desc->hidden_size);
+  memory->rnn_workspace = gk_buffer_allocate(&status, needed.inference_workspace_bytes);
+  memory->output_workspace = gk_buffer_allocate(&status, output_bytes);
   return status;
 }
 

@@ -59,11 +59,9 @@ static json_t *describe_model(const gk_language_model *model, const json_t *trai
 gk_status gk_language_model_write(const gk_language_model *model, const char *path, const json_t *training,
                                   int extra_count, const gk_file_tensor *extra) {
   const int count = tensor_count(model);
-  gk_file_tensor *tensors = NULL;
-  char(*names)[NAME_SIZE] = NULL;
-  gk_status status = gk_buffer_array(sizeof *tensors, count + extra_count, 1, 1, &tensors);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof *names, count, 1, 1, &names);
+  gk_status status = GK_OK;
+  gk_file_tensor *tensors = gk_buffer_array(&status, sizeof *tensors, count + extra_count, 1, 1);
+  char(*names)[NAME_SIZE] = gk_buffer_array(&status, sizeof *names, count, 1, 1);
   for (int i = 0; i < count && status == GK_OK; ++i) {
     gk_tensor tensor;
     status = model_tensor(model, i, &tensor, names[i]);
@@ -150,8 +148,8 @@ static gk_status read_vocabulary(const struct gk_checkpoint *checkpoint, bool ut
   if (count == 0 || count > 0x110000)
     return gk_fail(GK_ERROR_FORMAT, "%s: symbols in the description is not a list of 1 to 1114112 numbers",
                    checkpoint->path);
-  uint32_t *symbols = NULL;
-  gk_status status = gk_buffer_array(sizeof *symbols, (int64_t)count, 1, 1, &symbols);
+  gk_status status = GK_OK;
+  uint32_t *symbols = gk_buffer_array(&status, sizeof *symbols, (int64_t)count, 1, 1);
   for (size_t i = 0; i < count && status == GK_OK; ++i) {
     const json_t *value = json_array_get(array, i);
     const json_int_t code = json_integer_value(value);

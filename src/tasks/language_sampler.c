@@ -20,29 +20,20 @@ static gk_status allocate(gk_sampler *sampler) {
   const gk_language_model *model = sampler->model;
   const int64_t layers = model->desc.layers, hidden = model->desc.hidden_size;
   const int64_t symbols = model->vocabulary.count;
-  gk_rnn_memory needed;
+  gk_rnn_memory needed = {0};
   size_t output_bytes = 0;
   gk_status status = gk_rnn_memory_needed(model->rnn, 1, 1, &needed);
   if (status == GK_OK)
     status = gk_output_workspace_bytes(model->output, 1, &output_bytes);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), layers, hidden, 1, &sampler->h);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), layers, hidden, 1, &sampler->c);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), hidden, 1, 1, &sampler->y);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), symbols, 1, 1, &sampler->logits);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), symbols, 1, 1, &sampler->candidate_logits);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), symbols, 1, 1, &sampler->probabilities);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(int32_t), symbols, 1, 1, &sampler->candidates);
-  if (status == GK_OK)
-    status = gk_buffer_allocate(needed.inference_workspace_bytes, &sampler->rnn_workspace);
-  if (status == GK_OK)
-    status = gk_buffer_allocate(output_bytes, &sampler->output_workspace);
+  sampler->h = gk_buffer_array(&status, sizeof(float), layers, hidden, 1);
+  sampler->c = gk_buffer_array(&status, sizeof(float), layers, hidden, 1);
+  sampler->y = gk_buffer_array(&status, sizeof(float), hidden, 1, 1);
+  sampler->logits = gk_buffer_array(&status, sizeof(float), symbols, 1, 1);
+  sampler->candidate_logits = gk_buffer_array(&status, sizeof(float), symbols, 1, 1);
+  sampler->probabilities = gk_buffer_array(&status, sizeof(float), symbols, 1, 1);
+  sampler->candidates = gk_buffer_array(&status, sizeof(int32_t), symbols, 1, 1);
+  sampler->rnn_workspace = gk_buffer_allocate(&status, needed.inference_workspace_bytes);
+  sampler->output_workspace = gk_buffer_allocate(&status, output_bytes);
   return status;
 }
 

@@ -101,12 +101,11 @@ static gk_status allocate_states(gk_language_trainer *trainer) {
   trainer->state_count = layers * batch * hidden;
   gk_status status = gk_optimizer_state_count(&trainer->optimizer, model->rnn_count + model->output_count,
                                               &trainer->optimizer_state_count);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), trainer->optimizer_state_count, 1, 1, &trainer->optimizer_state);
+  trainer->optimizer_state = gk_buffer_array(&status, sizeof(float), trainer->optimizer_state_count, 1, 1);
   for (int i = 0; i < 2 && status == GK_OK; ++i) {
-    status = gk_buffer_array(sizeof(float), layers, batch, hidden, &trainer->h[i]);
+    trainer->h[i] = gk_buffer_array(&status, sizeof(float), layers, batch, hidden);
     if (status == GK_OK && gk_cell_has_memory(model->desc.cell))
-      status = gk_buffer_array(sizeof(float), layers, batch, hidden, &trainer->c[i]);
+      trainer->c[i] = gk_buffer_array(&status, sizeof(float), layers, batch, hidden);
   }
   return status;
 }
@@ -114,26 +113,18 @@ static gk_status allocate_states(gk_language_trainer *trainer) {
 static gk_status allocate_scratch(gk_language_trainer *trainer) {
   const gk_language_model *model = trainer->model;
   const int64_t time = trainer->window, batch = trainer->desc.batch, hidden = model->desc.hidden_size;
-  gk_rnn_memory needed;
+  gk_rnn_memory needed = {0};
   size_t output_bytes = 0;
   gk_status status = gk_rnn_memory_needed(model->rnn, time, batch, &needed);
   if (status == GK_OK)
     status = gk_output_workspace_bytes(model->output, time * batch, &output_bytes);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(int32_t), time, batch, 1, &trainer->inputs);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(int32_t), time, batch, 1, &trainer->targets);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), time, batch, hidden, &trainer->y);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(float), time, batch, hidden, &trainer->dy);
-  if (status == GK_OK)
-    status =
-        gk_buffer_array(sizeof(float), model->rnn_count + model->output_count, 1, 1, &trainer->gradients);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(int64_t), model->vocabulary.count, 1, 1, &trainer->last_seen);
-  if (status == GK_OK)
-    status = gk_buffer_allocate(needed.reserve_bytes, &trainer->reserve);
+  trainer->inputs = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
+  trainer->targets = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
+  trainer->y = gk_buffer_array(&status, sizeof(float), time, batch, hidden);
+  trainer->dy = gk_buffer_array(&status, sizeof(float), time, batch, hidden);
+  trainer->gradients = gk_buffer_array(&status, sizeof(float), model->rnn_count + model->output_count, 1, 1);
+  trainer->last_seen = gk_buffer_array(&status, sizeof(int64_t), model->vocabulary.count, 1, 1);
+  trainer->reserve = gk_buffer_allocate(&status, needed.reserve_bytes);
   if (status != GK_OK)
     return status;
   /* Forward, output layer and backward follow one another: one workspace serves all three. */
@@ -142,7 +133,8 @@ static gk_status allocate_scratch(gk_language_trainer *trainer) {
     workspace = needed.forward_workspace_bytes;
   if (workspace < needed.backward_workspace_bytes)
     workspace = needed.backward_workspace_bytes;
-  return gk_buffer_allocate(workspace, &trainer->workspace);
+  trainer->workspace = gk_buffer_allocate(&status, workspace);
+  return status;
 }
 
 gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_desc *desc,
@@ -151,7 +143,8 @@ gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_
   gk_language_trainer *trainer = calloc(1, sizeof *trainer);
   if (!trainer) {
     gk_language_model_destroy(model);
-    return gk_fail(GK_ERROR_MEMORY, "no memory for a trainer");
+    gk_fail(GK_ERROR_MEMORY, "no memory for a trainer");
+    return GK_ERROR_MEMORY;
   }
   trainer->model = model;
   trainer->desc = *desc;

@@ -70,17 +70,15 @@ gk_status gk_vocabulary_from_texts(struct gk_vocabulary *vocabulary, bool utf8, 
                                    const gk_text *texts, const char *const *names) {
   *vocabulary = (struct gk_vocabulary){0};
   const uint32_t codes = (utf8 ? LARGEST_CODE_POINT : LARGEST_BYTE) + 1;
-  unsigned char *seen = NULL;
-  gk_status status = gk_buffer_array(1, codes, 1, 1, &seen);
+  gk_status status = GK_OK;
+  unsigned char *seen = gk_buffer_array(&status, 1, codes, 1, 1);
   for (int i = 0; i < count && status == GK_OK; ++i) {
     status = check_text(&texts[i], names[i]);
     if (status == GK_OK)
       status = mark_symbols(utf8, &texts[i], names[i], seen);
   }
-  uint32_t *symbols = NULL;
   int64_t symbol_count = 0;
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof *symbols, codes, 1, 1, &symbols);
+  uint32_t *symbols = gk_buffer_array(&status, sizeof *symbols, codes, 1, 1);
   if (status == GK_OK) {
     for (uint32_t code = 0; code < codes; ++code)
       if (seen[code])
@@ -102,9 +100,9 @@ gk_status gk_vocabulary_from_symbols(struct gk_vocabulary *vocabulary, bool utf8
     if (symbols[i] > largest || (i && symbols[i] <= symbols[i - 1]) || (utf8 && is_surrogate(symbols[i])))
       return gk_fail(GK_ERROR_FORMAT, "symbol %lld is %lu: not ascending, or not a %s", (long long)i,
                      (unsigned long)symbols[i], utf8 ? "code point" : "byte");
-  gk_status status = gk_buffer_array(sizeof *symbols, count, 1, 1, &vocabulary->symbols);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof(int32_t), (int64_t)symbols[count - 1] + 1, 1, 1, &vocabulary->tokens);
+  gk_status status = GK_OK;
+  vocabulary->symbols = gk_buffer_array(&status, sizeof *symbols, count, 1, 1);
+  vocabulary->tokens = gk_buffer_array(&status, sizeof(int32_t), (int64_t)symbols[count - 1] + 1, 1, 1);
   if (status != GK_OK) {
     gk_vocabulary_free(vocabulary);
     return status;
@@ -141,11 +139,9 @@ static void describe_symbol(const unsigned char *text, size_t length, bool utf8,
 gk_status gk_vocabulary_encode(const struct gk_vocabulary *vocabulary, const gk_text *text, const char *name,
                                int32_t **tokens, int64_t *count) {
   gk_status status = check_text(text, name);
-  int32_t *encoded = NULL;
-  if (status == GK_OK && text->bytes > (size_t)INT64_MAX / sizeof *encoded)
+  if (status == GK_OK && text->bytes > (size_t)INT64_MAX / sizeof(int32_t))
     status = gk_fail(GK_ERROR_OVERFLOW, "%s: %zu bytes are more than memory can hold", name, text->bytes);
-  if (status == GK_OK)
-    status = gk_buffer_array(sizeof *encoded, (int64_t)text->bytes, 1, 1, &encoded);
+  int32_t *encoded = gk_buffer_array(&status, sizeof *encoded, (int64_t)text->bytes, 1, 1);
   if (status != GK_OK)
     return status;
   const unsigned char *data = text->data;

@@ -14,27 +14,27 @@ static gk_status fail_io(const char *path, const char *what) {
 }
 
 /* The file that a rename would replace: behind a symbolic link, its target. */
-static gk_status resolve(const char *path, char **resolved) {
-  struct stat status;
-  if (lstat(path, &status) == 0 && S_ISLNK(status.st_mode))
-    *resolved = realpath(path, NULL);
-  else
-    *resolved = strdup(path);
-  if (!*resolved)
-    return errno == ENOMEM ? gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path) : fail_io(path, "write");
-  if (stat(*resolved, &status) == 0 && !S_ISREG(status.st_mode)) {
-    free(*resolved);
-    *resolved = NULL;
-    return gk_fail(GK_ERROR_IO, "%s: cannot write: not a regular file", path);
+static char *resolve(const char *path, gk_status *status) {
+  struct stat found;
+  const bool link = lstat(path, &found) == 0 && S_ISLNK(found.st_mode);
+  char *resolved = link ? realpath(path, NULL) : strdup(path);
+  *status = GK_OK;
+  if (!resolved) {
+    *status = errno == ENOMEM ? gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path) : fail_io(path, "write");
+  } else if (stat(resolved, &found) == 0 && !S_ISREG(found.st_mode)) {
+    *status = gk_fail(GK_ERROR_IO, "%s: cannot write: not a regular file", path);
+    free(resolved);
+    return NULL;
   }
-  return GK_OK;
+  return resolved;
 }
 
 gk_status gk_checkpoint_file_begin(struct gk_checkpoint_file *file, const char *path) {
+  gk_status status;
   *file = (struct gk_checkpoint_file){.descriptor = -1};
-  const gk_status resolved = resolve(path, &file->path);
-  if (resolved != GK_OK)
-    return resolved;
+  file->path = resolve(path, &status);
+  if (!file->path)
+    return status;
   const size_t size = strlen(file->path) + 32;
   file->temporary = malloc(size);
   if (!file->temporary) {
@@ -47,7 +47,7 @@ gk_status gk_checkpoint_file_begin(struct gk_checkpoint_file *file, const char *
   if (file->descriptor < 0 && errno == EEXIST && unlink(file->temporary) == 0)
     file->descriptor = open(file->temporary, flags, 0666); /* a process of the same number was killed here */
   if (file->descriptor < 0) {
-    const gk_status status = fail_io(path, "write");
+    status = fail_io(path, "write");
     free(file->temporary); /* not ours: must not be unlinked */
     file->temporary = NULL;
     gk_checkpoint_file_abandon(file);

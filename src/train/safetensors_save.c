@@ -38,7 +38,7 @@ static json_t *describe(const gk_file_tensor *tensor, size_t begin, size_t end) 
 static gk_status add_tensors(json_t *header, int count, const gk_file_tensor *tensors) {
   size_t end = 0;
   for (int i = 0; i < count; ++i) {
-    size_t bytes;
+    size_t bytes = 0;
     const size_t begin = end;
     const gk_status status = check_tensor(&tensors[i], i, &bytes);
     if (status != GK_OK)
