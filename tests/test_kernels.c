@@ -36,12 +36,17 @@ static void plain_product(size_t rows, size_t columns, size_t k, const float *a,
     }
 }
 
+/* What a product adds its sum to: C itself, zero, or rows of initial values, two of which all rows share. */
+enum start { START_C, START_ZERO, START_INIT, STARTS };
+enum { INIT_ROWS = 2 };
+
 /* Matrices of one size, plain and as product() takes them, in guarded memory. */
 struct problem {
   size_t rows, columns, k, vectors, panel_stride;
   float *a, *b, *initial, *wanted; /* plain: (rows, k), (k, columns), (rows, columns) twice */
-  struct guarded_memory a_memory, b_memory, c_memory;
-  const float *a_rows[MOST_ROWS];
+  float init[INIT_ROWS * MOST_COLUMNS];
+  struct guarded_memory a_memory, b_memory, c_memory, init_memory;
+  const float *a_rows[MOST_ROWS], *init_rows[MOST_ROWS];
   float *c_rows[MOST_ROWS];
   struct gk_column columns_at[MOST_COLUMNS];
   float *packed, *c;
@@ -57,6 +62,7 @@ static void open_problem(struct problem *p) {
   bool fine = guarded_open(&p->a_memory, MOST_ROWS * (MOST_K + 4));
   fine &= guarded_open(&p->b_memory, (MOST_K + 2) * (2 * MOST_COLUMNS));
   fine &= guarded_open(&p->c_memory, MOST_ROWS * (5 * MOST_COLUMNS));
+  fine &= guarded_open(&p->init_memory, INIT_ROWS * (5 * MOST_COLUMNS));
   assert_true(fine && p->a && p->b && p->initial && p->wanted);
 }
 
@@ -68,6 +74,7 @@ static void close_problem(struct problem *p) {
   guarded_close(&p->a_memory);
   guarded_close(&p->b_memory);
   guarded_close(&p->c_memory);
+  guarded_close(&p->init_memory);
 }
 
 static void make_problem(struct problem *p, uint64_t stream, size_t rows, size_t columns, size_t k) {
@@ -75,11 +82,15 @@ static void make_problem(struct problem *p, uint64_t stream, size_t rows, size_t
   kernel_random(4 * stream, 1, rows * k, p->a);
   kernel_random(4 * stream + 1, 1, k * columns, p->b);
   kernel_random(4 * stream + 2, 1, rows * columns, p->initial);
+  kernel_random(4 * stream + 3, 1, INIT_ROWS * columns, p->init);
 }
 
-static void solve_plainly(struct problem *p, bool overwrite) {
-  for (size_t i = 0; i < p->rows * p->columns; i++)
-    p->wanted[i] = overwrite ? 0.0f : p->initial[i];
+static void solve_plainly(struct problem *p, enum start start) {
+  for (size_t i = 0; i < p->rows; i++)
+    for (size_t j = 0; j < p->columns; j++)
+      p->wanted[i * p->columns + j] = start == START_ZERO ? 0.0f
+                                      : start == START_C  ? p->initial[i * p->columns + j]
+                                                          : p->init[i % INIT_ROWS * p->columns + j];
   plain_product(p->rows, p->columns, p->k, p->a, p->b, p->wanted);
 }
 
@@ -109,6 +120,12 @@ static void pack_b(struct problem *p, const struct gk_kernels *kernels, size_t g
       }
 }
 
+/* Columns stand in rows of C, and of initial values, where columns_at says. */
+static void place_columns(const struct problem *p, size_t v, const float *plain, float *row) {
+  for (size_t q = 0; q < p->vectors; q++)
+    memcpy(row + p->columns_at[q].offset, plain + q * v, p->columns_at[q].lanes * sizeof(float));
+}
+
 /* Vectors land in C one after the other or the other way round, with gaps of up to 3 floats between them. */
 static void place_c(struct problem *p, size_t v, bool reversed, int place) {
   size_t offset = 0;
@@ -122,10 +139,13 @@ static void place_c(struct problem *p, size_t v, bool reversed, int place) {
   p->c = guarded_take(&p->c_memory, p->rows * offset, place);
   for (size_t i = 0; i < p->rows; i++) {
     p->c_rows[i] = p->c + i * offset;
-    for (size_t q = 0; q < p->vectors; q++)
-      memcpy(p->c_rows[i] + p->columns_at[q].offset, p->initial + i * p->columns + q * v,
-             p->columns_at[q].lanes * sizeof(float));
+    place_columns(p, v, p->initial + i * p->columns, p->c_rows[i]);
   }
+  float *init = guarded_take(&p->init_memory, INIT_ROWS * offset, place);
+  for (size_t i = 0; i < INIT_ROWS; i++)
+    place_columns(p, v, p->init + i * p->columns, init + i * offset);
+  for (size_t i = 0; i < p->rows; i++)
+    p->init_rows[i] = init + i % INIT_ROWS * offset;
 }
 
 /* C as it must be if only rows [0, rows) and vectors [begin, end) were asked for: the gaps hold canaries,
@@ -142,12 +162,13 @@ static void compare_c(struct problem *p, size_t v, size_t rows, size_t begin, si
     }
     kernel_same("c", p->c_floats, p->c_rows[i], wanted);
   }
-  kernel_true(guarded_intact(&p->a_memory) && guarded_intact(&p->b_memory) && guarded_intact(&p->c_memory),
+  kernel_true(guarded_intact(&p->a_memory) && guarded_intact(&p->b_memory) && guarded_intact(&p->c_memory) &&
+                  guarded_intact(&p->init_memory),
               "the kernel wrote outside C");
 }
 
 static void run_product(struct problem *p, const struct gk_kernels *kernels, size_t rows, size_t begin,
-                        size_t end, bool overwrite) {
+                        size_t end, enum start start) {
   const struct gk_product product = {
       .rows = rows,
       .k = p->k,
@@ -158,7 +179,8 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
       .vector_begin = begin,
       .vector_end = end,
       .c = p->c_rows,
-      .overwrite = overwrite,
+      .overwrite = start == START_ZERO,
+      .init = start == START_INIT ? p->init_rows : NULL,
   };
   kernels->product(&product);
 }
@@ -170,9 +192,9 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
   const size_t v = kernels->lanes, nv = kernels->tile_vectors, mr = kernels->tile_rows, vectors = 2 * nv;
   int turn = (int)lanes;
   make_problem(p, k, 2 * mr + 1, (vectors - 1) * v + lanes, k);
-  for (int overwrite = 0; overwrite < 2; overwrite++) {
-    const int place = overwrite ? GUARD_AT_END : (int)(k % 16);
-    solve_plainly(p, overwrite);
+  for (int start = 0; start < STARTS; start++) {
+    const int place = start == START_C ? (int)(k % 16) : GUARD_AT_END;
+    solve_plainly(p, (enum start)start);
     place_a(p, place);
     pack_b(p, kernels, lanes % 5, place);
     for (size_t rows = 1; rows <= p->rows; rows++)
@@ -183,9 +205,9 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
             continue;
           place_c(p, v, turn % 4 == 3, turn % 17 == 0 ? GUARD_AT_START : turn % 2 ? GUARD_AT_END : turn % 16);
           kernel_case(tier, "product",
-                      "rows %zu, vectors %zu..%zu, lanes of vector %zu: %zu, k %zu, overwrite %d", rows,
-                      begin, end - 1, vectors - 1, lanes, k, overwrite);
-          run_product(p, kernels, rows, begin, end, overwrite);
+                      "rows %zu, vectors %zu..%zu, lanes of vector %zu: %zu, k %zu, start %d", rows, begin,
+                      end - 1, vectors - 1, lanes, k, start);
+          run_product(p, kernels, rows, begin, end, (enum start)start);
           compare_c(p, v, rows, begin, end);
         }
   }
@@ -229,14 +251,14 @@ static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
     make_problem(&p, stream, rows, columns, k);
     if (trial % 2)
       make_extreme(&p, stream);
-    solve_plainly(&p, false);
+    solve_plainly(&p, START_C);
     for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
       place_a(&p, GUARD_AT_END);
       pack_b(&p, tier->kernels, trial % 3, GUARD_AT_END);
       place_c(&p, tier->kernels->lanes, trial % 7 == 0, GUARD_AT_END);
       kernel_case(tier, "product", "rows %zu, columns %zu, k %zu, trial %llu", rows, columns, k,
                   (unsigned long long)trial);
-      run_product(&p, tier->kernels, rows, 0, p.vectors, false);
+      run_product(&p, tier->kernels, rows, 0, p.vectors, START_C);
       compare_c(&p, tier->kernels->lanes, rows, 0, p.vectors);
     }
   }
@@ -255,12 +277,12 @@ static void product_keeps_rows_apart(void **state) {
         make_problem(&p, rows, rows, 37, 19);
         p.a[poisoned * p.k + 3] = NAN;
         p.a[poisoned * p.k + 4] = INFINITY;
-        solve_plainly(&p, true);
+        solve_plainly(&p, START_ZERO);
         place_a(&p, 1);
         pack_b(&p, tier->kernels, 1, 2);
         place_c(&p, tier->kernels->lanes, false, 3);
         kernel_case(tier, "product", "rows %zu, columns 37, k 19, row %zu poisoned", rows, poisoned);
-        run_product(&p, tier->kernels, rows, 0, p.vectors, true);
+        run_product(&p, tier->kernels, rows, 0, p.vectors, START_ZERO);
         kernel_true(isnan(p.wanted[poisoned * p.columns]), "the poisoned row has no NaN");
         compare_c(&p, tier->kernels->lanes, rows, 0, p.vectors);
       }
@@ -277,14 +299,14 @@ static void product_may_be_cut_between_blocks(void **state) {
     const struct gk_kernels *kernels = tier->kernels;
     const size_t width = kernels->lanes * kernels->tile_vectors;
     make_problem(&p, 7, 9, 45, 600);
-    solve_plainly(&p, true);
+    solve_plainly(&p, START_INIT);
     place_a(&p, 5);
     pack_b(&p, kernels, 0, 6);
     place_c(&p, kernels->lanes, false, 7);
     kernel_case(tier, "product", "rows 9, columns 45, k 256 + 256 + 88");
     for (size_t first = 0; first < 600; first += GK_SUM_BLOCK) {
       p.k = 600 - first < GK_SUM_BLOCK ? 600 - first : GK_SUM_BLOCK;
-      run_product(&p, kernels, 9, 0, p.vectors, first == 0);
+      run_product(&p, kernels, 9, 0, p.vectors, first ? START_C : START_INIT);
       for (size_t i = 0; i < 9; i++)
         p.a_rows[i] += p.k;
       p.packed += p.k * width;
@@ -303,7 +325,8 @@ static void product_over_nothing_is_zero(void **state) {
     const float *a_row = b;
     float *c_row = c;
     const struct gk_column column = {0, (uint32_t)v};
-    struct gk_product product = {1, 0, &a_row, b, 0, &column, 0, 1, &c_row, true};
+    const struct gk_product product = {
+        .rows = 1, .a = &a_row, .b = b, .columns = &column, .vector_end = 1, .c = &c_row, .overwrite = true};
     kernel_random(8, 1, 64, c);
     kernel_case(tier, "product", "rows 1, columns %zu, k 0", v);
     tier->kernels->product(&product);
