@@ -98,7 +98,7 @@ static gk_status run_case(verify_job *job, const char *name, const struct plans 
     if (status != GK_OK)
       problem = status == GK_ERROR_MEMORY ? "out of memory" : gk_last_error();
     if (problem) {
-      cli_error(&command, "%s, %s, %s, %d threads: %s", name, gk_isa_name(plan->isa),
+      cli_error(&command, "%s, %s, %s, threads %d: %s", name, gk_isa_name(plan->isa),
                 gk_schedule_name(plan->schedule), plan->threads, problem);
       *exit_code = CLI_FAILURE;
       return status;
