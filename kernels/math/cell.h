@@ -57,15 +57,34 @@ static inline __attribute__((always_inline)) void cell_prefetch_backward(const s
   if (memory) cell_prefetch(step->c_prev[row], unit, step->hidden, 1);
 }
 
+#define GK_CELL_PASS(pass, step, row)                                                                    \
+  do {                                                                                                   \
+    size_t unit = (step)->unit_begin;                                                                    \
+    for (; unit + GK_V <= (step)->unit_end; unit += GK_V) pass##_units(step, row, unit, GK_V);           \
+    if (unit < (step)->unit_end) pass##_units(step, row, unit, (step)->unit_end - unit);                 \
+  } while (0)
+
+#define GK_CELL_PREFETCH(step, direction, row, blocks, memory)                                           \
+  if ((row) + CELL_PREFETCH_ROWS < (step)->rows)                                                         \
+    for (size_t line = (step)->unit_begin; line < (step)->unit_end; line += 16)                          \
+      cell_prefetch_##direction(step, (row) + CELL_PREFETCH_ROWS, line, blocks, memory)
+
 #define GK_CELL_KERNEL(name, direction, blocks, memory)                                                  \
   static void name(const struct gk_cell_##direction *step) {                                             \
     for (size_t row = 0; row < step->rows; row++) {                                                      \
-      if (row + CELL_PREFETCH_ROWS < step->rows)                                                         \
-        for (size_t line = step->unit_begin; line < step->unit_end; line += 16)                          \
-          cell_prefetch_##direction(step, row + CELL_PREFETCH_ROWS, line, blocks, memory);               \
-      size_t unit = step->unit_begin;                                                                    \
-      for (; unit + GK_V <= step->unit_end; unit += GK_V) name##_units(step, row, unit, GK_V);           \
-      if (unit < step->unit_end) name##_units(step, row, unit, step->unit_end - unit);                   \
+      GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                            \
+      GK_CELL_PASS(name, step, row);                                                                     \
+    }                                                                                                    \
+  }
+
+/* Where one activation needs another's result, a row is taken in two passes: in one, the chain of a vector is so
+ * long that too few vectors are in flight (LSTM forward, 16 units: 162 cycles on AVX2, 102 on AVX-512). */
+#define GK_CELL_KERNEL_TWO_PASSES(name, first, second, direction, blocks, memory)                        \
+  static void name(const struct gk_cell_##direction *step) {                                             \
+    for (size_t row = 0; row < step->rows; row++) {                                                      \
+      GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                            \
+      GK_CELL_PASS(first, step, row);                                                                    \
+      GK_CELL_PASS(second, step, row);                                                                   \
     }                                                                                                    \
   }
 #define GK_CELL_UNITS static inline __attribute__((always_inline)) void

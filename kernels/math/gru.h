@@ -4,22 +4,30 @@
  * each is one contiguous operand. */
 #include "kernels/math/cell.h"
 
-/* n = tanh(n + r a),  h = n + z (h' - n) */
-GK_CELL_UNITS gru_forward_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
+/* r and z; n + r a and z stay in the pre-activations. */
+GK_CELL_UNITS gru_forward_gates_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
   const size_t hidden = step->hidden;
-  const float *pre = step->pre[row] + unit;
+  float *pre = step->pre[row] + unit;
   vf r = v_sigmoid(cell_load(pre + hidden, lanes));
   vf z = v_sigmoid(cell_load(pre + 2 * hidden, lanes));
   vf a = cell_load(pre + 3 * hidden, lanes);
-  vf n = v_tanh(vf_fma(r, a, cell_load(pre, lanes)));
-  vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
-  cell_store_h(step, row, unit, vf_fma(z, vf_sub(h_prev, n), n), lanes);
+  cell_store(pre, vf_fma(r, a, cell_load(pre, lanes)), lanes);
+  cell_store(pre + 2 * hidden, z, lanes);
   if (!step->saved_gates) return;
   float *gates = step->saved_gates[row] + unit;
-  cell_store(gates, n, lanes);
   cell_store(gates + hidden, r, lanes);
   cell_store(gates + 2 * hidden, z, lanes);
   cell_store(gates + 3 * hidden, a, lanes);
+}
+
+/* n = tanh(n + r a),  h = n + z (h' - n) */
+GK_CELL_UNITS gru_forward_candidate_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
+  const float *pre = step->pre[row] + unit;
+  vf n = v_tanh(cell_load(pre, lanes));
+  vf z = cell_load(pre + 2 * step->hidden, lanes);
+  vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
+  cell_store_h(step, row, unit, vf_fma(z, vf_sub(h_prev, n), n), lanes);
+  if (step->saved_gates) cell_store(step->saved_gates[row] + unit, n, lanes);
 }
 
 GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row, size_t unit, size_t lanes) {
@@ -43,5 +51,5 @@ GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row
   cell_store(step->dh[row] + unit, v_flush(vf_mul(dh, z)), lanes);
 }
 
-GK_CELL_KERNEL(gru_forward, forward, 4, false)
+GK_CELL_KERNEL_TWO_PASSES(gru_forward, gru_forward_gates, gru_forward_candidate, forward, 4, false)
 GK_CELL_KERNEL(gru_backward, backward, 4, false)

@@ -2,18 +2,17 @@
  * LSTM (Hochreiter and Schmidhuber 1997, Gers 2000; PyTorch's gate order). Blocks of a gates row: i f g o. */
 #include "kernels/math/cell.h"
 
-/* c = f c' + i g,  h = o tanh(c) */
-GK_CELL_UNITS lstm_forward_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
+/* c = f c' + i g; o stays in the pre-activations. */
+GK_CELL_UNITS lstm_forward_memory_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
   const size_t hidden = step->hidden;
-  const float *pre = step->pre[row] + unit;
+  float *pre = step->pre[row] + unit;
   vf i = v_sigmoid(cell_load(pre, lanes));
   vf f = v_sigmoid(cell_load(pre + hidden, lanes));
   vf g = v_tanh(cell_load(pre + 2 * hidden, lanes));
   vf o = v_sigmoid(cell_load(pre + 3 * hidden, lanes));
-  vf c_prev = cell_load(step->c_prev[row] + unit, lanes);
-  vf c = v_flush(vf_fma(f, c_prev, vf_mul(i, g)));
+  vf c = v_flush(vf_fma(f, cell_load(step->c_prev[row] + unit, lanes), vf_mul(i, g)));
+  cell_store(pre + 3 * hidden, o, lanes);
   cell_store(step->c[row] + unit, c, lanes);
-  cell_store_h(step, row, unit, vf_mul(o, v_tanh(c)), lanes);
   if (!step->saved_gates) return;
   float *gates = step->saved_gates[row] + unit;
   cell_store(gates, i, lanes);
@@ -21,6 +20,12 @@ GK_CELL_UNITS lstm_forward_units(const struct gk_cell_forward *step, size_t row,
   cell_store(gates + 2 * hidden, g, lanes);
   cell_store(gates + 3 * hidden, o, lanes);
   cell_store(step->saved_c[row] + unit, c, lanes);
+}
+
+/* h = o tanh(c) */
+GK_CELL_UNITS lstm_forward_output_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
+  vf o = cell_load(step->pre[row] + 3 * step->hidden + unit, lanes);
+  cell_store_h(step, row, unit, vf_mul(o, v_tanh(cell_load(step->c[row] + unit, lanes))), lanes);
 }
 
 GK_CELL_UNITS lstm_backward_units(const struct gk_cell_backward *step, size_t row, size_t unit,
@@ -48,5 +53,5 @@ GK_CELL_UNITS lstm_backward_units(const struct gk_cell_backward *step, size_t ro
   cell_store(step->dh[row] + unit, vf_set(0.0f), lanes);
 }
 
-GK_CELL_KERNEL(lstm_forward, forward, 4, true)
+GK_CELL_KERNEL_TWO_PASSES(lstm_forward, lstm_forward_memory, lstm_forward_output, forward, 4, true)
 GK_CELL_KERNEL(lstm_backward, backward, 4, true)
