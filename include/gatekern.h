@@ -207,7 +207,8 @@ typedef struct gk_init_desc {
 } gk_init_desc;
 #define GK_INIT_DESC_INIT                                                                            \
   { .size = sizeof(gk_init_desc), .init = GK_INIT_UNIFORM }
-/* The embedding is drawn from U(-sqrt(3/I), sqrt(3/I)): variance 1/I. Same bits on every machine. */
+/* The embedding is drawn from U(-sqrt(3), sqrt(3)): mean 0 and variance 1, as PyTorch's normal one. Same bits on
+ * every machine. */
 GK_API gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parameters);
 
 /* Packed parameters: what the kernels read, for the tier of `rnn`. Pack again after each update;

@@ -58,7 +58,7 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
   const gk_tensor *tensor = &rnn->tensors[index];
   const int64_t hidden = rnn->desc.hidden_size, columns = tensor->rank == 2 ? tensor->shape[1] : 1;
   if (rnn->desc.vocabulary && index == 0) {
-    fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(3.0 / (double)columns), values);
+    fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(3.0), values);
     return GK_OK;
   }
   if (desc->init == GK_INIT_UNIFORM) {
