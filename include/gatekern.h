@@ -102,7 +102,7 @@ GK_API const char *gk_cpu_features(void);
 GK_API int gk_default_threads(void);
 
 /* Where activations come from: Gatekern's own polynomials (sigmoid <= 2 ULP, tanh <= 2.6 ULP) or
- * SLEEF's deterministic functions (1 ULP, slower). GK_MATH_AUTO: GATEKERN_MATH=own|sleef, else own. */
+ * SLEEF's deterministic functions (tanh 1 ULP, sigmoid 2.3 ULP, slower). GK_MATH_AUTO: GATEKERN_MATH=own|sleef, else own. */
 typedef enum gk_math { GK_MATH_AUTO = 0, GK_MATH_OWN, GK_MATH_SLEEF } gk_math;
 
 /* y[i] = sigmoid(x[i]), tanh(x[i]); y may be x. Same bits on every tier. */
@@ -167,7 +167,7 @@ typedef struct gk_rnn_desc {
   gk_isa isa;
   gk_math math;
   gk_schedule schedule;
-  int threads; /* 0: gk_default_threads() */
+  int threads; /* 0: up to gk_default_threads(), fewer where work is small; else so many */
 } gk_rnn_desc;
 #define GK_RNN_DESC_INIT                                                                             \
   { .size = sizeof(gk_rnn_desc), .cell = GK_CELL_LSTM, .layers = 1 }

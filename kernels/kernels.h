@@ -56,8 +56,8 @@ struct gk_product {
 };
 
 /* One step of a cell for some rows and the units [unit_begin, unit_end): reads pre-activations, writes the
- * new states. A row of `pre` holds blocks of `hidden` floats whose meaning kernels/math/CELL.h states; only what
- * a later phase of the step reads is written back there. The saved rows, all NULL in inference, take what
+ * new states. A row of `pre` holds blocks of `hidden` floats whose meaning kernels/math/CELL.h states; it is
+ * scratch for the step's phases and holds nothing of use after the last. The saved rows, all NULL in inference, take what
  * backward needs: activations in the same blocks, and the states once more. c may be c_prev and h may be
  * h_prev. */
 struct gk_cell_forward {

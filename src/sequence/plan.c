@@ -14,7 +14,7 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
   /* FLOP of one step's recurrent product: what a team's barrier must be paid from. */
   const double step = 2.0 * (double)batch * rnn->cell->gates * (double)rnn->desc.hidden_size * (double)rnn->desc.hidden_size;
   const double most = 1 + step / STEP_FLOP_A_THREAD;
-  if (plan.threads > most) plan.threads = (int)most;
+  if (plan.threads > most && !rnn->threads_forced) plan.threads = (int)most;
   if (plan.schedule == GK_SCHEDULE_AUTO) {
     /* Rows a thread below which a tile waits for the weights instead of computing. */
     const int64_t rows = rnn->kernels->lanes >= 16 ? 16 : 8;

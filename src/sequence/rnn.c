@@ -142,7 +142,8 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   if (status) return status;
   rnn->kernels = gk_dispatch(rnn->desc.isa, rnn->desc.math);
   if (!rnn->kernels) return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(rnn->desc.isa));
-  if (desc->threads == 0) rnn->desc.threads = gk_default_threads();
+  rnn->threads_forced = desc->threads != 0;
+  if (!rnn->threads_forced) rnn->desc.threads = gk_default_threads();
   rnn->cell = gk_cell_find(desc->cell);
   rnn->directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
   rnn->layer_count = (int)desc->layers * rnn->directions;

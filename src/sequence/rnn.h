@@ -25,6 +25,7 @@ struct gk_rnn {
   gk_rnn_desc desc;
   const struct gk_cell_info *cell;
   const struct gk_kernels *kernels;
+  bool threads_forced; /* the caller named a number: small work takes as many all the same */
   int directions;
   int layer_count; /* L * D */
   struct gk_rnn_layer *layers; /* [layer * D + direction] */
