@@ -84,6 +84,18 @@ else()
   gatekern_add_test(verify gatekern verify)
 endif()
 
+# ---- Examples ------------------------------------------------------------------------------------
+
+if(NOT GATEKERN_TEST_LABEL)
+  file(GLOB example_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/*.c)
+  foreach(source IN LISTS example_sources)
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(example-${name} ${source})
+    target_link_libraries(example-${name} PRIVATE gatekern-shared)
+  endforeach()
+  gatekern_add_test(readme sh ${tests_dir}/check_readme.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:example-train_lstm>)
+endif()
+
 # ---- The binaries --------------------------------------------------------------------------------
 
 # Objects by what they may contain, one path a line, for the scripts below.

@@ -102,7 +102,8 @@ GK_API const char *gk_cpu_features(void);
 GK_API int gk_default_threads(void);
 
 /* Where activations come from: Gatekern's own polynomials (sigmoid <= 2 ULP, tanh <= 2.6 ULP) or
- * SLEEF's deterministic functions (tanh 1 ULP, sigmoid 2.3 ULP, slower). GK_MATH_AUTO: GATEKERN_MATH=own|sleef, else own. */
+ * SLEEF's deterministic functions (tanh 1 ULP, sigmoid 2.3 ULP, slower). GK_MATH_AUTO:
+ * GATEKERN_MATH=own|sleef, else own. */
 typedef enum gk_math { GK_MATH_AUTO = 0, GK_MATH_OWN, GK_MATH_SLEEF } gk_math;
 
 /* y[i] = sigmoid(x[i]), tanh(x[i]); y may be x. Same bits on every tier. */
@@ -124,17 +125,12 @@ GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, dou
  *   gru-reset-before  n = tanh(W_in x + b_in + W_hn (r * h') + b_hn)                     (Cho 2014)
  *   lstm              i, f, o = sigmoid(...), g = tanh(...), c = f * c' + i * g, h = o * tanh(c)
  * Gate order of parameters is PyTorch's: i f g o; r z n. */
-typedef enum gk_cell {
-  GK_CELL_RNN = 0,
-  GK_CELL_GRU,
-  GK_CELL_GRU_RESET_BEFORE,
-  GK_CELL_LSTM
-} gk_cell;
+typedef enum gk_cell { GK_CELL_RNN = 0, GK_CELL_GRU, GK_CELL_GRU_RESET_BEFORE, GK_CELL_LSTM } gk_cell;
 
 GK_API int gk_cell_count(void);
 GK_API const char *gk_cell_name(gk_cell cell);
 GK_API gk_status gk_cell_from_name(const char *name, gk_cell *cell);
-GK_API int gk_cell_gates(gk_cell cell);      /* G */
+GK_API int gk_cell_gates(gk_cell cell);       /* G */
 GK_API bool gk_cell_has_memory(gk_cell cell); /* carries a cell state c beside h */
 
 typedef enum gk_activation { GK_ACTIVATION_TANH = 0, GK_ACTIVATION_RELU } gk_activation;
@@ -169,7 +165,7 @@ typedef struct gk_rnn_desc {
   gk_schedule schedule;
   int threads; /* 0: up to gk_default_threads(), fewer where work is small; else so many */
 } gk_rnn_desc;
-#define GK_RNN_DESC_INIT                                                                             \
+#define GK_RNN_DESC_INIT                                                                                     \
   { .size = sizeof(gk_rnn_desc), .cell = GK_CELL_LSTM, .layers = 1 }
 
 typedef struct gk_rnn gk_rnn;
@@ -205,10 +201,10 @@ typedef struct gk_init_desc {
   float forget_bias; /* added to bias_ih of the LSTM's forget gate */
   uint64_t seed;
 } gk_init_desc;
-#define GK_INIT_DESC_INIT                                                                            \
+#define GK_INIT_DESC_INIT                                                                                    \
   { .size = sizeof(gk_init_desc), .init = GK_INIT_UNIFORM }
-/* The embedding is drawn from U(-sqrt(3), sqrt(3)): mean 0 and variance 1, as PyTorch's normal one. Same bits on
- * every machine. */
+/* The embedding is drawn from U(-sqrt(3), sqrt(3)): mean 0 and variance 1, as PyTorch's normal one. Same bits
+ * on every machine. */
 GK_API gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parameters);
 
 /* Packed parameters: what the kernels read, for the tier of `rnn`. Pack again after each update;
@@ -219,16 +215,16 @@ GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *par
 
 /* Sizes of the caller's memory for one call with T = time, N = batch. Any alignment is accepted. */
 typedef struct gk_rnn_memory {
-  size_t reserve_bytes;            /* training only: what backward needs of forward */
-  size_t forward_workspace_bytes;  /* of gk_rnn_forward with a reserve */
+  size_t reserve_bytes;             /* training only: what backward needs of forward */
+  size_t forward_workspace_bytes;   /* of gk_rnn_forward with a reserve */
   size_t inference_workspace_bytes; /* of gk_rnn_forward without one, and of gk_rnn_step */
   size_t backward_workspace_bytes;
 } gk_rnn_memory;
-GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch,
-                                      gk_rnn_memory *memory);
+GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_memory *memory);
 
 /* How a call of these sizes is cut: the schedule (never AUTO) and the most threads that it uses. */
-GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedule *schedule, int *threads);
+GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedule *schedule,
+                             int *threads);
 
 /* What decides random masks: nothing else does (not threads, not the position in the batch). */
 typedef struct gk_random_key {
@@ -240,20 +236,20 @@ typedef struct gk_random_key {
 typedef struct gk_rnn_forward_args {
   size_t size;
   int64_t time, batch;
-  const int64_t *lengths; /* (N), 0..T, in any order; NULL: all T. Steps past a sample's length are neither
-                             read nor computed; y is 0 there */
-  const float *x;         /* inputs in the plan's layout; NULL with a vocabulary */
-  const int32_t *tokens;  /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
-  const float *h0, *c0;   /* (L*D, N, H); NULL: zero */
+  const int64_t *lengths;  /* (N), 0..T, in any order; NULL: all T. Steps past a sample's length are neither
+                              read nor computed; y is 0 there */
+  const float *x;          /* inputs in the plan's layout; NULL with a vocabulary */
+  const int32_t *tokens;   /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
+  const float *h0, *c0;    /* (L*D, N, H); NULL: zero */
   const float *parameters; /* needed with a vocabulary (the embedding), else may be NULL */
   const void *packed;      /* from gk_rnn_pack with GK_PACK_FORWARD */
-  float *y;               /* all hidden states of the last layer in the plan's layout; may be NULL */
-  float *hn, *cn;         /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 */
+  float *y;                /* all hidden states of the last layer in the plan's layout; may be NULL */
+  float *hn, *cn;          /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 */
   gk_random_key random;
-  void *reserve;   /* NULL: inference, without dropout */
+  void *reserve; /* NULL: inference, without dropout */
   void *workspace;
 } gk_rnn_forward_args;
-#define GK_RNN_FORWARD_ARGS_INIT                                                                     \
+#define GK_RNN_FORWARD_ARGS_INIT                                                                             \
   { .size = sizeof(gk_rnn_forward_args) }
 GK_API gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args);
 
@@ -266,18 +262,18 @@ typedef struct gk_rnn_backward_args {
   const int32_t *tokens;
   const float *h0, *c0;
   const float *parameters;
-  const void *packed;      /* with GK_PACK_BACKWARD */
-  const float *dy;         /* gradient of y, same layout; NULL: zero. Padding is not read */
-  const float *dhn, *dcn;  /* (L*D, N, H); NULL: zero */
-  float *dx;               /* same layout as x, 0 in padding; NULL: not computed */
-  float *dh0, *dc0;        /* (L*D, N, H); NULL: not returned */
-  float *gradients;        /* layout of the parameters; NULL: no weight gradient is computed */
-  bool accumulate;         /* add the finished gradients to `gradients` instead of overwriting it */
+  const void *packed;     /* with GK_PACK_BACKWARD */
+  const float *dy;        /* gradient of y, same layout; NULL: zero. Padding is not read */
+  const float *dhn, *dcn; /* (L*D, N, H); NULL: zero */
+  float *dx;              /* same layout as x, 0 in padding; NULL: not computed */
+  float *dh0, *dc0;       /* (L*D, N, H); NULL: not returned */
+  float *gradients;       /* layout of the parameters; NULL: no weight gradient is computed */
+  bool accumulate;        /* add the finished gradients to `gradients` instead of overwriting it */
   gk_random_key random;
-  void *reserve;           /* consumed */
+  void *reserve; /* consumed */
   void *workspace;
 } gk_rnn_backward_args;
-#define GK_RNN_BACKWARD_ARGS_INIT                                                                    \
+#define GK_RNN_BACKWARD_ARGS_INIT                                                                            \
   { .size = sizeof(gk_rnn_backward_args) }
 GK_API gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args);
 
@@ -291,10 +287,10 @@ typedef struct gk_rnn_step_args {
   const float *parameters;
   const void *packed;
   float *h, *c;
-  float *y; /* (N, H): the last layer's h; may be NULL */
+  float *y;        /* (N, H): the last layer's h; may be NULL */
   void *workspace; /* inference_workspace_bytes for T = 1 */
 } gk_rnn_step_args;
-#define GK_RNN_STEP_ARGS_INIT                                                                        \
+#define GK_RNN_STEP_ARGS_INIT                                                                                \
   { .size = sizeof(gk_rnn_step_args) }
 GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
 
@@ -310,7 +306,7 @@ typedef struct gk_output_desc {
   gk_isa isa;
   int threads; /* 0: gk_default_threads() */
 } gk_output_desc;
-#define GK_OUTPUT_DESC_INIT                                                                          \
+#define GK_OUTPUT_DESC_INIT                                                                                  \
   { .size = sizeof(gk_output_desc) }
 
 typedef struct gk_output gk_output;
@@ -319,14 +315,15 @@ GK_API void gk_output_destroy(gk_output *output);
 GK_API int gk_output_tensor_count(const gk_output *output); /* weight, bias */
 GK_API gk_status gk_output_tensor(const gk_output *output, int index, gk_tensor *tensor);
 GK_API int64_t gk_output_parameter_count(const gk_output *output);
-GK_API gk_status gk_output_init(const gk_output *output, uint64_t seed, float *parameters); /* U(+-1/sqrt(H)) */
+GK_API gk_status gk_output_init(const gk_output *output, uint64_t seed,
+                                float *parameters); /* U(+-1/sqrt(H)) */
 GK_API gk_status gk_output_packed_bytes(const gk_output *output, unsigned flags, size_t *bytes);
 GK_API gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *parameters,
                                 void *packed);
 GK_API gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes);
 /* logits (R, V) of h (R, H). */
-GK_API gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h,
-                                   const void *packed, float *logits, void *workspace);
+GK_API gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed,
+                                   float *logits, void *workspace);
 
 typedef struct gk_output_loss_args {
   size_t size;
@@ -340,7 +337,7 @@ typedef struct gk_output_loss_args {
   float *gradients;       /* layout of the parameters, overwritten; NULL: not computed */
   void *workspace;
 } gk_output_loss_args;
-#define GK_OUTPUT_LOSS_ARGS_INIT                                                                     \
+#define GK_OUTPUT_LOSS_ARGS_INIT                                                                             \
   { .size = sizeof(gk_output_loss_args), .gradient_scale = 1 }
 GK_API gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *args);
 
@@ -350,21 +347,27 @@ GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const 
 /* ---- Optimizers ---------------------------------------------------------------------------- */
 
 /* Formulas and defaults are PyTorch's (torch.optim.SGD, RMSprop, Adam). */
-typedef enum gk_optimizer_kind { GK_OPTIMIZER_SGD = 0, GK_OPTIMIZER_RMSPROP, GK_OPTIMIZER_ADAM } gk_optimizer_kind;
+typedef enum gk_optimizer_kind {
+  GK_OPTIMIZER_SGD = 0,
+  GK_OPTIMIZER_RMSPROP,
+  GK_OPTIMIZER_ADAM
+} gk_optimizer_kind;
 typedef struct gk_optimizer_desc {
   size_t size;
   gk_optimizer_kind kind;
-  float momentum;      /* SGD */
-  float beta1, beta2;  /* Adam */
-  float alpha;         /* RMSprop */
+  float momentum;     /* SGD */
+  float beta1, beta2; /* Adam */
+  float alpha;        /* RMSprop */
   float epsilon;
-  float weight_decay;  /* added to the gradient as weight_decay * parameter */
+  float weight_decay; /* added to the gradient as weight_decay * parameter */
   gk_isa isa;
   int threads;
 } gk_optimizer_desc;
-#define GK_OPTIMIZER_DESC_INIT                                                                       \
-  { .size = sizeof(gk_optimizer_desc), .kind = GK_OPTIMIZER_ADAM, .beta1 = 0.9f, .beta2 = 0.999f,    \
-    .alpha = 0.99f, .epsilon = 1e-8f }
+#define GK_OPTIMIZER_DESC_INIT                                                                               \
+  {                                                                                                          \
+    .size = sizeof(gk_optimizer_desc), .kind = GK_OPTIMIZER_ADAM, .beta1 = 0.9f, .beta2 = 0.999f,            \
+    .alpha = 0.99f, .epsilon = 1e-8f                                                                         \
+  }
 GK_API const char *gk_optimizer_name(gk_optimizer_kind kind);
 GK_API gk_status gk_optimizer_from_name(const char *name, gk_optimizer_kind *kind);
 /* Floats of state for `count` parameters; the state starts as zeros. */

@@ -47,19 +47,19 @@ struct gk_product {
   size_t k;
   const float *const *a; /* [rows] pointers to k floats */
   const float *b;
-  size_t panel_stride; /* floats from panel to panel, >= k * nv * v */
+  size_t panel_stride;             /* floats from panel to panel, >= k * nv * v */
   const struct gk_column *columns; /* of vector 0 */
   size_t vector_begin, vector_end;
-  float *const *c; /* [rows] */
-  bool overwrite;  /* C = 0 + sum instead */
+  float *const *c;          /* [rows] */
+  bool overwrite;           /* C = 0 + sum instead */
   const float *const *init; /* [rows]: C = init + sum instead, init being addressed as C is; or NULL */
 };
 
 /* One step of a cell for some rows and the units [unit_begin, unit_end): reads pre-activations, writes the
  * new states. A row of `pre` holds blocks of `hidden` floats whose meaning kernels/math/CELL.h states; it is
- * scratch for the step's phases and holds nothing of use after the last. The saved rows, all NULL in inference, take what
- * backward needs: activations in the same blocks, and the states once more. c may be c_prev and h may be
- * h_prev. */
+ * scratch for the step's phases and holds nothing of use after the last. The saved rows, all NULL in
+ * inference, take what backward needs: activations in the same blocks, and the states once more. c may be
+ * c_prev and h may be h_prev. */
 struct gk_cell_forward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;

@@ -6,8 +6,8 @@
 
 #include "kernels/math/tile.h"
 
-#define GK_TILE_ROWS 6
-#define GK_TILE_VECTORS 2
+#define GK_TILE_ROWS         6
+#define GK_TILE_VECTORS      2
 #define GK_TILE_PANELS(rows) ((rows) == 1 ? 4u : (rows) <= 3 ? 2u : 1u)
 
 static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
@@ -19,7 +19,8 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   size_t offset[8];
   const float *b = t->b;
   const size_t panel = t->b_panel_stride;
-  GK_UNROLL for (int j = 0; j < vectors; j++) offset[j] = t->columns[j].offset;
+  GK_UNROLL for (int j = 0; j < vectors; j++)
+    offset[j] = t->columns[j].offset;
   GK_UNROLL for (int i = 0; i < rows; i++) {
     a[i] = t->a[i] + t->k_begin;
     c[i] = t->c[i];
@@ -32,31 +33,34 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   const float *next = t->b_next;
   for (size_t k = 0; k < t->k; k++) {
     __m256 bk[8];
-    if (rows > 3) _mm_prefetch((const char *)(next + k * 16), _MM_HINT_T1);
+    if (rows > 3)
+      _mm_prefetch((const char *)(next + k * 16), _MM_HINT_T1);
     GK_UNROLL for (int j = 0; j < vectors; j++)
       bk[j] = _mm256_loadu_ps(b + (size_t)(j / 2) * panel + (j % 2) * 8);
     GK_UNROLL for (int i = 0; i < rows; i++) {
       __m256 ak = _mm256_broadcast_ss(a[i] + k);
-      GK_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = _mm256_fmadd_ps(ak, bk[j], sum[i][j]);
+      GK_UNROLL for (int j = 0; j < vectors; j++)
+        sum[i][j] = _mm256_fmadd_ps(ak, bk[j], sum[i][j]);
     }
     b += 2 * 8;
   }
   if (t->full && !t->overwrite) {
-    GK_UNROLL for (int i = 0; i < rows; i++)
-      GK_UNROLL for (int j = 0; j < vectors; j++) {
+    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+      for (int j = 0; j < vectors; j++) {
         _mm256_storeu_ps(c[i] + offset[j], _mm256_add_ps(_mm256_loadu_ps(from[i] + offset[j]), sum[i][j]));
       }
     return;
   }
-  GK_UNROLL for (int i = 0; i < rows; i++)
-    GK_UNROLL for (int j = 0; j < vectors; j++) {
+  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+    for (int j = 0; j < vectors; j++) {
       float *cell = c[i] + offset[j];
       const size_t lanes = t->columns[j].lanes;
-      vf_store_n(cell, _mm256_add_ps(vf_load_n(from[i] + offset[j], t->overwrite ? 0 : lanes), sum[i][j]), lanes);
+      vf_store_n(cell, _mm256_add_ps(vf_load_n(from[i] + offset[j], t->overwrite ? 0 : lanes), sum[i][j]),
+                 lanes);
     }
 }
 
-#define GK_TILE(rows, vectors) \
+#define GK_TILE(rows, vectors)                                                                               \
   static void tile_##rows##x##vectors(const struct tile *t) { tile_body(t, rows, vectors); }
 GK_TILE(1, 1)
 GK_TILE(1, 2)
@@ -92,7 +96,8 @@ static tile_fn *const tiles[GK_TILE_ROWS][8] = {
 static inline void transpose_8x8(const float *const *source, size_t column, float *destination,
                                  size_t stride) {
   __m256 r[8], s[8];
-  GK_UNROLL for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(source[i] + column);
+  GK_UNROLL for (int i = 0; i < 8; i++)
+    r[i] = _mm256_loadu_ps(source[i] + column);
   GK_UNROLL for (int i = 0; i < 8; i += 2) {
     s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
     s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
@@ -107,14 +112,17 @@ static inline void transpose_8x8(const float *const *source, size_t column, floa
     s[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
     s[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
   }
-  GK_UNROLL for (int i = 0; i < 8; i++) _mm256_storeu_ps(destination + (column + (size_t)i) * stride, s[i]);
+  GK_UNROLL for (int i = 0; i < 8; i++)
+    _mm256_storeu_ps(destination + (column + (size_t)i) * stride, s[i]);
 }
 
 static void transpose_block(const float *const *source, size_t columns, float *destination, size_t stride) {
   size_t column = 0;
-  for (; column + 8 <= columns; column += 8) transpose_8x8(source, column, destination, stride);
+  for (; column + 8 <= columns; column += 8)
+    transpose_8x8(source, column, destination, stride);
   for (; column < columns; column++)
-    for (size_t row = 0; row < 8; row++) destination[column * stride + row] = source[row][column];
+    for (size_t row = 0; row < 8; row++)
+      destination[column * stride + row] = source[row][column];
 }
 
 #endif

@@ -5,7 +5,8 @@
 #ifndef GK_KERNELS_MATH_ACTIVATION_H
 #define GK_KERNELS_MATH_ACTIVATION_H
 
-/* Adding it rounds y to an integer n and leaves n + 127 in the low mantissa bits, where vf_exponent finds it. */
+/* Adding it rounds y to an integer n and leaves n + 127 in the low mantissa bits, where vf_exponent finds it.
+ */
 #define GK_ROUND_TO_EXPONENT (0x1.8p23f + 127.0f)
 
 #if GK_MATH_USE_SLEEF
@@ -64,27 +65,33 @@ static inline vf v_flush(vf x) { return vf_zero_where(vf_lt(vf_abs(x), vf_set(0x
 
 static void sigmoid_array(size_t count, const float *x, float *y) {
   size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V) vf_store(y + i, v_sigmoid(vf_load(x + i)));
-  if (i < count) vf_store_n(y + i, v_sigmoid(vf_load_n(x + i, count - i)), count - i);
+  for (; i + GK_V <= count; i += GK_V)
+    vf_store(y + i, v_sigmoid(vf_load(x + i)));
+  if (i < count)
+    vf_store_n(y + i, v_sigmoid(vf_load_n(x + i, count - i)), count - i);
 }
 
 static void tanh_array(size_t count, const float *x, float *y) {
   size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V) vf_store(y + i, v_tanh(vf_load(x + i)));
-  if (i < count) vf_store_n(y + i, v_tanh(vf_load_n(x + i, count - i)), count - i);
+  for (; i + GK_V <= count; i += GK_V)
+    vf_store(y + i, v_tanh(vf_load(x + i)));
+  if (i < count)
+    vf_store_n(y + i, v_tanh(vf_load_n(x + i, count - i)), count - i);
 }
 
 /* Throughput of the functions with everything in registers: the argument of 16 floats moves a little
  * each round, so that no round waits for the one before. */
-#define GK_ACTIVATION_LOOP(function)                                                                     \
-  vf argument[16 / GK_V], sum[16 / GK_V];                                                                \
-  for (int i = 0; i < 16 / GK_V; i++) argument[i] = sum[i] = vf_load(x + i * GK_V);                      \
-  for (size_t round = 0; round < iterations; round++)                                                    \
-    for (int i = 0; i < 16 / GK_V; i++) {                                                                \
-      sum[i] = vf_add(sum[i], function(argument[i]));                                                    \
-      argument[i] = vf_add(argument[i], vf_set(0x1p-20f));                                               \
-    }                                                                                                    \
-  for (int i = 0; i < 16 / GK_V; i++) vf_store(x + i * GK_V, sum[i])
+#define GK_ACTIVATION_LOOP(function)                                                                         \
+  vf argument[16 / GK_V], sum[16 / GK_V];                                                                    \
+  for (int i = 0; i < 16 / GK_V; i++)                                                                        \
+    argument[i] = sum[i] = vf_load(x + i * GK_V);                                                            \
+  for (size_t round = 0; round < iterations; round++)                                                        \
+    for (int i = 0; i < 16 / GK_V; i++) {                                                                    \
+      sum[i] = vf_add(sum[i], function(argument[i]));                                                        \
+      argument[i] = vf_add(argument[i], vf_set(0x1p-20f));                                                   \
+    }                                                                                                        \
+  for (int i = 0; i < 16 / GK_V; i++)                                                                        \
+  vf_store(x + i * GK_V, sum[i])
 
 static void sigmoid_loop(size_t iterations, float *x) { GK_ACTIVATION_LOOP(v_sigmoid); }
 static void tanh_loop(size_t iterations, float *x) { GK_ACTIVATION_LOOP(v_tanh); }

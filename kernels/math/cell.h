@@ -16,8 +16,8 @@ static inline __attribute__((always_inline)) void cell_store(float *p, vf x, siz
 }
 
 /* The gradient of a pre-activation goes to two places. */
-static inline __attribute__((always_inline)) void cell_store_gradient(const struct gk_cell_backward *step, size_t row,
-                                                                      size_t column, vf x, size_t lanes) {
+static inline __attribute__((always_inline)) void
+cell_store_gradient(const struct gk_cell_backward *step, size_t row, size_t column, vf x, size_t lanes) {
   x = v_flush(x);
   cell_store(step->gates[row] + column, x, lanes);
   cell_store(step->d_pre[row] + column, x, lanes);
@@ -28,64 +28,74 @@ static inline __attribute__((always_inline)) void cell_store_h(const struct gk_c
                                                                size_t unit, vf h, size_t lanes) {
   h = v_flush(h);
   cell_store(step->h[row] + unit, h, lanes);
-  if (step->saved_h) cell_store(step->saved_h[row] + unit, h, lanes);
+  if (step->saved_h)
+    cell_store(step->saved_h[row] + unit, h, lanes);
 }
 
 /* Rows are far apart, so no hardware prefetcher follows from one to the next: this many rows ahead, the
  * lines that a cell will touch (CELL_prefetch) are asked for. */
 enum { CELL_PREFETCH_ROWS = 6 };
 
-static inline __attribute__((always_inline)) void cell_prefetch(const float *row, size_t unit, size_t hidden, int blocks) {
-  for (int b = 0; b < blocks; b++) __builtin_prefetch(row + (size_t)b * hidden + unit);
+static inline __attribute__((always_inline)) void cell_prefetch(const float *row, size_t unit, size_t hidden,
+                                                                int blocks) {
+  for (int b = 0; b < blocks; b++)
+    __builtin_prefetch(row + (size_t)b * hidden + unit);
 }
 
 /* What forward saves: `blocks` of gates and the states; what backward reads. */
-static inline __attribute__((always_inline)) void cell_prefetch_forward(const struct gk_cell_forward *step, size_t row,
-                                                                        size_t unit, int blocks, bool memory) {
-  if (!step->saved_gates) return;
+static inline __attribute__((always_inline)) void
+cell_prefetch_forward(const struct gk_cell_forward *step, size_t row, size_t unit, int blocks, bool memory) {
+  if (!step->saved_gates)
+    return;
   cell_prefetch(step->saved_gates[row], unit, step->hidden, blocks);
   cell_prefetch(step->saved_h[row], unit, step->hidden, 1);
-  if (memory) cell_prefetch(step->saved_c[row], unit, step->hidden, 1);
+  if (memory)
+    cell_prefetch(step->saved_c[row], unit, step->hidden, 1);
 }
 static inline __attribute__((always_inline)) void cell_prefetch_backward(const struct gk_cell_backward *step,
                                                                          size_t row, size_t unit, int blocks,
                                                                          bool memory) {
   cell_prefetch(step->gates[row], unit, step->hidden, blocks);
   cell_prefetch(step->h_prev[row], unit, step->hidden, 1);
-  if (step->dy) cell_prefetch(step->dy[row], unit, step->hidden, 1);
-  if (memory) cell_prefetch(step->c[row], unit, step->hidden, 1);
-  if (memory) cell_prefetch(step->c_prev[row], unit, step->hidden, 1);
+  if (step->dy)
+    cell_prefetch(step->dy[row], unit, step->hidden, 1);
+  if (memory)
+    cell_prefetch(step->c[row], unit, step->hidden, 1);
+  if (memory)
+    cell_prefetch(step->c_prev[row], unit, step->hidden, 1);
 }
 
-#define GK_CELL_PASS(pass, step, row)                                                                    \
-  do {                                                                                                   \
-    size_t unit = (step)->unit_begin;                                                                    \
-    for (; unit + GK_V <= (step)->unit_end; unit += GK_V) pass##_units(step, row, unit, GK_V);           \
-    if (unit < (step)->unit_end) pass##_units(step, row, unit, (step)->unit_end - unit);                 \
+#define GK_CELL_PASS(pass, step, row)                                                                        \
+  do {                                                                                                       \
+    size_t unit = (step)->unit_begin;                                                                        \
+    for (; unit + GK_V <= (step)->unit_end; unit += GK_V)                                                    \
+      pass##_units(step, row, unit, GK_V);                                                                   \
+    if (unit < (step)->unit_end)                                                                             \
+      pass##_units(step, row, unit, (step)->unit_end - unit);                                                \
   } while (0)
 
-#define GK_CELL_PREFETCH(step, direction, row, blocks, memory)                                           \
-  if ((row) + CELL_PREFETCH_ROWS < (step)->rows)                                                         \
-    for (size_t line = (step)->unit_begin; line < (step)->unit_end; line += 16)                          \
-      cell_prefetch_##direction(step, (row) + CELL_PREFETCH_ROWS, line, blocks, memory)
+#define GK_CELL_PREFETCH(step, direction, row, blocks, memory)                                               \
+  if ((row) + CELL_PREFETCH_ROWS < (step)->rows)                                                             \
+    for (size_t line = (step)->unit_begin; line < (step)->unit_end; line += 16)                              \
+  cell_prefetch_##direction(step, (row) + CELL_PREFETCH_ROWS, line, blocks, memory)
 
-#define GK_CELL_KERNEL(name, direction, blocks, memory)                                                  \
-  static void name(const struct gk_cell_##direction *step) {                                             \
-    for (size_t row = 0; row < step->rows; row++) {                                                      \
-      GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                            \
-      GK_CELL_PASS(name, step, row);                                                                     \
-    }                                                                                                    \
+#define GK_CELL_KERNEL(name, direction, blocks, memory)                                                      \
+  static void name(const struct gk_cell_##direction *step) {                                                 \
+    for (size_t row = 0; row < step->rows; row++) {                                                          \
+      GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                                \
+      GK_CELL_PASS(name, step, row);                                                                         \
+    }                                                                                                        \
   }
 
-/* Where one activation needs another's result, a row is taken in two passes: in one, the chain of a vector is so
- * long that too few vectors are in flight (LSTM forward, 16 units: 162 cycles on AVX2, 102 on AVX-512). */
-#define GK_CELL_KERNEL_TWO_PASSES(name, first, second, direction, blocks, memory)                        \
-  static void name(const struct gk_cell_##direction *step) {                                             \
-    for (size_t row = 0; row < step->rows; row++) {                                                      \
-      GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                            \
-      GK_CELL_PASS(first, step, row);                                                                    \
-      GK_CELL_PASS(second, step, row);                                                                   \
-    }                                                                                                    \
+/* Where one activation needs another's result, a row is taken in two passes: in one, the chain of a vector is
+ * so long that too few vectors are in flight (LSTM forward, 16 units: 162 cycles on AVX2, 102 on AVX-512). */
+#define GK_CELL_KERNEL_TWO_PASSES(name, first, second, direction, blocks, memory)                            \
+  static void name(const struct gk_cell_##direction *step) {                                                 \
+    for (size_t row = 0; row < step->rows; row++) {                                                          \
+      GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                                \
+      GK_CELL_PASS(first, step, row);                                                                        \
+      GK_CELL_PASS(second, step, row);                                                                       \
+    }                                                                                                        \
   }
 #define GK_CELL_UNITS static inline __attribute__((always_inline)) void
 

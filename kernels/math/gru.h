@@ -5,7 +5,8 @@
 #include "kernels/math/cell.h"
 
 /* r and z; n + r a and z stay in the pre-activations. */
-GK_CELL_UNITS gru_forward_gates_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
+GK_CELL_UNITS gru_forward_gates_units(const struct gk_cell_forward *step, size_t row, size_t unit,
+                                      size_t lanes) {
   const size_t hidden = step->hidden;
   float *pre = step->pre[row] + unit;
   vf r = v_sigmoid(cell_load(pre + hidden, lanes));
@@ -13,7 +14,8 @@ GK_CELL_UNITS gru_forward_gates_units(const struct gk_cell_forward *step, size_t
   vf a = cell_load(pre + 3 * hidden, lanes);
   cell_store(pre, vf_fma(r, a, cell_load(pre, lanes)), lanes);
   cell_store(pre + 2 * hidden, z, lanes);
-  if (!step->saved_gates) return;
+  if (!step->saved_gates)
+    return;
   float *gates = step->saved_gates[row] + unit;
   cell_store(gates + hidden, r, lanes);
   cell_store(gates + 2 * hidden, z, lanes);
@@ -21,13 +23,15 @@ GK_CELL_UNITS gru_forward_gates_units(const struct gk_cell_forward *step, size_t
 }
 
 /* n = tanh(n + r a),  h = n + z (h' - n) */
-GK_CELL_UNITS gru_forward_candidate_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
+GK_CELL_UNITS gru_forward_candidate_units(const struct gk_cell_forward *step, size_t row, size_t unit,
+                                          size_t lanes) {
   const float *pre = step->pre[row] + unit;
   vf n = v_tanh(cell_load(pre, lanes));
   vf z = cell_load(pre + 2 * step->hidden, lanes);
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   cell_store_h(step, row, unit, vf_fma(z, vf_sub(h_prev, n), n), lanes);
-  if (step->saved_gates) cell_store(step->saved_gates[row] + unit, n, lanes);
+  if (step->saved_gates)
+    cell_store(step->saved_gates[row] + unit, n, lanes);
 }
 
 GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row, size_t unit, size_t lanes) {
@@ -39,7 +43,8 @@ GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row
   vf z = cell_load(gates + 2 * hidden, lanes);
   vf a = cell_load(gates + 3 * hidden, lanes);
   vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy) dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  if (step->dy)
+    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   vf dz = vf_mul(vf_mul(dh, vf_sub(h_prev, n)), vf_mul(z, vf_sub(one, z)));
   vf dn = v_flush(vf_mul(vf_mul(dh, vf_sub(one, z)), vf_fnma(n, n, one)));

@@ -14,7 +14,8 @@ GK_CELL_UNITS gru_reset_before_forward_gates_units(const struct gk_cell_forward 
   vf q = v_flush(vf_mul(r, cell_load(step->h_prev[row] + unit, lanes)));
   cell_store(pre + hidden, z, lanes);
   cell_store(pre + 3 * hidden, q, lanes);
-  if (!step->saved_gates) return;
+  if (!step->saved_gates)
+    return;
   float *gates = step->saved_gates[row] + unit;
   cell_store(gates, r, lanes);
   cell_store(gates + hidden, z, lanes);
@@ -30,7 +31,8 @@ GK_CELL_UNITS gru_reset_before_forward_candidate_units(const struct gk_cell_forw
   vf n = v_tanh(cell_load(pre + 2 * hidden, lanes));
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   cell_store_h(step, row, unit, vf_fma(z, vf_sub(h_prev, n), n), lanes);
-  if (step->saved_gates) cell_store(step->saved_gates[row] + unit + 2 * hidden, n, lanes);
+  if (step->saved_gates)
+    cell_store(step->saved_gates[row] + unit + 2 * hidden, n, lanes);
 }
 
 GK_CELL_UNITS gru_reset_before_backward_candidate_units(const struct gk_cell_backward *step, size_t row,
@@ -41,7 +43,8 @@ GK_CELL_UNITS gru_reset_before_backward_candidate_units(const struct gk_cell_bac
   vf z = cell_load(gates + hidden, lanes);
   vf n = cell_load(gates + 2 * hidden, lanes);
   vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy) dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  if (step->dy)
+    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   vf dz = vf_mul(vf_mul(dh, vf_sub(h_prev, n)), vf_mul(z, vf_sub(one, z)));
   vf dn = vf_mul(vf_mul(dh, vf_sub(one, z)), vf_fnma(n, n, one));

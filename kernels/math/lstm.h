@@ -3,7 +3,8 @@
 #include "kernels/math/cell.h"
 
 /* c = f c' + i g; o stays in the pre-activations. */
-GK_CELL_UNITS lstm_forward_memory_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
+GK_CELL_UNITS lstm_forward_memory_units(const struct gk_cell_forward *step, size_t row, size_t unit,
+                                        size_t lanes) {
   const size_t hidden = step->hidden;
   float *pre = step->pre[row] + unit;
   vf i = v_sigmoid(cell_load(pre, lanes));
@@ -13,7 +14,8 @@ GK_CELL_UNITS lstm_forward_memory_units(const struct gk_cell_forward *step, size
   vf c = v_flush(vf_fma(f, cell_load(step->c_prev[row] + unit, lanes), vf_mul(i, g)));
   cell_store(pre + 3 * hidden, o, lanes);
   cell_store(step->c[row] + unit, c, lanes);
-  if (!step->saved_gates) return;
+  if (!step->saved_gates)
+    return;
   float *gates = step->saved_gates[row] + unit;
   cell_store(gates, i, lanes);
   cell_store(gates + hidden, f, lanes);
@@ -23,7 +25,8 @@ GK_CELL_UNITS lstm_forward_memory_units(const struct gk_cell_forward *step, size
 }
 
 /* h = o tanh(c) */
-GK_CELL_UNITS lstm_forward_output_units(const struct gk_cell_forward *step, size_t row, size_t unit, size_t lanes) {
+GK_CELL_UNITS lstm_forward_output_units(const struct gk_cell_forward *step, size_t row, size_t unit,
+                                        size_t lanes) {
   vf o = cell_load(step->pre[row] + 3 * step->hidden + unit, lanes);
   cell_store_h(step, row, unit, vf_mul(o, v_tanh(cell_load(step->c[row] + unit, lanes))), lanes);
 }
@@ -39,7 +42,8 @@ GK_CELL_UNITS lstm_backward_units(const struct gk_cell_backward *step, size_t ro
   vf o = cell_load(gates + 3 * hidden, lanes);
   vf tanh_c = v_tanh(cell_load(step->c[row] + unit, lanes));
   vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy) dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  if (step->dy)
+    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
   vf d_o = vf_mul(vf_mul(dh, tanh_c), vf_mul(o, vf_sub(one, o)));
   vf dc = vf_fma(vf_mul(dh, o), vf_fnma(tanh_c, tanh_c, one), cell_load(step->dc[row] + unit, lanes));
   vf di = vf_mul(vf_mul(dc, g), vf_mul(i, vf_sub(one, i)));

@@ -6,9 +6,7 @@
 
 #define GK_OPTIMIZER_UNITS static inline __attribute__((always_inline)) void
 
-static inline vf optimizer_state(vf x) {
-  return vf_zero_where(vf_lt(vf_abs(x), vf_set(0x1p-126f)), x);
-}
+static inline vf optimizer_state(vf x) { return vf_zero_where(vf_lt(vf_abs(x), vf_set(0x1p-126f)), x); }
 
 static inline __attribute__((always_inline)) vf optimizer_load(const float *p, size_t lanes) {
   return lanes == GK_V ? vf_load(p) : vf_load_n(p, lanes);
@@ -30,7 +28,8 @@ static inline __attribute__((always_inline)) vf optimizer_gradient(const struct 
 GK_OPTIMIZER_UNITS sgd_units(const struct gk_update *u, size_t i, size_t lanes) {
   vf g = optimizer_gradient(u, i, lanes);
   if (u->momentum != 0) {
-    if (!u->first_step) g = vf_fma(vf_set(u->momentum), optimizer_load(u->first + i, lanes), g);
+    if (!u->first_step)
+      g = vf_fma(vf_set(u->momentum), optimizer_load(u->first + i, lanes), g);
     g = optimizer_state(g);
     optimizer_store(u->first + i, g, lanes);
   }
@@ -62,11 +61,13 @@ GK_OPTIMIZER_UNITS adam_units(const struct gk_update *u, size_t i, size_t lanes)
   optimizer_store(u->parameters + i, vf_fnma(vf_set(u->bias_correction1), vf_div(m, root), w), lanes);
 }
 
-#define GK_OPTIMIZER_KERNEL(name)                                                                        \
-  static void name(const struct gk_update *u) {                                                          \
-    size_t i = 0;                                                                                        \
-    for (; i + GK_V <= u->count; i += GK_V) name##_units(u, i, GK_V);                                    \
-    if (i < u->count) name##_units(u, i, u->count - i);                                                  \
+#define GK_OPTIMIZER_KERNEL(name)                                                                            \
+  static void name(const struct gk_update *u) {                                                              \
+    size_t i = 0;                                                                                            \
+    for (; i + GK_V <= u->count; i += GK_V)                                                                  \
+      name##_units(u, i, GK_V);                                                                              \
+    if (i < u->count)                                                                                        \
+      name##_units(u, i, u->count - i);                                                                      \
   }
 GK_OPTIMIZER_KERNEL(sgd)
 GK_OPTIMIZER_KERNEL(rmsprop)

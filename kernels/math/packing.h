@@ -6,7 +6,8 @@
 static void transpose(size_t rows, size_t columns, const float *const *source, float *destination,
                       size_t stride) {
   size_t row = 0;
-  for (; row + GK_V <= rows; row += GK_V) transpose_block(source + row, columns, destination + row, stride);
+  for (; row + GK_V <= rows; row += GK_V)
+    transpose_block(source + row, columns, destination + row, stride);
   for (; row < rows; row++)
     for (size_t column = 0; column < columns; column++)
       destination[column * stride + row] = source[row][column];
@@ -19,8 +20,8 @@ static void pack_rows(size_t rows, size_t columns, const float *const *source, f
   for (size_t row = 0; row < rows; row++, panels += width) {
     float *panel = panels;
     size_t first = 0;
-    for (; first + width <= columns; first += width, panel += panel_stride)
-      GK_UNROLL for (size_t j = 0; j < GK_TILE_VECTORS; j++)
+    for (; first + width <= columns; first += width, panel += panel_stride) GK_UNROLL
+      for (size_t j = 0; j < GK_TILE_VECTORS; j++)
         vf_store(panel + j * GK_V, vf_load(source[row] + first + j * GK_V));
     for (size_t lane = 0; lane < width && first < columns; lane++)
       panel[lane] = first + lane < columns ? source[row][first + lane] : 0.0f;

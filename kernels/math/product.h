@@ -16,18 +16,22 @@
 
 static void product(const struct gk_product *p) {
   const size_t strips = (p->rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
-  if (strips == 0) return;
+  if (strips == 0)
+    return;
   /* Strips of equal height: a last one of a row or two would wait for B instead of computing. */
   const size_t height = p->rows / strips, taller = p->rows % strips;
   const size_t panels = GK_TILE_PANELS(height + (taller != 0));
   for (size_t q = p->vector_begin; q < p->vector_end;) {
     const size_t first = q % GK_TILE_VECTORS;
     size_t vectors = panels * GK_TILE_VECTORS - first;
-    if (first && vectors > GK_TILE_VECTORS - first) vectors = GK_TILE_VECTORS - first;
-    if (vectors > p->vector_end - q) vectors = p->vector_end - q;
+    if (first && vectors > GK_TILE_VECTORS - first)
+      vectors = GK_TILE_VECTORS - first;
+    if (vectors > p->vector_end - q)
+      vectors = p->vector_end - q;
     const float *b = p->b + q / GK_TILE_VECTORS * p->panel_stride + first * GK_V;
     struct tile tile = {.b_panel_stride = p->panel_stride, .columns = p->columns + q, .full = true};
-    for (size_t j = 0; j < vectors; j++) tile.full &= p->columns[q + j].lanes == GK_V;
+    for (size_t j = 0; j < vectors; j++)
+      tile.full &= p->columns[q + j].lanes == GK_V;
     for (size_t k = 0; k < p->k || k == 0; k += GK_PRODUCT_BLOCK) {
       tile.k = p->k - k < GK_PRODUCT_BLOCK ? p->k - k : GK_PRODUCT_BLOCK;
       tile.k_begin = k;

@@ -8,9 +8,11 @@
 
 static inline float tree_sum(const vf *sum) {
   float lane[GK_SUM_LANES];
-  for (int j = 0; j < GK_SUM_VECTORS; j++) vf_store(lane + j * GK_V, sum[j]);
+  for (int j = 0; j < GK_SUM_VECTORS; j++)
+    vf_store(lane + j * GK_V, sum[j]);
   for (int width = GK_SUM_LANES / 2; width; width /= 2)
-    for (int j = 0; j < width; j++) lane[j] += lane[j + width];
+    for (int j = 0; j < width; j++)
+      lane[j] += lane[j + width];
   return lane[0];
 }
 
@@ -22,7 +24,8 @@ static inline size_t tail_lanes(size_t i, size_t count, int vector) {
 
 static float sum_squares(size_t count, const float *x) {
   vf sum[GK_SUM_VECTORS];
-  for (int j = 0; j < GK_SUM_VECTORS; j++) sum[j] = vf_set(0.0f);
+  for (int j = 0; j < GK_SUM_VECTORS; j++)
+    sum[j] = vf_set(0.0f);
   size_t i = 0;
   for (; i + GK_SUM_LANES <= count; i += GK_SUM_LANES)
     for (int j = 0; j < GK_SUM_VECTORS; j++) {
@@ -41,24 +44,29 @@ static float largest(size_t count, const float *x) {
   vf best[4];
   float lane[4 * GK_V], top = x[0];
   size_t i = 0;
-  for (int j = 0; j < 4; j++) best[j] = vf_set(top);
+  for (int j = 0; j < 4; j++)
+    best[j] = vf_set(top);
   for (; i + 4 * GK_V <= count; i += 4 * GK_V)
     for (int j = 0; j < 4; j++) {
       vf value = vf_load(x + i + j * GK_V);
       best[j] = vf_select(vf_lt(best[j], value), value, best[j]);
     }
-  for (int j = 0; j < 4; j++) vf_store(lane + j * GK_V, best[j]);
+  for (int j = 0; j < 4; j++)
+    vf_store(lane + j * GK_V, best[j]);
   for (int j = 0; j < 4 * GK_V; j++)
-    if (top < lane[j]) top = lane[j];
+    if (top < lane[j])
+      top = lane[j];
   for (; i < count; i++)
-    if (top < x[i]) top = x[i];
+    if (top < x[i])
+      top = x[i];
   return top;
 }
 
 /* p[i] = exp(scale * (x[i] - top)); returns the sum in the fixed order. */
 static float exponentials(size_t count, float scale, float top, const float *x, float *p) {
   vf sum[GK_SUM_VECTORS];
-  for (int j = 0; j < GK_SUM_VECTORS; j++) sum[j] = vf_set(0.0f);
+  for (int j = 0; j < GK_SUM_VECTORS; j++)
+    sum[j] = vf_set(0.0f);
   size_t i = 0;
   for (; i + GK_SUM_LANES <= count; i += GK_SUM_LANES)
     for (int j = 0; j < GK_SUM_VECTORS; j++) {
@@ -68,7 +76,8 @@ static float exponentials(size_t count, float scale, float top, const float *x, 
     }
   for (int j = 0; j < GK_SUM_VECTORS && i < count; j++) {
     size_t lanes = tail_lanes(i, count, j);
-    if (lanes == 0) break;
+    if (lanes == 0)
+      break;
     vf value = vf_load_n(x + i + j * GK_V, lanes);
     vf_store_n(p + i + j * GK_V, vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(value, vf_set(top)))), lanes);
     sum[j] = vf_add(sum[j], vf_load_n(p + i + j * GK_V, lanes));
@@ -78,12 +87,15 @@ static float exponentials(size_t count, float scale, float top, const float *x, 
 
 static void scale_array(size_t count, float factor, float *x) {
   size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V) vf_store(x + i, vf_mul(vf_load(x + i), vf_set(factor)));
-  if (i < count) vf_store_n(x + i, vf_mul(vf_load_n(x + i, count - i), vf_set(factor)), count - i);
+  for (; i + GK_V <= count; i += GK_V)
+    vf_store(x + i, vf_mul(vf_load(x + i), vf_set(factor)));
+  if (i < count)
+    vf_store_n(x + i, vf_mul(vf_load_n(x + i, count - i), vf_set(factor)), count - i);
 }
 
 static void softmax(size_t count, float scale, const float *logits, float *p) {
-  if (count == 0) return;
+  if (count == 0)
+    return;
   float sum = exponentials(count, scale, largest(count, logits), logits, p);
   scale_array(count, 1.0f / sum, p);
 }
@@ -105,9 +117,11 @@ static void column_sum(size_t rows, size_t columns, const float *const *source, 
     for (size_t j = 0; j < columns;) {
       if (j + 4 * GK_V <= columns) {
         vf block[4];
-        for (int i = 0; i < 4; i++) block[i] = vf_set(0.0f);
+        for (int i = 0; i < 4; i++)
+          block[i] = vf_set(0.0f);
         for (size_t row = first; row < end; row++)
-          for (int i = 0; i < 4; i++) block[i] = vf_add(block[i], vf_load(source[row] + j + i * GK_V));
+          for (int i = 0; i < 4; i++)
+            block[i] = vf_add(block[i], vf_load(source[row] + j + i * GK_V));
         for (int i = 0; i < 4; i++) {
           vf before = overwrite && first == 0 ? vf_set(0.0f) : vf_load(sum + j + i * GK_V);
           vf_store(sum + j + i * GK_V, vf_add(before, block[i]));
@@ -128,7 +142,8 @@ static void column_sum(size_t rows, size_t columns, const float *const *source, 
 
 static void add_array(size_t count, const float *x, float *y) {
   size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V) vf_store(y + i, vf_add(vf_load(y + i), vf_load(x + i)));
+  for (; i + GK_V <= count; i += GK_V)
+    vf_store(y + i, vf_add(vf_load(y + i), vf_load(x + i)));
   if (i < count) {
     size_t lanes = count - i;
     vf_store_n(y + i, vf_add(vf_load_n(y + i, lanes), vf_load_n(x + i, lanes)), lanes);

@@ -14,7 +14,8 @@ GK_CELL_UNITS rnn_forward_units(const struct gk_cell_forward *step, size_t row, 
 GK_CELL_UNITS rnn_backward_units(const struct gk_cell_backward *step, size_t row, size_t unit, size_t lanes) {
   vf h = cell_load(step->h[row] + unit, lanes);
   vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy) dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  if (step->dy)
+    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
   vf da = step->activation == GK_ACTIVATION_RELU ? vf_zero_where(vf_ge(vf_set(0.0f), h), dh)
                                                  : vf_mul(dh, vf_fnma(h, h, vf_set(1.0f)));
   cell_store_gradient(step, row, unit, da, lanes);

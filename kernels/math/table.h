@@ -14,7 +14,7 @@
 #include "kernels/math/reduction.h"
 #include "kernels/math/rnn.h"
 
-#define GK_JOIN3(a, b, c) a##b##c
+#define GK_JOIN3(a, b, c)        a##b##c
 #define GK_TABLE_NAME(isa, math) GK_JOIN3(gk_kernels_, isa, math)
 
 #if GK_MATH_USE_SLEEF

@@ -8,12 +8,13 @@ struct tile {
   const float *const *a;
   const float *b; /* vector j of row k: b + (j / nv) * b_panel_stride + (k * nv + j % nv) * v */
   size_t b_panel_stride;
-  const float *b_next; /* 16 floats for each k of it are asked for meanwhile: a share of the block that comes next */
+  const float
+      *b_next; /* 16 floats for each k of it are asked for meanwhile: a share of the block that comes next */
   const struct gk_column *columns;
   float *const *c;
   const float *const *from; /* what the sum is added to: c, or rows of initial values */
-  bool full;      /* every column has all its lanes */
-  bool overwrite; /* C = 0 + sum */
+  bool full;                /* every column has all its lanes */
+  bool overwrite;           /* C = 0 + sum */
 };
 typedef void tile_fn(const struct tile *tile);
 

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of NEON: 5 rows by 4 vectors, four k at a time with fma by lane. 20 sums + 5 of A + 4 of B: 29 of
- * 32 registers; 20 independent chains cover four pipes of four cycles. */
+ * Matrix tile of NEON: 5 rows by 4 vectors, four k at a time with fma by lane. 20 sums + 5 of A + 4 of B: 29
+ * of 32 registers; 20 independent chains cover four pipes of four cycles. */
 #ifndef GK_KERNELS_NEON_TILE_H
 #define GK_KERNELS_NEON_TILE_H
 
 #include "kernels/math/tile.h"
 
-#define GK_TILE_ROWS 5
-#define GK_TILE_VECTORS 4
+#define GK_TILE_ROWS         5
+#define GK_TILE_VECTORS      4
 #define GK_TILE_PANELS(rows) ((rows) <= 2 ? 2u : 1u)
 
-#define GK_TILE_LANE(lane)                                                                               \
-  do {                                                                                                   \
-    float32x4_t bk[8];                                                                                   \
-    GK_UNROLL for (int j = 0; j < vectors; j++)                                                          \
-      bk[j] = vld1q_f32(b + (size_t)(j / 4) * panel + (lane) * 16 + (j % 4) * 4);                        \
-    GK_UNROLL for (int i = 0; i < rows; i++)                                                             \
-      GK_UNROLL for (int j = 0; j < vectors; j++)                                                        \
-        sum[i][j] = vfmaq_laneq_f32(sum[i][j], bk[j], ak[i], lane);                                      \
+#define GK_TILE_LANE(lane)                                                                                   \
+  do {                                                                                                       \
+    float32x4_t bk[8];                                                                                       \
+    GK_UNROLL for (int j = 0; j < vectors; j++)                                                              \
+      bk[j] = vld1q_f32(b + (size_t)(j / 4) * panel + (lane)*16 + (j % 4) * 4);                              \
+    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL                                                       \
+      for (int j = 0; j < vectors; j++)                                                                      \
+        sum[i][j] = vfmaq_laneq_f32(sum[i][j], bk[j], ak[i], lane);                                          \
   } while (0)
 
 static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
@@ -28,12 +28,14 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   const size_t panel = t->b_panel_stride;
   GK_UNROLL for (int i = 0; i < rows; i++) {
     a[i] = t->a[i] + t->k_begin;
-    GK_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = vdupq_n_f32(0);
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      sum[i][j] = vdupq_n_f32(0);
   }
   size_t k = 0;
   for (; k + 4 <= t->k; k += 4) {
     float32x4_t ak[5];
-    GK_UNROLL for (int i = 0; i < rows; i++) ak[i] = vld1q_f32(a[i] + k);
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      ak[i] = vld1q_f32(a[i] + k);
     GK_TILE_LANE(0);
     GK_TILE_LANE(1);
     GK_TILE_LANE(2);
@@ -42,7 +44,8 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   }
   for (; k < t->k; k++) {
     float32x4_t ak[5];
-    GK_UNROLL for (int i = 0; i < rows; i++) ak[i] = vld1q_dup_f32(a[i] + k);
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      ak[i] = vld1q_dup_f32(a[i] + k);
     GK_TILE_LANE(0);
     b += 16;
   }
@@ -63,9 +66,9 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
 }
 #undef GK_TILE_LANE
 
-#define GK_TILE(rows, vectors) \
+#define GK_TILE(rows, vectors)                                                                               \
   static void tile_##rows##x##vectors(const struct tile *t) { tile_body(t, rows, vectors); }
-#define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
+#define GK_TILES(rows)      GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 #define GK_WIDE_TILES(rows) GK_TILES(rows) GK_TILE(rows, 5) GK_TILE(rows, 6) GK_TILE(rows, 7) GK_TILE(rows, 8)
 GK_WIDE_TILES(1)
 GK_WIDE_TILES(2)
@@ -73,11 +76,14 @@ GK_TILES(3)
 GK_TILES(4)
 GK_TILES(5)
 
-#define GK_TILE_LINE(rows) {tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4}
+#define GK_TILE_LINE(rows)                                                                                   \
+  { tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4 }
 static tile_fn *const tiles[GK_TILE_ROWS][8] = {
     {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6, tile_1x7, tile_1x8},
     {tile_2x1, tile_2x2, tile_2x3, tile_2x4, tile_2x5, tile_2x6, tile_2x7, tile_2x8},
-    GK_TILE_LINE(3), GK_TILE_LINE(4), GK_TILE_LINE(5)};
+    GK_TILE_LINE(3),
+    GK_TILE_LINE(4),
+    GK_TILE_LINE(5)};
 
 static void transpose_block(const float *const *source, size_t columns, float *destination, size_t stride) {
   size_t column = 0;
@@ -92,7 +98,8 @@ static void transpose_block(const float *const *source, size_t columns, float *d
     vst1q_f32(d + 3 * stride, vcombine_f32(vget_high_f32(t01.val[1]), vget_high_f32(t23.val[1])));
   }
   for (; column < columns; column++)
-    for (size_t row = 0; row < 4; row++) destination[column * stride + row] = source[row][column];
+    for (size_t row = 0; row < 4; row++)
+      destination[column * stride + row] = source[row][column];
 }
 
 #endif

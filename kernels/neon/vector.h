@@ -15,14 +15,16 @@ typedef uint32x4_t vm;
 static inline vf vf_load(const float *p) { return vld1q_f32(p); }
 static inline vf vf_load_n(const float *p, size_t lanes) {
   float t[4] = {0, 0, 0, 0};
-  for (size_t i = 0; i < lanes; i++) t[i] = p[i];
+  for (size_t i = 0; i < lanes; i++)
+    t[i] = p[i];
   return vld1q_f32(t);
 }
 static inline void vf_store(float *p, vf x) { vst1q_f32(p, x); }
 static inline void vf_store_n(float *p, vf x, size_t lanes) {
   float t[4];
   vst1q_f32(t, x);
-  for (size_t i = 0; i < lanes; i++) p[i] = t[i];
+  for (size_t i = 0; i < lanes; i++)
+    p[i] = t[i];
 }
 static inline vf vf_set(float x) { return vdupq_n_f32(x); }
 static inline vf vf_add(vf a, vf b) { return vaddq_f32(a, b); }

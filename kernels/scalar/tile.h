@@ -5,17 +5,17 @@
 
 #include "kernels/math/tile.h"
 
-#define GK_TILE_ROWS 3
-#define GK_TILE_VECTORS 4
+#define GK_TILE_ROWS         3
+#define GK_TILE_VECTORS      4
 #define GK_TILE_PANELS(rows) 1u
 
 static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
                                                             const int vectors) {
   float sum[3][4] = {{0}};
   const float *b = t->b;
-  for (size_t k = 0; k < t->k; k++, b += 4)
-    GK_UNROLL for (int i = 0; i < rows; i++)
-      GK_UNROLL for (int j = 0; j < vectors; j++)
+  for (size_t k = 0; k < t->k; k++, b += 4) GK_UNROLL
+    for (int i = 0; i < rows; i++) GK_UNROLL
+      for (int j = 0; j < vectors; j++)
         sum[i][j] = fmaf(t->a[i][t->k_begin + k], b[j], sum[i][j]);
   GK_UNROLL for (int i = 0; i < rows; i++) {
     GK_UNROLL for (int j = 0; j < vectors; j++) {
@@ -25,18 +25,20 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   }
 }
 
-#define GK_TILE(rows, vectors) \
+#define GK_TILE(rows, vectors)                                                                               \
   static void tile_##rows##x##vectors(const struct tile *t) { tile_body(t, rows, vectors); }
 #define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 GK_TILES(1)
 GK_TILES(2)
 GK_TILES(3)
 
-#define GK_TILE_LINE(rows) {tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4}
+#define GK_TILE_LINE(rows)                                                                                   \
+  { tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4 }
 static tile_fn *const tiles[GK_TILE_ROWS][4] = {GK_TILE_LINE(1), GK_TILE_LINE(2), GK_TILE_LINE(3)};
 
 static void transpose_block(const float *const *source, size_t columns, float *destination, size_t stride) {
-  for (size_t column = 0; column < columns; column++) destination[column * stride] = source[0][column];
+  for (size_t column = 0; column < columns; column++)
+    destination[column * stride] = source[0][column];
 }
 
 #endif

@@ -30,7 +30,8 @@ static inline vf vf_load(const float *p) { return *p; }
 static inline vf vf_load_n(const float *p, size_t lanes) { return lanes ? *p : 0; }
 static inline void vf_store(float *p, vf x) { *p = x; }
 static inline void vf_store_n(float *p, vf x, size_t lanes) {
-  if (lanes) *p = x;
+  if (lanes)
+    *p = x;
 }
 static inline vf vf_set(float x) { return x; }
 static inline vf vf_add(vf a, vf b) { return a + b; }

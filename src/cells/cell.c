@@ -13,7 +13,9 @@ const struct gk_cell_info *gk_cell_find(gk_cell cell) {
   return (unsigned)cell < GK_CELL_COUNT ? cells[cell] : NULL;
 }
 
-int gk_cell_count(void) { return GK_CELL_COUNT; }
+int gk_cell_count(void) {
+  return GK_CELL_COUNT;
+}
 
 const char *gk_cell_name(gk_cell cell) {
   const struct gk_cell_info *info = gk_cell_find(cell);
@@ -21,7 +23,8 @@ const char *gk_cell_name(gk_cell cell) {
 }
 
 gk_status gk_cell_from_name(const char *name, gk_cell *cell) {
-  if (!name || !cell) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "cell" : "name");
+  if (!name || !cell)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "cell" : "name");
   for (int i = 0; i < GK_CELL_COUNT; i++)
     if (strcmp(name, cells[i]->name) == 0) {
       *cell = (gk_cell)i;
@@ -31,7 +34,8 @@ gk_status gk_cell_from_name(const char *name, gk_cell *cell) {
 #define GK_CELL(constant, identifier, text) text " "
 #include "kernels/cells.def"
 #undef GK_CELL
-                 , name);
+                 ,
+                 name);
 }
 
 int gk_cell_gates(gk_cell cell) {

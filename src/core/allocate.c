@@ -11,7 +11,8 @@
 enum { HUGE_PAGE = 2 << 20, LINE = 64 };
 
 gk_status gk_allocate(size_t bytes, void **memory) {
-  if (!memory) return gk_fail(GK_ERROR_ARGUMENT, "memory is NULL");
+  if (!memory)
+    return gk_fail(GK_ERROR_ARGUMENT, "memory is NULL");
   *memory = NULL;
   const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : LINE;
   size_t rounded = bytes ? bytes : 1;
@@ -21,10 +22,13 @@ gk_status gk_allocate(size_t bytes, void **memory) {
 #ifdef MADV_HUGEPAGE
   /* Rows are kilobytes apart: with 4 KiB pages a tile needs more of them than the first TLB holds. A refusal
    * costs speed only. */
-  if (alignment == HUGE_PAGE) (void)madvise(made, rounded, MADV_HUGEPAGE);
+  if (alignment == HUGE_PAGE)
+    (void)madvise(made, rounded, MADV_HUGEPAGE);
 #endif
   *memory = made;
   return GK_OK;
 }
 
-void gk_free(void *memory) { free(memory); }
+void gk_free(void *memory) {
+  free(memory);
+}

@@ -17,7 +17,8 @@ struct gk_arena {
 
 /* base may have any alignment: GK_CACHE_LINE spare bytes are part of what is measured. */
 static inline struct gk_arena gk_arena_start(void *base) {
-  char *aligned = base ? (char *)(((uintptr_t)base + GK_CACHE_LINE - 1) & ~(uintptr_t)(GK_CACHE_LINE - 1)) : NULL;
+  char *aligned =
+      base ? (char *)(((uintptr_t)base + GK_CACHE_LINE - 1) & ~(uintptr_t)(GK_CACHE_LINE - 1)) : NULL;
   return (struct gk_arena){.base = aligned, .used = 0, .overflow = false};
 }
 
@@ -29,14 +30,16 @@ static inline void *gk_arena_take(struct gk_arena *arena, size_t element, int64_
     return NULL;
   }
   char *start = arena->base ? arena->base + arena->used : NULL;
-  if (!gk_size_add(&arena->used, bytes)) arena->overflow = true;
+  if (!gk_size_add(&arena->used, bytes))
+    arena->overflow = true;
   return start;
 }
 
 /* Bytes that a caller must provide; false if they do not fit in size_t. */
 static inline bool gk_arena_bytes(const struct gk_arena *arena, size_t *bytes) {
   size_t total = arena->used;
-  if (arena->overflow || !gk_size_add(&total, GK_CACHE_LINE)) return false;
+  if (arena->overflow || !gk_size_add(&total, GK_CACHE_LINE))
+    return false;
   *bytes = total;
   return true;
 }

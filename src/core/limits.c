@@ -17,17 +17,18 @@ static double now(void) {
 
 struct limit_call {
   const struct gk_kernels *kernels;
-  float *memory;      /* bandwidth: `floats` a thread; NULL: FMA */
+  float *memory; /* bandwidth: `floats` a thread; NULL: FMA */
   size_t floats;
   double seconds;
-  size_t iterations;  /* of one round */
-  double best;        /* work a second, over all threads; thread 0 writes it */
+  size_t iterations; /* of one round */
+  double best;       /* work a second, over all threads; thread 0 writes it */
   atomic_bool done;
   struct gk_barrier barrier;
 };
 
 static double work_of_round(const struct limit_call *call, int thread, float *sink) {
-  if (!call->memory) return call->kernels->fma_loop(call->iterations, sink);
+  if (!call->memory)
+    return call->kernels->fma_loop(call->iterations, sink);
   for (size_t i = 0; i < call->iterations; i++)
     sink[2] += call->kernels->read_loop(call->floats, call->memory + (size_t)thread * call->floats);
   return (double)call->iterations * (double)call->floats * sizeof(float);
@@ -38,15 +39,18 @@ static void limit_body(void *context, int thread, int threads) {
   struct limit_call *call = context;
   float sink[3] = {0.5f, 1.0f, 0};
   if (threads > 1) {
-    if (thread == 0) gk_barrier_init(&call->barrier, threads);
+    if (thread == 0)
+      gk_barrier_init(&call->barrier, threads);
 #pragma omp barrier
   }
   const double start = now();
   for (;;) {
-    if (threads > 1) gk_barrier_wait(&call->barrier);
+    if (threads > 1)
+      gk_barrier_wait(&call->barrier);
     const double begin = now();
     const double work = work_of_round(call, thread, sink) * threads;
-    if (threads > 1) gk_barrier_wait(&call->barrier);
+    if (threads > 1)
+      gk_barrier_wait(&call->barrier);
     if (thread == 0) {
       const double took = now() - begin;
       if (took < 2e-3 && call->iterations < ((size_t)1 << 40))
@@ -55,19 +59,27 @@ static void limit_body(void *context, int thread, int threads) {
         call->best = work / took;
       atomic_store(&call->done, now() - start > call->seconds && call->best > 0);
     }
-    if (threads > 1) gk_barrier_wait(&call->barrier);
-    if (atomic_load(&call->done)) return;
+    if (threads > 1)
+      gk_barrier_wait(&call->barrier);
+    if (atomic_load(&call->done))
+      return;
   }
 }
 
-static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double seconds, const double *result) {
+static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double seconds,
+                       const double *result) {
   gk_isa chosen;
   gk_status status = gk_isa_resolve(isa, &chosen);
-  if (status) return status;
-  if (!result) return gk_fail(GK_ERROR_ARGUMENT, "the result pointer is NULL");
-  if (*threads < 0 || *threads > 1024) return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", *threads);
-  if (!(seconds > 0 && seconds < 3600)) return gk_fail(GK_ERROR_ARGUMENT, "seconds is %g, must be above 0", seconds);
-  if (*threads == 0) *threads = gk_default_threads();
+  if (status)
+    return status;
+  if (!result)
+    return gk_fail(GK_ERROR_ARGUMENT, "the result pointer is NULL");
+  if (*threads < 0 || *threads > 1024)
+    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", *threads);
+  if (!(seconds > 0 && seconds < 3600))
+    return gk_fail(GK_ERROR_ARGUMENT, "seconds is %g, must be above 0", seconds);
+  if (*threads == 0)
+    *threads = gk_default_threads();
   call->kernels = gk_dispatch(chosen, GK_MATH_OWN);
   call->seconds = seconds;
   call->iterations = 1;
@@ -77,7 +89,8 @@ static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double
 gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops) {
   struct limit_call call = {.memory = NULL};
   gk_status status = start(&call, isa, &threads, seconds, gflops);
-  if (status) return status;
+  if (status)
+    return status;
   call.iterations = 10000;
   gk_parallel(threads, limit_body, &call);
   *gflops = call.best * 1e-9;
@@ -93,18 +106,21 @@ struct touch {
 static void touch_body(void *context, int thread, int threads) {
   const struct touch *touch = context;
   (void)threads;
-  for (size_t i = 0; i < touch->floats; i++) touch->memory[(size_t)thread * touch->floats + i] = 1.0f;
+  for (size_t i = 0; i < touch->floats; i++)
+    touch->memory[(size_t)thread * touch->floats + i] = 1.0f;
 }
 
 gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, double seconds, double *gigabytes) {
   struct limit_call call = {.memory = NULL};
   gk_status status = start(&call, isa, &threads, seconds, gigabytes);
-  if (status) return status;
+  if (status)
+    return status;
   call.floats = (bytes / sizeof(float) + 1023) / 1024 * 1024;
   if (call.floats == 0 || bytes > SIZE_MAX / 2 / (size_t)threads)
     return gk_fail(GK_ERROR_ARGUMENT, "bytes is %zu, must be 1..%zu", bytes, SIZE_MAX / 2 / (size_t)threads);
   call.memory = aligned_alloc(4096, call.floats * sizeof(float) * (size_t)threads);
-  if (!call.memory) return gk_fail(GK_ERROR_MEMORY, "no memory for %d times %zu bytes", threads, bytes);
+  if (!call.memory)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for %d times %zu bytes", threads, bytes);
   gk_parallel(threads, touch_body, &(struct touch){call.memory, call.floats});
   gk_parallel(threads, limit_body, &call);
   *gigabytes = call.best * 1e-9;
@@ -130,12 +146,17 @@ static gk_status activate(gk_isa isa, gk_math math, bool is_tanh, int64_t count,
   gk_isa chosen;
   gk_math functions;
   gk_status status = gk_isa_resolve(isa, &chosen);
-  if (!status) status = gk_math_resolve(math, &functions);
-  if (status) return status;
-  if (count < 0) return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must not be negative", (long long)count);
-  if (count && (!x || !y)) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", x ? "y" : "x");
+  if (!status)
+    status = gk_math_resolve(math, &functions);
+  if (status)
+    return status;
+  if (count < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must not be negative", (long long)count);
+  if (count && (!x || !y))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", x ? "y" : "x");
   const struct gk_kernels *kernels = gk_dispatch(chosen, functions);
-  if (!kernels) return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
+  if (!kernels)
+    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
   struct activation_call call = {is_tanh ? kernels->tanh : kernels->sigmoid, (size_t)count, x, y};
   gk_parallel(count < 50000 ? 1 : gk_default_threads(), activation_body, &call);
   return GK_OK;

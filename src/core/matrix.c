@@ -19,7 +19,8 @@ gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *ke
     return gk_fail(GK_ERROR_OVERFLOW, "a row of %zu columns, must be at most %u", units,
                    (unsigned)(UINT32_MAX / (GK_MAX_GATES + 1)));
   matrix->columns = calloc(matrix->vectors ? matrix->vectors : 1, sizeof *matrix->columns);
-  if (!matrix->columns) return gk_fail(GK_ERROR_MEMORY, "no memory for %zu column entries", matrix->vectors);
+  if (!matrix->columns)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for %zu column entries", matrix->vectors);
   for (size_t q = 0; q < matrix->vectors; q++) {
     size_t unit = q / gates * v;
     matrix->columns[q].offset = (uint32_t)((size_t)block[q % gates] * units + unit);
@@ -35,15 +36,17 @@ void gk_matrix_destroy(struct gk_matrix *matrix) {
 
 size_t gk_matrix_granule(const struct gk_matrix *matrix) {
   size_t groups = 1;
-  while (groups * matrix->gates % matrix->tile_vectors) groups++;
+  while (groups * matrix->gates % matrix->tile_vectors)
+    groups++;
   return groups * matrix->lanes;
 }
 
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
-                       size_t unit_begin, size_t unit_end, size_t rows, const float *const *a, float *const *c,
-                       struct gk_start start) {
+                       size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
+                       float *const *c, struct gk_start start) {
   const size_t v = matrix->lanes;
-  if (rows == 0 || unit_begin >= unit_end) return;
+  if (rows == 0 || unit_begin >= unit_end)
+    return;
   kernels->product(&(struct gk_product){
       .rows = rows,
       .k = matrix->k,
@@ -60,7 +63,8 @@ void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *
 }
 
 void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                               const float *source, const int *gate, size_t begin, size_t end, float *packed) {
+                               const float *source, const int *gate, size_t begin, size_t end,
+                               float *packed) {
   const size_t v = matrix->lanes, k = matrix->k;
   const float *rows[16]; /* the widest tier's v */
   for (size_t panel = begin; panel < end; panel++) {
@@ -69,23 +73,29 @@ void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_k
       const size_t q = panel * matrix->tile_vectors + j;
       const size_t lanes = q < matrix->vectors ? matrix->columns[q].lanes : 0;
       if (lanes < v)
-        for (size_t i = 0; i < k; i++) memset(destination + i * matrix->width + j * v, 0, v * sizeof(float));
-      if (lanes == 0) continue;
+        for (size_t i = 0; i < k; i++)
+          memset(destination + i * matrix->width + j * v, 0, v * sizeof(float));
+      if (lanes == 0)
+        continue;
       const size_t row = (size_t)gate[q % matrix->gates] * matrix->units + q / matrix->gates * v;
-      for (size_t lane = 0; lane < lanes; lane++) rows[lane] = source + (row + lane) * k;
+      for (size_t lane = 0; lane < lanes; lane++)
+        rows[lane] = source + (row + lane) * k;
       kernels->transpose(lanes, k, rows, destination + j * v, matrix->width);
     }
   }
 }
 
-void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *source,
-                         const int *gate, size_t gate_count, size_t begin, size_t end, float *packed) {
+void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                         const float *source, const int *gate, size_t gate_count, size_t begin, size_t end,
+                         float *packed) {
   enum { CHUNK = 64 };
   const float *rows[CHUNK];
   const size_t column = begin * matrix->width, rows_of_gate = matrix->k / gate_count;
-  if (begin >= end || column >= matrix->units) return;
+  if (begin >= end || column >= matrix->units)
+    return;
   size_t columns = (end - begin) * matrix->width;
-  if (columns > matrix->units - column) columns = matrix->units - column;
+  if (columns > matrix->units - column)
+    columns = matrix->units - column;
   float *destination = packed + matrix->offset + begin * matrix->panel_stride;
   for (size_t k = 0; k < matrix->k; k += CHUNK) {
     const size_t count = matrix->k - k < CHUNK ? matrix->k - k : CHUNK;
@@ -101,6 +111,8 @@ void gk_split(size_t count, size_t granule, int thread, int threads, size_t *beg
   const size_t pieces = (count + granule - 1) / granule, of = (size_t)threads, at = (size_t)thread;
   *begin = (pieces / of * at + (pieces % of < at ? pieces % of : at)) * granule;
   *end = *begin + (pieces / of + (at < pieces % of)) * granule;
-  if (*begin > count) *begin = count;
-  if (*end > count) *end = count;
+  if (*begin > count)
+    *begin = count;
+  if (*end > count)
+    *end = count;
 }

@@ -11,14 +11,14 @@
 #define GK_MAX_GATES 4
 
 struct gk_matrix {
-  size_t k;        /* rows of B: the length of the products */
-  size_t units;    /* columns of one gate */
-  size_t gates;    /* gates interleaved */
-  size_t vectors;  /* gates * ceil(units / v) */
-  size_t width;    /* floats of one k of a panel: nv * v */
-  size_t panels;   /* ceil(vectors / nv) */
+  size_t k;       /* rows of B: the length of the products */
+  size_t units;   /* columns of one gate */
+  size_t gates;   /* gates interleaved */
+  size_t vectors; /* gates * ceil(units / v) */
+  size_t width;   /* floats of one k of a panel: nv * v */
+  size_t panels;  /* ceil(vectors / nv) */
   size_t panel_stride;
-  size_t offset;   /* of panel 0 in the packed buffer, in floats */
+  size_t offset;              /* of panel 0 in the packed buffer, in floats */
   size_t lanes, tile_vectors; /* the tier's v and nv */
   struct gk_column *columns;  /* [vectors], owned */
 };
@@ -37,22 +37,23 @@ struct gk_start {
   bool zero;
   const float *const *rows;
 };
-#define GK_START_C ((struct gk_start){false, NULL})
+#define GK_START_C    ((struct gk_start){false, NULL})
 #define GK_START_ZERO ((struct gk_start){true, NULL})
 
 /* C = start + A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v. */
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
-                       size_t unit_begin, size_t unit_end, size_t rows, const float *const *a, float *const *c,
-                       struct gk_start start);
+                       size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
+                       float *const *c, struct gk_start start);
 
-/* Packs panels [begin, end). Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows + k], the
- * matrix of y = x W^T for W (gates * units, k). */
+/* Packs panels [begin, end). Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows +
+ * k], the matrix of y = x W^T for W (gates * units, k). */
 void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
                                const float *source, const int *gate, size_t begin, size_t end, float *packed);
-/* As it stands: B[j * rows_of_gate + r][column] = source[(gate[j] * rows_of_gate + r) * units + column], for one
- * interleaved gate and `gate_count` blocks of rows: the matrix of dx = dy W. */
-void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *source,
-                         const int *gate, size_t gate_count, size_t begin, size_t end, float *packed);
+/* As it stands: B[j * rows_of_gate + r][column] = source[(gate[j] * rows_of_gate + r) * units + column], for
+ * one interleaved gate and `gate_count` blocks of rows: the matrix of dx = dy W. */
+void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                         const float *source, const int *gate, size_t gate_count, size_t begin, size_t end,
+                         float *packed);
 
 /* The part of [0, count) that belongs to `thread` when cut at multiples of `granule`. */
 void gk_split(size_t count, size_t granule, int thread, int threads, size_t *begin, size_t *end);

@@ -10,27 +10,31 @@ struct header {
   uint32_t flags, isa;
 };
 
-enum { HEADER_FLOATS = 16 }; /* a line of cache */
+enum { HEADER_FLOATS = 16 };                    /* a line of cache */
 #define PACKED_MAGIC UINT64_C(0x6b6361702d6b67) /* "gk-pack" */
 
 static gk_status check_flags(unsigned flags) {
   if (flags == 0 || flags & ~(unsigned)(GK_PACK_FORWARD | GK_PACK_BACKWARD))
-    return gk_fail(GK_ERROR_ARGUMENT, "flags is %u, must be a sum of GK_PACK_FORWARD (%d) and GK_PACK_BACKWARD (%d)",
-                   flags, GK_PACK_FORWARD, GK_PACK_BACKWARD);
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "flags is %u, must be a sum of GK_PACK_FORWARD (%d) and GK_PACK_BACKWARD (%d)", flags,
+                   GK_PACK_FORWARD, GK_PACK_BACKWARD);
   return GK_OK;
 }
 
 /* The forward part always has its place, so that offsets do not depend on the flags. */
 static bool count_floats(struct gk_packed_size size, unsigned flags, size_t *floats) {
   *floats = HEADER_FLOATS;
-  return gk_size_add(floats, size.forward) && (!(flags & GK_PACK_BACKWARD) || gk_size_add(floats, size.backward));
+  return gk_size_add(floats, size.forward) &&
+         (!(flags & GK_PACK_BACKWARD) || gk_size_add(floats, size.backward));
 }
 
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes) {
   size_t floats;
   gk_status status = check_flags(flags);
-  if (status) return status;
-  if (!bytes) return gk_fail(GK_ERROR_ARGUMENT, "bytes is NULL");
+  if (status)
+    return status;
+  if (!bytes)
+    return gk_fail(GK_ERROR_ARGUMENT, "bytes is NULL");
   if (!count_floats(size, flags, &floats) || !gk_size_multiply(&floats, sizeof(float)))
     return gk_fail(GK_ERROR_OVERFLOW, "packed weights of %zu + %zu floats do not fit in memory", size.forward,
                    size.backward);
@@ -38,11 +42,14 @@ gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *by
   return GK_OK;
 }
 
-gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa, void *packed, float **floats) {
+gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa, void *packed,
+                          float **floats) {
   size_t bytes = 0;
   gk_status status = gk_packed_bytes(size, flags, &bytes);
-  if (status) return status;
-  if (!packed) return gk_fail(GK_ERROR_ARGUMENT, "packed is NULL, must have %zu bytes", bytes);
+  if (status)
+    return status;
+  if (!packed)
+    return gk_fail(GK_ERROR_ARGUMENT, "packed is NULL, must have %zu bytes", bytes);
   const struct header header = {PACKED_MAGIC, bytes / sizeof(float), flags, (uint32_t)isa};
   memcpy(packed, &header, sizeof header);
   *floats = (float *)packed + HEADER_FLOATS;
@@ -57,14 +64,15 @@ const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa i
     return NULL;
   }
   memcpy(&header, packed, sizeof header);
-  if (header.magic != PACKED_MAGIC || header.isa != (uint32_t)isa || !count_floats(size, header.flags, &floats) ||
-      header.floats != floats) {
+  if (header.magic != PACKED_MAGIC || header.isa != (uint32_t)isa ||
+      !count_floats(size, header.flags, &floats) || header.floats != floats) {
     gk_fail(GK_ERROR_ARGUMENT, "packed was not packed for these sizes (%zu floats) and isa %s", floats,
             gk_isa_name(isa));
     return NULL;
   }
   if ((header.flags & flags) != flags) {
-    gk_fail(GK_ERROR_ARGUMENT, "packed was packed with flags %u, this call needs %u", (unsigned)header.flags, flags);
+    gk_fail(GK_ERROR_ARGUMENT, "packed was packed with flags %u, this call needs %u", (unsigned)header.flags,
+            flags);
     return NULL;
   }
   return (const float *)packed + HEADER_FLOATS;

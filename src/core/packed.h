@@ -14,7 +14,8 @@ struct gk_packed_size {
 
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes);
 /* Writes the header; *floats is where offsets count from. */
-gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa, void *packed, float **floats);
+gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa, void *packed,
+                          float **floats);
 /* The floats of a buffer that holds at least `flags`, or NULL and a message that names `packed`. */
 const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed);
 

@@ -20,8 +20,8 @@ struct gk_embedding {
 };
 
 /* Room for min(V, T * N) distinct tokens. */
-void gk_embedding_cut(struct gk_embedding *embedding, struct gk_arena *arena, int64_t vocabulary, int64_t inputs,
-                      int64_t row_floats, int threads, bool backward);
+void gk_embedding_cut(struct gk_embedding *embedding, struct gk_arena *arena, int64_t vocabulary,
+                      int64_t inputs, int64_t row_floats, int threads, bool backward);
 /* Marks the tokens of (t, n) for t < lengths[n] (NULL: all); the caller has checked their range. row(t, n) is
  * t * time_stride + n * batch_stride. */
 void gk_embedding_distinct(struct gk_embedding *embedding, const int32_t *tokens, int64_t time, int64_t batch,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Output layer and softmax cross-entropy. Rows are taken in blocks of GK_SUM_BLOCK from the last to the first:
- * logits of one block become its gradients in cache, which give dh and one block of the weight gradient. */
+ * Output layer and softmax cross-entropy. Rows are taken in blocks of GK_SUM_BLOCK from the last to the
+ * first: logits of one block become its gradients in cache, which give dh and one block of the weight
+ * gradient. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@
 #include "src/core/random.h"
 
 enum {
-  GRADIENT_COLUMNS = 64,               /* rows of the weight gradient formed together */
+  GRADIENT_COLUMNS = 64,                /* rows of the weight gradient formed together */
   TRANSPOSED_STRIDE = GK_SUM_BLOCK + 16 /* rows of a tile must not share a set of L1 */
 };
 
@@ -25,9 +26,11 @@ struct gk_output {
 };
 
 static gk_status check_description(const gk_output_desc *desc) {
-  if (!desc) return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
+  if (!desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
   if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_OUTPUT_DESC_INIT)", desc->size, sizeof *desc);
+    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_OUTPUT_DESC_INIT)", desc->size,
+                   sizeof *desc);
   const struct {
     const char *name;
     int64_t value;
@@ -46,15 +49,21 @@ static gk_status create(struct gk_output *output) {
   gk_math math;
   static const int plain[1] = {0};
   gk_status status = gk_isa_resolve(desc->isa, &desc->isa);
-  if (!status) status = gk_math_resolve(GK_MATH_AUTO, &math);
-  if (status) return status;
-  if (desc->threads == 0) desc->threads = gk_default_threads();
+  if (!status)
+    status = gk_math_resolve(GK_MATH_AUTO, &math);
+  if (status)
+    return status;
+  if (desc->threads == 0)
+    desc->threads = gk_default_threads();
   output->kernels = gk_dispatch(desc->isa, math);
-  if (!output->kernels) return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(desc->isa));
+  if (!output->kernels)
+    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(desc->isa));
   const size_t h = (size_t)desc->input_size, v = (size_t)desc->output_size;
   status = gk_matrix_create(&output->forward, output->kernels, h, v, 1, plain);
-  if (!status) status = gk_matrix_create(&output->backward, output->kernels, v, h, 1, plain);
-  if (status) return status;
+  if (!status)
+    status = gk_matrix_create(&output->backward, output->kernels, v, h, 1, plain);
+  if (status)
+    return status;
   size_t forward = output->forward.panel_stride, backward = output->backward.panel_stride, bias = v;
   if (!gk_size_multiply(&forward, (int64_t)output->forward.panels) || !gk_size_align(&bias, 16) ||
       !gk_size_multiply(&backward, (int64_t)output->backward.panels) || !gk_size_add(&forward, bias))
@@ -66,12 +75,15 @@ static gk_status create(struct gk_output *output) {
 }
 
 gk_status gk_output_create(const gk_output_desc *desc, gk_output **output) {
-  if (!output) return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
+  if (!output)
+    return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
   *output = NULL;
   gk_status status = check_description(desc);
-  if (status) return status;
+  if (status)
+    return status;
   struct gk_output *made = calloc(1, sizeof *made);
-  if (!made) return gk_fail(GK_ERROR_MEMORY, "no memory for an output layer");
+  if (!made)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for an output layer");
   made->desc = *desc;
   status = create(made);
   if (status)
@@ -82,17 +94,22 @@ gk_status gk_output_create(const gk_output_desc *desc, gk_output **output) {
 }
 
 void gk_output_destroy(gk_output *output) {
-  if (!output) return;
+  if (!output)
+    return;
   gk_matrix_destroy(&output->forward);
   gk_matrix_destroy(&output->backward);
   free(output);
 }
 
-int gk_output_tensor_count(const gk_output *output) { return output ? 2 : 0; }
+int gk_output_tensor_count(const gk_output *output) {
+  return output ? 2 : 0;
+}
 
 gk_status gk_output_tensor(const gk_output *output, int index, gk_tensor *tensor) {
-  if (!output || !tensor) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "tensor" : "output");
-  if (index < 0 || index > 1) return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..1", index);
+  if (!output || !tensor)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "tensor" : "output");
+  if (index < 0 || index > 1)
+    return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..1", index);
   const int64_t h = output->desc.input_size, v = output->desc.output_size;
   *tensor = index == 0 ? (gk_tensor){"weight", 2, {v, h}, 0, v * h} : (gk_tensor){"bias", 1, {v}, v * h, v};
   return GK_OK;
@@ -103,7 +120,8 @@ int64_t gk_output_parameter_count(const gk_output *output) {
 }
 
 gk_status gk_output_packed_bytes(const gk_output *output, unsigned flags, size_t *bytes) {
-  if (!output) return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
+  if (!output)
+    return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
   return gk_packed_bytes(output->packed, flags, bytes);
 }
 
@@ -124,19 +142,23 @@ static void pack_body(void *context, int thread, int threads) {
       memcpy(p->packed + output->bias, p->parameters + output->desc.output_size * output->desc.input_size,
              (size_t)output->desc.output_size * sizeof(float));
     gk_split(output->forward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_transposed(&output->forward, output->kernels, p->parameters, in_order, begin, end, p->packed);
+    gk_matrix_pack_transposed(&output->forward, output->kernels, p->parameters, in_order, begin, end,
+                              p->packed);
   }
   if (p->flags & GK_PACK_BACKWARD) {
     gk_split(output->backward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_rows(&output->backward, output->kernels, p->parameters, in_order, 1, begin, end, p->packed);
+    gk_matrix_pack_rows(&output->backward, output->kernels, p->parameters, in_order, 1, begin, end,
+                        p->packed);
   }
 }
 
 gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *parameters, void *packed) {
-  if (!output || !parameters) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
+  if (!output || !parameters)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
   struct packing packing = {.output = output, .flags = flags, .parameters = parameters};
   gk_status status = gk_packed_start(output->packed, flags, output->kernels->isa, packed, &packing.packed);
-  if (status) return status;
+  if (status)
+    return status;
   gk_parallel(output->packed.forward < 100000 ? 1 : output->desc.threads, pack_body, &packing);
   return GK_OK;
 }
@@ -171,15 +193,19 @@ static void cut_workspace(struct loss_call *call, struct gk_arena *arena) {
     const struct share share = {
         .a = gk_arena_take(arena, sizeof(void *), GK_SUM_BLOCK, 1, 1),
         .c = gk_arena_take(arena, sizeof(void *), GK_SUM_BLOCK, 1, 1),
-        .panels = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, (int64_t)((h + width - 1) / width * width), 1),
+        .panels =
+            gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, (int64_t)((h + width - 1) / width * width), 1),
         .transposed = gk_arena_take(arena, sizeof(float), TRANSPOSED_STRIDE, GRADIENT_COLUMNS, 1)};
-    if (call->shares) call->shares[thread] = share;
+    if (call->shares)
+      call->shares[thread] = share;
   }
 }
 
 gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes) {
-  if (!output || !bytes) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "bytes" : "output");
-  if (rows < 0) return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)rows);
+  if (!output || !bytes)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "bytes" : "output");
+  if (rows < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)rows);
   struct loss_call call = {.output = output};
   struct gk_arena arena = gk_arena_start(NULL);
   cut_workspace(&call, &arena);
@@ -190,8 +216,8 @@ gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_
 }
 
 /* c rows = bias + h W^T for rows [begin, end) of the layer's input. */
-static void logits_of_rows(const gk_output *output, const float *packed, const float *h, float *logits, size_t rows,
-                           const float **a, float **c) {
+static void logits_of_rows(const gk_output *output, const float *packed, const float *h, float *logits,
+                           size_t rows, const float **a, float **c) {
   const size_t width = (size_t)output->desc.output_size;
   const float *from[GK_SUM_BLOCK];
   for (size_t r = 0; r < rows; r++) {
@@ -199,7 +225,8 @@ static void logits_of_rows(const gk_output *output, const float *packed, const f
     c[r] = logits + r * width;
     from[r] = packed + output->bias;
   }
-  gk_matrix_product(&output->forward, output->kernels, packed, 0, width, rows, a, c, (struct gk_start){.rows = from});
+  gk_matrix_product(&output->forward, output->kernels, packed, 0, width, rows, a, c,
+                    (struct gk_start){.rows = from});
 }
 
 /* Logits, losses, gradients of the logits and dh of the thread's rows of the block that starts at `first`. */
@@ -207,8 +234,8 @@ static void block_rows(const struct loss_call *call, const struct share *share, 
                        size_t end) {
   const gk_output *output = call->output;
   const size_t v = (size_t)output->desc.output_size, h = (size_t)output->desc.input_size;
-  logits_of_rows(output, call->packed, call->args.h + ((size_t)first + begin) * h, call->logits + begin * v, end - begin,
-                 share->a, share->c);
+  logits_of_rows(output, call->packed, call->args.h + ((size_t)first + begin) * h, call->logits + begin * v,
+                 end - begin, share->a, share->c);
   for (size_t r = begin; r < end; r++) {
     const int32_t target = call->args.targets[(size_t)first + r];
     float *logits = call->logits + r * v;
@@ -218,31 +245,38 @@ static void block_rows(const struct loss_call *call, const struct share *share, 
     else
       call->losses[r] = output->kernels->softmax_loss(v, (size_t)target, call->args.gradient_scale, logits);
   }
-  if (!call->args.dh) return;
+  if (!call->args.dh)
+    return;
   for (size_t r = begin; r < end; r++) {
     share->a[r - begin] = call->logits + r * v;
     share->c[r - begin] = call->args.dh + ((size_t)first + r) * h;
   }
-  gk_matrix_product(&output->backward, output->kernels, call->packed, 0, h, end - begin, share->a, share->c, GK_START_ZERO);
+  gk_matrix_product(&output->backward, output->kernels, call->packed, 0, h, end - begin, share->a, share->c,
+                    GK_START_ZERO);
 }
 
-/* One block of the weight gradient, the thread's rows of W. The sum takes the block's rows from the last on. */
-static void block_gradient(const struct loss_call *call, const struct share *share, int64_t first, size_t rows,
-                           bool overwrite, int thread, int threads) {
+/* One block of the weight gradient, the thread's rows of W. The sum takes the block's rows from the last on.
+ */
+static void block_gradient(const struct loss_call *call, const struct share *share, int64_t first,
+                           size_t rows, bool overwrite, int thread, int threads) {
   const gk_output *output = call->output;
   const struct gk_kernels *kernels = output->kernels;
   const size_t v = (size_t)output->desc.output_size, h = (size_t)output->desc.input_size;
   const float *source[GK_SUM_BLOCK];
   size_t begin, end;
   gk_split(v, GK_CACHE_LINE / sizeof(float), thread, threads, &begin, &end);
-  if (begin == end) return;
-  for (size_t r = 0; r < rows; r++) source[r] = call->args.h + ((size_t)first + rows - 1 - r) * h;
+  if (begin == end)
+    return;
+  for (size_t r = 0; r < rows; r++)
+    source[r] = call->args.h + ((size_t)first + rows - 1 - r) * h;
   kernels->pack_rows(rows, h, source, share->panels, output->backward.width * GK_SUM_BLOCK);
-  for (size_t r = 0; r < rows; r++) source[r] = call->logits + (rows - 1 - r) * v + begin;
+  for (size_t r = 0; r < rows; r++)
+    source[r] = call->logits + (rows - 1 - r) * v + begin;
   kernels->column_sum(rows, end - begin, source, call->args.gradients + v * h + begin, overwrite);
   for (size_t column = begin; column < end; column += GRADIENT_COLUMNS) {
     const size_t columns = end - column < GRADIENT_COLUMNS ? end - column : GRADIENT_COLUMNS;
-    for (size_t r = 0; r < rows; r++) source[r] = call->logits + (rows - 1 - r) * v + column;
+    for (size_t r = 0; r < rows; r++)
+      source[r] = call->logits + (rows - 1 - r) * v + column;
     kernels->transpose(rows, columns, source, share->transposed, TRANSPOSED_STRIDE);
     for (size_t j = 0; j < columns; j++) {
       share->a[j] = share->transposed + j * TRANSPOSED_STRIDE;
@@ -264,7 +298,8 @@ static void loss_body(void *context, int thread, int threads) {
   struct loss_call *call = context;
   const struct share *share = &call->shares[thread];
   if (threads > 1) {
-    if (thread == 0) gk_barrier_init(call->barrier, threads);
+    if (thread == 0)
+      gk_barrier_init(call->barrier, threads);
 #pragma omp barrier
   }
   double loss = 0;
@@ -274,21 +309,29 @@ static void loss_body(void *context, int thread, int threads) {
     size_t begin, stop;
     gk_split(rows, 1, thread, threads, &begin, &stop);
     block_rows(call, share, first, begin, stop);
-    if (threads > 1) gk_barrier_wait(call->barrier);
+    if (threads > 1)
+      gk_barrier_wait(call->barrier);
     if (call->args.gradients)
       block_gradient(call, share, first, rows, end == call->args.rows, thread, threads);
-    for (size_t r = rows; r-- > 0 && thread == 0;) loss += (double)call->losses[r];
-    if (threads > 1) gk_barrier_wait(call->barrier);
+    for (size_t r = rows; r-- > 0 && thread == 0;)
+      loss += (double)call->losses[r];
+    if (threads > 1)
+      gk_barrier_wait(call->barrier);
   }
-  if (thread == 0 && call->args.loss) *call->args.loss = loss;
+  if (thread == 0 && call->args.loss)
+    *call->args.loss = loss;
 }
 
 static gk_status check_loss(const gk_output *output, const gk_output_loss_args *args) {
-  if (!output || !args) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "args" : "output");
+  if (!output || !args)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "args" : "output");
   if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_OUTPUT_LOSS_ARGS_INIT)", args->size, sizeof *args);
-  if (args->rows < 0) return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)args->rows);
-  if (!args->workspace) return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL");
+    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_OUTPUT_LOSS_ARGS_INIT)", args->size,
+                   sizeof *args);
+  if (args->rows < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)args->rows);
+  if (!args->workspace)
+    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL");
   if (args->rows && (!args->h || !args->targets))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", args->h ? "targets" : "h");
   for (int64_t r = 0; r < args->rows; r++)
@@ -300,19 +343,25 @@ static gk_status check_loss(const gk_output *output, const gk_output_loss_args *
 
 gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *args) {
   gk_status status = check_loss(output, args);
-  if (status) return status;
+  if (status)
+    return status;
   struct loss_call call = {.output = output, .args = *args};
-  call.packed = gk_packed_open(output->packed, args->dh ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD,
-                               output->kernels->isa, args->packed);
-  if (!call.packed) return GK_ERROR_ARGUMENT;
+  call.packed =
+      gk_packed_open(output->packed, args->dh ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD,
+                     output->kernels->isa, args->packed);
+  if (!call.packed)
+    return GK_ERROR_ARGUMENT;
   if (args->rows == 0) {
-    if (args->gradients) memset(args->gradients, 0, (size_t)gk_output_parameter_count(output) * sizeof(float));
-    if (args->loss) *args->loss = 0;
+    if (args->gradients)
+      memset(args->gradients, 0, (size_t)gk_output_parameter_count(output) * sizeof(float));
+    if (args->loss)
+      *args->loss = 0;
     return GK_OK;
   }
   struct gk_arena arena = gk_arena_start(args->workspace);
   cut_workspace(&call, &arena);
-  const double flop = 2.0 * (double)args->rows * (double)output->desc.input_size * (double)output->desc.output_size;
+  const double flop =
+      2.0 * (double)args->rows * (double)output->desc.input_size * (double)output->desc.output_size;
   gk_parallel(flop < 1e5 ? 1 : output->desc.threads, loss_body, &call);
   return GK_OK;
 }
@@ -328,14 +377,18 @@ static void forward_body(void *context, int thread, int threads) {
                    end - r < GK_SUM_BLOCK ? end - r : GK_SUM_BLOCK, share->a, share->c);
 }
 
-gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed, float *logits,
-                            void *workspace) {
-  if (!output) return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
-  if (rows < 0) return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)rows);
+gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed,
+                            float *logits, void *workspace) {
+  if (!output)
+    return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
+  if (rows < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)rows);
   struct loss_call call = {.output = output, .args = {.rows = rows, .h = h}};
   call.packed = gk_packed_open(output->packed, GK_PACK_FORWARD, output->kernels->isa, packed);
-  if (!call.packed) return GK_ERROR_ARGUMENT;
-  if (rows == 0) return GK_OK;
+  if (!call.packed)
+    return GK_ERROR_ARGUMENT;
+  if (rows == 0)
+    return GK_OK;
   if (!h || !logits || !workspace)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !h ? "h" : !logits ? "logits" : "workspace");
   struct gk_arena arena = gk_arena_start(workspace);
@@ -347,7 +400,8 @@ gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *
 }
 
 gk_status gk_output_init(const gk_output *output, uint64_t seed, float *parameters) {
-  if (!output || !parameters) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
+  if (!output || !parameters)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
   const float bound = (float)(1.0 / __builtin_sqrt((double)output->desc.input_size));
   const size_t row = (size_t)output->desc.input_size, rows = (size_t)output->desc.output_size;
   const struct gk_random_counter counter = {.seed = seed, .purpose = GK_RANDOM_INIT, .layer = UINT32_MAX};
@@ -356,7 +410,8 @@ gk_status gk_output_init(const gk_output *output, uint64_t seed, float *paramete
     at.sample = r;
     const size_t count = r < rows ? row : rows;
     gk_random_uniforms(&at, 0, count, parameters + r * row);
-    for (size_t j = 0; j < count; j++) parameters[r * row + j] = (2 * parameters[r * row + j] - 1) * bound;
+    for (size_t j = 0; j < count; j++)
+      parameters[r * row + j] = (2 * parameters[r * row + j] - 1) * bound;
   }
   return GK_OK;
 }
@@ -364,12 +419,18 @@ gk_status gk_output_init(const gk_output *output, uint64_t seed, float *paramete
 gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p) {
   gk_isa chosen;
   gk_status status = gk_isa_resolve(isa, &chosen);
-  if (status) return status;
-  if (count < 0) return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must not be negative", (long long)count);
-  if (!(temperature > 0)) return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be positive", (double)temperature);
-  if (count && (!logits || !p)) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", logits ? "p" : "logits");
+  if (status)
+    return status;
+  if (count < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must not be negative", (long long)count);
+  if (!(temperature > 0))
+    return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be positive", (double)temperature);
+  if (count && (!logits || !p))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", logits ? "p" : "logits");
   const struct gk_kernels *kernels = gk_dispatch(chosen, GK_MATH_OWN);
-  if (!kernels) return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
-  if (count) kernels->softmax((size_t)count, 1.0f / temperature, logits, p);
+  if (!kernels)
+    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
+  if (count)
+    kernels->softmax((size_t)count, 1.0f / temperature, logits, p);
   return GK_OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Backward through time, strictly t = T-1 ... 0: the cell's gradients overwrite its activations; the recurrent
- * product gives dh of the step before, and the cell takes that strip while it is hot. Chunk by chunk dx goes
- * to the layer below; weight gradients follow when all steps are done. */
+ * Backward through time, strictly t = T-1 ... 0: the cell's gradients overwrite its activations; the
+ * recurrent product gives dh of the step before, and the cell takes that strip while it is hot. Chunk by
+ * chunk dx goes to the layer below; weight gradients follow when all steps are done. */
 #include <string.h>
 
 #include "src/sequence/run.h"
@@ -12,9 +12,11 @@ static const float *output_gradient(const struct gk_run *run, int layer, int dir
   const size_t hidden = gk_run_hidden(run);
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   if (layer + 1 == run->rnn->desc.layers)
-    return run->dy + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->directions * hidden +
+    return run->dy +
+           (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->directions * hidden +
            (size_t)direction * hidden;
-  if (run->rnn->directions == 2) return gk_run_output(run, layer, t, i) + (size_t)direction * hidden;
+  if (run->rnn->directions == 2)
+    return gk_run_output(run, layer, t, i) + (size_t)direction * hidden;
   return run->d_output[layer % 2] + (size_t)((s - chunk_begin) * run->batch + i) * hidden;
 }
 
@@ -29,20 +31,25 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     worker->pre[j] = gk_run_pre(run, s, i);
     worker->h[j] = gk_run_state(run, saved->h, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
-    if (has_dy) worker->dy[j] = output_gradient(run, layer, direction, s, i, chunk_begin);
-    if (!saved->c) continue;
+    if (has_dy)
+      worker->dy[j] = output_gradient(run, layer, direction, s, i, chunk_begin);
+    if (!saved->c)
+      continue;
     worker->c[j] = gk_run_state(run, saved->c, s, i);
     worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
   }
 }
 
 /* The worker's columns of dx, dh: units of a plain matrix. */
-static void columns_of(const struct gk_worker *worker, const struct gk_matrix *matrix, size_t *begin, size_t *end) {
+static void columns_of(const struct gk_worker *worker, const struct gk_matrix *matrix, size_t *begin,
+                       size_t *end) {
   size_t granule = gk_matrix_granule(matrix);
   *begin = 0;
   *end = matrix->units;
-  if (!worker->teams) return;
-  if (granule * (size_t)worker->threads > matrix->units) granule = matrix->lanes;
+  if (!worker->teams)
+    return;
+  if (granule * (size_t)worker->threads > matrix->units)
+    granule = matrix->lanes;
   gk_split(matrix->units, granule, worker->thread, worker->threads, begin, end);
 }
 
@@ -71,18 +78,22 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   const size_t hidden = gk_run_hidden(run), rows = step->cell.rows;
   const bool to_h = product->operand_block == GK_OPERAND_H;
   const size_t block = (size_t)cell->recurrent_block[product->gate[0]];
-  for (size_t j = 0; j < rows; j++) worker->operand[j] = worker->pre[j] + block * hidden;
-  if (leave_step) enter_step(step, s - 1);
-  const size_t strip = rows ? (size_t)4096 / (rows * gk_matrix_granule(matrix)) * gk_matrix_granule(matrix) : hidden;
+  for (size_t j = 0; j < rows; j++)
+    worker->operand[j] = worker->pre[j] + block * hidden;
+  if (leave_step)
+    enter_step(step, s - 1);
+  const size_t strip =
+      rows ? (size_t)4096 / (rows * gk_matrix_granule(matrix)) * gk_matrix_granule(matrix) : hidden;
   const size_t units = strip > gk_matrix_granule(matrix) ? strip : gk_matrix_granule(matrix);
   size_t begin, end;
   columns_of(worker, matrix, &begin, &end);
   for (size_t unit = begin; unit < end; unit += units) {
     step->cell.unit_begin = unit;
     step->cell.unit_end = unit + units < end ? unit + units : end;
-    gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows, worker->operand,
-                      to_h ? worker->dh : worker->drh, to_h ? GK_START_C : GK_START_ZERO);
-    if (next >= 0) run->rnn->kernels->cell_backward[run->rnn->desc.cell][next](&step->cell);
+    gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows,
+                      worker->operand, to_h ? worker->dh : worker->drh, to_h ? GK_START_C : GK_START_ZERO);
+    if (next >= 0)
+      run->rnn->kernels->cell_backward[run->rnn->desc.cell][next](&step->cell);
   }
 }
 
@@ -95,9 +106,11 @@ static void start_carries(const struct gk_worker *worker, int layer, int directi
   for (int64_t j = 0; j < worker->count; j++) {
     const int64_t i = gk_worker_position(worker, j);
     const size_t row = (size_t)(index * run->batch + i) * hidden + begin;
-    memcpy(run->dh + row, gk_run_initial(run, run->dhn, layer, direction, i) + begin, (end - begin) * sizeof(float));
+    memcpy(run->dh + row, gk_run_initial(run, run->dhn, layer, direction, i) + begin,
+           (end - begin) * sizeof(float));
     if (run->dc)
-      memcpy(run->dc + row, gk_run_initial(run, run->dcn, layer, direction, i) + begin, (end - begin) * sizeof(float));
+      memcpy(run->dc + row, gk_run_initial(run, run->dcn, layer, direction, i) + begin,
+             (end - begin) * sizeof(float));
   }
 }
 
@@ -111,13 +124,16 @@ static void return_carries(const struct gk_worker *worker, int layer, int direct
     const int64_t i = gk_worker_position(worker, j);
     const size_t from = (size_t)(index * run->batch + i) * hidden + begin;
     const size_t to = (size_t)(index * run->batch + run->order[i]) * hidden + begin;
-    if (run->dh0) memcpy(run->dh0 + to, run->dh + from, (end - begin) * sizeof(float));
-    if (run->dc0 && run->dc) memcpy(run->dc0 + to, run->dc + from, (end - begin) * sizeof(float));
+    if (run->dh0)
+      memcpy(run->dh0 + to, run->dh + from, (end - begin) * sizeof(float));
+    if (run->dc0 && run->dc)
+      memcpy(run->dc0 + to, run->dc + from, (end - begin) * sizeof(float));
   }
 }
 
 /* Steps end-1 ... begin of one layer. */
-static void backward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+static void backward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
+                           int64_t end) {
   const struct gk_run *run = worker->run;
   const struct gk_cell_info *info = run->rnn->cell;
   const size_t hidden = gk_run_hidden(run);
@@ -125,14 +141,27 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
   for (int64_t j = 0; j < worker->count; j++) {
     const int64_t i = gk_worker_position(worker, j);
     worker->dh[j] = run->dh + (size_t)(index * run->batch + i) * hidden;
-    if (run->dc) worker->dc[j] = run->dc + (size_t)(index * run->batch + i) * hidden;
-    if (run->drh) worker->drh[j] = run->drh + (size_t)i * hidden;
+    if (run->dc)
+      worker->dc[j] = run->dc + (size_t)(index * run->batch + i) * hidden;
+    if (run->drh)
+      worker->drh[j] = run->drh + (size_t)i * hidden;
   }
   struct backward_step step = {
-      .worker = worker, .layer = layer, .direction = direction, .chunk_begin = begin,
-      .cell = {.hidden = hidden, .activation = run->rnn->desc.activation, .gates = worker->saved_gates, .d_pre = worker->pre,
-               .h_prev = worker->h_prev, .c_prev = worker->c_prev, .h = (const float *const *)worker->h,
-               .c = (const float *const *)worker->c, .dh = worker->dh, .dc = worker->dc, .drh = worker->drh,
+      .worker = worker,
+      .layer = layer,
+      .direction = direction,
+      .chunk_begin = begin,
+      .cell = {.hidden = hidden,
+               .activation = run->rnn->desc.activation,
+               .gates = worker->saved_gates,
+               .d_pre = worker->pre,
+               .h_prev = worker->h_prev,
+               .c_prev = worker->c_prev,
+               .h = (const float *const *)worker->h,
+               .c = (const float *const *)worker->c,
+               .dh = worker->dh,
+               .dc = worker->dc,
+               .drh = worker->drh,
                .dy = layer + 1 < run->rnn->desc.layers || run->dy ? worker->dy : NULL}};
   enter_step(&step, end - 1);
   columns_of(worker, &gk_run_layer(run, layer, direction)->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
@@ -147,18 +176,22 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
 }
 
 /* Rows of dx: the caller's, or the gradient of the output of the layer below. */
-static float *input_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i, int64_t begin) {
+static float *input_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i,
+                             int64_t begin) {
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   if (layer == 0)
     return run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
-  if (run->rnn->directions == 2) return gk_run_output(run, layer - 1, t, i);
+  if (run->rnn->directions == 2)
+    return gk_run_output(run, layer - 1, t, i);
   return run->d_output[(layer - 1) % 2] + (size_t)((s - begin) * run->batch + i) * gk_run_hidden(run);
 }
 
 /* dx of steps [begin, end); the second direction adds to what the first one wrote. */
-static void input_gradient_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+static void input_gradient_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
+                                 int64_t end) {
   const struct gk_run *run = worker->run;
-  if (layer == 0 && !run->dx) return;
+  if (layer == 0 && !run->dx)
+    return;
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_matrix *matrix = &gk_run_layer(run, layer, direction)->dx;
   const size_t block = (size_t)cell->input_block[cell->input_order[0]] * gk_run_hidden(run);
@@ -190,7 +223,8 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
 static void clear_padding(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const size_t width = (size_t)run->rnn->desc.input_size;
-  if (!run->dx || (worker->teams && worker->thread != 0)) return;
+  if (!run->dx || (worker->teams && worker->thread != 0))
+    return;
   for (int64_t j = worker->count; j-- > 0;) {
     const int64_t i = gk_worker_position(worker, j);
     for (int64_t t = run->length[i]; t < run->time; t++)
@@ -198,7 +232,9 @@ static void clear_padding(const struct gk_worker *worker) {
   }
 }
 
-static int64_t chunk_start(const struct gk_run *run, int64_t end) { return (end - 1) / run->plan.chunk * run->plan.chunk; }
+static int64_t chunk_start(const struct gk_run *run, int64_t end) {
+  return (end - 1) / run->plan.chunk * run->plan.chunk;
+}
 
 /* One direction: a chunk goes down through all layers while its gradients are in cache. */
 static void sweep_stack(const struct gk_worker *worker) {
@@ -213,20 +249,24 @@ static void sweep_stack(const struct gk_worker *worker) {
     }
   }
   gk_worker_wait(worker);
-  for (int layer = 0; layer < layers && run->gradients; layer++) gk_weight_gradient(worker, layer, 0);
+  for (int layer = 0; layer < layers && run->gradients; layer++)
+    gk_weight_gradient(worker, layer, 0);
 }
 
 /* Gradients of the pre-activations of a chunk, again as operands: two directions finish their sweep first. */
-static void reload_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+static void reload_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
+                         int64_t end) {
   const struct gk_run *run = worker->run;
   const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
-  if (layer == 0 && !run->dx) return;
+  if (layer == 0 && !run->dx)
+    return;
   gk_worker_meet(worker);
   for (int64_t s = begin; s < end && !(worker->teams && worker->thread != 0); s++) {
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
-      memcpy(gk_run_pre(run, s, i), gk_run_gates(run, gk_run_saved(run, layer, direction), s, i), width * sizeof(float));
+      memcpy(gk_run_pre(run, s, i), gk_run_gates(run, gk_run_saved(run, layer, direction), s, i),
+             width * sizeof(float));
     }
   }
   gk_worker_meet(worker);
@@ -244,7 +284,8 @@ static void sweep_bidirectional(const struct gk_worker *worker) {
         backward_chunk(worker, layer, direction, begin, end);
       }
     gk_worker_wait(worker);
-    for (int direction = 0; direction < 2 && run->gradients; direction++) gk_weight_gradient(worker, layer, direction);
+    for (int direction = 0; direction < 2 && run->gradients; direction++)
+      gk_weight_gradient(worker, layer, direction);
     gk_worker_wait(worker);
     for (int direction = 0; direction < 2; direction++)
       for (int64_t begin = 0, end; begin < longest; begin = end) {
@@ -268,10 +309,12 @@ static void backward_body(void *context, int thread, int threads) {
   const struct gk_run *run = call->run;
   struct gk_worker worker;
   if (threads > 1) {
-    if (thread == 0) gk_barrier_init(run->barrier, threads);
+    if (thread == 0)
+      gk_barrier_init(run->barrier, threads);
 #pragma omp barrier
   }
-  gk_worker_start(&worker, run, call->pointers, call->scratch + (size_t)thread * call->scratch_floats, thread, threads);
+  gk_worker_start(&worker, run, call->pointers, call->scratch + (size_t)thread * call->scratch_floats, thread,
+                  threads);
   clear_padding(&worker);
   for (int k = 0; k < run->rnn->layer_count; k++)
     start_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
@@ -288,32 +331,40 @@ static void backward_body(void *context, int thread, int threads) {
 }
 
 static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
-  if (!rnn || !args) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
+  if (!rnn || !args)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
   if (args->size != sizeof *args)
     return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_BACKWARD_ARGS_INIT)", args->size,
                    sizeof *args);
   if (args->dx && rnn->desc.vocabulary)
     return gk_fail(GK_ERROR_ARGUMENT, "dx is given, and the inputs are tokens of a vocabulary of %lld",
                    (long long)rnn->desc.vocabulary);
-  gk_status status = gk_run_check(rnn, args->time, args->batch, args->lengths, args->x, args->tokens, args->parameters);
-  if (!status && args->batch && args->time && !args->reserve) status = gk_fail(GK_ERROR_ARGUMENT, "reserve is NULL");
+  gk_status status =
+      gk_run_check(rnn, args->time, args->batch, args->lengths, args->x, args->tokens, args->parameters);
+  if (!status && args->batch && args->time && !args->reserve)
+    status = gk_fail(GK_ERROR_ARGUMENT, "reserve is NULL");
   return status;
 }
 
 gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
   gk_status status = check_arguments(rnn, args);
-  if (status) return status;
+  if (status)
+    return status;
   if (args->batch == 0) {
-    if (args->gradients && !args->accumulate) memset(args->gradients, 0, (size_t)rnn->parameter_count * sizeof(float));
+    if (args->gradients && !args->accumulate)
+      memset(args->gradients, 0, (size_t)rnn->parameter_count * sizeof(float));
     return GK_OK;
   }
   const float *packed = gk_packed_open(rnn->packed, GK_PACK_BACKWARD, rnn->kernels->isa, args->packed);
-  if (!packed) return GK_ERROR_ARGUMENT;
+  if (!packed)
+    return GK_ERROR_ARGUMENT;
   gk_rnn_memory memory;
   status = gk_rnn_memory_needed(rnn, args->time, args->batch, &memory);
-  if (status) return status;
+  if (status)
+    return status;
   if (!args->workspace)
-    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes", memory.backward_workspace_bytes);
+    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
+                   memory.backward_workspace_bytes);
   struct gk_run run = {.rnn = rnn,
                        .plan = gk_rnn_plan_for(rnn, args->time, args->batch),
                        .time = args->time,
@@ -325,7 +376,9 @@ gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
                        .tokens = rnn->desc.vocabulary ? args->tokens : NULL,
                        .h0 = args->h0,
                        .c0 = args->c0,
-                       .random = {.seed = args->random.seed, .purpose = GK_RANDOM_DROPOUT, .step = args->random.step,
+                       .random = {.seed = args->random.seed,
+                                  .purpose = GK_RANDOM_DROPOUT,
+                                  .step = args->random.step,
                                   .sample = args->random.first_sample},
                        .dy = args->dy,
                        .dhn = args->dhn,

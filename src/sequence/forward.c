@@ -6,9 +6,11 @@
 #include "src/sequence/run.h"
 
 /* What pre-activations start from: the folded embedding row of the token, or the biases. */
-static const float *start_row(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t i) {
+static const float *start_row(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                              int64_t i) {
   const struct gk_run *run = worker->run;
-  if (layer > 0 || !run->tokens) return run->packed + gk_run_layer(run, layer, direction)->bias;
+  if (layer > 0 || !run->tokens)
+    return run->packed + gk_run_layer(run, layer, direction)->bias;
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   const int32_t token = run->tokens[gk_run_caller_row(run, t, run->order[i])];
   return run->embedding.table +
@@ -22,8 +24,10 @@ static void start_recurrent_blocks(const struct gk_worker *worker, const float *
   for (int g = 0; g < cell->gates; g++) {
     const size_t at = (size_t)cell->recurrent_block[g] * hidden + worker->unit_begin;
     bool filled = false;
-    for (int other = 0; other < cell->gates; other++) filled |= cell->input_block[other] == cell->recurrent_block[g];
-    if (!filled) memcpy(pre + at, start + at, (worker->unit_end - worker->unit_begin) * sizeof *pre);
+    for (int other = 0; other < cell->gates; other++)
+      filled |= cell->input_block[other] == cell->recurrent_block[g];
+    if (!filled)
+      memcpy(pre + at, start + at, (worker->unit_end - worker->unit_begin) * sizeof *pre);
   }
 }
 
@@ -34,27 +38,34 @@ static void start_input_blocks(const struct gk_worker *worker, const float *star
   for (int g = 0; g < cell->gates; g++) {
     const size_t at = (size_t)cell->input_block[g] * hidden + worker->unit_begin;
     bool filled = false;
-    for (int other = 0; other < cell->gates; other++) filled |= cell->recurrent_block[other] == cell->input_block[g];
-    if (!filled) memcpy(pre + at, start + at, (worker->unit_end - worker->unit_begin) * sizeof *pre);
+    for (int other = 0; other < cell->gates; other++)
+      filled |= cell->recurrent_block[other] == cell->input_block[g];
+    if (!filled)
+      memcpy(pre + at, start + at, (worker->unit_end - worker->unit_begin) * sizeof *pre);
   }
 }
 
 /* The input row as an operand: where it stands, or copied if such rows would collide in L1. A team's threads
  * each copy what they read: the same values to the same place would be a race. */
-static const float *input_operand(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t i) {
+static const float *input_operand(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                                  int64_t i) {
   const struct gk_run *run = worker->run;
   const float *input = gk_run_input(run, layer, direction, s, i);
   const size_t width = (size_t)gk_run_layer(run, layer, direction)->input_size;
-  if (!input) return gk_run_ring_row(run, gk_run_ring(run, layer - 1, direction)->h, s, i);
-  if (worker->teams || width % 256) return input;
+  if (!input)
+    return gk_run_ring_row(run, gk_run_ring(run, layer - 1, direction)->h, s, i);
+  if (worker->teams || width % 256)
+    return input;
   float *copy = run->chunk_x + (size_t)(s % run->plan.chunk * run->batch + i) * gk_padded(width);
   return memcpy(copy, input, width * sizeof *copy);
 }
 
-static void input_product(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+static void input_product(const struct gk_worker *worker, int layer, int direction, int64_t begin,
+                          int64_t end) {
   const struct gk_run *run = worker->run;
   size_t rows = 0;
-  if (layer == 0 && run->tokens) return; /* folded: each step starts from its tokens' rows */
+  if (layer == 0 && run->tokens)
+    return; /* folded: each step starts from its tokens' rows */
   for (int64_t s = begin; s < end; s++) {
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
@@ -65,8 +76,8 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
       worker->chunk_c[rows++] = gk_run_pre(run, s, i);
     }
   }
-  gk_matrix_product(&gk_run_layer(run, layer, direction)->x, run->rnn->kernels, run->packed, worker->unit_begin,
-                    worker->unit_end, rows, worker->chunk_a, worker->chunk_c,
+  gk_matrix_product(&gk_run_layer(run, layer, direction)->x, run->rnn->kernels, run->packed,
+                    worker->unit_begin, worker->unit_end, rows, worker->chunk_a, worker->chunk_c,
                     (struct gk_start){.rows = worker->chunk_from});
 }
 
@@ -81,16 +92,20 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
       start_input_blocks(worker, worker->from[j], worker->pre[j]);
     }
     worker->h[j] = gk_run_ring_row(run, ring->h, s, i);
-    worker->h_prev[j] = s ? gk_run_ring_row(run, ring->h, s - 1, i) : gk_run_initial(run, run->h0, layer, direction, i);
+    worker->h_prev[j] =
+        s ? gk_run_ring_row(run, ring->h, s - 1, i) : gk_run_initial(run, run->h0, layer, direction, i);
     if (run->training) {
       const struct gk_saved *saved = gk_run_saved(run, layer, direction);
       worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
       worker->saved_h[j] = gk_run_state(run, saved->h, s, i);
-      if (ring->c) worker->saved_c[j] = gk_run_state(run, saved->c, s, i);
+      if (ring->c)
+        worker->saved_c[j] = gk_run_state(run, saved->c, s, i);
     }
-    if (!ring->c) continue;
+    if (!ring->c)
+      continue;
     worker->c[j] = gk_run_ring_row(run, ring->c, s, i);
-    worker->c_prev[j] = s ? gk_run_ring_row(run, ring->c, s - 1, i) : gk_run_initial(run, run->c0, layer, direction, i);
+    worker->c_prev[j] =
+        s ? gk_run_ring_row(run, ring->c, s - 1, i) : gk_run_initial(run, run->c0, layer, direction, i);
   }
 }
 
@@ -126,7 +141,8 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
     const float **operand = worker->h_prev;
     if (block != GK_OPERAND_H) {
       operand = worker->operand;
-      for (int64_t j = 0; j < rows; j++) operand[j] = worker->pre[j] + (size_t)block * units.hidden;
+      for (int64_t j = 0; j < rows; j++)
+        operand[j] = worker->pre[j] + (size_t)block * units.hidden;
     }
     const size_t strip = rows ? strip_units(&weights->h[p], (size_t)rows) : units.hidden;
     for (size_t unit = worker->unit_begin; unit < worker->unit_end && rows; unit += strip) {
@@ -147,28 +163,35 @@ static void emit(const struct gk_worker *worker, int layer, int direction, int64
   const size_t hidden = gk_run_hidden(run), width = (size_t)run->rnn->directions * hidden;
   const size_t begin = worker->unit_begin, bytes = (worker->unit_end - begin) * sizeof(float);
   const bool last = layer + 1 == desc->layers;
-  if (!run->hn && !run->cn && !(last ? run->y : run->outputs[layer])) return;
+  if (!run->hn && !run->cn && !(last ? run->y : run->outputs[layer]))
+    return;
   const int64_t rows = gk_worker_rows(worker, s);
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j), n = run->order[i];
     const int64_t t = gk_run_time(run, direction, s, run->length[i]);
     const float *h = worker->h[j] + begin;
     const size_t column = (size_t)direction * hidden + begin;
-    if (last && run->y) memcpy(run->y + (size_t)gk_run_caller_row(run, t, n) * width + column, h, bytes);
+    if (last && run->y)
+      memcpy(run->y + (size_t)gk_run_caller_row(run, t, n) * width + column, h, bytes);
     if (!last && run->outputs[layer]) {
       float *output = gk_run_output(run, layer, t, i);
       memcpy(output + column, h, bytes);
       if (run->training && desc->dropout > 0)
         gk_run_dropout(run, layer, t, i, column, column + worker->unit_end - begin, output);
     }
-    if (s + 1 < run->length[i]) continue;
-    const size_t state = (size_t)((layer * run->rnn->directions + direction) * run->batch + n) * hidden + begin;
-    if (run->hn) memcpy(run->hn + state, h, bytes);
-    if (run->cn && run->rnn->cell->memory) memcpy(run->cn + state, worker->c[j] + begin, bytes);
+    if (s + 1 < run->length[i])
+      continue;
+    const size_t state =
+        (size_t)((layer * run->rnn->directions + direction) * run->batch + n) * hidden + begin;
+    if (run->hn)
+      memcpy(run->hn + state, h, bytes);
+    if (run->cn && run->rnn->cell->memory)
+      memcpy(run->cn + state, worker->c[j] + begin, bytes);
   }
 }
 
-static void forward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
+static void forward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
+                          int64_t end) {
   input_product(worker, layer, direction, begin, end);
   for (int64_t s = begin; s < end; s++) {
     step(worker, layer, direction, s);
@@ -182,18 +205,24 @@ static void fill_untouched(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const int directions = run->rnn->directions;
   const size_t hidden = gk_run_hidden(run), width = (size_t)directions * hidden;
-  if (worker->teams && worker->thread != 0) return;
+  if (worker->teams && worker->thread != 0)
+    return;
   for (int64_t j = worker->count; j-- > 0;) {
     const int64_t i = gk_worker_position(worker, j), n = run->order[i];
-    if (run->length[i] == run->time && run->time > 0) break;
+    if (run->length[i] == run->time && run->time > 0)
+      break;
     for (int64_t t = run->length[i]; t < run->time && run->y; t++)
       memset(run->y + (size_t)gk_run_caller_row(run, t, n) * width, 0, width * sizeof(float));
-    if (run->length[i] > 0) continue;
+    if (run->length[i] > 0)
+      continue;
     for (int k = 0; k < run->rnn->layer_count; k++) {
       const size_t state = (size_t)(k * run->batch + n) * hidden;
-      if (run->hn) memmove(run->hn + state, gk_run_initial(run, run->h0, k / directions, k % directions, i), hidden * sizeof(float));
+      if (run->hn)
+        memmove(run->hn + state, gk_run_initial(run, run->h0, k / directions, k % directions, i),
+                hidden * sizeof(float));
       if (run->cn && run->rnn->cell->memory)
-        memmove(run->cn + state, gk_run_initial(run, run->c0, k / directions, k % directions, i), hidden * sizeof(float));
+        memmove(run->cn + state, gk_run_initial(run, run->c0, k / directions, k % directions, i),
+                hidden * sizeof(float));
     }
   }
 }
@@ -233,7 +262,8 @@ static void forward_body(void *context, int thread, int threads) {
   const struct gk_run *run = call->run;
   struct gk_worker worker;
   if (threads > 1) {
-    if (thread == 0) gk_barrier_init(run->barrier, threads);
+    if (thread == 0)
+      gk_barrier_init(run->barrier, threads);
 #pragma omp barrier
   }
   gk_worker_start(&worker, run, call->pointers, NULL, thread, threads);
@@ -241,7 +271,8 @@ static void forward_body(void *context, int thread, int threads) {
   const int layers = (int)run->rnn->desc.layers;
   const int64_t longest = run->length[0], chunk = run->plan.chunk;
   if (run->rnn->directions == 1) {
-    if (run->tokens) fold_embedding(&worker, 0);
+    if (run->tokens)
+      fold_embedding(&worker, 0);
     for (int64_t begin = 0; begin < longest; begin += chunk)
       for (int layer = 0; layer < layers; layer++)
         forward_chunk(&worker, layer, 0, begin, begin + chunk < longest ? begin + chunk : longest);
@@ -249,15 +280,18 @@ static void forward_body(void *context, int thread, int threads) {
   }
   for (int layer = 0; layer < layers; layer++)
     for (int direction = 0; direction < 2; direction++) {
-      if (layer == 0 && direction == 1 && run->tokens) gk_worker_wait(&worker); /* the first one's table is done with */
-      if (layer == 0 && run->tokens) fold_embedding(&worker, direction);
+      if (layer == 0 && direction == 1 && run->tokens)
+        gk_worker_wait(&worker); /* the first one's table is done with */
+      if (layer == 0 && run->tokens)
+        fold_embedding(&worker, direction);
       for (int64_t begin = 0; begin < longest; begin += chunk)
         forward_chunk(&worker, layer, direction, begin, begin + chunk < longest ? begin + chunk : longest);
     }
 }
 
 static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
-  if (!rnn || !args) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
+  if (!rnn || !args)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
   if (args->size != sizeof *args)
     return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_FORWARD_ARGS_INIT)", args->size,
                    sizeof *args);
@@ -266,14 +300,18 @@ static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_forward_args *a
 
 gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
   gk_status status = check_arguments(rnn, args);
-  if (status || args->batch == 0) return status;
+  if (status || args->batch == 0)
+    return status;
   const float *packed = gk_packed_open(rnn->packed, GK_PACK_FORWARD, rnn->kernels->isa, args->packed);
-  if (!packed) return GK_ERROR_ARGUMENT;
+  if (!packed)
+    return GK_ERROR_ARGUMENT;
   gk_rnn_memory memory;
   status = gk_rnn_memory_needed(rnn, args->time, args->batch, &memory);
-  if (status) return status;
-  if (!args->workspace) return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
-                                       args->reserve ? memory.forward_workspace_bytes : memory.inference_workspace_bytes);
+  if (status)
+    return status;
+  if (!args->workspace)
+    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
+                   args->reserve ? memory.forward_workspace_bytes : memory.inference_workspace_bytes);
   struct gk_run run = {.rnn = rnn,
                        .plan = gk_rnn_plan_for(rnn, args->time, args->batch),
                        .time = args->time,
@@ -285,15 +323,19 @@ gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
                        .tokens = rnn->desc.vocabulary ? args->tokens : NULL,
                        .h0 = args->h0,
                        .c0 = args->c0,
-                       .random = {.seed = args->random.seed, .purpose = GK_RANDOM_DROPOUT, .step = args->random.step,
+                       .random = {.seed = args->random.seed,
+                                  .purpose = GK_RANDOM_DROPOUT,
+                                  .step = args->random.step,
                                   .sample = args->random.first_sample},
                        .y = args->y,
                        .hn = args->hn,
                        .cn = args->cn};
   struct gk_arena workspace = gk_arena_start(args->workspace), reserve = gk_arena_start(args->reserve);
   gk_run_cut_workspace(&run, &workspace, false);
-  struct forward_call call = {&run, gk_arena_take(&workspace, sizeof(void *), (int64_t)gk_worker_pointer_count(&run), 1, 1)};
-  if (run.training) gk_run_cut_reserve(&run, &reserve);
+  struct forward_call call = {
+      &run, gk_arena_take(&workspace, sizeof(void *), (int64_t)gk_worker_pointer_count(&run), 1, 1)};
+  if (run.training)
+    gk_run_cut_reserve(&run, &reserve);
   memset(run.zero, 0, gk_run_hidden(&run) * sizeof *run.zero);
   gk_run_sort(&run, args->lengths);
   if (run.tokens) {
@@ -306,12 +348,15 @@ gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
 }
 
 gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args) {
-  if (!rnn || !args) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
+  if (!rnn || !args)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
   if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_STEP_ARGS_INIT)", args->size, sizeof *args);
+    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_STEP_ARGS_INIT)", args->size,
+                   sizeof *args);
   if (rnn->desc.direction != GK_FORWARD)
     return gk_fail(GK_ERROR_UNSUPPORTED, "direction is not forward: a single step has no future to read");
-  if (args->batch && !args->h) return gk_fail(GK_ERROR_ARGUMENT, "h is NULL");
+  if (args->batch && !args->h)
+    return gk_fail(GK_ERROR_ARGUMENT, "h is NULL");
   if (args->batch && !args->c && rnn->cell->memory)
     return gk_fail(GK_ERROR_ARGUMENT, "c is NULL, and the cell %s has a cell state", rnn->cell->name);
   gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;

@@ -8,13 +8,15 @@
 #include "src/sequence/rnn.h"
 
 /* (rows, columns) from U(-bound, bound); a row is one row of the generator. */
-static void fill_uniform(uint64_t seed, int tensor, int64_t rows, int64_t columns, double bound, float *values) {
+static void fill_uniform(uint64_t seed, int tensor, int64_t rows, int64_t columns, double bound,
+                         float *values) {
   for (int64_t r = 0; r < rows; r++) {
     const struct gk_random_counter counter = {
         .seed = seed, .purpose = GK_RANDOM_INIT, .layer = (uint32_t)tensor, .sample = (uint64_t)r};
     float *row = values + (size_t)(r * columns);
     gk_random_uniforms(&counter, 0, (size_t)columns, row);
-    for (int64_t j = 0; j < columns; j++) row[j] = (float)((2.0 * (double)row[j] - 1.0) * bound);
+    for (int64_t j = 0; j < columns; j++)
+      row[j] = (float)((2.0 * (double)row[j] - 1.0) * bound);
   }
 }
 
@@ -26,11 +28,15 @@ static gk_status fill_orthogonal(uint64_t seed, int tensor, int gate, int64_t si
   if (!q || !u) {
     free(q);
     free(u);
-    return gk_fail(GK_ERROR_MEMORY, "no memory for an orthogonal matrix of %lld x %lld", (long long)size, (long long)size);
+    return gk_fail(GK_ERROR_MEMORY, "no memory for an orthogonal matrix of %lld x %lld", (long long)size,
+                   (long long)size);
   }
   for (int64_t r = 0; r < size; r++) {
-    const struct gk_random_counter counter = {.seed = seed, .purpose = GK_RANDOM_INIT, .layer = (uint32_t)tensor,
-                                              .time = (uint32_t)gate, .sample = (uint64_t)r};
+    const struct gk_random_counter counter = {.seed = seed,
+                                              .purpose = GK_RANDOM_INIT,
+                                              .layer = (uint32_t)tensor,
+                                              .time = (uint32_t)gate,
+                                              .sample = (uint64_t)r};
     double *row = q + (size_t)(r * size);
     gk_random_uniforms(&counter, 0, (size_t)size * 4, u);
     for (int64_t j = 0; j < size; j++)
@@ -39,15 +45,20 @@ static gk_status fill_orthogonal(uint64_t seed, int tensor, int gate, int64_t si
       for (int64_t p = 0; p < r; p++) {
         const double *other = q + (size_t)(p * size);
         double dot = 0;
-        for (int64_t j = 0; j < size; j++) dot += row[j] * other[j];
-        for (int64_t j = 0; j < size; j++) row[j] -= dot * other[j];
+        for (int64_t j = 0; j < size; j++)
+          dot += row[j] * other[j];
+        for (int64_t j = 0; j < size; j++)
+          row[j] -= dot * other[j];
       }
       double squares = 0;
-      for (int64_t j = 0; j < size; j++) squares += row[j] * row[j];
+      for (int64_t j = 0; j < size; j++)
+        squares += row[j] * row[j];
       const double scale = squares > 0 ? 1.0 / sqrt(squares) : 0;
-      for (int64_t j = 0; j < size; j++) row[j] *= scale;
+      for (int64_t j = 0; j < size; j++)
+        row[j] *= scale;
     }
-    for (int64_t j = 0; j < size; j++) values[r * size + j] = (float)row[j];
+    for (int64_t j = 0; j < size; j++)
+      values[r * size + j] = (float)row[j];
   }
   free(q);
   free(u);
@@ -83,7 +94,8 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
   if (!rnn || !desc || !parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !desc ? "desc" : "parameters");
   if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_INIT_DESC_INIT)", desc->size, sizeof *desc);
+    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_INIT_DESC_INIT)", desc->size,
+                   sizeof *desc);
   if ((unsigned)desc->init > GK_INIT_ORTHOGONAL)
     return gk_fail(GK_ERROR_ARGUMENT, "init is %d, must be 0..%d", (int)desc->init, GK_INIT_ORTHOGONAL);
   gk_status status = GK_OK;
@@ -91,7 +103,8 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
     status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].offset);
   for (int k = 0; k < rnn->layer_count && !status && rnn->desc.cell == GK_CELL_LSTM; k++) {
     float *forget = parameters + rnn->layers[k].bias_ih + rnn->desc.hidden_size;
-    for (int64_t u = 0; u < rnn->desc.hidden_size; u++) forget[u] += desc->forget_bias;
+    for (int64_t u = 0; u < rnn->desc.hidden_size; u++)
+      forget[u] += desc->forget_bias;
   }
   return status;
 }

@@ -16,20 +16,26 @@ static gk_status measure_workspace(struct gk_run *run, bool training, bool backw
 }
 
 gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_memory *memory) {
-  if (!rnn || !memory) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "memory" : "rnn");
-  if (time < 0) return gk_fail(GK_ERROR_ARGUMENT, "time is %lld, must not be negative", (long long)time);
-  if (batch < 0) return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
-  struct gk_run run = {.rnn = rnn, .plan = gk_rnn_plan_for(rnn, time, batch), .time = time, .batch = batch,
-                       .training = true};
+  if (!rnn || !memory)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "memory" : "rnn");
+  if (time < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "time is %lld, must not be negative", (long long)time);
+  if (batch < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
+  struct gk_run run = {
+      .rnn = rnn, .plan = gk_rnn_plan_for(rnn, time, batch), .time = time, .batch = batch, .training = true};
   gk_rnn_memory needed;
   struct gk_arena reserve = gk_arena_start(NULL);
   gk_run_cut_reserve(&run, &reserve);
   if (!gk_arena_bytes(&reserve, &needed.reserve_bytes))
-    return gk_fail(GK_ERROR_OVERFLOW, "reserve of time %lld, batch %lld does not fit in memory", (long long)time,
-                   (long long)batch);
+    return gk_fail(GK_ERROR_OVERFLOW, "reserve of time %lld, batch %lld does not fit in memory",
+                   (long long)time, (long long)batch);
   gk_status status = measure_workspace(&run, true, false, &needed.forward_workspace_bytes);
-  if (!status) status = measure_workspace(&run, false, false, &needed.inference_workspace_bytes);
-  if (!status) status = measure_workspace(&run, true, true, &needed.backward_workspace_bytes);
-  if (!status) *memory = needed;
+  if (!status)
+    status = measure_workspace(&run, false, false, &needed.inference_workspace_bytes);
+  if (!status)
+    status = measure_workspace(&run, true, true, &needed.backward_workspace_bytes);
+  if (!status)
+    *memory = needed;
   return status;
 }

@@ -23,52 +23,61 @@ static void pack_bias(const struct packing *packing, const struct gk_rnn_layer *
     for (size_t u = 0; u < hidden; u++) {
       bias[(size_t)cell->input_block[g] * hidden + u] = b_ih[(size_t)g * hidden + u];
       float *recurrent = &bias[(size_t)cell->recurrent_block[g] * hidden + u];
-      *recurrent = cell->recurrent_block[g] == cell->input_block[g] ? *recurrent + b_hh[(size_t)g * hidden + u]
-                                                                    : b_hh[(size_t)g * hidden + u];
+      *recurrent = cell->recurrent_block[g] == cell->input_block[g]
+                       ? *recurrent + b_hh[(size_t)g * hidden + u]
+                       : b_hh[(size_t)g * hidden + u];
     }
 }
 
-static void pack_layer(const struct packing *packing, const struct gk_rnn_layer *layer, int thread, int threads) {
+static void pack_layer(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
+                       int threads) {
   const struct gk_cell_info *cell = packing->rnn->cell;
   const struct gk_kernels *kernels = packing->rnn->kernels;
   const float *w_ih = packing->parameters + layer->weight_ih, *w_hh = packing->parameters + layer->weight_hh;
   static const int in_order[GK_MAX_GATES] = {0, 1, 2, 3};
   size_t begin, end;
   if (packing->flags & GK_PACK_FORWARD) {
-    if (thread == 0) pack_bias(packing, layer);
+    if (thread == 0)
+      pack_bias(packing, layer);
     gk_split(layer->x.panels, 1, thread, threads, &begin, &end);
     gk_matrix_pack_transposed(&layer->x, kernels, w_ih, in_order, begin, end, packing->packed);
     for (int p = 0; p < cell->phases; p++) {
       gk_split(layer->h[p].panels, 1, thread, threads, &begin, &end);
-      gk_matrix_pack_transposed(&layer->h[p], kernels, w_hh, cell->phase[p].gate, begin, end, packing->packed);
+      gk_matrix_pack_transposed(&layer->h[p], kernels, w_hh, cell->phase[p].gate, begin, end,
+                                packing->packed);
     }
   }
   if (packing->flags & GK_PACK_BACKWARD) {
     gk_split(layer->dx.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_rows(&layer->dx, kernels, w_ih, cell->input_order, (size_t)cell->gates, begin, end, packing->packed);
+    gk_matrix_pack_rows(&layer->dx, kernels, w_ih, cell->input_order, (size_t)cell->gates, begin, end,
+                        packing->packed);
     for (int p = 0; p < cell->phases; p++) {
       gk_split(layer->dh[p].panels, 1, thread, threads, &begin, &end);
-      gk_matrix_pack_rows(&layer->dh[p], kernels, w_hh, cell->phase[p].gate, (size_t)cell->phase[p].gate_count, begin,
-                          end, packing->packed);
+      gk_matrix_pack_rows(&layer->dh[p], kernels, w_hh, cell->phase[p].gate,
+                          (size_t)cell->phase[p].gate_count, begin, end, packing->packed);
     }
   }
 }
 
 static void pack_body(void *context, int thread, int threads) {
   const struct packing *packing = context;
-  for (int i = 0; i < packing->rnn->layer_count; i++) pack_layer(packing, &packing->rnn->layers[i], thread, threads);
+  for (int i = 0; i < packing->rnn->layer_count; i++)
+    pack_layer(packing, &packing->rnn->layers[i], thread, threads);
 }
 
 gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes) {
-  if (!rnn) return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
+  if (!rnn)
+    return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
   return gk_packed_bytes(rnn->packed, flags, bytes);
 }
 
 gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed) {
-  if (!rnn || !parameters) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "parameters" : "rnn");
+  if (!rnn || !parameters)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "parameters" : "rnn");
   struct packing packing = {.rnn = rnn, .flags = flags, .parameters = parameters};
   gk_status status = gk_packed_start(rnn->packed, flags, rnn->kernels->isa, packed, &packing.packed);
-  if (status) return status;
+  if (status)
+    return status;
   /* Below some 10^5 floats a second thread costs more than it copies. */
   const size_t floats = rnn->packed.forward + rnn->packed.backward;
   gk_parallel(floats < 100000 ? 1 : rnn->desc.threads, pack_body, &packing);

@@ -10,8 +10,8 @@
 static gk_status check_size(const char *name, int64_t value, int64_t least) {
   const int64_t most = INT32_MAX / (2 * GK_MAX_GATES);
   if (value < least || value > most)
-    return gk_fail(value < least ? GK_ERROR_ARGUMENT : GK_ERROR_OVERFLOW, "%s is %lld, must be %lld..%lld", name,
-                   (long long)value, (long long)least, (long long)most);
+    return gk_fail(value < least ? GK_ERROR_ARGUMENT : GK_ERROR_OVERFLOW, "%s is %lld, must be %lld..%lld",
+                   name, (long long)value, (long long)least, (long long)most);
   return GK_OK;
 }
 
@@ -23,25 +23,38 @@ static gk_status check_choice(const char *name, int value, int count) {
 
 static gk_status check_description(const gk_rnn_desc *desc) {
   gk_status status = GK_OK;
-  if (!desc) return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
+  if (!desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
   if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_RNN_DESC_INIT)", desc->size, sizeof *desc);
-  if (!status) status = check_choice("cell", (int)desc->cell, GK_CELL_COUNT);
-  if (!status) status = check_size("input_size", desc->input_size, 1);
-  if (!status) status = check_size("hidden_size", desc->hidden_size, 1);
-  if (!status) status = check_size("layers", desc->layers, 1);
-  if (!status) status = check_size("vocabulary", desc->vocabulary, 0);
-  if (!status) status = check_choice("direction", (int)desc->direction, 3);
-  if (!status) status = check_choice("layout", (int)desc->layout, 2);
-  if (!status) status = check_choice("activation", (int)desc->activation, 2);
-  if (!status) status = check_choice("schedule", (int)desc->schedule, 3);
+    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_RNN_DESC_INIT)", desc->size,
+                   sizeof *desc);
+  if (!status)
+    status = check_choice("cell", (int)desc->cell, GK_CELL_COUNT);
+  if (!status)
+    status = check_size("input_size", desc->input_size, 1);
+  if (!status)
+    status = check_size("hidden_size", desc->hidden_size, 1);
+  if (!status)
+    status = check_size("layers", desc->layers, 1);
+  if (!status)
+    status = check_size("vocabulary", desc->vocabulary, 0);
+  if (!status)
+    status = check_choice("direction", (int)desc->direction, 3);
+  if (!status)
+    status = check_choice("layout", (int)desc->layout, 2);
+  if (!status)
+    status = check_choice("activation", (int)desc->activation, 2);
+  if (!status)
+    status = check_choice("schedule", (int)desc->schedule, 3);
   if (!status && desc->layers > 10000)
     status = gk_fail(GK_ERROR_OVERFLOW, "layers is %lld, must be at most 10000", (long long)desc->layers);
   if (!status && desc->activation != GK_ACTIVATION_TANH && desc->cell != GK_CELL_RNN)
-    status = gk_fail(GK_ERROR_UNSUPPORTED, "activation is relu and cell is %s: only the cell rnn has a choice",
-                     gk_cell_name(desc->cell));
+    status =
+        gk_fail(GK_ERROR_UNSUPPORTED, "activation is relu and cell is %s: only the cell rnn has a choice",
+                gk_cell_name(desc->cell));
   if (!status && !(desc->dropout >= 0 && desc->dropout < 1))
-    status = gk_fail(GK_ERROR_ARGUMENT, "dropout is %g, must be at least 0 and below 1", (double)desc->dropout);
+    status =
+        gk_fail(GK_ERROR_ARGUMENT, "dropout is %g, must be at least 0 and below 1", (double)desc->dropout);
   if (!status && (desc->threads < 0 || desc->threads > 1024))
     status = gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", desc->threads);
   return status;
@@ -70,8 +83,10 @@ static gk_status add_tensors(struct gk_rnn *rnn) {
   int64_t embedding;
   gk_status status = GK_OK;
   rnn->tensors = calloc((size_t)rnn->layer_count * 4 + 1, sizeof *rnn->tensors);
-  if (!rnn->tensors) return gk_fail(GK_ERROR_MEMORY, "no memory for the list of %d tensors", rnn->layer_count * 4 + 1);
-  if (d->vocabulary) status = add_tensor(rnn, &embedding, "embedding.weight", d->vocabulary, d->input_size);
+  if (!rnn->tensors)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for the list of %d tensors", rnn->layer_count * 4 + 1);
+  if (d->vocabulary)
+    status = add_tensor(rnn, &embedding, "embedding.weight", d->vocabulary, d->input_size);
   for (int i = 0; i < rnn->layer_count && !status; i++) {
     struct gk_rnn_layer *layer = &rnn->layers[i];
     char name[64];
@@ -106,65 +121,85 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
   static const int plain[1] = {0};
   int block[GK_MAX_GATES];
   gk_status status;
-  for (int j = 0; j < cell->gates; j++) block[j] = cell->input_block[j];
+  for (int j = 0; j < cell->gates; j++)
+    block[j] = cell->input_block[j];
   status = gk_matrix_create(&layer->x, rnn->kernels, input, hidden, gates, block);
-  if (!status) status = gk_matrix_create(&layer->dx, rnn->kernels, gates * hidden, input, 1, plain);
+  if (!status)
+    status = gk_matrix_create(&layer->dx, rnn->kernels, gates * hidden, input, 1, plain);
   for (int p = 0; p < cell->phases && !status; p++) {
     const struct gk_cell_phase *phase = &cell->phase[p];
     const size_t count = (size_t)phase->gate_count;
-    for (size_t j = 0; j < count; j++) block[j] = cell->recurrent_block[phase->gate[j]];
+    for (size_t j = 0; j < count; j++)
+      block[j] = cell->recurrent_block[phase->gate[j]];
     status = gk_matrix_create(&layer->h[p], rnn->kernels, hidden, hidden, count, block);
-    if (!status) status = gk_matrix_create(&layer->dh[p], rnn->kernels, count * hidden, hidden, 1, plain);
+    if (!status)
+      status = gk_matrix_create(&layer->dh[p], rnn->kernels, count * hidden, hidden, 1, plain);
   }
-  if (status) return status;
+  if (status)
+    return status;
 
   bool fits = true;
   layer->bias = rnn->packed.forward;
   fits &= gk_size_add(&rnn->packed.forward, (size_t)cell->blocks * hidden) &&
           gk_size_align(&rnn->packed.forward, GK_CACHE_LINE / sizeof(float));
-  if (cell->phases == 1) { /* [W_x | W_h]: one panel after the other of both, as the streaming step reads them */
+  if (cell->phases ==
+      1) { /* [W_x | W_h]: one panel after the other of both, as the streaming step reads them */
     layer->x.panel_stride = layer->h[0].panel_stride = layer->x.width * (input + hidden);
     fits &= place(&rnn->packed.forward, &layer->x);
     layer->h[0].offset = layer->x.offset + layer->x.width * input;
   } else {
     fits &= place(&rnn->packed.forward, &layer->x);
-    for (int p = 0; p < cell->phases; p++) fits &= place(&rnn->packed.forward, &layer->h[p]);
+    for (int p = 0; p < cell->phases; p++)
+      fits &= place(&rnn->packed.forward, &layer->h[p]);
   }
   fits &= place(&rnn->packed.backward, &layer->dx);
-  for (int p = 0; p < cell->phases; p++) fits &= place(&rnn->packed.backward, &layer->dh[p]);
-  return fits ? GK_OK : gk_fail(GK_ERROR_OVERFLOW, "packed weights of hidden_size %zu do not fit in memory", hidden);
+  for (int p = 0; p < cell->phases; p++)
+    fits &= place(&rnn->packed.backward, &layer->dh[p]);
+  return fits ? GK_OK
+              : gk_fail(GK_ERROR_OVERFLOW, "packed weights of hidden_size %zu do not fit in memory", hidden);
 }
 
 static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   rnn->desc = *desc;
   gk_status status = gk_isa_resolve(desc->isa, &rnn->desc.isa);
-  if (!status) status = gk_math_resolve(desc->math, &rnn->desc.math);
-  if (status) return status;
+  if (!status)
+    status = gk_math_resolve(desc->math, &rnn->desc.math);
+  if (status)
+    return status;
   rnn->kernels = gk_dispatch(rnn->desc.isa, rnn->desc.math);
-  if (!rnn->kernels) return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(rnn->desc.isa));
+  if (!rnn->kernels)
+    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(rnn->desc.isa));
   rnn->threads_forced = desc->threads != 0;
-  if (!rnn->threads_forced) rnn->desc.threads = gk_default_threads();
+  if (!rnn->threads_forced)
+    rnn->desc.threads = gk_default_threads();
   rnn->cell = gk_cell_find(desc->cell);
   rnn->directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
   rnn->layer_count = (int)desc->layers * rnn->directions;
   rnn->layers = calloc((size_t)rnn->layer_count, sizeof *rnn->layers);
-  if (!rnn->layers) return gk_fail(GK_ERROR_MEMORY, "no memory for %d layers", rnn->layer_count);
+  if (!rnn->layers)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for %d layers", rnn->layer_count);
   status = add_tensors(rnn);
-  for (int i = 0; i < rnn->layer_count && !status; i++) status = create_matrices(rnn, &rnn->layers[i]);
-  for (int i = 0; i < rnn->layer_count && !status; i++) { /* backward matrices stand behind all forward ones */
+  for (int i = 0; i < rnn->layer_count && !status; i++)
+    status = create_matrices(rnn, &rnn->layers[i]);
+  for (int i = 0; i < rnn->layer_count && !status;
+       i++) { /* backward matrices stand behind all forward ones */
     rnn->layers[i].dx.offset += rnn->packed.forward;
-    for (int p = 0; p < rnn->cell->phases; p++) rnn->layers[i].dh[p].offset += rnn->packed.forward;
+    for (int p = 0; p < rnn->cell->phases; p++)
+      rnn->layers[i].dh[p].offset += rnn->packed.forward;
   }
   return status;
 }
 
 gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn) {
-  if (!rnn) return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
+  if (!rnn)
+    return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
   *rnn = NULL;
   gk_status status = check_description(desc);
-  if (status) return status;
+  if (status)
+    return status;
   struct gk_rnn *made = calloc(1, sizeof *made);
-  if (!made) return gk_fail(GK_ERROR_MEMORY, "no memory for a network");
+  if (!made)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for a network");
   status = create(made, desc);
   if (status)
     gk_rnn_destroy(made);
@@ -174,7 +209,8 @@ gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn) {
 }
 
 void gk_rnn_destroy(gk_rnn *rnn) {
-  if (!rnn) return;
+  if (!rnn)
+    return;
   for (int i = 0; i < rnn->layer_count && rnn->layers; i++) {
     struct gk_rnn_layer *layer = &rnn->layers[i];
     gk_matrix_destroy(&layer->x);
@@ -189,12 +225,19 @@ void gk_rnn_destroy(gk_rnn *rnn) {
   free(rnn);
 }
 
-const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn) { return rnn ? &rnn->desc : NULL; }
-int gk_rnn_tensor_count(const gk_rnn *rnn) { return rnn ? rnn->tensor_count : 0; }
-int64_t gk_rnn_parameter_count(const gk_rnn *rnn) { return rnn ? rnn->parameter_count : 0; }
+const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn) {
+  return rnn ? &rnn->desc : NULL;
+}
+int gk_rnn_tensor_count(const gk_rnn *rnn) {
+  return rnn ? rnn->tensor_count : 0;
+}
+int64_t gk_rnn_parameter_count(const gk_rnn *rnn) {
+  return rnn ? rnn->parameter_count : 0;
+}
 
 gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor) {
-  if (!rnn || !tensor) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "tensor" : "rnn");
+  if (!rnn || !tensor)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "tensor" : "rnn");
   if (index < 0 || index >= rnn->tensor_count)
     return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index, rnn->tensor_count - 1);
   *tensor = rnn->tensors[index];

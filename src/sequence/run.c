@@ -8,13 +8,16 @@ enum { POINTER_ARRAYS = 14 }; /* of struct gk_worker, a pointer a row of a step 
 
 /* Does position a come after position b? Longest first, ties by the caller's index. */
 static bool comes_after(const struct gk_run *run, int64_t a, int64_t b) {
-  return run->length[a] < run->length[b] || (run->length[a] == run->length[b] && run->order[a] > run->order[b]);
+  return run->length[a] < run->length[b] ||
+         (run->length[a] == run->length[b] && run->order[a] > run->order[b]);
 }
 
 static void sift_down(struct gk_run *run, int64_t root, int64_t end) {
   for (int64_t child; (child = 2 * root + 1) < end; root = child) {
-    if (child + 1 < end && comes_after(run, child + 1, child)) child++;
-    if (!comes_after(run, child, root)) return;
+    if (child + 1 < end && comes_after(run, child + 1, child))
+      child++;
+    if (!comes_after(run, child, root))
+      return;
     const int64_t order = run->order[root], length = run->length[root];
     run->order[root] = run->order[child];
     run->length[root] = run->length[child];
@@ -30,8 +33,10 @@ void gk_run_sort(struct gk_run *run, const int64_t *lengths) {
     run->length[n] = lengths ? lengths[n] : run->time;
     sorted &= n == 0 || run->length[n] <= run->length[n - 1];
   }
-  if (sorted) return;
-  for (int64_t root = run->batch / 2; root-- > 0;) sift_down(run, root, run->batch);
+  if (sorted)
+    return;
+  for (int64_t root = run->batch / 2; root-- > 0;)
+    sift_down(run, root, run->batch);
   for (int64_t end = run->batch; end-- > 1;) { /* heap sort: in place, and never slow */
     const int64_t order = run->order[0], length = run->length[0];
     run->order[0] = run->order[end];
@@ -54,7 +59,8 @@ static void cut_outputs(struct gk_run *run, struct gk_arena *arena) {
     if (has_output(run, layer))
       output = gk_arena_take(arena, sizeof(float), run->time, run->batch,
                              run->rnn->directions * run->rnn->desc.hidden_size);
-    if (run->outputs) run->outputs[layer] = output;
+    if (run->outputs)
+      run->outputs[layer] = output;
   }
 }
 
@@ -62,10 +68,13 @@ void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
   const int64_t hidden = run->rnn->desc.hidden_size;
   for (int i = 0; i < run->rnn->layer_count; i++) {
     const struct gk_saved saved = {
-        .gates = gk_arena_take(reserve, sizeof(float), run->time, run->batch, run->rnn->cell->blocks * hidden),
+        .gates =
+            gk_arena_take(reserve, sizeof(float), run->time, run->batch, run->rnn->cell->blocks * hidden),
         .h = gk_arena_take(reserve, sizeof(float), run->time, run->batch, hidden),
-        .c = run->rnn->cell->memory ? gk_arena_take(reserve, sizeof(float), run->time, run->batch, hidden) : NULL};
-    if (run->saved) run->saved[i] = saved;
+        .c = run->rnn->cell->memory ? gk_arena_take(reserve, sizeof(float), run->time, run->batch, hidden)
+                                    : NULL};
+    if (run->saved)
+      run->saved[i] = saved;
   }
   cut_outputs(run, reserve);
 }
@@ -96,13 +105,14 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   run->zero = gk_arena_take(workspace, sizeof *run->zero, hidden, 1, 1);
   if (d->vocabulary) {
     size_t inputs = 1;
-    if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX) workspace->overflow = true;
+    if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX)
+      workspace->overflow = true;
     gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs, rnn->cell->blocks * hidden,
                      run->plan.threads, backward);
     if (backward)
-      run->embedding_gradient = gk_arena_take(workspace, sizeof *run->embedding_gradient,
-                                              (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary,
-                                              d->input_size, 1);
+      run->embedding_gradient =
+          gk_arena_take(workspace, sizeof *run->embedding_gradient,
+                        (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
   }
   run->pre = gk_arena_take(workspace, sizeof *run->pre, chunk, run->batch,
                            (int64_t)gk_padded((size_t)(rnn->cell->blocks * hidden)));
@@ -110,16 +120,23 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
     const int64_t width = (int64_t)gk_padded((size_t)hidden);
     const struct gk_ring ring = {
         .h = gk_arena_take(workspace, sizeof(float), chunk + 1, run->batch, width),
-        .c = rnn->cell->memory ? gk_arena_take(workspace, sizeof(float), chunk + 1, run->batch, width) : NULL};
-    if (run->rings) run->rings[i] = ring;
+        .c =
+            rnn->cell->memory ? gk_arena_take(workspace, sizeof(float), chunk + 1, run->batch, width) : NULL};
+    if (run->rings)
+      run->rings[i] = ring;
   }
   if (!backward)
-    run->chunk_x = gk_arena_take(workspace, sizeof *run->chunk_x, chunk, run->batch, (int64_t)gk_padded((size_t)widest_input(rnn)));
-  if (!run->training) cut_outputs(run, workspace);
+    run->chunk_x = gk_arena_take(workspace, sizeof *run->chunk_x, chunk, run->batch,
+                                 (int64_t)gk_padded((size_t)widest_input(rnn)));
+  if (!run->training)
+    cut_outputs(run, workspace);
   if (backward) {
     run->dh = gk_arena_take(workspace, sizeof *run->dh, rnn->layer_count, run->batch, hidden);
-    run->dc = rnn->cell->memory ? gk_arena_take(workspace, sizeof *run->dc, rnn->layer_count, run->batch, hidden) : NULL;
-    run->drh = rnn->cell->phases > 1 ? gk_arena_take(workspace, sizeof *run->drh, run->batch, hidden, 1) : NULL;
+    run->dc = rnn->cell->memory
+                  ? gk_arena_take(workspace, sizeof *run->dc, rnn->layer_count, run->batch, hidden)
+                  : NULL;
+    run->drh =
+        rnn->cell->phases > 1 ? gk_arena_take(workspace, sizeof *run->drh, run->batch, hidden, 1) : NULL;
     for (int i = 0; i < 2 && rnn->directions == 1 && d->layers > 1; i++)
       run->d_output[i] = gk_arena_take(workspace, sizeof *run->d_output[i], chunk, run->batch, hidden);
   }
@@ -127,24 +144,30 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
 
 gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
                        const int32_t *tokens, const float *parameters) {
-  if (time < 0) return gk_fail(GK_ERROR_ARGUMENT, "time is %lld, must not be negative", (long long)time);
-  if (batch < 0) return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
+  if (time < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "time is %lld, must not be negative", (long long)time);
+  if (batch < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
   for (int64_t n = 0; n < batch && lengths; n++)
     if (lengths[n] < 0 || lengths[n] > time)
       return gk_fail(GK_ERROR_ARGUMENT, "lengths[%lld] is %lld, must be 0..%lld (time)", (long long)n,
                      (long long)lengths[n], (long long)time);
-  if (time == 0 || batch == 0) return GK_OK;
+  if (time == 0 || batch == 0)
+    return GK_OK;
   const int64_t vocabulary = rnn->desc.vocabulary;
-  if (vocabulary == 0) return x ? GK_OK : gk_fail(GK_ERROR_ARGUMENT, "x is NULL");
-  if (!tokens) return gk_fail(GK_ERROR_ARGUMENT, "tokens is NULL, and the network has a vocabulary of %lld",
-                              (long long)vocabulary);
-  if (!parameters) return gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL: a vocabulary needs its embedding");
+  if (vocabulary == 0)
+    return x ? GK_OK : gk_fail(GK_ERROR_ARGUMENT, "x is NULL");
+  if (!tokens)
+    return gk_fail(GK_ERROR_ARGUMENT, "tokens is NULL, and the network has a vocabulary of %lld",
+                   (long long)vocabulary);
+  if (!parameters)
+    return gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL: a vocabulary needs its embedding");
   for (int64_t n = 0; n < batch; n++)
     for (int64_t t = 0; t < (lengths ? lengths[n] : time); t++) {
       const int64_t row = rnn->desc.layout == GK_BATCH_FIRST ? n * time + t : t * batch + n;
       if (tokens[row] < 0 || tokens[row] >= vocabulary)
-        return gk_fail(GK_ERROR_ARGUMENT, "tokens at time %lld, sample %lld is %ld, must be 0..%lld", (long long)t,
-                       (long long)n, (long)tokens[row], (long long)vocabulary - 1);
+        return gk_fail(GK_ERROR_ARGUMENT, "tokens at time %lld, sample %lld is %ld, must be 0..%lld",
+                       (long long)t, (long long)n, (long)tokens[row], (long long)vocabulary - 1);
     }
   return GK_OK;
 }
@@ -155,8 +178,8 @@ static void *take_pointers(char **from, int64_t count) {
   return start;
 }
 
-void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *pointers, float *scratch, int thread,
-                     int threads) {
+void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *pointers, float *scratch,
+                     int thread, int threads) {
   const bool equal = run->batch == 0 || run->length[0] == run->length[run->batch - 1];
   *worker = (struct gk_worker){.run = run, .thread = thread, .threads = threads, .stride = 1};
   worker->teams = run->plan.schedule == GK_SCHEDULE_TEAMS && threads > 1;
@@ -166,7 +189,8 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *p
   if (worker->teams) {
     const struct gk_matrix *matrix = &run->rnn->layers[0].x;
     size_t granule = gk_matrix_granule(matrix);
-    if (granule * (size_t)threads > matrix->units) granule = matrix->lanes;
+    if (granule * (size_t)threads > matrix->units)
+      granule = matrix->lanes;
     gk_split(matrix->units, granule, thread, threads, &worker->unit_begin, &worker->unit_end);
   } else if (equal) { /* neighbours together: their rows share lines of cache */
     size_t begin, end;
@@ -180,7 +204,8 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *p
     worker->count = (run->batch - thread + threads - 1) / threads;
     room = (run->batch + threads - 1) / threads;
   }
-  char *next = (char *)pointers + (size_t)thread * (size_t)room * (size_t)(POINTER_ARRAYS + 3 * run->plan.chunk) * sizeof(void *);
+  char *next = (char *)pointers + (size_t)thread * (size_t)room *
+                                      (size_t)(POINTER_ARRAYS + 3 * run->plan.chunk) * sizeof(void *);
   worker->pre = take_pointers(&next, room);
   worker->saved_gates = take_pointers(&next, room);
   worker->saved_h = take_pointers(&next, room);
@@ -203,7 +228,8 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *p
 
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {
   int64_t low = 0, high = worker->count;
-  if (high && worker->run->length[gk_worker_position(worker, high - 1)] > s) return high;
+  if (high && worker->run->length[gk_worker_position(worker, high - 1)] > s)
+    return high;
   while (low < high) {
     const int64_t middle = (low + high) / 2;
     if (worker->run->length[gk_worker_position(worker, middle)] > s)
@@ -214,7 +240,8 @@ int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {
   return low;
 }
 
-void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end, float *row) {
+void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end,
+                    float *row) {
   enum { CHUNK = 256 };
   float uniform[CHUNK];
   struct gk_random_counter counter = run->random;

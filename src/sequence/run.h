@@ -25,7 +25,9 @@ struct gk_ring {
 
 /* Floats from row to row of a buffer that products read: an odd number of lines of cache, so that rows of
  * a tile do not all fall into the same set of L1. */
-static inline size_t gk_padded(size_t width) { return ((width + 15) / 16 | 1) * 16; }
+static inline size_t gk_padded(size_t width) {
+  return ((width + 15) / 16 | 1) * 16;
+}
 
 struct gk_run {
   const gk_rnn *rnn;
@@ -39,15 +41,15 @@ struct gk_run {
   const float *h0, *c0;
   struct gk_random_counter random;
 
-  int64_t *order;   /* [N] caller's index of a position */
-  int64_t *length;  /* [N] by position, descending */
-  struct gk_saved *saved;  /* [L * D], training */
-  struct gk_ring *rings;   /* [L * D], forward */
-  float *pre;              /* (chunk, N, padded blocks * H): pre-activations of a chunk, or their gradients */
-  float *chunk_x;          /* (chunk, N, padded I): inputs of a chunk whose own rows would collide in L1 */
-  float **outputs;  /* [L] (T, N, D*H) in time order: inner layers whose output is not just their h (dropout, two
-                       directions); else NULL */
-  float *zero;      /* H zeros */
+  int64_t *order;         /* [N] caller's index of a position */
+  int64_t *length;        /* [N] by position, descending */
+  struct gk_saved *saved; /* [L * D], training */
+  struct gk_ring *rings;  /* [L * D], forward */
+  float *pre;             /* (chunk, N, padded blocks * H): pre-activations of a chunk, or their gradients */
+  float *chunk_x;         /* (chunk, N, padded I): inputs of a chunk whose own rows would collide in L1 */
+  float **outputs; /* [L] (T, N, D*H) in time order: inner layers whose output is not just their h (dropout,
+                      two directions); else NULL */
+  float *zero;     /* H zeros */
   struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
   float *embedding_gradient;     /* backward: (U, I) */
   struct gk_barrier *barrier;
@@ -91,17 +93,19 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
 gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
                        const int32_t *tokens, const float *parameters);
 /* The share of `thread`; row pointers are cut from the workspace. */
-void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *pointers, float *scratch, int thread,
-                     int threads);
-size_t gk_worker_pointer_count(const struct gk_run *run); /* of all threads together */
+void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *pointers, float *scratch,
+                     int thread, int threads);
+size_t gk_worker_pointer_count(const struct gk_run *run);  /* of all threads together */
 size_t gk_worker_scratch_floats(const struct gk_run *run); /* of one thread in backward */
 
 static inline void gk_worker_wait(const struct gk_worker *worker) {
-  if (worker->threads > 1) gk_barrier_wait(worker->run->barrier);
+  if (worker->threads > 1)
+    gk_barrier_wait(worker->run->barrier);
 }
 /* Between the stages of a step: only teams share rows. */
 static inline void gk_worker_meet(const struct gk_worker *worker) {
-  if (worker->teams) gk_worker_wait(worker);
+  if (worker->teams)
+    gk_worker_wait(worker);
 }
 /* Its rows that exist at step s. */
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
@@ -121,7 +125,9 @@ static inline const struct gk_saved *gk_run_saved(const struct gk_run *run, int 
 static inline const struct gk_ring *gk_run_ring(const struct gk_run *run, int layer, int direction) {
   return &run->rings[layer * run->rnn->directions + direction];
 }
-static inline size_t gk_run_hidden(const struct gk_run *run) { return (size_t)run->rnn->desc.hidden_size; }
+static inline size_t gk_run_hidden(const struct gk_run *run) {
+  return (size_t)run->rnn->desc.hidden_size;
+}
 
 /* Time of internal step s, for a sample of `length`. */
 static inline int64_t gk_run_time(const struct gk_run *run, int direction, int64_t s, int64_t length) {
@@ -132,7 +138,8 @@ static inline int64_t gk_run_time(const struct gk_run *run, int direction, int64
 static inline int64_t gk_run_caller_row(const struct gk_run *run, int64_t t, int64_t n) {
   return run->rnn->desc.layout == GK_BATCH_FIRST ? n * run->time + t : t * run->batch + n;
 }
-static inline float *gk_run_gates(const struct gk_run *run, const struct gk_saved *saved, int64_t s, int64_t i) {
+static inline float *gk_run_gates(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
+                                  int64_t i) {
   const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
   return saved->gates + (size_t)(s * run->batch + i) * width;
 }
@@ -150,17 +157,19 @@ static inline float *gk_run_pre(const struct gk_run *run, int64_t s, int64_t i) 
   return run->pre + (size_t)(s % run->plan.chunk * run->batch + i) * width;
 }
 /* Row of a (L*D, N, H) tensor of the caller, or zeros if it is NULL. */
-static inline const float *gk_run_initial(const struct gk_run *run, const float *state, int layer, int direction,
-                                          int64_t i) {
+static inline const float *gk_run_initial(const struct gk_run *run, const float *state, int layer,
+                                          int direction, int64_t i) {
   const int64_t index = layer * run->rnn->directions + direction;
   return state ? state + (size_t)(index * run->batch + run->order[i]) * gk_run_hidden(run) : run->zero;
 }
 /* Saved h and c of the step before. */
-static inline const float *gk_run_h_prev(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
+static inline const float *gk_run_h_prev(const struct gk_run *run, int layer, int direction, int64_t s,
+                                         int64_t i) {
   return s == 0 ? gk_run_initial(run, run->h0, layer, direction, i)
                 : gk_run_state(run, gk_run_saved(run, layer, direction)->h, s - 1, i);
 }
-static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
+static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, int direction, int64_t s,
+                                         int64_t i) {
   return s == 0 ? gk_run_initial(run, run->c0, layer, direction, i)
                 : gk_run_state(run, gk_run_saved(run, layer, direction)->c, s - 1, i);
 }
@@ -170,14 +179,17 @@ static inline float *gk_run_output(const struct gk_run *run, int layer, int64_t 
   return run->outputs[layer] + (size_t)(t * run->batch + i) * width;
 }
 /* The input of a layer at internal step s, or NULL if it is just h of the layer below at the same step. */
-static inline const float *gk_run_input(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
+static inline const float *gk_run_input(const struct gk_run *run, int layer, int direction, int64_t s,
+                                        int64_t i) {
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
-  if (layer == 0) return run->x + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
+  if (layer == 0)
+    return run->x + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
   return run->outputs[layer - 1] ? gk_run_output(run, layer - 1, t, i) : NULL;
 }
 
 /* Applies the dropout mask of a layer's output (t, position i), units [begin, end) of D*H, in place. */
-void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end, float *row);
+void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end,
+                    float *row);
 
 /* ---- The weight gradient (weight_gradient.c) ---- */
 

@@ -25,7 +25,8 @@ struct walk {
 };
 
 static struct walk start_walk(const struct gk_run *run, int layer, int direction, bool tokens) {
-  return (struct walk){.run = run, .layer = layer, .direction = direction, .tokens = tokens, .s = run->length[0]};
+  return (struct walk){
+      .run = run, .layer = layer, .direction = direction, .tokens = tokens, .s = run->length[0]};
 }
 
 static void next_tokens(struct walk *walk, struct block *block) {
@@ -42,7 +43,8 @@ static void next_tokens(struct walk *walk, struct block *block) {
 static const float *saved_input(const struct walk *walk) {
   const struct gk_run *run = walk->run;
   const float *input = gk_run_input(run, walk->layer, walk->direction, walk->s, walk->i);
-  return input ? input : gk_run_state(run, gk_run_saved(run, walk->layer - 1, walk->direction)->h, walk->s, walk->i);
+  return input ? input
+               : gk_run_state(run, gk_run_saved(run, walk->layer - 1, walk->direction)->h, walk->s, walk->i);
 }
 
 static void next_steps(struct walk *walk, struct block *block) {
@@ -51,15 +53,18 @@ static void next_steps(struct walk *walk, struct block *block) {
   const bool dense = walk->layer > 0 || !run->tokens;
   while (block->rows < GK_SUM_BLOCK) {
     if (walk->i == walk->samples) {
-      if (walk->s == 0) return;
+      if (walk->s == 0)
+        return;
       walk->s--;
       walk->i = 0;
-      while (walk->samples < run->batch && run->length[walk->samples] > walk->s) walk->samples++;
+      while (walk->samples < run->batch && run->length[walk->samples] > walk->s)
+        walk->samples++;
     }
     const size_t row = block->rows++;
     block->gates[row] = gk_run_gates(run, saved, walk->s, walk->i);
     block->h_prev[row] = gk_run_h_prev(run, walk->layer, walk->direction, walk->s, walk->i);
-    if (dense) block->x[row] = saved_input(walk);
+    if (dense)
+      block->x[row] = saved_input(walk);
     walk->i++;
   }
 }
@@ -77,17 +82,18 @@ struct strip {
   const struct gk_worker *worker;
   int layer, direction;
   size_t unit, units;
-  float *transposed; /* (blocks * units, TRANSPOSED_STRIDE) */
+  float *transposed;                /* (blocks * units, TRANSPOSED_STRIDE) */
   float *panels[1 + GK_MAX_PHASES]; /* packed rows of x and of the recurrent operands */
-  float *finished;   /* accumulate: (gates * units, I + H), then biases */
+  float *finished;                  /* accumulate: (gates * units, I + H), then biases */
   const float **a;
   float **c;
 };
 
-static float *finished_row(const struct strip *strip, int64_t tensor, size_t columns, size_t gate, size_t unit,
-                           size_t scratch_offset) {
+static float *finished_row(const struct strip *strip, int64_t tensor, size_t columns, size_t gate,
+                           size_t unit, size_t scratch_offset) {
   const struct gk_run *run = strip->worker->run;
-  if (run->accumulate) return strip->finished + scratch_offset + (gate * strip->units + unit) * columns;
+  if (run->accumulate)
+    return strip->finished + scratch_offset + (gate * strip->units + unit) * columns;
   return run->gradients + tensor + (gate * gk_run_hidden(run) + strip->unit + unit) * columns;
 }
 
@@ -98,13 +104,14 @@ static void transpose_gates(const struct strip *strip, const struct block *block
     for (size_t r = 0; r < block->rows; r++)
       source[r] = block->gates[r] + (size_t)b * gk_run_hidden(run) + strip->unit;
     run->rnn->kernels->transpose(block->rows, strip->units, source,
-                                 strip->transposed + (size_t)b * strip->units * TRANSPOSED_STRIDE, TRANSPOSED_STRIDE);
+                                 strip->transposed + (size_t)b * strip->units * TRANSPOSED_STRIDE,
+                                 TRANSPOSED_STRIDE);
   }
 }
 
 /* C (gates * units, columns of `matrix`) += transposed gates by the packed rows. */
-static void strip_product(const struct strip *strip, const struct gk_matrix *matrix, const float *panels, size_t rows,
-                          int gate_count, const int *gate, const int *gate_block, int64_t tensor,
+static void strip_product(const struct strip *strip, const struct gk_matrix *matrix, const float *panels,
+                          size_t rows, int gate_count, const int *gate, const int *gate_block, int64_t tensor,
                           size_t scratch_offset, bool first) {
   const size_t units = strip->units, columns = matrix->units;
   for (int g = 0; g < gate_count; g++)
@@ -124,7 +131,8 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
                                                                  .overwrite = first});
 }
 
-static void bias_sums(const struct strip *strip, const struct block *block, size_t scratch_offset, bool first) {
+static void bias_sums(const struct strip *strip, const struct block *block, size_t scratch_offset,
+                      bool first) {
   const struct gk_run *run = strip->worker->run;
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
@@ -138,7 +146,8 @@ static void bias_sums(const struct strip *strip, const struct block *block, size
       for (size_t r = 0; r < block->rows; r++)
         source[r] = block->gates[r] + (size_t)half_block[half] * hidden + strip->unit;
       if (half && half_block[1] == half_block[0]) /* one sum for both biases */
-        memcpy(sum, finished_row(strip, layer->bias_ih, 1, (size_t)g, 0, scratch_offset), strip->units * sizeof *sum);
+        memcpy(sum, finished_row(strip, layer->bias_ih, 1, (size_t)g, 0, scratch_offset),
+               strip->units * sizeof *sum);
       else
         run->rnn->kernels->column_sum(block->rows, strip->units, source, sum, first);
     }
@@ -149,9 +158,9 @@ static void bias_sums(const struct strip *strip, const struct block *block, size
 static void add_strip(const struct strip *strip, int64_t tensor, size_t columns, size_t scratch_offset) {
   const struct gk_run *run = strip->worker->run;
   for (int g = 0; g < run->rnn->cell->gates; g++)
-    run->rnn->kernels->add(strip->units * columns,
-                           strip->finished + scratch_offset + (size_t)g * strip->units * columns,
-                           run->gradients + tensor + ((size_t)g * gk_run_hidden(run) + strip->unit) * columns);
+    run->rnn->kernels->add(
+        strip->units * columns, strip->finished + scratch_offset + (size_t)g * strip->units * columns,
+        run->gradients + tensor + ((size_t)g * gk_run_hidden(run) + strip->unit) * columns);
 }
 
 /* Which parts a pass forms, and over which rows. */
@@ -166,11 +175,13 @@ static void pack_block(const struct strip *strip, const struct block *block, str
   const struct gk_kernels *kernels = run->rnn->kernels;
   const size_t hidden = gk_run_hidden(run), stride = layer->dx.width * GK_SUM_BLOCK;
   const float *operand[GK_SUM_BLOCK];
-  if (parts.inputs) kernels->pack_rows(block->rows, layer->dx.units, block->x, strip->panels[0], stride);
+  if (parts.inputs)
+    kernels->pack_rows(block->rows, layer->dx.units, block->x, strip->panels[0], stride);
   for (int p = 0; p < cell->phases && parts.recurrent; p++) {
     const int operand_block = cell->phase[p].operand_block;
     for (size_t r = 0; r < block->rows; r++)
-      operand[r] = operand_block == GK_OPERAND_H ? block->h_prev[r] : block->gates[r] + (size_t)operand_block * hidden;
+      operand[r] =
+          operand_block == GK_OPERAND_H ? block->h_prev[r] : block->gates[r] + (size_t)operand_block * hidden;
     kernels->pack_rows(block->rows, hidden, operand, strip->panels[1 + p], stride);
   }
 }
@@ -186,14 +197,15 @@ static size_t finished_bias(const struct strip *strip) {
   return finished_h(strip) + (size_t)run->rnn->cell->gates * strip->units * gk_run_hidden(run);
 }
 
-static void strip_block(const struct strip *strip, const struct block *block, struct parts parts, bool first) {
+static void strip_block(const struct strip *strip, const struct block *block, struct parts parts,
+                        bool first) {
   const struct gk_run *run = strip->worker->run;
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
   transpose_gates(strip, block);
   if (parts.inputs) {
-    strip_product(strip, &layer->dx, strip->panels[0], block->rows, cell->gates, cell->input_order, cell->input_block,
-                  layer->weight_ih, 0, first);
+    strip_product(strip, &layer->dx, strip->panels[0], block->rows, cell->gates, cell->input_order,
+                  cell->input_block, layer->weight_ih, 0, first);
     bias_sums(strip, block, finished_bias(strip), first);
   }
   for (int p = 0; p < cell->phases && parts.recurrent; p++)
@@ -210,7 +222,8 @@ static void add_finished(const struct strip *strip, struct parts parts) {
     add_strip(strip, layer->bias_ih, 1, at_bias);
     add_strip(strip, layer->bias_hh, 1, at_bias + biases);
   }
-  if (parts.recurrent) add_strip(strip, layer->weight_hh, gk_run_hidden(run), finished_h(strip));
+  if (parts.recurrent)
+    add_strip(strip, layer->weight_hh, gk_run_hidden(run), finished_h(strip));
 }
 
 /* All blocks of the sum, for the units [begin, end). */
@@ -237,9 +250,11 @@ size_t gk_worker_scratch_floats(const struct gk_run *run) {
   const struct gk_rnn *rnn = run->rnn;
   size_t input = gk_run_hidden(run), floats, finished;
   for (int i = 0; i < rnn->layer_count; i++)
-    if ((size_t)rnn->layers[i].input_size > input) input = (size_t)rnn->layers[i].input_size;
+    if ((size_t)rnn->layers[i].input_size > input)
+      input = (size_t)rnn->layers[i].input_size;
   const int64_t rows = rnn->cell->blocks * GK_GRADIENT_UNITS;
-  if (!gk_size_array(&floats, 1, (int64_t)(input + rnn->layers[0].dx.width), (1 + rnn->cell->phases) * GK_SUM_BLOCK, 1) ||
+  if (!gk_size_array(&floats, 1, (int64_t)(input + rnn->layers[0].dx.width),
+                     (1 + rnn->cell->phases) * GK_SUM_BLOCK, 1) ||
       !gk_size_array(&finished, 1, (int64_t)(input + gk_run_hidden(run) + 2), rows, 1) ||
       !gk_size_add(&floats, finished) ||
       !gk_size_add(&floats, (size_t)rows * (TRANSPOSED_STRIDE + 2 * sizeof(void *) / sizeof(float)) + 8 * 16))
@@ -263,10 +278,12 @@ static void gradient_of_units(const struct gk_worker *worker, int layer, int dir
   size_t begin, end;
   gk_split(hidden, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
   if (!run->accumulate) {
-    if (begin < end) gradient_pass(&strip, parts, begin, end);
+    if (begin < end)
+      gradient_pass(&strip, parts, begin, end);
     return;
   }
-  for (size_t unit = begin; unit < end; unit += GK_GRADIENT_UNITS) { /* scratch holds one strip until it is finished */
+  for (size_t unit = begin; unit < end;
+       unit += GK_GRADIENT_UNITS) { /* scratch holds one strip until it is finished */
     gradient_pass(&strip, parts, unit, end - unit < GK_GRADIENT_UNITS ? end : unit + GK_GRADIENT_UNITS);
     strip.unit = unit;
     add_finished(&strip, parts);
@@ -295,18 +312,22 @@ static void scatter(const struct gk_worker *worker, int direction, size_t begin,
     }
   int64_t samples = 0;
   for (int64_t s = run->length[0]; s-- > 0;) {
-    while (samples < run->batch && run->length[samples] > s) samples++;
+    while (samples < run->batch && run->length[samples] > s)
+      samples++;
     for (int64_t i = 0; i < samples; i++) {
       const int64_t t = gk_run_time(run, direction, s, run->length[i]);
       const int32_t slot = embedding->slot[run->tokens[gk_run_caller_row(run, t, run->order[i])]];
       const float *gates = gk_run_gates(run, saved, s, i);
       const bool full = ++pending[slot] == GK_SUM_BLOCK;
       float *row = embedding->block + (size_t)slot * width;
-      for (size_t b = 0; b < blocks; b++) kernels->add(end - begin, gates + b * hidden + begin, row + b * hidden + begin);
-      if (!full) continue;
+      for (size_t b = 0; b < blocks; b++)
+        kernels->add(end - begin, gates + b * hidden + begin, row + b * hidden + begin);
+      if (!full)
+        continue;
       pending[slot] = 0;
       for (size_t b = 0; b < blocks; b++) {
-        kernels->add(end - begin, row + b * hidden + begin, embedding->table + (size_t)slot * width + b * hidden + begin);
+        kernels->add(end - begin, row + b * hidden + begin,
+                     embedding->table + (size_t)slot * width + b * hidden + begin);
         memset(row + b * hidden + begin, 0, (end - begin) * sizeof(float));
       }
     }
@@ -336,7 +357,8 @@ static void embedding_rows(const struct gk_worker *worker, int direction) {
       a[j] = embedding->table + (u + j) * width + block;
       c[j] = run->embedding_gradient + (u + j) * input;
     }
-    gk_matrix_product(matrix, run->rnn->kernels, run->packed, 0, input, rows, a, c, direction == 0 ? GK_START_ZERO : GK_START_C);
+    gk_matrix_product(matrix, run->rnn->kernels, run->packed, 0, input, rows, a, c,
+                      direction == 0 ? GK_START_ZERO : GK_START_C);
   }
 }
 
@@ -357,8 +379,10 @@ void gk_embedding_gradient(const struct gk_worker *worker) {
   for (size_t token = begin; token < end; token++) { /* embedding.weight is the first tensor */
     float *row = run->gradients + token * input;
     const int32_t slot = embedding->slot[token];
-    if (slot < 0 && !run->accumulate) memset(row, 0, input * sizeof *row);
-    if (slot < 0) continue;
+    if (slot < 0 && !run->accumulate)
+      memset(row, 0, input * sizeof *row);
+    if (slot < 0)
+      continue;
     if (run->accumulate)
       run->rnn->kernels->add(input, run->embedding_gradient + (size_t)slot * input, row);
     else

@@ -15,10 +15,13 @@ static const char *const names[] = {
     [GK_OPTIMIZER_SGD] = "sgd", [GK_OPTIMIZER_RMSPROP] = "rmsprop", [GK_OPTIMIZER_ADAM] = "adam"};
 enum { OPTIMIZERS = sizeof names / sizeof *names };
 
-const char *gk_optimizer_name(gk_optimizer_kind kind) { return (unsigned)kind < OPTIMIZERS ? names[kind] : "unknown"; }
+const char *gk_optimizer_name(gk_optimizer_kind kind) {
+  return (unsigned)kind < OPTIMIZERS ? names[kind] : "unknown";
+}
 
 gk_status gk_optimizer_from_name(const char *name, gk_optimizer_kind *kind) {
-  if (!name || !kind) return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "kind" : "name");
+  if (!name || !kind)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "kind" : "name");
   for (int i = 0; i < OPTIMIZERS; i++)
     if (strcmp(name, names[i]) == 0) {
       *kind = (gk_optimizer_kind)i;
@@ -28,16 +31,22 @@ gk_status gk_optimizer_from_name(const char *name, gk_optimizer_kind *kind) {
 }
 
 static gk_status check_description(const gk_optimizer_desc *desc) {
-  if (!desc) return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
+  if (!desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
   if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_OPTIMIZER_DESC_INIT)", desc->size, sizeof *desc);
+    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_OPTIMIZER_DESC_INIT)", desc->size,
+                   sizeof *desc);
   if ((unsigned)desc->kind >= OPTIMIZERS)
     return gk_fail(GK_ERROR_ARGUMENT, "kind is %d, must be 0..%d", (int)desc->kind, OPTIMIZERS - 1);
   const struct {
     const char *name;
     float value, limit;
-  } rates[] = {{"momentum", desc->momentum, 1}, {"beta1", desc->beta1, 1}, {"beta2", desc->beta2, 1},
-               {"alpha", desc->alpha, 1}, {"epsilon", desc->epsilon, INFINITY}, {"weight_decay", desc->weight_decay, INFINITY}};
+  } rates[] = {{"momentum", desc->momentum, 1},
+               {"beta1", desc->beta1, 1},
+               {"beta2", desc->beta2, 1},
+               {"alpha", desc->alpha, 1},
+               {"epsilon", desc->epsilon, INFINITY},
+               {"weight_decay", desc->weight_decay, INFINITY}};
   for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
     if (!(rates[i].value >= 0 && rates[i].value < rates[i].limit))
       return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, must be at least 0 and below %g", rates[i].name,
@@ -49,18 +58,24 @@ static gk_status check_description(const gk_optimizer_desc *desc) {
 
 static int states_of(const gk_optimizer_desc *desc) {
   switch (desc->kind) {
-    case GK_OPTIMIZER_ADAM: return 2;
-    case GK_OPTIMIZER_RMSPROP: return 1;
-    default: return desc->momentum != 0 ? 1 : 0;
+  case GK_OPTIMIZER_ADAM:
+    return 2;
+  case GK_OPTIMIZER_RMSPROP:
+    return 1;
+  default:
+    return desc->momentum != 0 ? 1 : 0;
   }
 }
 
 gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count, int64_t *floats) {
   gk_status status = check_description(desc);
-  if (status) return status;
+  if (status)
+    return status;
   if (count < 0 || count > INT64_MAX / 8)
-    return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must be 0..%lld", (long long)count, (long long)(INT64_MAX / 8));
-  if (!floats) return gk_fail(GK_ERROR_ARGUMENT, "floats is NULL");
+    return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must be 0..%lld", (long long)count,
+                   (long long)(INT64_MAX / 8));
+  if (!floats)
+    return gk_fail(GK_ERROR_ARGUMENT, "floats is NULL");
   *floats = states_of(desc) * count;
   return GK_OK;
 }
@@ -78,32 +93,43 @@ static void update_body(void *context, int thread, int threads) {
   share.count = end - begin;
   share.parameters += begin;
   share.gradients += begin;
-  if (share.first) share.first += begin;
-  if (share.second) share.second += begin;
+  if (share.first)
+    share.first += begin;
+  if (share.second)
+    share.second += begin;
   call->kernel(&share);
 }
 
 static const struct gk_kernels *resolve(gk_isa isa) {
   gk_isa chosen;
-  if (gk_isa_resolve(isa, &chosen)) return NULL;
+  if (gk_isa_resolve(isa, &chosen))
+    return NULL;
   const struct gk_kernels *kernels = gk_dispatch(chosen, GK_MATH_OWN);
-  if (!kernels) gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
+  if (!kernels)
+    gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
   return kernels;
 }
 
-gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate, float gradient_scale,
-                            int64_t count, float *parameters, const float *gradients, float *state) {
+gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
+                            float gradient_scale, int64_t count, float *parameters, const float *gradients,
+                            float *state) {
   int64_t floats;
   gk_status status = gk_optimizer_state_count(desc, count, &floats);
-  if (status) return status;
-  if (step < 1) return gk_fail(GK_ERROR_ARGUMENT, "step is %lld, must be at least 1", (long long)step);
+  if (status)
+    return status;
+  if (step < 1)
+    return gk_fail(GK_ERROR_ARGUMENT, "step is %lld, must be at least 1", (long long)step);
   if (count && (!parameters || !gradients))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", parameters ? "gradients" : "parameters");
-  if (floats && !state) return gk_fail(GK_ERROR_ARGUMENT, "state is NULL, must have %lld floats", (long long)floats);
+  if (floats && !state)
+    return gk_fail(GK_ERROR_ARGUMENT, "state is NULL, must have %lld floats", (long long)floats);
   const struct gk_kernels *kernels = resolve(desc->isa);
-  if (!kernels) return GK_ERROR_ISA;
+  if (!kernels)
+    return GK_ERROR_ISA;
   struct update_call call = {
-      .kernel = desc->kind == GK_OPTIMIZER_ADAM ? kernels->adam : desc->kind == GK_OPTIMIZER_SGD ? kernels->sgd : kernels->rmsprop,
+      .kernel = desc->kind == GK_OPTIMIZER_ADAM  ? kernels->adam
+                : desc->kind == GK_OPTIMIZER_SGD ? kernels->sgd
+                                                 : kernels->rmsprop,
       .update = {.count = (size_t)count,
                  .parameters = parameters,
                  .gradients = gradients,
@@ -140,24 +166,29 @@ static void norm_body(void *context, int thread, int threads) {
   size_t begin, end;
   gk_split((call->count + NORM_PIECE - 1) / NORM_PIECE, 1, thread, threads, &begin, &end);
   for (size_t piece = begin; piece < end; piece++) {
-    const size_t at = piece * NORM_PIECE, count = call->count - at < NORM_PIECE ? call->count - at : NORM_PIECE;
+    const size_t at = piece * NORM_PIECE,
+                 count = call->count - at < NORM_PIECE ? call->count - at : NORM_PIECE;
     call->sums[piece] = call->kernels->sum_squares(count, call->gradients + at);
   }
 }
 
-gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients, const int64_t *counts,
-                           double *norm) {
+gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
+                           const int64_t *counts, double *norm) {
   if (!gradients || !counts || !norm)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !gradients ? "gradients" : !counts ? "counts" : "norm");
-  if (threads < 0 || threads > 1024) return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", threads);
-  if (parts < 0) return gk_fail(GK_ERROR_ARGUMENT, "parts is %d, must not be negative", parts);
+  if (threads < 0 || threads > 1024)
+    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", threads);
+  if (parts < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "parts is %d, must not be negative", parts);
   for (int part = 0; part < parts; part++)
     if (counts[part] < 0 || (counts[part] && !gradients[part]))
-      return gk_fail(GK_ERROR_ARGUMENT, "counts[%d] is %lld and gradients[%d] is %s", part, (long long)counts[part], part,
-                     gradients[part] ? "given" : "NULL");
+      return gk_fail(GK_ERROR_ARGUMENT, "counts[%d] is %lld and gradients[%d] is %s", part,
+                     (long long)counts[part], part, gradients[part] ? "given" : "NULL");
   struct norm_call call = {.kernels = resolve(isa)};
-  if (!call.kernels) return GK_ERROR_ISA;
-  if (threads == 0) threads = gk_default_threads();
+  if (!call.kernels)
+    return GK_ERROR_ISA;
+  if (threads == 0)
+    threads = gk_default_threads();
   double sum = 0;
   for (int part = 0; part < parts; part++)
     for (int64_t at = 0; at < counts[part]; at += (int64_t)NORM_PIECE * NORM_BATCH) {
@@ -165,7 +196,8 @@ gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *cons
       call.gradients = gradients[part] + at;
       call.count = (size_t)(left < most ? left : most);
       gk_parallel(call.count < 4 * NORM_PIECE ? 1 : threads, norm_body, &call);
-      for (size_t piece = 0; piece < (call.count + NORM_PIECE - 1) / NORM_PIECE; piece++) sum += (double)call.sums[piece];
+      for (size_t piece = 0; piece < (call.count + NORM_PIECE - 1) / NORM_PIECE; piece++)
+        sum += (double)call.sums[piece];
     }
   *norm = sqrt(sum);
   return GK_OK;
