@@ -40,19 +40,25 @@ static gk_status model_tensor(const gk_language_model *model, int index, gk_tens
 
 /* ---- Writing ---- */
 
+/* NULL: out of memory */
 static json_t *describe_model(const gk_language_model *model, const json_t *training) {
   const gk_language_model_desc *desc = &model->desc;
   json_t *symbols = json_array();
   for (int64_t i = 0; i < model->vocabulary.count; ++i)
-    json_array_append_new(symbols, json_integer(model->vocabulary.symbols[i]));
+    if (json_array_append_new(symbols, json_integer(model->vocabulary.symbols[i])) != 0) {
+      json_decref(symbols);
+      return NULL;
+    }
   json_t *description =
       json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:s, s:o}", "format", 1, "task", task, "cell",
                 gk_cell_name(desc->cell), "activation", activation_names[desc->activation], "embedding",
                 (json_int_t)desc->embedding_size, "hidden", (json_int_t)desc->hidden_size, "layers",
                 (json_int_t)desc->layers, "dropout", (double)desc->dropout, "mode", mode_names[desc->utf8],
                 "symbols", symbols);
-  if (description && training)
-    json_object_set(description, "training", (json_t *)training);
+  if (description && training && json_object_set(description, "training", (json_t *)training) != 0) {
+    json_decref(description);
+    return NULL;
+  }
   return description;
 }
 

@@ -12,6 +12,7 @@ static const char h_tensor[] = "stream.h", c_tensor[] = "stream.c";
 
 /* ---- Saving ---- */
 
+/* NULL: out of memory */
 static json_t *describe_training(const gk_language_trainer *trainer) {
   const gk_training_desc *desc = &trainer->desc;
   json_t *training = json_pack(
@@ -23,8 +24,11 @@ static json_t *describe_training(const gk_language_trainer *trainer) {
       (double)desc->forget_bias, "seed", gk_checkpoint_hash_text(desc->seed), "validation", desc->validation,
       "step", (json_int_t)trainer->step, "best_step", (json_int_t)trainer->best_step, "text",
       gk_checkpoint_hash_text(trainer->text_hash));
-  if (training && isfinite(trainer->best_loss))
-    json_object_set_new(training, "best_loss", json_real(trainer->best_loss));
+  if (training && isfinite(trainer->best_loss) &&
+      json_object_set_new(training, "best_loss", json_real(trainer->best_loss)) != 0) {
+    json_decref(training);
+    return NULL;
+  }
   return training;
 }
 

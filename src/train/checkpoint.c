@@ -28,7 +28,7 @@ static uint64_t hash_tensor_head(uint64_t hash, const gk_file_tensor *tensor) {
 
 gk_status gk_checkpoint_save(const char *path, const json_t *description, int count,
                              const gk_file_tensor *tensors) {
-  char *text = json_dumps(description, JSON_COMPACT | JSON_REAL_PRECISION(17));
+  char *text = gk_json_text(description);
   if (!text)
     return gk_fail(GK_ERROR_MEMORY, "%s: no memory for the description", path);
   uint64_t hash = gk_hash(GK_HASH_START, text, strlen(text));

@@ -4,6 +4,8 @@
 
 #include "gatekern-train.h"
 
+#include <jansson.h>
+
 /* The format: 8 bytes, little-endian, length of the header; the header, a JSON object; the tensors. */
 enum { GK_SAFETENSORS_PREFIX = 8 };
 #define GK_SAFETENSORS_LARGEST_HEADER ((uint64_t)100000000) /* the reference implementation's bound */
@@ -11,5 +13,8 @@ enum { GK_SAFETENSORS_PREFIX = 8 };
 gk_status gk_dtype_from_name(const char *name, gk_dtype *dtype);
 /* Bytes of a tensor; false: negative extent, or the product wraps. */
 bool gk_file_tensor_bytes(const gk_file_tensor *tensor, size_t *bytes);
+/* Compact JSON, to be freed; numbers are read back as they were. NULL: out of memory. (jansson 2.14's
+ * json_dumps may leave out characters when memory runs out, so the text is read back here.) */
+char *gk_json_text(const json_t *value);
 
 #endif

@@ -26,11 +26,14 @@ static gk_status check_tensor(const gk_file_tensor *tensor, int index, size_t *b
   return GK_OK;
 }
 
-/* {"dtype": ..., "shape": [...], "data_offsets": [begin, end]} */
+/* {"dtype": ..., "shape": [...], "data_offsets": [begin, end]}; NULL: out of memory */
 static json_t *describe(const gk_file_tensor *tensor, size_t begin, size_t end) {
   json_t *shape = json_array();
   for (int i = 0; i < tensor->rank; ++i)
-    json_array_append_new(shape, json_integer(tensor->shape[i]));
+    if (json_array_append_new(shape, json_integer(tensor->shape[i])) != 0) {
+      json_decref(shape);
+      return NULL;
+    }
   return json_pack("{s:s, s:o, s:[I, I]}", "dtype", gk_dtype_name(tensor->dtype), "shape", shape,
                    "data_offsets", (json_int_t)begin, (json_int_t)end);
 }
@@ -52,7 +55,7 @@ static gk_status add_tensors(json_t *header, int count, const gk_file_tensor *te
     if (!description)
       return gk_fail(GK_ERROR_MEMORY, "no memory for a header of %d tensors", count);
     if (json_object_set_new(header, tensors[i].name, description) != 0)
-      return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].name is not UTF-8", i);
+      return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].name is not UTF-8, or there is no memory for it", i);
   }
   return GK_OK;
 }
@@ -61,14 +64,26 @@ static gk_status add_metadata(json_t *header, int count, const gk_file_metadata 
   if (count == 0)
     return GK_OK;
   json_t *object = json_object();
-  json_object_set_new(header, "__metadata__", object);
+  if (json_object_set_new(header, "__metadata__", object) != 0)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for the metadata");
   for (int i = 0; i < count; ++i) {
     if (!metadata[i].key || !metadata[i].value)
       return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] has no %s", i, metadata[i].key ? "value" : "key");
     if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
-      return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] is not UTF-8", i);
+      return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] is not UTF-8, or there is no memory for it", i);
   }
   return GK_OK;
+}
+
+char *gk_json_text(const json_t *value) {
+  char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17));
+  json_t *read_back = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+  const bool same = read_back && json_equal(read_back, value);
+  json_decref(read_back);
+  if (same)
+    return text;
+  free(text);
+  return NULL;
 }
 
 /* The header as text, padded with spaces so that the tensors start at a multiple of 8 bytes. */
@@ -80,7 +95,7 @@ static gk_status build_header(int count, const gk_file_tensor *tensors, int meta
     status = add_metadata(header, metadata_count, metadata);
   if (status == GK_OK)
     status = add_tensors(header, count, tensors);
-  char *json = status == GK_OK ? json_dumps(header, JSON_COMPACT) : NULL;
+  char *json = status == GK_OK ? gk_json_text(header) : NULL;
   json_decref(header);
   if (status != GK_OK)
     return status;
