@@ -11,19 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Zeroed memory, aligned for the widest vectors; free() releases it. */
+/* Zeroed memory as the kernels like it; gk_free() releases it. */
 static inline void *gk_buffer_allocate(gk_status *status, size_t bytes) {
-  enum { ALIGNMENT = 64 };
-  size_t rounded = bytes ? bytes : 1;
-  if (*status != GK_OK)
-    return NULL;
-  void *memory = gk_size_align(&rounded, ALIGNMENT) ? aligned_alloc(ALIGNMENT, rounded) : NULL;
-  if (memory) {
-    memset(memory, 0, rounded);
-  } else {
-    gk_fail(GK_ERROR_MEMORY, "no memory for %zu bytes", bytes);
-    *status = GK_ERROR_MEMORY;
-  }
+  void *memory = NULL;
+  if (*status == GK_OK)
+    *status = gk_allocate(bytes, &memory);
+  if (memory)
+    memset(memory, 0, bytes);
   return memory;
 }
 

@@ -81,9 +81,9 @@ void gk_language_model_destroy(gk_language_model *model) {
   gk_rnn_destroy(model->rnn);
   gk_output_destroy(model->output);
   gk_vocabulary_free(&model->vocabulary);
-  free(model->parameters);
-  free(model->packed_rnn);
-  free(model->packed_output);
+  gk_free(model->parameters);
+  gk_free(model->packed_rnn);
+  gk_free(model->packed_output);
   free(model);
 }
 
@@ -141,13 +141,13 @@ static gk_status allocate_evaluation(const gk_language_model *model, int64_t tim
 }
 
 static void free_evaluation(struct evaluation *memory) {
-  free(memory->inputs);
-  free(memory->targets);
-  free(memory->h);
-  free(memory->c);
-  free(memory->y);
-  free(memory->rnn_workspace);
-  free(memory->output_workspace);
+  gk_free(memory->inputs);
+  gk_free(memory->targets);
+  gk_free(memory->h);
+  gk_free(memory->c);
+  gk_free(memory->y);
+  gk_free(memory->rnn_workspace);
+  gk_free(memory->output_workspace);
 }
 
 /* The summed loss of `time` steps of every stream; the states move on. */

@@ -66,15 +66,15 @@ gk_status gk_sampler_create(const gk_language_model *model, const gk_sampler_des
 void gk_sampler_destroy(gk_sampler *sampler) {
   if (!sampler)
     return;
-  free(sampler->h);
-  free(sampler->c);
-  free(sampler->y);
-  free(sampler->logits);
-  free(sampler->candidate_logits);
-  free(sampler->probabilities);
-  free(sampler->candidates);
-  free(sampler->rnn_workspace);
-  free(sampler->output_workspace);
+  gk_free(sampler->h);
+  gk_free(sampler->c);
+  gk_free(sampler->y);
+  gk_free(sampler->logits);
+  gk_free(sampler->candidate_logits);
+  gk_free(sampler->probabilities);
+  gk_free(sampler->candidates);
+  gk_free(sampler->rnn_workspace);
+  gk_free(sampler->output_workspace);
   free(sampler);
 }
 

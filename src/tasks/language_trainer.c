@@ -208,19 +208,19 @@ void gk_language_trainer_destroy(gk_language_trainer *trainer) {
     return;
   gk_language_model_destroy(trainer->model);
   free(trainer->tokens);
-  free(trainer->optimizer_state);
+  gk_free(trainer->optimizer_state);
   for (int i = 0; i < 2; ++i) {
-    free(trainer->h[i]);
-    free(trainer->c[i]);
+    gk_free(trainer->h[i]);
+    gk_free(trainer->c[i]);
   }
-  free(trainer->inputs);
-  free(trainer->targets);
-  free(trainer->y);
-  free(trainer->dy);
-  free(trainer->gradients);
-  free(trainer->last_seen);
-  free(trainer->reserve);
-  free(trainer->workspace);
+  gk_free(trainer->inputs);
+  gk_free(trainer->targets);
+  gk_free(trainer->y);
+  gk_free(trainer->dy);
+  gk_free(trainer->gradients);
+  gk_free(trainer->last_seen);
+  gk_free(trainer->reserve);
+  gk_free(trainer->workspace);
   free(trainer);
 }
 
