@@ -432,7 +432,7 @@ static void test_minutes(void **state) {
   (void)state;
   const time_t begin = time(NULL);
   expect_exit("train lm @/text " SMALL "--minutes 0.05 --log @/minutes.log --out @/minutes", 0);
-  assert_true(time(NULL) - begin < 30);
+  assert_true(time(NULL) - begin < 50); /* 3 seconds, on a machine that does something else too */
   size_t bytes;
   char *log = read_file(temporary_path("minutes.log"), &bytes);
   int lines = 0;

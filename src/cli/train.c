@@ -194,7 +194,7 @@ static const cli_option options[] = {
      .fallback = "0",
      .minimum = 0,
      .maximum = 1e12,
-     .help = "steps from one validation, and save, to the next; 0: each epoch, but 10 to 100 "
+     .help = "steps from one validation, and save, to the next; 0: each epoch, but 10 to 25 "
              "times in all"},
     {.name = "save-minutes",
      .type = CLI_NUMBER,
