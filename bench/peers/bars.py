@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is compared, and the least ratios, ours / the peer's throughput. Peers: pytorch, packed (PyTorch's packed
+sequences), onednn, onnxruntime; "peak" is our share of the FMA peak that this machine reached in the same process."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LISTS = Path(__file__).resolve().parent.parent / "shapes"
+GATES = {"rnn": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4}
+
+
+@dataclass
+class Shape:
+    name: str
+    cell: str
+    input: int
+    hidden: int
+    batch: int
+    time: int
+    layers: int = 1
+
+    def flop(self, step):
+        widths = [self.input] + [self.hidden] * (self.layers - 1)
+        forward = sum(2 * self.batch * self.time * GATES[self.cell] * self.hidden * (w + self.hidden) for w in widths)
+        return 3 * forward if step else forward
+
+
+@dataclass
+class Row:
+    """One line of the comparison. `at_least`: peer -> ratio that this row must reach."""
+    shape: Shape
+    passes: str
+    peers: list
+    isa: str = "auto"
+    at_least: dict = field(default_factory=dict)
+    group: str = ""  # of the geometric means
+
+
+# (group, peer) -> geometric mean over the rows of the group
+GEOMETRIC_MEANS = {("lstm", "onednn"): 1.12, ("gru-reset-before", "onednn"): 1.08, ("avx2", "onednn"): 1.12}
+
+
+def read_list(name):
+    """A list of bench/shapes, by name, or a file of that form."""
+    path = LISTS / f"{name}.txt"
+    lines = (path if path.exists() else Path(name)).read_text().split("\n")
+    shapes = []
+    for words in (line.split("#")[0].split() for line in lines):
+        if words:
+            shapes.append(Shape(words[0], words[1], *map(int, words[2:])))
+    return shapes
+
+
+def parse_shape(text):
+    """cell,I,H,N,T[,L]"""
+    cell, *sizes = text.split(",")
+    if cell not in GATES or len(sizes) not in (4, 5):
+        raise ValueError(f"{text}: not cell,I,H,N,T[,L] with a cell of {', '.join(GATES)}")
+    sizes = [int(size) for size in sizes]
+    return Shape("-".join([cell, f"i{sizes[0]}", f"h{sizes[1]}", f"n{sizes[2]}", f"t{sizes[3]}"]), cell, *sizes)
+
+
+def peak_share(shape, isa):
+    """The least share of the peak of `isa` in a step, or None."""
+    if shape.hidden >= 512 and shape.batch >= 64:
+        return 0.87 if isa == "avx2" else 0.93
+    if shape.hidden == 256 and shape.batch >= 64:
+        return 0.84 if isa == "avx2" else 0.90
+    if isa == "avx2":
+        return None
+    if shape.hidden == 128 and shape.batch == 50:
+        return 0.86
+    return 0.68 if (shape.cell, shape.hidden, shape.batch) == ("lstm", 1536, 8) else None
+
+
+def step_rows():
+    rows = []
+    for shape in read_list("anchors"):
+        small = shape.hidden == 128
+        bounds = {"lstm": {"pytorch": 1.15, "onednn": 1.0}, "gru": {"pytorch": 1.7, "onednn": 1.15},
+                  "gru-reset-before": {"onednn": 1.0},
+                  "rnn": {"pytorch": 3.0 if small else 1.4, "onednn": 1.25 if small else 1.0}}[shape.cell]
+        peak = peak_share(shape, "auto")
+        bounds = {**bounds, **({"peak": peak} if peak else {})}
+        rows.append(Row(shape, "step", [p for p in bounds if p != "peak"], "auto", bounds, shape.cell))
+    for shape in read_list("anchors"):
+        if shape.cell != "rnn":
+            peak = peak_share(shape, "avx2")
+            rows.append(Row(shape, "step", ["onednn"], "avx2", {"onednn": 1.05, **({"peak": peak} if peak else {})},
+                            "avx2"))
+    return rows
+
+
+def small_batch_rows():
+    return [Row(Shape(f"{cell}-{hidden}-n{batch}-t50", cell, hidden, hidden, batch, 50), "step",
+                ["pytorch", "onednn"], "auto", {"pytorch": 2.0, "onednn": 1.3})
+            for cell, hidden in (("lstm", 512), ("gru", 512), ("rnn", 512), ("lstm", 1024)) for batch in (1, 2, 4, 8)]
+
+
+def forward_batch_1_rows():
+    ratios = {"lstm": {128: 1.2, 256: 1.8, 512: 1.6, 1024: 2.1}, "gru": {128: 1.2, 1024: 1.3}, "rnn": {512: 1.35}}
+    return [Row(Shape(f"{cell}-{hidden}-n1-t100", cell, hidden, hidden, 1, 100), "inference",
+                ["onnxruntime", "pytorch", "onednn"], "auto", {"onnxruntime": ratio})
+            for cell, sizes in ratios.items() for hidden, ratio in sizes.items()]
+
+
+# cell, layers, hidden, batch, time: least ratio of characters a second to PyTorch's
+TRAINING = {("lstm", 2, 128, 50, 50): 1.9, ("lstm", 2, 512, 50, 50): 1.6, ("lstm", 1, 512, 64, 64): 2.2,
+            ("gru", 2, 512, 50, 50): 2.0, ("rnn", 1, 512, 64, 64): 2.5, ("lstm", 2, 200, 20, 20): 1.6}
+
+BARS = {"step": step_rows, "small-batch": small_batch_rows, "forward-batch-1": forward_batch_1_rows}

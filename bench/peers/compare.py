@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Gatekern and its peers in turn in one session: A B C, A B C, ...; outputs are compared before anything is timed.
+
+  compare.py --bars step --onednn build/peer_onednn
+  compare.py --shapes char-rnn --shape lstm,240,1024,16,40 --peers pytorch,packed,onednn --rounds 5
+  compare.py --bars training --text shakespeare.txt
+
+Runs in a Python environment with NumPy and the peers that are asked for (tests/peers/requirements.txt;
+onednn: bench/peers/build_onednn). A ratio is the peer's time / ours: above 1, Gatekern is faster. A step is
+forward + backward with the gradients of input, initial states, weights and biases; ours includes packing the weights,
+oneDNN's does not include its reorders. Exit status 1 if outputs differ or a bar is missed."""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import machine
+from bars import BARS, GEOMETRIC_MEANS, TRAINING, Row, parse_shape, read_list
+from contestants import Gatekern, NotOffered, Onednn, Worker, make_data, pause
+
+LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
+NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
+
+
+def largest_difference(ours, theirs):
+    """Over the tensors that both have, and the name of the worst."""
+    worst = (0.0, "")
+    for name in theirs:
+        a, b = ours[name].reshape(-1).astype(np.float64), theirs[name].reshape(-1)
+        difference = float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
+        worst = max(worst, (math.inf if math.isnan(difference) else difference, name))
+    return worst
+
+
+def start_peers(names, options):
+    peers = {}
+    for name in names:
+        try:
+            if name == "onednn":
+                peers[name] = Onednn(options.onednn, options.threads)
+            else:
+                peers[name] = Worker("onnxruntime" if name == "onnxruntime" else "pytorch", options.threads,
+                                     name == "packed")
+        except (NotOffered, OSError) as error:
+            print(f"{NAMES[name]} is left out: {error}", file=sys.stderr)
+    return peers
+
+
+def compare_outputs(row, gatekern, peers, folder):
+    """Peer -> largest difference; peers that lack the network are missing."""
+    data, differences = make_data(row.shape, folder), {}
+    ours = gatekern.results(row, data)
+    for name in row.peers:
+        if name in peers:
+            try:
+                differences[name] = largest_difference(ours, peers[name].results(row, folder))
+            except NotOffered as reason:
+                print(f"  {NAMES[name]}: {reason}", file=sys.stderr)
+    return differences
+
+
+def measure_once(contestant, row, seconds, folder):
+    pause()
+    return contestant.measure(row, seconds, folder) if isinstance(contestant, Worker) \
+        else contestant.measure(row, seconds)
+
+
+def summary(rounds):
+    figures = {key: min(r[key] for r in rounds) for key in rounds[0] if "best" in key}
+    figures.update({key: statistics.median(r[key] for r in rounds) for key in rounds[0] if "median" in key})
+    figures["spread"] = (max(r["best"] for r in rounds) - figures["best"]) / figures["best"]
+    return figures
+
+
+def run_row(row, gatekern, peers, options, folder):
+    differences = compare_outputs(row, gatekern, peers, folder)
+    for name, (difference, tensor) in differences.items():
+        if not difference <= LARGEST_DIFFERENCE:
+            return {"error": f"{NAMES[name]}: {tensor} differs by {difference:.2g}"}
+    contestants = {"gatekern": gatekern, **{name: peers[name] for name in differences}}
+    rounds, disturbance = {name: [] for name in contestants}, machine.Disturbance()
+    for _ in range(options.rounds):
+        for name, contestant in contestants.items():
+            rounds[name].append(measure_once(contestant, row, options.seconds, folder))
+            disturbance.sample()
+    ours = summary(rounds["gatekern"])
+    # Each measurement knows only its own peak: the largest is the ceiling.
+    peaks = [r["peak_gflops"] for r in rounds["gatekern"]]
+    peak = max(peaks)
+    gflops = row.shape.flop(row.passes == "step") / ours["best"] * 1e-9
+    ours.update(rounds["gatekern"][0], **ours)
+    ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak)
+    result = {"gatekern": ours, "peers": {}, "rounds": rounds, **disturbance.report()}
+    for name in differences:
+        theirs = summary(rounds[name])
+        result["peers"][name] = {**theirs, "ratio": theirs["best"] / ours["best"],
+                                 "ratio_median": theirs["median"] / ours["median"],
+                                 "difference": differences[name][0]}
+    reached = {**{k: v["ratio"] for k, v in result["peers"].items()}, "peak": gflops / peak}
+    result["missed"] = [name for name, bound in row.at_least.items() if name in reached and reached[name] < bound]
+    return result
+
+
+def describe_row(row, result):
+    if "error" in result:
+        return f"{row.shape.name}: {result['error']}"
+    parts = [f"{row.shape.name} {row.passes} {result['gatekern']['isa']}: {1e3 * result['gatekern']['best']:.3f} ms, "
+             f"{result['gatekern']['gflops']:.1f} GFLOP/s, {result['gatekern']['percent_of_peak']:.1f} % of peak"]
+    for name, peer in result["peers"].items():
+        parts.append(f"{NAMES[name]} x{peer['ratio']:.2f} (median x{peer['ratio_median']:.2f}, outputs within "
+                     f"{peer['difference']:.1g})")
+    if result["missed"]:
+        parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]}" for name in result["missed"]))
+    return "; ".join(parts)
+
+
+def geometric_means(rows, results):
+    """(group, peer, mean, bound or None)"""
+    ratios = {}
+    for row, result in zip(rows, results):
+        for name, peer in result.get("peers", {}).items():
+            ratios.setdefault((row.group, "" if row.group else row.shape.cell, name), []).append(peer["ratio"])
+    return [(group or cell, name, math.exp(statistics.fmean(map(math.log, values))),
+             GEOMETRIC_MEANS.get((group, name))) for (group, cell, name), values in ratios.items() if len(values) > 1]
+
+
+def markdown(header, rows, results, means):
+    peers = sorted({name for result in results for name in result.get("peers", {})})
+    versions = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in header["versions"].items())
+    lines = [f"{header['machine']['cpu']}, {header['machine']['allowed_cpus']} CPUs, {header['threads']} threads, "
+             f"{header['machine']['date']}. {versions}.", "",
+             f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. The last "
+             "columns say what disturbed them: the lowest FMA peak of a round (a slower clock, or others at work), "
+             "time that the hypervisor took, the clock that the kernel reports, runnable programs.", "",
+             "| network | pass | isa | ms | GFLOP/s | % of peak | " + " | ".join(f"ours / {NAMES[p]}" for p in peers)
+             + " | needed | lowest peak, % | steal % | MHz | load |", "|---" * (11 + len(peers)) + "|"]
+    for row, result in zip(rows, results):
+        if "error" in result:
+            lines.append(f"| {row.shape.name} | {row.passes} | {row.isa} | {result['error']} |")
+            continue
+        own, cells = result["gatekern"], []
+        for name in peers:
+            peer = result["peers"].get(name)
+            text = f"{peer['ratio']:.2f} ({peer['ratio_median']:.2f})" if peer else "–"
+            cells.append(f"**{text}**" if name in result["missed"] else text)
+        needed = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in row.at_least.items()) or "–"
+        peak = f"{own['percent_of_peak']:.1f}"
+        lines.append(f"| {row.shape.name} | {row.passes} | {own['isa']} | {1e3 * own['best']:.3f} "
+                     f"({1e3 * own['median']:.3f}) | {own['gflops']:.1f} | "
+                     f"{'**' + peak + '**' if 'peak' in result['missed'] else peak} | {' | '.join(cells)} | {needed} | "
+                     f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f} | {result['steal_percent']} | "
+                     f"{'–'.join(map(str, result.get('megahertz', [])))} | "
+                     f"{result['load']} |")
+    lines += [""] + [f"- {group}, {NAMES[name]}: geometric mean {mean:.3f}" + (f", needed {bound}" if bound else "")
+                     for group, name, mean, bound in means]
+    return "\n".join(lines) + "\n"
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = Path(__file__).resolve().parent.parent.parent
+    parser.add_argument("--bars", action="append", default=[], choices=[*BARS, "training"])
+    parser.add_argument("--shapes", action="append", default=[], metavar="LIST", help="of bench/shapes, or a file")
+    parser.add_argument("--shape", action="append", default=[], metavar="CELL,I,H,N,T[,L]")
+    parser.add_argument("--filter", default="", help="only networks with this in their name")
+    parser.add_argument("--pass", dest="passes", choices=["step", "forward", "inference"], default="step")
+    parser.add_argument("--isa", default="auto", help="for --shape and --shapes; avx2 caps the peers too")
+    parser.add_argument("--peers", default=None, help="some of " + ", ".join(NAMES) + "; all that are found")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--program", default=os.environ.get("GATEKERN_PROGRAM", str(root / "build/gatekern")))
+    parser.add_argument("--library", default=os.environ.get("GATEKERN_LIBRARY", str(root / "build/libgatekern.so")))
+    parser.add_argument("--onednn", default=str(root / "build/peer_onednn"))
+    parser.add_argument("--text", help="for --bars training; one is made if it is not given")
+    parser.add_argument("--training-steps", type=int, default=30)
+    parser.add_argument("--out", help="JSON lines")
+    parser.add_argument("--markdown", help="a table")
+    return parser.parse_args()
+
+
+def make_rows(options):
+    rows = [row for name in options.bars if name in BARS for row in BARS[name]()]
+    shapes = [shape for name in options.shapes for shape in read_list(name)] + [parse_shape(s) for s in options.shape]
+    names = options.peers.split(",") if options.peers else [*NAMES]
+    rows += [Row(shape, options.passes, names, options.isa) for shape in shapes]
+    if options.peers:
+        for row in rows:
+            row.peers = names
+    return [row for row in rows if options.filter in row.shape.name]
+
+
+def write(path, text, mode):
+    if path:
+        with open(path, mode) as file:
+            file.write(text)
+
+
+def main():
+    options = parse_options()
+    rows, failed = make_rows(options), False
+    gatekern = Gatekern(options.program, options.library, options.threads)
+    peers = start_peers(sorted({name for row in rows for name in row.peers}), options)
+    header = {"machine": machine.describe(), "threads": options.threads, "rounds": options.rounds,
+              "seconds": options.seconds, "versions": {"gatekern": gatekern.version,
+                                                       **{k: v.version for k, v in peers.items()}}}
+    write(options.out, json.dumps({"header": header}) + "\n", "w")
+    results = []
+    for row in rows:
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(run_row(row, gatekern, peers, options, Path(folder)))
+        print(describe_row(row, results[-1]), flush=True)
+        line = {**vars(row.shape), "pass": row.passes, "isa": row.isa, "at_least": row.at_least, "group": row.group}
+        write(options.out, json.dumps({**line, **results[-1]}) + "\n", "a")
+        failed |= "error" in results[-1] or bool(results[-1]["missed"])
+    means = geometric_means(rows, results)
+    for group, name, mean, bound in means:
+        missed = bound is not None and mean < bound
+        failed |= missed
+        print(f"{group}, {NAMES[name]}: geometric mean x{mean:.3f}" + (f", MISSED {bound}" if missed else ""))
+    text = markdown(header, rows, results, means) if rows else ""
+    for peer in peers.values():
+        if isinstance(peer, Worker):
+            peer.close()
+    if "training" in options.bars:
+        from training import compare_training
+        more, fine = compare_training(TRAINING, options)
+        text, failed = text + more, failed or not fine
+    write(options.markdown, text, "w")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

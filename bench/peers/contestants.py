@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gatekern and its peers behind one interface: results(row, folder), measure(row, seconds), in processes of their own.
+A measurement is a dict with best, median, forward_best, forward_median in seconds."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent.parent / "tests" / "peers")]
+
+PAUSE = 0.05  # seconds: after it no peer's threads spin any more
+
+# What caps a peer at AVX2; ONNX Runtime has no such switch.
+CAPPED = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+
+
+class NotOffered(Exception):
+    """This peer has no such network."""
+
+
+def environment(isa, threads):
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), **(CAPPED if isa == "avx2" else {})}
+
+
+def array_shapes(shape):
+    """Name -> shape of every input, in the order of peer_onednn's file."""
+    states = (shape.layers, shape.batch, shape.hidden)
+    gates = {"rnn": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4}[shape.cell]
+    widths = [shape.input] + [shape.hidden] * (shape.layers - 1)
+    y = (shape.time, shape.batch, shape.hidden)
+    named = {"parameters": (sum(gates * shape.hidden * (w + shape.hidden + 2) for w in widths),),
+             "x": (shape.time, shape.batch, shape.input), "h0": states, "c0": states, "dy": y, "dhn": states,
+             "dcn": states}
+    return {k: v for k, v in named.items() if shape.cell == "lstm" or k not in ("c0", "dcn")}
+
+
+def result_shapes(shape, training):
+    inputs = array_shapes(shape)
+    named = {"y": inputs["dy"], "hn": inputs["h0"], "cn": inputs["h0"]}
+    if training:
+        named.update({"dx": inputs["x"], "dh0": inputs["h0"], "dc0": inputs["h0"], "gradients": inputs["parameters"]})
+    return {k: v for k, v in named.items() if shape.cell == "lstm" or k not in ("cn", "dc0")}
+
+
+def make_data(shape, folder):
+    """The ranges of bench/runner.c, as data.npz and data.raw."""
+    random, data = np.random.default_rng(1), {}
+    ranges = {"parameters": shape.hidden ** -0.5, "dy": 0.1, "dhn": 0.1, "dcn": 0.1}
+    with open(folder / "data.raw", "wb") as raw:
+        for name, dims in array_shapes(shape).items():
+            data[name] = ((2 * random.random(dims, np.float32) - 1) * np.float32(ranges.get(name, 1)))
+            data[name].tofile(raw)
+    np.savez(folder / "data.npz", **data)
+    return data
+
+
+class Gatekern:
+    """Timed by `gatekern bench`, whose runner makes data of the same ranges itself."""
+
+    def __init__(self, program, library, threads):
+        self.program, self.threads = program, threads
+        from gatekern_library import Library
+        self.library = Library(library)
+        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        self.version = version.split()[-1]
+
+    def results(self, row, data):
+        from gatekern_library import Network
+        shape = row.shape
+        case = SimpleNamespace(cell=shape.cell, input_size=shape.input, hidden_size=shape.hidden, layers=shape.layers,
+                               vocabulary=0, bidirectional=False, batch_first=False, activation="tanh",
+                               directions=1, lengths=[], time=shape.time, batch=shape.batch,
+                               rows=lambda width: (shape.time, shape.batch, width))
+        isa = 0 if row.isa == "auto" else self.library.tiers()[row.isa]
+        network = Network(self.library, case, isa=isa, threads=self.threads)
+        network.pack(data["parameters"])
+        if row.passes != "step":
+            return network.forward(data, inference=row.passes == "inference")
+        return {**network.forward(data), **network.backward(data)}
+
+    def measure(self, row, seconds):
+        s = row.shape
+        command = [self.program, "bench", "--json", "--cell", s.cell, "--pass", row.passes, "--isa", row.isa]
+        for name in ("input", "hidden", "batch", "time", "layers"):
+            command += [f"--{name}", str(getattr(s, name))]
+        command += ["--threads", str(self.threads), "--seconds", str(seconds)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            raise RuntimeError(result.stderr.strip())
+        m = json.loads(result.stdout)
+        key = "step" if row.passes == "step" else "forward"
+        return {"best": m[f"{key}_ms"] / 1e3, "median": m[f"{key}_ms_median"] / 1e3,
+                "forward_best": m["forward_ms"] / 1e3, "forward_median": m["forward_ms_median"] / 1e3,
+                "runs": m["runs"], "percent_of_peak": m["percent_of_peak"], "peak_gflops": m["peak_gflops"],
+                "isa": m["isa"], "schedule": m["schedule"], "threads_used": m["threads_used"],
+                "checksum": m["checksum"]}
+
+
+class Onednn:
+    def __init__(self, program, threads):
+        self.program, self.threads = program, threads
+        probe = SimpleNamespace(shape=SimpleNamespace(cell="rnn", input=16, hidden=16, batch=1, time=1, layers=1),
+                                passes="step", isa="auto")
+        self.version = self.call(probe, "--seconds", "0.001")["peer"].split()[-1]
+
+    def call(self, row, *more):
+        s = row.shape
+        if row.passes == "forward":
+            raise NotOffered("a training forward pass is timed as part of a step")
+        if s.layers > 1 and s.input != s.hidden:
+            raise NotOffered("oneDNN needs I = H for several layers")
+        command = [self.program, "--cell", s.cell, "--threads", str(self.threads), *more]
+        for name in ("input", "hidden", "batch", "time", "layers"):
+            command += [f"--{name}", str(getattr(s, name))]
+        command += ["--inference"] if row.passes == "inference" else []
+        result = subprocess.run(command, capture_output=True, text=True, env=environment(row.isa, self.threads))
+        if result.returncode == 3:
+            raise NotOffered(result.stderr.strip())
+        if result.returncode:
+            raise RuntimeError(result.stderr.strip())
+        return json.loads(result.stdout) if result.stdout else {}
+
+    def results(self, row, folder):
+        self.call(row, "--data", str(folder / "data.raw"), "--dump", str(folder / "onednn.raw"))
+        values, results = np.fromfile(folder / "onednn.raw", np.float32), {}
+        for name, dims in result_shapes(row.shape, row.passes == "step").items():
+            count = int(np.prod(dims))
+            results[name], values = values[:count].reshape(dims), values[count:]
+        return results
+
+    def measure(self, row, seconds):
+        m = self.call(row, "--seconds", str(seconds))
+        key = "step" if row.passes == "step" else "forward"
+        figures = {"best": m[f"{key}_ms"] / 1e3, "median": m[f"{key}_ms_median"] / 1e3,
+                   "forward_best": m["forward_ms"] / 1e3, "forward_median": m["forward_ms_median"] / 1e3,
+                   "runs": m["runs"], "isa_flags": m["isa_flags"]}
+        if "step_with_reorders_ms" in m:
+            figures["best_with_reorders"] = m["step_with_reorders_ms"] / 1e3
+        return figures
+
+
+class Worker:
+    """PyTorch or ONNX Runtime in worker.py; one process for each cap of the instruction set."""
+
+    def __init__(self, peer, threads, packed=False):
+        self.peer, self.threads, self.packed = peer, threads, packed
+        self.processes, self.version = {}, None
+        self.process("auto")
+
+    def process(self, isa):
+        if isa not in self.processes:
+            process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), self.peer, str(self.threads)],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                       env=environment(isa, self.threads))
+            hello = process.stdout.readline()
+            if not hello:
+                raise NotOffered(f"{self.peer} does not start here")
+            self.version = json.loads(hello)["version"]
+            self.processes[isa] = process
+        return self.processes[isa]
+
+    def ask(self, row, folder, **request):
+        s = row.shape
+        if self.peer == "pytorch" and s.cell == "gru-reset-before":
+            raise NotOffered("PyTorch has no such cell")
+        if self.peer == "onnxruntime" and (row.passes != "inference" or row.isa == "avx2"):
+            raise NotOffered("ONNX Runtime runs forward only, and has no switch for AVX2")
+        process = self.process("avx2" if row.isa == "avx2" else "auto")
+        case = {"cell": s.cell, "input": s.input, "hidden": s.hidden, "batch": s.batch, "time": s.time,
+                "layers": s.layers, "pass": row.passes, "packed": self.packed}
+        process.stdin.write(json.dumps({"case": case, "data": str(folder / "data.npz"), **request}) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.peer} died")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    def results(self, row, folder):
+        self.ask(row, folder, dump=str(folder / "peer.npz"))
+        with np.load(folder / "peer.npz") as file:
+            return dict(file)
+
+    def measure(self, row, seconds, folder):
+        return self.ask(row, folder, seconds=seconds)
+
+    def close(self):
+        for process in self.processes.values():
+            process.stdin.close()
+            process.wait()
+
+
+def pause():
+    time.sleep(PAUSE)

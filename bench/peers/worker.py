@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A peer that lives in a process of its own, started by compare.py: worker.py pytorch|onnxruntime THREADS.
+
+Reads one JSON request a line, answers with one JSON object a line. A request names the case (cell, input,
+hidden, batch, time, layers, pass: step, forward or inference, packed), the file of its arrays (NumPy's npz),
+and either a file to write the results to, or for how many seconds to time runs."""
+
+import json
+import statistics
+import sys
+import time
+
+import numpy as np
+
+# Where ONNX's gates are in PyTorch's order: i o f c of i f g o; z r h of r z n.
+ONNX_ORDER = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2], "gru-reset-before": [1, 0, 2], "rnn": [0]}
+
+
+class PyTorch:
+    def __init__(self, threads):
+        import torch
+        self.torch, self.version = torch, torch.__version__
+        torch.set_num_threads(threads)
+
+    def prepare(self, case, data):
+        torch = self.torch
+        self.case, step = case, case["pass"] == "step"
+        cells = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+        self.module = cells[case["cell"]](case["input"], case["hidden"], case["layers"])
+        self.arrays = {name: torch.from_numpy(array) for name, array in data.items()}
+        with torch.no_grad():
+            offset = 0
+            for parameter in self.module.parameters():
+                count = parameter.numel()
+                parameter.copy_(self.arrays["parameters"][offset:offset + count].view(parameter.shape))
+                offset += count
+        for name in ("x", "h0", "c0"):
+            if name in self.arrays and step:
+                self.arrays[name].requires_grad_()
+        self.x = self.arrays["x"]
+        if case.get("packed"):
+            self.leaf = self.x.detach().reshape(-1, case["input"]).requires_grad_(step)
+            sizes = torch.full((case["time"],), case["batch"])
+            self.x = torch.nn.utils.rnn.PackedSequence(self.leaf, sizes)
+        h0 = self.arrays["h0"]
+        self.state = (h0, self.arrays["c0"]) if case["cell"] == "lstm" else h0
+
+    def forward(self):
+        y, state = self.module(self.x, self.state)
+        if self.case.get("packed"):
+            y = y.data.view(self.case["time"], self.case["batch"], -1)
+        return (y, *state) if isinstance(state, tuple) else (y, state)
+
+    def run(self):
+        """Seconds of forward and of all."""
+        if self.case["pass"] == "inference":
+            start = time.perf_counter()
+            with self.torch.inference_mode():
+                self.outputs = self.forward()
+            return [time.perf_counter() - start] * 2
+        for tensor in [*self.module.parameters(), *self.arrays.values()]:
+            tensor.grad = None
+        if self.case.get("packed"):
+            self.leaf.grad = None
+        start = time.perf_counter()
+        outputs = self.forward()
+        forward = time.perf_counter() - start
+        if self.case["pass"] == "step":
+            upstream = [self.arrays[name] for name in ("dy", "dhn", "dcn") if name in self.arrays]
+            self.torch.autograd.backward(outputs, upstream)
+        total = time.perf_counter() - start
+        self.outputs = outputs
+        return [forward, total]
+
+    def results(self):
+        self.run()
+        named = dict(zip(("y", "hn", "cn"), (output.detach() for output in self.outputs)))
+        if self.case["pass"] == "step":
+            named["gradients"] = self.torch.cat([p.grad.reshape(-1) for p in self.module.parameters()])
+            named["dx"] = self.leaf.grad.view(self.arrays["x"].shape) if self.case.get("packed") else self.x.grad
+            named.update({"d" + s: self.arrays[s].grad for s in ("h0", "c0") if s in self.arrays})
+        return {name: tensor.numpy() for name, tensor in named.items()}
+
+
+class OnnxRuntime:
+    """Forward only; one layer a node."""
+
+    def __init__(self, threads):
+        import onnxruntime
+        self.runtime, self.version, self.threads = onnxruntime, onnxruntime.__version__, threads
+
+    @staticmethod
+    def layer(case, index, width, parameters):
+        """The node of a layer, its constants, and the parameters of the layers above."""
+        from onnx import TensorProto, helper
+        cell, hidden, order = case["cell"], case["hidden"], ONNX_ORDER[case["cell"]]
+        rows = len(order) * hidden
+
+        def take(*shape):
+            nonlocal parameters
+            count = int(np.prod(shape))
+            gates, parameters = np.split(parameters[:count].reshape(shape), len(order)), parameters[count:]
+            return np.concatenate([gates[gate] for gate in order])
+        arrays = {"W": take(rows, width)[None], "R": take(rows, hidden)[None]}
+        arrays["B"] = np.concatenate([take(rows), take(rows)])[None]
+        operator = {"lstm": "LSTM", "rnn": "RNN"}.get(cell, "GRU")
+        attributes = {"hidden_size": hidden}
+        if operator == "GRU":
+            attributes["linear_before_reset"] = int(cell == "gru")
+        states = ["h"] + (["c"] if cell == "lstm" else [])
+        last = index == case["layers"] - 1
+        outputs = ["y" if last else f"y{index}"] + [f"{s}n{index}" for s in states]
+        node = helper.make_node(operator, [f"x{index}", *(f"{k}{index}" for k in arrays), "",
+                                           *(f"{s}0_{index}" for s in states)], outputs, **attributes)
+        constants = [helper.make_tensor(f"{k}{index}", TensorProto.FLOAT, v.shape, np.ascontiguousarray(v).tobytes(),
+                                        raw=True) for k, v in arrays.items()]
+        return node, constants, parameters
+
+    def prepare(self, case, data):
+        from onnx import TensorProto, helper
+        nodes, constants, inputs, parameters = [], [], [], data["parameters"]
+        outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["?"] * 4)]
+        self.case, self.feed, width = case, {"x0": data["x"]}, case["input"]
+        inputs.append(helper.make_tensor_value_info("x0", TensorProto.FLOAT, data["x"].shape))
+        for index in range(case["layers"]):
+            node, more, parameters = self.layer(case, index, width, parameters)
+            nodes.append(node)
+            constants += more
+            width = case["hidden"]
+            if index < case["layers"] - 1:  # (T, 1, N, H) to (T, N, H)
+                constants.append(helper.make_tensor(f"axis{index}", TensorProto.INT64, [1], [1]))
+                nodes.append(helper.make_node("Squeeze", [f"y{index}", f"axis{index}"], [f"x{index + 1}"]))
+            for state in ("h", "c") if case["cell"] == "lstm" else ("h",):
+                name, value = f"{state}0_{index}", data[state + "0"][index:index + 1]
+                self.feed[name] = np.ascontiguousarray(value)
+                inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
+                outputs.append(helper.make_tensor_value_info(f"{state}n{index}", TensorProto.FLOAT, ["?"] * 3))
+        graph = helper.make_graph(nodes, "layer", inputs, outputs, constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)])
+        model.ir_version = 8
+        options = self.runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        self.session = self.runtime.InferenceSession(model.SerializeToString(), options,
+                                                     providers=["CPUExecutionProvider"])
+        self.names = [output.name for output in outputs]
+
+    def run(self):
+        start = time.perf_counter()
+        self.outputs = self.session.run(self.names, self.feed)
+        return [time.perf_counter() - start] * 2
+
+    def results(self):
+        self.run()
+        named = dict(zip(self.names, self.outputs))
+        results = {"y": named["y"].reshape(self.case["time"], self.case["batch"], -1)}
+        for state in ("h", "c") if self.case["cell"] == "lstm" else ("h",):
+            results[state + "n"] = np.concatenate([named[f"{state}n{i}"] for i in range(self.case["layers"])])
+        return results
+
+
+def measure(peer, seconds):
+    end = time.perf_counter() + 0.1 * seconds
+    runs = [peer.run(), peer.run()]
+    while time.perf_counter() < end:
+        peer.run()
+    runs, end = [], time.perf_counter() + seconds
+    while len(runs) < 3 or time.perf_counter() < end:
+        runs.append(peer.run())
+    forward, total = zip(*runs)
+    return {"best": min(total), "median": statistics.median(total), "forward_best": min(forward),
+            "forward_median": statistics.median(forward), "runs": len(runs)}
+
+
+def main():
+    peer = {"pytorch": PyTorch, "onnxruntime": OnnxRuntime}[sys.argv[1]](int(sys.argv[2]))
+    print(json.dumps({"version": peer.version}), flush=True)
+    prepared = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if prepared != (request["case"], request["data"]):
+                with np.load(request["data"]) as data:
+                    peer.prepare(request["case"], dict(data))
+                prepared = request["case"], request["data"]
+            if "dump" in request:
+                np.savez(request["dump"], **peer.results())
+                answer = {}
+            else:
+                answer = measure(peer, request["seconds"])
+        except Exception as error:  # the parent says which case it was, and goes on
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
