@@ -71,6 +71,7 @@ struct gk_cell_forward {
   float *const *saved_gates;
   float *const *saved_h;
   float *const *saved_c;
+  bool stream; /* saved rows go past the caches: they are more than these would keep until backward */
 };
 
 /* The same step backward. `gates` holds the activations and receives the gradients of the pre-activations,
@@ -131,6 +132,7 @@ struct gk_kernels {
 
   gk_cell_forward_fn *cell_forward[GK_CELL_COUNT][GK_MAX_PHASES];
   gk_cell_backward_fn *cell_backward[GK_CELL_COUNT][GK_MAX_PHASES];
+  void (*stream_end)(void); /* after steps that streamed, before another thread reads their rows */
 
   void (*sigmoid)(size_t count, const float *x, float *y); /* y may be x */
   void (*tanh)(size_t count, const float *x, float *y);

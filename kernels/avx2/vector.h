@@ -20,6 +20,14 @@ static inline vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
 static inline vf vf_load_n(const float *p, size_t lanes) { return _mm256_maskload_ps(p, v_tail(lanes)); }
 static inline void vf_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 static inline void vf_store_n(float *p, vf x, size_t lanes) { _mm256_maskstore_ps(p, v_tail(lanes), x); }
+/* Past the caches, where p is aligned. v_stream_end() comes before another thread reads it. */
+static inline void vf_stream(float *p, vf x) {
+  if ((uintptr_t)p % 32 == 0)
+    _mm256_stream_ps(p, x);
+  else
+    _mm256_storeu_ps(p, x);
+}
+static inline void v_stream_end(void) { _mm_sfence(); }
 static inline vf vf_set(float x) { return _mm256_set1_ps(x); }
 static inline vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 static inline vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }

@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sleef.h>
 
 #define GK_V 16
@@ -17,6 +18,14 @@ static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline vf vf_load_n(const float *p, size_t lanes) { return _mm512_maskz_loadu_ps(v_tail(lanes), p); }
 static inline void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 static inline void vf_store_n(float *p, vf x, size_t lanes) { _mm512_mask_storeu_ps(p, v_tail(lanes), x); }
+/* Past the caches, where p begins a line. v_stream_end() comes before another thread reads it. */
+static inline void vf_stream(float *p, vf x) {
+  if ((uintptr_t)p % 64 == 0)
+    _mm512_stream_ps(p, x);
+  else
+    _mm512_storeu_ps(p, x);
+}
+static inline void v_stream_end(void) { _mm_sfence(); }
 static inline vf vf_set(float x) { return _mm512_set1_ps(x); }
 static inline vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 static inline vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }

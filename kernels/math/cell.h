@@ -15,6 +15,15 @@ static inline __attribute__((always_inline)) void cell_store(float *p, vf x, siz
     vf_store_n(p, x, lanes);
 }
 
+/* To a saved row. */
+static inline __attribute__((always_inline)) void cell_save(const struct gk_cell_forward *step, float *p,
+                                                            vf x, size_t lanes) {
+  if (lanes == GK_V && step->stream)
+    vf_stream(p, x);
+  else
+    cell_store(p, x, lanes);
+}
+
 /* The gradient of a pre-activation goes to two places. */
 static inline __attribute__((always_inline)) void
 cell_store_gradient(const struct gk_cell_backward *step, size_t row, size_t column, vf x, size_t lanes) {
@@ -29,7 +38,7 @@ static inline __attribute__((always_inline)) void cell_store_h(const struct gk_c
   h = v_flush(h);
   cell_store(step->h[row] + unit, h, lanes);
   if (step->saved_h)
-    cell_store(step->saved_h[row] + unit, h, lanes);
+    cell_save(step, step->saved_h[row] + unit, h, lanes);
 }
 
 /* Rows are far apart, so no hardware prefetcher follows from one to the next: this many rows ahead, the
@@ -45,7 +54,7 @@ static inline __attribute__((always_inline)) void cell_prefetch(const float *row
 /* What forward saves: `blocks` of gates and the states; what backward reads. */
 static inline __attribute__((always_inline)) void
 cell_prefetch_forward(const struct gk_cell_forward *step, size_t row, size_t unit, int blocks, bool memory) {
-  if (!step->saved_gates)
+  if (!step->saved_gates || step->stream)
     return;
   cell_prefetch(step->saved_gates[row], unit, step->hidden, blocks);
   cell_prefetch(step->saved_h[row], unit, step->hidden, 1);

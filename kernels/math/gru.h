@@ -17,9 +17,9 @@ GK_CELL_UNITS gru_forward_gates_units(const struct gk_cell_forward *step, size_t
   if (!step->saved_gates)
     return;
   float *gates = step->saved_gates[row] + unit;
-  cell_store(gates + hidden, r, lanes);
-  cell_store(gates + 2 * hidden, z, lanes);
-  cell_store(gates + 3 * hidden, a, lanes);
+  cell_save(step, gates + hidden, r, lanes);
+  cell_save(step, gates + 2 * hidden, z, lanes);
+  cell_save(step, gates + 3 * hidden, a, lanes);
 }
 
 /* n = tanh(n + r a),  h = n + z (h' - n) */
@@ -31,7 +31,7 @@ GK_CELL_UNITS gru_forward_candidate_units(const struct gk_cell_forward *step, si
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   cell_store_h(step, row, unit, vf_fma(z, vf_sub(h_prev, n), n), lanes);
   if (step->saved_gates)
-    cell_store(step->saved_gates[row] + unit, n, lanes);
+    cell_save(step, step->saved_gates[row] + unit, n, lanes);
 }
 
 GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row, size_t unit, size_t lanes) {

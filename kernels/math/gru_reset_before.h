@@ -17,9 +17,9 @@ GK_CELL_UNITS gru_reset_before_forward_gates_units(const struct gk_cell_forward 
   if (!step->saved_gates)
     return;
   float *gates = step->saved_gates[row] + unit;
-  cell_store(gates, r, lanes);
-  cell_store(gates + hidden, z, lanes);
-  cell_store(gates + 3 * hidden, q, lanes);
+  cell_save(step, gates, r, lanes);
+  cell_save(step, gates + hidden, z, lanes);
+  cell_save(step, gates + 3 * hidden, q, lanes);
 }
 
 /* n = tanh(n),  h = n + z (h' - n) */
@@ -32,7 +32,7 @@ GK_CELL_UNITS gru_reset_before_forward_candidate_units(const struct gk_cell_forw
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   cell_store_h(step, row, unit, vf_fma(z, vf_sub(h_prev, n), n), lanes);
   if (step->saved_gates)
-    cell_store(step->saved_gates[row] + unit + 2 * hidden, n, lanes);
+    cell_save(step, step->saved_gates[row] + unit + 2 * hidden, n, lanes);
 }
 
 GK_CELL_UNITS gru_reset_before_backward_candidate_units(const struct gk_cell_backward *step, size_t row,

@@ -17,11 +17,11 @@ GK_CELL_UNITS lstm_forward_memory_units(const struct gk_cell_forward *step, size
   if (!step->saved_gates)
     return;
   float *gates = step->saved_gates[row] + unit;
-  cell_store(gates, i, lanes);
-  cell_store(gates + hidden, f, lanes);
-  cell_store(gates + 2 * hidden, g, lanes);
-  cell_store(gates + 3 * hidden, o, lanes);
-  cell_store(step->saved_c[row] + unit, c, lanes);
+  cell_save(step, gates, i, lanes);
+  cell_save(step, gates + hidden, f, lanes);
+  cell_save(step, gates + 2 * hidden, g, lanes);
+  cell_save(step, gates + 3 * hidden, o, lanes);
+  cell_save(step, step->saved_c[row] + unit, c, lanes);
 }
 
 /* h = o tanh(c) */

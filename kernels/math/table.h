@@ -49,6 +49,7 @@ const struct gk_kernels GK_TABLE = {
                                                  gru_reset_before_backward_gates},
             [GK_KERNEL_CELL_LSTM] = {lstm_backward},
         },
+    .stream_end = v_stream_end,
     .sigmoid = sigmoid_array,
     .tanh = tanh_array,
     .dropout = dropout,

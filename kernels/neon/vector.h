@@ -26,6 +26,8 @@ static inline void vf_store_n(float *p, vf x, size_t lanes) {
   for (size_t i = 0; i < lanes; i++)
     p[i] = t[i];
 }
+static inline void vf_stream(float *p, vf x) { vst1q_f32(p, x); }
+static inline void v_stream_end(void) {}
 static inline vf vf_set(float x) { return vdupq_n_f32(x); }
 static inline vf vf_add(vf a, vf b) { return vaddq_f32(a, b); }
 static inline vf vf_sub(vf a, vf b) { return vsubq_f32(a, b); }

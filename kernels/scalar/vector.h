@@ -33,6 +33,8 @@ static inline void vf_store_n(float *p, vf x, size_t lanes) {
   if (lanes)
     *p = x;
 }
+static inline void vf_stream(float *p, vf x) { *p = x; }
+static inline void v_stream_end(void) {}
 static inline vf vf_set(float x) { return x; }
 static inline vf vf_add(vf a, vf b) { return a + b; }
 static inline vf vf_sub(vf a, vf b) { return a - b; }

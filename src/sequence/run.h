@@ -34,6 +34,7 @@ struct gk_run {
   struct gk_rnn_plan plan;
   int64_t time, batch;
   bool training;
+  bool stream; /* saved rows go past the caches */
   const float *packed;
   const float *parameters;
   const float *x;
