@@ -202,6 +202,7 @@ static const struct {
     {"train lm @/text --seed -1", {"--seed -1"}},
     {"train lm @/text --seed 18446744073709551616", {"--seed 18446744073709551616"}},
     {"train lm @/text --threads -1", {"--threads -1"}},
+    {"train lm @/text --threads 1025", {"--threads 1025", "1024"}},
     {"train lm @/text --isa sse9", {"--isa sse9", "scalar"}},
 #ifdef __x86_64__
     {"train lm @/text --isa neon", {"--isa neon", "scalar"}},
@@ -533,6 +534,32 @@ static void test_terminated(void **state) {
   stop_and_resume(SIGTERM, 143, "terminated");
 }
 
+static void test_hung_up(void **state) {
+  (void)state;
+  stop_and_resume(SIGHUP, 129, "hung-up");
+}
+
+/* `gatekern train lm | head`: the reader goes away. */
+static void test_nobody_reads(void **state) {
+  (void)state;
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+  fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+  char path[64];
+  snprintf(path, sizeof path, "/dev/fd/%d", ends[1]);
+  const struct run run = {.output = path};
+  const pid_t child =
+      start("train lm @/text " SMALL "--steps 100000000 --log @/unread.log --out @/unread", &run);
+  wait_for_lines("unread.log", 3);
+  close(ends[0]);
+  close(ends[1]);
+  struct result result = finish(child, &run);
+  assert_int_equal(result.exit_code, 141);
+  free_result(&result);
+  assert_true(step_of_state("unread.state") >= 3);
+}
+
 static void test_killed(void **state) {
   (void)state;
   stop_and_resume(SIGKILL, 137, "killed");
@@ -629,6 +656,8 @@ int main(void) {
       cmocka_unit_test(test_keep_all),
       cmocka_unit_test(test_interrupted),
       cmocka_unit_test(test_terminated),
+      cmocka_unit_test(test_hung_up),
+      cmocka_unit_test(test_nobody_reads),
       cmocka_unit_test(test_killed),
       cmocka_unit_test(test_interrupted_twice),
       cmocka_unit_test(test_interrupted_before_validation),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "builtin_corpus.h"
 #include "commands.h"
+#include "json_number.h"
 #include "text_file.h"
 
 #include <inttypes.h>
@@ -29,7 +30,7 @@ static const cli_option options[] = {
      .type = CLI_INTEGER,
      .offset = offsetof(struct settings, threads),
      .fallback = "0",
-     .maximum = 4096,
+     .maximum = CLI_MOST_THREADS,
      .help = "threads, 0: all that this process may use; never changes a result"},
     {0}};
 
@@ -51,13 +52,18 @@ static const cli_command command = {
 
 static void print_loss(const struct settings *settings, const gk_language_loss *loss) {
   const double bits = loss->nats / M_LN2;
-  if (settings->json)
-    printf("{\"characters\": %" PRId64 ", \"nats_per_character\": %.17g, \"bits_per_character\": %.17g, "
-           "\"perplexity\": %.9g}\n",
-           loss->characters, loss->nats, bits, exp(loss->nats));
-  else
+  if (settings->json) {
+    printf("{\"characters\": %" PRId64 ", ", loss->characters);
+    print_json_number(stdout, "nats_per_character", loss->nats);
+    printf(", ");
+    print_json_number(stdout, "bits_per_character", bits);
+    printf(", ");
+    print_json_number(stdout, "perplexity", exp(loss->nats));
+    printf("}\n");
+  } else {
     printf("%.4f nats/char  %.4f bits/char  perplexity %.3f  (%" PRId64 " characters of %s)\n", loss->nats,
            bits, exp(loss->nats), loss->characters, settings->file ? settings->file : "the built-in text");
+  }
 }
 
 static int evaluate(const struct settings *settings, const gk_text *text) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "training_progress.h"
+#include "json_number.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -70,8 +71,10 @@ static bool write_log(struct training_progress *progress, const gk_training_step
       (double)step->characters / seconds, gflops);
   if (progress->peak_gflops > 0)
     fprintf(log, ", \"percent_of_peak\": %.2f", 100 * gflops / progress->peak_gflops);
-  if (validation)
-    fprintf(log, ", \"validation_loss\": %.17g", validation->nats);
+  if (validation) {
+    fprintf(log, ", ");
+    print_json_number(log, "validation_loss", validation->nats);
+  }
   fprintf(log, "}\n");
   return !ferror(log);
 }

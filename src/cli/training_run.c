@@ -19,7 +19,7 @@ static const double peak_seconds = 0.1; /* for the measurement of the machine's 
 static volatile sig_atomic_t stop_signal;
 
 static void handle_stop(int signal_number) {
-  if (stop_signal)
+  if (stop_signal && signal_number != SIGPIPE)
     _exit(128 + signal_number); /* asked twice: at once */
   stop_signal = signal_number;
 }
@@ -29,6 +29,10 @@ static void catch_signals(void) {
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGPIPE, &action, NULL); /* nobody reads the progress any more */
+  struct sigaction hangup;
+  if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* not under nohup */
+    sigaction(SIGHUP, &action, NULL);
   signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of file sizes fails instead of killing */
 }
 
