@@ -213,7 +213,9 @@ typedef enum gk_pack_flags { GK_PACK_FORWARD = 1, GK_PACK_BACKWARD = 2 } gk_pack
 GK_API gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes);
 GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed);
 
-/* Sizes of the caller's memory for one call with T = time, N = batch. Any alignment is accepted. */
+/* Sizes of the caller's memory for one call with T = time, N = batch. Any alignment is accepted. Workspace
+ * does not grow with T, but for what lies between the layers of a bidirectional stack in inference, and for
+ * the folded embedding, which has min(V, T * N) rows. */
 typedef struct gk_rnn_memory {
   size_t reserve_bytes;             /* training only: what backward needs of forward */
   size_t forward_workspace_bytes;   /* of gk_rnn_forward with a reserve */
@@ -320,6 +322,7 @@ GK_API gk_status gk_output_init(const gk_output *output, uint64_t seed,
 GK_API gk_status gk_output_packed_bytes(const gk_output *output, unsigned flags, size_t *bytes);
 GK_API gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *parameters,
                                 void *packed);
+/* The same for any number of rows. */
 GK_API gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes);
 /* logits (R, V) of h (R, H). */
 GK_API gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed,

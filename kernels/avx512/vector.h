@@ -41,7 +41,7 @@ static inline vf vf_at_least(vf x, vf limit) { return _mm512_max_ps(limit, x); }
 static inline vm vf_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline vm vf_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 static inline vf vf_select(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
-/* yes where !m, else +0 */
+/* x where not m, else +0 */
 static inline vf vf_zero_where(vm m, vf x) { return _mm512_maskz_mov_ps((__mmask16)~m, x); }
 /* |magnitude| with the sign of sign; magnitude >= 0 or NaN */
 static inline vf vf_with_sign(vf magnitude, vf sign) {

@@ -6,7 +6,7 @@
 #include "src/core/size.h"
 
 struct header {
-  uint64_t magic, floats;
+  uint64_t magic, floats, fingerprint;
   uint32_t flags, isa;
 };
 
@@ -50,7 +50,7 @@ gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa
     return status;
   if (!packed)
     return gk_fail(GK_ERROR_ARGUMENT, "packed is NULL, must have %zu bytes", bytes);
-  const struct header header = {PACKED_MAGIC, bytes / sizeof(float), flags, (uint32_t)isa};
+  const struct header header = {PACKED_MAGIC, bytes / sizeof(float), size.fingerprint, flags, (uint32_t)isa};
   memcpy(packed, &header, sizeof header);
   *floats = (float *)packed + HEADER_FLOATS;
   return GK_OK;
@@ -65,8 +65,9 @@ const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa i
   }
   memcpy(&header, packed, sizeof header);
   if (header.magic != PACKED_MAGIC || header.isa != (uint32_t)isa ||
-      !count_floats(size, header.flags, &floats) || header.floats != floats) {
-    gk_fail(GK_ERROR_ARGUMENT, "packed was not packed for these sizes (%zu floats) and isa %s", floats,
+      !count_floats(size, header.flags, &floats) || header.floats != floats ||
+      header.fingerprint != size.fingerprint) {
+    gk_fail(GK_ERROR_ARGUMENT, "packed was not packed for this network (%zu floats) and isa %s", floats,
             gk_isa_name(isa));
     return NULL;
   }

@@ -7,10 +7,17 @@
 
 #include "src/core/status.h"
 
-/* Floats of the two parts of a network's or layer's packed parameters. */
+/* Floats of the two parts of a network's or layer's packed parameters, and a number that tells apart those
+ * whose sizes happen to agree. */
 struct gk_packed_size {
   size_t forward, backward;
+  uint64_t fingerprint;
 };
+
+/* The next value of a fingerprint (FNV-1a, eight bytes at once). */
+static inline uint64_t gk_packed_fingerprint(uint64_t fingerprint, int64_t value) {
+  return (fingerprint ^ (uint64_t)value) * UINT64_C(0x100000001b3);
+}
 
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes);
 /* Writes the header; *floats is where offsets count from. */

@@ -7,6 +7,7 @@
 
 #include "dispatch/dispatch.h"
 #include "src/core/arena.h"
+#include "src/core/float_environment.h"
 #include "src/core/matrix.h"
 #include "src/core/packed.h"
 #include "src/core/parallel.h"
@@ -70,7 +71,9 @@ static gk_status create(struct gk_output *output) {
     return gk_fail(GK_ERROR_OVERFLOW, "packed weights of %zu x %zu do not fit in memory", v, h);
   output->forward.offset = bias;
   output->backward.offset = forward;
-  output->packed = (struct gk_packed_size){forward, backward};
+  output->packed = (struct gk_packed_size){
+      forward, backward,
+      gk_packed_fingerprint(gk_packed_fingerprint(0, desc->input_size), desc->output_size)};
   return GK_OK;
 }
 
@@ -166,7 +169,7 @@ gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *p
 /* One thread's own memory. */
 struct share {
   const float **a;   /* [block] */
-  float **c;         /* [block + GRADIENT_COLUMNS] */
+  float **c;         /* [block] */
   float *panels;     /* packed rows of h */
   float *transposed; /* (GRADIENT_COLUMNS, TRANSPOSED_STRIDE) */
 };
@@ -402,6 +405,7 @@ gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *
 gk_status gk_output_init(const gk_output *output, uint64_t seed, float *parameters) {
   if (!output || !parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
+  const uint64_t callers = gk_float_environment_pin();
   const float bound = (float)(1.0 / __builtin_sqrt((double)output->desc.input_size));
   const size_t row = (size_t)output->desc.input_size, rows = (size_t)output->desc.output_size;
   const struct gk_random_counter counter = {.seed = seed, .purpose = GK_RANDOM_INIT, .layer = UINT32_MAX};
@@ -413,6 +417,7 @@ gk_status gk_output_init(const gk_output *output, uint64_t seed, float *paramete
     for (size_t j = 0; j < count; j++)
       parameters[r * row + j] = (2 * parameters[r * row + j] - 1) * bound;
   }
+  gk_float_environment_restore(callers);
   return GK_OK;
 }
 
@@ -430,7 +435,9 @@ gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *
   const struct gk_kernels *kernels = gk_dispatch(chosen, GK_MATH_OWN);
   if (!kernels)
     return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
+  const uint64_t callers = gk_float_environment_pin();
   if (count)
     kernels->softmax((size_t)count, 1.0f / temperature, logits, p);
+  gk_float_environment_restore(callers);
   return GK_OK;
 }

@@ -297,24 +297,10 @@ static void sweep_bidirectional(const struct gk_worker *worker) {
   }
 }
 
-struct backward_call {
-  struct gk_run *run;
-  void *pointers;
-  float *scratch;
-  size_t scratch_floats;
-};
-
 static void backward_body(void *context, int thread, int threads) {
-  const struct backward_call *call = context;
-  const struct gk_run *run = call->run;
+  const struct gk_run *run = context;
   struct gk_worker worker;
-  if (threads > 1) {
-    if (thread == 0)
-      gk_barrier_init(run->barrier, threads);
-#pragma omp barrier
-  }
-  gk_worker_start(&worker, run, call->pointers, call->scratch + (size_t)thread * call->scratch_floats, thread,
-                  threads);
+  gk_worker_start(&worker, run, thread, threads);
   clear_padding(&worker);
   for (int k = 0; k < run->rnn->layer_count; k++)
     start_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
@@ -324,7 +310,7 @@ static void backward_body(void *context, int thread, int threads) {
     sweep_bidirectional(&worker);
   for (int k = 0; k < run->rnn->layer_count; k++)
     return_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
-  if (run->tokens && run->gradients) {
+  if (run->rnn->desc.vocabulary && run->gradients) {
     gk_worker_wait(&worker);
     gk_embedding_gradient(&worker);
   }
@@ -358,15 +344,7 @@ gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
   const float *packed = gk_packed_open(rnn->packed, GK_PACK_BACKWARD, rnn->kernels->isa, args->packed);
   if (!packed)
     return GK_ERROR_ARGUMENT;
-  gk_rnn_memory memory;
-  status = gk_rnn_memory_needed(rnn, args->time, args->batch, &memory);
-  if (status)
-    return status;
-  if (!args->workspace)
-    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
-                   memory.backward_workspace_bytes);
   struct gk_run run = {.rnn = rnn,
-                       .plan = gk_rnn_plan_for(rnn, args->time, args->batch),
                        .time = args->time,
                        .batch = args->batch,
                        .training = true,
@@ -388,19 +366,8 @@ gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
                        .dc0 = args->dc0,
                        .gradients = args->gradients,
                        .accumulate = args->accumulate};
-  struct gk_arena workspace = gk_arena_start(args->workspace), reserve = gk_arena_start(args->reserve);
-  gk_run_cut_workspace(&run, &workspace, true);
-  gk_run_cut_reserve(&run, &reserve);
-  struct backward_call call = {.run = &run, .scratch_floats = gk_worker_scratch_floats(&run)};
-  call.pointers = gk_arena_take(&workspace, sizeof(void *), (int64_t)gk_worker_pointer_count(&run), 1, 1);
-  call.scratch = gk_arena_take(&workspace, sizeof(float), (int64_t)call.scratch_floats, rnn->desc.threads, 1);
-  memset(run.zero, 0, gk_run_hidden(&run) * sizeof *run.zero);
-  gk_run_sort(&run, args->lengths);
-  if (run.tokens) {
-    const bool batch_first = rnn->desc.layout == GK_BATCH_FIRST;
-    gk_embedding_distinct(&run.embedding, run.tokens, run.time, run.batch, args->lengths,
-                          batch_first ? 1 : run.batch, batch_first ? run.time : 1);
-  }
-  gk_parallel(run.plan.threads, backward_body, &call);
-  return GK_OK;
+  status = gk_run_open(&run, args->lengths, args->workspace, args->reserve, true);
+  if (!status)
+    gk_parallel(run.plan.threads, backward_body, &run);
+  return status;
 }

@@ -5,10 +5,6 @@
 
 #include "src/sequence/run.h"
 
-/* A reserve beyond this does not stay in the caches until backward: written past them, it costs half the
- * traffic and leaves them to the weights (LSTM 512, batch 64, 25 steps: 5 % of the training step). */
-enum { STREAM_BYTES = 4 << 20 };
-
 /* What pre-activations start from: the folded embedding row of the token, or the biases. */
 static const float *start_row(const struct gk_worker *worker, int layer, int direction, int64_t s,
                               int64_t i) {
@@ -64,8 +60,9 @@ static const float *input_operand(const struct gk_worker *worker, int layer, int
   return memcpy(copy, input, width * sizeof *copy);
 }
 
+/* Lines up the operands of a chunk's input product, and forms it unless the step will (one step alone). */
 static void input_product(const struct gk_worker *worker, int layer, int direction, int64_t begin,
-                          int64_t end) {
+                          int64_t end, bool joined) {
   const struct gk_run *run = worker->run;
   size_t rows = 0;
   if (layer == 0 && run->tokens)
@@ -80,6 +77,8 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
       worker->chunk_c[rows++] = gk_run_pre(run, s, i);
     }
   }
+  if (joined)
+    return;
   gk_matrix_product(&gk_run_layer(run, layer, direction)->x, run->rnn->kernels, run->packed,
                     worker->unit_begin, worker->unit_end, rows, worker->chunk_a, worker->chunk_c,
                     (struct gk_start){.rows = worker->chunk_from});
@@ -120,8 +119,9 @@ static size_t strip_units(const struct gk_matrix *matrix, size_t rows) {
   return units > granule ? units : granule;
 }
 
-/* The step's phases for the worker's rows and units. */
-static void step(const struct gk_worker *worker, int layer, int direction, int64_t s) {
+/* The step's phases for the worker's rows and units. Joined: a strip's input and recurrent product follow one
+ * another through the panels of [W_x | W_h], so that a streaming step reads its weights as they stand. */
+static void step(const struct gk_worker *worker, int layer, int direction, int64_t s, bool joined) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const struct gk_kernels *kernels = run->rnn->kernels;
@@ -153,6 +153,9 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
     for (size_t unit = worker->unit_begin; unit < worker->unit_end && rows; unit += strip) {
       units.unit_begin = unit;
       units.unit_end = unit + strip < worker->unit_end ? unit + strip : worker->unit_end;
+      if (joined)
+        gk_matrix_product(&weights->x, kernels, run->packed, unit, units.unit_end, (size_t)rows,
+                          worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});
       gk_matrix_product(&weights->h[p], kernels, run->packed, unit, units.unit_end, (size_t)rows, operand,
                         worker->pre, start);
       kernels->cell_forward[run->rnn->desc.cell][p](&units);
@@ -197,9 +200,11 @@ static void emit(const struct gk_worker *worker, int layer, int direction, int64
 
 static void forward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
                           int64_t end) {
-  input_product(worker, layer, direction, begin, end);
+  const bool folded = layer == 0 && worker->run->tokens;
+  const bool joined = end - begin == 1 && worker->run->rnn->cell->phases == 1 && !folded;
+  input_product(worker, layer, direction, begin, end, joined);
   for (int64_t s = begin; s < end; s++) {
-    step(worker, layer, direction, s);
+    step(worker, layer, direction, s, joined);
     emit(worker, layer, direction, s);
   }
   gk_worker_meet(worker); /* the layer above reads all units; a ring of states may be written over */
@@ -281,21 +286,10 @@ static void walk_forward(const struct gk_worker *worker) {
     }
 }
 
-struct forward_call {
-  struct gk_run *run;
-  void *pointers;
-};
-
 static void forward_body(void *context, int thread, int threads) {
-  const struct forward_call *call = context;
-  const struct gk_run *run = call->run;
+  const struct gk_run *run = context;
   struct gk_worker worker;
-  if (threads > 1) {
-    if (thread == 0)
-      gk_barrier_init(run->barrier, threads);
-#pragma omp barrier
-  }
-  gk_worker_start(&worker, run, call->pointers, NULL, thread, threads);
+  gk_worker_start(&worker, run, thread, threads);
   fill_untouched(&worker);
   walk_forward(&worker);
   if (run->stream)
@@ -318,15 +312,7 @@ gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
   const float *packed = gk_packed_open(rnn->packed, GK_PACK_FORWARD, rnn->kernels->isa, args->packed);
   if (!packed)
     return GK_ERROR_ARGUMENT;
-  gk_rnn_memory memory;
-  status = gk_rnn_memory_needed(rnn, args->time, args->batch, &memory);
-  if (status)
-    return status;
-  if (!args->workspace)
-    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
-                   args->reserve ? memory.forward_workspace_bytes : memory.inference_workspace_bytes);
   struct gk_run run = {.rnn = rnn,
-                       .plan = gk_rnn_plan_for(rnn, args->time, args->batch),
                        .time = args->time,
                        .batch = args->batch,
                        .training = args->reserve != NULL,
@@ -343,22 +329,10 @@ gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
                        .y = args->y,
                        .hn = args->hn,
                        .cn = args->cn};
-  struct gk_arena workspace = gk_arena_start(args->workspace), reserve = gk_arena_start(args->reserve);
-  gk_run_cut_workspace(&run, &workspace, false);
-  struct forward_call call = {
-      &run, gk_arena_take(&workspace, sizeof(void *), (int64_t)gk_worker_pointer_count(&run), 1, 1)};
-  if (run.training)
-    gk_run_cut_reserve(&run, &reserve);
-  run.stream = run.training && memory.reserve_bytes > STREAM_BYTES;
-  memset(run.zero, 0, gk_run_hidden(&run) * sizeof *run.zero);
-  gk_run_sort(&run, args->lengths);
-  if (run.tokens) {
-    const bool batch_first = rnn->desc.layout == GK_BATCH_FIRST;
-    gk_embedding_distinct(&run.embedding, run.tokens, run.time, run.batch, args->lengths,
-                          batch_first ? 1 : run.batch, batch_first ? run.time : 1);
-  }
-  gk_parallel(run.plan.threads, forward_body, &call);
-  return GK_OK;
+  status = gk_run_open(&run, args->lengths, args->workspace, args->reserve, false);
+  if (!status)
+    gk_parallel(run.plan.threads, forward_body, &run);
+  return status;
 }
 
 gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/core/float_environment.h"
 #include "src/core/random.h"
 #include "src/sequence/rnn.h"
 
@@ -99,6 +100,7 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
   if ((unsigned)desc->init > GK_INIT_ORTHOGONAL)
     return gk_fail(GK_ERROR_ARGUMENT, "init is %d, must be 0..%d", (int)desc->init, GK_INIT_ORTHOGONAL);
   gk_status status = GK_OK;
+  const uint64_t callers = gk_float_environment_pin();
   for (int i = 0; i < rnn->tensor_count && !status; i++)
     status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].offset);
   for (int k = 0; k < rnn->layer_count && !status && rnn->desc.cell == GK_CELL_LSTM; k++) {
@@ -106,5 +108,6 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
     for (int64_t u = 0; u < rnn->desc.hidden_size; u++)
       forget[u] += desc->forget_bias;
   }
+  gk_float_environment_restore(callers);
   return status;
 }

@@ -6,9 +6,6 @@ static gk_status measure_workspace(struct gk_run *run, bool training, bool backw
   struct gk_arena arena = gk_arena_start(NULL);
   run->training = training;
   gk_run_cut_workspace(run, &arena, backward);
-  gk_arena_take(&arena, sizeof(void *), (int64_t)gk_worker_pointer_count(run), 1, 1);
-  if (backward)
-    gk_arena_take(&arena, sizeof(float), (int64_t)gk_worker_scratch_floats(run), run->rnn->desc.threads, 1);
   if (!gk_arena_bytes(&arena, bytes))
     return gk_fail(GK_ERROR_OVERFLOW, "workspace of time %lld, batch %lld does not fit in memory",
                    (long long)run->time, (long long)run->batch);

@@ -6,21 +6,22 @@
 
 enum {
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
-  STEP_FLOP_A_THREAD = 60000 /* below, a barrier or a region costs more than the thread brings */
+  STEP_FLOP_A_THREAD = 120000 /* below, a barrier or a region costs more than the thread brings */
 };
 
 struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = rnn->desc.threads};
-  /* FLOP of one step's recurrent product: what a team's barrier must be paid from. */
-  const double step =
-      2.0 * (double)batch * rnn->cell->gates * (double)rnn->desc.hidden_size * (double)rnn->desc.hidden_size;
+  /* FLOP of one step's products of a layer: what a team's barrier must be paid from. */
+  const double step = 2.0 * (double)batch * rnn->cell->gates * (double)rnn->desc.hidden_size *
+                      (double)(rnn->desc.hidden_size + rnn->desc.input_size);
   const double most = 1 + step / STEP_FLOP_A_THREAD;
   if (plan.threads > most && !rnn->threads_forced)
     plan.threads = (int)most;
   if (plan.schedule == GK_SCHEDULE_AUTO) {
     /* Rows a thread below which a tile waits for the weights instead of computing. */
     const int64_t rows = rnn->kernels->lanes >= 16 ? 16 : 8;
-    plan.schedule = batch >= rows * plan.threads ? GK_SCHEDULE_SLICES : GK_SCHEDULE_TEAMS;
+    plan.schedule =
+        plan.threads == 1 || batch >= rows * plan.threads ? GK_SCHEDULE_SLICES : GK_SCHEDULE_TEAMS;
   }
   if (plan.schedule == GK_SCHEDULE_SLICES && plan.threads > batch)
     plan.threads = batch > 1 ? (int)batch : 1;

@@ -159,6 +159,15 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
               : gk_fail(GK_ERROR_OVERFLOW, "packed weights of hidden_size %zu do not fit in memory", hidden);
 }
 
+/* Of what decides where a packed weight stands. */
+static uint64_t fingerprint(const gk_rnn_desc *desc) {
+  const int64_t values[] = {desc->cell, desc->input_size, desc->hidden_size, desc->layers, desc->direction};
+  uint64_t print = 1;
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+    print = gk_packed_fingerprint(print, values[i]);
+  return print;
+}
+
 static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   rnn->desc = *desc;
   gk_status status = gk_isa_resolve(desc->isa, &rnn->desc.isa);
@@ -173,6 +182,7 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   if (!rnn->threads_forced)
     rnn->desc.threads = gk_default_threads();
   rnn->cell = gk_cell_find(desc->cell);
+  rnn->packed.fingerprint = fingerprint(desc);
   rnn->directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
   rnn->layer_count = (int)desc->layers * rnn->directions;
   rnn->layers = calloc((size_t)rnn->layer_count, sizeof *rnn->layers);

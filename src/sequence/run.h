@@ -54,6 +54,9 @@ struct gk_run {
   struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
   float *embedding_gradient;     /* backward: (U, I) */
   struct gk_barrier *barrier;
+  void *pointers; /* row pointers of all threads */
+  float *scratch; /* backward: scratch_floats a thread */
+  size_t scratch_floats;
 
   /* forward */
   float *y, *hn, *cn;
@@ -85,19 +88,20 @@ enum { GK_GRADIENT_UNITS = 128 }; /* units whose gates' weight gradients are for
 
 /* ---- Setting up (run.c) ---- */
 
-/* Longest first, ties by index; no allocation. NULL lengths: all `time`. */
-void gk_run_sort(struct gk_run *run, const int64_t *lengths);
-/* Cuts reserve or workspace; with NULL bases only measures. */
+/* Cuts reserve or workspace (pointers and scratch of the threads included); with NULL bases only measures. */
 void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve);
 void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward);
 /* The common part of both calls' arguments: sizes, lengths, tokens. */
 gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
                        const int32_t *tokens, const float *parameters);
-/* The share of `thread`; row pointers are cut from the workspace. */
-void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, void *pointers, float *scratch,
-                     int thread, int threads);
-size_t gk_worker_pointer_count(const struct gk_run *run);  /* of all threads together */
-size_t gk_worker_scratch_floats(const struct gk_run *run); /* of one thread in backward */
+/* Plans and cuts, sorts the samples (longest first, ties by index), finds the distinct tokens; no allocation.
+ */
+gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspace, void *reserve,
+                      bool backward);
+/* The share of `thread`; the first of them prepares the barrier. To be called by all threads of a region. */
+void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads);
+/* Floats that one thread needs for weight gradients; false if they do not fit (weight_gradient.c). */
+bool gk_worker_scratch_floats(const struct gk_run *run, size_t *floats);
 
 static inline void gk_worker_wait(const struct gk_worker *worker) {
   if (worker->threads > 1)

@@ -246,7 +246,7 @@ static void *take(float **next, size_t floats) {
   return start;
 }
 
-size_t gk_worker_scratch_floats(const struct gk_run *run) {
+bool gk_worker_scratch_floats(const struct gk_run *run, size_t *scratch) {
   const struct gk_rnn *rnn = run->rnn;
   size_t input = gk_run_hidden(run), floats, finished;
   for (int i = 0; i < rnn->layer_count; i++)
@@ -258,8 +258,9 @@ size_t gk_worker_scratch_floats(const struct gk_run *run) {
       !gk_size_array(&finished, 1, (int64_t)(input + gk_run_hidden(run) + 2), rows, 1) ||
       !gk_size_add(&floats, finished) ||
       !gk_size_add(&floats, (size_t)rows * (TRANSPOSED_STRIDE + 2 * sizeof(void *) / sizeof(float)) + 8 * 16))
-    return SIZE_MAX / 64;
-  return (floats + 15) / 16 * 16;
+    return false;
+  *scratch = floats;
+  return gk_size_align(scratch, GK_CACHE_LINE / sizeof(float));
 }
 
 static void gradient_of_units(const struct gk_worker *worker, int layer, int direction, struct parts parts) {

@@ -5,6 +5,7 @@
 
 #include "dispatch/dispatch.h"
 #include "kernels/kernels.h"
+#include "src/core/float_environment.h"
 #include "src/core/matrix.h"
 #include "src/core/parallel.h"
 
@@ -126,6 +127,7 @@ gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double 
   const struct gk_kernels *kernels = resolve(desc->isa);
   if (!kernels)
     return GK_ERROR_ISA;
+  const uint64_t callers = gk_float_environment_pin();
   struct update_call call = {
       .kernel = desc->kind == GK_OPTIMIZER_ADAM  ? kernels->adam
                 : desc->kind == GK_OPTIMIZER_SGD ? kernels->sgd
@@ -148,6 +150,7 @@ gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double 
                  .first_step = step == 1}};
   const int threads = desc->threads ? desc->threads : gk_default_threads();
   gk_parallel(count < SERIAL_COUNT ? 1 : threads, update_body, &call);
+  gk_float_environment_restore(callers);
   return GK_OK;
 }
 
@@ -189,6 +192,7 @@ gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *cons
     return GK_ERROR_ISA;
   if (threads == 0)
     threads = gk_default_threads();
+  const uint64_t callers = gk_float_environment_pin();
   double sum = 0;
   for (int part = 0; part < parts; part++)
     for (int64_t at = 0; at < counts[part]; at += (int64_t)NORM_PIECE * NORM_BATCH) {
@@ -200,10 +204,14 @@ gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *cons
         sum += (double)call.sums[piece];
     }
   *norm = sqrt(sum);
+  gk_float_environment_restore(callers);
   return GK_OK;
 }
 
 float gk_clip_scale(double norm, double max_norm) {
+  const uint64_t callers = gk_float_environment_pin();
   const double scale = max_norm / (norm + 1e-6);
-  return max_norm > 0 && scale < 1 ? (float)scale : 1.0f;
+  const float clip = max_norm > 0 && scale < 1 ? (float)scale : 1.0f;
+  gk_float_environment_restore(callers);
+  return clip;
 }
