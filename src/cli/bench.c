@@ -51,7 +51,7 @@ static const cli_option options[] = {
      .type = CLI_INTEGER,
      FIELD(threads),
      .minimum = 1,
-     .maximum = 4096,
+     .maximum = CLI_MOST_THREADS,
      .value = "P",
      .help = "threads; as many as the process may use if it is not given"},
     {.name = "schedule",

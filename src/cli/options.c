@@ -86,6 +86,8 @@ static const char *choice_name(const cli_option *option, int index) {
     return index <= GK_SCHEDULE_TEAMS ? gk_schedule_name((gk_schedule)index) : NULL;
   case CLI_OPTIMIZER:
     return index <= GK_OPTIMIZER_ADAM ? gk_optimizer_name((gk_optimizer_kind)index) : NULL;
+  case CLI_DECAY:
+    return index <= GK_DECAY_COSINE ? gk_decay_name((gk_decay)index) : NULL;
   default:
     return NULL;
   }
@@ -203,10 +205,17 @@ static bool parse_value(const cli_command *command, const cli_option *option, co
 
 /* ---- Help ---- */
 
+/* Characters that stay on one line: a word, or a default with its parentheses. */
+static int word_length(const char *text) {
+  static const char fallback[] = "(default ";
+  const bool whole = strncmp(text, fallback, sizeof fallback - 1) == 0;
+  return (int)strcspn(text, whole ? "\n" : " \n");
+}
+
 /* Prints `text` from `column` on, broken at spaces; later lines start at `indent`. */
 static void print_wrapped(const char *text, int column, int indent) {
   while (*text) {
-    const int word = (int)strcspn(text, " \n");
+    const int word = word_length(text);
     if (column > indent && column + 1 + word > HELP_WIDTH) {
       printf("\n%*s", indent, "");
       column = indent;
@@ -230,9 +239,9 @@ static void print_wrapped(const char *text, int column, int indent) {
 
 static const char *value_name(const cli_option *option) {
   static const char *const names[] = {
-      [CLI_FLAG] = "",         [CLI_INTEGER] = "N",      [CLI_SEED] = "N",    [CLI_NUMBER] = "X",
-      [CLI_TEXT] = "TEXT",     [CLI_CHOICE] = "NAME",    [CLI_CELL] = "NAME", [CLI_ISA] = "NAME",
-      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME",
+      [CLI_FLAG] = "",         [CLI_INTEGER] = "N",      [CLI_SEED] = "N",     [CLI_NUMBER] = "X",
+      [CLI_TEXT] = "TEXT",     [CLI_CHOICE] = "NAME",    [CLI_CELL] = "NAME",  [CLI_ISA] = "NAME",
+      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME", [CLI_DECAY] = "NAME",
   };
   return option->value ? option->value : names[option->type];
 }

@@ -23,6 +23,7 @@
 #include <gatekern.h>
 
 enum { CLI_SUCCESS = 0, CLI_FAILURE = 1, CLI_BAD_INPUT = 2 };
+enum { CLI_MOST_THREADS = 1024 }; /* the library takes no more */
 
 typedef enum cli_type {
   CLI_FLAG = 0, /* bool: true if given */
@@ -34,6 +35,7 @@ typedef enum cli_type {
   CLI_CELL,     /* int: gk_cell */
   CLI_ISA,      /* int: gk_isa, "auto" allowed, refused unless usable on this machine */
   CLI_SCHEDULE, /* int: gk_schedule */
+  CLI_DECAY,    /* int: gk_decay */
   CLI_OPTIMIZER /* int: gk_optimizer_kind */
 } cli_type;
 

@@ -56,7 +56,7 @@ static const cli_option options[] = {
      .type = CLI_INTEGER,
      .offset = offsetof(struct settings, threads),
      .fallback = "1",
-     .maximum = 4096,
+     .maximum = CLI_MOST_THREADS,
      .help = "threads, 0: all that this process may use; never changes a result"},
     {0}};
 

@@ -9,7 +9,6 @@
 #include <string.h>
 
 static const char *const activations[] = {"tanh", "relu", NULL};
-static const char *const decays[] = {"constant", "cosine", NULL};
 static const char *const initialisations[] = {"uniform", "glorot", "orthogonal", NULL};
 
 #define FIELD(name) offsetof(struct train_settings, name)
@@ -143,10 +142,9 @@ static const cli_option options[] = {
      .value = "RATE",
      .help = "learning rate"},
     {.name = "lr-schedule",
-     .type = CLI_CHOICE,
+     .type = CLI_DECAY,
      .offset = FIELD(decay),
      .fallback = "cosine",
-     .choice = decays,
      .help = "the learning rate over the steps; cosine falls to --lr-min at the last"},
     {.name = "lr-min",
      .type = CLI_NUMBER,
@@ -219,7 +217,7 @@ static const cli_option options[] = {
      .offset = FIELD(threads),
      .fallback = "0",
      .minimum = 0,
-     .maximum = 4096,
+     .maximum = CLI_MOST_THREADS,
      .group = "Machine (never changes a result)",
      .help = "0: all that this process may use"},
     {.name = "isa", .type = CLI_ISA, .offset = FIELD(isa), .fallback = "auto", .help = "instruction set"},
