@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "benchmarks.h"
+#include "plain_c.h"
 
 /* All lists at once take hours: without a filter, the kernels and one list of layers. */
 #define DEFAULT_FILTER "^(kernel|layer/anchors)/"
@@ -15,6 +16,9 @@ int main(int argc, char **argv) {
   shim_context("threads", threads);
   register_kernel_benchmarks();
   register_layer_benchmarks();
+#if defined(__x86_64__)
+  register_plain_c_benchmarks();
+#endif
   int exit_code = shim_run(argc, argv, DEFAULT_FILTER);
   layer_benchmarks_end();
   return exit_code;

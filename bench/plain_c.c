@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plain_c.h"
+
+#include <math.h>
+#include <string.h>
+
+/* PLAIN_C_TIER is given by the build. */
+#define PASTE(name, tier)  plain_c_##name##_##tier
+#define EXPAND(name, tier) PASTE(name, tier)
+#define PLAIN_C_NAME(name) EXPAND(name, PLAIN_C_TIER)
+
+/* Sums run in blocks of so many products, as Gatekern's do. Columns that one inner loop works on, rows that
+ * share what it loads: as many sums as the compiler can keep in registers. */
+enum { SUM_BLOCK = 256, ROWS = 4, COLUMNS = PLAIN_C_COLUMNS };
+
+/* A matrix whose element (row, k) is at data[row * row_stride + k * k_stride]. */
+struct operand {
+  const float *data;
+  size_t row_stride, k_stride;
+};
+
+static struct operand rows_of(const float *data, size_t width) {
+  return (struct operand){data, width, 1};
+}
+
+/* c[r][j] += sum over k of a(r, k) b[k][j], for `rows` <= ROWS rows and COLUMNS columns. */
+static void product_tile(size_t rows, size_t k, struct operand a, const float *b, size_t b_stride, float *c,
+                         size_t c_stride) {
+  for (size_t begin = 0; begin < k; begin += SUM_BLOCK) {
+    const size_t end = begin + SUM_BLOCK < k ? begin + SUM_BLOCK : k;
+    float sum[ROWS][COLUMNS] = {{0}};
+    if (rows == ROWS)
+      for (size_t i = begin; i < end; i++)
+        for (size_t r = 0; r < ROWS; r++)
+          for (size_t j = 0; j < COLUMNS; j++)
+            sum[r][j] = fmaf(a.data[r * a.row_stride + i * a.k_stride], b[i * b_stride + j], sum[r][j]);
+    else
+      for (size_t r = 0; r < rows; r++)
+        for (size_t i = begin; i < end; i++)
+          for (size_t j = 0; j < COLUMNS; j++)
+            sum[r][j] = fmaf(a.data[r * a.row_stride + i * a.k_stride], b[i * b_stride + j], sum[r][j]);
+    for (size_t r = 0; r < rows; r++)
+      for (size_t j = 0; j < COLUMNS; j++)
+        c[r * c_stride + j] += sum[r][j];
+  }
+}
+
+static void product_edge(size_t rows, size_t columns, size_t k, struct operand a, const float *b,
+                         size_t b_stride, float *c, size_t c_stride) {
+  for (size_t r = 0; r < rows; r++)
+    for (size_t begin = 0; begin < k; begin += SUM_BLOCK) {
+      const size_t end = begin + SUM_BLOCK < k ? begin + SUM_BLOCK : k;
+      float sum[COLUMNS] = {0};
+      for (size_t i = begin; i < end; i++)
+        for (size_t j = 0; j < columns; j++)
+          sum[j] = fmaf(a.data[r * a.row_stride + i * a.k_stride], b[i * b_stride + j], sum[j]);
+      for (size_t j = 0; j < columns; j++)
+        c[r * c_stride + j] += sum[j];
+    }
+}
+
+static void product(size_t rows, size_t columns, size_t k, struct operand a, const float *b, size_t b_stride,
+                    float *c, size_t c_stride) {
+  size_t j = 0;
+  for (; j + COLUMNS <= columns; j += COLUMNS)
+    for (size_t r = 0; r < rows; r += ROWS) {
+      const struct operand part = {a.data + r * a.row_stride, a.row_stride, a.k_stride};
+      product_tile(rows - r < ROWS ? rows - r : ROWS, k, part, b + j, b_stride, c + r * c_stride + j,
+                   c_stride);
+    }
+  if (j < columns)
+    product_edge(rows, columns - j, k, a, b + j, b_stride, c + j, c_stride);
+}
+
+/* ---- Activations (the formulas of kernels/math/activation.h) ------------------------------------ */
+
+static inline float power_of_two(float magic) {
+  uint32_t bits;
+  memcpy(&bits, &magic, sizeof bits);
+  bits <<= 23;
+  memcpy(&magic, &bits, sizeof bits);
+  return magic;
+}
+
+static inline float sigmoid(float x) {
+  const float magic = 0x1.8p23f + 127.0f;
+  x = x > 87.0f ? 87.0f : x;
+  x = x < -88.3f ? -88.9f : x;
+  const float t = fmaf(-x, 0x1.715476p+0f, magic), s = power_of_two(t);
+  float r = fmaf(-x, 0x1.715476p+0f, magic - t);
+  r = fmaf(-x, 0x1.4ae0cp-26f, r);
+  float p = fmaf(r, 0x1.4295cep-13f, 0x1.5ef138p-10f);
+  p = fmaf(r, p, 0x1.3b2c3ep-7f);
+  p = fmaf(r, p, 0x1.c6afa4p-5f);
+  p = fmaf(r, p, 0x1.ebfbdep-3f);
+  p = r * fmaf(r, p, 0x1.62e430p-1f);
+  return 1.0f / (s + fmaf(s, p, 1.0f));
+}
+
+static inline float tangent(float x) {
+  const float magic = 0x1.8p23f + 127.0f, size = fabsf(x), z = size > 9.1f ? 9.1f : size;
+  const float t = fmaf(z, 0x1.715476p+1f, magic), s = power_of_two(t);
+  const float h = fmaf(-(t - magic), 0x1.62e430p-2f, z);
+  float q = fmaf(h, 0x1.6b97a6p-5f, 0x1.122538p-3f);
+  q = fmaf(h, q, 0x1.5556f6p-2f);
+  q = fmaf(h, q, 0x1.5554b4p-1f);
+  q = fmaf(h, q, 0x1.fffffep-1f);
+  const float e = fmaf(s, fmaf(h * h, q, h), fmaf(s, 0.5f, -0.5f));
+  return copysignf(e / (e + 1.0f), x);
+}
+
+/* ---- A layer ------------------------------------------------------------------------------------ */
+
+/* Where everything stands. Gates of a (t, n) are in PyTorch's order; a GRU with reset after has one block
+ * more, W_hn h' + b_hn, which becomes the candidate's gradient on the recurrent side. Gradients, x and the
+ * operands of the recurrent weights are kept in the order of the backward sweep, so that dW is one product.
+ */
+struct plan {
+  const struct plain_c_layer *layer;
+  size_t gates, blocks, width; /* width = blocks H */
+  float *w_ih, *w_hh;          /* (I, G H), (H, G H): transposed */
+  float *gate;                 /* (T, N, width) */
+  float *c;                    /* (T, N, H) */
+  float *d_input, *d_hidden;   /* (T N, G H), of the pre-activations on either side */
+  float *x_swept, *h_swept;    /* (T N, I), (T N, H) */
+  float *reset_h;              /* (T N, H): r h', reset before; in the order of the sweep */
+  float *dh, *dc, *carry;      /* (N, H) */
+};
+
+static size_t gates_of(gk_cell cell) {
+  return cell == GK_CELL_LSTM ? 4 : cell == GK_CELL_RNN ? 1 : 3;
+}
+
+/* The floats that it takes; `at` may be NULL. */
+static size_t lay_out(const struct plain_c_layer *l, struct plan *p, float *at) {
+  const size_t gates = gates_of(l->cell), steps = l->time * l->batch, h = l->hidden, states = l->batch * h;
+  *p = (struct plan){.layer = l, .gates = gates, .blocks = gates + (l->cell == GK_CELL_GRU)};
+  p->width = p->blocks * h;
+  size_t floats = 0;
+  float **const part[] = {&p->w_ih,    &p->w_hh,    &p->gate,    &p->c,  &p->d_input, &p->d_hidden,
+                          &p->x_swept, &p->h_swept, &p->reset_h, &p->dh, &p->dc,      &p->carry};
+  const size_t count[] = {l->input * gates * h,
+                          h * gates * h,
+                          steps * p->width,
+                          steps * h,
+                          steps * gates * h,
+                          steps * gates * h,
+                          steps * l->input,
+                          steps * h,
+                          steps * h,
+                          states,
+                          states,
+                          states};
+  for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+    *part[i] = at ? at + floats : NULL;
+    floats += (count[i] + 15) / 16 * 16;
+  }
+  return floats;
+}
+
+static const float *weight_ih(const struct plan *p) {
+  return p->layer->parameters;
+}
+static const float *weight_hh(const struct plan *p) {
+  return weight_ih(p) + p->gates * p->layer->hidden * p->layer->input;
+}
+static const float *biases(const struct plan *p) {
+  return weight_hh(p) + p->gates * p->layer->hidden * p->layer->hidden;
+}
+
+static void transpose(const float *from, float *to, size_t rows, size_t columns) {
+  for (size_t r = 0; r < rows; r++)
+    for (size_t j = 0; j < columns; j++)
+      to[j * rows + r] = from[r * columns + j];
+}
+
+static void start_gates(const struct plan *p, float *gate) {
+  const size_t h = p->layer->hidden, all = p->gates * h;
+  const float *b_ih = biases(p), *b_hh = b_ih + all;
+  for (size_t j = 0; j < all; j++)
+    gate[j] = b_ih[j] + (p->blocks > p->gates && j >= 2 * h ? 0 : b_hh[j]);
+  for (size_t j = all; j < p->width; j++)
+    gate[j] = b_hh[j - h];
+}
+
+static void forward_cell(const struct plan *p, float *gate, const float *h_prev, const float *c_prev,
+                         float *c, float *h) {
+  const size_t units = p->layer->hidden;
+  float *a = gate, *b = gate + units, *d = gate + 2 * units, *e = gate + 3 * units;
+  switch (p->layer->cell) {
+  case GK_CELL_RNN:
+    for (size_t j = 0; j < units; j++)
+      h[j] = a[j] = tangent(a[j]);
+    break;
+  case GK_CELL_GRU: /* r z n a */
+    for (size_t j = 0; j < units; j++) {
+      a[j] = sigmoid(a[j]);
+      b[j] = sigmoid(b[j]);
+      d[j] = tangent(fmaf(a[j], e[j], d[j]));
+      h[j] = fmaf(b[j], h_prev[j] - d[j], d[j]);
+    }
+    break;
+  case GK_CELL_GRU_RESET_BEFORE: /* r and z are done */
+    for (size_t j = 0; j < units; j++) {
+      d[j] = tangent(d[j]);
+      h[j] = fmaf(b[j], h_prev[j] - d[j], d[j]);
+    }
+    break;
+  default: /* i f g o */
+    for (size_t j = 0; j < units; j++) {
+      a[j] = sigmoid(a[j]);
+      b[j] = sigmoid(b[j]);
+      d[j] = tangent(d[j]);
+      e[j] = sigmoid(e[j]);
+      c[j] = fmaf(b[j], c_prev[j], a[j] * d[j]);
+      h[j] = e[j] * tangent(c[j]);
+    }
+  }
+}
+
+/* Rows [begin, end) of the batch through all steps. */
+static void forward_rows(const struct plan *p, size_t begin, size_t end) {
+  const struct plain_c_layer *l = p->layer;
+  const size_t h = l->hidden, all = p->gates * h, rows = end - begin;
+  const bool after = l->cell == GK_CELL_GRU, before = l->cell == GK_CELL_GRU_RESET_BEFORE;
+  for (size_t t = 0; t < l->time; t++) {
+    const size_t first = t * l->batch + begin, swept = (l->time - 1 - t) * l->batch + begin;
+    float *gate = p->gate + first * p->width;
+    const float *h_prev = t ? l->y + (first - l->batch) * h : l->h0 + begin * h;
+    for (size_t n = 0; n < rows; n++)
+      start_gates(p, gate + n * p->width);
+    product(rows, all, l->input, rows_of(l->x + first * l->input, l->input), p->w_ih, all, gate, p->width);
+    if (after || before) {
+      product(rows, 2 * h, h, rows_of(h_prev, h), p->w_hh, all, gate, p->width);
+      const float *operand = h_prev;
+      if (before)
+        for (size_t n = 0; n < rows; n++)
+          for (size_t j = 0; j < h; j++) {
+            float *r = gate + n * p->width + j;
+            r[0] = sigmoid(r[0]);
+            r[h] = sigmoid(r[h]);
+            p->reset_h[(swept + n) * h + j] = r[0] * h_prev[n * h + j];
+          }
+      if (before)
+        operand = p->reset_h + swept * h;
+      product(rows, h, h, rows_of(operand, h), p->w_hh + 2 * h, all, gate + (after ? 3 : 2) * h, p->width);
+    } else {
+      product(rows, all, h, rows_of(h_prev, h), p->w_hh, all, gate, p->width);
+    }
+    for (size_t n = 0; n < rows; n++) {
+      const float *c_prev = !l->c0 ? NULL : t ? p->c + (first - l->batch + n) * h : l->c0 + (begin + n) * h;
+      forward_cell(p, gate + n * p->width, h_prev + n * h, c_prev, p->c + (first + n) * h,
+                   l->y + (first + n) * h);
+    }
+    memcpy(p->h_swept + swept * h, h_prev, rows * h * sizeof(float));
+    memcpy(p->x_swept + swept * l->input, l->x + first * l->input, rows * l->input * sizeof(float));
+  }
+}
+
+/* From the gradients of h and c after the cell to those of its pre-activations; dh becomes what goes straight
+ * to the step before. `di` and `dr` are the two sides of the pre-activations. */
+static void backward_cell(const struct plan *p, const float *gate, const float *h_prev, const float *c_prev,
+                          const float *c, float *dh, float *dc, float *di, float *dr) {
+  const size_t u = p->layer->hidden;
+  const float *a = gate, *b = gate + u, *d = gate + 2 * u, *e = gate + 3 * u;
+  switch (p->layer->cell) {
+  case GK_CELL_RNN:
+    for (size_t j = 0; j < u; j++) {
+      di[j] = dr[j] = dh[j] * fmaf(-a[j], a[j], 1.0f);
+      dh[j] = 0;
+    }
+    break;
+  case GK_CELL_GRU:
+    for (size_t j = 0; j < u; j++) {
+      const float dn = dh[j] * (1.0f - b[j]) * fmaf(-d[j], d[j], 1.0f);
+      di[j] = dr[j] = dn * e[j] * (a[j] * (1.0f - a[j]));
+      di[u + j] = dr[u + j] = dh[j] * (h_prev[j] - d[j]) * (b[j] * (1.0f - b[j]));
+      di[2 * u + j] = dn;
+      dr[2 * u + j] = dn * a[j];
+      dh[j] *= b[j];
+    }
+    break;
+  case GK_CELL_GRU_RESET_BEFORE: /* r's gradient comes after the candidate's product */
+    for (size_t j = 0; j < u; j++) {
+      di[u + j] = dr[u + j] = dh[j] * (h_prev[j] - d[j]) * (b[j] * (1.0f - b[j]));
+      di[2 * u + j] = dr[2 * u + j] = dh[j] * (1.0f - b[j]) * fmaf(-d[j], d[j], 1.0f);
+      dh[j] *= b[j];
+    }
+    break;
+  default:
+    for (size_t j = 0; j < u; j++) {
+      const float y = tangent(c[j]), dcj = fmaf(dh[j] * e[j], fmaf(-y, y, 1.0f), dc[j]);
+      di[j] = dr[j] = dcj * d[j] * (a[j] * (1.0f - a[j]));
+      di[u + j] = dr[u + j] = dcj * c_prev[j] * (b[j] * (1.0f - b[j]));
+      di[2 * u + j] = dr[2 * u + j] = dcj * a[j] * fmaf(-d[j], d[j], 1.0f);
+      di[3 * u + j] = dr[3 * u + j] = dh[j] * y * (e[j] * (1.0f - e[j]));
+      dc[j] = dcj * b[j];
+      dh[j] = 0;
+    }
+  }
+}
+
+static void backward_rows(const struct plan *p, size_t begin, size_t end) {
+  const struct plain_c_layer *l = p->layer;
+  const size_t h = l->hidden, all = p->gates * h, rows = end - begin;
+  const bool before = l->cell == GK_CELL_GRU_RESET_BEFORE;
+  float *dh = p->dh + begin * h, *dc = p->dc + begin * h;
+  memcpy(dh, l->dhn + begin * h, rows * h * sizeof *dh);
+  if (l->dcn)
+    memcpy(dc, l->dcn + begin * h, rows * h * sizeof *dc);
+  for (size_t t = l->time; t-- > 0;) {
+    const size_t first = t * l->batch + begin, swept = (l->time - 1 - t) * l->batch + begin;
+    const float *h_prev = p->h_swept + swept * h, *gate = p->gate + first * p->width;
+    float *di = p->d_input + swept * all, *dr = p->d_hidden + swept * all, *carry = p->carry + begin * h;
+    for (size_t n = 0; n < rows; n++) {
+      const float *c_prev = !l->c0 ? NULL : t ? p->c + (first - l->batch + n) * h : l->c0 + (begin + n) * h;
+      for (size_t j = 0; j < h; j++)
+        dh[n * h + j] += l->dy[(first + n) * h + j];
+      backward_cell(p, gate + n * p->width, h_prev + n * h, c_prev, p->c + (first + n) * h, dh + n * h,
+                    dc + n * h, di + n * all, dr + n * all);
+    }
+    if (before) {
+      memset(carry, 0, rows * h * sizeof *carry);
+      product(rows, h, h, rows_of(dr + 2 * h, all), weight_hh(p) + 2 * h * h, h, carry, h);
+      for (size_t n = 0; n < rows; n++)
+        for (size_t j = 0; j < h; j++) {
+          const float r = gate[n * p->width + j], d = carry[n * h + j];
+          di[n * all + j] = dr[n * all + j] = d * h_prev[n * h + j] * (r * (1.0f - r));
+          dh[n * h + j] = fmaf(d, r, dh[n * h + j]);
+        }
+    }
+    product(rows, h, before ? 2 * h : all, rows_of(dr, all), weight_hh(p), h, dh, h);
+    float *dx = l->dx + first * l->input;
+    memset(dx, 0, rows * l->input * sizeof *dx);
+    product(rows, l->input, all, rows_of(di, all), weight_ih(p), l->input, dx, l->input);
+  }
+  memcpy(l->dh0 + begin * h, dh, rows * h * sizeof *dh);
+  if (l->dc0)
+    memcpy(l->dc0 + begin * h, dc, rows * h * sizeof *dc);
+}
+
+/* Rows [begin, end) of both weight matrices and the biases. */
+static void weight_rows(const struct plan *p, size_t begin, size_t end) {
+  const struct plain_c_layer *l = p->layer;
+  const size_t h = l->hidden, all = p->gates * h, steps = l->time * l->batch, in = l->input;
+  float *d_ih = l->gradients, *d_hh = d_ih + all * in, *db_ih = d_hh + all * h, *db_hh = db_ih + all;
+  const size_t candidate = l->cell == GK_CELL_GRU_RESET_BEFORE ? 2 * h : all;
+  const size_t split = candidate < begin ? begin : candidate > end ? end : candidate;
+  memset(d_ih + begin * in, 0, (end - begin) * in * sizeof *d_ih);
+  memset(d_hh + begin * h, 0, (end - begin) * h * sizeof *d_hh);
+  product(end - begin, in, steps, (struct operand){p->d_input + begin, 1, all}, p->x_swept, in,
+          d_ih + begin * in, in);
+  product(split - begin, h, steps, (struct operand){p->d_hidden + begin, 1, all}, p->h_swept, h,
+          d_hh + begin * h, h);
+  product(end - split, h, steps, (struct operand){p->d_hidden + split, 1, all}, p->reset_h, h,
+          d_hh + split * h, h);
+  for (size_t j = begin; j < end; j++)
+    db_ih[j] = db_hh[j] = 0;
+  for (size_t i = 0; i < steps; i++)
+    for (size_t j = begin; j < end; j++) {
+      db_ih[j] += p->d_input[i * all + j];
+      db_hh[j] += p->d_hidden[i * all + j];
+    }
+}
+
+size_t PLAIN_C_NAME(scratch)(const struct plain_c_layer *layer) {
+  struct plan plan;
+  return lay_out(layer, &plan, NULL);
+}
+
+void PLAIN_C_NAME(step)(const struct plain_c_layer *l) {
+  struct plan plan;
+  const size_t threads = (size_t)l->threads, states = l->batch * l->hidden;
+  lay_out(l, &plan, l->scratch);
+  const size_t all = plan.gates * l->hidden;
+  transpose(weight_ih(&plan), plan.w_ih, all, l->input);
+  transpose(weight_hh(&plan), plan.w_hh, all, l->hidden);
+#pragma omp parallel for num_threads(l->threads) schedule(static, 1)
+  for (size_t i = 0; i < threads; i++) {
+    forward_rows(&plan, i * l->batch / threads, (i + 1) * l->batch / threads);
+    backward_rows(&plan, i * l->batch / threads, (i + 1) * l->batch / threads);
+  }
+#pragma omp parallel for num_threads(l->threads) schedule(static, 1)
+  for (size_t i = 0; i < threads; i++)
+    weight_rows(&plan, i * all / threads, (i + 1) * all / threads);
+  memcpy(l->hn, l->y + (l->time - 1) * states, states * sizeof(float));
+  if (l->cn)
+    memcpy(l->cn, plan.c + (l->time - 1) * states, states * sizeof(float));
+}
