@@ -192,7 +192,7 @@ static void test_symbols(void **state) {
     used += (size_t)length;
   }
   assert_int_equal(used, text.bytes);
-  free(tokens);
+  gk_free(tokens);
   assert_int_equal(gk_vocabulary_encode(&vocabulary, &other, "prompt", &tokens, &count), GK_ERROR_FORMAT);
   assert_non_null(strstr(gk_last_error(), "prompt: '\xC3\xB6' at byte 1"));
   gk_vocabulary_free(&vocabulary);
@@ -796,7 +796,7 @@ static void test_evaluation_is_the_loss_of_single_steps(void **state) {
     expect_ok(gk_language_model_evaluate(model, &text, &loss));
     assert_int_equal(loss.characters, count - 1);
     assert_true(fabs(loss.nats - loss_by_steps(model, tokens, count)) < 0.01);
-    free(tokens);
+    gk_free(tokens);
     gk_language_trainer_destroy(trainer);
   }
 }

@@ -216,6 +216,6 @@ gk_status gk_language_model_evaluate(const gk_language_model *model, const gk_te
   if (status != GK_OK)
     return status;
   status = gk_language_model_evaluate_tokens(model, tokens, count, loss);
-  free(tokens);
+  gk_free(tokens);
   return status;
 }

@@ -87,8 +87,8 @@ gk_status gk_language_model_write(const gk_language_model *model, const char *pa
                          : gk_fail(GK_ERROR_MEMORY, "%s: no memory for the description", path);
     json_decref(description);
   }
-  free(tensors);
-  free(names);
+  gk_free(tensors);
+  gk_free(names);
   return status;
 }
 
@@ -167,7 +167,7 @@ static gk_status read_vocabulary(const struct gk_checkpoint *checkpoint, bool ut
   if (status == GK_OK && gk_vocabulary_from_symbols(vocabulary, utf8, (int64_t)count, symbols) != GK_OK)
     status = gk_fail(GK_ERROR_FORMAT, "%s: symbols in the description are not ascending %s", checkpoint->path,
                      utf8 ? "code points" : "bytes");
-  free(symbols);
+  gk_free(symbols);
   return status;
 }
 

@@ -106,7 +106,7 @@ gk_status gk_sampler_prompt(gk_sampler *sampler, const gk_text *prompt) {
       status = read_pending(sampler);
     sampler->pending = tokens[i];
   }
-  free(tokens);
+  gk_free(tokens);
   return status;
 }
 

@@ -49,15 +49,15 @@ static gk_status take_texts(gk_language_trainer *trainer, const gk_text *text, c
   if (status == GK_OK && validation)
     status = gk_vocabulary_encode(vocabulary, validation, "validation text", &other, &other_count);
   if (status == GK_OK && validation) {
-    int32_t *joined = realloc(trainer->tokens, (size_t)(count + other_count + 1) * sizeof *joined);
-    if (joined) {
+    int32_t *joined = gk_buffer_array(&status, sizeof *joined, count + other_count, 1, 1);
+    if (status == GK_OK) {
+      memcpy(joined, trainer->tokens, (size_t)count * sizeof *joined);
       memcpy(joined + count, other, (size_t)other_count * sizeof *joined);
+      gk_free(trainer->tokens);
       trainer->tokens = joined;
-    } else {
-      status = gk_fail(GK_ERROR_MEMORY, "no memory for %" PRId64 " characters", count + other_count);
     }
   }
-  free(other);
+  gk_free(other);
   if (status != GK_OK)
     return status;
   if (validation) {
@@ -207,7 +207,7 @@ void gk_language_trainer_destroy(gk_language_trainer *trainer) {
   if (!trainer)
     return;
   gk_language_model_destroy(trainer->model);
-  free(trainer->tokens);
+  gk_free(trainer->tokens);
   gk_free(trainer->optimizer_state);
   for (int i = 0; i < 2; ++i) {
     gk_free(trainer->h[i]);

@@ -85,8 +85,8 @@ gk_status gk_vocabulary_from_texts(struct gk_vocabulary *vocabulary, bool utf8, 
         symbols[symbol_count++] = code;
     status = gk_vocabulary_from_symbols(vocabulary, utf8, symbol_count, symbols);
   }
-  free(symbols);
-  free(seen);
+  gk_free(symbols);
+  gk_free(seen);
   return status;
 }
 
@@ -116,8 +116,8 @@ gk_status gk_vocabulary_from_symbols(struct gk_vocabulary *vocabulary, bool utf8
 }
 
 void gk_vocabulary_free(struct gk_vocabulary *vocabulary) {
-  free(vocabulary->symbols);
-  free(vocabulary->tokens);
+  gk_free(vocabulary->symbols);
+  gk_free(vocabulary->tokens);
   *vocabulary = (struct gk_vocabulary){0};
 }
 
@@ -163,7 +163,7 @@ gk_status gk_vocabulary_encode(const struct gk_vocabulary *vocabulary, const gk_
     at += length;
   }
   if (status != GK_OK) {
-    free(encoded);
+    gk_free(encoded);
     return status;
   }
   *tokens = encoded;

@@ -20,7 +20,7 @@ gk_status gk_vocabulary_from_symbols(struct gk_vocabulary *vocabulary, bool utf8
                                      const uint32_t *symbols);
 void gk_vocabulary_free(struct gk_vocabulary *vocabulary);
 
-/* The text as tokens, to be freed. GK_ERROR_FORMAT names the first character that is no symbol. */
+/* The text as tokens, for gk_free. GK_ERROR_FORMAT names the first character that is no symbol. */
 gk_status gk_vocabulary_encode(const struct gk_vocabulary *vocabulary, const gk_text *text, const char *name,
                                int32_t **tokens, int64_t *count);
 /* -1: not a symbol */
