@@ -358,6 +358,16 @@ static void test_packed(void **state) {
   assert_int_equal(gk_rnn_pack(call.net.rnn, GK_PACK_FORWARD, call.d.parameters, packed), GK_OK);
   expect(__LINE__, try_backward(&call, &backward), GK_ERROR_ARGUMENT, "packed", NULL);
 
+  /* The same sizes, laid out for another cell. */
+  struct call before;
+  open_call(&before, GK_CELL_GRU_RESET_BEFORE, 0);
+  args = before.forward;
+  backward = before.backward;
+  args.packed = backward.packed = other.net.packed;
+  expect(__LINE__, try_forward(&before, &args), GK_ERROR_ARGUMENT, "packed", NULL);
+  expect(__LINE__, try_backward(&before, &backward), GK_ERROR_ARGUMENT, "packed", NULL);
+  close_call(&before);
+
   const gk_rnn *rnn = call.net.rnn;
   const float *p = call.d.parameters;
   expect(__LINE__, gk_rnn_pack(NULL, GK_PACK_FORWARD, p, packed), GK_ERROR_ARGUMENT, "rnn", "NULL", NULL);

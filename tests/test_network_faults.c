@@ -66,6 +66,11 @@ static void check_empty(struct network_case *c, int64_t time, int64_t batch, boo
   char what[64];
   snprintf(what, sizeof what, "T %d, N %d, %s", (int)time, (int)batch, lengths ? "lengths 0" : "no lengths");
   check_same_results(c, what, &got, &wanted);
+  if (d.tokens && time * batch == 0) { /* no token exists, so that none need be given */
+    d.tokens = NULL;
+    got = run_case(&b, c, &d);
+    check_same_results(c, "tokens NULL", &got, &wanted);
+  }
 
   /* Without states everything is zero; accumulating adds nothing. */
   d.h0 = d.c0 = d.dhn = d.dcn = NULL;
@@ -299,7 +304,7 @@ static void write_control(control_word word) {
 static const control_word odd_controls[] = {1ul << 24, 1ul << 25, 1ul << 22,
                                             2ul << 22, 3ul << 22, 1ul << 24 | 3ul << 22};
 #endif
-enum { CONTROLS = sizeof odd_controls / sizeof *odd_controls, CONTROLS_WITHOUT_ROUNDING = 2 };
+enum { CONTROLS = sizeof odd_controls / sizeof *odd_controls };
 
 /* Small weights and gradients, so that denormals would appear. */
 static void check_environment(struct network_case *c) {
@@ -343,18 +348,25 @@ static void test_environment(void **state) {
   for_each_case(__func__, check_environment);
 }
 
-/* The rest of a training step: its calls under one control word. */
-enum { ENV_ROWS = 9, ENV_H = 20, ENV_V = 7, ENV_P = ENV_V * ENV_H + ENV_V };
+/* The rest of training: its calls under one control word. */
+enum {
+  ENV_ROWS = 9,
+  ENV_H = 20,
+  ENV_V = 7,
+  ENV_P = ENV_V * ENV_H + ENV_V,
+  ENV_INITS = GK_INIT_ORTHOGONAL + 1
+};
 
 struct rest_of_step {
   float dh[ENV_ROWS * ENV_H], gradients[ENV_P], parameters[ENV_P], initial[ENV_P], state[2 * ENV_P];
   float softmax[ENV_V];
+  float *network[ENV_INITS]; /* initial parameters */
   float scale;
   double loss, norm;
 };
 
-static gk_status run_rest_of_step(const struct network_case *c, gk_output *output, const float *h,
-                                  void *packed, void *workspace, struct rest_of_step *r) {
+static gk_status run_rest_of_step(const struct network_case *c, const gk_rnn *rnn, const gk_output *output,
+                                  const float *h, void *packed, void *workspace, struct rest_of_step *r) {
   static const int32_t targets[ENV_ROWS] = {0, 6, 3, 2, -1, 5, 1, 4, 4};
   gk_optimizer_desc optimizer = GK_OPTIMIZER_DESC_INIT;
   gk_output_loss_args loss = GK_OUTPUT_LOSS_ARGS_INIT;
@@ -374,6 +386,12 @@ static gk_status run_rest_of_step(const struct network_case *c, gk_output *outpu
     r->parameters[i] = random_value(2, (uint64_t)i);
   memset(r->state, 0, sizeof r->state);
   gk_status status = gk_output_init(output, 5, r->initial);
+  for (int i = 0; i < ENV_INITS && !status; i++) {
+    gk_init_desc init = GK_INIT_DESC_INIT;
+    init.init = (gk_init)i;
+    init.forget_bias = 0.3f;
+    status = gk_rnn_init(rnn, &init, r->network[i]);
+  }
   if (!status)
     status = gk_output_pack(output, GK_PACK_FORWARD | GK_PACK_BACKWARD, r->parameters, packed);
   if (!status)
@@ -394,6 +412,9 @@ static void check_rest_of_step(const struct network_case *c, const char *what, c
   check_bits(c, what, "gradients", ENV_P, got->gradients, wanted->gradients);
   check_bits(c, what, "initial parameters", ENV_P, got->initial, wanted->initial);
   check_bits(c, what, "softmax", ENV_V, got->softmax, wanted->softmax);
+  for (int i = 0; i < ENV_INITS; i++)
+    check_bits(c, what, "the network's initial parameters", sizes_of(c).parameters, got->network[i],
+               wanted->network[i]);
   if (memcmp(&got->loss, &wanted->loss, sizeof(double)) != 0)
     fail_case(c, "%s: loss %a, wanted %a", what, got->loss, wanted->loss);
   if (memcmp(&got->norm, &wanted->norm, sizeof(double)) != 0)
@@ -416,6 +437,8 @@ static void test_environment_of_a_training_step(void **state) {
     desc.input_size = ENV_H;
     desc.output_size = ENV_V;
     desc.isa = tiers[tier];
+    gk_rnn *rnn;
+    check_status(&c, gk_rnn_create(&c.desc, &rnn), "gk_rnn_create");
     check_status(&c, gk_output_create(&desc, &output), "gk_output_create");
     check_status(&c, gk_output_packed_bytes(output, flags, &packed_bytes), "gk_output_packed_bytes");
     check_status(&c, gk_output_workspace_bytes(output, ENV_ROWS, &workspace_bytes),
@@ -423,12 +446,16 @@ static void test_environment_of_a_training_step(void **state) {
     void *packed = buffers_take(&b, packed_bytes, 1), *workspace = buffers_take(&b, workspace_bytes, 1);
     float *h = take_random(&b, 1, 1, ENV_ROWS * ENV_H);
     struct rest_of_step wanted = {0}, got = {0};
-    check_status(&c, run_rest_of_step(&c, output, h, packed, workspace, &wanted), "a training step");
+    for (int i = 0; i < ENV_INITS; i++) {
+      wanted.network[i] = take_floats(&b, sizes_of(&c).parameters);
+      got.network[i] = take_floats(&b, sizes_of(&c).parameters);
+    }
+    check_status(&c, run_rest_of_step(&c, rnn, output, h, packed, workspace, &wanted), "a training step");
     control_word before = read_control();
-    for (int i = 0; i < CONTROLS_WITHOUT_ROUNDING; i++) {
+    for (int i = 0; i < CONTROLS; i++) {
       write_control(odd_controls[i]);
       control_word set = read_control();
-      gk_status status = run_rest_of_step(&c, output, h, packed, workspace, &got);
+      gk_status status = run_rest_of_step(&c, rnn, output, h, packed, workspace, &got);
       control_word after = read_control();
       write_control(before);
       char what[64];
@@ -439,6 +466,7 @@ static void test_environment_of_a_training_step(void **state) {
       check_rest_of_step(&c, what, &got, &wanted);
     }
     gk_output_destroy(output);
+    gk_rnn_destroy(rnn);
     buffers_release(&b);
   }
 }
