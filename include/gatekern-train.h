@@ -86,9 +86,11 @@ typedef struct gk_language_model_desc {
   gk_schedule schedule;
   int threads; /* 0: gk_default_threads() */
 } gk_language_model_desc;
-#define GK_LANGUAGE_MODEL_DESC_INIT                                                                  \
-  { .size = sizeof(gk_language_model_desc), .cell = GK_CELL_LSTM, .embedding_size = 256,             \
-    .hidden_size = 256, .layers = 1 }
+#define GK_LANGUAGE_MODEL_DESC_INIT                                                                          \
+  {                                                                                                          \
+    .size = sizeof(gk_language_model_desc), .cell = GK_CELL_LSTM, .embedding_size = 256, .hidden_size = 256, \
+    .layers = 1                                                                                              \
+  }
 
 /* A text of `bytes` bytes; it need not end with a zero. */
 typedef struct gk_text {
@@ -126,7 +128,7 @@ typedef struct gk_sampler_desc {
   int64_t top_k;     /* only the k likeliest symbols; 0: all */
   uint64_t seed;
 } gk_sampler_desc;
-#define GK_SAMPLER_DESC_INIT                                                                         \
+#define GK_SAMPLER_DESC_INIT                                                                                 \
   { .size = sizeof(gk_sampler_desc), .temperature = 1 }
 /* The model must outlive the sampler. */
 GK_API gk_status gk_sampler_create(const gk_language_model *model, const gk_sampler_desc *desc,
@@ -147,23 +149,25 @@ GK_API gk_status gk_sampler_next(gk_sampler *sampler, char bytes[4], int *count)
  * instruction set, number of threads, and schedule. */
 typedef struct gk_training_desc {
   size_t size;
-  int64_t batch;        /* N: streams */
-  int64_t time;         /* T: characters of each stream a step */
-  int64_t steps;        /* planned; the learning rate's decay ends there. 0: unknown, no decay */
+  int64_t batch; /* N: streams */
+  int64_t time;  /* T: characters of each stream a step */
+  int64_t steps; /* planned; the learning rate's decay ends there. 0: unknown, no decay */
   gk_optimizer_kind optimizer;
-  float momentum;       /* SGD */
+  float momentum; /* SGD */
   double learning_rate;
   gk_decay decay;
   double minimum_learning_rate;
-  double clip_norm;     /* of the gradient over all parameters; 0: not clipped */
-  gk_init init;         /* of the recurrent layers; the output layer is U(+-1/sqrt(H)) */
-  float forget_bias;    /* added to the LSTM's */
-  uint64_t seed;        /* of initial weights and dropout */
-  double validation;    /* share of the text, its end, that is kept for validation; 0 <= share < 1 */
+  double clip_norm;  /* of the gradient over all parameters; 0: not clipped */
+  gk_init init;      /* of the recurrent layers; the output layer is U(+-1/sqrt(H)) */
+  float forget_bias; /* added to the LSTM's */
+  uint64_t seed;     /* of initial weights and dropout */
+  double validation; /* share of the text, its end, that is kept for validation; 0 <= share < 1 */
 } gk_training_desc;
-#define GK_TRAINING_DESC_INIT                                                                        \
-  { .size = sizeof(gk_training_desc), .batch = 32, .time = 64, .optimizer = GK_OPTIMIZER_ADAM,       \
-    .learning_rate = 4e-3, .clip_norm = 5, .validation = 0.05 }
+#define GK_TRAINING_DESC_INIT                                                                                \
+  {                                                                                                          \
+    .size = sizeof(gk_training_desc), .batch = 32, .time = 64, .optimizer = GK_OPTIMIZER_ADAM,               \
+    .learning_rate = 4e-3, .clip_norm = 5, .validation = 0.05                                                \
+  }
 
 typedef struct gk_language_trainer gk_language_trainer;
 
@@ -178,19 +182,18 @@ GK_API const gk_training_desc *gk_language_trainer_description(const gk_language
 GK_API const gk_language_model *gk_language_trainer_model(const gk_language_trainer *trainer);
 
 typedef struct gk_language_progress {
-  int64_t step;                  /* done since the beginning */
+  int64_t step; /* done since the beginning */
   int64_t steps_per_epoch;
   int64_t training_characters;   /* of the text */
   int64_t validation_characters; /* 0: nothing to validate on */
   double best_loss;              /* of gk_language_trainer_validate, nats; infinite before the first */
   int64_t best_step;
 } gk_language_progress;
-GK_API void gk_language_trainer_progress(const gk_language_trainer *trainer,
-                                         gk_language_progress *progress);
+GK_API void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_language_progress *progress);
 
 typedef struct gk_training_step {
-  int64_t step;      /* this one, from 1 */
-  double loss;       /* mean over the targets, nats, before the update */
+  int64_t step;       /* this one, from 1 */
+  double loss;        /* mean over the targets, nats, before the update */
   int64_t characters; /* targets */
   double learning_rate;
   double gradient_norm; /* before clipping */

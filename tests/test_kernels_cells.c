@@ -236,8 +236,10 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
         .saved_gates = array[OTHER_GATES] ? row[OTHER_GATES] : NULL,
         .saved_h = array[SAVED_H] ? row[SAVED_H] : NULL,
         .saved_c = array[SAVED_C] ? row[SAVED_C] : NULL,
+        .stream = call->saves && call->begin == 0,
     };
     kernels->cell_forward[call->cell][call->phase](&step);
+    kernels->stream_end();
   }
 }
 
@@ -295,6 +297,8 @@ static void check_call(struct call *call, const struct kernel_tier *tier, gk_mat
     if (!has_field(call, field))
       got[field] = wanted[field] = NULL;
   }
+  if (call->saves && call->begin == 0)
+    kernel_case(tier, "stream_end", "rows past the caches are there after it");
   kernel_case(
       tier, slot_of(call),
       "%s, phase %d, activation %d, rows %zu, units %zu..%zu of %zu, in place %d, saves %d, dy %d, math %d",

@@ -41,6 +41,18 @@ size_t gk_matrix_granule(const struct gk_matrix *matrix) {
   return groups * matrix->lanes;
 }
 
+size_t gk_matrix_strip_units(const struct gk_matrix *matrix, size_t rows) {
+  const size_t granule = gk_matrix_granule(matrix), floats = 4096; /* 16 KiB */
+  const size_t units = rows ? floats / (rows * matrix->gates * granule) * granule : matrix->units;
+  return units > granule ? units : granule;
+}
+
+void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end) {
+  const size_t granule = gk_matrix_granule(matrix);
+  gk_split(matrix->units, granule * (size_t)threads > matrix->units ? matrix->lanes : granule, thread,
+           threads, begin, end);
+}
+
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
                        size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
                        float *const *c, struct gk_start start) {

@@ -40,6 +40,14 @@ struct gk_start {
 #define GK_START_C    ((struct gk_start){false, NULL})
 #define GK_START_ZERO ((struct gk_start){true, NULL})
 
+/* Units of a strip: rows by all gates of so many units, small enough that what a product leaves stays in L1.
+ */
+size_t gk_matrix_strip_units(const struct gk_matrix *matrix, size_t rows);
+
+/* The units of `thread` where threads share them: cut where panels end, unless there are fewer panels than
+ * threads. */
+void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end);
+
 /* C = start + A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v. */
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
                        size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,

@@ -398,7 +398,8 @@ gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *
   cut_workspace(&call, &arena);
   call.logits = logits;
   const double flop = 2.0 * (double)rows * (double)output->desc.input_size * (double)output->desc.output_size;
-  gk_parallel(flop < 1e5 ? 1 : output->desc.threads, forward_body, &call);
+  const int threads = rows < output->desc.threads ? (int)rows : output->desc.threads; /* they share rows */
+  gk_parallel(flop < 1e5 ? 1 : threads, forward_body, &call);
   return GK_OK;
 }
 

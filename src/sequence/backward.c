@@ -43,14 +43,10 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
 /* The worker's columns of dx, dh: units of a plain matrix. */
 static void columns_of(const struct gk_worker *worker, const struct gk_matrix *matrix, size_t *begin,
                        size_t *end) {
-  size_t granule = gk_matrix_granule(matrix);
   *begin = 0;
   *end = matrix->units;
-  if (!worker->teams)
-    return;
-  if (granule * (size_t)worker->threads > matrix->units)
-    granule = matrix->lanes;
-  gk_split(matrix->units, granule, worker->thread, worker->threads, begin, end);
+  if (worker->teams)
+    gk_matrix_share(matrix, worker->thread, worker->threads, begin, end);
 }
 
 struct backward_step {
@@ -82,9 +78,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     worker->operand[j] = worker->pre[j] + block * hidden;
   if (leave_step)
     enter_step(step, s - 1);
-  const size_t strip =
-      rows ? (size_t)4096 / (rows * gk_matrix_granule(matrix)) * gk_matrix_granule(matrix) : hidden;
-  const size_t units = strip > gk_matrix_granule(matrix) ? strip : gk_matrix_granule(matrix);
+  const size_t units = gk_matrix_strip_units(matrix, rows);
   size_t begin, end;
   columns_of(worker, matrix, &begin, &end);
   for (size_t unit = begin; unit < end; unit += units) {

@@ -112,13 +112,6 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
   }
 }
 
-/* Units whose strip (rows by all gates) is left in L1 by the product and taken by the cell at once. */
-static size_t strip_units(const struct gk_matrix *matrix, size_t rows) {
-  const size_t granule = gk_matrix_granule(matrix), floats = 4096; /* 16 KiB */
-  size_t units = floats / (rows * matrix->gates * granule) * granule;
-  return units > granule ? units : granule;
-}
-
 /* The step's phases for the worker's rows and units. Joined: a strip's input and recurrent product follow one
  * another through the panels of [W_x | W_h], so that a streaming step reads its weights as they stand. */
 static void step(const struct gk_worker *worker, int layer, int direction, int64_t s, bool joined) {
@@ -149,7 +142,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
       for (int64_t j = 0; j < rows; j++)
         operand[j] = worker->pre[j] + (size_t)block * units.hidden;
     }
-    const size_t strip = rows ? strip_units(&weights->h[p], (size_t)rows) : units.hidden;
+    const size_t strip = gk_matrix_strip_units(&weights->h[p], (size_t)rows);
     for (size_t unit = worker->unit_begin; unit < worker->unit_end && rows; unit += strip) {
       units.unit_begin = unit;
       units.unit_end = unit + strip < worker->unit_end ? unit + strip : worker->unit_end;

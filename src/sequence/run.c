@@ -249,11 +249,7 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   worker->unit_end = gk_run_hidden(run);
   worker->count = run->batch;
   if (worker->teams) {
-    const struct gk_matrix *matrix = &run->rnn->layers[0].x;
-    size_t granule = gk_matrix_granule(matrix);
-    if (granule * (size_t)threads > matrix->units)
-      granule = matrix->lanes;
-    gk_split(matrix->units, granule, thread, threads, &worker->unit_begin, &worker->unit_end);
+    gk_matrix_share(&run->rnn->layers[0].x, thread, threads, &worker->unit_begin, &worker->unit_end);
   } else if (equal) { /* neighbours together: their rows share lines of cache */
     size_t begin, end;
     gk_split((size_t)run->batch, 1, thread, threads, &begin, &end);
