@@ -187,6 +187,7 @@ static void check_poison(struct network_case *c) {
       snprintf(what, sizeof what, "%g in %s", (double)poisons[k],
                (const char *[]){"x", "h0", "c0", "dy", "dhn"}[place]);
       float old = *places[place];
+      c->desc.threads = k == 0 ? 2 : 1;
       *places[place] = poisons[k];
       struct network_results got = run_case(&run_buffers, c, &d);
       check_other_samples(c, what, 2, &got, &clean);
@@ -196,6 +197,7 @@ static void check_poison(struct network_case *c) {
         fail_case(c, "%s: no NaN arrives in the gradients", what);
       struct network_case weakest = *c;
       weakest.desc.isa = tiers[0];
+      weakest.desc.threads = 1;
       struct network_results wanted = run_case(&run_buffers, &weakest, &d);
       check_same_results(c, what, &got, &wanted);
       *places[place] = old;
@@ -250,6 +252,7 @@ static void check_placement(struct network_case *c, struct placement placement, 
 static void check_offsets(struct network_case *c) {
   for (size_t offset = 1; offset < 64; offset += c->desc.cell == GK_CELL_LSTM ? 1 : 9) {
     char what[64];
+    c->desc.threads = offset % 9 == 1 ? 2 : 1;
     snprintf(what, sizeof what, "every buffer %zu bytes off a boundary of 64", offset);
     check_placement(c, (struct placement){.kind = PLACE_HEAP, .offset = offset}, what);
   }
@@ -266,6 +269,7 @@ static void check_pages(struct network_case *c) {
   for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
     c->desc.hidden_size = hidden[i];
     c->desc.input_size = 1 + 6 * (int64_t)i;
+    c->desc.threads = 1 + (int)i % 2;
     check_placement(c, (struct placement){.kind = PLACE_BEFORE_PAGE}, "a protected page after every buffer");
     check_placement(c, (struct placement){.kind = PLACE_AFTER_PAGE}, "a protected page before every buffer");
   }
