@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures this machine with Gatekern and writes DIR/report.html (self-contained), report.json, report.md and the
+pictures as SVG. Needs Python's standard library only.
+
+  bench/report.py DIR                              every instruction set, threads, small batches: about ten minutes
+  bench/report.py DIR --peers step.jsonl ...       also what bench/peers/compare.py --out has written
+  bench/report.py DIR --from DIR/report.json       draws again without measuring"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "bench/peers")]
+
+import machine
+from bars import GATES, Shape, read_list
+from report_page import html, markdown, sections_of
+
+SCALED = [("lstm", 512, 64, 25), ("gru", 512, 32, 50), ("lstm", 128, 50, 50), ("rnn", 512, 64, 50),
+          ("lstm", 1024, 1, 50)]
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+def run(*command):
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{result.stderr.strip()}")
+    return result.stdout
+
+
+def run_bench(options, shape, isa="auto", threads=None, seconds=None):
+    command = [options.program, "bench", "--json", "--isa", isa, "--seconds", seconds or options.seconds]
+    for name in ("cell", "input", "hidden", "batch", "time", "layers"):
+        command += [f"--{name}", getattr(shape, name)]
+    m = json.loads(run(*command, *(["--threads", threads] if threads else [])))
+    return {"best": m["step_ms"] / 1e3, "median": m["step_ms_median"] / 1e3, "peak_gflops": m["peak_gflops"]}
+
+
+def run_plain_c(options, list_name, shape, tier):
+    """None where gatekern-bench has no such tier."""
+    answer = json.loads(run(options.bench, f"--benchmark_filter=^layer/{list_name}/{shape.name}/{tier}/step/",
+                            f"--benchmark_min_time={options.seconds}", "--benchmark_format=json") or "{}")
+    for line in answer.get("benchmarks", []):
+        if "error_message" in line:
+            raise SystemExit(f"{line['name']}: {line['error_message']}")
+        return {"best": line["real_time"] * 1e-9, "median": line["real_time"] * 1e-9}
+    return None
+
+
+def intensity(shape):
+    """FLOP a byte of a step: recurrent weights once a time step and direction, everything else once."""
+    gates, steps, h, total = GATES[shape.cell], shape.time * shape.batch, shape.hidden, 0
+    for width in [shape.input] + [h] * (shape.layers - 1):
+        weights = 2 * gates * h * (width + h) + 2 * shape.time * gates * h * h
+        total += weights + steps * (3 * width + 3 * h + 2 * (gates + 2) * h)
+    return shape.flop(True) / (4 * total)
+
+
+def summarise(rounds, shape):
+    best = min(r["best"] for r in rounds)
+    gflops = shape.flop(True) / best * 1e-9
+    peak = max((r.get("peak_gflops", 0) for r in rounds), default=0)
+    return {"best": best, "median": statistics.median(r["median"] for r in rounds), "gflops": gflops,
+            "spread": max(r["best"] for r in rounds) / best - 1, "rounds": len(rounds),
+            **({"percent_of_peak": 100 * gflops / peak} if peak else {})}
+
+
+def measure_tiers(options, tiers):
+    results = []
+    for list_name in options.list:
+        for shape in read_list(list_name):
+            if options.filter not in shape.name:
+                continue
+            rounds = {}
+            for number in range(options.rounds):
+                for tier in tiers:
+                    if tier != "scalar" or number == 0:  # ten times slower than the others
+                        rounds.setdefault(tier, []).append(run_bench(options, shape, tier))
+                for tier in ("plain-c-avx2", "plain-c-avx512"):
+                    result = run_plain_c(options, list_name, shape, tier) if options.bench else None
+                    if result:
+                        rounds.setdefault(tier, []).append(result)
+            results.append({**vars(shape), "intensity": intensity(shape),
+                            "runs": {tier: summarise(r, shape) for tier, r in rounds.items()}})
+            print(shape.name, {k: round(v["gflops"], 1) for k, v in results[-1]["runs"].items()}, flush=True)
+    return results
+
+
+def measure_threads(options, most):
+    counts = sorted({1, most, *(2 ** i for i in range(1, 10) if 2 ** i < most)})
+    results = {}
+    for cell, hidden, batch, time in SCALED:
+        shape = Shape("", cell, hidden, hidden, batch, time)
+        name = f"{cell} {hidden}, N {batch}"
+        rounds = [[run_bench(options, shape, threads=t)["best"] for t in counts] for _ in range(options.rounds)]
+        results[name] = [[t, min(r[i] for r in rounds)] for i, t in enumerate(counts)]
+    return results
+
+
+def measure_batches(options):
+    results = {}
+    for cell, hidden in (("lstm", 512), ("gru", 512), ("rnn", 512), ("lstm", 1024)):
+        shapes = [Shape("", cell, hidden, hidden, batch, 50) for batch in BATCHES]
+        rounds = [[run_bench(options, shape)["best"] for shape in shapes] for _ in range(options.rounds)]
+        results[f"{cell} {hidden}"] = [[s.batch, s.flop(True) / min(r[i] for r in rounds) * 1e-9]
+                                       for i, s in enumerate(shapes)]
+    return results
+
+
+def measure(options):
+    disturbance, system = machine.Disturbance(), machine.describe()
+    info = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
+    tiers = [t["isa"] for t in info["tiers"] if t["usable"]]
+    report = {"machine": info, "system": system, "tiers": measure_tiers(options, tiers),
+              "threads": measure_threads(options, info["threads"]), "batches": measure_batches(options)}
+    return {**report, "disturbance": disturbance.report(), "rounds": options.rounds, "seconds": options.seconds}
+
+
+def read_peers(paths):
+    lines, versions = [], []
+    for path in paths:
+        for line in map(json.loads, Path(path).read_text().splitlines()):
+            if "header" in line:
+                text = ", ".join(f"{k} {v}" for k, v in line["header"]["versions"].items())
+                versions += [text] if text not in versions else []
+            else:
+                lines.append(line)
+    return lines, versions
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--peers", nargs="*", default=[], metavar="JSONL")
+    parser.add_argument("--from", dest="source", help="a report.json: measures nothing")
+    parser.add_argument("--list", nargs="*", default=["anchors"], help="lists of bench/shapes")
+    parser.add_argument("--filter", default="", help="only networks with this in their name")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--program", default=os.environ.get("GATEKERN_PROGRAM", ROOT / "build/gatekern"))
+    parser.add_argument("--bench", default=ROOT / "build/gatekern-bench", help="for plain C; empty: without")
+    options = parser.parse_args()
+    report = json.loads(Path(options.source).read_text()) if options.source else measure(options)
+    if options.peers or "peers" not in report:
+        report["peers"], report["peer_versions"] = read_peers(options.peers)
+    sections = sections_of(report)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    (options.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.folder / "report.html").write_text(html(report, sections))
+    (options.folder / "report.md").write_text(markdown(report, sections))
+    for section in sections:
+        if section.picture:
+            (options.folder / f"{section.file}.svg").write_text(section.picture + "\n")
+    print(options.folder / "report.html")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SVG pictures of the report. Each stands alone and follows the reader's light or dark setting."""
+
+import math
+from html import escape
+
+# Instruction sets by colour; what the compiler made of plain C is hollow.
+SERIES = {"scalar": ("scalar", "grey", False), "plain-c-avx2": ("plain C, AVX2", "orange", True),
+          "avx2": ("AVX2", "orange", False), "plain-c-avx512": ("plain C, AVX-512", "blue", True),
+          "avx512": ("AVX-512", "blue", False), "neon": ("NEON", "green", False)}
+PEERS = {"pytorch": ("PyTorch", "orange", False), "packed": ("PyTorch, packed", "orange", True),
+         "onednn": ("oneDNN", "blue", False), "onnxruntime": ("ONNX Runtime", "green", False)}
+LINES = ["blue", "orange", "green", "purple", "grey"]
+
+STYLE = """
+svg{--ink:#1f2328;--dim:#656d76;--rule:#d8dee4;--blue:#1f6feb;--orange:#d1600a;--green:#1a7f5a;--purple:#8250df;
+--grey:#7d8590;font:13px system-ui,-apple-system,"Segoe UI",sans-serif}
+@media(prefers-color-scheme:dark){svg{--ink:#e6edf3;--dim:#9198a1;--rule:#30363d;--blue:#58a6ff;--orange:#f0883e;
+--green:#3fb98a;--purple:#b58cf7;--grey:#8b949e}}
+text{fill:var(--ink)}.dim{fill:var(--dim)}.rule{stroke:var(--rule);stroke-width:1}
+.axis{stroke:var(--dim);stroke-width:1}.mark{stroke-width:2}
+.line{fill:none;stroke-width:2}.dash{stroke-dasharray:5 4}"""
+
+
+class Picture:
+    def __init__(self, width, height, title):
+        self.width, self.height, self.title, self.parts = width, height, title, []
+
+    def text(self, x, y, text, anchor="start", dim=False):
+        kind = ' class="dim"' if dim else ""
+        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{kind}>{escape(text)}</text>')
+
+    def rule(self, x1, y1, x2, y2, kind="rule"):
+        self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>')
+
+    def dot(self, x, y, color, hollow=False, note="", radius=5):
+        fill = "none" if hollow else f"var(--{color})"
+        self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" class="mark" style="fill:{fill};stroke:'
+                          f'var(--{color})"><title>{escape(note)}</title></circle>')
+
+    def line(self, points, color, dashed=False):
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self.parts.append(f'<polyline points="{path}" class="line{" dash" if dashed else ""}" '
+                          f'style="stroke:var(--{color})"/>')
+
+    def legend(self, x, y, entries):
+        for label, color, hollow in entries:
+            self.dot(x + 5, y - 4, color, hollow)
+            self.text(x + 16, y, label)
+            x += 40 + 6.8 * len(label)
+
+    def svg(self):
+        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
+                f'width="{self.width}" height="{self.height}" role="img" aria-label="{escape(self.title)}">'
+                f"<style>{STYLE}</style>{''.join(self.parts)}</svg>")
+
+
+class Log:
+    """A logarithmic scale from values to pixels."""
+
+    def __init__(self, values, begin, end, base=10):
+        self.low, self.high = min(values) / 1.15, max(values) * 1.15
+        self.begin, self.end, self.base = begin, end, base
+
+    def __call__(self, value):
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return self.begin + share * (self.end - self.begin)
+
+    def ticks(self):
+        if self.base == 2:
+            powers = range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
+            return [2.0 ** p for p in powers]
+        steps = (1, 2, 5) if self.high / self.low < 2000 else (1,)
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        return [s * 10.0 ** p for p in powers for s in steps if self.low <= s * 10.0 ** p <= self.high]
+
+
+def number(value):
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def rows_of_dots(names, series, values, title, unit, marker=None):
+    """values[name][key] -> dots along a logarithmic axis, one row a name. marker: (value, label) lines."""
+    left, right, row, top = 250, 30, 26, 66
+    height = top + row * len(names) + 44
+    picture = Picture(920, height, title)
+    numbers = [v for name in names for v in values[name].values()] + [value for value, _ in marker or []]
+    scale = Log(numbers, left, picture.width - right)
+    used = [key for key in series if any(key in values[name] for name in names)]
+    picture.legend(left - 240, 22, [series[key] for key in used])
+    bottom = height - 40
+    for tick in scale.ticks():
+        picture.rule(scale(tick), top - 14, scale(tick), bottom)
+        picture.text(scale(tick), bottom + 18, number(tick), "middle", True)
+    picture.text((left + picture.width - right) / 2, bottom + 35, unit, "middle", True)
+    for value, label in marker or []:
+        picture.rule(scale(value), top - 14, scale(value), bottom, "axis dash")
+        picture.text(scale(value), top - 20, label, "middle", True)
+    for index, name in enumerate(names):
+        y = top + row * index + 6
+        picture.rule(left, y, picture.width - right, y)
+        picture.text(left - 12, y + 4, name, "end")
+        for key in used:
+            if key in values[name]:
+                label, color, hollow = series[key]
+                picture.dot(scale(values[name][key]), y, color, hollow, f"{name}, {label}: {values[name][key]:.3g}")
+    return picture.svg()
+
+
+def roofline(points, peaks, bandwidths):
+    """points: (tier, name, FLOP a byte, GFLOP/s); peaks: tier -> GFLOP/s; bandwidths: level -> GB/s."""
+    left, top, right, bottom = 70, 44, 800, 440
+    picture = Picture(920, 500, "roofline")
+    lowest = min(min(p[3] for p in points), min(peaks.values())) / 1.5
+    xs = Log([p[2] for p in points] + [peak / width for peak in peaks.values() for width in bandwidths.values()],
+             left, right)
+    ys = Log([lowest, max(peaks.values()) * 1.2, *(p[3] for p in points)], bottom, top)
+    for tick in xs.ticks():
+        picture.rule(xs(tick), top, xs(tick), bottom)
+        picture.text(xs(tick), bottom + 20, number(tick), "middle", True)
+    for tick in ys.ticks():
+        picture.rule(left, ys(tick), right, ys(tick))
+        picture.text(left - 8, ys(tick) + 4, number(tick), "end", True)
+    picture.text((left + right) / 2, bottom + 42, "FLOP a byte", "middle", True)
+    picture.text(left - 56, top - 14, "GFLOP/s", "start", True)
+    top_peak, label_y = max(peaks.values()), []
+    for level, width in bandwidths.items():
+        begin, end = max(xs.low, ys.low / width), top_peak / width
+        picture.line([(xs(begin), ys(begin * width)), (xs(end), ys(top_peak))], "grey")
+        at = begin * (end / begin) ** 0.12
+        picture.text(xs(at) + 8, ys(at * width) + 14, f"{level} {width:.0f} GB/s", "start", True)
+    widest = max(bandwidths.values())
+    for tier, peak in sorted(peaks.items(), key=lambda item: -item[1]):
+        label, color, _ = SERIES[tier]
+        picture.line([(xs(max(xs.low, peak / widest)), ys(peak)), (right, ys(peak))], color, True)
+        y = ys(peak) + 4
+        while any(abs(y - other) < 16 for other in label_y):
+            y += 4
+        label_y.append(y)
+        picture.text(right + 8, y, f"{label} {peak:.0f}")
+    for tier, name, intensity, gflops in points:
+        label, color, hollow = SERIES[tier]
+        picture.dot(xs(intensity), ys(gflops), color, hollow, f"{name}, {label}: {gflops:.1f} GFLOP/s", 4)
+    picture.legend(left, 20, [SERIES[tier] for tier in SERIES if tier in {p[0] for p in points}])
+    return picture.svg()
+
+
+def curves(series, x_label, y_label, title, base=2, ideal=False):
+    """series: label -> [(x, y)]."""
+    left, top, right, bottom = 70, 60, 800, 360
+    picture = Picture(920, 416, title)
+    points = [p for values in series.values() for p in values]
+    xs, high = Log([p[0] for p in points], left, right, base), max(p[1] for p in points) * 1.1
+    step = 10 ** math.floor(math.log10(high / 2))
+    step *= next(s for s in (1, 2, 5) if high / (step * s) <= 8)
+    for index in range(int(high / step) + 1):
+        y = bottom - index * step / high * (bottom - top)
+        picture.rule(left, y, right, y)
+        picture.text(left - 8, y + 4, number(index * step) if index else "0", "end", True)
+    for tick in xs.ticks():
+        picture.text(xs(tick), bottom + 20, number(tick), "middle", True)
+    picture.text((left + right) / 2, bottom + 42, x_label, "middle", True)
+    picture.text(left - 56, top - 12, y_label, "start", True)
+    if ideal:
+        most = min(max(p[0] for p in points), high)
+        steps = [1 + (most - 1) * i / 64 for i in range(65)]  # a curve, because the axis is logarithmic
+        picture.line([(xs(x), bottom - x / high * (bottom - top)) for x in steps], "grey", True)
+    for index, (label, values) in enumerate(series.items()):
+        color = LINES[index % len(LINES)]
+        place = [(xs(x), bottom - y / high * (bottom - top)) for x, y in values]
+        picture.line(place, color)
+        for (x, y), (px, py) in zip(values, place):
+            picture.dot(px, py, color, False, f"{label}, {number(x)}: {y:.3g}", 4)
+    picture.legend(left - 56, 22, [(label, LINES[i % len(LINES)], False) for i, label in enumerate(series)])
+    return picture.svg()
