@@ -9,9 +9,9 @@ METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime 
 the network is made, warmed up, then run for a fixed time; the best and the median run count. Contestants take turns,
 one measurement each a round, so that a slower clock or a noisy neighbour meets all of them; the best is that of all
 rounds, the median that of the rounds' medians. Spread is how far the slowest round's best lies above the best. A
-step is forward and backward with the gradients of input, initial states, weights and biases; ours includes packing the weights,
-oneDNN's leaves out its reorders. GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three times that
-a step. The scalar tier is C with one fused multiply-add at a time, through libm on CPUs that have none; plain C is the
+step is forward and backward with the gradients of input, initial states, weights and biases; ours includes packing the
+weights, oneDNN's leaves out its reorders. GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three
+times that a step. The scalar tier is C with one fused multiply-add at a time, through libm on CPUs that have none; plain C is the
 same layer in straightforward loops, left to the compiler at -O3 for each instruction set. The clock is what the kernel
 reports, which a virtual machine may not know; the FMA peak measured beside each run says more."""
 
@@ -81,8 +81,9 @@ def roofline_section(report):
     points = [(key, s["name"], s["intensity"], run["gflops"]) for s in report["tiers"]
               for key, run in s["runs"].items()]
     return Section("Roofline", "Dashed: measured FMA peak of each tier; grey: measured read bandwidth. One point a "
-                   "network and tier, at the FLOP a byte of a step that reads the recurrent weights once a time step in "
-                   "each direction and everything else once. A point above a slope has its weights in a faster level.",
+                   "network and tier, at the FLOP a byte of a step that reads the recurrent weights once a time "
+                   "step in each direction and everything else once. A point above a slope has its weights in a "
+                   "faster level.",
                    roofline(points, peaks, bandwidths), "roofline")
 
 

@@ -34,7 +34,7 @@ endfunction()
 
 # What several tests share is every other .c file of tests/.
 file(GLOB support_sources CONFIGURE_DEPENDS ${tests_dir}/*.c)
-list(FILTER support_sources EXCLUDE REGEX "/test_[^/]*$")
+list(FILTER support_sources EXCLUDE REGEX "/(test|check)_[^/]*$")
 file(GLOB test_sources CONFIGURE_DEPENDS ${tests_dir}/test_*.c)
 
 add_library(test-flags INTERFACE)
@@ -132,6 +132,21 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
     else()
       message(WARNING "No qemu-x86_64: the program is not run as a CPU without AVX")
     endif()
+  endif()
+endif()
+
+# Instructions an element of chosen kernels. The bounds are GCC 12's: other compilers' code has other counts.
+if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE AND NOT GATEKERN_REORDERED_SUM AND
+   GATEKERN_ARCHITECTURE STREQUAL x86 AND CMAKE_BUILD_TYPE STREQUAL Release AND
+   CMAKE_C_COMPILER_ID STREQUAL GNU AND CMAKE_C_COMPILER_VERSION MATCHES "^12\\.")
+  find_program(VALGRIND valgrind)
+  if(VALGRIND)
+    add_executable(check_instruction_counts ${tests_dir}/check_instruction_counts.c)
+    target_link_libraries(check_instruction_counts PRIVATE test-flags)
+    gatekern_add_test(instructions sh ${tests_dir}/check_instruction_counts.sh ${VALGRIND}
+      $<TARGET_FILE:check_instruction_counts> ${tests_dir}/check_instruction_counts.txt)
+  else()
+    message(WARNING "No valgrind: instructions are not counted")
   endif()
 endif()
 

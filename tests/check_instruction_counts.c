@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls chosen kernels of one tier once each, for tests/check_instruction_counts.sh, which lets callgrind
+ * count the instructions inside measured_call. Prints a line "KERNEL ELEMENTS" for each call, in order. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dispatch/dispatch.h"
+#include "kernels/kernels.h"
+
+/* Sizes with a tail for each tier: 70 units are no multiple of 16 floats. */
+enum {
+  ROWS = 13,
+  K = 300,
+  COLUMNS = 280,
+  HIDDEN = 70,
+  COUNT = 1003,
+  BLOCKS = 4,
+  MOST_VECTORS = COLUMNS,
+  MOST_PANEL = 256
+};
+
+static float *new_values(size_t count) {
+  float *values = aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64);
+  if (!values)
+    abort();
+  for (size_t i = 0; i < count; i++)
+    values[i] = (float)(i * 2654435761u % 65536) / 32768 - 1;
+  return values;
+}
+
+static void *new_rows(size_t rows, size_t width) {
+  float **row = malloc(rows * sizeof *row), *values = new_values(rows * width);
+  if (!row)
+    abort();
+  for (size_t i = 0; i < rows; i++)
+    row[i] = values + i * width;
+  return row;
+}
+
+typedef void call_function(const struct gk_kernels *kernels, void *arguments);
+
+/* Everything between entering and leaving this function is counted. */
+__attribute__((noinline)) void measured_call(call_function *call, const struct gk_kernels *kernels,
+                                             void *arguments);
+void measured_call(call_function *call, const struct gk_kernels *kernels, void *arguments) {
+  call(kernels, arguments);
+  __asm__ volatile("" ::: "memory"); /* no tail call: the function must be left after the kernel */
+}
+
+static void measure(const char *name, size_t elements, call_function *call, const struct gk_kernels *kernels,
+                    void *arguments) {
+  measured_call(call, kernels, arguments);
+  printf("%s %zu\n", name, elements);
+}
+
+static void call_product(const struct gk_kernels *kernels, void *arguments) {
+  kernels->product(arguments);
+}
+
+static void measure_product(const struct gk_kernels *kernels) {
+  static struct gk_column column[MOST_VECTORS];
+  const size_t v = kernels->lanes, nv = kernels->tile_vectors, vectors = (COLUMNS + v - 1) / v;
+  for (size_t q = 0; q < vectors; q++)
+    column[q] = (struct gk_column){(uint32_t)(q * v), (uint32_t)(COLUMNS - q * v < v ? COLUMNS - q * v : v)};
+  struct gk_product product = {.rows = ROWS,
+                               .k = K,
+                               .a = new_rows(ROWS, K),
+                               .panel_stride = K * nv * v,
+                               .columns = column,
+                               .vector_end = vectors,
+                               .c = new_rows(ROWS, COLUMNS),
+                               .overwrite = true};
+  product.b = new_values((vectors + nv - 1) / nv * product.panel_stride);
+  measure("product", (size_t)ROWS * K * COLUMNS, call_product, kernels, &product);
+}
+
+static void call_transpose(const struct gk_kernels *kernels, void *source) {
+  static float destination[K * ROWS];
+  kernels->transpose(ROWS, K, source, destination, ROWS);
+}
+
+static void call_pack_rows(const struct gk_kernels *kernels, void *source) {
+  static float panels[K * (COLUMNS + MOST_PANEL)];
+  kernels->pack_rows(K, COLUMNS, source, panels, K * kernels->lanes * kernels->tile_vectors);
+}
+
+struct cell_call {
+  int cell;
+  struct gk_cell_forward forward;
+  struct gk_cell_backward backward;
+};
+
+static void call_forward(const struct gk_kernels *kernels, void *arguments) {
+  const struct cell_call *call = arguments;
+  kernels->cell_forward[call->cell][0](&call->forward);
+}
+
+static void call_backward(const struct gk_kernels *kernels, void *arguments) {
+  const struct cell_call *call = arguments;
+  kernels->cell_backward[call->cell][0](&call->backward);
+}
+
+static void measure_cell(const struct gk_kernels *kernels, int cell, const char *forward,
+                         const char *backward) {
+  struct cell_call call = {
+      .cell = cell,
+      .forward = {.rows = ROWS,
+                  .unit_end = HIDDEN,
+                  .hidden = HIDDEN,
+                  .pre = new_rows(ROWS, BLOCKS * HIDDEN),
+                  .h_prev = new_rows(ROWS, HIDDEN),
+                  .c_prev = new_rows(ROWS, HIDDEN),
+                  .h = new_rows(ROWS, HIDDEN),
+                  .c = new_rows(ROWS, HIDDEN),
+                  .saved_gates = new_rows(ROWS, BLOCKS * HIDDEN),
+                  .saved_h = new_rows(ROWS, HIDDEN),
+                  .saved_c = new_rows(ROWS, HIDDEN)},
+      .backward = {.rows = ROWS,
+                   .unit_end = HIDDEN,
+                   .hidden = HIDDEN,
+                   .d_pre = new_rows(ROWS, BLOCKS * HIDDEN),
+                   .dy = new_rows(ROWS, HIDDEN),
+                   .dh = new_rows(ROWS, HIDDEN),
+                   .dc = new_rows(ROWS, HIDDEN)},
+  };
+  call.backward.gates = call.forward.saved_gates;
+  call.backward.h_prev = call.forward.h_prev;
+  call.backward.c_prev = call.forward.c_prev;
+  call.backward.h = (const float *const *)call.forward.saved_h;
+  call.backward.c = (const float *const *)call.forward.saved_c;
+  measure(forward, (size_t)ROWS * HIDDEN, call_forward, kernels, &call);
+  measure(backward, (size_t)ROWS * HIDDEN, call_backward, kernels, &call);
+}
+
+static void call_softmax_loss(const struct gk_kernels *kernels, void *logits) {
+  kernels->softmax_loss(COUNT, 17, 0.5f, logits);
+}
+
+static void call_adam(const struct gk_kernels *kernels, void *update) {
+  kernels->adam(update);
+}
+
+int main(int argc, char **argv) {
+  gk_isa isa;
+  if (argc != 2 || gk_isa_from_name(argv[1], &isa) != GK_OK) {
+    fprintf(stderr, "usage: check_instruction_counts TIER\n");
+    return 2;
+  }
+  const struct gk_kernels *kernels = gk_dispatch(isa, GK_MATH_OWN);
+  if (!kernels) {
+    fprintf(stderr, "%s does not run here\n", argv[1]);
+    return 1;
+  }
+  if (kernels->lanes * kernels->tile_vectors > MOST_PANEL)
+    return 1;
+  measure_product(kernels);
+  measure("transpose", ROWS * K, call_transpose, kernels, new_rows(ROWS, K));
+  measure("pack_rows", K * COLUMNS, call_pack_rows, kernels, new_rows(K, COLUMNS));
+  measure_cell(kernels, GK_KERNEL_CELL_LSTM, "lstm_forward", "lstm_backward");
+  measure_cell(kernels, GK_KERNEL_CELL_GRU, "gru_forward", "gru_backward");
+  measure("softmax_loss", COUNT, call_softmax_loss, kernels, new_values(COUNT));
+  struct gk_update adam = {.count = COUNT,
+                           .parameters = new_values(COUNT),
+                           .gradients = new_values(COUNT),
+                           .first = new_values(COUNT),
+                           .second = calloc(COUNT, sizeof(float)),
+                           .gradient_scale = 1,
+                           .learning_rate = 1e-3f,
+                           .beta1 = 0.9f,
+                           .beta2 = 0.999f,
+                           .epsilon = 1e-8f,
+                           .bias_correction1 = 1e-2f,
+                           .bias_correction2_root = 0.03f};
+  if (!adam.second)
+    return 1;
+  measure("adam", COUNT, call_adam, kernels, &adam);
+  return 0;
+}
