@@ -218,6 +218,13 @@ static void forward_cell(const struct plan *p, float *gate, const float *h_prev,
   }
 }
 
+/* c of sample n before step t; cells without memory do not read it. */
+static const float *state_before(const struct plan *p, size_t t, size_t n) {
+  const struct plain_c_layer *l = p->layer;
+  const float *c0 = l->c0 ? l->c0 : l->h0;
+  return t ? p->c + ((t - 1) * l->batch + n) * l->hidden : c0 + n * l->hidden;
+}
+
 /* Rows [begin, end) of the batch through all steps. */
 static void forward_rows(const struct plan *p, size_t begin, size_t end) {
   const struct plain_c_layer *l = p->layer;
@@ -248,7 +255,7 @@ static void forward_rows(const struct plan *p, size_t begin, size_t end) {
       product(rows, all, h, rows_of(h_prev, h), p->w_hh, all, gate, p->width);
     }
     for (size_t n = 0; n < rows; n++) {
-      const float *c_prev = !l->c0 ? NULL : t ? p->c + (first - l->batch + n) * h : l->c0 + (begin + n) * h;
+      const float *c_prev = state_before(p, t, begin + n);
       forward_cell(p, gate + n * p->width, h_prev + n * h, c_prev, p->c + (first + n) * h,
                    l->y + (first + n) * h);
     }
@@ -313,7 +320,7 @@ static void backward_rows(const struct plan *p, size_t begin, size_t end) {
     const float *h_prev = p->h_swept + swept * h, *gate = p->gate + first * p->width;
     float *di = p->d_input + swept * all, *dr = p->d_hidden + swept * all, *carry = p->carry + begin * h;
     for (size_t n = 0; n < rows; n++) {
-      const float *c_prev = !l->c0 ? NULL : t ? p->c + (first - l->batch + n) * h : l->c0 + (begin + n) * h;
+      const float *c_prev = state_before(p, t, begin + n);
       for (size_t j = 0; j < h; j++)
         dh[n * h + j] += l->dy[(first + n) * h + j];
       backward_cell(p, gate + n * p->width, h_prev + n * h, c_prev, p->c + (first + n) * h, dh + n * h,
