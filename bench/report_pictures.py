@@ -127,7 +127,7 @@ def roofline(points, peaks, bandwidths):
     for level, width in bandwidths.items():
         begin, end = max(xs.low, ys.low / width), top_peak / width
         picture.line([(xs(begin), ys(begin * width)), (xs(end), ys(top_peak))], "grey")
-        at = begin * (end / begin) ** 0.12
+        at = begin * (end / begin) ** 0.72
         picture.text(xs(at) + 8, ys(at * width) + 14, f"{level} {width:.0f} GB/s", "start", True)
     widest = max(bandwidths.values())
     for tier, peak in sorted(peaks.items(), key=lambda item: -item[1]):
