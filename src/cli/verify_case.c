@@ -8,64 +8,6 @@
 
 #include "checksum.h"
 
-/* Hidden and input sizes that end in every kind of tail; sums longer than a block of 256, over hidden units,
- * inputs and (t, sample) pairs; every feature once alone and once with others. */
-const verify_case verify_cases[] = {
-    {.name = "one", .input = 1, .hidden = 1, .layers = 1, .batch = 1, .time = 1},
-    {.name = "hidden-3", .input = 2, .hidden = 3, .layers = 1, .batch = 2, .time = 5},
-    {.name = "hidden-17", .input = 5, .hidden = 17, .layers = 1, .batch = 3, .time = 4},
-    {.name = "hidden-33", .input = 33, .hidden = 33, .layers = 1, .batch = 4, .time = 3},
-    {.name = "hidden-70", .input = 40, .hidden = 70, .layers = 1, .batch = 7, .time = 2},
-    {.name = "hidden-128", .input = 19, .hidden = 128, .layers = 1, .batch = 2, .time = 2},
-    {.name = "long-recurrent-sum", .input = 3, .hidden = 260, .layers = 1, .batch = 1, .time = 2},
-    {.name = "long-input-sum", .input = 520, .hidden = 9, .layers = 1, .batch = 5, .time = 2},
-    {.name = "long-gradient-sum", .input = 3, .hidden = 6, .layers = 1, .batch = 7, .time = 40},
-    {.name = "relu",
-     .input = 6,
-     .hidden = 20,
-     .layers = 2,
-     .batch = 3,
-     .time = 4,
-     .activation = GK_ACTIVATION_RELU},
-    {.name = "layers", .input = 7, .hidden = 18, .layers = 3, .batch = 5, .time = 6},
-    {.name = "batch-first",
-     .input = 7,
-     .hidden = 18,
-     .layers = 2,
-     .batch = 3,
-     .time = 4,
-     .layout = GK_BATCH_FIRST},
-    {.name = "ragged", .input = 9, .hidden = 21, .layers = 1, .batch = 7, .time = 6, .ragged = true},
-    {.name = "dropout", .input = 9, .hidden = 21, .layers = 3, .batch = 4, .time = 5, .dropout = 0.25f},
-    {.name = "tokens", .input = 10, .hidden = 19, .layers = 1, .vocabulary = 11, .batch = 6, .time = 7},
-    {.name = "many-tokens", .input = 8, .hidden = 12, .layers = 1, .vocabulary = 300, .batch = 7, .time = 39},
-    {.name = "reverse",
-     .input = 6,
-     .hidden = 13,
-     .layers = 2,
-     .batch = 4,
-     .time = 5,
-     .direction = GK_REVERSE},
-    {.name = "bidirectional",
-     .input = 6,
-     .hidden = 13,
-     .layers = 2,
-     .batch = 4,
-     .time = 5,
-     .direction = GK_BIDIRECTIONAL},
-    {.name = "everything",
-     .input = 12,
-     .hidden = 35,
-     .layers = 2,
-     .vocabulary = 23,
-     .batch = 6,
-     .time = 5,
-     .layout = GK_BATCH_FIRST,
-     .dropout = 0.5f,
-     .ragged = true},
-};
-const int verify_case_count = sizeof verify_cases / sizeof *verify_cases;
-
 enum {
   OUTPUT_SIZE = 13,
   OPTIMIZER_STEPS = 2,
@@ -100,6 +42,7 @@ struct verify_job {
   int64_t *lengths; /* NULL: all T */
   int32_t *tokens, *targets;
   float *parameters, *output_parameters, *x, *h0, *c0, *dhn, *dcn;
+  float *old_gradients; /* that the case accumulates onto */
 
   int results, compared;
   struct result result[MOST_RESULTS];
@@ -210,6 +153,8 @@ static gk_status make_data(verify_job *job) {
   job->dcn = take_random(job, cells, 0.125f);
   if (c->ragged && !job->data.out_of_memory)
     make_lengths(job);
+  if (c->accumulate)
+    job->old_gradients = take_random(job, job->parameter_count, 1);
   return job->data.out_of_memory ? GK_ERROR_MEMORY : GK_OK;
 }
 
@@ -470,10 +415,8 @@ static gk_status check_loss(struct way *way) {
   return status;
 }
 
-static gk_status check_backward(struct way *way) {
-  verify_job *job = way->job;
-  const int64_t inputs = job->x ? job->pairs * job->kase->input : 0;
-  const int64_t cells = gk_cell_has_memory(job->cell) ? job->states : 0;
+static gk_rnn_backward_args backward_args(const struct way *way) {
+  const verify_job *job = way->job;
   gk_rnn_backward_args args = GK_RNN_BACKWARD_ARGS_INIT;
   args.time = job->kase->time;
   args.batch = job->kase->batch;
@@ -487,14 +430,22 @@ static gk_status check_backward(struct way *way) {
   args.dy = way->dy;
   args.dhn = job->dhn;
   args.dcn = job->dcn;
-  float *dx = take(&way->pool, inputs), *dh0 = take(&way->pool, job->states), *dc0 = take(&way->pool, cells);
-  args.dx = job->x ? dx : NULL;
-  args.dh0 = dh0;
-  args.dc0 = dc0;
   args.gradients = way->gradients;
   args.random = (gk_random_key){.seed = job->seed, .step = 3, .first_sample = 5};
   args.reserve = way->reserve;
   args.workspace = way->workspace;
+  return args;
+}
+
+static gk_status check_backward(struct way *way) {
+  verify_job *job = way->job;
+  const int64_t inputs = job->x ? job->pairs * job->kase->input : 0;
+  const int64_t cells = gk_cell_has_memory(job->cell) ? job->states : 0;
+  gk_rnn_backward_args args = backward_args(way);
+  float *dx = take(&way->pool, inputs), *dh0 = take(&way->pool, job->states), *dc0 = take(&way->pool, cells);
+  args.dx = job->x ? dx : NULL;
+  args.dh0 = dh0;
+  args.dc0 = dc0;
   if (way->pool.out_of_memory)
     return GK_ERROR_MEMORY;
   gk_status status = gk_rnn_backward(way->rnn, &args);
@@ -506,6 +457,28 @@ static gk_status check_backward(struct way *way) {
     status = add_floats(job, "dc0", dc0, cells);
   if (status == GK_OK)
     status = add_floats(job, "gradients", way->gradients, job->parameter_count);
+  return status;
+}
+
+/* The same gradients, added to old ones: each sum must be the one of both finished values. */
+static gk_status check_accumulate(struct way *way) {
+  verify_job *job = way->job;
+  const int64_t count = job->parameter_count;
+  gk_rnn_backward_args args = backward_args(way);
+  float *sum = take(&way->pool, count), *wanted = take(&way->pool, count);
+  if (way->pool.out_of_memory)
+    return GK_ERROR_MEMORY;
+  memcpy(sum, job->old_gradients, (size_t)count * sizeof(float));
+  for (int64_t i = 0; i < count; i++)
+    wanted[i] = job->old_gradients[i] + way->gradients[i];
+  args.gradients = sum;
+  args.accumulate = true;
+  gk_status status = run_forward(way, true);
+  if (status == GK_OK)
+    status = gk_rnn_backward(way->rnn, &args);
+  if (status == GK_OK)
+    status = add_floats(job, "accumulated gradients", sum, count);
+  must_equal(job, "old + new gradients", wanted, "accumulated gradients");
   return status;
 }
 
@@ -605,6 +578,8 @@ gk_status verify_compute(verify_job *job, const verify_plan *plan, const char **
     status = check_loss(&way);
   if (status == GK_OK)
     status = check_backward(&way);
+  if (status == GK_OK && job->kase->accumulate)
+    status = check_accumulate(&way);
   if (status == GK_OK)
     status = check_update(&way, plan);
   if (status == GK_OK && !job->kase->ragged && job->kase->direction == GK_FORWARD)

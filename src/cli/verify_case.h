@@ -14,7 +14,8 @@ typedef struct verify_case {
   gk_layout layout;
   gk_activation activation;
   float dropout;
-  bool ragged; /* lengths 0 ... T, not sorted; padding is poisoned */
+  bool ragged;     /* lengths 0 ... T, not sorted; padding is poisoned */
+  bool accumulate; /* the gradients are also added to random values */
 } verify_case;
 
 extern const verify_case verify_cases[];
