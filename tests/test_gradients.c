@@ -269,6 +269,26 @@ static void test_accumulate(void **state) {
       }
 }
 
+/* More units than a share of the weight gradients' work (GK_GRADIENT_UNITS), more terms than a block of a
+ * sum, several threads. */
+static void test_accumulate_large(void **state) {
+  (void)state;
+  for (int i = 0; i < tier_count; i++)
+    for (int cell = 0; cell < gk_cell_count(); cell++)
+      for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+        struct network_case c = {
+            .desc = GK_RNN_DESC_INIT, .time = 3, .batch = 4, .states = true, .seed = 170 + (uint64_t)cell};
+        c.desc.cell = (gk_cell)cell;
+        c.desc.isa = tiers[i];
+        c.desc.input_size = 5;
+        c.desc.hidden_size = 261;
+        c.desc.threads = 2;
+        c.desc.schedule = (gk_schedule)schedule;
+        if (case_wanted(__func__))
+          check_accumulate(&c);
+      }
+}
+
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
   if (argc > 1)
@@ -279,11 +299,17 @@ int main(int argc, char **argv) {
     return 1;
   }
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rnn_tanh),    cmocka_unit_test(test_rnn_relu),
-      cmocka_unit_test(test_gru),         cmocka_unit_test(test_gru_reset_before),
-      cmocka_unit_test(test_lstm),        cmocka_unit_test(test_large),
-      cmocka_unit_test(test_dropout),     cmocka_unit_test(test_null_results),
-      cmocka_unit_test(test_null_inputs), cmocka_unit_test(test_accumulate),
+      cmocka_unit_test(test_rnn_tanh),
+      cmocka_unit_test(test_rnn_relu),
+      cmocka_unit_test(test_gru),
+      cmocka_unit_test(test_gru_reset_before),
+      cmocka_unit_test(test_lstm),
+      cmocka_unit_test(test_large),
+      cmocka_unit_test(test_dropout),
+      cmocka_unit_test(test_null_results),
+      cmocka_unit_test(test_null_inputs),
+      cmocka_unit_test(test_accumulate),
+      cmocka_unit_test(test_accumulate_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
