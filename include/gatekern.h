@@ -208,7 +208,7 @@ typedef struct gk_init_desc {
 GK_API gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parameters);
 
 /* Packed parameters: what the kernels read, for the tier of `rnn`. Pack again after each update;
- * any number of callers may read one packed buffer. 64-byte aligned buffers are fastest. */
+ * any number of callers may read one packed buffer. Any alignment will do; pack where it stays. */
 typedef enum gk_pack_flags { GK_PACK_FORWARD = 1, GK_PACK_BACKWARD = 2 } gk_pack_flags;
 GK_API gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes);
 GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed);

@@ -8,9 +8,10 @@
 struct header {
   uint64_t magic, floats, fingerprint;
   uint32_t flags, isa;
+  uint64_t offset; /* of the floats, in bytes: they begin a line of cache */
 };
 
-enum { HEADER_FLOATS = 16 };                    /* a line of cache */
+enum { LINE = 64 }; /* of cache, in bytes */
 #define PACKED_MAGIC UINT64_C(0x6b6361702d6b67) /* "gk-pack" */
 
 static gk_status check_flags(unsigned flags) {
@@ -23,7 +24,7 @@ static gk_status check_flags(unsigned flags) {
 
 /* The forward part always has its place, so that offsets do not depend on the flags. */
 static bool count_floats(struct gk_packed_size size, unsigned flags, size_t *floats) {
-  *floats = HEADER_FLOATS;
+  *floats = (sizeof(struct header) + LINE) / sizeof(float);
   return gk_size_add(floats, size.forward) &&
          (!(flags & GK_PACK_BACKWARD) || gk_size_add(floats, size.backward));
 }
@@ -50,9 +51,16 @@ gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa
     return status;
   if (!packed)
     return gk_fail(GK_ERROR_ARGUMENT, "packed is NULL, must have %zu bytes", bytes);
-  const struct header header = {PACKED_MAGIC, bytes / sizeof(float), size.fingerprint, flags, (uint32_t)isa};
+  char *start = (char *)packed + sizeof(struct header);
+  start += (LINE - (uintptr_t)start % LINE) % LINE;
+  const struct header header = {.magic = PACKED_MAGIC,
+                                .floats = bytes / sizeof(float),
+                                .fingerprint = size.fingerprint,
+                                .flags = flags,
+                                .isa = (uint32_t)isa,
+                                .offset = (uint64_t)(start - (char *)packed)};
   memcpy(packed, &header, sizeof header);
-  *floats = (float *)packed + HEADER_FLOATS;
+  *floats = (float *)start;
   return GK_OK;
 }
 
@@ -66,7 +74,7 @@ const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa i
   memcpy(&header, packed, sizeof header);
   if (header.magic != PACKED_MAGIC || header.isa != (uint32_t)isa ||
       !count_floats(size, header.flags, &floats) || header.floats != floats ||
-      header.fingerprint != size.fingerprint) {
+      header.fingerprint != size.fingerprint || header.offset > sizeof header + LINE) {
     gk_fail(GK_ERROR_ARGUMENT, "packed was not packed for this network (%zu floats) and isa %s", floats,
             gk_isa_name(isa));
     return NULL;
@@ -76,5 +84,5 @@ const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa i
             flags);
     return NULL;
   }
-  return (const float *)packed + HEADER_FLOATS;
+  return (const float *)((const char *)packed + header.offset);
 }

@@ -19,14 +19,14 @@ static void pack_bias(const struct packing *packing, const struct gk_rnn_layer *
   const float *b_ih = packing->parameters + layer->bias_ih, *b_hh = packing->parameters + layer->bias_hh;
   float *bias = packing->packed + layer->bias;
   memset(bias, 0, (size_t)cell->blocks * hidden * sizeof *bias);
-  for (int g = 0; g < cell->gates; g++)
+  for (int g = 0; g < cell->gates; g++) {
+    float *input = bias + (size_t)cell->input_block[g] * hidden;
+    float *recurrent = bias + (size_t)cell->recurrent_block[g] * hidden;
     for (size_t u = 0; u < hidden; u++) {
-      bias[(size_t)cell->input_block[g] * hidden + u] = b_ih[(size_t)g * hidden + u];
-      float *recurrent = &bias[(size_t)cell->recurrent_block[g] * hidden + u];
-      *recurrent = cell->recurrent_block[g] == cell->input_block[g]
-                       ? *recurrent + b_hh[(size_t)g * hidden + u]
-                       : b_hh[(size_t)g * hidden + u];
+      input[u] = b_ih[(size_t)g * hidden + u];
+      recurrent[u] = (recurrent == input ? input[u] : 0) + b_hh[(size_t)g * hidden + u];
     }
+  }
 }
 
 static void pack_layer(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,

@@ -21,13 +21,13 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
     /* Rows a thread below which a tile waits for the weights instead of computing. */
     const int64_t rows = rnn->kernels->lanes >= 16 ? 16 : 8;
     plan.schedule =
-        plan.threads == 1 || batch >= rows * plan.threads ? GK_SCHEDULE_SLICES : GK_SCHEDULE_TEAMS;
+        plan.threads == 1 || batch / plan.threads >= rows ? GK_SCHEDULE_SLICES : GK_SCHEDULE_TEAMS;
   }
   if (plan.schedule == GK_SCHEDULE_SLICES && plan.threads > batch)
     plan.threads = batch > 1 ? (int)batch : 1;
-  const int64_t rows =
-      plan.schedule == GK_SCHEDULE_SLICES ? (batch + plan.threads - 1) / plan.threads : batch;
-  plan.chunk = rows ? (CHUNK_ROWS + rows - 1) / rows : 1;
+  const int64_t share = plan.schedule == GK_SCHEDULE_SLICES ? plan.threads : 1;
+  const int64_t rows = batch / share + (batch % share != 0);
+  plan.chunk = rows == 0 || rows >= CHUNK_ROWS ? 1 : (CHUNK_ROWS + rows - 1) / rows;
   if (plan.chunk > time)
     plan.chunk = time > 0 ? time : 1;
   return plan;
