@@ -29,6 +29,8 @@
 static atomic_long allocations, locks;
 
 #if OWN_ALLOCATOR
+/* Seen by the OpenMP runtime too, although everything else here is hidden. */
+#pragma GCC visibility push(default)
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *old, size_t size);
@@ -82,6 +84,7 @@ int pthread_mutex_lock(pthread_mutex_t *mutex) {
   atomic_fetch_add(&locks, 1);
   return libc_lock(mutex);
 }
+#pragma GCC visibility pop
 #endif
 
 /* The counters do count. */
