@@ -111,8 +111,11 @@ static void test_large(void **state) {
     c.desc.hidden_size = 64;
     c.desc.layers = 2;
     c.desc.direction = GK_BIDIRECTIONAL;
-    if (case_wanted(__func__))
-      check_case(&c);
+    for (int math = GK_MATH_OWN; math <= GK_MATH_SLEEF; math++) {
+      c.desc.math = (gk_math)math;
+      if (case_wanted(__func__))
+        check_case(&c);
+    }
   }
 }
 

@@ -91,6 +91,9 @@ static void test_plans(void **state) {
       c.desc.dropout = shapes[i].dropout;
       if (case_wanted(__func__))
         check_plans(&c);
+      c.desc.math = GK_MATH_SLEEF;
+      if (i == 2 && case_wanted(__func__))
+        check_plans(&c);
     }
 }
 

@@ -11,7 +11,7 @@ struct header {
   uint64_t offset; /* of the floats, in bytes: they begin a line of cache */
 };
 
-enum { LINE = 64 }; /* of cache, in bytes */
+enum { LINE = 64 };                             /* of cache, in bytes */
 #define PACKED_MAGIC UINT64_C(0x6b6361702d6b67) /* "gk-pack" */
 
 static gk_status check_flags(unsigned flags) {

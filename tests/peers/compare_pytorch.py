@@ -71,6 +71,8 @@ def compare_accuracy(library, count, seed):
         data = case.inputs()
         truth, single = run(case, torch.float64, data), run(case, torch.float32, data)
         for tier, isa in library.tiers().items():
+            if tier == "scalar" and number % 4:
+                continue  # the same bits, ten times slower
             got = Network(library, case, isa=isa, threads=int(random.integers(1, 4))).run(data)
             assert got.keys() == truth.keys(), (got.keys(), truth.keys())
             for name, value in truth.items():
@@ -149,7 +151,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("library", nargs="?", default=os.environ.get("GATEKERN_LIBRARY"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cases", type=int, default=80)
+    parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--gatekern-first", action="store_true", help="load Gatekern before PyTorch")
     arguments = parser.parse_args()
     if not arguments.library:
