@@ -9,7 +9,6 @@
 
 static _Thread_local char last_error[512];
 
-#undef gk_fail
 gk_status gk_fail(gk_status status, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
