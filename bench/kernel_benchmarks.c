@@ -246,6 +246,70 @@ static void run_dropout(shim_state *state, const void *context) {
   release(&arena);
 }
 
+static void run_uniforms(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t count = work->size[0];
+  struct arena arena = {0};
+  float *u = take(&arena, count, 0, 1);
+  struct gk_uniforms row = {.key = {1, 2}};
+  while (shim_keep_running(state)) {
+    row.counter[2]++;
+    work->kernels->uniforms(&row, 0, count, u);
+  }
+  shim_bytes(state, sizeof(float) * (double)count);
+  release(&arena);
+}
+
+static void run_zoneout(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t count = work->size[0];
+  struct arena arena = {0};
+  const float *x = take(&arena, count, -1, 1), *uniform = take(&arena, count, 0, 1);
+  float *y = take(&arena, count, 0, 1);
+  while (shim_keep_running(state))
+    work->kernels->zoneout(count, 0.25f, uniform, y, x, y);
+  shim_bytes(state, 4 * sizeof(float) * (double)count);
+  release(&arena);
+}
+
+static void run_zoneout_mean(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t count = work->size[0];
+  struct arena arena = {0};
+  const float *x = take(&arena, count, -1, 1);
+  float *y = take(&arena, count, 0, 1);
+  while (shim_keep_running(state))
+    work->kernels->zoneout_mean(count, 0.25f, y, x, y);
+  shim_bytes(state, 3 * sizeof(float) * (double)count);
+  release(&arena);
+}
+
+static void run_zoneout_backward(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t count = work->size[0];
+  struct arena arena = {0};
+  const float *dy = take(&arena, count, -1, 1), *uniform = take(&arena, count, 0, 1);
+  float *d = take(&arena, count, 0, 1), *stayed = take(&arena, count, 0, 1);
+  memset(d, 0, count * sizeof *d); /* does not grow */
+  while (shim_keep_running(state))
+    work->kernels->zoneout_backward(count, 1.0f, uniform, dy, d, stayed);
+  shim_bytes(state, 5 * sizeof(float) * (double)count);
+  release(&arena);
+}
+
+static void run_column_max(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], columns = work->size[1];
+  struct arena arena = {0};
+  const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  float *best = take(&arena, columns, 0, 1);
+  int32_t *row = (int32_t *)take(&arena, columns, 0, 1);
+  while (shim_keep_running(state))
+    work->kernels->column_max(rows, columns, source, 0, best, row, true);
+  shim_bytes(state, sizeof(float) * (double)rows * (double)columns);
+  release(&arena);
+}
+
 static void run_sum_squares(shim_state *state, const void *context) {
   const struct work *work = context;
   struct arena arena = {0};
@@ -370,27 +434,32 @@ struct kernel {
   size_t size_count;
 };
 
-#define sizes_product       SIZES(product_sizes)
-#define sizes_transpose     SIZES(matrix_sizes)
-#define sizes_pack_rows     SIZES(matrix_sizes)
-#define sizes_column_sum    SIZES(matrix_sizes)
-#define sizes_cell_forward  SIZES(cell_sizes)
-#define sizes_cell_backward SIZES(cell_sizes)
-#define sizes_sigmoid       SIZES(array_sizes)
-#define sizes_tanh          SIZES(array_sizes)
-#define sizes_dropout       SIZES(array_sizes)
-#define sizes_add           SIZES(array_sizes)
-#define sizes_softmax       SIZES(softmax_sizes)
-#define sizes_softmax_loss  SIZES(softmax_sizes)
-#define sizes_sum_squares   SIZES(array_sizes)
-#define sizes_sgd           SIZES(array_sizes)
-#define sizes_rmsprop       SIZES(array_sizes)
-#define sizes_adam          SIZES(array_sizes)
-#define sizes_fma_loop      SIZES(loop_sizes)
-#define sizes_read_loop     SIZES(read_sizes)
-#define sizes_sigmoid_loop  SIZES(loop_sizes)
-#define sizes_stream_end    SIZES(loop_sizes)
-#define sizes_tanh_loop     SIZES(loop_sizes)
+#define sizes_product          SIZES(product_sizes)
+#define sizes_transpose        SIZES(matrix_sizes)
+#define sizes_pack_rows        SIZES(matrix_sizes)
+#define sizes_column_sum       SIZES(matrix_sizes)
+#define sizes_cell_forward     SIZES(cell_sizes)
+#define sizes_cell_backward    SIZES(cell_sizes)
+#define sizes_sigmoid          SIZES(array_sizes)
+#define sizes_tanh             SIZES(array_sizes)
+#define sizes_uniforms         SIZES(array_sizes)
+#define sizes_dropout          SIZES(array_sizes)
+#define sizes_zoneout          SIZES(array_sizes)
+#define sizes_zoneout_mean     SIZES(array_sizes)
+#define sizes_zoneout_backward SIZES(array_sizes)
+#define sizes_column_max       SIZES(matrix_sizes)
+#define sizes_add              SIZES(array_sizes)
+#define sizes_softmax          SIZES(softmax_sizes)
+#define sizes_softmax_loss     SIZES(softmax_sizes)
+#define sizes_sum_squares      SIZES(array_sizes)
+#define sizes_sgd              SIZES(array_sizes)
+#define sizes_rmsprop          SIZES(array_sizes)
+#define sizes_adam             SIZES(array_sizes)
+#define sizes_fma_loop         SIZES(loop_sizes)
+#define sizes_read_loop        SIZES(read_sizes)
+#define sizes_sigmoid_loop     SIZES(loop_sizes)
+#define sizes_stream_end       SIZES(loop_sizes)
+#define sizes_tanh_loop        SIZES(loop_sizes)
 
 static const struct kernel kernels[] = {
 #define GK_KERNEL(slot, test) {#slot, run_##slot, sizes_##slot},

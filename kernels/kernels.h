@@ -110,6 +110,11 @@ struct gk_update {
   bool first_step;             /* SGD: the momentum buffer takes the gradient as it is */
 };
 
+/* A row of random numbers: Philox4x32-10 with this key and the counters {counter..., unit / 4}. */
+struct gk_uniforms {
+  uint32_t key[2], counter[3];
+};
+
 struct gk_kernels {
   gk_isa isa;
   gk_math math;
@@ -130,6 +135,11 @@ struct gk_kernels {
    * `columns` columns from each pointer; added to what is there unless overwrite (from 0 then). */
   void (*column_sum)(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite);
 
+  /* best[j] = the largest of source[row][j], row[j] = first_row + its row, the lowest of equals; a NaN is
+   * larger than any number. Goes on from what is in best and row unless overwrite. rows > 0. */
+  void (*column_max)(size_t rows, size_t columns, const float *const *source, int32_t first_row, float *best,
+                     int32_t *row, bool overwrite);
+
   gk_cell_forward_fn *cell_forward[GK_CELL_COUNT][GK_MAX_PHASES];
   gk_cell_backward_fn *cell_backward[GK_CELL_COUNT][GK_MAX_PHASES];
   void (*stream_end)(void); /* after steps that streamed, before another thread reads their rows */
@@ -137,8 +147,19 @@ struct gk_kernels {
   void (*sigmoid)(size_t count, const float *x, float *y); /* y may be x */
   void (*tanh)(size_t count, const float *x, float *y);
 
+  /* u[i] = number first + i of the row, uniform in [0, 1), 24 bits; src/core/random.h. */
+  void (*uniforms)(const struct gk_uniforms *row, size_t first, size_t count, float *u);
   /* y[i] = x[i] * scale where uniform[i] >= p, else +0; y may be x. */
   void (*dropout)(size_t count, float p, float scale, const float *uniform, const float *x, float *y);
+  /* y[i] = previous[i] where uniform[i] < p, else x[i]; y may be x. In the mean of all masks, which inference
+   * takes, y = x + p (previous - x), flushed. */
+  void (*zoneout)(size_t count, float p, const float *uniform, const float *previous, const float *x,
+                  float *y);
+  void (*zoneout_mean)(size_t count, float p, const float *previous, const float *x, float *y);
+  /* d = dy (NULL: zero) + d goes on to what computed x, or where uniform[i] < p to `stayed`, the gradient of
+   * `previous`; the other one becomes 0. */
+  void (*zoneout_backward)(size_t count, float p, const float *uniform, const float *dy, float *d,
+                           float *stayed);
   void (*add)(size_t count, const float *x, float *y); /* y += x */
 
   /* p = softmax(scale * logits); p may be logits. Uses SLEEF's deterministic exp. */

@@ -53,6 +53,26 @@ static inline vf vf_exponent(vf t) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
 }
 
+/* Integers of 32 bits in 64-bit lanes, for random numbers: the upper halves hold anything but where said. */
+#define GK_W 4
+typedef __m256i vw;
+static inline vw vw_set(uint32_t x) { return _mm256_set1_epi64x(x); }
+static inline vw vw_count(uint32_t first) { /* first + 0 ... GK_W - 1, in the order that vw_units undoes */
+  return _mm256_add_epi32(vw_set(first), _mm256_setr_epi64x(0, 2, 1, 3));
+}
+static inline vw vw_multiply(vw a, vw b) { return _mm256_mul_epu32(a, b); } /* all 64 bits */
+static inline vw vw_high(vw a) { return _mm256_srli_epi64(a, 32); }
+static inline vw vw_xor(vw a, vw b) { return _mm256_xor_si256(a, b); }
+/* u[4 i + j] = the upper 24 bits of x[j] of count i, as a number in [0, 1). */
+static inline void vw_units(const vw x[4], float *u) {
+  const __m256i even = _mm256_blend_epi32(x[0], _mm256_slli_epi64(x[1], 32), 0xaa);
+  const __m256i odd = _mm256_blend_epi32(x[2], _mm256_slli_epi64(x[3], 32), 0xaa);
+  const __m256i low = _mm256_unpacklo_epi64(even, odd), high = _mm256_unpackhi_epi64(even, odd);
+  const vf unit = vf_set(0x1p-24f);
+  vf_store(u, vf_mul(_mm256_cvtepi32_ps(_mm256_srli_epi32(low, 8)), unit));
+  vf_store(u + GK_V, vf_mul(_mm256_cvtepi32_ps(_mm256_srli_epi32(high, 8)), unit));
+}
+
 static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf8_u10avx(x); }
 static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf8_u10avx(x); }
 static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf8_u10avx(x); }

@@ -52,6 +52,26 @@ static inline vf vf_exponent(vf t) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
 }
 
+/* Integers of 32 bits in 64-bit lanes, for random numbers: the upper halves hold anything but where said. */
+#define GK_W 8
+typedef __m512i vw;
+static inline vw vw_set(uint32_t x) { return _mm512_set1_epi64(x); }
+static inline vw vw_count(uint32_t first) { /* first + 0 ... GK_W - 1, in the order that vw_units undoes */
+  return _mm512_add_epi32(vw_set(first), _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7));
+}
+static inline vw vw_multiply(vw a, vw b) { return _mm512_mul_epu32(a, b); } /* all 64 bits */
+static inline vw vw_high(vw a) { return _mm512_srli_epi64(a, 32); }
+static inline vw vw_xor(vw a, vw b) { return _mm512_xor_si512(a, b); }
+/* u[4 i + j] = the upper 24 bits of x[j] of count i, as a number in [0, 1). */
+static inline void vw_units(const vw x[4], float *u) {
+  const __m512i even = _mm512_mask_shuffle_epi32(x[0], 0xaaaa, x[1], _MM_PERM_CCAA);
+  const __m512i odd = _mm512_mask_shuffle_epi32(x[2], 0xaaaa, x[3], _MM_PERM_CCAA);
+  const __m512i low = _mm512_unpacklo_epi64(even, odd), high = _mm512_unpackhi_epi64(even, odd);
+  const vf unit = vf_set(0x1p-24f);
+  vf_store(u, vf_mul(_mm512_cvtepi32_ps(_mm512_srli_epi32(low, 8)), unit));
+  vf_store(u + GK_V, vf_mul(_mm512_cvtepi32_ps(_mm512_srli_epi32(high, 8)), unit));
+}
+
 static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf16_u10avx512fnofma(x); }
 static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf16_u10avx512fnofma(x); }
 static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf16_u10avx512fnofma(x); }

@@ -4,6 +4,8 @@
 #ifndef GK_KERNELS_MATH_REDUCTION_H
 #define GK_KERNELS_MATH_REDUCTION_H
 
+#include <string.h>
+
 #define GK_SUM_VECTORS (GK_SUM_LANES / GK_V)
 
 static inline float tree_sum(const vf *sum) {
@@ -140,6 +142,37 @@ static void column_sum(size_t rows, size_t columns, const float *const *source, 
   }
 }
 
+/* A row's index travels through the selects as the bits of a float. */
+static inline vf row_bits(int32_t row) {
+  float bits;
+  memcpy(&bits, &row, sizeof bits);
+  return vf_set(bits);
+}
+
+static inline __attribute__((always_inline)) void column_max_units(size_t j, size_t lanes, size_t rows,
+                                                                   const float *const *source,
+                                                                   int32_t first_row, float *best, float *row,
+                                                                   bool overwrite) {
+  vf top = vf_load_n(overwrite ? source[0] + j : best + j, lanes);
+  vf at = overwrite ? row_bits(first_row) : vf_load_n(row + j, lanes);
+  for (size_t r = overwrite; r < rows; r++) {
+    vf x = vf_load_n(source[r] + j, lanes);
+    vm stays = vf_ge(top, x), number = vf_ge(top, top);
+    at = vf_select(number, vf_select(stays, at, row_bits(first_row + (int32_t)r)), at);
+    top = vf_select(number, vf_select(stays, top, x), top);
+  }
+  vf_store_n(best + j, top, lanes);
+  vf_store_n(row + j, at, lanes);
+}
+
+static void column_max(size_t rows, size_t columns, const float *const *source, int32_t first_row,
+                       float *best, int32_t *row, bool overwrite) {
+  for (size_t j = 0; j < columns; j += GK_V) {
+    const size_t lanes = columns - j < GK_V ? columns - j : GK_V;
+    column_max_units(j, lanes, rows, source, first_row, best, (float *)row, overwrite);
+  }
+}
+
 static void add_array(size_t count, const float *x, float *y) {
   size_t i = 0;
   for (; i + GK_V <= count; i += GK_V)
@@ -147,15 +180,6 @@ static void add_array(size_t count, const float *x, float *y) {
   if (i < count) {
     size_t lanes = count - i;
     vf_store_n(y + i, vf_add(vf_load_n(y + i, lanes), vf_load_n(x + i, lanes)), lanes);
-  }
-}
-
-static void dropout(size_t count, float p, float scale, const float *uniform, const float *x, float *y) {
-  for (size_t i = 0; i < count; i += GK_V) {
-    size_t lanes = count - i < GK_V ? count - i : GK_V;
-    vf drop = vf_load_n(uniform + i, lanes);
-    vf value = vf_mul(vf_load_n(x + i, lanes), vf_set(scale));
-    vf_store_n(y + i, vf_zero_where(vf_lt(drop, vf_set(p)), value), lanes);
   }
 }
 

@@ -8,9 +8,11 @@
 #include "kernels/math/gru_reset_before.h"
 #include "kernels/math/limits.h"
 #include "kernels/math/lstm.h"
+#include "kernels/math/masks.h"
 #include "kernels/math/optimizer.h"
 #include "kernels/math/packing.h"
 #include "kernels/math/product.h"
+#include "kernels/math/random.h"
 #include "kernels/math/reduction.h"
 #include "kernels/math/rnn.h"
 
@@ -33,6 +35,7 @@ const struct gk_kernels GK_TABLE = {
     .transpose = transpose,
     .pack_rows = pack_rows,
     .column_sum = column_sum,
+    .column_max = column_max,
     .cell_forward =
         {
             [GK_KERNEL_CELL_RNN] = {rnn_forward},
@@ -52,7 +55,11 @@ const struct gk_kernels GK_TABLE = {
     .stream_end = v_stream_end,
     .sigmoid = sigmoid_array,
     .tanh = tanh_array,
+    .uniforms = uniforms,
     .dropout = dropout,
+    .zoneout = zoneout,
+    .zoneout_mean = zoneout_mean,
+    .zoneout_backward = zoneout_backward,
     .add = add_array,
     .softmax = softmax,
     .softmax_loss = softmax_loss,

@@ -55,6 +55,26 @@ static inline vf vf_exponent(vf t) {
   return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
 }
 
+/* Integers of 32 bits in 64-bit lanes, for random numbers: the upper halves hold anything but where said. */
+#define GK_W 2
+typedef uint64x2_t vw;
+static inline vw vw_set(uint32_t x) { return vdupq_n_u64(x); }
+static inline vw vw_count(uint32_t first) { /* first + 0 ... GK_W - 1, in the order that vw_units undoes */
+  return vcombine_u64(vcreate_u64(first), vcreate_u64((uint64_t)first + 1));
+}
+static inline vw vw_multiply(vw a, vw b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); } /* all 64 bits */
+static inline vw vw_high(vw a) { return vshrq_n_u64(a, 32); }
+static inline vw vw_xor(vw a, vw b) { return veorq_u64(a, b); }
+/* u[4 i + j] = the upper 24 bits of x[j] of count i, as a number in [0, 1). */
+static inline void vw_units(const vw x[4], float *u) {
+  const uint64x2_t even = vsliq_n_u64(x[0], x[1], 32), odd = vsliq_n_u64(x[2], x[3], 32);
+  const uint32x4_t low = vreinterpretq_u32_u64(vzip1q_u64(even, odd));
+  const uint32x4_t high = vreinterpretq_u32_u64(vzip2q_u64(even, odd));
+  const vf unit = vf_set(0x1p-24f);
+  vf_store(u, vf_mul(vcvtq_f32_u32(vshrq_n_u32(low, 8)), unit));
+  vf_store(u + GK_V, vf_mul(vcvtq_f32_u32(vshrq_n_u32(high, 8)), unit));
+}
+
 static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf4_u10advsimdnofma(x); }
 static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf4_u10advsimdnofma(x); }
 static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf4_u10advsimdnofma(x); }

@@ -58,6 +58,20 @@ static inline vf vf_with_sign(vf magnitude, vf sign) {
 /* The float whose exponent field is the low byte of t's mantissa: 2^n for t = 1.5 * 2^23 + 127 + n. */
 static inline vf vf_exponent(vf t) { return v_float(v_bits(t) << 23); }
 
+/* An integer of 32 bits in 64, for random numbers: the upper half holds anything but where said. */
+#define GK_W 1
+typedef uint64_t vw;
+static inline vw vw_set(uint32_t x) { return x; }
+static inline vw vw_count(uint32_t first) { return first; }
+static inline vw vw_multiply(vw a, vw b) { return (vw)(uint32_t)a * (uint32_t)b; } /* all 64 bits */
+static inline vw vw_high(vw a) { return a >> 32; }
+static inline vw vw_xor(vw a, vw b) { return a ^ b; }
+/* u[j] = the upper 24 bits of x[j], as a number in [0, 1). */
+static inline void vw_units(const vw x[4], float *u) {
+  for (int j = 0; j < 4; j++)
+    u[j] = (float)((uint32_t)x[j] >> 8) * 0x1p-24f;
+}
+
 static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf1_u10purec(x); }
 static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf1_u10purec(x); }
 static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf1_u10purec(x); }

@@ -21,14 +21,19 @@ float gk_uniform(uint64_t seed, uint64_t stream, uint64_t index) {
   return unit_interval(philox4x32(counter, key).v[index % 4]);
 }
 
-void gk_random_uniforms(const struct gk_random_counter *counter, size_t first, size_t count, float *u) {
+struct gk_random_stream gk_random_stream_of(const struct gk_random_counter *counter) {
   philox4x32_key_t seed = {{low(counter->seed), high(counter->seed)}};
   philox4x32_ctr_t fields = {
       {low(counter->step), high(counter->step), counter->layer, counter->purpose * 256 + counter->direction}};
   philox4x32_ctr_t derived = philox4x32(fields, seed);
-  philox4x32_key_t key = {{derived.v[0], derived.v[1]}};
-  philox4x32_ctr_t row = {
-      {low(counter->sample) ^ derived.v[2], high(counter->sample) ^ derived.v[3], counter->time, 0}};
+  return (struct gk_random_stream){{derived.v[0], derived.v[1]}, {derived.v[2], derived.v[3]}};
+}
+
+void gk_random_uniforms(const struct gk_random_counter *counter, size_t first, size_t count, float *u) {
+  const struct gk_random_stream stream = gk_random_stream_of(counter);
+  const struct gk_uniforms named = gk_random_row(&stream, counter->sample, counter->time);
+  philox4x32_key_t key = {{named.key[0], named.key[1]}};
+  philox4x32_ctr_t row = {{named.counter[0], named.counter[1], named.counter[2], 0}};
   for (size_t i = 0; i < count;) {
     size_t unit = first + i;
     row.v[3] = (uint32_t)(unit / 4);

@@ -2,7 +2,7 @@
 #ifndef GK_CORE_RANDOM_H
 #define GK_CORE_RANDOM_H
 
-#include "gatekern.h"
+#include "kernels/kernels.h"
 
 /* What a random number is for. The values are part of every mask and every initial weight: never
  * renumber, only append. */
@@ -21,6 +21,19 @@ struct gk_random_counter {
   uint64_t sample;    /* global index */
   uint32_t time;
 };
+
+/* What the first of the two applications below gives: the same for all samples, times and units. */
+struct gk_random_stream {
+  uint32_t key[2], salt[2];
+};
+struct gk_random_stream gk_random_stream_of(const struct gk_random_counter *counter);
+/* A row as the kernel `uniforms` takes it. */
+static inline struct gk_uniforms gk_random_row(const struct gk_random_stream *stream, uint64_t sample,
+                                               uint32_t time) {
+  return (struct gk_uniforms){
+      .key = {stream->key[0], stream->key[1]},
+      .counter = {(uint32_t)sample ^ stream->salt[0], (uint32_t)(sample >> 32) ^ stream->salt[1], time}};
+}
 
 /* u[i] = the number of unit first + i of this row, uniform in [0, 1), 24 bits. Units are below 2^34.
  *

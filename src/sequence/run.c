@@ -299,17 +299,18 @@ int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {
 }
 
 void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end,
-                    float *row) {
+                    float *values) {
   enum { CHUNK = 256 };
   float uniform[CHUNK];
   struct gk_random_counter counter = run->random;
   const float p = run->rnn->desc.dropout, scale = 1.0f / (1.0f - p);
   counter.layer = (uint32_t)layer;
-  counter.time = (uint32_t)t;
-  counter.sample += (uint64_t)run->order[i];
+  const struct gk_random_stream stream = gk_random_stream_of(&counter);
+  const struct gk_uniforms row =
+      gk_random_row(&stream, counter.sample + (uint64_t)run->order[i], (uint32_t)t);
   for (size_t u = begin; u < end; u += CHUNK) {
     const size_t count = end - u < CHUNK ? end - u : CHUNK;
-    gk_random_uniforms(&counter, u, count, uniform);
-    run->rnn->kernels->dropout(count, p, scale, uniform, row + u, row + u);
+    run->rnn->kernels->uniforms(&row, u, count, uniform);
+    run->rnn->kernels->dropout(count, p, scale, uniform, values + u, values + u);
   }
 }
