@@ -195,6 +195,8 @@ typedef enum gk_init {
   GK_INIT_GLOROT,      /* each gate's matrix U(+-sqrt(6/(fan in + fan out))), biases 0 */
   GK_INIT_ORTHOGONAL   /* recurrent matrix of each gate orthogonal, input matrices Glorot, biases 0 */
 } gk_init;
+GK_API const char *gk_init_name(gk_init init);
+GK_API gk_status gk_init_from_name(const char *name, gk_init *init);
 typedef struct gk_init_desc {
   size_t size;
   gk_init init;
@@ -271,6 +273,9 @@ typedef struct gk_rnn_backward_args {
   float *dh0, *dc0;       /* (L*D, N, H); NULL: not returned */
   float *gradients;       /* layout of the parameters; NULL: no weight gradient is computed */
   bool accumulate;        /* add the finished gradients to `gradients` instead of overwriting it */
+  float *dh_norms;        /* (L*D, T, N) whatever the layout: the Euclidean norm of the whole gradient of h_t
+                             of each sample (from y, from the layer above, and through time), 0 in padding;
+                             what vanishes or explodes with the distance from the loss. NULL: off */
   gk_random_key random;
   void *reserve; /* consumed */
   void *workspace;
@@ -295,6 +300,13 @@ typedef struct gk_rnn_step_args {
 #define GK_RNN_STEP_ARGS_INIT                                                                                \
   { .size = sizeof(gk_rnn_step_args) }
 GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
+
+/* The spectral radius of a matrix (size, size): its largest eigenvalue's magnitude, which decides whether
+ * gradients vanish or explode through time (the recurrent matrix of one gate is rows gate * H ... of
+ * weight_hh). Power iteration on all vectors at once: the matrix is squared until (|A^2k| / |A^k|)^(1/k)
+ * stands still (Gelfand's formula), which converges for complex pairs and defective matrices too. In double,
+ * about 15 products of size^3; allocates two matrices. NaN if a value of the matrix is not finite. */
+GK_API gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius);
 
 /* ---- Output layer and loss ------------------------------------------------------------------ */
 

@@ -92,6 +92,7 @@ struct network_sizes {
   int64_t states;            /* L*D*N*H */
   int64_t inputs;            /* T*N*I */
   int64_t outputs;           /* T*N*D*H */
+  int64_t norms;             /* L*D*T*N */
   int64_t parameters;
 };
 
@@ -101,6 +102,7 @@ static inline struct network_sizes sizes_of(const struct network_case *c) {
   s.states = c->desc.layers * c->batch * s.width;
   s.inputs = c->time * c->batch * c->desc.input_size;
   s.outputs = c->time * c->batch * s.width;
+  s.norms = c->desc.layers * s.directions * c->time * c->batch;
   s.parameters = gk_reference_parameter_count(&c->desc);
   return s;
 }
@@ -168,7 +170,7 @@ static inline struct network_data take_data(struct buffers *b, const struct netw
 
 /* NULL: not asked for. */
 struct network_results {
-  float *y, *hn, *cn, *dx, *dh0, *dc0, *gradients;
+  float *y, *hn, *cn, *dx, *dh0, *dc0, *gradients, *dh_norms;
 };
 
 static inline struct network_results take_results(struct buffers *b, const struct network_case *c) {
@@ -176,7 +178,8 @@ static inline struct network_results take_results(struct buffers *b, const struc
   struct network_results r = {.y = take_floats(b, s.outputs),
                               .hn = take_floats(b, s.states),
                               .dh0 = take_floats(b, s.states),
-                              .gradients = take_floats(b, s.parameters)};
+                              .gradients = take_floats(b, s.parameters),
+                              .dh_norms = take_floats(b, s.norms)};
   if (!c->desc.vocabulary)
     r.dx = take_floats(b, s.inputs);
   if (has_memory(c)) {
@@ -264,6 +267,7 @@ static inline gk_rnn_backward_args backward_args(const struct network *net, cons
   args.dh0 = r->dh0;
   args.dc0 = r->dc0;
   args.gradients = r->gradients;
+  args.dh_norms = r->dh_norms;
   args.random = forward.random;
   args.reserve = net->reserve;
   args.workspace = net->backward_workspace;
@@ -318,6 +322,7 @@ static inline int tensors_of(const struct network_case *c, struct named_tensor t
     *t = (struct named_tensor){.count = counts[i], .array = i};
     snprintf(t->name, sizeof t->name, "%s", names[i]);
   }
+  tensors[count++] = (struct named_tensor){.name = "dh_norms", .count = s.norms, .array = 7};
   gk_rnn *rnn;
   check_status(c, gk_rnn_create(&c->desc, &rnn), "gk_rnn_create");
   for (int i = 0; i < gk_rnn_tensor_count(rnn) && count < MAX_TENSORS; i++) {

@@ -9,7 +9,7 @@
 
 /* In the order of struct network_results. */
 struct reference_results {
-  double *y, *hn, *cn, *dx, *dh0, *dc0, *gradients;
+  double *y, *hn, *cn, *dx, *dh0, *dc0, *gradients, *dh_norms;
 };
 
 static inline double *const *reference_arrays(const struct reference_results *r) {
@@ -52,10 +52,10 @@ static inline struct reference_results run_reference(struct buffers *b, const st
                                                      const struct network_data *d) {
   struct network_sizes s = sizes_of(c);
   int64_t memory = has_memory(c) ? s.states : 0;
-  struct reference_results r = {take_doubles(b, s.outputs),   take_doubles(b, s.states),
-                                take_doubles(b, memory),      take_doubles(b, s.inputs),
-                                take_doubles(b, s.states),    take_doubles(b, memory),
-                                take_doubles(b, s.parameters)};
+  struct reference_results r = {take_doubles(b, s.outputs),    take_doubles(b, s.states),
+                                take_doubles(b, memory),       take_doubles(b, s.inputs),
+                                take_doubles(b, s.states),     take_doubles(b, memory),
+                                take_doubles(b, s.parameters), take_doubles(b, s.norms)};
   gk_random_key key = {.seed = c->seed, .step = 3, .first_sample = 40};
   struct gk_reference_call call = {.time = c->time,
                                    .batch = c->batch,
@@ -76,7 +76,8 @@ static inline struct reference_results run_reference(struct buffers *b, const st
                                    .dx = r.dx,
                                    .dh0 = r.dh0,
                                    .dc0 = has_memory(c) ? r.dc0 : NULL,
-                                   .gradients = r.gradients};
+                                   .gradients = r.gradients,
+                                   .dh_norms = r.dh_norms};
   check_status(c, gk_reference_run(&c->desc, &call), "gk_reference_run");
   return r;
 }

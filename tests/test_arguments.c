@@ -242,12 +242,12 @@ static void close_call(struct call *call) {
 
 static void check_untouched(const struct call *call) {
   struct network_sizes s = sizes_of(&call->c);
-  const float *got[] = {call->r.y,   call->r.hn,  call->r.cn,       call->r.dx,
-                        call->r.dh0, call->r.dc0, call->r.gradients};
-  const float *old[] = {call->before.y,   call->before.hn,  call->before.cn,       call->before.dx,
-                        call->before.dh0, call->before.dc0, call->before.gradients};
-  int64_t counts[] = {s.outputs, s.states, s.states, s.inputs, s.states, s.states, s.parameters};
-  for (int i = 0; i < 7; i++)
+  const float *got[] = {call->r.y,   call->r.hn,  call->r.cn,        call->r.dx,
+                        call->r.dh0, call->r.dc0, call->r.gradients, call->r.dh_norms};
+  const float *old[] = {call->before.y,   call->before.hn,  call->before.cn,        call->before.dx,
+                        call->before.dh0, call->before.dc0, call->before.gradients, call->before.dh_norms};
+  int64_t counts[] = {s.outputs, s.states, s.states, s.inputs, s.states, s.states, s.parameters, s.norms};
+  for (int i = 0; i < 8; i++)
     if (got[i])
       assert_memory_equal(got[i], old[i], (size_t)counts[i] * sizeof(float));
 }

@@ -162,6 +162,7 @@ static void weight_gradients(struct buffers *b, const struct relu *r) {
 static struct network_results plain_results(struct buffers *b, const struct network_case *c,
                                             const struct network_data *d) {
   struct network_results wanted = take_results(b, c);
+  wanted.dh_norms = NULL; /* no sum of products */
   struct gk_reference_layout at = gk_reference_layout_of(&c->desc, 0, 0);
   int64_t H = c->desc.hidden_size, N = c->batch;
   struct relu r = {.I = c->desc.input_size,

@@ -57,6 +57,7 @@ static void check_empty(struct network_case *c, int64_t time, int64_t batch, boo
   struct network_results got = run_case(&b, c, &d), wanted = take_results(&b, c);
   memset(wanted.y, 0, (size_t)s.outputs * sizeof(float));
   memset(wanted.gradients, 0, (size_t)s.parameters * sizeof(float));
+  memset(wanted.dh_norms, 0, (size_t)s.norms * sizeof(float));
   if (wanted.dx)
     memset(wanted.dx, 0, (size_t)s.inputs * sizeof(float));
   wanted.hn = d.h0;

@@ -374,6 +374,19 @@ static float *take_rearranged(struct buffers *b, const struct network_case *from
   return moved;
 }
 
+/* (L*D, T, N), each sample's steps reversed. */
+static float *take_reversed_norms(struct buffers *b, const struct network_case *c,
+                                  const struct network_data *d, const float *norms) {
+  int64_t N = c->batch, count = sizes_of(c).norms;
+  float *moved = take_floats(b, count);
+  memset(moved, 0, (size_t)count * sizeof(float));
+  for (int64_t first = 0; first < count; first += c->time * N)
+    for (int64_t n = 0; n < N; n++)
+      for (int64_t t = 0, length = length_of(c, d, n); t < length; t++)
+        moved[first + (length - 1 - t) * N + n] = norms[first + t * N + n];
+  return moved;
+}
+
 /* Batch-first equals time-major. With `reversed`: the reverse direction over the reversed sequence is the
  * forward direction, gradients of weights included, because both visit the same rows in the same order. */
 static void check_rearranged(struct network_case *c, bool reversed) {
@@ -392,6 +405,8 @@ static void check_rearranged(struct network_case *c, bool reversed) {
   struct network_results got = run_case(&b, &other, &e);
   got.y = take_rearranged(&b, &other, c, &d, got.y, width, reversed);
   got.dx = take_rearranged(&b, &other, c, &d, got.dx, I, reversed);
+  if (reversed)
+    got.dh_norms = take_reversed_norms(&b, c, &d, got.dh_norms);
   check_same_results(c, reversed ? "reverse direction" : "other layout", &got, &wanted);
   buffers_release(&b);
 }
@@ -494,13 +509,13 @@ static void check_doubled(struct network_case *c) {
   struct network_data d = take_data(&b, c);
   struct network_results wanted = run_case(&b, c, &d);
   float *above[] = {d.dy, d.dhn, d.dcn};
-  float *below[] = {wanted.dx, wanted.dh0, wanted.dc0, wanted.gradients};
+  float *below[] = {wanted.dx, wanted.dh0, wanted.dc0, wanted.gradients, wanted.dh_norms};
   int64_t above_count[] = {s.outputs, s.states, s.states};
-  int64_t below_count[] = {s.inputs, s.states, s.states, s.parameters};
+  int64_t below_count[] = {s.inputs, s.states, s.states, s.parameters, s.norms};
   for (int k = 0; k < 3; k++)
     for (int64_t i = 0; above[k] && i < above_count[k]; i++)
       above[k][i] *= 2;
-  for (int k = 0; k < 4; k++)
+  for (int k = 0; k < 5; k++)
     for (int64_t i = 0; below[k] && i < below_count[k]; i++)
       below[k][i] *= 2;
   struct network_results got = run_case(&b, c, &d);

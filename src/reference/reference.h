@@ -85,6 +85,7 @@ struct gk_reference_call {
   const double *dy, *dhn, *dcn;
   double *dx, *dh0, *dc0;
   double *gradients; /* overwritten */
+  double *dh_norms;  /* (L*D, T, N), zeros at first: padding is not written */
 };
 
 /* GK_OK or GK_ERROR_MEMORY. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Layers, directions, lengths. Inside, everything is batch-first: row n * T + t. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,6 +152,13 @@ static void forward_direction(struct tape *tape, int64_t layer, int64_t directio
   }
 }
 
+static double norm(int64_t count, const double *x) {
+  double squares = 0;
+  for (int64_t i = 0; i < count; i++)
+    squares += x[i] * x[i];
+  return sqrt(squares);
+}
+
 static void backward_direction(struct tape *tape, int64_t layer, int64_t direction) {
   const struct gk_reference_call *call = tape->call;
   int64_t H = tape->desc->hidden_size, N = call->batch, T = call->time;
@@ -169,6 +177,8 @@ static void backward_direction(struct tape *tape, int64_t layer, int64_t directi
       for (int64_t j = 0; j < H; j++)
         dh[j] += tape->dinputs[layer + 1][(n * T + t) * out + direction * H + j] *
                  mask_of(tape, layer, n, t, direction * H + j);
+      if (call->dh_norms)
+        call->dh_norms[(part * T + t) * N + n] = norm(H, dh);
       tape->cell->backward(&w, tape->inputs[layer] + (n * T + t) * in, state_of(tape, tape->h, part, n, s),
                            state_of(tape, tape->c, part, n, s), kept_of(tape, part, n, s), dh, dc,
                            tape->dinputs[layer] + (n * T + t) * in, &dw, scratch);

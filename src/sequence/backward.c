@@ -86,6 +86,8 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     step->cell.unit_end = unit + units < end ? unit + units : end;
     gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows,
                       worker->operand, to_h ? worker->dh : worker->drh, to_h ? GK_START_C : GK_START_ZERO);
+    if (next == 0 && run->dh_norms)
+      gk_flow_keep(worker, &step->cell, s - 1);
     if (next >= 0)
       run->rnn->kernels->cell_backward[run->rnn->desc.cell][next](&step->cell);
   }
@@ -159,13 +161,19 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
                .dy = layer + 1 < run->rnn->desc.layers || run->dy ? worker->dy : NULL}};
   enter_step(&step, end - 1);
   columns_of(worker, &gk_run_layer(run, layer, direction)->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
+  if (run->dh_norms)
+    gk_flow_keep(worker, &step.cell, end - 1);
   run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&step.cell);
   gk_worker_meet(worker);
+  if (run->dh_norms)
+    gk_flow_norms(worker, layer, direction, end - 1);
   for (int64_t s = end; s-- > begin;)
     for (int next = 1; next <= info->phases; next++) {
       const bool last = next == info->phases;
       product_then_cell(&step, info->phases - next, s, !last ? next : s > begin ? 0 : -1, last && s > begin);
       gk_worker_meet(worker);
+      if (run->dh_norms && last && s > begin)
+        gk_flow_norms(worker, layer, direction, s - 1);
     }
 }
 
@@ -296,6 +304,8 @@ static void backward_body(void *context, int thread, int threads) {
   struct gk_worker worker;
   gk_worker_start(&worker, run, thread, threads);
   clear_padding(&worker);
+  if (run->dh_norms)
+    gk_flow_clear(&worker);
   for (int k = 0; k < run->rnn->layer_count; k++)
     start_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
   if (run->rnn->directions == 1)
@@ -359,7 +369,8 @@ gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
                        .dh0 = args->dh0,
                        .dc0 = args->dc0,
                        .gradients = args->gradients,
-                       .accumulate = args->accumulate};
+                       .accumulate = args->accumulate,
+                       .dh_norms = args->dh_norms};
   status = gk_run_open(&run, args->lengths, args->workspace, args->reserve, true);
   if (!status)
     gk_parallel(run.plan.threads, backward_body, &run);

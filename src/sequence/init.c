@@ -8,6 +8,25 @@
 #include "src/core/random.h"
 #include "src/sequence/rnn.h"
 
+static const char *const names[] = {
+    [GK_INIT_UNIFORM] = "uniform", [GK_INIT_GLOROT] = "glorot", [GK_INIT_ORTHOGONAL] = "orthogonal"};
+enum { INITS = sizeof names / sizeof *names };
+
+const char *gk_init_name(gk_init init) {
+  return (unsigned)init < INITS ? names[init] : "unknown";
+}
+
+gk_status gk_init_from_name(const char *name, gk_init *init) {
+  if (!name || !init)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "init" : "name");
+  for (int i = 0; i < INITS; i++)
+    if (strcmp(name, names[i]) == 0) {
+      *init = (gk_init)i;
+      return GK_OK;
+    }
+  return gk_fail(GK_ERROR_ARGUMENT, "init is '%s', must be one of: uniform glorot orthogonal", name);
+}
+
 /* (rows, columns) from U(-bound, bound); a row is one row of the generator. */
 static void fill_uniform(uint64_t seed, int tensor, int64_t rows, int64_t columns, double bound,
                          float *values) {
@@ -97,8 +116,8 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
   if (desc->size != sizeof *desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_INIT_DESC_INIT)", desc->size,
                    sizeof *desc);
-  if ((unsigned)desc->init > GK_INIT_ORTHOGONAL)
-    return gk_fail(GK_ERROR_ARGUMENT, "init is %d, must be 0..%d", (int)desc->init, GK_INIT_ORTHOGONAL);
+  if ((unsigned)desc->init >= INITS)
+    return gk_fail(GK_ERROR_ARGUMENT, "init is %d, must be 0..%d", (int)desc->init, INITS - 1);
   gk_status status = GK_OK;
   const uint64_t callers = gk_float_environment_pin();
   for (int i = 0; i < rnn->tensor_count && !status; i++)

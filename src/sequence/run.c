@@ -146,6 +146,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
                   : NULL;
     run->drh =
         rnn->cell->phases > 1 ? gk_arena_take(workspace, sizeof *run->drh, run->batch, hidden, 1) : NULL;
+    run->flow =
+        gk_arena_take(workspace, sizeof *run->flow, 2, run->batch, (int64_t)gk_padded((size_t)hidden));
     for (int i = 0; i < 2 && rnn->directions == 1 && d->layers > 1; i++)
       run->d_output[i] = gk_arena_take(workspace, sizeof *run->d_output[i], chunk, run->batch, hidden);
   }

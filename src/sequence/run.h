@@ -68,6 +68,8 @@ struct gk_run {
   bool accumulate;
   float *dh, *dc, *drh; /* (L*D, N, H) carries; drh (N, H) */
   float *d_output[2];   /* (chunk, N, H) gradient of an inner layer's output, alternating between layers */
+  float *dh_norms;      /* (L*D, T, N) of the caller, or NULL */
+  float *flow;          /* (2, N, padded H): whole gradients of h of a step, alternating between steps */
 };
 
 struct gk_worker {
@@ -195,6 +197,15 @@ static inline const float *gk_run_input(const struct gk_run *run, int layer, int
 /* Applies the dropout mask of a layer's output (t, position i), units [begin, end) of D*H, in place. */
 void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end,
                     float *row);
+
+/* ---- Gradient flow (gradient_flow.c), where the caller asks for dh_norms ---- */
+
+/* Zeros where no step is. */
+void gk_flow_clear(const struct gk_worker *worker);
+/* Keeps dy + dh of step s as the cell's arithmetic will take them, before it does. */
+void gk_flow_keep(const struct gk_worker *worker, const struct gk_cell_backward *cell, int64_t s);
+/* Norms of what is kept of step s, after the threads have met. */
+void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int64_t s);
 
 /* ---- The weight gradient (weight_gradient.c) ---- */
 

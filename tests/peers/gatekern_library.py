@@ -45,8 +45,8 @@ class BackwardArgs(Structure):
                 ("x", c_void_p), ("tokens", c_void_p), ("h0", c_void_p), ("c0", c_void_p),
                 ("parameters", c_void_p), ("packed", c_void_p), ("dy", c_void_p), ("dhn", c_void_p),
                 ("dcn", c_void_p), ("dx", c_void_p), ("dh0", c_void_p), ("dc0", c_void_p),
-                ("gradients", c_void_p), ("accumulate", c_bool), ("random", RandomKey),
-                ("reserve", c_void_p), ("workspace", c_void_p)]
+                ("gradients", c_void_p), ("accumulate", c_bool), ("dh_norms", c_void_p),
+                ("random", RandomKey), ("reserve", c_void_p), ("workspace", c_void_p)]
 
 
 class OutputDesc(Structure):

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Gradient flow: the norm of the gradient of h against time. A row is whole only when all its strips have
+ * come by, in teams from several threads, so it is kept until then; the norm is one reduction in the fixed
+ * order. */
+#include <string.h>
+
+#include "src/sequence/run.h"
+
+static float *kept_row(const struct gk_run *run, int64_t s, int64_t i) {
+  return run->flow + (size_t)(s % 2 * run->batch + i) * gk_padded(gk_run_hidden(run));
+}
+
+enum { LANES = 16 };
+
+static float norm(size_t count, const float *x) {
+  double sum[LANES] = {0};
+  for (size_t i = 0; i + LANES <= count; i += LANES)
+    for (size_t j = 0; j < LANES; j++)
+      sum[j] += (double)x[i + j] * (double)x[i + j];
+  for (size_t i = count / LANES * LANES; i < count; i++)
+    sum[i % LANES] += (double)x[i] * (double)x[i];
+  for (size_t width = LANES / 2; width; width /= 2)
+    for (size_t j = 0; j < width; j++)
+      sum[j] += sum[j + width];
+  return (float)__builtin_sqrt(sum[0]);
+}
+
+static float *norm_of(const struct gk_run *run, int index, int64_t t, int64_t i) {
+  return run->dh_norms + (size_t)((index * run->time + t) * run->batch + run->order[i]);
+}
+
+void gk_flow_clear(const struct gk_worker *worker) {
+  const struct gk_run *run = worker->run;
+  if (worker->teams && worker->thread != 0)
+    return;
+  for (int64_t j = 0; j < worker->count; j++) {
+    const int64_t i = gk_worker_position(worker, j);
+    for (int index = 0; index < run->rnn->layer_count; index++)
+      for (int64_t t = run->length[i]; t < run->time; t++)
+        *norm_of(run, index, t, i) = 0;
+  }
+}
+
+void gk_flow_keep(const struct gk_worker *worker, const struct gk_cell_backward *cell, int64_t s) {
+  for (size_t j = 0; j < cell->rows; j++) {
+    float *row = kept_row(worker->run, s, gk_worker_position(worker, (int64_t)j));
+    for (size_t unit = cell->unit_begin; unit < cell->unit_end; unit++)
+      row[unit] = cell->dy ? cell->dy[j][unit] + cell->dh[j][unit] : cell->dh[j][unit];
+  }
+}
+
+void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int64_t s) {
+  const struct gk_run *run = worker->run;
+  const int64_t rows = gk_worker_rows(worker, s), step = worker->teams ? worker->threads : 1;
+  for (int64_t j = worker->teams ? worker->thread : 0; j < rows; j += step) {
+    const int64_t i = gk_worker_position(worker, j);
+    const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+    *norm_of(run, layer * run->rnn->directions + direction, t, i) =
+        norm(gk_run_hidden(run), kept_row(run, s, i));
+  }
+}
