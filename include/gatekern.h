@@ -5,9 +5,9 @@
  *
  * Conventions
  *   T time steps, N samples of a batch, I input size, H hidden size, L layers, D directions (1 or 2),
- *   G gates (LSTM 4, GRU 3, RNN 1), V vocabulary. Shapes are written outermost first: (T, N, I).
- *   Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is named.
- *   A gradient is called d + the name of its tensor.
+ *   G gates (LSTM 4, GRU 3, simplified GRU and MGU 2, RNN 1), V vocabulary. Shapes are written outermost
+ * first: (T, N, I). Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is
+ * named. A gradient is called d + the name of its tensor.
  *
  * Errors
  *   Every function that can fail returns a gk_status. On failure nothing has been written to the
@@ -124,8 +124,19 @@ GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, dou
  *                     n = tanh(W_in x + b_in + r * (W_hn h' + b_hn)), h = n + z * (h' - n)   (PyTorch)
  *   gru-reset-before  n = tanh(W_in x + b_in + W_hn (r * h') + b_hn)                     (Cho 2014)
  *   lstm              i, f, o = sigmoid(...), g = tanh(...), c = f * c' + i * g, h = o * tanh(c)
- * Gate order of parameters is PyTorch's: i f g o; r z n. */
-typedef enum gk_cell { GK_CELL_RNN = 0, GK_CELL_GRU, GK_CELL_GRU_RESET_BEFORE, GK_CELL_LSTM } gk_cell;
+ *   gru-simplified    gru without the reset gate: z = sigmoid(W_iz x + b + W_hz h' + b),
+ *                     n = tanh(W_in x + b_in + W_hn h' + b_hn), h = n + z * (h' - n)   (Ng's course; its
+ * update gate is 1 - z: its W_u and b_u change sign) mgu               minimal gated unit, its one gate
+ * resets and forgets: f = sigmoid(W_if x + b + W_hf h' + b), n = tanh(W_in x + b_in + W_hn (f * h') + b_hn),
+ * h = h' + f * (n - h')   (Zhou 2016) Gate order of parameters is PyTorch's: i f g o; r z n; and z n; f n. */
+typedef enum gk_cell {
+  GK_CELL_RNN = 0,
+  GK_CELL_GRU,
+  GK_CELL_GRU_RESET_BEFORE,
+  GK_CELL_LSTM,
+  GK_CELL_GRU_SIMPLIFIED,
+  GK_CELL_MGU
+} gk_cell;
 
 GK_API int gk_cell_count(void);
 GK_API const char *gk_cell_name(gk_cell cell);

@@ -71,29 +71,18 @@ static void check_cell(const char *test, gk_cell cell, gk_activation activation)
   print_message("%s: largest error %.2g of a tensor's largest magnitude\n", test, largest_error);
 }
 
-static void test_rnn_tanh(void **state) {
-  (void)state;
-  check_cell(__func__, GK_CELL_RNN, GK_ACTIVATION_TANH);
-}
+/* One test a cell. */
+#define GK_CELL(constant, identifier, name)                                                                  \
+  static void test_##identifier(void **state) {                                                              \
+    (void)state;                                                                                             \
+    check_cell(__func__, GK_CELL_##constant, GK_ACTIVATION_TANH);                                            \
+  }
+#include "kernels/cells.def"
+#undef GK_CELL
 
 static void test_rnn_relu(void **state) {
   (void)state;
   check_cell(__func__, GK_CELL_RNN, GK_ACTIVATION_RELU);
-}
-
-static void test_gru(void **state) {
-  (void)state;
-  check_cell(__func__, GK_CELL_GRU, GK_ACTIVATION_TANH);
-}
-
-static void test_gru_reset_before(void **state) {
-  (void)state;
-  check_cell(__func__, GK_CELL_GRU_RESET_BEFORE, GK_ACTIVATION_TANH);
-}
-
-static void test_lstm(void **state) {
-  (void)state;
-  check_cell(__func__, GK_CELL_LSTM, GK_ACTIVATION_TANH);
 }
 
 /* The largest shape of the promise, everything at once, each cell. */
@@ -302,16 +291,12 @@ int main(int argc, char **argv) {
     return 1;
   }
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rnn_tanh),
-      cmocka_unit_test(test_rnn_relu),
-      cmocka_unit_test(test_gru),
-      cmocka_unit_test(test_gru_reset_before),
-      cmocka_unit_test(test_lstm),
-      cmocka_unit_test(test_large),
-      cmocka_unit_test(test_dropout),
-      cmocka_unit_test(test_null_results),
-      cmocka_unit_test(test_null_inputs),
-      cmocka_unit_test(test_accumulate),
+#define GK_CELL(constant, identifier, name) cmocka_unit_test(test_##identifier),
+#include "kernels/cells.def"
+#undef GK_CELL
+      cmocka_unit_test(test_rnn_relu),         cmocka_unit_test(test_large),
+      cmocka_unit_test(test_dropout),          cmocka_unit_test(test_null_results),
+      cmocka_unit_test(test_null_inputs),      cmocka_unit_test(test_accumulate),
       cmocka_unit_test(test_accumulate_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

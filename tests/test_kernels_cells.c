@@ -118,18 +118,59 @@ static void gru_reset_before_backward_gates(struct unit *u) {
   u->field[DH] += u->field[DRH] * r;
 }
 
+/* Blocks z n. */
+static void gru_simplified_forward(struct unit *u) {
+  double z = u->other[0] = sigmoid(u->gate[0]), n = u->other[1] = tanh(u->gate[1]);
+  store_h(u, n + z * (u->field[H_PREV] - n));
+}
+
+static void gru_simplified_backward(struct unit *u) {
+  double z = u->gate[0], n = u->gate[1], dh = u->field[DY] + u->field[DH];
+  store_gradient(u, 0, dh * (u->field[H_PREV] - n) * z * (1 - z));
+  store_gradient(u, 1, dh * (1 - z) * (1 - n * n));
+  u->field[DH] = dh * z;
+}
+
+/* Blocks f n q; the second phase finds f beside its own pre-activation, and backward n in d_pre. */
+static void mgu_forward_gate(struct unit *u) {
+  u->other[0] = u->gate[0] = sigmoid(u->gate[0]);
+  u->other[2] = u->gate[2] = u->other[0] * u->field[H_PREV];
+}
+
+static void mgu_forward_candidate(struct unit *u) {
+  double f = u->gate[0], n = u->other[1] = tanh(u->gate[1]);
+  store_h(u, u->field[H_PREV] + f * (n - u->field[H_PREV]));
+}
+
+static void mgu_backward_candidate(struct unit *u) {
+  double f = u->gate[0], n = u->gate[1], dh = u->field[DY] + u->field[DH];
+  store_gradient(u, 1, dh * f * (1 - n * n));
+  u->other[0] = n;
+  u->field[DH] = dh;
+}
+
+static void mgu_backward_gate(struct unit *u) {
+  double f = u->gate[0], n = u->other[0], dh = u->field[DH], h_prev = u->field[H_PREV];
+  store_gradient(u, 0, (dh * (n - h_prev) + u->field[DRH] * h_prev) * f * (1 - f));
+  u->field[DH] = dh * (1 - f) + u->field[DRH] * f;
+}
+
 typedef void plain_fn(struct unit *unit);
 static plain_fn *const plain_forward[GK_CELL_COUNT][GK_MAX_PHASES] = {
     [GK_CELL_RNN] = {rnn_forward},
     [GK_CELL_GRU] = {gru_forward},
     [GK_CELL_GRU_RESET_BEFORE] = {gru_reset_before_forward_gates, gru_reset_before_forward_candidate},
     [GK_CELL_LSTM] = {lstm_forward},
+    [GK_CELL_GRU_SIMPLIFIED] = {gru_simplified_forward},
+    [GK_CELL_MGU] = {mgu_forward_gate, mgu_forward_candidate},
 };
 static plain_fn *const plain_backward[GK_CELL_COUNT][GK_MAX_PHASES] = {
     [GK_CELL_RNN] = {rnn_backward},
     [GK_CELL_GRU] = {gru_backward},
     [GK_CELL_GRU_RESET_BEFORE] = {gru_reset_before_backward_candidate, gru_reset_before_backward_gates},
     [GK_CELL_LSTM] = {lstm_backward},
+    [GK_CELL_GRU_SIMPLIFIED] = {gru_simplified_backward},
+    [GK_CELL_MGU] = {mgu_backward_candidate, mgu_backward_gate},
 };
 
 /* One call: what is asked for, and the rows in plain memory. */
@@ -174,7 +215,7 @@ static bool has_field(const struct call *call, int field) {
   case DC:
     return call->backward && memory;
   case DRH:
-    return call->backward && call->cell == GK_CELL_GRU_RESET_BEFORE;
+    return call->backward && gk_cell_find(call->cell)->phases > 1;
   default:
     return true;
   }

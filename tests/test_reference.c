@@ -234,29 +234,18 @@ static void check_cell(gk_cell cell, gk_activation activation) {
         }
 }
 
-static void test_rnn_tanh(void **state) {
-  (void)state;
-  check_cell(GK_CELL_RNN, GK_ACTIVATION_TANH);
-}
+/* One test a cell. */
+#define GK_CELL(constant, identifier, name)                                                                  \
+  static void test_##identifier(void **state) {                                                              \
+    (void)state;                                                                                             \
+    check_cell(GK_CELL_##constant, GK_ACTIVATION_TANH);                                                      \
+  }
+#include "kernels/cells.def"
+#undef GK_CELL
 
 static void test_rnn_relu(void **state) {
   (void)state;
   check_cell(GK_CELL_RNN, GK_ACTIVATION_RELU);
-}
-
-static void test_gru(void **state) {
-  (void)state;
-  check_cell(GK_CELL_GRU, GK_ACTIVATION_TANH);
-}
-
-static void test_gru_reset_before(void **state) {
-  (void)state;
-  check_cell(GK_CELL_GRU_RESET_BEFORE, GK_ACTIVATION_TANH);
-}
-
-static void test_lstm(void **state) {
-  (void)state;
-  check_cell(GK_CELL_LSTM, GK_ACTIVATION_TANH);
 }
 
 /* ---- Output layer and loss ------------------------------------------------------------------- */
@@ -325,11 +314,10 @@ static void test_loss_of_two_classes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rnn_tanh),
+#define GK_CELL(constant, identifier, name) cmocka_unit_test(test_##identifier),
+#include "kernels/cells.def"
+#undef GK_CELL
       cmocka_unit_test(test_rnn_relu),
-      cmocka_unit_test(test_gru),
-      cmocka_unit_test(test_gru_reset_before),
-      cmocka_unit_test(test_lstm),
       cmocka_unit_test(test_output_loss),
       cmocka_unit_test(test_loss_of_two_classes),
   };

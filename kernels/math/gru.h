@@ -58,3 +58,8 @@ GK_CELL_UNITS gru_backward_units(const struct gk_cell_backward *step, size_t row
 
 GK_CELL_KERNEL_TWO_PASSES(gru_forward, gru_forward_gates, gru_forward_candidate, forward, 4, false)
 GK_CELL_KERNEL(gru_backward, backward, 4, false)
+
+#define gru_forward_phases                                                                                   \
+  { gru_forward }
+#define gru_backward_phases                                                                                  \
+  { gru_backward }

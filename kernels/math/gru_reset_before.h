@@ -68,3 +68,8 @@ GK_CELL_KERNEL(gru_reset_before_forward_gates, forward, 4, false)
 GK_CELL_KERNEL(gru_reset_before_forward_candidate, forward, 4, false)
 GK_CELL_KERNEL(gru_reset_before_backward_candidate, backward, 4, false)
 GK_CELL_KERNEL(gru_reset_before_backward_gates, backward, 4, false)
+
+#define gru_reset_before_forward_phases                                                                      \
+  { gru_reset_before_forward_gates, gru_reset_before_forward_candidate }
+#define gru_reset_before_backward_phases                                                                     \
+  { gru_reset_before_backward_candidate, gru_reset_before_backward_gates }

@@ -59,3 +59,8 @@ GK_CELL_UNITS lstm_backward_units(const struct gk_cell_backward *step, size_t ro
 
 GK_CELL_KERNEL_TWO_PASSES(lstm_forward, lstm_forward_memory, lstm_forward_output, forward, 4, true)
 GK_CELL_KERNEL(lstm_backward, backward, 4, true)
+
+#define lstm_forward_phases                                                                                  \
+  { lstm_forward }
+#define lstm_backward_phases                                                                                 \
+  { lstm_backward }

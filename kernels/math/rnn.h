@@ -24,3 +24,8 @@ GK_CELL_UNITS rnn_backward_units(const struct gk_cell_backward *step, size_t row
 
 GK_CELL_KERNEL(rnn_forward, forward, 0, false)
 GK_CELL_KERNEL(rnn_backward, backward, 1, false)
+
+#define rnn_forward_phases                                                                                   \
+  { rnn_forward }
+#define rnn_backward_phases                                                                                  \
+  { rnn_backward }

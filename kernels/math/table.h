@@ -6,9 +6,11 @@
 #include "kernels/math/activation.h"
 #include "kernels/math/gru.h"
 #include "kernels/math/gru_reset_before.h"
+#include "kernels/math/gru_simplified.h"
 #include "kernels/math/limits.h"
 #include "kernels/math/lstm.h"
 #include "kernels/math/masks.h"
+#include "kernels/math/mgu.h"
 #include "kernels/math/optimizer.h"
 #include "kernels/math/packing.h"
 #include "kernels/math/product.h"
@@ -36,22 +38,18 @@ const struct gk_kernels GK_TABLE = {
     .pack_rows = pack_rows,
     .column_sum = column_sum,
     .column_max = column_max,
+#define GK_CELL(constant, identifier, name) [GK_KERNEL_CELL_##constant] = identifier##_forward_phases,
     .cell_forward =
         {
-            [GK_KERNEL_CELL_RNN] = {rnn_forward},
-            [GK_KERNEL_CELL_GRU] = {gru_forward},
-            [GK_KERNEL_CELL_GRU_RESET_BEFORE] = {gru_reset_before_forward_gates,
-                                                 gru_reset_before_forward_candidate},
-            [GK_KERNEL_CELL_LSTM] = {lstm_forward},
+#include "kernels/cells.def"
         },
+#undef GK_CELL
+#define GK_CELL(constant, identifier, name) [GK_KERNEL_CELL_##constant] = identifier##_backward_phases,
     .cell_backward =
         {
-            [GK_KERNEL_CELL_RNN] = {rnn_backward},
-            [GK_KERNEL_CELL_GRU] = {gru_backward},
-            [GK_KERNEL_CELL_GRU_RESET_BEFORE] = {gru_reset_before_backward_candidate,
-                                                 gru_reset_before_backward_gates},
-            [GK_KERNEL_CELL_LSTM] = {lstm_backward},
+#include "kernels/cells.def"
         },
+#undef GK_CELL
     .stream_end = v_stream_end,
     .sigmoid = sigmoid_array,
     .tanh = tanh_array,

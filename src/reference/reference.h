@@ -58,10 +58,9 @@ struct gk_reference_cell {
                    const struct gk_reference_weight_gradients *dw, double *scratch);
 };
 
-extern const struct gk_reference_cell gk_reference_rnn;
-extern const struct gk_reference_cell gk_reference_gru;
-extern const struct gk_reference_cell gk_reference_gru_reset_before;
-extern const struct gk_reference_cell gk_reference_lstm;
+#define GK_CELL(constant, identifier, name) extern const struct gk_reference_cell gk_reference_##identifier;
+#include "kernels/cells.def"
+#undef GK_CELL
 
 const struct gk_reference_cell *gk_reference_cell_of(gk_cell cell);
 

@@ -8,17 +8,12 @@
 #include "src/reference/reference.h"
 
 const struct gk_reference_cell *gk_reference_cell_of(gk_cell cell) {
-  switch (cell) {
-  case GK_CELL_RNN:
-    return &gk_reference_rnn;
-  case GK_CELL_GRU:
-    return &gk_reference_gru;
-  case GK_CELL_GRU_RESET_BEFORE:
-    return &gk_reference_gru_reset_before;
-  case GK_CELL_LSTM:
-    return &gk_reference_lstm;
-  }
-  return NULL;
+  static const struct gk_reference_cell *const cells[] = {
+#define GK_CELL(constant, identifier, name) [GK_CELL_##constant] = &gk_reference_##identifier,
+#include "kernels/cells.def"
+#undef GK_CELL
+  };
+  return (size_t)cell < sizeof cells / sizeof *cells ? cells[cell] : NULL;
 }
 
 int64_t gk_reference_directions(const gk_rnn_desc *desc) {
