@@ -128,7 +128,8 @@ GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, dou
  *                     n = tanh(W_in x + b_in + W_hn h' + b_hn), h = n + z * (h' - n)   (Ng's course; its
  * update gate is 1 - z: its W_u and b_u change sign) mgu               minimal gated unit, its one gate
  * resets and forgets: f = sigmoid(W_if x + b + W_hf h' + b), n = tanh(W_in x + b_in + W_hn (f * h') + b_hn),
- * h = h' + f * (n - h')   (Zhou 2016) Gate order of parameters is PyTorch's: i f g o; r z n; and z n; f n. */
+ * h = n + (1 - f) * (h' - n)   (Zhou 2016) Gate order of parameters is PyTorch's: i f g o; r z n; and z n; f
+ * n. */
 typedef enum gk_cell {
   GK_CELL_RNN = 0,
   GK_CELL_GRU,

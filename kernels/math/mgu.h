@@ -20,7 +20,7 @@ GK_CELL_UNITS mgu_forward_gate_units(const struct gk_cell_forward *step, size_t 
   cell_save(step, gates + 2 * hidden, q, lanes);
 }
 
-/* n = tanh(n),  h = h' + f (n - h') */
+/* n = tanh(n),  h = n + (1 - f) (h' - n): exactly n where f is 1 */
 GK_CELL_UNITS mgu_forward_candidate_units(const struct gk_cell_forward *step, size_t row, size_t unit,
                                           size_t lanes) {
   const size_t hidden = step->hidden;
@@ -28,7 +28,7 @@ GK_CELL_UNITS mgu_forward_candidate_units(const struct gk_cell_forward *step, si
   vf f = cell_load(pre, lanes);
   vf n = v_tanh(cell_load(pre + hidden, lanes));
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
-  cell_store_h(step, row, unit, vf_fma(f, vf_sub(n, h_prev), h_prev), lanes);
+  cell_store_h(step, row, unit, vf_fma(vf_sub(vf_set(1.0f), f), vf_sub(h_prev, n), n), lanes);
   if (step->saved_gates)
     cell_save(step, step->saved_gates[row] + unit + hidden, n, lanes);
 }
