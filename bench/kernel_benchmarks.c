@@ -233,6 +233,10 @@ static void run_add(shim_state *state, const void *context) {
   run_array(state, context, ((const struct work *)context)->kernels->add, 1);
 }
 
+static void run_flush(shim_state *state, const void *context) {
+  run_array(state, context, ((const struct work *)context)->kernels->flush, 0);
+}
+
 static void run_dropout(shim_state *state, const void *context) {
   const struct work *work = context;
   const size_t count = work->size[0];
@@ -449,6 +453,7 @@ struct kernel {
 #define sizes_zoneout_backward SIZES(array_sizes)
 #define sizes_column_max       SIZES(matrix_sizes)
 #define sizes_add              SIZES(array_sizes)
+#define sizes_flush            SIZES(array_sizes)
 #define sizes_softmax          SIZES(softmax_sizes)
 #define sizes_softmax_loss     SIZES(softmax_sizes)
 #define sizes_sum_squares      SIZES(array_sizes)

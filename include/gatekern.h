@@ -147,6 +147,10 @@ GK_API bool gk_cell_has_memory(gk_cell cell); /* carries a cell state c beside h
 
 typedef enum gk_activation { GK_ACTIVATION_TANH = 0, GK_ACTIVATION_RELU } gk_activation;
 typedef enum gk_direction { GK_FORWARD = 0, GK_REVERSE, GK_BIDIRECTIONAL } gk_direction;
+/* How a layer of two directions hands on their h: side by side (forward's first), or added. */
+typedef enum gk_merge { GK_MERGE_CONCATENATE = 0, GK_MERGE_SUM } gk_merge;
+GK_API const char *gk_merge_name(gk_merge merge);
+GK_API gk_status gk_merge_from_name(const char *name, gk_merge *merge);
 typedef enum gk_layout {
   GK_TIME_MAJOR = 0, /* x (T, N, I), y (T, N, D*H), tokens (T, N) */
   GK_BATCH_FIRST     /* x (N, T, I), y (N, T, D*H), tokens (N, T) */
@@ -165,9 +169,12 @@ typedef struct gk_rnn_desc {
   int64_t input_size;  /* I of the first layer (with a vocabulary: the embedding's size) */
   int64_t hidden_size; /* H */
   int64_t layers;      /* L */
-  int64_t vocabulary;  /* 0: inputs are vectors. V > 0: inputs are token ids 0..V-1, and
-                          embedding.weight (V, I) is one of the parameters */
+  const int64_t
+      *hidden_sizes;  /* (L): H of each layer; hidden_size is not read then. Copied. NULL: all alike */
+  int64_t vocabulary; /* 0: inputs are vectors. V > 0: inputs are token ids 0..V-1, and
+                         embedding.weight (V, I) is one of the parameters */
   gk_direction direction;
+  gk_merge merge; /* of two directions: y is (T, N, H) where they are added, in every layer */
   gk_layout layout;
   gk_activation activation; /* of the cell rnn */
   float dropout;            /* on the output of every layer but the last, while training; 0 <= p < 1 */
@@ -185,8 +192,22 @@ typedef struct gk_rnn gk_rnn;
 /* GK_ERROR_ARGUMENT, _UNSUPPORTED, _ISA, _OVERFLOW, _MEMORY; *rnn is then NULL. */
 GK_API gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn);
 GK_API void gk_rnn_destroy(gk_rnn *rnn); /* NULL is allowed */
-/* The description with every AUTO resolved. */
+/* The description with every AUTO resolved; hidden_size is that of the last layer. */
 GK_API const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn);
+
+/* Where the sizes of a network's layers differ, the tensors that this header calls (L*D, N, H) hold one dense
+ * block (N, H of the layer) after the other, layer by layer and in each the directions: h0, hn, dh0, dhn the
+ * hidden states, c0, cn, dc0, dcn the cell states. */
+typedef struct gk_rnn_state {
+  int64_t h_size, c_size; /* values of a sample; c_size is 0 without a cell state */
+  int64_t h_offset,
+      c_offset; /* values of a sample in all blocks before: N times it is where the block begins */
+} gk_rnn_state;
+GK_API gk_status gk_rnn_state_of(const gk_rnn *rnn, int64_t layer, int direction, gk_rnn_state *state);
+/* Values of a sample in all layers and directions: h0 has N times the first, c0 N times the second. */
+GK_API int64_t gk_rnn_hidden_values(const gk_rnn *rnn);
+GK_API int64_t gk_rnn_cell_values(const gk_rnn *rnn);
+GK_API int64_t gk_rnn_output_size(const gk_rnn *rnn); /* of a row of y: D*H, H where directions are added */
 
 /* Parameters are one array of floats that holds every tensor, in PyTorch's order and under PyTorch's
  * names: [embedding.weight,] weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, then the same of

@@ -160,7 +160,8 @@ struct gk_kernels {
    * `previous`; the other one becomes 0. */
   void (*zoneout_backward)(size_t count, float p, const float *uniform, const float *dy, float *d,
                            float *stayed);
-  void (*add)(size_t count, const float *x, float *y); /* y += x */
+  void (*add)(size_t count, const float *x, float *y);   /* y += x */
+  void (*flush)(size_t count, const float *x, float *y); /* y = x, +0 where |x| < 2^-95; y may be x */
 
   /* p = softmax(scale * logits); p may be logits. Uses SLEEF's deterministic exp. */
   void (*softmax)(size_t count, float scale, const float *logits, float *p);

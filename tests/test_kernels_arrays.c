@@ -142,6 +142,31 @@ static void add_adds(void **state) {
   close_arrays(&arrays);
 }
 
+static void flush_drops_what_is_tiny(void **state) {
+  struct arrays arrays = {0};
+  float x[MOST], wanted[MOST];
+  (void)state;
+  open_arrays(&arrays);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t count = 0; count <= LONGEST_TAIL; count++) {
+      const bool in_place = count % 2;
+      extreme_values(count, count, x);
+      for (size_t i = 0; i < count; i++) {
+        if (i % 4 == 3)
+          x[i] = i % 8 == 3 ? -0x1p-95f : 0x1.fffffep-96f;
+        wanted[i] = fabsf(x[i]) < 0x1p-95f ? 0.0f : x[i];
+      }
+      float *source = place(&arrays, 0, count, x);
+      float *result = in_place ? source : place(&arrays, 1, count, NULL);
+      kernel_case(tier, "flush", "count %zu, in place %d", count, in_place);
+      tier->kernels->flush(count, source, result);
+      kernel_same("y", count, result, wanted);
+      check_intact(&arrays);
+    }
+  assert_true(kernel_cases() > 0);
+  close_arrays(&arrays);
+}
+
 /* The tree over the virtual lanes. */
 static float plain_tree(float lane[GK_SUM_LANES]) {
   for (int width = GK_SUM_LANES / 2; width; width /= 2)
@@ -449,6 +474,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_teardown(activations_of_every_tail_have_the_same_bits_on_every_tier, kernel_say_where),
       cmocka_unit_test_teardown(dropout_zeroes_where_uniform_is_below_p, kernel_say_where),
       cmocka_unit_test_teardown(add_adds, kernel_say_where),
+      cmocka_unit_test_teardown(flush_drops_what_is_tiny, kernel_say_where),
       cmocka_unit_test_teardown(sum_of_squares_keeps_its_lanes_and_tree, kernel_say_where),
       cmocka_unit_test_teardown(softmax_is_right_and_has_the_same_bits_on_every_tier, kernel_say_where),
       cmocka_unit_test_teardown(softmax_loss_and_gradient_are_right_and_the_same_on_every_tier,

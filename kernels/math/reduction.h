@@ -183,4 +183,12 @@ static void add_array(size_t count, const float *x, float *y) {
   }
 }
 
+static void flush_array(size_t count, const float *x, float *y) {
+  size_t i = 0;
+  for (; i + GK_V <= count; i += GK_V)
+    vf_store(y + i, v_flush(vf_load(x + i)));
+  if (i < count)
+    vf_store_n(y + i, v_flush(vf_load_n(x + i, count - i)), count - i);
+}
+
 #endif

@@ -59,6 +59,7 @@ const struct gk_kernels GK_TABLE = {
     .zoneout_mean = zoneout_mean,
     .zoneout_backward = zoneout_backward,
     .add = add_array,
+    .flush = flush_array,
     .softmax = softmax,
     .softmax_loss = softmax_loss,
     .sum_squares = sum_squares,

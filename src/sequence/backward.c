@@ -9,15 +9,14 @@
 /* Where the gradient of a layer's output stands. */
 static const float *output_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i,
                                     int64_t chunk_begin) {
-  const size_t hidden = gk_run_hidden(run);
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   if (layer + 1 == run->rnn->desc.layers)
-    return run->dy +
-           (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->directions * hidden +
-           (size_t)direction * hidden;
+    return run->dy + (size_t)gk_run_caller_row(run, t, run->order[i]) * weights->output_width +
+           weights->output_column;
   if (run->rnn->directions == 2)
-    return gk_run_output(run, layer, t, i) + (size_t)direction * hidden;
-  return run->d_output[layer % 2] + (size_t)((s - chunk_begin) * run->batch + i) * hidden;
+    return gk_run_output(run, layer, t, i) + weights->output_column;
+  return run->d_output[layer % 2] + (size_t)((s - chunk_begin) * run->batch + i) * weights->output_width;
 }
 
 static void point_at_cell(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows,
@@ -29,13 +28,13 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     const int64_t i = gk_worker_position(worker, j);
     worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
     worker->pre[j] = gk_run_pre(run, s, i);
-    worker->h[j] = gk_run_state(run, saved->h, s, i);
+    worker->h[j] = gk_run_saved_h(run, saved, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
     if (has_dy)
       worker->dy[j] = output_gradient(run, layer, direction, s, i, chunk_begin);
     if (!saved->c)
       continue;
-    worker->c[j] = gk_run_state(run, saved->c, s, i);
+    worker->c[j] = gk_run_saved_c(run, saved, s, i);
     worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
   }
 }
@@ -71,7 +70,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_cell_phase *product = &cell->phase[phase];
   const struct gk_matrix *matrix = &gk_run_layer(run, step->layer, step->direction)->dh[phase];
-  const size_t hidden = gk_run_hidden(run), rows = step->cell.rows;
+  const size_t hidden = step->cell.hidden, rows = step->cell.rows;
   const bool to_h = product->operand_block == GK_OPERAND_H;
   const size_t block = (size_t)cell->recurrent_block[product->gate[0]];
   for (size_t j = 0; j < rows; j++)
@@ -93,37 +92,35 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   }
 }
 
+/* The worker's columns of the carries: h's and, where rows are shared, as many of c. */
 static void start_carries(const struct gk_worker *worker, int layer, int direction) {
   const struct gk_run *run = worker->run;
-  const size_t hidden = gk_run_hidden(run);
-  const int64_t index = layer * run->rnn->directions + direction;
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   size_t begin, end;
-  columns_of(worker, &gk_run_layer(run, layer, direction)->dh[0], &begin, &end);
+  columns_of(worker, &weights->dh[0], &begin, &end);
   for (int64_t j = 0; j < worker->count; j++) {
     const int64_t i = gk_worker_position(worker, j);
-    const size_t row = (size_t)(index * run->batch + i) * hidden + begin;
-    memcpy(run->dh + row, gk_run_initial(run, run->dhn, layer, direction, i) + begin,
+    memcpy(run->dh + gk_run_h_row(run, weights, i) + begin, gk_run_given_h(run, run->dhn, weights, i) + begin,
            (end - begin) * sizeof(float));
     if (run->dc)
-      memcpy(run->dc + row, gk_run_initial(run, run->dcn, layer, direction, i) + begin,
-             (end - begin) * sizeof(float));
+      memcpy(run->dc + gk_run_c_row(run, weights, i) + begin,
+             gk_run_given_c(run, run->dcn, weights, i) + begin, (end - begin) * sizeof(float));
   }
 }
 
 static void return_carries(const struct gk_worker *worker, int layer, int direction) {
   const struct gk_run *run = worker->run;
-  const size_t hidden = gk_run_hidden(run);
-  const int64_t index = layer * run->rnn->directions + direction;
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   size_t begin, end;
-  columns_of(worker, &gk_run_layer(run, layer, direction)->dh[0], &begin, &end);
+  columns_of(worker, &weights->dh[0], &begin, &end);
   for (int64_t j = 0; j < worker->count; j++) {
-    const int64_t i = gk_worker_position(worker, j);
-    const size_t from = (size_t)(index * run->batch + i) * hidden + begin;
-    const size_t to = (size_t)(index * run->batch + run->order[i]) * hidden + begin;
+    const int64_t i = gk_worker_position(worker, j), n = run->order[i];
     if (run->dh0)
-      memcpy(run->dh0 + to, run->dh + from, (end - begin) * sizeof(float));
+      memcpy(run->dh0 + gk_run_h_row(run, weights, n) + begin,
+             run->dh + gk_run_h_row(run, weights, i) + begin, (end - begin) * sizeof(float));
     if (run->dc0 && run->dc)
-      memcpy(run->dc0 + to, run->dc + from, (end - begin) * sizeof(float));
+      memcpy(run->dc0 + gk_run_c_row(run, weights, n) + begin,
+             run->dc + gk_run_c_row(run, weights, i) + begin, (end - begin) * sizeof(float));
   }
 }
 
@@ -132,22 +129,21 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
                            int64_t end) {
   const struct gk_run *run = worker->run;
   const struct gk_cell_info *info = run->rnn->cell;
-  const size_t hidden = gk_run_hidden(run);
-  const int64_t index = layer * run->rnn->directions + direction;
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   for (int64_t j = 0; j < worker->count; j++) {
     const int64_t i = gk_worker_position(worker, j);
-    worker->dh[j] = run->dh + (size_t)(index * run->batch + i) * hidden;
+    worker->dh[j] = run->dh + gk_run_h_row(run, weights, i);
     if (run->dc)
-      worker->dc[j] = run->dc + (size_t)(index * run->batch + i) * hidden;
+      worker->dc[j] = run->dc + gk_run_c_row(run, weights, i);
     if (run->drh)
-      worker->drh[j] = run->drh + (size_t)i * hidden;
+      worker->drh[j] = run->drh + (size_t)i * weights->hidden;
   }
   struct backward_step step = {
       .worker = worker,
       .layer = layer,
       .direction = direction,
       .chunk_begin = begin,
-      .cell = {.hidden = hidden,
+      .cell = {.hidden = weights->hidden,
                .activation = run->rnn->desc.activation,
                .gates = worker->saved_gates,
                .d_pre = worker->pre,
@@ -160,7 +156,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
                .drh = worker->drh,
                .dy = layer + 1 < run->rnn->desc.layers || run->dy ? worker->dy : NULL}};
   enter_step(&step, end - 1);
-  columns_of(worker, &gk_run_layer(run, layer, direction)->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
+  columns_of(worker, &weights->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
   if (run->dh_norms)
     gk_flow_keep(worker, &step.cell, end - 1);
   run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&step.cell);
@@ -185,7 +181,8 @@ static float *input_gradient(const struct gk_run *run, int layer, int direction,
     return run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
   if (run->rnn->directions == 2)
     return gk_run_output(run, layer - 1, t, i);
-  return run->d_output[(layer - 1) % 2] + (size_t)((s - begin) * run->batch + i) * gk_run_hidden(run);
+  return run->d_output[(layer - 1) % 2] +
+         (size_t)((s - begin) * run->batch + i) * (size_t)gk_run_layer(run, layer, 0)->input_size;
 }
 
 /* dx of steps [begin, end); the second direction adds to what the first one wrote. */
@@ -195,8 +192,9 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
   if (layer == 0 && !run->dx)
     return;
   const struct gk_cell_info *cell = run->rnn->cell;
-  const struct gk_matrix *matrix = &gk_run_layer(run, layer, direction)->dx;
-  const size_t block = (size_t)cell->input_block[cell->input_order[0]] * gk_run_hidden(run);
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
+  const struct gk_matrix *matrix = &weights->dx;
+  const size_t block = (size_t)cell->input_block[cell->input_order[0]] * weights->hidden;
   const bool masked = layer > 0 && run->rnn->desc.dropout > 0;
   const bool last_direction = direction + 1 == run->rnn->directions;
   size_t rows = 0, unit_begin, unit_end;
@@ -259,7 +257,7 @@ static void sweep_stack(const struct gk_worker *worker) {
 static void reload_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
                          int64_t end) {
   const struct gk_run *run = worker->run;
-  const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
+  const size_t width = gk_run_saved(run, layer, direction)->gates_width;
   if (layer == 0 && !run->dx)
     return;
   gk_worker_meet(worker);

@@ -14,13 +14,13 @@ static const float *start_row(const struct gk_worker *worker, int layer, int dir
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   const int32_t token = run->tokens[gk_run_caller_row(run, t, run->order[i])];
   return run->embedding.table +
-         (size_t)run->embedding.slot[token] * (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
+         (size_t)run->embedding.slot[token] * (size_t)run->rnn->cell->blocks * run->rnn->layers[0].hidden;
 }
 
 /* Blocks that no input product fills, but a recurrent one adds to: the candidate's half that stays apart. */
-static void start_recurrent_blocks(const struct gk_worker *worker, const float *start, float *pre) {
+static void start_recurrent_blocks(const struct gk_worker *worker, size_t hidden, const float *start,
+                                   float *pre) {
   const struct gk_cell_info *cell = worker->run->rnn->cell;
-  const size_t hidden = gk_run_hidden(worker->run);
   for (int g = 0; g < cell->gates; g++) {
     const size_t at = (size_t)cell->recurrent_block[g] * hidden + worker->unit_begin;
     bool filled = false;
@@ -32,9 +32,9 @@ static void start_recurrent_blocks(const struct gk_worker *worker, const float *
 }
 
 /* Blocks that no recurrent product touches, of a folded row: the candidate's input half. */
-static void start_input_blocks(const struct gk_worker *worker, const float *start, float *pre) {
+static void start_input_blocks(const struct gk_worker *worker, size_t hidden, const float *start,
+                               float *pre) {
   const struct gk_cell_info *cell = worker->run->rnn->cell;
-  const size_t hidden = gk_run_hidden(worker->run);
   for (int g = 0; g < cell->gates; g++) {
     const size_t at = (size_t)cell->input_block[g] * hidden + worker->unit_begin;
     bool filled = false;
@@ -53,7 +53,7 @@ static const float *input_operand(const struct gk_worker *worker, int layer, int
   const float *input = gk_run_input(run, layer, direction, s, i);
   const size_t width = (size_t)gk_run_layer(run, layer, direction)->input_size;
   if (!input)
-    return gk_run_ring_row(run, gk_run_ring(run, layer - 1, direction)->h, s, i);
+    return gk_run_ring_h(run, gk_run_ring(run, layer - 1, direction), s, i);
   if (worker->teams || width % 256)
     return input;
   float *copy = run->chunk_x + (size_t)(s % run->plan.chunk * run->batch + i) * gk_padded(width);
@@ -64,6 +64,7 @@ static const float *input_operand(const struct gk_worker *worker, int layer, int
 static void input_product(const struct gk_worker *worker, int layer, int direction, int64_t begin,
                           int64_t end, bool joined) {
   const struct gk_run *run = worker->run;
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   size_t rows = 0;
   if (layer == 0 && run->tokens)
     return; /* folded: each step starts from its tokens' rows */
@@ -72,16 +73,15 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
       worker->chunk_from[rows] = start_row(worker, layer, direction, s, i);
-      start_recurrent_blocks(worker, worker->chunk_from[rows], gk_run_pre(run, s, i));
+      start_recurrent_blocks(worker, weights->hidden, worker->chunk_from[rows], gk_run_pre(run, s, i));
       worker->chunk_a[rows] = input_operand(worker, layer, direction, s, i);
       worker->chunk_c[rows++] = gk_run_pre(run, s, i);
     }
   }
   if (joined)
     return;
-  gk_matrix_product(&gk_run_layer(run, layer, direction)->x, run->rnn->kernels, run->packed,
-                    worker->unit_begin, worker->unit_end, rows, worker->chunk_a, worker->chunk_c,
-                    (struct gk_start){.rows = worker->chunk_from});
+  gk_matrix_product(&weights->x, run->rnn->kernels, run->packed, worker->unit_begin, worker->unit_end, rows,
+                    worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});
 }
 
 static void point_at_step(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
@@ -92,23 +92,22 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
     worker->pre[j] = gk_run_pre(run, s, i);
     if (layer == 0 && run->tokens) {
       worker->from[j] = start_row(worker, layer, direction, s, i);
-      start_input_blocks(worker, worker->from[j], worker->pre[j]);
+      start_input_blocks(worker, gk_run_layer(run, layer, direction)->hidden, worker->from[j],
+                         worker->pre[j]);
     }
-    worker->h[j] = gk_run_ring_row(run, ring->h, s, i);
-    worker->h_prev[j] =
-        s ? gk_run_ring_row(run, ring->h, s - 1, i) : gk_run_initial(run, run->h0, layer, direction, i);
+    worker->h[j] = gk_run_ring_h(run, ring, s, i);
+    worker->h_prev[j] = s ? gk_run_ring_h(run, ring, s - 1, i) : gk_run_h0(run, layer, direction, i);
     if (run->training) {
       const struct gk_saved *saved = gk_run_saved(run, layer, direction);
       worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
-      worker->saved_h[j] = gk_run_state(run, saved->h, s, i);
+      worker->saved_h[j] = gk_run_saved_h(run, saved, s, i);
       if (ring->c)
-        worker->saved_c[j] = gk_run_state(run, saved->c, s, i);
+        worker->saved_c[j] = gk_run_saved_c(run, saved, s, i);
     }
     if (!ring->c)
       continue;
-    worker->c[j] = gk_run_ring_row(run, ring->c, s, i);
-    worker->c_prev[j] =
-        s ? gk_run_ring_row(run, ring->c, s - 1, i) : gk_run_initial(run, run->c0, layer, direction, i);
+    worker->c[j] = gk_run_ring_c(run, ring, s, i);
+    worker->c_prev[j] = s ? gk_run_ring_c(run, ring, s - 1, i) : gk_run_c0(run, layer, direction, i);
   }
 }
 
@@ -122,7 +121,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   const int64_t rows = gk_worker_rows(worker, s);
   point_at_step(worker, layer, direction, s, rows);
   struct gk_cell_forward units = {.rows = (size_t)rows,
-                                  .hidden = gk_run_hidden(run),
+                                  .hidden = weights->hidden,
                                   .activation = run->rnn->desc.activation,
                                   .pre = worker->pre,
                                   .h_prev = worker->h_prev,
@@ -157,13 +156,25 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   }
 }
 
+/* h of a direction into its columns of a layer's output; where directions are added, the second one adds. */
+static void merge(const struct gk_run *run, int direction, size_t count, const float *h, float *output) {
+  if (direction == 0 || run->rnn->desc.merge == GK_MERGE_CONCATENATE) {
+    memcpy(output, h, count * sizeof *output);
+    return;
+  }
+  run->rnn->kernels->add(count, h, output);
+  run->rnn->kernels->flush(count, output, output);
+}
+
 /* Hands a finished step on: to the caller's y, hn, cn and to the buffer between layers. */
 static void emit(const struct gk_worker *worker, int layer, int direction, int64_t s) {
   const struct gk_run *run = worker->run;
   const gk_rnn_desc *desc = &run->rnn->desc;
-  const size_t hidden = gk_run_hidden(run), width = (size_t)run->rnn->directions * hidden;
-  const size_t begin = worker->unit_begin, bytes = (worker->unit_end - begin) * sizeof(float);
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
+  const size_t begin = worker->unit_begin, count = worker->unit_end - begin, bytes = count * sizeof(float);
+  const size_t column = weights->output_column + begin;
   const bool last = layer + 1 == desc->layers;
+  const bool merged = desc->merge == GK_MERGE_CONCATENATE || direction + 1 == run->rnn->directions;
   if (!run->hn && !run->cn && !(last ? run->y : run->outputs[layer]))
     return;
   const int64_t rows = gk_worker_rows(worker, s);
@@ -171,30 +182,28 @@ static void emit(const struct gk_worker *worker, int layer, int direction, int64
     const int64_t i = gk_worker_position(worker, j), n = run->order[i];
     const int64_t t = gk_run_time(run, direction, s, run->length[i]);
     const float *h = worker->h[j] + begin;
-    const size_t column = (size_t)direction * hidden + begin;
     if (last && run->y)
-      memcpy(run->y + (size_t)gk_run_caller_row(run, t, n) * width + column, h, bytes);
+      merge(run, direction, count, h,
+            run->y + (size_t)gk_run_caller_row(run, t, n) * weights->output_width + column);
     if (!last && run->outputs[layer]) {
       float *output = gk_run_output(run, layer, t, i);
-      memcpy(output + column, h, bytes);
-      if (run->training && desc->dropout > 0)
-        gk_run_dropout(run, layer, t, i, column, column + worker->unit_end - begin, output);
+      merge(run, direction, count, h, output + column);
+      if (run->training && desc->dropout > 0 && merged)
+        gk_run_dropout(run, layer, t, i, column, column + count, output);
     }
     if (s + 1 < run->length[i])
       continue;
-    const size_t state =
-        (size_t)((layer * run->rnn->directions + direction) * run->batch + n) * hidden + begin;
     if (run->hn)
-      memcpy(run->hn + state, h, bytes);
+      memcpy(run->hn + gk_run_h_row(run, weights, n) + begin, h, bytes);
     if (run->cn && run->rnn->cell->memory)
-      memcpy(run->cn + state, worker->c[j] + begin, bytes);
+      memcpy(run->cn + gk_run_c_row(run, weights, n) + begin, worker->c[j] + begin, bytes);
   }
 }
 
-static void forward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
-                          int64_t end) {
+static void forward_chunk(struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
   const bool folded = layer == 0 && worker->run->tokens;
   const bool joined = end - begin == 1 && worker->run->rnn->cell->phases == 1 && !folded;
+  gk_worker_enter(worker, layer, direction);
   input_product(worker, layer, direction, begin, end, joined);
   for (int64_t s = begin; s < end; s++) {
     step(worker, layer, direction, s, joined);
@@ -207,7 +216,7 @@ static void forward_chunk(const struct gk_worker *worker, int layer, int directi
 static void fill_untouched(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const int directions = run->rnn->directions;
-  const size_t hidden = gk_run_hidden(run), width = (size_t)directions * hidden;
+  const size_t width = run->rnn->layers[run->rnn->layer_count - 1].output_width;
   if (worker->teams && worker->thread != 0)
     return;
   for (int64_t j = worker->count; j-- > 0;) {
@@ -219,13 +228,13 @@ static void fill_untouched(const struct gk_worker *worker) {
     if (run->length[i] > 0)
       continue;
     for (int k = 0; k < run->rnn->layer_count; k++) {
-      const size_t state = (size_t)(k * run->batch + n) * hidden;
+      const struct gk_rnn_layer *weights = &run->rnn->layers[k];
       if (run->hn)
-        memmove(run->hn + state, gk_run_initial(run, run->h0, k / directions, k % directions, i),
-                hidden * sizeof(float));
+        memmove(run->hn + gk_run_h_row(run, weights, n), gk_run_h0(run, k / directions, k % directions, i),
+                weights->output * sizeof(float));
       if (run->cn && run->rnn->cell->memory)
-        memmove(run->cn + state, gk_run_initial(run, run->c0, k / directions, k % directions, i),
-                hidden * sizeof(float));
+        memmove(run->cn + gk_run_c_row(run, weights, n), gk_run_c0(run, k / directions, k % directions, i),
+                weights->hidden * sizeof(float));
     }
   }
 }
@@ -234,8 +243,8 @@ static void fill_untouched(const struct gk_worker *worker) {
 static void fold_embedding(const struct gk_worker *worker, int direction) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *layer = gk_run_layer(run, 0, direction);
-  const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
-  const size_t input = (size_t)layer->input_size, hidden = gk_run_hidden(run);
+  const size_t input = (size_t)layer->input_size, hidden = layer->hidden;
+  const size_t width = (size_t)run->rnn->cell->blocks * hidden;
   enum { ROWS = 48 };
   const float *a[ROWS], *from[ROWS];
   float *c[ROWS];
@@ -256,7 +265,7 @@ static void fold_embedding(const struct gk_worker *worker, int direction) {
 }
 
 /* One direction: a chunk goes up through all layers while it is in cache. Two: layer by layer. */
-static void walk_forward(const struct gk_worker *worker) {
+static void walk_forward(struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const int layers = (int)run->rnn->desc.layers;
   const int64_t longest = run->length[0], chunk = run->plan.chunk;

@@ -7,7 +7,7 @@
 #include "src/sequence/run.h"
 
 static float *kept_row(const struct gk_run *run, int64_t s, int64_t i) {
-  return run->flow + (size_t)(s % 2 * run->batch + i) * gk_padded(gk_run_hidden(run));
+  return run->flow + (size_t)(s % 2 * run->batch + i) * gk_padded(run->rnn->widest_output);
 }
 
 enum { LANES = 16 };
@@ -56,6 +56,6 @@ void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int
     const int64_t i = gk_worker_position(worker, j);
     const int64_t t = gk_run_time(run, direction, s, run->length[i]);
     *norm_of(run, layer * run->rnn->directions + direction, t, i) =
-        norm(gk_run_hidden(run), kept_row(run, s, i));
+        norm(gk_run_layer(run, layer, direction)->output, kept_row(run, s, i));
   }
 }

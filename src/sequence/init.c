@@ -85,9 +85,18 @@ static gk_status fill_orthogonal(uint64_t seed, int tensor, int gate, int64_t si
   return GK_OK;
 }
 
+/* The layer and direction that a tensor behind the embedding belongs to. */
+static const struct gk_rnn_layer *layer_of(const gk_rnn *rnn, const gk_tensor *tensor) {
+  int k = 0;
+  while (k + 1 < rnn->layer_count && rnn->layers[k + 1].weight_ih <= tensor->offset)
+    k++;
+  return &rnn->layers[k];
+}
+
 static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int index, float *values) {
   const gk_tensor *tensor = &rnn->tensors[index];
-  const int64_t hidden = rnn->desc.hidden_size, columns = tensor->rank == 2 ? tensor->shape[1] : 1;
+  const int64_t hidden = (int64_t)layer_of(rnn, tensor)->hidden,
+                columns = tensor->rank == 2 ? tensor->shape[1] : 1;
   if (rnn->desc.vocabulary && index == 0) {
     fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(3.0), values);
     return GK_OK;
@@ -123,8 +132,8 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
   for (int i = 0; i < rnn->tensor_count && !status; i++)
     status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].offset);
   for (int k = 0; k < rnn->layer_count && !status && rnn->desc.cell == GK_CELL_LSTM; k++) {
-    float *forget = parameters + rnn->layers[k].bias_ih + rnn->desc.hidden_size;
-    for (int64_t u = 0; u < rnn->desc.hidden_size; u++)
+    float *forget = parameters + rnn->layers[k].bias_ih + rnn->layers[k].hidden;
+    for (size_t u = 0; u < rnn->layers[k].hidden; u++)
       forget[u] += desc->forget_bias;
   }
   gk_float_environment_restore(callers);

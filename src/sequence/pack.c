@@ -15,7 +15,7 @@ struct packing {
 /* b_ih and b_hh in the blocks of a gates row, summed where both halves of a gate share one. */
 static void pack_bias(const struct packing *packing, const struct gk_rnn_layer *layer) {
   const struct gk_cell_info *cell = packing->rnn->cell;
-  const size_t hidden = (size_t)packing->rnn->desc.hidden_size;
+  const size_t hidden = layer->hidden;
   const float *b_ih = packing->parameters + layer->bias_ih, *b_hh = packing->parameters + layer->bias_hh;
   float *bias = packing->packed + layer->bias;
   memset(bias, 0, (size_t)cell->blocks * hidden * sizeof *bias);

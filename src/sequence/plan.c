@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * How a call is cut over threads. Affects speed, never bits. */
+#include <stdio.h>
 #include <string.h>
 
 #include "src/sequence/rnn.h"
@@ -12,8 +13,8 @@ enum {
 struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = rnn->desc.threads};
   /* FLOP of one step's products of a layer: what a team's barrier must be paid from. */
-  const double step = 2.0 * (double)batch * rnn->cell->gates * (double)rnn->desc.hidden_size *
-                      (double)(rnn->desc.hidden_size + rnn->desc.input_size);
+  const double step = 2.0 * (double)batch * rnn->cell->gates * (double)rnn->widest_hidden *
+                      (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
   const double most = 1 + step / STEP_FLOP_A_THREAD;
   if (plan.threads > most && !rnn->threads_forced)
     plan.threads = (int)most;
@@ -47,21 +48,50 @@ gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedul
   return GK_OK;
 }
 
-static const char *const names[] = {
+/* The index of `name` in a list of names, or -1 and a message that lists them. */
+static int find_name(const char *what, const char *const *names, int count, const char *name) {
+  char list[256] = "";
+  size_t used = 0;
+  for (int i = 0; i < count; i++) {
+    if (strcmp(name, names[i]) == 0)
+      return i;
+    used += (size_t)snprintf(list + used, sizeof list - used, " %s", names[i]);
+  }
+  gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be one of:%s", what, name, list);
+  return -1;
+}
+
+static const char *const schedules[] = {
     [GK_SCHEDULE_AUTO] = "auto", [GK_SCHEDULE_SLICES] = "slices", [GK_SCHEDULE_TEAMS] = "teams"};
-enum { SCHEDULES = sizeof names / sizeof *names };
+enum { SCHEDULES = sizeof schedules / sizeof *schedules };
 
 const char *gk_schedule_name(gk_schedule schedule) {
-  return (unsigned)schedule < SCHEDULES ? names[schedule] : "unknown";
+  return (unsigned)schedule < SCHEDULES ? schedules[schedule] : "unknown";
 }
 
 gk_status gk_schedule_from_name(const char *name, gk_schedule *schedule) {
   if (!name || !schedule)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "schedule" : "name");
-  for (int i = 0; i < SCHEDULES; i++)
-    if (strcmp(name, names[i]) == 0) {
-      *schedule = (gk_schedule)i;
-      return GK_OK;
-    }
-  return gk_fail(GK_ERROR_ARGUMENT, "schedule is '%s', must be one of: auto slices teams", name);
+  const int found = find_name("schedule", schedules, SCHEDULES, name);
+  if (found < 0)
+    return GK_ERROR_ARGUMENT;
+  *schedule = (gk_schedule)found;
+  return GK_OK;
+}
+
+static const char *const merges[] = {[GK_MERGE_CONCATENATE] = "concatenate", [GK_MERGE_SUM] = "sum"};
+enum { MERGES = sizeof merges / sizeof *merges };
+
+const char *gk_merge_name(gk_merge merge) {
+  return (unsigned)merge < MERGES ? merges[merge] : "unknown";
+}
+
+gk_status gk_merge_from_name(const char *name, gk_merge *merge) {
+  if (!name || !merge)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "merge" : "name");
+  const int found = find_name("merge", merges, MERGES, name);
+  if (found < 0)
+    return GK_ERROR_ARGUMENT;
+  *merge = (gk_merge)found;
+  return GK_OK;
 }

@@ -33,21 +33,31 @@ static gk_status check_description(const gk_rnn_desc *desc) {
   if (!status)
     status = check_size("input_size", desc->input_size, 1);
   if (!status)
-    status = check_size("hidden_size", desc->hidden_size, 1);
-  if (!status)
     status = check_size("layers", desc->layers, 1);
+  if (!status && desc->layers > 10000)
+    status = gk_fail(GK_ERROR_OVERFLOW, "layers is %lld, must be at most 10000", (long long)desc->layers);
+  if (!status && !desc->hidden_sizes)
+    status = check_size("hidden_size", desc->hidden_size, 1);
+  for (int64_t l = 0; !status && desc->hidden_sizes && l < desc->layers; l++) {
+    char name[48];
+    snprintf(name, sizeof name, "hidden_sizes[%lld]", (long long)l);
+    status = check_size(name, desc->hidden_sizes[l], 1);
+  }
   if (!status)
     status = check_size("vocabulary", desc->vocabulary, 0);
   if (!status)
     status = check_choice("direction", (int)desc->direction, 3);
+  if (!status)
+    status = check_choice("merge", (int)desc->merge, 2);
+  if (!status && desc->merge != GK_MERGE_CONCATENATE && desc->direction != GK_BIDIRECTIONAL)
+    status = gk_fail(GK_ERROR_UNSUPPORTED, "merge is %s and direction is not bidirectional: nothing to merge",
+                     gk_merge_name(desc->merge));
   if (!status)
     status = check_choice("layout", (int)desc->layout, 2);
   if (!status)
     status = check_choice("activation", (int)desc->activation, 2);
   if (!status)
     status = check_choice("schedule", (int)desc->schedule, 3);
-  if (!status && desc->layers > 10000)
-    status = gk_fail(GK_ERROR_OVERFLOW, "layers is %lld, must be at most 10000", (long long)desc->layers);
   if (!status && desc->activation != GK_ACTIVATION_TANH && desc->cell != GK_CELL_RNN)
     status =
         gk_fail(GK_ERROR_UNSUPPORTED, "activation is relu and cell is %s: only the cell rnn has a choice",
@@ -77,33 +87,68 @@ static gk_status add_tensor(struct gk_rnn *rnn, int64_t *offset, const char *nam
   return GK_OK;
 }
 
+/* Sizes of every layer's rows, and where its states stand. */
+static void size_layers(struct gk_rnn *rnn) {
+  const gk_rnn_desc *d = &rnn->desc;
+  size_t input = (size_t)d->input_size;
+  for (int i = 0; i < rnn->layer_count; i++) {
+    struct gk_rnn_layer *layer = &rnn->layers[i];
+    const int64_t depth = i / rnn->directions;
+    layer->input_size = (int64_t)input;
+    layer->hidden = (size_t)(d->hidden_sizes ? d->hidden_sizes[depth] : d->hidden_size);
+    layer->output = layer->hidden;
+    layer->output_width = layer->output;
+    if (rnn->directions == 2 && d->merge == GK_MERGE_CONCATENATE) {
+      layer->output_width *= 2;
+      layer->output_column = i % 2 ? layer->output : 0;
+    }
+    layer->h_offset = rnn->hidden_values;
+    layer->c_offset = rnn->cell_values;
+    rnn->hidden_values += (int64_t)layer->output;
+    rnn->cell_values += rnn->cell->memory ? (int64_t)layer->hidden : 0;
+    if (rnn->widest_input < input)
+      rnn->widest_input = input;
+    if (rnn->widest_hidden < layer->hidden)
+      rnn->widest_hidden = layer->hidden;
+    if (rnn->widest_output < layer->output_width)
+      rnn->widest_output = layer->output_width;
+    if (i % rnn->directions == rnn->directions - 1)
+      input = layer->output_width;
+  }
+}
+
+static gk_status add_layer_tensors(struct gk_rnn *rnn, int index) {
+  struct gk_rnn_layer *layer = &rnn->layers[index];
+  const int64_t rows = rnn->cell->gates * (int64_t)layer->hidden;
+  const char *reverse = rnn->directions == 2 && index % 2 ? "_reverse" : "";
+  const struct {
+    const char *name;
+    int64_t *offset, rows, columns;
+  } tensor[] = {{"weight_ih", &layer->weight_ih, rows, layer->input_size},
+                {"weight_hh", &layer->weight_hh, rows, (int64_t)layer->output},
+                {"bias_ih", &layer->bias_ih, rows, 1},
+                {"bias_hh", &layer->bias_hh, rows, 1}};
+  gk_status status = GK_OK;
+  for (size_t j = 0; j < sizeof tensor / sizeof *tensor && !status; j++) {
+    char name[64];
+    snprintf(name, sizeof name, "%s_l%d%s", tensor[j].name, index / rnn->directions, reverse);
+    status = add_tensor(rnn, tensor[j].offset, name, tensor[j].rows, tensor[j].columns);
+  }
+  return status;
+}
+
 static gk_status add_tensors(struct gk_rnn *rnn) {
   const gk_rnn_desc *d = &rnn->desc;
-  const int64_t rows = rnn->cell->gates * d->hidden_size;
+  const size_t most = (size_t)rnn->layer_count * GK_MAX_LAYER_TENSORS + 1;
   int64_t embedding;
   gk_status status = GK_OK;
-  rnn->tensors = calloc((size_t)rnn->layer_count * 4 + 1, sizeof *rnn->tensors);
+  rnn->tensors = calloc(most, sizeof *rnn->tensors);
   if (!rnn->tensors)
-    return gk_fail(GK_ERROR_MEMORY, "no memory for the list of %d tensors", rnn->layer_count * 4 + 1);
+    return gk_fail(GK_ERROR_MEMORY, "no memory for the list of %zu tensors", most);
   if (d->vocabulary)
     status = add_tensor(rnn, &embedding, "embedding.weight", d->vocabulary, d->input_size);
-  for (int i = 0; i < rnn->layer_count && !status; i++) {
-    struct gk_rnn_layer *layer = &rnn->layers[i];
-    char name[64];
-    const char *reverse = rnn->directions == 2 && i % 2 ? "_reverse" : "";
-    layer->input_size = i < rnn->directions ? d->input_size : rnn->directions * d->hidden_size;
-    const struct {
-      const char *name;
-      int64_t *offset, rows, columns;
-    } tensor[4] = {{"weight_ih", &layer->weight_ih, rows, layer->input_size},
-                   {"weight_hh", &layer->weight_hh, rows, d->hidden_size},
-                   {"bias_ih", &layer->bias_ih, rows, 1},
-                   {"bias_hh", &layer->bias_hh, rows, 1}};
-    for (int j = 0; j < 4 && !status; j++) {
-      snprintf(name, sizeof name, "%s_l%d%s", tensor[j].name, i / rnn->directions, reverse);
-      status = add_tensor(rnn, tensor[j].offset, name, tensor[j].rows, tensor[j].columns);
-    }
-  }
+  for (int i = 0; i < rnn->layer_count && !status; i++)
+    status = add_layer_tensors(rnn, i);
   return status;
 }
 
@@ -116,7 +161,7 @@ static bool place(size_t *floats, struct gk_matrix *matrix) {
 
 static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer) {
   const struct gk_cell_info *cell = rnn->cell;
-  const size_t hidden = (size_t)rnn->desc.hidden_size, input = (size_t)layer->input_size;
+  const size_t hidden = layer->hidden, output = layer->output, input = (size_t)layer->input_size;
   const size_t gates = (size_t)cell->gates;
   static const int plain[1] = {0};
   int block[GK_MAX_GATES];
@@ -131,9 +176,9 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
     const size_t count = (size_t)phase->gate_count;
     for (size_t j = 0; j < count; j++)
       block[j] = cell->recurrent_block[phase->gate[j]];
-    status = gk_matrix_create(&layer->h[p], rnn->kernels, hidden, hidden, count, block);
+    status = gk_matrix_create(&layer->h[p], rnn->kernels, output, hidden, count, block);
     if (!status)
-      status = gk_matrix_create(&layer->dh[p], rnn->kernels, count * hidden, hidden, 1, plain);
+      status = gk_matrix_create(&layer->dh[p], rnn->kernels, count * hidden, output, 1, plain);
   }
   if (status)
     return status;
@@ -144,7 +189,7 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
           gk_size_align(&rnn->packed.forward, GK_CACHE_LINE / sizeof(float));
   if (cell->phases ==
       1) { /* [W_x | W_h]: one panel after the other of both, as the streaming step reads them */
-    layer->x.panel_stride = layer->h[0].panel_stride = layer->x.width * (input + hidden);
+    layer->x.panel_stride = layer->h[0].panel_stride = layer->x.width * (input + output);
     fits &= place(&rnn->packed.forward, &layer->x);
     layer->h[0].offset = layer->x.offset + layer->x.width * input;
   } else {
@@ -165,7 +210,22 @@ static uint64_t fingerprint(const gk_rnn_desc *desc) {
   uint64_t print = 1;
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     print = gk_packed_fingerprint(print, values[i]);
+  for (int64_t l = 0; desc->hidden_sizes && l < desc->layers; l++)
+    print = gk_packed_fingerprint(print, desc->hidden_sizes[l]);
   return print;
+}
+
+static gk_status copy_hidden_sizes(struct gk_rnn *rnn) {
+  gk_rnn_desc *d = &rnn->desc;
+  if (!d->hidden_sizes)
+    return GK_OK;
+  rnn->hidden_sizes = calloc((size_t)d->layers, sizeof *rnn->hidden_sizes);
+  if (!rnn->hidden_sizes)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for %lld hidden sizes", (long long)d->layers);
+  memcpy(rnn->hidden_sizes, d->hidden_sizes, (size_t)d->layers * sizeof *rnn->hidden_sizes);
+  d->hidden_sizes = rnn->hidden_sizes;
+  d->hidden_size = rnn->hidden_sizes[d->layers - 1];
+  return GK_OK;
 }
 
 static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
@@ -173,6 +233,8 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   gk_status status = gk_isa_resolve(desc->isa, &rnn->desc.isa);
   if (!status)
     status = gk_math_resolve(desc->math, &rnn->desc.math);
+  if (!status)
+    status = copy_hidden_sizes(rnn);
   if (status)
     return status;
   rnn->kernels = gk_dispatch(rnn->desc.isa, rnn->desc.math);
@@ -182,12 +244,13 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   if (!rnn->threads_forced)
     rnn->desc.threads = gk_default_threads();
   rnn->cell = gk_cell_find(desc->cell);
-  rnn->packed.fingerprint = fingerprint(desc);
+  rnn->packed.fingerprint = fingerprint(&rnn->desc);
   rnn->directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
   rnn->layer_count = (int)desc->layers * rnn->directions;
   rnn->layers = calloc((size_t)rnn->layer_count, sizeof *rnn->layers);
   if (!rnn->layers)
     return gk_fail(GK_ERROR_MEMORY, "no memory for %d layers", rnn->layer_count);
+  size_layers(rnn);
   status = add_tensors(rnn);
   for (int i = 0; i < rnn->layer_count && !status; i++)
     status = create_matrices(rnn, &rnn->layers[i]);
@@ -231,6 +294,7 @@ void gk_rnn_destroy(gk_rnn *rnn) {
     }
   }
   free(rnn->layers);
+  free(rnn->hidden_sizes);
   free(rnn->tensors);
   free(rnn);
 }
@@ -243,6 +307,31 @@ int gk_rnn_tensor_count(const gk_rnn *rnn) {
 }
 int64_t gk_rnn_parameter_count(const gk_rnn *rnn) {
   return rnn ? rnn->parameter_count : 0;
+}
+int64_t gk_rnn_hidden_values(const gk_rnn *rnn) {
+  return rnn ? rnn->hidden_values : 0;
+}
+int64_t gk_rnn_cell_values(const gk_rnn *rnn) {
+  return rnn ? rnn->cell_values : 0;
+}
+int64_t gk_rnn_output_size(const gk_rnn *rnn) {
+  return rnn ? (int64_t)rnn->layers[rnn->layer_count - 1].output_width : 0;
+}
+
+gk_status gk_rnn_state_of(const gk_rnn *rnn, int64_t layer, int direction, gk_rnn_state *state) {
+  if (!rnn || !state)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "state" : "rnn");
+  if (layer < 0 || layer >= rnn->desc.layers)
+    return gk_fail(GK_ERROR_ARGUMENT, "layer is %lld, must be 0..%lld", (long long)layer,
+                   (long long)rnn->desc.layers - 1);
+  if (direction < 0 || direction >= rnn->directions)
+    return gk_fail(GK_ERROR_ARGUMENT, "direction is %d, must be 0..%d", direction, rnn->directions - 1);
+  const struct gk_rnn_layer *of = &rnn->layers[layer * rnn->directions + direction];
+  *state = (gk_rnn_state){.h_size = (int64_t)of->output,
+                          .c_size = rnn->cell->memory ? (int64_t)of->hidden : 0,
+                          .h_offset = of->h_offset,
+                          .c_offset = of->c_offset};
+  return GK_OK;
 }
 
 gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor) {

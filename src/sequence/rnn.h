@@ -12,9 +12,16 @@
 #include "src/core/packed.h"
 #include "src/core/status.h"
 
+enum { GK_MAX_LAYER_TENSORS = 4 }; /* parameters of one direction of one layer */
+
 /* One direction of one layer. */
 struct gk_rnn_layer {
   int64_t input_size;
+  size_t hidden;              /* units: floats of c and of each block of a gates row */
+  size_t output;              /* floats of h */
+  size_t output_width;        /* floats of a row of the layer's output, both directions */
+  size_t output_column;       /* where this direction's h stands in it */
+  int64_t h_offset, c_offset; /* floats of a sample in the layers before, in h0 and hn, c0 and cn */
   int64_t weight_ih, weight_hh, bias_ih, bias_hh; /* offsets in the parameters */
   size_t bias;                                    /* offset of its packed gates row of biases */
   struct gk_matrix x, h[GK_MAX_PHASES]; /* forward: W_x and W_h, side by side where a step has one product */
@@ -27,8 +34,11 @@ struct gk_rnn {
   const struct gk_kernels *kernels;
   bool threads_forced; /* the caller named a number: small work takes as many all the same */
   int directions;
-  int layer_count;             /* L * D */
-  struct gk_rnn_layer *layers; /* [layer * D + direction] */
+  int layer_count;                                   /* L * D */
+  struct gk_rnn_layer *layers;                       /* [layer * D + direction] */
+  int64_t *hidden_sizes;                             /* copy of the description's */
+  size_t widest_hidden, widest_output, widest_input; /* of all layers; the output of both directions */
+  int64_t hidden_values, cell_values;                /* floats of a sample in h0, c0 */
   gk_tensor *tensors;
   int tensor_count;
   int64_t parameter_count;

@@ -62,21 +62,27 @@ static void cut_outputs(struct gk_run *run, struct gk_arena *arena) {
     float *output = NULL;
     if (has_output(run, layer))
       output = gk_arena_take(arena, sizeof(float), run->time, run->batch,
-                             run->rnn->directions * run->rnn->desc.hidden_size);
+                             (int64_t)gk_run_layer(run, layer, 0)->output_width);
     if (run->outputs)
       run->outputs[layer] = output;
   }
 }
 
+/* (steps, N, width) floats. */
+static float *take_rows(const struct gk_run *run, struct gk_arena *arena, int64_t steps, size_t width) {
+  return gk_arena_take(arena, sizeof(float), steps, run->batch, (int64_t)width);
+}
+
 void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
-  const int64_t hidden = run->rnn->desc.hidden_size;
   for (int i = 0; i < run->rnn->layer_count; i++) {
-    const struct gk_saved saved = {
-        .gates =
-            gk_arena_take(reserve, sizeof(float), run->time, run->batch, run->rnn->cell->blocks * hidden),
-        .h = gk_arena_take(reserve, sizeof(float), run->time, run->batch, hidden),
-        .c = run->rnn->cell->memory ? gk_arena_take(reserve, sizeof(float), run->time, run->batch, hidden)
-                                    : NULL};
+    const struct gk_rnn_layer *layer = &run->rnn->layers[i];
+    struct gk_saved saved = {.gates_width = (size_t)run->rnn->cell->blocks * layer->hidden,
+                             .h_width = layer->output,
+                             .c_width = layer->hidden};
+    saved.gates = take_rows(run, reserve, run->time, saved.gates_width);
+    saved.h = take_rows(run, reserve, run->time, saved.h_width);
+    if (run->rnn->cell->memory)
+      saved.c = take_rows(run, reserve, run->time, saved.c_width);
     if (run->saved)
       run->saved[i] = saved;
   }
@@ -96,60 +102,58 @@ static void cut_pointers(struct gk_run *run, struct gk_arena *workspace) {
       gk_arena_take(workspace, sizeof(void *), (int64_t)rows, POINTER_ARRAYS + 3 * run->plan.chunk, 1);
 }
 
-static int64_t widest_input(const struct gk_rnn *rnn) {
-  const int64_t above = rnn->desc.layers > 1 ? rnn->directions * rnn->desc.hidden_size : 0;
-  return above > rnn->desc.input_size ? above : rnn->desc.input_size;
+static void cut_rings(struct gk_run *run, struct gk_arena *workspace) {
+  for (int i = 0; i < run->rnn->layer_count; i++) {
+    const struct gk_rnn_layer *layer = &run->rnn->layers[i];
+    struct gk_ring ring = {.h_width = gk_padded(layer->output), .c_width = gk_padded(layer->hidden)};
+    ring.h = take_rows(run, workspace, run->plan.chunk + 1, ring.h_width);
+    if (run->rnn->cell->memory)
+      ring.c = take_rows(run, workspace, run->plan.chunk + 1, ring.c_width);
+    if (run->rings)
+      run->rings[i] = ring;
+  }
+}
+
+static size_t widest_state(const struct gk_rnn *rnn) {
+  return rnn->widest_hidden > rnn->widest_output ? rnn->widest_hidden : rnn->widest_output;
 }
 
 void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
   const struct gk_rnn *rnn = run->rnn;
   const gk_rnn_desc *d = &rnn->desc;
-  const int64_t hidden = d->hidden_size, chunk = run->plan.chunk;
+  const int64_t chunk = run->plan.chunk;
   run->saved = gk_arena_take(workspace, sizeof *run->saved, rnn->layer_count, 1, 1);
   run->rings = gk_arena_take(workspace, sizeof *run->rings, rnn->layer_count, 1, 1);
   run->outputs = gk_arena_take(workspace, sizeof *run->outputs, d->layers, 1, 1);
   run->barrier = gk_arena_take(workspace, sizeof *run->barrier, 1, 1, 1);
   run->order = gk_arena_take(workspace, sizeof *run->order, run->batch, 1, 1);
   run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
-  run->zero = gk_arena_take(workspace, sizeof *run->zero, hidden, 1, 1);
+  run->zero = gk_arena_take(workspace, sizeof *run->zero, (int64_t)widest_state(rnn), 1, 1);
   if (d->vocabulary) {
     size_t inputs = 1;
     if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX)
       workspace->overflow = true;
-    gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs, rnn->cell->blocks * hidden,
-                     run->plan.threads, backward);
+    gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs,
+                     rnn->cell->blocks * (int64_t)rnn->layers[0].hidden, run->plan.threads, backward);
     if (backward)
       run->embedding_gradient =
           gk_arena_take(workspace, sizeof *run->embedding_gradient,
                         (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
   }
-  run->pre = gk_arena_take(workspace, sizeof *run->pre, chunk, run->batch,
-                           (int64_t)gk_padded((size_t)(rnn->cell->blocks * hidden)));
-  for (int i = 0; i < rnn->layer_count && !backward; i++) {
-    const int64_t width = (int64_t)gk_padded((size_t)hidden);
-    const struct gk_ring ring = {
-        .h = gk_arena_take(workspace, sizeof(float), chunk + 1, run->batch, width),
-        .c =
-            rnn->cell->memory ? gk_arena_take(workspace, sizeof(float), chunk + 1, run->batch, width) : NULL};
-    if (run->rings)
-      run->rings[i] = ring;
+  run->pre = take_rows(run, workspace, chunk, gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
+  if (!backward) {
+    cut_rings(run, workspace);
+    run->chunk_x = take_rows(run, workspace, chunk, gk_padded(rnn->widest_input));
   }
-  if (!backward)
-    run->chunk_x = gk_arena_take(workspace, sizeof *run->chunk_x, chunk, run->batch,
-                                 (int64_t)gk_padded((size_t)widest_input(rnn)));
   if (!run->training)
     cut_outputs(run, workspace);
   if (backward) {
-    run->dh = gk_arena_take(workspace, sizeof *run->dh, rnn->layer_count, run->batch, hidden);
-    run->dc = rnn->cell->memory
-                  ? gk_arena_take(workspace, sizeof *run->dc, rnn->layer_count, run->batch, hidden)
-                  : NULL;
-    run->drh =
-        rnn->cell->phases > 1 ? gk_arena_take(workspace, sizeof *run->drh, run->batch, hidden, 1) : NULL;
-    run->flow =
-        gk_arena_take(workspace, sizeof *run->flow, 2, run->batch, (int64_t)gk_padded((size_t)hidden));
+    run->dh = take_rows(run, workspace, 1, (size_t)rnn->hidden_values);
+    run->dc = rnn->cell->memory ? take_rows(run, workspace, 1, (size_t)rnn->cell_values) : NULL;
+    run->drh = rnn->cell->phases > 1 ? take_rows(run, workspace, 1, rnn->widest_hidden) : NULL;
+    run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
     for (int i = 0; i < 2 && rnn->directions == 1 && d->layers > 1; i++)
-      run->d_output[i] = gk_arena_take(workspace, sizeof *run->d_output[i], chunk, run->batch, hidden);
+      run->d_output[i] = take_rows(run, workspace, chunk, rnn->widest_output);
   }
   cut_pointers(run, workspace);
   if (!backward)
@@ -220,7 +224,7 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   if (run->training)
     gk_run_cut_reserve(run, &reserve);
   run->stream = run->training && reserve.used > STREAM_BYTES;
-  memset(run->zero, 0, gk_run_hidden(run) * sizeof *run->zero);
+  memset(run->zero, 0, widest_state(run->rnn) * sizeof *run->zero);
   sort_samples(run, lengths);
   if (run->tokens) {
     const bool batch_first = d->layout == GK_BATCH_FIRST;
@@ -238,6 +242,14 @@ static void *take_pointers(char **from, int64_t count) {
   return start;
 }
 
+void gk_worker_enter(struct gk_worker *worker, int layer, int direction) {
+  const struct gk_rnn_layer *weights = gk_run_layer(worker->run, layer, direction);
+  worker->unit_begin = 0;
+  worker->unit_end = weights->hidden;
+  if (worker->teams)
+    gk_matrix_share(&weights->x, worker->thread, worker->threads, &worker->unit_begin, &worker->unit_end);
+}
+
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads) {
   if (threads > 1) {
     if (thread == 0)
@@ -248,17 +260,14 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   *worker = (struct gk_worker){.run = run, .thread = thread, .threads = threads, .stride = 1};
   worker->teams = run->plan.schedule == GK_SCHEDULE_TEAMS && threads > 1;
   int64_t room = run->batch;
-  worker->unit_end = gk_run_hidden(run);
   worker->count = run->batch;
-  if (worker->teams) {
-    gk_matrix_share(&run->rnn->layers[0].x, thread, threads, &worker->unit_begin, &worker->unit_end);
-  } else if (equal) { /* neighbours together: their rows share lines of cache */
+  if (!worker->teams && equal) { /* neighbours together: their rows share lines of cache */
     size_t begin, end;
     gk_split((size_t)run->batch, 1, thread, threads, &begin, &end);
     worker->first = (int64_t)begin;
     worker->count = (int64_t)(end - begin);
     room = (run->batch + threads - 1) / threads;
-  } else { /* dealt like cards, so that every thread gets long ones and short ones */
+  } else if (!worker->teams) { /* dealt like cards, so that every thread gets long ones and short ones */
     worker->first = thread;
     worker->stride = threads;
     worker->count = (run->batch - thread + threads - 1) / threads;

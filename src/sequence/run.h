@@ -14,12 +14,14 @@
 
 /* What forward keeps for backward, of one direction of one layer: rows (s, position), dense. */
 struct gk_saved {
-  float *gates; /* (T, N, blocks * H) */
-  float *h, *c; /* (T, N, H) */
+  size_t gates_width, h_width, c_width; /* floats from row to row */
+  float *gates;                         /* (T, N, blocks * H) */
+  float *h, *c;                         /* (T, N, H) */
 };
 
 /* The states while forward walks, padded rows (s modulo chunk + 1, position). */
 struct gk_ring {
+  size_t h_width, c_width;
   float *h, *c;
 };
 
@@ -48,9 +50,9 @@ struct gk_run {
   struct gk_ring *rings;  /* [L * D], forward */
   float *pre;             /* (chunk, N, padded blocks * H): pre-activations of a chunk, or their gradients */
   float *chunk_x;         /* (chunk, N, padded I): inputs of a chunk whose own rows would collide in L1 */
-  float **outputs; /* [L] (T, N, D*H) in time order: inner layers whose output is not just their h (dropout,
-                      two directions); else NULL */
-  float *zero;     /* H zeros */
+  float **outputs; /* [L] (T, N, output width) in time order: inner layers whose output is not just their h
+                      (dropout, two directions); else NULL */
+  float *zero;     /* zeros, as many as the widest state has */
   struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
   float *embedding_gradient;     /* backward: (U, I) */
   struct gk_barrier *barrier;
@@ -66,10 +68,11 @@ struct gk_run {
   float *dx, *dh0, *dc0;
   float *gradients;
   bool accumulate;
-  float *dh, *dc, *drh; /* (L*D, N, H) carries; drh (N, H) */
-  float *d_output[2];   /* (chunk, N, H) gradient of an inner layer's output, alternating between layers */
+  float *dh, *dc, *drh; /* (L*D, N, H) carries; drh (N, widest H) */
+  float *d_output[2];   /* (chunk, N, widest output) gradient of an inner layer's output, alternating between
+                           layers */
   float *dh_norms;      /* (L*D, T, N) of the caller, or NULL */
-  float *flow;          /* (2, N, padded H): whole gradients of h of a step, alternating between steps */
+  float *flow; /* (2, N, padded widest output): whole gradients of h of a step, alternating between steps */
 };
 
 struct gk_worker {
@@ -77,7 +80,7 @@ struct gk_worker {
   int thread, threads;
   bool teams;
   int64_t first, stride, count; /* its positions: first + j * stride */
-  size_t unit_begin, unit_end;  /* its hidden units in forward */
+  size_t unit_begin, unit_end;  /* its hidden units in forward, of the layer that gk_worker_enter named */
   /* Row pointers of one step [count] and of one chunk [count * chunk]. */
   float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh;
   const float **h_prev, **c_prev, **operand, **from, **dy;
@@ -102,6 +105,8 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
                       bool backward);
 /* The share of `thread`; the first of them prepares the barrier. To be called by all threads of a region. */
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads);
+/* The layer that this thread goes on with in forward. */
+void gk_worker_enter(struct gk_worker *worker, int layer, int direction);
 /* Floats that one thread needs for weight gradients; false if they do not fit (weight_gradient.c). */
 bool gk_worker_scratch_floats(const struct gk_run *run, size_t *floats);
 
@@ -132,9 +137,6 @@ static inline const struct gk_saved *gk_run_saved(const struct gk_run *run, int 
 static inline const struct gk_ring *gk_run_ring(const struct gk_run *run, int layer, int direction) {
   return &run->rings[layer * run->rnn->directions + direction];
 }
-static inline size_t gk_run_hidden(const struct gk_run *run) {
-  return (size_t)run->rnn->desc.hidden_size;
-}
 
 /* Time of internal step s, for a sample of `length`. */
 static inline int64_t gk_run_time(const struct gk_run *run, int direction, int64_t s, int64_t length) {
@@ -147,43 +149,66 @@ static inline int64_t gk_run_caller_row(const struct gk_run *run, int64_t t, int
 }
 static inline float *gk_run_gates(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
                                   int64_t i) {
-  const size_t width = (size_t)run->rnn->cell->blocks * gk_run_hidden(run);
-  return saved->gates + (size_t)(s * run->batch + i) * width;
+  return saved->gates + (size_t)(s * run->batch + i) * saved->gates_width;
 }
-/* Row of saved h or c. */
-static inline float *gk_run_state(const struct gk_run *run, float *state, int64_t s, int64_t i) {
-  return state + (size_t)(s * run->batch + i) * gk_run_hidden(run);
+static inline float *gk_run_saved_h(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
+                                    int64_t i) {
+  return saved->h + (size_t)(s * run->batch + i) * saved->h_width;
 }
-/* Row of a ring of h or c. */
-static inline float *gk_run_ring_row(const struct gk_run *run, float *state, int64_t s, int64_t i) {
-  return state + (size_t)(s % (run->plan.chunk + 1) * run->batch + i) * gk_padded(gk_run_hidden(run));
+static inline float *gk_run_saved_c(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
+                                    int64_t i) {
+  return saved->c + (size_t)(s * run->batch + i) * saved->c_width;
+}
+static inline float *gk_run_ring_h(const struct gk_run *run, const struct gk_ring *ring, int64_t s,
+                                   int64_t i) {
+  return ring->h + (size_t)(s % (run->plan.chunk + 1) * run->batch + i) * ring->h_width;
+}
+static inline float *gk_run_ring_c(const struct gk_run *run, const struct gk_ring *ring, int64_t s,
+                                   int64_t i) {
+  return ring->c + (size_t)(s % (run->plan.chunk + 1) * run->batch + i) * ring->c_width;
 }
 /* Pre-activations, or in backward their gradients, of a step of the current chunk. */
 static inline float *gk_run_pre(const struct gk_run *run, int64_t s, int64_t i) {
-  const size_t width = gk_padded((size_t)run->rnn->cell->blocks * gk_run_hidden(run));
+  const size_t width = gk_padded((size_t)run->rnn->cell->blocks * run->rnn->widest_hidden);
   return run->pre + (size_t)(s % run->plan.chunk * run->batch + i) * width;
 }
-/* Row of a (L*D, N, H) tensor of the caller, or zeros if it is NULL. */
-static inline const float *gk_run_initial(const struct gk_run *run, const float *state, int layer,
-                                          int direction, int64_t i) {
-  const int64_t index = layer * run->rnn->directions + direction;
-  return state ? state + (size_t)(index * run->batch + run->order[i]) * gk_run_hidden(run) : run->zero;
+/* Row n of a layer's block of a (L*D, N, H) tensor: h's, and c's. */
+static inline size_t gk_run_h_row(const struct gk_run *run, const struct gk_rnn_layer *layer, int64_t n) {
+  return (size_t)(layer->h_offset * run->batch) + (size_t)n * layer->output;
+}
+static inline size_t gk_run_c_row(const struct gk_run *run, const struct gk_rnn_layer *layer, int64_t n) {
+  return (size_t)(layer->c_offset * run->batch) + (size_t)n * layer->hidden;
+}
+/* Such a row of the caller's, of position i, or zeros if the tensor is NULL. */
+static inline const float *gk_run_given_h(const struct gk_run *run, const float *state,
+                                          const struct gk_rnn_layer *layer, int64_t i) {
+  return state ? state + gk_run_h_row(run, layer, run->order[i]) : run->zero;
+}
+static inline const float *gk_run_given_c(const struct gk_run *run, const float *state,
+                                          const struct gk_rnn_layer *layer, int64_t i) {
+  return state ? state + gk_run_c_row(run, layer, run->order[i]) : run->zero;
+}
+/* The initial states. */
+static inline const float *gk_run_h0(const struct gk_run *run, int layer, int direction, int64_t i) {
+  return gk_run_given_h(run, run->h0, gk_run_layer(run, layer, direction), i);
+}
+static inline const float *gk_run_c0(const struct gk_run *run, int layer, int direction, int64_t i) {
+  return gk_run_given_c(run, run->c0, gk_run_layer(run, layer, direction), i);
 }
 /* Saved h and c of the step before. */
 static inline const float *gk_run_h_prev(const struct gk_run *run, int layer, int direction, int64_t s,
                                          int64_t i) {
-  return s == 0 ? gk_run_initial(run, run->h0, layer, direction, i)
-                : gk_run_state(run, gk_run_saved(run, layer, direction)->h, s - 1, i);
+  return s == 0 ? gk_run_h0(run, layer, direction, i)
+                : gk_run_saved_h(run, gk_run_saved(run, layer, direction), s - 1, i);
 }
 static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, int direction, int64_t s,
                                          int64_t i) {
-  return s == 0 ? gk_run_initial(run, run->c0, layer, direction, i)
-                : gk_run_state(run, gk_run_saved(run, layer, direction)->c, s - 1, i);
+  return s == 0 ? gk_run_c0(run, layer, direction, i)
+                : gk_run_saved_c(run, gk_run_saved(run, layer, direction), s - 1, i);
 }
 /* Row of a layer's output buffer at time t. */
 static inline float *gk_run_output(const struct gk_run *run, int layer, int64_t t, int64_t i) {
-  const size_t width = (size_t)run->rnn->directions * gk_run_hidden(run);
-  return run->outputs[layer] + (size_t)(t * run->batch + i) * width;
+  return run->outputs[layer] + (size_t)(t * run->batch + i) * gk_run_layer(run, layer, 0)->output_width;
 }
 /* The input of a layer at internal step s, or NULL if it is just h of the layer below at the same step. */
 static inline const float *gk_run_input(const struct gk_run *run, int layer, int direction, int64_t s,

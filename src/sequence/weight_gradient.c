@@ -31,7 +31,7 @@ static struct walk start_walk(const struct gk_run *run, int layer, int direction
 
 static void next_tokens(struct walk *walk, struct block *block) {
   const struct gk_embedding *embedding = &walk->run->embedding;
-  const size_t width = (size_t)walk->run->rnn->cell->blocks * gk_run_hidden(walk->run);
+  const size_t width = (size_t)walk->run->rnn->cell->blocks * walk->run->rnn->layers[0].hidden;
   for (; walk->token < embedding->distinct && block->rows < GK_SUM_BLOCK; walk->token++, block->rows++) {
     block->gates[block->rows] = embedding->table + (size_t)walk->token * width;
     block->x[block->rows] = walk->run->parameters +
@@ -44,7 +44,7 @@ static const float *saved_input(const struct walk *walk) {
   const struct gk_run *run = walk->run;
   const float *input = gk_run_input(run, walk->layer, walk->direction, walk->s, walk->i);
   return input ? input
-               : gk_run_state(run, gk_run_saved(run, walk->layer - 1, walk->direction)->h, walk->s, walk->i);
+               : gk_run_saved_h(run, gk_run_saved(run, walk->layer - 1, walk->direction), walk->s, walk->i);
 }
 
 static void next_steps(struct walk *walk, struct block *block) {
@@ -81,6 +81,7 @@ static void next_block(struct walk *walk, struct block *block) {
 struct strip {
   const struct gk_worker *worker;
   int layer, direction;
+  size_t hidden; /* of the layer */
   size_t unit, units;
   float *transposed;                /* (blocks * units, TRANSPOSED_STRIDE) */
   float *panels[1 + GK_MAX_PHASES]; /* packed rows of x and of the recurrent operands */
@@ -94,7 +95,7 @@ static float *finished_row(const struct strip *strip, int64_t tensor, size_t col
   const struct gk_run *run = strip->worker->run;
   if (run->accumulate)
     return strip->finished + scratch_offset + (gate * strip->units + unit) * columns;
-  return run->gradients + tensor + (gate * gk_run_hidden(run) + strip->unit + unit) * columns;
+  return run->gradients + tensor + (gate * strip->hidden + strip->unit + unit) * columns;
 }
 
 static void transpose_gates(const struct strip *strip, const struct block *block) {
@@ -102,7 +103,7 @@ static void transpose_gates(const struct strip *strip, const struct block *block
   const float *source[GK_SUM_BLOCK];
   for (int b = 0; b < run->rnn->cell->blocks; b++) {
     for (size_t r = 0; r < block->rows; r++)
-      source[r] = block->gates[r] + (size_t)b * gk_run_hidden(run) + strip->unit;
+      source[r] = block->gates[r] + (size_t)b * strip->hidden + strip->unit;
     run->rnn->kernels->transpose(block->rows, strip->units, source,
                                  strip->transposed + (size_t)b * strip->units * TRANSPOSED_STRIDE,
                                  TRANSPOSED_STRIDE);
@@ -136,7 +137,7 @@ static void bias_sums(const struct strip *strip, const struct block *block, size
   const struct gk_run *run = strip->worker->run;
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
-  const size_t hidden = gk_run_hidden(run), count = (size_t)cell->gates * strip->units;
+  const size_t hidden = strip->hidden, count = (size_t)cell->gates * strip->units;
   const float *source[GK_SUM_BLOCK];
   for (int g = 0; g < cell->gates; g++) {
     const int half_block[2] = {cell->input_block[g], cell->recurrent_block[g]};
@@ -158,9 +159,9 @@ static void bias_sums(const struct strip *strip, const struct block *block, size
 static void add_strip(const struct strip *strip, int64_t tensor, size_t columns, size_t scratch_offset) {
   const struct gk_run *run = strip->worker->run;
   for (int g = 0; g < run->rnn->cell->gates; g++)
-    run->rnn->kernels->add(
-        strip->units * columns, strip->finished + scratch_offset + (size_t)g * strip->units * columns,
-        run->gradients + tensor + ((size_t)g * gk_run_hidden(run) + strip->unit) * columns);
+    run->rnn->kernels->add(strip->units * columns,
+                           strip->finished + scratch_offset + (size_t)g * strip->units * columns,
+                           run->gradients + tensor + ((size_t)g * strip->hidden + strip->unit) * columns);
 }
 
 /* Which parts a pass forms, and over which rows. */
@@ -173,16 +174,16 @@ static void pack_block(const struct strip *strip, const struct block *block, str
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
   const struct gk_kernels *kernels = run->rnn->kernels;
-  const size_t hidden = gk_run_hidden(run), stride = layer->dx.width * GK_SUM_BLOCK;
+  const size_t stride = layer->dx.width * GK_SUM_BLOCK;
   const float *operand[GK_SUM_BLOCK];
   if (parts.inputs)
     kernels->pack_rows(block->rows, layer->dx.units, block->x, strip->panels[0], stride);
   for (int p = 0; p < cell->phases && parts.recurrent; p++) {
     const int operand_block = cell->phase[p].operand_block;
     for (size_t r = 0; r < block->rows; r++)
-      operand[r] =
-          operand_block == GK_OPERAND_H ? block->h_prev[r] : block->gates[r] + (size_t)operand_block * hidden;
-    kernels->pack_rows(block->rows, hidden, operand, strip->panels[1 + p], stride);
+      operand[r] = operand_block == GK_OPERAND_H ? block->h_prev[r]
+                                                 : block->gates[r] + (size_t)operand_block * strip->hidden;
+    kernels->pack_rows(block->rows, layer->output, operand, strip->panels[1 + p], stride);
   }
 }
 
@@ -194,7 +195,8 @@ static size_t finished_h(const struct strip *strip) {
 }
 static size_t finished_bias(const struct strip *strip) {
   const struct gk_run *run = strip->worker->run;
-  return finished_h(strip) + (size_t)run->rnn->cell->gates * strip->units * gk_run_hidden(run);
+  return finished_h(strip) + (size_t)run->rnn->cell->gates * strip->units *
+                                 gk_run_layer(run, strip->layer, strip->direction)->output;
 }
 
 static void strip_block(const struct strip *strip, const struct block *block, struct parts parts,
@@ -223,7 +225,7 @@ static void add_finished(const struct strip *strip, struct parts parts) {
     add_strip(strip, layer->bias_hh, 1, at_bias + biases);
   }
   if (parts.recurrent)
-    add_strip(strip, layer->weight_hh, gk_run_hidden(run), finished_h(strip));
+    add_strip(strip, layer->weight_hh, layer->output, finished_h(strip));
 }
 
 /* All blocks of the sum, for the units [begin, end). */
@@ -248,14 +250,13 @@ static void *take(float **next, size_t floats) {
 
 bool gk_worker_scratch_floats(const struct gk_run *run, size_t *scratch) {
   const struct gk_rnn *rnn = run->rnn;
-  size_t input = gk_run_hidden(run), floats, finished;
-  for (int i = 0; i < rnn->layer_count; i++)
-    if ((size_t)rnn->layers[i].input_size > input)
-      input = (size_t)rnn->layers[i].input_size;
+  const size_t operand = rnn->widest_hidden > rnn->widest_output ? rnn->widest_hidden : rnn->widest_output;
+  const size_t input = rnn->widest_input > operand ? rnn->widest_input : operand;
+  size_t floats, finished;
   const int64_t rows = rnn->cell->blocks * GK_GRADIENT_UNITS;
   if (!gk_size_array(&floats, 1, (int64_t)(input + rnn->layers[0].dx.width),
                      (1 + rnn->cell->phases) * GK_SUM_BLOCK, 1) ||
-      !gk_size_array(&finished, 1, (int64_t)(input + gk_run_hidden(run) + 2), rows, 1) ||
+      !gk_size_array(&finished, 1, (int64_t)(input + operand + 2), rows, 1) ||
       !gk_size_add(&floats, finished) ||
       !gk_size_add(&floats, (size_t)rows * (TRANSPOSED_STRIDE + 2 * sizeof(void *) / sizeof(float)) + 8 * 16))
     return false;
@@ -267,14 +268,14 @@ static void gradient_of_units(const struct gk_worker *worker, int layer, int dir
   const struct gk_run *run = worker->run;
   const size_t rows = (size_t)run->rnn->cell->blocks * GK_GRADIENT_UNITS;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  const size_t hidden = gk_run_hidden(run), input = (size_t)weights->input_size;
+  const size_t hidden = weights->hidden, input = (size_t)weights->input_size;
   float *next = worker->scratch;
-  struct strip strip = {.worker = worker, .layer = layer, .direction = direction};
+  struct strip strip = {.worker = worker, .layer = layer, .direction = direction, .hidden = hidden};
   strip.a = take(&next, rows * sizeof(void *) / sizeof(float));
   strip.c = take(&next, rows * sizeof(void *) / sizeof(float));
   strip.transposed = take(&next, rows * TRANSPOSED_STRIDE);
   for (int p = 0; p < 1 + run->rnn->cell->phases; p++)
-    strip.panels[p] = take(&next, ((p ? hidden : input) + weights->dx.width) * GK_SUM_BLOCK);
+    strip.panels[p] = take(&next, ((p ? weights->output : input) + weights->dx.width) * GK_SUM_BLOCK);
   strip.finished = next;
   size_t begin, end;
   gk_split(hidden, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
@@ -303,7 +304,8 @@ static void scatter(const struct gk_worker *worker, int direction, size_t begin,
   const struct gk_kernels *kernels = run->rnn->kernels;
   const struct gk_embedding *embedding = &run->embedding;
   const struct gk_saved *saved = gk_run_saved(run, 0, direction);
-  const size_t hidden = gk_run_hidden(run), blocks = (size_t)run->rnn->cell->blocks, width = blocks * hidden;
+  const size_t hidden = run->rnn->layers[0].hidden, blocks = (size_t)run->rnn->cell->blocks;
+  const size_t width = blocks * hidden;
   uint32_t *pending = embedding->pending + (size_t)worker->thread * (size_t)embedding->distinct;
   memset(pending, 0, (size_t)embedding->distinct * sizeof *pending);
   for (size_t row = 0; row < (size_t)embedding->distinct; row++)
@@ -345,7 +347,8 @@ static void embedding_rows(const struct gk_worker *worker, int direction) {
   const struct gk_embedding *embedding = &run->embedding;
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_matrix *matrix = &gk_run_layer(run, 0, direction)->dx;
-  const size_t hidden = gk_run_hidden(run), width = (size_t)cell->blocks * hidden, input = matrix->units;
+  const size_t hidden = run->rnn->layers[0].hidden, width = (size_t)cell->blocks * hidden,
+               input = matrix->units;
   const size_t block = (size_t)cell->input_block[cell->input_order[0]] * hidden;
   enum { ROWS = 48 };
   const float *a[ROWS];
@@ -366,7 +369,7 @@ static void embedding_rows(const struct gk_worker *worker, int direction) {
 void gk_embedding_gradient(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const struct gk_embedding *embedding = &run->embedding;
-  const size_t input = (size_t)run->rnn->desc.input_size, hidden = gk_run_hidden(run);
+  const size_t input = (size_t)run->rnn->desc.input_size, hidden = run->rnn->layers[0].hidden;
   size_t begin, end;
   for (int direction = 0; direction < run->rnn->directions; direction++) {
     gk_split(hidden, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);

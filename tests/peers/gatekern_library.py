@@ -14,8 +14,8 @@ FORWARD, BACKWARD = 1, 2  # gk_pack_flags
 
 class RnnDesc(Structure):
     _fields_ = [("size", c_size_t), ("cell", c_int), ("input_size", c_int64), ("hidden_size", c_int64),
-                ("layers", c_int64), ("vocabulary", c_int64), ("direction", c_int), ("layout", c_int),
-                ("activation", c_int), ("dropout", c_float), ("isa", c_int), ("math", c_int),
+                ("layers", c_int64), ("hidden_sizes", c_void_p), ("vocabulary", c_int64), ("direction", c_int),
+                ("merge", c_int), ("layout", c_int), ("activation", c_int), ("dropout", c_float), ("isa", c_int), ("math", c_int),
                 ("schedule", c_int), ("threads", c_int)]
 
 
