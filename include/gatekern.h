@@ -275,6 +275,10 @@ typedef struct gk_rnn_forward_args {
   int64_t time, batch;
   const int64_t *lengths;  /* (N), 0..T, in any order; NULL: all T. Steps past a sample's length are neither
                               read nor computed; y is 0 there */
+  const bool *reset;       /* in the plan's layout (T, N) or (N, T); NULL: none. true: a sequence begins at this
+                              step, and nothing crosses from the step before it, in either direction of time:
+                              the first of its steps to be walked starts from zeros (not from h0, c0, which
+                              belong to what was carried into the call), and no gradient flows across */
   const float *x;          /* inputs in the plan's layout; NULL with a vocabulary */
   const int32_t *tokens;   /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
   const float *h0, *c0;    /* (L*D, N, H); NULL: zero */
@@ -295,6 +299,7 @@ typedef struct gk_rnn_backward_args {
   size_t size;
   int64_t time, batch;
   const int64_t *lengths;
+  const bool *reset;
   const float *x;
   const int32_t *tokens;
   const float *h0, *c0;
@@ -324,6 +329,7 @@ typedef struct gk_rnn_step_args {
   int64_t batch;
   const float *x;        /* (N, I) */
   const int32_t *tokens; /* (N) */
+  const bool *reset;     /* (N): h and c are taken as zeros; NULL: none */
   const float *parameters;
   const void *packed;
   float *h, *c;

@@ -22,6 +22,7 @@ struct network_case {
   gk_rnn_desc desc;
   int64_t time, batch;
   bool ragged;        /* lengths 0..T, unsorted; else all T */
+  bool resets;        /* sequences begin inside others */
   bool states;        /* initial states given, and gradients of final states */
   float weight_scale; /* parameters are uniform in +-weight_scale/sqrt(H); 0: 1 */
   uint64_t seed;      /* of parameters and inputs */
@@ -30,15 +31,15 @@ struct network_case {
 static inline void describe(const struct network_case *c, char *text, size_t size) {
   static const char *const directions[] = {"forward", "reverse", "bidirectional"};
   const gk_rnn_desc *d = &c->desc;
-  snprintf(text, size,
-           "cell %s%s, isa %s, I %" PRId64 ", H %" PRId64 ", L %" PRId64 ", V %" PRId64 ", %s, %s, T %" PRId64
-           ", N %" PRId64 "%s%s, dropout %g, schedule %s, threads %d, seed %" PRIu64,
-           gk_cell_name(d->cell),
-           d->cell == GK_CELL_RNN && d->activation == GK_ACTIVATION_RELU ? " (relu)" : "",
-           gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers, d->vocabulary,
-           directions[d->direction], d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time,
-           c->batch, c->ragged ? ", ragged" : "", c->states ? ", states given" : "", (double)d->dropout,
-           gk_schedule_name(d->schedule), d->threads, c->seed);
+  snprintf(
+      text, size,
+      "cell %s%s, isa %s, I %" PRId64 ", H %" PRId64 ", L %" PRId64 ", V %" PRId64 ", %s, %s, T %" PRId64
+      ", N %" PRId64 "%s%s%s, dropout %g, schedule %s, threads %d, seed %" PRIu64,
+      gk_cell_name(d->cell), d->cell == GK_CELL_RNN && d->activation == GK_ACTIVATION_RELU ? " (relu)" : "",
+      gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers, d->vocabulary, directions[d->direction],
+      d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time, c->batch,
+      c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
+      (double)d->dropout, gk_schedule_name(d->schedule), d->threads, c->seed);
 }
 
 /* Tiers that this machine runs, weakest first; GATEKERN_TEST_ISA=name leaves only that one. */
@@ -118,6 +119,7 @@ static inline int64_t row_of(const struct network_case *c, int64_t t, int64_t n)
 
 struct network_data {
   int64_t *lengths; /* NULL: all T */
+  bool *reset;      /* NULL: none */
   int32_t *tokens;  /* with a vocabulary */
   float *x;         /* without */
   float *h0, *c0;   /* NULL unless given */
@@ -162,6 +164,11 @@ static inline struct network_data take_data(struct buffers *b, const struct netw
     d.lengths = buffers_take(b, (size_t)c->batch * sizeof(int64_t), sizeof(int64_t));
     for (int64_t n = 0; n < c->batch; n++)
       d.lengths[n] = n == 0 ? c->time : n == 1 ? 0 : random_integer(stream + 8, (uint64_t)n, c->time + 1);
+  }
+  if (c->resets) {
+    d.reset = buffers_take(b, (size_t)(c->time * c->batch) * sizeof(bool), 1);
+    for (int64_t i = 0; i < c->time * c->batch; i++)
+      d.reset[i] = random_integer(stream + 9, (uint64_t)i, 4) == 0;
   }
   return d;
 }
@@ -232,6 +239,7 @@ static inline gk_rnn_forward_args forward_args(const struct network *net, const 
   args.time = net->c->time;
   args.batch = net->c->batch;
   args.lengths = d->lengths;
+  args.reset = d->reset;
   args.x = d->x;
   args.tokens = d->tokens;
   args.h0 = d->h0;
@@ -254,6 +262,7 @@ static inline gk_rnn_backward_args backward_args(const struct network *net, cons
   args.time = forward.time;
   args.batch = forward.batch;
   args.lengths = forward.lengths;
+  args.reset = forward.reset;
   args.x = forward.x;
   args.tokens = forward.tokens;
   args.h0 = forward.h0;

@@ -60,6 +60,7 @@ static inline struct reference_results run_reference(struct buffers *b, const st
   struct gk_reference_call call = {.time = c->time,
                                    .batch = c->batch,
                                    .lengths = d->lengths,
+                                   .reset = d->reset,
                                    .x = take_copy(b, d->x, s.inputs),
                                    .tokens = d->tokens,
                                    .h0 = take_copy(b, d->h0, s.states),

@@ -50,6 +50,7 @@ static struct network_case random_case(gk_cell cell, gk_activation activation, i
   c.batch = 1 + random_integer(seed, 7, 9);
   c.ragged = random_integer(seed, 8, 2);
   c.states = random_integer(seed, 9, 3) > 0;
+  c.resets = random_integer(seed, 10, 3) == 0;
   return c;
 }
 

@@ -105,6 +105,11 @@ static struct network_data take_part(struct buffers *b, const struct network_cas
   q.lengths = buffers_take(b, (size_t)part->count * sizeof(int64_t), sizeof(int64_t));
   for (int64_t i = 0; i < part->count; i++)
     q.lengths[i] = part_length(c, d, part, i);
+  if (d->reset)
+    q.reset = buffers_take(b, (size_t)(p.time * p.batch) * sizeof(bool), 1);
+  for (int64_t i = 0; i < part->count && d->reset; i++)
+    for (int64_t t = 0; t < part->time; t++)
+      q.reset[row_of(&p, t, i)] = t >= q.lengths[i] || d->reset[row_of(c, part->begin + t, part->samples[i])];
   if (d->tokens)
     q.tokens = buffers_take(b, (size_t)(p.time * p.batch) * sizeof(int32_t), sizeof(int32_t));
   for (int64_t i = 0; i < part->count && d->tokens; i++)
@@ -224,10 +229,54 @@ static void test_batches_with_dropout(void **state) {
   for_each_case(__func__, adjust_batches_with_dropout, check_batches);
 }
 
+/* ---- Sequences inside a row ------------------------------------------------------------------ */
+
+static void adjust_resets(struct network_case *c, int shape) {
+  adjust_batches(c, shape);
+  c->resets = true;
+  c->states = false;
+  c->desc.vocabulary = shape == 3 ? 9 : 0;
+  if (shape == 1)
+    c->desc.direction = GK_REVERSE;
+}
+
+/* The steps from one reset to the next, alone. */
+static void check_sequence(struct network_case *c, const struct network_data *d,
+                           const struct network_results *whole, const struct part *part) {
+  struct buffers b = {0};
+  struct network_case p = part_case(c, part);
+  struct network_data q = take_part(&b, c, d, part);
+  q.reset = NULL;
+  struct network_results r = run_case(&b, &p, &q);
+  check_part_rows(c, d, part, "sequence alone", "y", r.y, whole->y, sizes_of(c).width);
+  if (r.dx)
+    check_part_rows(c, d, part, "sequence alone", "dx", r.dx, whole->dx, c->desc.input_size);
+  buffers_release(&b);
+}
+
+static void check_resets(struct network_case *c) {
+  struct buffers b = {0};
+  struct network_data d = take_data(&b, c);
+  struct network_results whole = run_case(&b, c, &d);
+  for (int64_t n = 0; n < c->batch; n++)
+    for (int64_t begin = 0, end; begin < length_of(c, &d, n); begin = end) {
+      for (end = begin + 1; end < length_of(c, &d, n) && !d.reset[row_of(c, end, n)];)
+        end++;
+      check_sequence(c, &d, &whole, &(struct part){&n, 1, begin, end - begin});
+    }
+  buffers_release(&b);
+}
+
+static void test_resets(void **state) {
+  (void)state;
+  for_each_case(__func__, adjust_resets, check_resets);
+}
+
 /* ---- Pieces of time -------------------------------------------------------------------------- */
 
 static void adjust_cuts(struct network_case *c, int shape) {
   c->ragged = shape % 2;
+  c->resets = shape > 1;
   c->desc.vocabulary = shape == 1 ? 9 : 0;
 }
 
@@ -315,10 +364,13 @@ static void check_steps(struct network_case *c) {
   int64_t H = c->desc.hidden_size, N = c->batch, I = c->desc.input_size;
   float *x = take_floats(&b, N * I), *y = take_floats(&b, N * H);
   int32_t *tokens = buffers_take(&b, (size_t)N * sizeof(int32_t), sizeof(int32_t));
+  bool reset[16];
   memcpy(r.hn, d.h0, (size_t)s.states * sizeof(float));
   if (r.cn)
     memcpy(r.cn, d.c0, (size_t)s.states * sizeof(float));
   for (int64_t t = 0; t < c->time; t++) {
+    for (int64_t n = 0; n < N && d.reset; n++)
+      reset[n] = d.reset[row_of(c, t, n)];
     for (int64_t n = 0; n < N; n++)
       if (d.tokens)
         tokens[n] = d.tokens[row_of(c, t, n)];
@@ -326,6 +378,7 @@ static void check_steps(struct network_case *c) {
         memcpy(x + n * I, d.x + row_of(c, t, n) * I, (size_t)I * sizeof(float));
     gk_rnn_step_args step = GK_RNN_STEP_ARGS_INIT;
     step.batch = N;
+    step.reset = d.reset ? reset : NULL;
     step.x = d.tokens ? NULL : x;
     step.tokens = d.tokens ? tokens : NULL;
     step.parameters = d.parameters;
@@ -346,6 +399,7 @@ static void check_steps(struct network_case *c) {
 }
 
 static void adjust_steps(struct network_case *c, int shape) {
+  c->resets = shape > 1;
   c->desc.vocabulary = shape == 1 ? 9 : 0;
 }
 
@@ -541,6 +595,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_batches),
       cmocka_unit_test(test_batches_of_tokens),
       cmocka_unit_test(test_batches_with_dropout),
+      cmocka_unit_test(test_resets),
       cmocka_unit_test(test_cuts),
       cmocka_unit_test(test_steps),
       cmocka_unit_test(test_layouts),

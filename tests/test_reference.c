@@ -76,10 +76,12 @@ struct network {
   double parameters[MAX_PARAMETERS], x[T * N * I], h0[MAX_STATE], c0[MAX_STATE], masks[MAX_OUTPUT];
   double y[MAX_OUTPUT], hn[MAX_STATE], cn[MAX_STATE];
   double dy[MAX_OUTPUT], dhn[MAX_STATE], dcn[MAX_STATE];
+  double factors[5][MAX_PARAMETERS]; /* of input, recurrent, parameter masks, of zoneout in h and c */
   double gradients[MAX_PARAMETERS], dx[T * N * I], dh0[MAX_STATE], dc0[MAX_STATE];
 };
 
 static const int64_t ragged[N] = {2, 4, 0, 3};
+static const bool reset[T * N] = {0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0};
 static const int32_t tokens[T * N] = {1, 4, 2, 0, 1, 1, 4, 3, 0, 2, 2, 1, 4, 4, 0, 1};
 
 /* The loss is the sum of y dy + hn dhn + cn dcn, so that dy, dhn, dcn are its gradients. */
@@ -134,6 +136,20 @@ static void fill_network(struct network *network, const gk_rnn_desc *desc, bool 
     network->masks[i] = random_value(seed + 7, (uint64_t)i) < -0.5f ? 0 : 1 / 0.75;
 }
 
+/* Everything that regularisation multiplies with, and sequences that begin inside others. */
+static void add_masks(struct network *network, uint64_t seed) {
+  static const double dropped[4] = {0, 1.25, 1.25, 1.25}, stays[4] = {0, 1, 0.3, 0};
+  for (int k = 0; k < 5; k++)
+    for (int64_t i = 0; i < MAX_PARAMETERS; i++)
+      network->factors[k][i] = (k < 3 ? dropped : stays)[random_integer(seed + (uint64_t)k, (uint64_t)i, 4)];
+  network->call.input_masks = network->factors[0];
+  network->call.recurrent_masks = network->factors[1];
+  network->call.parameter_masks = network->factors[2];
+  network->call.zoneout_h = network->factors[3];
+  network->call.zoneout_c = network->desc.cell == GK_CELL_LSTM ? network->factors[4] : NULL;
+  network->call.reset = reset;
+}
+
 /* Padding holds NaN in every input that has padding: nothing may read it. */
 static void poison_padding(struct network *network) {
   int64_t width = gk_reference_directions(&network->desc) * H;
@@ -167,12 +183,14 @@ static void check_padding(const struct network *network) {
   }
 }
 
-static void check_network(const gk_rnn_desc *desc, bool is_ragged, uint64_t seed) {
+static void check_network(const gk_rnn_desc *desc, bool is_ragged, bool is_masked, uint64_t seed) {
   bool relu = desc->cell == GK_CELL_RNN && desc->activation == GK_ACTIVATION_RELU;
   double step = relu ? STEP_RELU : STEP_SMOOTH;
   struct network *network = malloc(sizeof *network);
   assert_non_null(network);
   fill_network(network, desc, is_ragged, seed);
+  if (is_masked)
+    add_masks(network, seed);
   if (is_ragged)
     poison_padding(network);
   assert_int_equal(gk_reference_run(desc, &network->call), GK_OK);
@@ -186,9 +204,10 @@ static void check_network(const gk_rnn_desc *desc, bool is_ragged, uint64_t seed
     network->x[i] = isnan(network->x[i]) ? 0 : network->x[i];
   char what[160];
   snprintf(what, sizeof what,
-           "cell %d, activation %d, layers %d, direction %d, layout %d, V %d, %s, seed %llu", (int)desc->cell,
-           (int)desc->activation, (int)desc->layers, (int)desc->direction, (int)desc->layout,
-           (int)desc->vocabulary, is_ragged ? "ragged" : "full", (unsigned long long)seed);
+           "cell %d, activation %d, layers %d, direction %d, layout %d, V %d, %s%s, seed %llu",
+           (int)desc->cell, (int)desc->activation, (int)desc->layers, (int)desc->direction, (int)desc->layout,
+           (int)desc->vocabulary, is_ragged ? "ragged" : "full", is_masked ? ", masked" : "",
+           (unsigned long long)seed);
   int64_t D = gk_reference_directions(desc), states = desc->layers * D * N * H;
   for (int64_t l = 0; l < desc->layers; l++)
     for (int64_t d = 0; d < D; d++) {
@@ -230,7 +249,7 @@ static void check_cell(gk_cell cell, gk_activation activation) {
                               .direction = (gk_direction)direction,
                               .vocabulary = vocabulary,
                               .layout = (layers + direction) % 2 ? GK_BATCH_FIRST : GK_TIME_MAJOR};
-          check_network(&desc, is_ragged, seed += 10);
+          check_network(&desc, is_ragged, (direction + is_ragged) % 2 && layers == 2, seed += 10);
         }
 }
 

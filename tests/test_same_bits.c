@@ -78,6 +78,7 @@ static void test_plans(void **state) {
                                .time = shapes[i].time,
                                .batch = shapes[i].batch,
                                .ragged = shapes[i].ragged,
+                               .resets = i % 4 == 2,
                                .states = i % 2 == 0,
                                .seed = 300 + i};
       c.desc.cell = kind < gk_cell_count() ? (gk_cell)kind : GK_CELL_RNN;

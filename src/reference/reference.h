@@ -71,6 +71,7 @@ const struct gk_reference_cell *gk_reference_cell_of(gk_cell cell);
 struct gk_reference_call {
   int64_t time, batch;
   const int64_t *lengths; /* (N) */
+  const bool *reset;      /* the description's layout: a sequence begins at this step */
   const double *x;        /* the description's layout */
   const int32_t *tokens;  /* with a vocabulary, instead of x */
   const double *h0, *c0;  /* (L*D, N, H) */
@@ -78,6 +79,11 @@ struct gk_reference_call {
   /* Factor of every output of every layer but the last, (L-1, T, N, D*H) time-major whatever the
    * layout: the mask that dropout drew, 0 or 1/(1-p). */
   const double *masks;
+  /* The other masks that regularisation drew, read back, each NULL where it is off. Factors of x (T, N, I);
+   * of the state that a recurrent product reads, (L*D, T, N, H); of weight_hh, in the layout of the
+   * parameters. Zoneout, (L*D, T, N, H): the share of the step before that stays in h and c, 0 or 1, or its
+   * mean. */
+  const double *input_masks, *recurrent_masks, *parameter_masks, *zoneout_h, *zoneout_c;
   double *y, *hn, *cn;
 
   bool backward;

@@ -52,6 +52,8 @@ struct tape {
   double *kept;     /* (L*D, N, T, kept * H) */
   double *gradients;
   double *scratch;
+  double *zeros;                   /* (H) */
+  double *weight_hh, *d_weight_hh; /* (G*H, H) as a step with masks sees it, and its gradient */
 };
 
 static int64_t width_of(const struct tape *tape, int64_t layer) {
@@ -71,6 +73,17 @@ static int64_t time_of(const struct tape *tape, int64_t direction, int64_t n, in
 /* Row of (n, t) in the caller's layout. */
 static int64_t caller_row(const struct tape *tape, int64_t n, int64_t t) {
   return tape->desc->layout == GK_BATCH_FIRST ? n * tape->call->time + t : t * tape->call->batch + n;
+}
+
+/* Does the walk enter another sequence with step s? Backward in time it does where the step that it comes
+ * from was the first of one. */
+static bool resets(const struct tape *tape, int64_t direction, int64_t n, int64_t s) {
+  if (!tape->call->reset)
+    return false;
+  int64_t t = time_of(tape, direction, n, s);
+  if (tape->desc->direction == GK_REVERSE || direction == 1)
+    return s > 0 && tape->call->reset[caller_row(tape, n, t + 1)];
+  return tape->call->reset[caller_row(tape, n, t)];
 }
 
 static double *state_of(const struct tape *tape, double *states, int64_t part, int64_t n, int64_t s) {
@@ -108,6 +121,59 @@ static struct gk_reference_weights weights_of(const struct tape *tape, int64_t l
                                        .bias_hh = p + at.bias_hh};
 }
 
+/* Row of masks of a step of one layer and direction; NULL if there are none. */
+static const double *step_mask(const struct tape *tape, const double *masks, int64_t part, int64_t n,
+                               int64_t t) {
+  int64_t N = tape->call->batch, T = tape->call->time;
+  return masks ? masks + ((part * T + t) * N + n) * tape->desc->hidden_size : NULL;
+}
+
+static double weight_factor(const struct tape *tape, const double *mask, int64_t weight_hh, int64_t row,
+                            int64_t column) {
+  int64_t H = tape->desc->hidden_size;
+  double factor = tape->call->parameter_masks ? tape->call->parameter_masks[weight_hh + row * H + column] : 1;
+  return mask ? factor * mask[column] : factor;
+}
+
+/* Masks on the state that a product reads, or on the weights, are masks on the weights of this one step. */
+static void mask_weights(const struct tape *tape, struct gk_reference_weights *w, int64_t part, int64_t n,
+                         int64_t t) {
+  const double *mask = step_mask(tape, tape->call->recurrent_masks, part, n, t);
+  int64_t H = tape->desc->hidden_size, rows = tape->cell->gates * H;
+  int64_t at = gk_reference_layout_of(tape->desc, part / tape->D, part % tape->D).weight_hh;
+  if (!mask && !tape->call->parameter_masks)
+    return;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t k = 0; k < H; k++)
+      tape->weight_hh[r * H + k] =
+          tape->call->parameters[at + r * H + k] * weight_factor(tape, mask, at, r, k);
+  w->weight_hh = tape->weight_hh;
+}
+
+/* What the step gave to the masked weights goes through the masks. */
+static void mask_weight_gradient(const struct tape *tape, int64_t part, int64_t n, int64_t t) {
+  const double *mask = step_mask(tape, tape->call->recurrent_masks, part, n, t);
+  int64_t H = tape->desc->hidden_size, rows = tape->cell->gates * H;
+  int64_t at = gk_reference_layout_of(tape->desc, part / tape->D, part % tape->D).weight_hh;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t k = 0; k < H; k++)
+      tape->gradients[at + r * H + k] += tape->d_weight_hh[r * H + k] * weight_factor(tape, mask, at, r, k);
+}
+
+/* Zoneout of a new state: a share of the one before stays. */
+static void zone_out(const double *share, int64_t count, const double *before, double *state) {
+  for (int64_t j = 0; share && j < count; j++)
+    state[j] += share[j] * (before[j] - state[j]);
+}
+
+/* Of its gradient: the share that stays is taken out. */
+static void zone_out_backward(const double *share, int64_t count, double *d, double *stays) {
+  for (int64_t j = 0; j < count; j++) {
+    stays[j] = share ? share[j] * d[j] : 0;
+    d[j] -= stays[j];
+  }
+}
+
 /* inputs[0] from x or the embedding. Steps past a sample's length stay zero and are never read. */
 static void read_inputs(struct tape *tape) {
   int64_t I = tape->desc->input_size, T = tape->call->time;
@@ -119,6 +185,8 @@ static void read_inputs(struct tape *tape) {
         gk_reference_embedding(1, I, tape->call->parameters, tape->call->tokens + row, to);
       else
         copy(to, tape->call->x + row * I, I);
+      for (int64_t i = 0; tape->call->input_masks && i < I; i++)
+        to[i] *= tape->call->input_masks[(t * tape->call->batch + n) * I + i];
     }
 }
 
@@ -133,9 +201,14 @@ static void forward_direction(struct tape *tape, int64_t layer, int64_t directio
     copy(state_of(tape, tape->c, part, n, 0), call->c0 ? call->c0 + state : NULL, H);
     for (int64_t s = 0; s < length; s++) {
       int64_t t = time_of(tape, direction, n, s);
+      bool reset = resets(tape, direction, n, s);
       double *h = state_of(tape, tape->h, part, n, s), *c = state_of(tape, tape->c, part, n, s);
-      tape->cell->forward(&w, tape->inputs[layer] + (n * T + t) * in, h, c, h + H, c + H,
+      const double *h_prev = reset ? tape->zeros : h, *c_prev = reset ? tape->zeros : c;
+      mask_weights(tape, &w, part, n, t);
+      tape->cell->forward(&w, tape->inputs[layer] + (n * T + t) * in, h_prev, c_prev, h + H, c + H,
                           kept_of(tape, part, n, s), tape->scratch);
+      zone_out(step_mask(tape, call->zoneout_h, part, n, t), H, h_prev, h + H);
+      zone_out(step_mask(tape, call->zoneout_c, part, n, t), H, c_prev, c + H);
       for (int64_t j = 0; j < H; j++)
         tape->inputs[layer + 1][(n * T + t) * out + direction * H + j] =
             h[H + j] * mask_of(tape, layer, n, t, direction * H + j);
@@ -154,15 +227,38 @@ static double norm(int64_t count, const double *x) {
   return sqrt(squares);
 }
 
+/* One step of one sample: dh, dc are the gradients of the states after it on entry, before it on return. */
+static void backward_step(struct tape *tape, int64_t part, int64_t n, int64_t s, double *dh, double *dc,
+                          double *scratch) {
+  const struct gk_reference_call *call = tape->call;
+  int64_t layer = part / tape->D, direction = part % tape->D, H = tape->desc->hidden_size;
+  int64_t t = time_of(tape, direction, n, s), in = width_of(tape, layer), row = n * call->time + t;
+  struct gk_reference_weights w = weights_of(tape, layer, direction);
+  struct gk_reference_layout at = gk_reference_layout_of(tape->desc, layer, direction);
+  struct gk_reference_weight_gradients dw = {tape->gradients + at.weight_ih, tape->d_weight_hh,
+                                             tape->gradients + at.bias_ih, tape->gradients + at.bias_hh};
+  bool reset = resets(tape, direction, n, s);
+  const double *h = reset ? tape->zeros : state_of(tape, tape->h, part, n, s);
+  const double *c = reset ? tape->zeros : state_of(tape, tape->c, part, n, s);
+  double *h_stays = scratch, *c_stays = scratch + H;
+  memset(tape->d_weight_hh, 0, (size_t)(tape->cell->gates * H * H) * sizeof(double));
+  mask_weights(tape, &w, part, n, t);
+  zone_out_backward(step_mask(tape, call->zoneout_h, part, n, t), H, dh, h_stays);
+  zone_out_backward(step_mask(tape, call->zoneout_c, part, n, t), H, dc, c_stays);
+  tape->cell->backward(&w, tape->inputs[layer] + row * in, h, c, kept_of(tape, part, n, s), dh, dc,
+                       tape->dinputs[layer] + row * in, &dw, scratch + 2 * H);
+  mask_weight_gradient(tape, part, n, t);
+  for (int64_t j = 0; j < H; j++) {
+    dh[j] = reset ? 0 : dh[j] + h_stays[j];
+    dc[j] = reset ? 0 : dc[j] + c_stays[j];
+  }
+}
+
 static void backward_direction(struct tape *tape, int64_t layer, int64_t direction) {
   const struct gk_reference_call *call = tape->call;
   int64_t H = tape->desc->hidden_size, N = call->batch, T = call->time;
-  int64_t part = layer * tape->D + direction, in = width_of(tape, layer), out = width_of(tape, layer + 1);
-  struct gk_reference_weights w = weights_of(tape, layer, direction);
-  struct gk_reference_layout at = gk_reference_layout_of(tape->desc, layer, direction);
-  struct gk_reference_weight_gradients dw = {tape->gradients + at.weight_ih, tape->gradients + at.weight_hh,
-                                             tape->gradients + at.bias_ih, tape->gradients + at.bias_hh};
-  double *dh = tape->scratch, *dc = dh + H, *scratch = dh + 2 * H;
+  int64_t part = layer * tape->D + direction, out = width_of(tape, layer + 1);
+  double *dh = tape->scratch, *dc = dh + H;
   for (int64_t n = 0; n < N; n++) {
     int64_t state = (part * N + n) * H;
     copy(dh, call->dhn ? call->dhn + state : NULL, H);
@@ -174,9 +270,7 @@ static void backward_direction(struct tape *tape, int64_t layer, int64_t directi
                  mask_of(tape, layer, n, t, direction * H + j);
       if (call->dh_norms)
         call->dh_norms[(part * T + t) * N + n] = norm(H, dh);
-      tape->cell->backward(&w, tape->inputs[layer] + (n * T + t) * in, state_of(tape, tape->h, part, n, s),
-                           state_of(tape, tape->c, part, n, s), kept_of(tape, part, n, s), dh, dc,
-                           tape->dinputs[layer] + (n * T + t) * in, &dw, scratch);
+      backward_step(tape, part, n, s, dh, dc, dc + H);
     }
     if (call->dh0)
       copy(call->dh0 + state, dh, H);
@@ -206,7 +300,9 @@ static void write_input_gradients(struct tape *tape) {
   for (int64_t n = 0; n < tape->call->batch; n++)
     for (int64_t t = 0; t < T; t++) {
       int64_t row = caller_row(tape, n, t);
-      const double *from = tape->dinputs[0] + (n * T + t) * I;
+      double *from = tape->dinputs[0] + (n * T + t) * I;
+      for (int64_t i = 0; tape->call->input_masks && i < I; i++)
+        from[i] *= tape->call->input_masks[(t * tape->call->batch + n) * I + i];
       if (tape->call->dx)
         copy(tape->call->dx + row * I, from, I);
       if (tape->desc->vocabulary && t < length_of(tape, n))
@@ -239,12 +335,13 @@ gk_status gk_reference_run(const gk_rnn_desc *desc, const struct gk_reference_ca
   int64_t states = parts * N * (T + 1) * H;
   int64_t kept = parts * N * T * tape.cell->kept * H;
   int64_t parameters = gk_reference_parameter_count(desc);
-  int64_t scratch = (GK_REFERENCE_SCRATCH + 2) * H;
+  int64_t scratch = (GK_REFERENCE_SCRATCH + 4) * H, recurrent = tape.cell->gates * H * H;
   int64_t inputs = 0;
   for (int64_t l = 0; l <= L; l++)
     inputs += N * T * width_of(&tape, l);
 
-  double *values = calloc((size_t)(2 * inputs + 2 * states + kept + parameters + scratch), sizeof(double));
+  double *values = calloc((size_t)(2 * inputs + 2 * states + kept + parameters + scratch + H + 2 * recurrent),
+                          sizeof(double));
   double **rows = calloc((size_t)(2 * (L + 1)), sizeof(double *));
   if (values && rows) {
     tape.inputs = rows;
@@ -260,6 +357,9 @@ gk_status gk_reference_run(const gk_rnn_desc *desc, const struct gk_reference_ca
     tape.kept = tape.c + states;
     tape.gradients = tape.kept + kept;
     tape.scratch = tape.gradients + parameters;
+    tape.zeros = tape.scratch + scratch;
+    tape.weight_hh = tape.zeros + H;
+    tape.d_weight_hh = tape.weight_hh + recurrent;
     walk(&tape);
   }
   gk_status status = values && rows ? GK_OK : GK_ERROR_MEMORY;

@@ -62,6 +62,20 @@ static void enter_step(struct backward_step *step, int64_t s) {
   step->cell.rows = (size_t)rows;
 }
 
+/* No gradient goes from the first step of a sequence to the step before it: the worker's rows of step s, the
+ * units of a strip. */
+static void stop_carries(const struct backward_step *step, int64_t s, size_t rows) {
+  const struct gk_worker *worker = step->worker;
+  const size_t unit = step->cell.unit_begin, bytes = (step->cell.unit_end - unit) * sizeof(float);
+  for (size_t j = 0; j < rows; j++) {
+    if (!gk_run_resets(worker->run, step->direction, s, gk_worker_position(worker, (int64_t)j)))
+      continue;
+    memset(worker->dh[j] + unit, 0, bytes);
+    if (worker->run->dc)
+      memset(worker->dc[j] + unit, 0, bytes);
+  }
+}
+
 /* One recurrent product (its rows are those of step s, where `step` stands on entry) and, strip by strip, the
  * cell arithmetic that waits for it: phase `next` of this step, or phase 0 of step s-1. */
 static void product_then_cell(struct backward_step *step, int phase, int64_t s, int next, bool leave_step) {
@@ -85,6 +99,8 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     step->cell.unit_end = unit + units < end ? unit + units : end;
     gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows,
                       worker->operand, to_h ? worker->dh : worker->drh, to_h ? GK_START_C : GK_START_ZERO);
+    if (run->reset && phase == 0)
+      stop_carries(step, s, rows);
     if (next == 0 && run->dh_norms)
       gk_flow_keep(worker, &step->cell, s - 1);
     if (next >= 0)
@@ -356,6 +372,7 @@ gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
                        .tokens = rnn->desc.vocabulary ? args->tokens : NULL,
                        .h0 = args->h0,
                        .c0 = args->c0,
+                       .reset = args->reset,
                        .random = {.seed = args->random.seed,
                                   .purpose = GK_RANDOM_DROPOUT,
                                   .step = args->random.step,

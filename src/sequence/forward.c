@@ -95,8 +95,11 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
       start_input_blocks(worker, gk_run_layer(run, layer, direction)->hidden, worker->from[j],
                          worker->pre[j]);
     }
+    const bool reset = gk_run_resets(run, direction, s, i);
     worker->h[j] = gk_run_ring_h(run, ring, s, i);
-    worker->h_prev[j] = s ? gk_run_ring_h(run, ring, s - 1, i) : gk_run_h0(run, layer, direction, i);
+    worker->h_prev[j] = reset ? run->zero
+                        : s   ? gk_run_ring_h(run, ring, s - 1, i)
+                              : gk_run_h0(run, layer, direction, i);
     if (run->training) {
       const struct gk_saved *saved = gk_run_saved(run, layer, direction);
       worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
@@ -107,7 +110,9 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
     if (!ring->c)
       continue;
     worker->c[j] = gk_run_ring_c(run, ring, s, i);
-    worker->c_prev[j] = s ? gk_run_ring_c(run, ring, s - 1, i) : gk_run_c0(run, layer, direction, i);
+    worker->c_prev[j] = reset ? run->zero
+                        : s   ? gk_run_ring_c(run, ring, s - 1, i)
+                              : gk_run_c0(run, layer, direction, i);
   }
 }
 
@@ -324,6 +329,7 @@ gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
                        .tokens = rnn->desc.vocabulary ? args->tokens : NULL,
                        .h0 = args->h0,
                        .c0 = args->c0,
+                       .reset = args->reset,
                        .random = {.seed = args->random.seed,
                                   .purpose = GK_RANDOM_DROPOUT,
                                   .step = args->random.step,
@@ -354,6 +360,7 @@ gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args) {
   forward.batch = args->batch;
   forward.x = args->x;
   forward.tokens = args->tokens;
+  forward.reset = args->reset;
   forward.parameters = args->parameters;
   forward.packed = args->packed;
   forward.h0 = forward.hn = args->h;

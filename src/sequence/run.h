@@ -42,6 +42,7 @@ struct gk_run {
   const float *x;
   const int32_t *tokens;
   const float *h0, *c0;
+  const bool *reset;
   struct gk_random_counter random;
 
   int64_t *order;         /* [N] caller's index of a position */
@@ -195,14 +196,28 @@ static inline const float *gk_run_h0(const struct gk_run *run, int layer, int di
 static inline const float *gk_run_c0(const struct gk_run *run, int layer, int direction, int64_t i) {
   return gk_run_given_c(run, run->c0, gk_run_layer(run, layer, direction), i);
 }
+/* Does a sequence begin at internal step s: is the state before it zero, whatever it was? */
+static inline bool gk_run_resets(const struct gk_run *run, int direction, int64_t s, int64_t i) {
+  if (!run->reset)
+    return false;
+  const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+  const bool reverse = run->rnn->desc.direction == GK_REVERSE || direction == 1;
+  if (reverse) /* the step walked before this one is t + 1: its sequence ended there */
+    return s > 0 && run->reset[gk_run_caller_row(run, t + 1, run->order[i])];
+  return run->reset[gk_run_caller_row(run, t, run->order[i])];
+}
 /* Saved h and c of the step before. */
 static inline const float *gk_run_h_prev(const struct gk_run *run, int layer, int direction, int64_t s,
                                          int64_t i) {
+  if (gk_run_resets(run, direction, s, i))
+    return run->zero;
   return s == 0 ? gk_run_h0(run, layer, direction, i)
                 : gk_run_saved_h(run, gk_run_saved(run, layer, direction), s - 1, i);
 }
 static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, int direction, int64_t s,
                                          int64_t i) {
+  if (gk_run_resets(run, direction, s, i))
+    return run->zero;
   return s == 0 ? gk_run_c0(run, layer, direction, i)
                 : gk_run_saved_c(run, gk_run_saved(run, layer, direction), s - 1, i);
 }
