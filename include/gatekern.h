@@ -273,15 +273,15 @@ typedef struct gk_random_key {
 typedef struct gk_rnn_forward_args {
   size_t size;
   int64_t time, batch;
-  const int64_t *lengths;  /* (N), 0..T, in any order; NULL: all T. Steps past a sample's length are neither
-                              read nor computed; y is 0 there */
-  const bool *reset;       /* in the plan's layout (T, N) or (N, T); NULL: none. true: a sequence begins at this
-                              step, and nothing crosses from the step before it, in either direction of time:
-                              the first of its steps to be walked starts from zeros (not from h0, c0, which
-                              belong to what was carried into the call), and no gradient flows across */
-  const float *x;          /* inputs in the plan's layout; NULL with a vocabulary */
-  const int32_t *tokens;   /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
-  const float *h0, *c0;    /* (L*D, N, H); NULL: zero */
+  const int64_t *lengths; /* (N), 0..T, in any order; NULL: all T. Steps past a sample's length are neither
+                             read nor computed; y is 0 there */
+  const bool *reset;     /* in the plan's layout (T, N) or (N, T); NULL: none. true: a sequence begins at this
+                            step, and nothing crosses from the step before it, in either direction of time:
+                            the first of its steps to be walked starts from zeros (not from h0, c0, which
+                            belong to what was carried into the call), and no gradient flows across */
+  const float *x;        /* inputs in the plan's layout; NULL with a vocabulary */
+  const int32_t *tokens; /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
+  const float *h0, *c0;  /* (L*D, N, H); NULL: zero */
   const float *parameters; /* needed with a vocabulary (the embedding), else may be NULL */
   const void *packed;      /* from gk_rnn_pack with GK_PACK_FORWARD */
   float *y;                /* all hidden states of the last layer in the plan's layout; may be NULL */
