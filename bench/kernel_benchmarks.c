@@ -353,6 +353,55 @@ static void run_softmax_loss(shim_state *state, const void *context) {
   (void)loss;
 }
 
+/* One query against `rows` keys, or their weighted sum. */
+static void run_attention(shim_state *state, const struct work *work, bool scores) {
+  const size_t rows = work->size[0], columns = work->size[1];
+  struct arena arena = {0};
+  float *values = take(&arena, rows * columns, -1, 1), *row = take(&arena, columns, -1, 1);
+  float *weights = take(&arena, rows, 0, 1);
+  while (shim_keep_running(state))
+    if (scores)
+      work->kernels->dots(rows, columns, row, values, (ptrdiff_t)columns, weights);
+    else
+      work->kernels->weighted_sum(rows, columns, weights, 1, values, (ptrdiff_t)columns, row, true);
+  shim_flop(state, 2.0 * (double)rows * (double)columns);
+  shim_bytes(state, sizeof(float) * (double)(rows + 1) * (double)columns);
+  release(&arena);
+}
+
+static void run_dots(shim_state *state, const void *context) {
+  run_attention(state, context, true);
+}
+
+static void run_weighted_sum(shim_state *state, const void *context) {
+  run_attention(state, context, false);
+}
+
+typedef void gradient_fn(size_t count, const float *y, const float *dy, float *d);
+
+static void run_gradient(shim_state *state, const struct work *work, gradient_fn *apply) {
+  const size_t count = work->size[0];
+  struct arena arena = {0};
+  const float *y = take(&arena, count, 0, 1), *dy = take(&arena, count, -1, 1);
+  float *d = take(&arena, count, 0, 1);
+  while (shim_keep_running(state))
+    apply(count, y, dy, d);
+  shim_bytes(state, 3 * sizeof(float) * (double)count);
+  release(&arena);
+}
+
+static void run_softmax_backward(shim_state *state, const void *context) {
+  run_gradient(state, context, ((const struct work *)context)->kernels->softmax_backward);
+}
+
+static void run_tanh_backward(shim_state *state, const void *context) {
+  run_gradient(state, context, ((const struct work *)context)->kernels->tanh_backward);
+}
+
+static void run_sigmoid_backward(shim_state *state, const void *context) {
+  run_gradient(state, context, ((const struct work *)context)->kernels->sigmoid_backward);
+}
+
 typedef void update_fn(const struct gk_update *update);
 
 /* `arrays` are read or written by one update of a parameter. */
@@ -457,6 +506,11 @@ struct kernel {
 #define sizes_softmax          SIZES(softmax_sizes)
 #define sizes_softmax_loss     SIZES(softmax_sizes)
 #define sizes_sum_squares      SIZES(array_sizes)
+#define sizes_dots             SIZES(matrix_sizes)
+#define sizes_weighted_sum     SIZES(matrix_sizes)
+#define sizes_softmax_backward SIZES(softmax_sizes)
+#define sizes_tanh_backward    SIZES(array_sizes)
+#define sizes_sigmoid_backward SIZES(array_sizes)
 #define sizes_sgd              SIZES(array_sizes)
 #define sizes_rmsprop          SIZES(array_sizes)
 #define sizes_adam             SIZES(array_sizes)

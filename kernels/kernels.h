@@ -169,6 +169,19 @@ struct gk_kernels {
   float (*softmax_loss)(size_t count, size_t target, float gradient_scale, float *logits);
   float (*sum_squares)(size_t count, const float *x);
 
+  /* Attention and feedback. Strides are in floats and may be negative. */
+  /* out[r] = x . y[r * stride], `count` values each, in virtual lanes. */
+  void (*dots)(size_t rows, size_t count, const float *x, const float *y, ptrdiff_t stride, float *out);
+  /* sum[j] = sum over rows r of w[r * w_stride] * v[r * v_stride + j] in the canonical order; added to what
+   * is there unless overwrite (from 0 then). */
+  void (*weighted_sum)(size_t rows, size_t columns, const float *w, ptrdiff_t w_stride, const float *v,
+                       ptrdiff_t v_stride, float *sum, bool overwrite);
+  /* Gradients of what a function was applied to, from its values y (p) and their gradients; flushed. d may be
+   * dy (dp). */
+  void (*softmax_backward)(size_t count, const float *p, const float *dp, float *d);
+  void (*tanh_backward)(size_t count, const float *y, const float *dy, float *d);
+  void (*sigmoid_backward)(size_t count, const float *y, const float *dy, float *d);
+
   void (*sgd)(const struct gk_update *update);
   void (*rmsprop)(const struct gk_update *update);
   void (*adam)(const struct gk_update *update);

@@ -4,6 +4,7 @@
 #include "kernels/kernels.h"
 
 #include "kernels/math/activation.h"
+#include "kernels/math/attention.h"
 #include "kernels/math/gru.h"
 #include "kernels/math/gru_reset_before.h"
 #include "kernels/math/gru_simplified.h"
@@ -63,6 +64,11 @@ const struct gk_kernels GK_TABLE = {
     .softmax = softmax,
     .softmax_loss = softmax_loss,
     .sum_squares = sum_squares,
+    .dots = dots,
+    .weighted_sum = weighted_sum,
+    .softmax_backward = softmax_backward,
+    .tanh_backward = tanh_backward,
+    .sigmoid_backward = sigmoid_backward,
     .sgd = sgd,
     .rmsprop = rmsprop,
     .adam = adam,
