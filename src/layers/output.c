@@ -8,22 +8,13 @@
 #include "dispatch/dispatch.h"
 #include "src/core/arena.h"
 #include "src/core/float_environment.h"
-#include "src/core/matrix.h"
-#include "src/core/packed.h"
 #include "src/core/parallel.h"
 #include "src/core/random.h"
+#include "src/layers/output.h"
 
 enum {
   GRADIENT_COLUMNS = 64,                /* rows of the weight gradient formed together */
   TRANSPOSED_STRIDE = GK_SUM_BLOCK + 16 /* rows of a tile must not share a set of L1 */
-};
-
-struct gk_output {
-  gk_output_desc desc;
-  const struct gk_kernels *kernels;
-  struct gk_matrix forward, backward; /* h W^T and d(logits) W */
-  size_t bias;                        /* offset in the packed floats */
-  struct gk_packed_size packed;
 };
 
 static gk_status check_description(const gk_output_desc *desc) {
