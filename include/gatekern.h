@@ -151,6 +151,12 @@ typedef enum gk_direction { GK_FORWARD = 0, GK_REVERSE, GK_BIDIRECTIONAL } gk_di
 typedef enum gk_merge { GK_MERGE_CONCATENATE = 0, GK_MERGE_SUM } gk_merge;
 GK_API const char *gk_merge_name(gk_merge merge);
 GK_API gk_status gk_merge_from_name(const char *name, gk_merge *merge);
+/* What a layer reads of the step before besides its cell state. */
+typedef enum gk_recurrence {
+  GK_RECURRENCE_HIDDEN = 0, /* h, through weight_hh */
+  GK_RECURRENCE_NONE /* nothing: weight_hh has 0 columns; gates see the input only. What a gated cell carries
+                        element by element (c; z * h') stays. Output-to-hidden networks are such stacks */
+} gk_recurrence;
 typedef enum gk_layout {
   GK_TIME_MAJOR = 0, /* x (T, N, I), y (T, N, D*H), tokens (T, N) */
   GK_BATCH_FIRST     /* x (N, T, I), y (N, T, D*H), tokens (N, T) */
@@ -178,6 +184,7 @@ typedef struct gk_rnn_desc {
   gk_layout layout;
   gk_activation activation; /* of the cell rnn */
   float dropout;            /* on the output of every layer but the last, while training; 0 <= p < 1 */
+  gk_recurrence recurrence;
   /* Plan: how it runs, never what it computes. */
   gk_isa isa;
   gk_math math;

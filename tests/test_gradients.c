@@ -86,6 +86,18 @@ static void test_rnn_relu(void **state) {
   check_cell(__func__, GK_CELL_RNN, GK_ACTIVATION_RELU);
 }
 
+/* No hidden recurrence: weight_hh has no columns, everything else is as ever. */
+static void test_recurrence_none(void **state) {
+  (void)state;
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (uint64_t k = 0; k < 6; k++) {
+      struct network_case c = random_case((gk_cell)cell, GK_ACTIVATION_TANH, 5 + 13 * (int64_t)k, 900 + k);
+      c.desc.recurrence = GK_RECURRENCE_NONE;
+      if (case_wanted(__func__))
+        check_case(&c);
+    }
+}
+
 /* The largest shape of the promise, everything at once, each cell. */
 static void test_large(void **state) {
   (void)state;
@@ -295,10 +307,10 @@ int main(int argc, char **argv) {
 #define GK_CELL(constant, identifier, name) cmocka_unit_test(test_##identifier),
 #include "kernels/cells.def"
 #undef GK_CELL
-      cmocka_unit_test(test_rnn_relu),         cmocka_unit_test(test_large),
-      cmocka_unit_test(test_dropout),          cmocka_unit_test(test_null_results),
-      cmocka_unit_test(test_null_inputs),      cmocka_unit_test(test_accumulate),
-      cmocka_unit_test(test_accumulate_large),
+      cmocka_unit_test(test_recurrence_none), cmocka_unit_test(test_rnn_relu),
+      cmocka_unit_test(test_large),           cmocka_unit_test(test_dropout),
+      cmocka_unit_test(test_null_results),    cmocka_unit_test(test_null_inputs),
+      cmocka_unit_test(test_accumulate),      cmocka_unit_test(test_accumulate_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

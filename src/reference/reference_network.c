@@ -29,7 +29,7 @@ struct gk_reference_layout gk_reference_layout_of(const gk_rnn_desc *desc, int64
       layout.input_size = l == 0 ? desc->input_size : D * H;
       layout.weight_ih = layout.end;
       layout.weight_hh = layout.weight_ih + rows * layout.input_size;
-      layout.bias_ih = layout.weight_hh + rows * H;
+      layout.bias_ih = layout.weight_hh + (desc->recurrence == GK_RECURRENCE_NONE ? 0 : rows * H);
       layout.bias_hh = layout.bias_ih + rows;
       layout.end = layout.bias_hh + rows;
     }
@@ -141,7 +141,9 @@ static void mask_weights(const struct tape *tape, struct gk_reference_weights *w
   const double *mask = step_mask(tape, tape->call->recurrent_masks, part, n, t);
   int64_t H = tape->desc->hidden_size, rows = tape->cell->gates * H;
   int64_t at = gk_reference_layout_of(tape->desc, part / tape->D, part % tape->D).weight_hh;
-  if (!mask && !tape->call->parameter_masks)
+  if (tape->desc->recurrence == GK_RECURRENCE_NONE)
+    w->weight_hh = tape->weight_hh; /* zeros */
+  if (tape->desc->recurrence == GK_RECURRENCE_NONE || (!mask && !tape->call->parameter_masks))
     return;
   for (int64_t r = 0; r < rows; r++)
     for (int64_t k = 0; k < H; k++)
@@ -155,7 +157,7 @@ static void mask_weight_gradient(const struct tape *tape, int64_t part, int64_t 
   const double *mask = step_mask(tape, tape->call->recurrent_masks, part, n, t);
   int64_t H = tape->desc->hidden_size, rows = tape->cell->gates * H;
   int64_t at = gk_reference_layout_of(tape->desc, part / tape->D, part % tape->D).weight_hh;
-  for (int64_t r = 0; r < rows; r++)
+  for (int64_t r = 0; r < rows && tape->desc->recurrence == GK_RECURRENCE_HIDDEN; r++)
     for (int64_t k = 0; k < H; k++)
       tape->gradients[at + r * H + k] += tape->d_weight_hh[r * H + k] * weight_factor(tape, mask, at, r, k);
 }

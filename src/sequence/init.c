@@ -109,7 +109,7 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
     memset(values, 0, (size_t)tensor->count * sizeof *values);
     return GK_OK;
   }
-  if (desc->init == GK_INIT_ORTHOGONAL && strncmp(tensor->name, "weight_hh", 9) == 0) {
+  if (desc->init == GK_INIT_ORTHOGONAL && strncmp(tensor->name, "weight_hh", 9) == 0 && columns > 0) {
     gk_status status = GK_OK;
     for (int g = 0; g < rnn->cell->gates && !status; g++)
       status = fill_orthogonal(desc->seed, index, g, hidden, values + (size_t)(g * hidden * hidden));

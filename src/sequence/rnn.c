@@ -58,6 +58,8 @@ static gk_status check_description(const gk_rnn_desc *desc) {
     status = check_choice("activation", (int)desc->activation, 2);
   if (!status)
     status = check_choice("schedule", (int)desc->schedule, 3);
+  if (!status)
+    status = check_choice("recurrence", (int)desc->recurrence, 2);
   if (!status && desc->activation != GK_ACTIVATION_TANH && desc->cell != GK_CELL_RNN)
     status =
         gk_fail(GK_ERROR_UNSUPPORTED, "activation is relu and cell is %s: only the cell rnn has a choice",
@@ -125,7 +127,7 @@ static gk_status add_layer_tensors(struct gk_rnn *rnn, int index) {
     const char *name;
     int64_t *offset, rows, columns;
   } tensor[] = {{"weight_ih", &layer->weight_ih, rows, layer->input_size},
-                {"weight_hh", &layer->weight_hh, rows, (int64_t)layer->output},
+                {"weight_hh", &layer->weight_hh, rows, rnn->desc.recurrence ? 0 : (int64_t)layer->output},
                 {"bias_ih", &layer->bias_ih, rows, 1},
                 {"bias_hh", &layer->bias_hh, rows, 1}};
   gk_status status = GK_OK;
@@ -163,6 +165,7 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
   const struct gk_cell_info *cell = rnn->cell;
   const size_t hidden = layer->hidden, output = layer->output, input = (size_t)layer->input_size;
   const size_t gates = (size_t)cell->gates;
+  const size_t recurrent = rnn->desc.recurrence == GK_RECURRENCE_HIDDEN; /* else products of no terms */
   static const int plain[1] = {0};
   int block[GK_MAX_GATES];
   gk_status status;
@@ -176,9 +179,9 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
     const size_t count = (size_t)phase->gate_count;
     for (size_t j = 0; j < count; j++)
       block[j] = cell->recurrent_block[phase->gate[j]];
-    status = gk_matrix_create(&layer->h[p], rnn->kernels, output, hidden, count, block);
+    status = gk_matrix_create(&layer->h[p], rnn->kernels, recurrent * output, hidden, count, block);
     if (!status)
-      status = gk_matrix_create(&layer->dh[p], rnn->kernels, count * hidden, output, 1, plain);
+      status = gk_matrix_create(&layer->dh[p], rnn->kernels, recurrent * count * hidden, output, 1, plain);
   }
   if (status)
     return status;
@@ -189,7 +192,7 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
           gk_size_align(&rnn->packed.forward, GK_CACHE_LINE / sizeof(float));
   if (cell->phases ==
       1) { /* [W_x | W_h]: one panel after the other of both, as the streaming step reads them */
-    layer->x.panel_stride = layer->h[0].panel_stride = layer->x.width * (input + output);
+    layer->x.panel_stride = layer->h[0].panel_stride = layer->x.width * (input + recurrent * output);
     fits &= place(&rnn->packed.forward, &layer->x);
     layer->h[0].offset = layer->x.offset + layer->x.width * input;
   } else {
@@ -206,7 +209,8 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
 
 /* Of what decides where a packed weight stands. */
 static uint64_t fingerprint(const gk_rnn_desc *desc) {
-  const int64_t values[] = {desc->cell, desc->input_size, desc->hidden_size, desc->layers, desc->direction};
+  const int64_t values[] = {desc->cell,   desc->input_size, desc->hidden_size,
+                            desc->layers, desc->direction,  desc->recurrence};
   uint64_t print = 1;
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     print = gk_packed_fingerprint(print, values[i]);

@@ -294,7 +294,9 @@ static void gradient_of_units(const struct gk_worker *worker, int layer, int dir
 
 void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction) {
   const bool folded = layer == 0 && worker->run->tokens;
-  gradient_of_units(worker, layer, direction, (struct parts){.inputs = !folded, .recurrent = true});
+  gradient_of_units(worker, layer, direction,
+                    (struct parts){.inputs = !folded,
+                                   .recurrent = worker->run->rnn->desc.recurrence == GK_RECURRENCE_HIDDEN});
 }
 
 /* Gate gradients of all steps into the rows of their tokens, the worker's units, in the order of the sweep
