@@ -270,6 +270,20 @@ GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t b
 GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedule *schedule,
                              int *threads);
 
+/* The same with its reasons: one sentence each, from the numbers that decide. */
+typedef struct gk_rnn_plan_info {
+  size_t size;
+  gk_schedule schedule;
+  int threads;
+  int64_t chunk;    /* time steps whose input products are formed at once */
+  int64_t rows;     /* samples that one thread walks */
+  double step_flop; /* products of one time step of a layer */
+  char schedule_reason[192], threads_reason[192], chunk_reason[192];
+} gk_rnn_plan_info;
+#define GK_RNN_PLAN_INFO_INIT                                                                                \
+  { .size = sizeof(gk_rnn_plan_info) }
+GK_API gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info);
+
 /* What decides random masks: nothing else does (not threads, not the position in the batch). */
 typedef struct gk_random_key {
   uint64_t seed;

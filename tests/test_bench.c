@@ -325,6 +325,31 @@ static void info_knows_tiers_caches_threads_and_limits(void **state) {
   json_decref(info);
 }
 
+static void info_explains_the_plan_of_a_network(void **state) {
+  (void)state;
+  json_t *plan = run_json(QUIET, "info --plan --json --cell gru --hidden 64 --batch 3 --time 7 --threads 2");
+  assert_string_equal(string(plan, "cell"), "gru");
+  assert_true(number(plan, "input") == 64 && number(plan, "batch") == 3 && number(plan, "time") == 7);
+  expect_near("step_flop", number(plan, "step_flop"), 2 * 3 * 3 * 64 * 128);
+  gk_schedule schedule;
+  assert_int_equal(gk_schedule_from_name(string(plan, "schedule"), &schedule), GK_OK);
+  assert_int_equal(number(plan, "threads"), 2);
+  assert_true(number(plan, "chunk") >= 1);
+  assert_true(*string(plan, "schedule_reason") && *string(plan, "threads_reason") &&
+              *string(plan, "chunk_reason"));
+  json_decref(plan);
+  char *text = program_text(QUIET, "info --plan", 0);
+  assert_non_null(strstr(text, "ptb/small: lstm"));
+  assert_non_null(strstr(text, "real-time/keyword: lstm"));
+  free(text);
+  text = program_text(QUIET, "info --plan --shapes ptb --hidden 3", 2);
+  assert_non_null(strstr(text, "--hidden and --shapes"));
+  free(text);
+  text = program_text(QUIET, "info --batch 3", 2);
+  assert_non_null(strstr(text, "needs --plan"));
+  free(text);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_cell_and_pass_reports_figures_that_agree),
@@ -338,6 +363,7 @@ int main(void) {
       cmocka_unit_test(nonsense_is_refused_in_one_line),
       cmocka_unit_test(too_little_memory_is_a_message_and_no_crash),
       cmocka_unit_test(info_knows_tiers_caches_threads_and_limits),
+      cmocka_unit_test(info_explains_the_plan_of_a_network),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,33 +6,71 @@
 #include <string.h>
 
 #include "commands.h"
+#include "info_plan.h"
 #include "options.h"
+#include "shapes.h"
 
 #define MOST_CACHES 8
 #define MOST_ISAS   16
 
 struct settings {
   double seconds;
-  bool json, no_measure;
+  bool json, no_measure, plan;
+  struct plan_settings network;
 };
 
-static const cli_option options[] = {{.name = "seconds",
-                                      .type = CLI_NUMBER,
-                                      .offset = offsetof(struct settings, seconds),
-                                      .fallback = "0.15",
-                                      .minimum = 0.001,
-                                      .maximum = 60,
-                                      .value = "S",
-                                      .help = "time spent on each measured figure"},
-                                     {.name = "no-measure",
-                                      .type = CLI_FLAG,
-                                      .offset = offsetof(struct settings, no_measure),
-                                      .help = "leave out the measured figures"},
-                                     {.name = "json",
-                                      .type = CLI_FLAG,
-                                      .offset = offsetof(struct settings, json),
-                                      .help = "print one JSON object"},
-                                     {0}};
+#define NETWORK(name) .offset = offsetof(struct settings, network.name)
+#define SIZE(field, meaning, default_text, help_text)                                                        \
+  {                                                                                                          \
+    .name = #field, .type = CLI_INTEGER, NETWORK(field), .fallback = default_text, .minimum = 1,             \
+    .maximum = BENCH_LARGEST_SIZE, .value = meaning, .help = help_text                                       \
+  }
+
+static const cli_option options[] = {
+    {.name = "seconds",
+     .type = CLI_NUMBER,
+     .offset = offsetof(struct settings, seconds),
+     .fallback = "0.15",
+     .minimum = 0.001,
+     .maximum = 60,
+     .value = "S",
+     .help = "time spent on each measured figure"},
+    {.name = "no-measure",
+     .type = CLI_FLAG,
+     .offset = offsetof(struct settings, no_measure),
+     .help = "leave out the measured figures"},
+    {.name = "json",
+     .type = CLI_FLAG,
+     .offset = offsetof(struct settings, json),
+     .help = "print one JSON object"},
+    {.name = "plan",
+     .type = CLI_FLAG,
+     .offset = offsetof(struct settings, plan),
+     .help = "instead of all that, how the library would run networks, and why: "
+             "schedule, threads, and the time steps of an input product; every "
+             "named shape, a list of --shapes, or the network of the options below",
+     .group = "Plan"},
+    {.name = "cell", .type = CLI_CELL, NETWORK(cell), .fallback = "lstm", .help = "recurrent cell"},
+    SIZE(input, "I", NULL, "input size; the hidden size if it is not given"),
+    SIZE(hidden, "H", "512", "hidden size"),
+    SIZE(batch, "N", "64", "samples of a batch"),
+    SIZE(time, "T", "25", "time steps"),
+    SIZE(layers, "L", "1", "layers"),
+    {.name = "shapes",
+     .type = CLI_TEXT,
+     NETWORK(shapes),
+     .value = "LIST",
+     .help = "a built-in list of gatekern bench, or a file of that form"},
+    {.name = "isa", .type = CLI_ISA, NETWORK(isa), .fallback = "auto", .help = "instruction set"},
+    {.name = "threads",
+     .type = CLI_INTEGER,
+     NETWORK(threads),
+     .minimum = 1,
+     .maximum = CLI_MOST_THREADS,
+     .value = "P",
+     .help = "threads; as many as the process may use if it is not given"},
+    {.name = "schedule", .type = CLI_SCHEDULE, NETWORK(schedule), .fallback = "auto", .help = "forces one"},
+    {0}};
 
 static const cli_command command = {
     .name = "info",
@@ -41,7 +79,8 @@ static const cli_command command = {
         "threads, and measured limits: fp32 FMA rate of each instruction set, read bandwidth of each level.",
     .options = options,
     .examples = "  GATEKERN_ISA=avx2 gatekern info\n"
-                "  gatekern info --json --no-measure\n",
+                "  gatekern info --json --no-measure\n"
+                "  gatekern info --plan --cell gru --hidden 256 --batch 4\n",
     .settings_size = sizeof(struct settings),
 };
 
@@ -294,6 +333,11 @@ int run_info(int argc, char **argv) {
   int exit_code;
   if (!cli_parse(&command, argc, argv, &settings, &exit_code))
     return exit_code;
+  if (settings.plan)
+    return print_plans(&command, &settings.network, settings.json);
+  for (int i = 0; options[i].name; i++)
+    if (options[i].offset >= offsetof(struct settings, network) && cli_given(options[i].name))
+      return cli_error(&command, "--%s says how a network would run: it needs --plan", options[i].name);
   gk_status status = read_machine(&machine);
   if (status == GK_OK && !settings.no_measure)
     status = measure_limits(&machine, settings.seconds, &limits);

@@ -5,46 +5,147 @@
 
 #include "src/sequence/rnn.h"
 
+/* ---- The cost model ------------------------------------------------------------------------------ */
+
+/* Threads: one step's products of a layer must bring each thread STEP_FLOP_A_THREAD, below which a barrier
+ * or a region costs more than the thread gains. Schedule: slices, as long as each thread gets enough samples
+ * to compute with the weights that it reads instead of waiting for them; else teams, which read each weight
+ * once for all. Chunk: as many steps as make CHUNK_ROWS rows of an input product. */
 enum {
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
-  STEP_FLOP_A_THREAD = 120000 /* below, a barrier or a region costs more than the thread brings */
+  STEP_FLOP_A_THREAD = 120000
 };
+
+/* Rows a thread below which a tile waits for the weights instead of computing. */
+static int64_t fewest_rows(const struct gk_rnn *rnn) {
+  return rnn->kernels->lanes >= 16 ? 16 : 8;
+}
+
+static double step_flop(const struct gk_rnn *rnn, int64_t batch) {
+  return 2.0 * (double)batch * rnn->cell->gates * (double)rnn->widest_hidden *
+         (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
+}
+
+/* Samples that a thread walks. */
+static int64_t rows_of(const struct gk_rnn_plan *plan, int64_t batch) {
+  const int64_t share = plan->schedule == GK_SCHEDULE_SLICES ? plan->threads : 1;
+  return batch / share + (batch % share != 0);
+}
 
 struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = rnn->desc.threads};
-  /* FLOP of one step's products of a layer: what a team's barrier must be paid from. */
-  const double step = 2.0 * (double)batch * rnn->cell->gates * (double)rnn->widest_hidden *
-                      (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
-  const double most = 1 + step / STEP_FLOP_A_THREAD;
+  const double most = 1 + step_flop(rnn, batch) / STEP_FLOP_A_THREAD;
   if (plan.threads > most && !rnn->threads_forced)
     plan.threads = (int)most;
-  if (plan.schedule == GK_SCHEDULE_AUTO) {
-    /* Rows a thread below which a tile waits for the weights instead of computing. */
-    const int64_t rows = rnn->kernels->lanes >= 16 ? 16 : 8;
-    plan.schedule =
-        plan.threads == 1 || batch / plan.threads >= rows ? GK_SCHEDULE_SLICES : GK_SCHEDULE_TEAMS;
-  }
+  if (plan.schedule == GK_SCHEDULE_AUTO)
+    plan.schedule = plan.threads == 1 || batch / plan.threads >= fewest_rows(rnn) ? GK_SCHEDULE_SLICES
+                                                                                  : GK_SCHEDULE_TEAMS;
   if (plan.schedule == GK_SCHEDULE_SLICES && plan.threads > batch)
     plan.threads = batch > 1 ? (int)batch : 1;
-  const int64_t share = plan.schedule == GK_SCHEDULE_SLICES ? plan.threads : 1;
-  const int64_t rows = batch / share + (batch % share != 0);
+  const int64_t rows = rows_of(&plan, batch);
   plan.chunk = rows == 0 || rows >= CHUNK_ROWS ? 1 : (CHUNK_ROWS + rows - 1) / rows;
   if (plan.chunk > time)
     plan.chunk = time > 0 ? time : 1;
   return plan;
 }
 
-gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedule *schedule, int *threads) {
+/* ---- The same in words --------------------------------------------------------------------------- */
+
+static void explain_threads(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_info *info) {
+  char *text = info->threads_reason;
+  const size_t size = sizeof info->threads_reason;
+  const int asked = rnn->desc.threads;
+  const double step = 1e-6 * info->step_flop, worth = 1e-6 * STEP_FLOP_A_THREAD;
+  const bool small = asked > 1 + info->step_flop / STEP_FLOP_A_THREAD && !rnn->threads_forced;
+  if (small)
+    snprintf(text, size,
+             "fewer than %d: each thread beyond the first is worth its cost from %.3g MFLOP of a step, and a "
+             "step of a layer is %.3g",
+             asked, worth, step);
+  else if (info->threads < asked)
+    snprintf(text, size, "fewer than %d: a slice is a sample at least, and the batch has %lld", asked,
+             (long long)batch);
+  else if (rnn->threads_forced)
+    snprintf(text, size, "as the caller asks");
+  else
+    snprintf(text, size,
+             "all that may be used: a step of a layer is %.3g MFLOP, and each thread beyond the first is "
+             "worth its cost from %.3g",
+             step, worth);
+}
+
+static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_info *info) {
+  char *text = info->schedule_reason;
+  const size_t size = sizeof info->schedule_reason;
+  const char *tier = gk_isa_name(rnn->desc.isa);
+  const long long fewest = fewest_rows(rnn), samples = batch;
+  if (rnn->desc.schedule != GK_SCHEDULE_AUTO)
+    snprintf(text, size, "as the caller asks");
+  else if (info->threads == 1)
+    snprintf(text, size, "one thread walks all samples and needs no barrier");
+  else if (info->schedule == GK_SCHEDULE_SLICES)
+    snprintf(text, size,
+             "%lld samples over %d threads: from %lld each (%s) a thread computes instead of waiting for the "
+             "weights, and needs no barrier",
+             samples, info->threads, fewest, tier);
+  else
+    snprintf(
+        text, size,
+        "%lld samples over %d threads: with fewer than %lld each (%s) it would wait for the weights; threads "
+        "split the hidden units instead and meet each step",
+        samples, info->threads, fewest, tier);
+}
+
+static void explain_chunk(int64_t time, gk_rnn_plan_info *info) {
+  const long long rows = info->chunk * info->rows;
+  if (info->chunk >= time)
+    snprintf(info->chunk_reason, sizeof info->chunk_reason,
+             "the whole sequence is %lld rows of an input product", rows);
+  else
+    snprintf(info->chunk_reason, sizeof info->chunk_reason,
+             "%lld rows of an input product: from %d on it uses what it reads of the weights, and more would "
+             "leave the cache",
+             rows, (int)CHUNK_ROWS);
+}
+
+static gk_status check_sizes(const gk_rnn *rnn, int64_t time, int64_t batch) {
   if (!rnn)
     return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
   if (time < 0 || batch < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is %lld, must not be negative", time < 0 ? "time" : "batch",
                    (long long)(time < 0 ? time : batch));
+  return GK_OK;
+}
+
+gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedule *schedule, int *threads) {
+  const gk_status status = check_sizes(rnn, time, batch);
+  if (status)
+    return status;
   const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch);
   if (schedule)
     *schedule = plan.schedule;
   if (threads)
     *threads = plan.threads;
+  return GK_OK;
+}
+
+gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info) {
+  const gk_status status = check_sizes(rnn, time, batch);
+  if (status)
+    return status;
+  if (!info || info->size != sizeof *info)
+    return info ? gk_fail(GK_ERROR_ARGUMENT, "info->size is %zu, must be %zu", info->size, sizeof *info)
+                : gk_fail(GK_ERROR_ARGUMENT, "info is NULL");
+  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch);
+  *info = (gk_rnn_plan_info){.size = sizeof *info,
+                             .schedule = plan.schedule,
+                             .threads = plan.threads,
+                             .chunk = plan.chunk,
+                             .rows = rows_of(&plan, batch),
+                             .step_flop = step_flop(rnn, batch)};
+  explain_threads(rnn, batch, info);
+  explain_schedule(rnn, batch, info);
+  explain_chunk(time, info);
   return GK_OK;
 }
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "info_plan.h"
+
+#include <stdio.h>
+
+#include "shapes.h"
+
+static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc *desc,
+                       const gk_rnn_plan_info *info) {
+  printf("%s%s%s%s: %s, input %lld, hidden %lld, batch %lld, time %lld, layers %lld; %s\n", list,
+         *list ? "/" : "", s->name, *s->name ? "" : "network", gk_cell_name(s->cell), (long long)s->input,
+         (long long)s->hidden, (long long)s->batch, (long long)s->time, (long long)s->layers,
+         gk_isa_name(desc->isa));
+  printf("  %-9s%-7s  %s\n", "schedule", gk_schedule_name(info->schedule), info->schedule_reason);
+  printf("  %-9s%-7d  %s\n", "threads", info->threads, info->threads_reason);
+  printf("  %-9s%-7lld  %s\n", "chunk", (long long)info->chunk, info->chunk_reason);
+}
+
+/* Names and reasons hold nothing that JSON escapes. */
+static void print_json(const char *list, const bench_shape *s, const gk_rnn_desc *desc,
+                       const gk_rnn_plan_info *info) {
+  printf("{");
+  if (*list)
+    printf("\"list\": \"%s\", ", list);
+  if (*s->name)
+    printf("\"name\": \"%s\", ", s->name);
+  printf("\"cell\": \"%s\", \"input\": %lld, \"hidden\": %lld, \"batch\": %lld, \"time\": %lld, \"layers\": "
+         "%lld, "
+         "\"isa\": \"%s\", ",
+         gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
+         (long long)s->time, (long long)s->layers, gk_isa_name(desc->isa));
+  printf("\"schedule\": \"%s\", \"schedule_reason\": \"%s\", \"threads\": %d, \"threads_reason\": \"%s\", "
+         "\"chunk\": %lld, \"chunk_reason\": \"%s\", \"rows_a_thread\": %lld, \"step_flop\": %.17g}\n",
+         gk_schedule_name(info->schedule), info->schedule_reason, info->threads, info->threads_reason,
+         (long long)info->chunk, info->chunk_reason, (long long)info->rows, info->step_flop);
+}
+
+static int print_plan(const cli_command *command, const struct plan_settings *settings, bool json,
+                      const char *list, const bench_shape *shape) {
+  gk_rnn *rnn;
+  gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  desc.cell = shape->cell;
+  desc.input_size = shape->input;
+  desc.hidden_size = shape->hidden;
+  desc.layers = shape->layers;
+  desc.isa = (gk_isa)settings->isa;
+  desc.schedule = (gk_schedule)settings->schedule;
+  desc.threads = (int)settings->threads;
+  gk_status status = gk_rnn_create(&desc, &rnn);
+  if (status == GK_OK)
+    status = gk_rnn_explain_plan(rnn, shape->time, shape->batch, &info);
+  if (status == GK_OK)
+    (json ? print_json : print_text)(list, shape, gk_rnn_description(rnn), &info);
+  gk_rnn_destroy(rnn);
+  return cli_status(command, status);
+}
+
+static int print_list(const cli_command *command, const struct plan_settings *settings, bool json,
+                      const char *list) {
+  char message[512];
+  bench_shapes shapes;
+  int exit_code = CLI_SUCCESS;
+  if (!bench_shapes_load(list, &shapes, message, sizeof message))
+    return cli_error(command, "--shapes: %s", message);
+  for (size_t i = 0; i < shapes.count && exit_code == CLI_SUCCESS; i++)
+    exit_code = print_plan(command, settings, json, settings->shapes ? "" : list, &shapes.shape[i]);
+  bench_shapes_free(&shapes);
+  return exit_code;
+}
+
+int print_plans(const cli_command *command, const struct plan_settings *settings, bool json) {
+  static const char *const of_one[] = {"cell", "input", "hidden", "batch", "time", "layers"};
+  bool one = false;
+  for (size_t i = 0; i < sizeof of_one / sizeof *of_one; i++) {
+    if (cli_given(of_one[i]) && settings->shapes)
+      return cli_error(command, "--%s and --shapes: the list says which networks are explained", of_one[i]);
+    one |= cli_given(of_one[i]);
+  }
+  if (one)
+    return print_plan(command, settings, json, "",
+                      &(bench_shape){.cell = (gk_cell)settings->cell,
+                                     .input = settings->input ? settings->input : settings->hidden,
+                                     .hidden = settings->hidden,
+                                     .batch = settings->batch,
+                                     .time = settings->time,
+                                     .layers = settings->layers});
+  if (settings->shapes)
+    return print_list(command, settings, json, settings->shapes);
+  int exit_code = CLI_SUCCESS;
+  for (const bench_list *list = bench_lists; list->name && exit_code == CLI_SUCCESS; list++)
+    exit_code = print_list(command, settings, json, list->name);
+  return exit_code;
+}

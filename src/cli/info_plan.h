@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `gatekern info --plan`: how the library would cut the work of networks, and why. */
+#ifndef GATEKERN_CLI_INFO_PLAN_H
+#define GATEKERN_CLI_INFO_PLAN_H
+
+#include "options.h"
+
+struct plan_settings {
+  int cell, isa, schedule;
+  int64_t input, hidden, batch, time, layers, threads;
+  const char *shapes;
+};
+
+/* One network if one of its sizes is on the command line, else the list --shapes, else every built-in list.
+ * Returns the exit code. */
+int print_plans(const cli_command *command, const struct plan_settings *settings, bool json);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a call costs beside its arithmetic: the plan and its reasons, reserve and workspace, memory after many
+ * shapes, and nothing once it is over. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "src/core/threads.h"
+#include "tests/network_fixture.h"
+
+static gk_rnn *create(gk_rnn_desc desc) {
+  gk_rnn *rnn;
+  if (gk_rnn_create(&desc, &rnn) != GK_OK)
+    fail_msg("%s", gk_last_error());
+  return rnn;
+}
+
+static gk_rnn_desc describe_network(gk_cell cell, int64_t input, int64_t hidden) {
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  desc.cell = cell;
+  desc.input_size = input;
+  desc.hidden_size = hidden;
+  return desc;
+}
+
+static gk_rnn_memory memory_of(const gk_rnn *rnn, int64_t time, int64_t batch) {
+  gk_rnn_memory memory;
+  if (gk_rnn_memory_needed(rnn, time, batch, &memory) != GK_OK)
+    fail_msg("%s", gk_last_error());
+  return memory;
+}
+
+/* ---- The plan ---- */
+
+static void check_reason(const char *reason, size_t size) {
+  assert_true(*reason);
+  assert_true(strlen(reason) + 1 < size); /* else it may have been cut */
+  assert_null(strpbrk(reason, "\"\\\n"));
+}
+
+static void an_explanation_is_the_plan_with_reasons(void **state) {
+  static const int64_t sizes[][4] = {{16, 16, 1, 1},   {64, 24, 1, 100},     {512, 512, 64, 25},
+                                     {100, 7, 3, 0},   {1024, 1024, 1, 500}, {8, 8, 0, 4},
+                                     {9, 2048, 7, 33}, {1, 16, 100000, 2}}; /* I, H, N, T */
+  (void)state;
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+      for (int schedule = GK_SCHEDULE_AUTO; schedule <= GK_SCHEDULE_TEAMS; schedule++)
+        for (int threads = 0; threads < 9; threads += 4) {
+          gk_rnn_desc desc = describe_network((gk_cell)cell, sizes[i][0], sizes[i][1]);
+          gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
+          gk_schedule planned;
+          int planned_threads;
+          desc.schedule = (gk_schedule)schedule;
+          desc.threads = threads;
+          gk_rnn *rnn = create(desc);
+          assert_int_equal(gk_rnn_plan(rnn, sizes[i][3], sizes[i][2], &planned, &planned_threads), GK_OK);
+          assert_int_equal(gk_rnn_explain_plan(rnn, sizes[i][3], sizes[i][2], &info), GK_OK);
+          gk_rnn_destroy(rnn);
+          assert_int_equal(info.schedule, planned);
+          assert_int_equal(info.threads, planned_threads);
+          assert_true(info.chunk >= 1 && info.rows <= sizes[i][2] && info.rows * info.threads >= sizes[i][2]);
+          check_reason(info.schedule_reason, sizeof info.schedule_reason);
+          check_reason(info.threads_reason, sizeof info.threads_reason);
+          check_reason(info.chunk_reason, sizeof info.chunk_reason);
+        }
+}
+
+static void an_explanation_without_a_place_is_refused(void **state) {
+  (void)state;
+  gk_rnn *rnn = create(describe_network(GK_CELL_LSTM, 4, 4));
+  gk_rnn_plan_info info = {.size = 8, .threads = 77};
+  assert_int_equal(gk_rnn_explain_plan(rnn, 1, 1, NULL), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_explain_plan(rnn, 1, 1, &info), GK_ERROR_ARGUMENT);
+  assert_non_null(strstr(gk_last_error(), "size is 8"));
+  info.size = sizeof info;
+  assert_int_equal(gk_rnn_explain_plan(NULL, 1, 1, &info), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_explain_plan(rnn, -1, 1, &info), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_explain_plan(rnn, 1, -2, &info), GK_ERROR_ARGUMENT);
+  assert_non_null(strstr(gk_last_error(), "batch is -2"));
+  assert_int_equal(info.threads, 77);
+  gk_rnn_destroy(rnn);
+}
+
+/* ---- Memory ---- */
+
+static void the_reserve_is_gates_and_two_states(void **state) {
+  (void)state;
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (int64_t hidden = 1; hidden <= 1024; hidden = 4 * hidden + 3)
+      for (int64_t layers = 1; layers <= 3; layers++)
+        for (int64_t batch = 1; batch <= 65; batch += 32) {
+          gk_rnn_desc desc = describe_network((gk_cell)cell, 5, hidden);
+          desc.layers = layers;
+          gk_rnn *rnn = create(desc);
+          const int64_t time = 200;
+          const double floats = (double)(layers * time * batch * (gk_cell_gates((gk_cell)cell) + 2) * hidden);
+          const double slack = (double)layers * 4096; /* where buffers begin */
+          const double bytes = (double)memory_of(rnn, time, batch).reserve_bytes;
+          if (bytes > 4 * floats + slack)
+            fail_msg("%s, H %d, N %d, %d layers: the reserve has %.0f bytes, at most %.0f + %.0f wanted",
+                     gk_cell_name((gk_cell)cell), (int)hidden, (int)batch, (int)layers, bytes, 4 * floats,
+                     slack);
+          gk_rnn_destroy(rnn);
+        }
+}
+
+/* From a time on at which every chunk is whole. */
+static void the_workspace_does_not_grow_with_time(void **state) {
+  (void)state;
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++)
+      for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+        gk_rnn_desc desc = describe_network((gk_cell)cell, 30, 70);
+        desc.direction = (gk_direction)direction;
+        desc.schedule = (gk_schedule)schedule;
+        desc.layers = direction == GK_BIDIRECTIONAL ? 1 : 2;
+        desc.threads = 3;
+        gk_rnn *rnn = create(desc);
+        const gk_rnn_memory some = memory_of(rnn, 300, 4), many = memory_of(rnn, 300000, 4);
+        assert_int_equal(some.forward_workspace_bytes, many.forward_workspace_bytes);
+        assert_int_equal(some.backward_workspace_bytes, many.backward_workspace_bytes);
+        assert_int_equal(some.inference_workspace_bytes, many.inference_workspace_bytes);
+        gk_rnn_destroy(rnn);
+      }
+}
+
+static long resident_bytes(void) {
+  long pages = 0, resident = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (!file)
+    return -1;
+  if (fscanf(file, "%ld %ld", &pages, &resident) != 2)
+    resident = 0;
+  fclose(file);
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+/* Half of them with slices, half with teams: a library that keeps something for each shape would show it. */
+static void ten_thousand_shapes_leave_no_memory_behind(void **state) {
+  enum { MOST_TIME = 25, MOST_BATCH = 2700 };
+  int shapes = 0;
+  struct buffers buffers = {0};
+  struct network_case c = {
+      .desc = describe_network(GK_CELL_RNN, 3, 4), .time = MOST_TIME, .batch = MOST_BATCH, .seed = 9};
+  (void)state;
+  c.desc.threads = 2;
+  const struct network_data d = take_data(&buffers, &c);
+  const struct network_results r = take_results(&buffers, &c);
+  struct network net[2];
+  for (int i = 0; i < 2; i++) {
+    c.desc.schedule = i ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES;
+    net[i] = open_network(&buffers, &c, d.parameters);
+    run_network(&net[i], &d, &r); /* every page that any shape touches */
+  }
+  const long before = resident_bytes();
+  for (c.time = 1; c.time <= MOST_TIME; c.time++)
+    for (c.batch = MOST_BATCH / c.time; c.batch >= 1; c.batch--, shapes++) {
+      const struct network *now = &net[c.batch % 2];
+      assert_true(memory_of(now->rnn, c.time, c.batch).reserve_bytes <= now->memory.reserve_bytes);
+      run_network(now, &d, &r);
+    }
+  const long grown = resident_bytes() - before;
+  if (before > 0 && grown >= 1 << 20)
+    fail_msg("%d shapes left %ld bytes", shapes, grown);
+  assert_true(shapes >= 10000);
+  close_network(&net[0]);
+  close_network(&net[1]);
+  buffers_release(&buffers);
+}
+
+/* ---- Afterwards ---- */
+
+static double cpu_seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void wait_milliseconds(long milliseconds) {
+  nanosleep(&(struct timespec){milliseconds / 1000, milliseconds % 1000 * 1000000}, NULL);
+}
+
+/* What users have: threads wait as the OpenMP runtime lets them, not as the tests ask for. It reads the
+ * variable when it is loaded, so the test runs in another process. */
+static void run_without_wait_policy(const char *test) {
+  int status = 1;
+  const pid_t child = fork();
+  if (child == 0) {
+    unsetenv("OMP_WAIT_POLICY");
+    execl("/proc/self/exe", repeat_command.program, test, (char *)NULL);
+    _exit(127);
+  }
+  assert_true(child > 0 && waitpid(child, &status, 0) == child);
+  assert_int_equal(status, 0);
+}
+
+/* Half a second after a call no thread waits for the next one at the user's expense. */
+static void threads_sleep_after_a_call(void **state) {
+  struct buffers buffers = {0};
+  (void)state;
+  if (getenv("OMP_WAIT_POLICY")) {
+    run_without_wait_policy(__func__);
+    return;
+  }
+  for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+    struct network_case c = {
+        .desc = describe_network(GK_CELL_GRU, 20, 64), .time = 20, .batch = 16, .seed = 4};
+    c.desc.threads = gk_available_cpus() < 2 ? 2 : gk_available_cpus();
+    c.desc.schedule = (gk_schedule)schedule;
+    const struct network_data d = take_data(&buffers, &c);
+    run_case(&buffers, &c, &d);
+    wait_milliseconds(500);
+    const double before = cpu_seconds();
+    wait_milliseconds(1000);
+    const double used = cpu_seconds() - before;
+    if (used >= 0.02)
+      fail_msg("%s: %.3f s of CPU time in a second without a call", gk_schedule_name(c.desc.schedule), used);
+  }
+  buffers_release(&buffers);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(an_explanation_is_the_plan_with_reasons),
+      cmocka_unit_test(an_explanation_without_a_place_is_refused),
+      cmocka_unit_test(the_reserve_is_gates_and_two_states),
+      cmocka_unit_test(the_workspace_does_not_grow_with_time),
+      cmocka_unit_test(ten_thousand_shapes_leave_no_memory_behind),
+      cmocka_unit_test(threads_sleep_after_a_call),
+  };
+  repeat_command.program = argv[0];
+  cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
