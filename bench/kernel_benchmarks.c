@@ -340,15 +340,25 @@ static void run_softmax(shim_state *state, const void *context) {
 }
 
 /* The gradient overwrites the logits, and is a fine set of logits. */
-static void run_softmax_loss(shim_state *state, const void *context) {
+typedef float loss_fn(const struct gk_loss_row *row);
+
+static void run_loss(shim_state *state, const void *context, loss_fn *apply) {
   const struct work *work = context;
   const size_t count = work->size[0];
   struct arena arena = {0};
-  float *logits = take(&arena, count, -4, 4);
+  float *dx = take(&arena, count, -4, 4);
+  struct gk_loss_row row = {.count = count,
+                            .x = take(&arena, count, -4, 4),
+                            .values = take(&arena, count, 0, 1),
+                            .target = count / 2,
+                            .scale = 1,
+                            .positive_weight = 1,
+                            .delta = 1,
+                            .dx = dx};
   volatile float loss = 0;
   while (shim_keep_running(state))
-    loss = work->kernels->softmax_loss(count, count / 2, 1, logits);
-  shim_bytes(state, 2 * sizeof(float) * (double)count);
+    loss = apply(&row);
+  shim_bytes(state, 3 * sizeof(float) * (double)count);
   release(&arena);
   (void)loss;
 }
@@ -402,6 +412,42 @@ static void run_sigmoid_backward(shim_state *state, const void *context) {
   run_gradient(state, context, ((const struct work *)context)->kernels->sigmoid_backward);
 }
 
+static void run_softmax_loss(shim_state *state, const void *context) {
+  run_loss(state, context, ((const struct work *)context)->kernels->softmax_loss);
+}
+
+static void run_binary_loss(shim_state *state, const void *context) {
+  run_loss(state, context, ((const struct work *)context)->kernels->binary_loss);
+}
+
+static void run_squared_loss(shim_state *state, const void *context) {
+  run_loss(state, context, ((const struct work *)context)->kernels->squared_loss);
+}
+
+static void run_huber_loss(shim_state *state, const void *context) {
+  run_loss(state, context, ((const struct work *)context)->kernels->huber_loss);
+}
+
+static void run_clamp(shim_state *state, const void *context) {
+  const struct work *work = context;
+  struct arena arena = {0};
+  float *x = take(&arena, work->size[0], -1, 1);
+  while (shim_keep_running(state))
+    work->kernels->clamp(work->size[0], 0.5f, x);
+  shim_bytes(state, 2 * sizeof(float) * (double)work->size[0]);
+  release(&arena);
+}
+
+static void run_scale(shim_state *state, const void *context) {
+  const struct work *work = context;
+  struct arena arena = {0};
+  float *x = take(&arena, work->size[0], -1, 1);
+  while (shim_keep_running(state))
+    work->kernels->scale(work->size[0], -1.0f, x);
+  shim_bytes(state, 2 * sizeof(float) * (double)work->size[0]);
+  release(&arena);
+}
+
 typedef void update_fn(const struct gk_update *update);
 
 /* `arrays` are read or written by one update of a parameter. */
@@ -413,6 +459,7 @@ static void run_update(shim_state *state, const struct work *work, update_fn *ap
   update.epsilon = 1e-8f;
   update.bias_correction1 = 1e-6f;
   update.bias_correction2_root = 1;
+  update.keep = 1;
   update.parameters = take(&arena, update.count, -1, 1);
   update.gradients = take(&arena, update.count, -1, 1);
   update.first = take(&arena, update.count, 0.1f, 1);
@@ -429,6 +476,14 @@ static void run_sgd(shim_state *state, const void *context) {
 
 static void run_rmsprop(shim_state *state, const void *context) {
   run_update(state, context, ((const struct work *)context)->kernels->rmsprop, 5);
+}
+
+static void run_adagrad(shim_state *state, const void *context) {
+  run_update(state, context, ((const struct work *)context)->kernels->adagrad, 5);
+}
+
+static void run_adamw(shim_state *state, const void *context) {
+  run_update(state, context, ((const struct work *)context)->kernels->adamw, 7);
 }
 
 static void run_adam(shim_state *state, const void *context) {
@@ -505,6 +560,11 @@ struct kernel {
 #define sizes_flush            SIZES(array_sizes)
 #define sizes_softmax          SIZES(softmax_sizes)
 #define sizes_softmax_loss     SIZES(softmax_sizes)
+#define sizes_binary_loss      SIZES(softmax_sizes)
+#define sizes_squared_loss     SIZES(softmax_sizes)
+#define sizes_huber_loss       SIZES(softmax_sizes)
+#define sizes_clamp            SIZES(array_sizes)
+#define sizes_scale            SIZES(array_sizes)
 #define sizes_sum_squares      SIZES(array_sizes)
 #define sizes_dots             SIZES(matrix_sizes)
 #define sizes_weighted_sum     SIZES(matrix_sizes)
@@ -514,6 +574,8 @@ struct kernel {
 #define sizes_sgd              SIZES(array_sizes)
 #define sizes_rmsprop          SIZES(array_sizes)
 #define sizes_adam             SIZES(array_sizes)
+#define sizes_adagrad          SIZES(array_sizes)
+#define sizes_adamw            SIZES(array_sizes)
 #define sizes_fma_loop         SIZES(loop_sizes)
 #define sizes_read_loop        SIZES(read_sizes)
 #define sizes_sigmoid_loop     SIZES(loop_sizes)

@@ -368,17 +368,73 @@ GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
  * about 15 products of size^3; allocates two matrices. NaN if a value of the matrix is not finite. */
 GK_API gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius);
 
+/* ---- Losses --------------------------------------------------------------------------------- */
+
+/* Losses of one row of C values, with PyTorch's formulas; x are logits or predictions, y what they should be.
+ *   softmax  -log softmax(x)[target]; with label_smoothing s the target has probability 1 - s + s/C and each
+ *            other class s/C                                                       (CrossEntropyLoss)
+ *   binary   sum of (1 - y) softplus(x) - p y log sigmoid(x), p = positive_weight  (BCEWithLogitsLoss)
+ *   squared  sum of (x - y)^2                                                      (MSELoss)
+ *   huber    sum of d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2)       (HuberLoss), d = x - y
+ * The loss is the sum over rows, each times its weight; gradients are those of this sum times gradient_scale.
+ * PyTorch's reduction "mean" is gradient_scale = 1 / rows that count for softmax, 1 / (rows * C) for the
+ * others, and the same factor for the loss. Padding: a row whose weight is 0, or (softmax) whose target is
+ * negative or the ignored one, has no loss and zero gradient, and its values are never read: NaN there does
+ * not leak. */
+typedef enum gk_loss_kind {
+  GK_LOSS_SOFTMAX = 0,
+  GK_LOSS_BINARY,
+  GK_LOSS_SQUARED,
+  GK_LOSS_HUBER
+} gk_loss_kind;
+GK_API int gk_loss_count(void);
+GK_API const char *gk_loss_name(gk_loss_kind kind);
+GK_API gk_status gk_loss_from_name(const char *name, gk_loss_kind *kind);
+
+/* A loss over arrays that are already there, for example the outputs of another layer. Allocates nothing; the
+ * same bits for every tier and number of threads. */
+typedef struct gk_loss_args {
+  size_t size;
+  gk_loss_kind kind;
+  int64_t rows, columns;  /* R, C */
+  const float *x;         /* (R, C) */
+  const int32_t *targets; /* (R), softmax: 0..C-1; negative: the row does not count */
+  const int32_t
+      *ignored_target;      /* one more target whose rows do not count, e.g. that of padding; NULL: none */
+  const float *values;      /* (R, C), the others */
+  const float *row_weights; /* (R), at least 0; NULL: 1 */
+  float label_smoothing;    /* softmax: 0..1 */
+  float positive_weight;    /* binary: factor of the positive part; 0: 1 */
+  float huber_delta;        /* 0: 1 */
+  float gradient_scale;
+  double *loss; /* NULL: not wanted */
+  float *dx;    /* (R, C), may be x; NULL: the loss alone */
+  gk_isa isa;
+  gk_math math;
+  int threads; /* 0: gk_default_threads() */
+} gk_loss_args;
+#define GK_LOSS_ARGS_INIT                                                                                    \
+  { .size = sizeof(gk_loss_args), .gradient_scale = 1 }
+GK_API gk_status gk_loss_gradient(const gk_loss_args *args);
+
 /* ---- Output layer and loss ------------------------------------------------------------------ */
 
-/* logits (R, V) = h (R, H) W^T + b, W = weight (V, H), b = bias (V), for R rows, and softmax
- * cross-entropy against one target a row, fused with its gradient. Logits of all rows never exist in
- * memory at once. Gradients of W and b sum rows R-1 ... 0 in blocks (the order of BPTT). */
+/* outputs (R, V) = h (R, H) W^T + b, W = weight (V, H), b = bias (V), for R rows, and a loss of each row,
+ * fused with its gradient. Outputs of all rows never exist in memory at once. Gradients of W and b sum rows
+ * R-1 ... 0 in blocks (the order of BPTT).
+ *
+ * Weight tying: W may be another tensor, as a rule a network's embedding.weight (V, I) with I = H (Press and
+ * Wolf 2017). Of a tied layer only the bias is a parameter; W is named where it is packed, and its gradient
+ * goes where dweight points. The sum of both gradients, in this order: zeros in the network's gradients,
+ * gk_output_loss with dweight = gradients + offset of embedding.weight, then gk_rnn_backward with accumulate,
+ * which adds each of its finished gradients once. */
 typedef struct gk_output_desc {
   size_t size;
   int64_t input_size;  /* H */
   int64_t output_size; /* V */
   gk_isa isa;
   int threads; /* 0: gk_default_threads() */
+  bool tied;   /* W is not among the parameters */
 } gk_output_desc;
 #define GK_OUTPUT_DESC_INIT                                                                                  \
   { .size = sizeof(gk_output_desc) }
@@ -386,7 +442,7 @@ typedef struct gk_output_desc {
 typedef struct gk_output gk_output;
 GK_API gk_status gk_output_create(const gk_output_desc *desc, gk_output **output);
 GK_API void gk_output_destroy(gk_output *output);
-GK_API int gk_output_tensor_count(const gk_output *output); /* weight, bias */
+GK_API int gk_output_tensor_count(const gk_output *output); /* weight, bias; tied: bias */
 GK_API gk_status gk_output_tensor(const gk_output *output, int index, gk_tensor *tensor);
 GK_API int64_t gk_output_parameter_count(const gk_output *output);
 GK_API gk_status gk_output_init(const gk_output *output, uint64_t seed,
@@ -394,23 +450,35 @@ GK_API gk_status gk_output_init(const gk_output *output, uint64_t seed,
 GK_API gk_status gk_output_packed_bytes(const gk_output *output, unsigned flags, size_t *bytes);
 GK_API gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *parameters,
                                 void *packed);
+/* Of a tied layer: weight (V, H), bias (V). gk_output_init gives a tied layer the bias alone; the first of
+ * these gives W, an embedding, the values that an output layer starts from too. */
+GK_API gk_status gk_output_init_tied(const gk_output *output, uint64_t seed, float *weight, float *bias);
+GK_API gk_status gk_output_pack_tied(const gk_output *output, unsigned flags, const float *weight,
+                                     const float *bias, void *packed);
 /* The same for any number of rows. */
 GK_API gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes);
 /* logits (R, V) of h (R, H). */
 GK_API gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed,
                                    float *logits, void *workspace);
 
+/* kind ... huber_delta as in gk_loss_args, with the layer's outputs as x. */
 typedef struct gk_output_loss_args {
   size_t size;
   int64_t rows;
   const float *h;         /* (R, H) */
   const int32_t *targets; /* (R), 0..V-1; a negative target is ignored: no loss, no gradient */
   const void *packed;     /* GK_PACK_FORWARD, and GK_PACK_BACKWARD if dh is asked for */
-  double *loss;           /* sum over rows of -log softmax(logits)[target], in nats */
+  double *loss;           /* sum over rows of weight times loss (softmax: nats); NULL: not wanted */
   float gradient_scale;   /* factor of dh and gradients, e.g. 1/R for the mean */
   float *dh;              /* (R, H); NULL: not computed */
   float *gradients;       /* layout of the parameters, overwritten; NULL: not computed */
   void *workspace;
+  gk_loss_kind kind;
+  const int32_t *ignored_target; /* one more target that is ignored; NULL: none */
+  const float *values;           /* (R, V), all kinds but softmax */
+  const float *row_weights;      /* (R), at least 0; NULL: 1 */
+  float label_smoothing, positive_weight, huber_delta;
+  float *dweight; /* tied, and only there: the gradient of W (V, H), overwritten; NULL: not computed */
 } gk_output_loss_args;
 #define GK_OUTPUT_LOSS_ARGS_INIT                                                                             \
   { .size = sizeof(gk_output_loss_args), .gradient_scale = 1 }

@@ -96,23 +96,37 @@ struct gk_cell_backward {
 typedef void gk_cell_forward_fn(const struct gk_cell_forward *step);
 typedef void gk_cell_backward_fn(const struct gk_cell_backward *step);
 
-/* Adam, RMSprop and SGD over one range; see include/gatekern.h. */
+/* An optimizer over one range; see include/gatekern.h. */
 struct gk_update {
   size_t count;
   float *parameters;
   const float *gradients;
-  float *first;  /* Adam m, SGD momentum buffer, RMSprop square average */
+  float *first;  /* Adam m, SGD momentum buffer, RMSprop square average, Adagrad sum of squares */
   float *second; /* Adam v */
   float gradient_scale, weight_decay, learning_rate;
   float momentum, beta1, beta2, alpha, epsilon;
   float bias_correction1;      /* Adam: learning_rate / (1 - beta1^step), rounded from double */
   float bias_correction2_root; /* Adam: sqrt(1 - beta2^step), rounded from double */
+  float keep;                  /* AdamW: 1 - learning_rate * weight_decay, rounded from double */
   bool first_step;             /* SGD: the momentum buffer takes the gradient as it is */
+  bool nesterov;               /* SGD with momentum */
 };
 
 /* A row of random numbers: Philox4x32-10 with this key and the counters {counter..., unit / 4}. */
 struct gk_uniforms {
   uint32_t key[2], counter[3];
+};
+
+/* One row of a loss; see enum gk_loss_kind in include/gatekern.h. */
+struct gk_loss_row {
+  size_t count;
+  const float *x;               /* logits or predictions */
+  const float *values;          /* what they should be; all but softmax */
+  size_t target;                /* softmax: the class */
+  float scale;                  /* factor of the gradient */
+  float smoothing;              /* softmax */
+  float positive_weight, delta; /* binary; huber */
+  float *dx;                    /* may be x; NULL: the loss alone */
 };
 
 struct gk_kernels {
@@ -162,11 +176,17 @@ struct gk_kernels {
                            float *stayed);
   void (*add)(size_t count, const float *x, float *y);   /* y += x */
   void (*flush)(size_t count, const float *x, float *y); /* y = x, +0 where |x| < 2^-95; y may be x */
+  /* x[i] = x[i] within +-limit; a NaN stays. */
+  void (*clamp)(size_t count, float limit, float *x);
+  void (*scale)(size_t count, float factor, float *x); /* x *= factor */
 
   /* p = softmax(scale * logits); p may be logits. Uses SLEEF's deterministic exp. */
   void (*softmax)(size_t count, float scale, const float *logits, float *p);
-  /* Returns -log softmax(logits)[target]; logits becomes gradient_scale * (softmax - one-hot(target)). */
-  float (*softmax_loss)(size_t count, size_t target, float gradient_scale, float *logits);
+  /* Return the loss of a row, not scaled; its gradient is written to dx. */
+  float (*softmax_loss)(const struct gk_loss_row *row);
+  float (*binary_loss)(const struct gk_loss_row *row);
+  float (*squared_loss)(const struct gk_loss_row *row);
+  float (*huber_loss)(const struct gk_loss_row *row);
   float (*sum_squares)(size_t count, const float *x);
 
   /* Attention and feedback. Strides are in floats and may be negative. */
@@ -184,7 +204,9 @@ struct gk_kernels {
 
   void (*sgd)(const struct gk_update *update);
   void (*rmsprop)(const struct gk_update *update);
+  void (*adagrad)(const struct gk_update *update);
   void (*adam)(const struct gk_update *update);
+  void (*adamw)(const struct gk_update *update);
 
   /* Machine's limits. fma_loop does `iterations` rounds of independent FMAs and returns the FLOP it did;
    * read_loop sums `count` floats (a multiple of 1024); the activation loops apply the function

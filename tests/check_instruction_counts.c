@@ -133,7 +133,8 @@ static void measure_cell(const struct gk_kernels *kernels, int cell, const char 
 }
 
 static void call_softmax_loss(const struct gk_kernels *kernels, void *logits) {
-  kernels->softmax_loss(COUNT, 17, 0.5f, logits);
+  kernels->softmax_loss(
+      &(struct gk_loss_row){.count = COUNT, .x = logits, .target = 17, .scale = 0.5f, .dx = logits});
 }
 
 static void call_adam(const struct gk_kernels *kernels, void *update) {

@@ -555,9 +555,18 @@ static void test_output_loss(void **state) {
   EXPECT_LOSS(packed, NULL, "packed", "NULL");
   EXPECT_LOSS(packed, (const void *)h, "packed");
   EXPECT_LOSS(workspace, NULL, "workspace", "NULL");
+  EXPECT_LOSS(kind, (gk_loss_kind)4, "kind", "4");
+  EXPECT_LOSS(kind, GK_LOSS_HUBER, "values", "NULL", "huber");
+  EXPECT_LOSS(label_smoothing, 1.5f, "label_smoothing", "1.5");
+  EXPECT_LOSS(label_smoothing, NAN, "label_smoothing", "nan");
+  EXPECT_LOSS(positive_weight, -1, "positive_weight", "-1");
+  EXPECT_LOSS(huber_delta, INFINITY, "huber_delta", "inf");
+  EXPECT_LOSS(dweight, outputs, "dweight", "tied");
+  static const float weights[ROWS] = {1, -0.5f};
+  EXPECT_LOSS(row_weights, weights, "row_weights[1]", "-0.5");
   EXPECT_LOSS(dh, outputs, "packed"); /* packed without GK_PACK_BACKWARD */
   targets[1] = CLASSES;
-  EXPECT_LOSS(size, good.size, "targets[1]", "5", "output_size");
+  EXPECT_LOSS(size, good.size, "targets[1]", "5", "classes");
 #undef EXPECT_LOSS
   gk_output_destroy(output);
   buffers_release(&b);

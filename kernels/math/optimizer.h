@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Optimizer updates over one range of parameters: formulas of torch.optim (SGD, RMSprop, Adam). States too
- * small for a normal number become +0. */
+ * Optimizer updates over one range of parameters: formulas of torch.optim (SGD, RMSprop, Adagrad, Adam,
+ * AdamW). States too small for a normal number become +0. */
 #ifndef GK_KERNELS_MATH_OPTIMIZER_H
 #define GK_KERNELS_MATH_OPTIMIZER_H
 
@@ -18,20 +18,27 @@ static inline __attribute__((always_inline)) void optimizer_store(float *p, vf x
     vf_store_n(p, x, lanes);
 }
 
+static inline __attribute__((always_inline)) vf optimizer_scaled(const struct gk_update *u, size_t i,
+                                                                 size_t lanes) {
+  return vf_mul(optimizer_load(u->gradients + i, lanes), vf_set(u->gradient_scale));
+}
+
 /* scale * gradient + weight_decay * parameter */
 static inline __attribute__((always_inline)) vf optimizer_gradient(const struct gk_update *u, size_t i,
                                                                    size_t lanes) {
-  vf g = vf_mul(optimizer_load(u->gradients + i, lanes), vf_set(u->gradient_scale));
+  vf g = optimizer_scaled(u, i, lanes);
   return vf_fma(vf_set(u->weight_decay), optimizer_load(u->parameters + i, lanes), g);
 }
 
 GK_OPTIMIZER_UNITS sgd_units(const struct gk_update *u, size_t i, size_t lanes) {
   vf g = optimizer_gradient(u, i, lanes);
   if (u->momentum != 0) {
+    vf buffer = g;
     if (!u->first_step)
-      g = vf_fma(vf_set(u->momentum), optimizer_load(u->first + i, lanes), g);
-    g = optimizer_state(g);
-    optimizer_store(u->first + i, g, lanes);
+      buffer = vf_fma(vf_set(u->momentum), optimizer_load(u->first + i, lanes), g);
+    buffer = optimizer_state(buffer);
+    optimizer_store(u->first + i, buffer, lanes);
+    g = u->nesterov ? vf_fma(vf_set(u->momentum), buffer, g) : buffer;
   }
   vf w = optimizer_load(u->parameters + i, lanes);
   optimizer_store(u->parameters + i, vf_fnma(vf_set(u->learning_rate), g, w), lanes);
@@ -47,8 +54,18 @@ GK_OPTIMIZER_UNITS rmsprop_units(const struct gk_update *u, size_t i, size_t lan
   optimizer_store(u->parameters + i, vf_fnma(vf_set(u->learning_rate), vf_div(g, root), w), lanes);
 }
 
-GK_OPTIMIZER_UNITS adam_units(const struct gk_update *u, size_t i, size_t lanes) {
+/* learning_rate: already divided by what decays it. */
+GK_OPTIMIZER_UNITS adagrad_units(const struct gk_update *u, size_t i, size_t lanes) {
   vf g = optimizer_gradient(u, i, lanes);
+  vf sum = optimizer_state(vf_fma(g, g, optimizer_load(u->first + i, lanes)));
+  optimizer_store(u->first + i, sum, lanes);
+  vf root = vf_add(vf_sqrt(sum), vf_set(u->epsilon));
+  vf w = optimizer_load(u->parameters + i, lanes);
+  optimizer_store(u->parameters + i, vf_fnma(vf_set(u->learning_rate), vf_div(g, root), w), lanes);
+}
+
+/* The step of Adam with gradient g from parameters w. */
+GK_OPTIMIZER_UNITS adam_step(const struct gk_update *u, size_t i, size_t lanes, vf g, vf w) {
   vf m = optimizer_load(u->first + i, lanes);
   vf v = optimizer_load(u->second + i, lanes);
   m = optimizer_state(vf_fma(vf_sub(vf_set(1.0f), vf_set(u->beta1)), vf_sub(g, m), m));
@@ -57,8 +74,17 @@ GK_OPTIMIZER_UNITS adam_units(const struct gk_update *u, size_t i, size_t lanes)
   optimizer_store(u->first + i, m, lanes);
   optimizer_store(u->second + i, v, lanes);
   vf root = vf_add(vf_div(vf_sqrt(v), vf_set(u->bias_correction2_root)), vf_set(u->epsilon));
-  vf w = optimizer_load(u->parameters + i, lanes);
   optimizer_store(u->parameters + i, vf_fnma(vf_set(u->bias_correction1), vf_div(m, root), w), lanes);
+}
+
+GK_OPTIMIZER_UNITS adam_units(const struct gk_update *u, size_t i, size_t lanes) {
+  adam_step(u, i, lanes, optimizer_gradient(u, i, lanes), optimizer_load(u->parameters + i, lanes));
+}
+
+/* The decay shrinks the parameter instead of joining the gradient. */
+GK_OPTIMIZER_UNITS adamw_units(const struct gk_update *u, size_t i, size_t lanes) {
+  vf w = vf_mul(optimizer_load(u->parameters + i, lanes), vf_set(u->keep));
+  adam_step(u, i, lanes, optimizer_scaled(u, i, lanes), w);
 }
 
 #define GK_OPTIMIZER_KERNEL(name)                                                                            \
@@ -71,6 +97,8 @@ GK_OPTIMIZER_UNITS adam_units(const struct gk_update *u, size_t i, size_t lanes)
   }
 GK_OPTIMIZER_KERNEL(sgd)
 GK_OPTIMIZER_KERNEL(rmsprop)
+GK_OPTIMIZER_KERNEL(adagrad)
 GK_OPTIMIZER_KERNEL(adam)
+GK_OPTIMIZER_KERNEL(adamw)
 
 #endif

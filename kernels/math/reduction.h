@@ -64,16 +64,20 @@ static float largest(size_t count, const float *x) {
   return top;
 }
 
-/* p[i] = exp(scale * (x[i] - top)); returns the sum in the fixed order. */
-static float exponentials(size_t count, float scale, float top, const float *x, float *p) {
+/* p[i] = exp(scale * (x[i] - top)); returns the sum in the fixed order. p NULL: the sum alone, where the
+ * caller says so by a constant. */
+static inline __attribute__((always_inline)) float exponentials_kept(size_t count, float scale, float top,
+                                                                     const float *x, float *p, bool keep) {
   vf sum[GK_SUM_VECTORS];
+  float lane[GK_V];
   for (int j = 0; j < GK_SUM_VECTORS; j++)
     sum[j] = vf_set(0.0f);
   size_t i = 0;
   for (; i + GK_SUM_LANES <= count; i += GK_SUM_LANES)
     for (int j = 0; j < GK_SUM_VECTORS; j++) {
       vf e = vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(vf_load(x + i + j * GK_V), vf_set(top))));
-      vf_store(p + i + j * GK_V, e);
+      if (keep)
+        vf_store(p + i + j * GK_V, e);
       sum[j] = vf_add(sum[j], e);
     }
   for (int j = 0; j < GK_SUM_VECTORS && i < count; j++) {
@@ -81,10 +85,15 @@ static float exponentials(size_t count, float scale, float top, const float *x, 
     if (lanes == 0)
       break;
     vf value = vf_load_n(x + i + j * GK_V, lanes);
-    vf_store_n(p + i + j * GK_V, vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(value, vf_set(top)))), lanes);
-    sum[j] = vf_add(sum[j], vf_load_n(p + i + j * GK_V, lanes));
+    float *e = keep ? p + i + j * GK_V : lane;
+    vf_store_n(e, vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(value, vf_set(top)))), lanes);
+    sum[j] = vf_add(sum[j], vf_load_n(e, lanes));
   }
   return tree_sum(sum);
+}
+
+static float exponentials(size_t count, float scale, float top, const float *x, float *p) {
+  return exponentials_kept(count, scale, top, x, p, true);
 }
 
 static void scale_array(size_t count, float factor, float *x) {
@@ -95,22 +104,19 @@ static void scale_array(size_t count, float factor, float *x) {
     vf_store_n(x + i, vf_mul(vf_load_n(x + i, count - i), vf_set(factor)), count - i);
 }
 
+static void clamp(size_t count, float limit, float *x) {
+  for (size_t i = 0; i < count; i += GK_V) {
+    size_t lanes = count - i < GK_V ? count - i : GK_V;
+    vf value = vf_load_n(x + i, lanes);
+    vf_store_n(x + i, vf_with_sign(vf_at_most(vf_abs(value), vf_set(limit)), value), lanes);
+  }
+}
+
 static void softmax(size_t count, float scale, const float *logits, float *p) {
   if (count == 0)
     return;
   float sum = exponentials(count, scale, largest(count, logits), logits, p);
   scale_array(count, 1.0f / sum, p);
-}
-
-static float softmax_loss(size_t count, size_t target, float gradient_scale, float *logits) {
-  float top = largest(count, logits);
-  float shifted = logits[target] - top;
-  float sum = exponentials(count, 1.0f, top, logits, logits);
-  float lane[GK_V];
-  vf_store(lane, vf_sleef_log(vf_set(sum)));
-  scale_array(count, gradient_scale / sum, logits);
-  logits[target] -= gradient_scale;
-  return lane[0] - shifted;
 }
 
 static void column_sum(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite) {

@@ -9,6 +9,7 @@
 #include "kernels/math/gru_reset_before.h"
 #include "kernels/math/gru_simplified.h"
 #include "kernels/math/limits.h"
+#include "kernels/math/loss.h"
 #include "kernels/math/lstm.h"
 #include "kernels/math/masks.h"
 #include "kernels/math/mgu.h"
@@ -59,10 +60,15 @@ const struct gk_kernels GK_TABLE = {
     .zoneout = zoneout,
     .zoneout_mean = zoneout_mean,
     .zoneout_backward = zoneout_backward,
+    .clamp = clamp,
+    .scale = scale_array,
     .add = add_array,
     .flush = flush_array,
     .softmax = softmax,
     .softmax_loss = softmax_loss,
+    .binary_loss = binary_loss,
+    .squared_loss = squared_loss,
+    .huber_loss = huber_loss,
     .sum_squares = sum_squares,
     .dots = dots,
     .weighted_sum = weighted_sum,
@@ -71,7 +77,9 @@ const struct gk_kernels GK_TABLE = {
     .sigmoid_backward = sigmoid_backward,
     .sgd = sgd,
     .rmsprop = rmsprop,
+    .adagrad = adagrad,
     .adam = adam,
+    .adamw = adamw,
     .fma_loop = fma_loop,
     .read_loop = read_loop,
     .sigmoid_loop = sigmoid_loop,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Output layer and softmax cross-entropy. Rows are taken in blocks of GK_SUM_BLOCK from the last to the
+ * Output layer and its loss. Rows are taken in blocks of GK_SUM_BLOCK from the last to the
  * first: logits of one block become its gradients in cache, which give dh and one block of the weight
  * gradient. */
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "src/core/float_environment.h"
 #include "src/core/parallel.h"
 #include "src/core/random.h"
+#include "src/layers/loss.h"
 #include "src/layers/output.h"
 
 enum {
@@ -96,21 +97,24 @@ void gk_output_destroy(gk_output *output) {
 }
 
 int gk_output_tensor_count(const gk_output *output) {
-  return output ? 2 : 0;
+  return !output ? 0 : output->desc.tied ? 1 : 2;
 }
 
 gk_status gk_output_tensor(const gk_output *output, int index, gk_tensor *tensor) {
   if (!output || !tensor)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "tensor" : "output");
-  if (index < 0 || index > 1)
-    return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..1", index);
+  const int last = output->desc.tied ? 0 : 1;
+  if (index < 0 || index > last)
+    return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index, last);
   const int64_t h = output->desc.input_size, v = output->desc.output_size;
-  *tensor = index == 0 ? (gk_tensor){"weight", 2, {v, h}, 0, v * h} : (gk_tensor){"bias", 1, {v}, v * h, v};
+  *tensor = index != last ? (gk_tensor){"weight", 2, {v, h}, 0, v * h}
+                          : (gk_tensor){"bias", 1, {v}, output->desc.tied ? 0 : v * h, v};
   return GK_OK;
 }
 
 int64_t gk_output_parameter_count(const gk_output *output) {
-  return output ? output->desc.output_size * (output->desc.input_size + 1) : 0;
+  const int64_t columns = !output ? 0 : output->desc.tied ? 1 : output->desc.input_size + 1;
+  return output ? output->desc.output_size * columns : 0;
 }
 
 gk_status gk_output_packed_bytes(const gk_output *output, unsigned flags, size_t *bytes) {
@@ -122,7 +126,7 @@ gk_status gk_output_packed_bytes(const gk_output *output, unsigned flags, size_t
 struct packing {
   const gk_output *output;
   unsigned flags;
-  const float *parameters;
+  const float *weight, *bias;
   float *packed;
 };
 
@@ -133,28 +137,42 @@ static void pack_body(void *context, int thread, int threads) {
   size_t begin, end;
   if (p->flags & GK_PACK_FORWARD) {
     if (thread == 0)
-      memcpy(p->packed + output->bias, p->parameters + output->desc.output_size * output->desc.input_size,
-             (size_t)output->desc.output_size * sizeof(float));
+      memcpy(p->packed + output->bias, p->bias, (size_t)output->desc.output_size * sizeof(float));
     gk_split(output->forward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_transposed(&output->forward, output->kernels, p->parameters, in_order, begin, end,
-                              p->packed);
+    gk_matrix_pack_transposed(&output->forward, output->kernels, p->weight, in_order, begin, end, p->packed);
   }
   if (p->flags & GK_PACK_BACKWARD) {
     gk_split(output->backward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_rows(&output->backward, output->kernels, p->parameters, in_order, 1, begin, end,
-                        p->packed);
+    gk_matrix_pack_rows(&output->backward, output->kernels, p->weight, in_order, 1, begin, end, p->packed);
   }
 }
 
-gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *parameters, void *packed) {
-  if (!output || !parameters)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
-  struct packing packing = {.output = output, .flags = flags, .parameters = parameters};
+static gk_status pack(const gk_output *output, unsigned flags, const float *weight, const float *bias,
+                      void *packed) {
+  struct packing packing = {.output = output, .flags = flags, .weight = weight, .bias = bias};
   gk_status status = gk_packed_start(output->packed, flags, output->kernels->isa, packed, &packing.packed);
   if (status)
     return status;
   gk_parallel(output->packed.forward < 100000 ? 1 : output->desc.threads, pack_body, &packing);
   return GK_OK;
+}
+
+gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *parameters, void *packed) {
+  if (!output || !parameters)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
+  if (output->desc.tied)
+    return gk_fail(GK_ERROR_ARGUMENT, "output is tied: gk_output_pack_tied takes its weight");
+  return pack(output, flags, parameters, parameters + output->desc.output_size * output->desc.input_size,
+              packed);
+}
+
+gk_status gk_output_pack_tied(const gk_output *output, unsigned flags, const float *weight, const float *bias,
+                              void *packed) {
+  if (!output || !weight || !bias)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !output ? "output" : !weight ? "weight" : "bias");
+  if (!output->desc.tied)
+    return gk_fail(GK_ERROR_ARGUMENT, "output is not tied: gk_output_pack takes its parameters");
+  return pack(output, flags, weight, bias, packed);
 }
 
 /* One thread's own memory. */
@@ -170,8 +188,10 @@ struct loss_call {
   gk_output_loss_args args;
   const float *packed;
   struct gk_barrier *barrier;
-  float *logits; /* (block, V) */
-  float *losses; /* (block) */
+  struct gk_loss_rows rows;
+  float *dweight, *dbias; /* NULL: not computed */
+  float *logits;          /* (block, V) */
+  float *losses;          /* (block) */
   struct share *shares;
 };
 
@@ -231,13 +251,8 @@ static void block_rows(const struct loss_call *call, const struct share *share, 
   logits_of_rows(output, call->packed, call->args.h + ((size_t)first + begin) * h, call->logits + begin * v,
                  end - begin, share->a, share->c);
   for (size_t r = begin; r < end; r++) {
-    const int32_t target = call->args.targets[(size_t)first + r];
     float *logits = call->logits + r * v;
-    call->losses[r] = 0;
-    if (target < 0)
-      memset(logits, 0, v * sizeof *logits);
-    else
-      call->losses[r] = output->kernels->softmax_loss(v, (size_t)target, call->args.gradient_scale, logits);
+    call->losses[r] = gk_loss_of_row(&call->rows, first + (int64_t)r, logits, logits);
   }
   if (!call->args.dh)
     return;
@@ -266,15 +281,16 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
   kernels->pack_rows(rows, h, source, share->panels, output->backward.width * GK_SUM_BLOCK);
   for (size_t r = 0; r < rows; r++)
     source[r] = call->logits + (rows - 1 - r) * v + begin;
-  kernels->column_sum(rows, end - begin, source, call->args.gradients + v * h + begin, overwrite);
-  for (size_t column = begin; column < end; column += GRADIENT_COLUMNS) {
+  if (call->dbias)
+    kernels->column_sum(rows, end - begin, source, call->dbias + begin, overwrite);
+  for (size_t column = begin; column < end && call->dweight; column += GRADIENT_COLUMNS) {
     const size_t columns = end - column < GRADIENT_COLUMNS ? end - column : GRADIENT_COLUMNS;
     for (size_t r = 0; r < rows; r++)
       source[r] = call->logits + (rows - 1 - r) * v + column;
     kernels->transpose(rows, columns, source, share->transposed, TRANSPOSED_STRIDE);
     for (size_t j = 0; j < columns; j++) {
       share->a[j] = share->transposed + j * TRANSPOSED_STRIDE;
-      share->c[j] = call->args.gradients + (column + j) * h;
+      share->c[j] = call->dweight + (column + j) * h;
     }
     kernels->product(&(struct gk_product){.rows = columns,
                                           .k = rows,
@@ -305,7 +321,7 @@ static void loss_body(void *context, int thread, int threads) {
     block_rows(call, share, first, begin, stop);
     if (threads > 1)
       gk_barrier_wait(call->barrier);
-    if (call->args.gradients)
+    if (call->dweight || call->dbias)
       block_gradient(call, share, first, rows, end == call->args.rows, thread, threads);
     for (size_t r = rows; r-- > 0 && thread == 0;)
       loss += (double)call->losses[r];
@@ -326,28 +342,53 @@ static gk_status check_loss(const gk_output *output, const gk_output_loss_args *
     return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)args->rows);
   if (!args->workspace)
     return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL");
-  if (args->rows && (!args->h || !args->targets))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", args->h ? "targets" : "h");
-  for (int64_t r = 0; r < args->rows; r++)
-    if (args->targets[r] >= output->desc.output_size)
-      return gk_fail(GK_ERROR_ARGUMENT, "targets[%lld] is %ld, must be below output_size %lld", (long long)r,
-                     (long)args->targets[r], (long long)output->desc.output_size);
+  if (args->rows && !args->h)
+    return gk_fail(GK_ERROR_ARGUMENT, "h is NULL");
+  if (args->dweight && !output->desc.tied)
+    return gk_fail(GK_ERROR_ARGUMENT, "dweight is given, and output is not tied: gradients holds its weight");
   return GK_OK;
+}
+
+static struct loss_call describe_call(const gk_output *output, const gk_output_loss_args *args) {
+  const size_t v = (size_t)output->desc.output_size, h = (size_t)output->desc.input_size;
+  const bool tied = output->desc.tied;
+  return (struct loss_call){.output = output,
+                            .args = *args,
+                            .rows = {.kernels = output->kernels,
+                                     .kind = args->kind,
+                                     .rows = args->rows,
+                                     .columns = output->desc.output_size,
+                                     .targets = args->targets,
+                                     .ignored_target = args->ignored_target,
+                                     .values = args->values,
+                                     .row_weights = args->row_weights,
+                                     .label_smoothing = args->label_smoothing,
+                                     .positive_weight = args->positive_weight,
+                                     .huber_delta = args->huber_delta,
+                                     .scale = args->gradient_scale},
+                            .dweight = tied ? args->dweight : args->gradients,
+                            .dbias = tied || !args->gradients ? args->gradients : args->gradients + v * h};
 }
 
 gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *args) {
   gk_status status = check_loss(output, args);
   if (status)
     return status;
-  struct loss_call call = {.output = output, .args = *args};
+  struct loss_call call = describe_call(output, args);
+  status = gk_loss_check(&call.rows);
+  if (status)
+    return status;
   call.packed =
       gk_packed_open(output->packed, args->dh ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD,
                      output->kernels->isa, args->packed);
   if (!call.packed)
     return GK_ERROR_ARGUMENT;
   if (args->rows == 0) {
-    if (args->gradients)
-      memset(args->gradients, 0, (size_t)gk_output_parameter_count(output) * sizeof(float));
+    const size_t v = (size_t)output->desc.output_size;
+    if (call.dweight)
+      memset(call.dweight, 0, v * (size_t)output->desc.input_size * sizeof(float));
+    if (call.dbias)
+      memset(call.dbias, 0, v * sizeof(float));
     if (args->loss)
       *args->loss = 0;
     return GK_OK;
@@ -394,22 +435,42 @@ gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *
   return GK_OK;
 }
 
+/* `rows` rows of the generator, from number `first` on. */
+static void fill_uniform(uint64_t seed, size_t first, size_t rows, size_t columns, float bound,
+                         float *values) {
+  for (size_t r = 0; r < rows; r++) {
+    const struct gk_random_counter at = {
+        .seed = seed, .purpose = GK_RANDOM_INIT, .layer = UINT32_MAX, .sample = first + r};
+    gk_random_uniforms(&at, 0, columns, values + r * columns);
+    for (size_t j = 0; j < columns; j++)
+      values[r * columns + j] = (2 * values[r * columns + j] - 1) * bound;
+  }
+}
+
+static void init(const gk_output *output, uint64_t seed, float *weight, float *bias) {
+  const uint64_t callers = gk_float_environment_pin();
+  const float bound = (float)(1.0 / __builtin_sqrt((double)output->desc.input_size));
+  const size_t h = (size_t)output->desc.input_size, v = (size_t)output->desc.output_size;
+  if (weight)
+    fill_uniform(seed, 0, v, h, bound, weight);
+  fill_uniform(seed, v, 1, v, bound, bias);
+  gk_float_environment_restore(callers);
+}
+
 gk_status gk_output_init(const gk_output *output, uint64_t seed, float *parameters) {
   if (!output || !parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
-  const uint64_t callers = gk_float_environment_pin();
-  const float bound = (float)(1.0 / __builtin_sqrt((double)output->desc.input_size));
-  const size_t row = (size_t)output->desc.input_size, rows = (size_t)output->desc.output_size;
-  const struct gk_random_counter counter = {.seed = seed, .purpose = GK_RANDOM_INIT, .layer = UINT32_MAX};
-  for (size_t r = 0; r < rows + 1; r++) { /* the biases are the last row */
-    struct gk_random_counter at = counter;
-    at.sample = r;
-    const size_t count = r < rows ? row : rows;
-    gk_random_uniforms(&at, 0, count, parameters + r * row);
-    for (size_t j = 0; j < count; j++)
-      parameters[r * row + j] = (2 * parameters[r * row + j] - 1) * bound;
-  }
-  gk_float_environment_restore(callers);
+  if (output->desc.tied) /* its weight has been initialised elsewhere */
+    init(output, seed, NULL, parameters);
+  else
+    init(output, seed, parameters, parameters + output->desc.output_size * output->desc.input_size);
+  return GK_OK;
+}
+
+gk_status gk_output_init_tied(const gk_output *output, uint64_t seed, float *weight, float *bias) {
+  if (!output || !weight || !bias)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !output ? "output" : !weight ? "weight" : "bias");
+  init(output, seed, weight, bias);
   return GK_OK;
 }
 

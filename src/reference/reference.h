@@ -117,8 +117,19 @@ void gk_reference_embedding_backward(int64_t rows, int64_t size, const int32_t *
 /* p (count) = softmax(logits / temperature). */
 void gk_reference_softmax(int64_t count, double temperature, const double *logits, double *p);
 
-/* gk_output_loss: logits = h W^T + b, summed softmax cross-entropy; a negative target is ignored.
- * dh, dweight, dbias are overwritten, each times `scale`; any may be NULL. `scratch` has 2 * V values. */
+/* One row's loss, weight included; d (count), NULL: not wanted, is its gradient times `scale`. */
+struct gk_reference_row {
+  gk_loss_kind kind;
+  int64_t count;
+  const double *x;
+  int64_t target;       /* softmax */
+  const double *values; /* the others */
+  double weight, smoothing, positive_weight, delta, scale;
+};
+double gk_reference_row_loss(const struct gk_reference_row *row, double *d);
+
+/* gk_output_loss: outputs = h W^T + b and the summed loss; a negative target is ignored. dh, dweight, dbias
+ * are overwritten, each times `scale`; any may be NULL. `scratch` has 2 * V values. */
 struct gk_reference_loss {
   int64_t rows, input_size, output_size;
   const double *h;             /* (R, H) */
@@ -127,6 +138,10 @@ struct gk_reference_loss {
   double scale;
   double *dh, *dweight, *dbias;
   double *scratch;
+  gk_loss_kind kind;
+  const double *values;                     /* (R, V) */
+  const double *row_weights;                /* (R); NULL: 1 */
+  double smoothing, positive_weight, delta; /* 0: 0, 1, 1 */
 };
 double gk_reference_output_loss(const struct gk_reference_loss *loss);
 

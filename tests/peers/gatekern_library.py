@@ -51,13 +51,24 @@ class BackwardArgs(Structure):
 
 class OutputDesc(Structure):
     _fields_ = [("size", c_size_t), ("input_size", c_int64), ("output_size", c_int64), ("isa", c_int),
-                ("threads", c_int)]
+                ("threads", c_int), ("tied", c_bool)]
 
 
 class OutputLossArgs(Structure):
     _fields_ = [("size", c_size_t), ("rows", c_int64), ("h", c_void_p), ("targets", c_void_p),
                 ("packed", c_void_p), ("loss", c_void_p), ("gradient_scale", c_float), ("dh", c_void_p),
-                ("gradients", c_void_p), ("workspace", c_void_p)]
+                ("gradients", c_void_p), ("workspace", c_void_p), ("kind", c_int),
+                ("ignored_target", c_void_p), ("values", c_void_p), ("row_weights", c_void_p),
+                ("label_smoothing", c_float), ("positive_weight", c_float), ("huber_delta", c_float),
+                ("dweight", c_void_p)]
+
+
+class LossArgs(Structure):
+    _fields_ = [("size", c_size_t), ("kind", c_int), ("rows", c_int64), ("columns", c_int64), ("x", c_void_p),
+                ("targets", c_void_p), ("ignored_target", c_void_p), ("values", c_void_p),
+                ("row_weights", c_void_p), ("label_smoothing", c_float), ("positive_weight", c_float),
+                ("huber_delta", c_float), ("gradient_scale", c_float), ("loss", c_void_p), ("dx", c_void_p),
+                ("isa", c_int), ("math", c_int), ("threads", c_int)]
 
 
 class OptimizerDesc(Structure):
