@@ -317,26 +317,27 @@ static bench_figure figure(double *seconds, int64_t runs) {
   };
 }
 
-/* Two runs, and more until a tenth of the time is over: threads exist, caches and clock are settled. */
+/* Two runs, and more until the time is over: threads exist, caches and clock are settled. */
 static gk_status warm_up(bench_runner *runner, double seconds) {
-  double end = clock_seconds() + 0.1 * seconds;
+  double end = clock_seconds() + seconds;
   for (int64_t i = 0; i < 2 || clock_seconds() < end; i++) {
     bench_interval interval;
     gk_status status = bench_runner_run(runner, &interval);
     if (status != GK_OK)
       return status;
-    if (interval.total > seconds)
+    if (interval.total > 10 * seconds)
       break;
   }
   return GK_OK;
 }
 
-gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_result *result) {
+/* At least `fewest` runs, and more until the time is over. */
+static gk_status measure(bench_runner *runner, int64_t fewest, double seconds, bench_result *result) {
   double *samples = NULL;
   int64_t runs = 0, room = 0;
-  gk_status status = warm_up(runner, seconds);
+  gk_status status = GK_OK;
   double end = clock_seconds() + seconds;
-  while (status == GK_OK && runs < MOST_RUNS && (runs < FEWEST_RUNS || clock_seconds() < end)) {
+  while (status == GK_OK && runs < MOST_RUNS && (runs < fewest || clock_seconds() < end)) {
     if (runs == room) {
       room = room ? 2 * room : 256;
       double *larger = realloc(samples, (size_t)room * 3 * sizeof *larger);
@@ -366,4 +367,27 @@ gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_resul
   free(column);
   free(samples);
   return status;
+}
+
+gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_result *result) {
+  const gk_status status = warm_up(runner, 0.1 * seconds);
+  return status == GK_OK ? measure(runner, FEWEST_RUNS, seconds, result) : status;
+}
+
+gk_status bench_runner_measure_runs(bench_runner *runner, double seconds, int64_t runs,
+                                    bench_result *result) {
+  const gk_status status = warm_up(runner, seconds);
+  return status == GK_OK ? measure(runner, runs, 0, result) : status;
+}
+
+void bench_runner_set_sizes(bench_runner *runner, int64_t time, int64_t batch) {
+  runner->shape.time = time;
+  runner->shape.batch = batch;
+  runner->stream_step = 0;
+}
+
+void bench_runner_scale_inputs(bench_runner *runner, float factor) {
+  for (int i = X; i <= DCN; i++)
+    for (int64_t j = 0; j < runner->count[i]; j++)
+      floats(runner, i)[j] *= factor;
 }

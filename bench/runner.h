@@ -57,5 +57,12 @@ typedef struct bench_result {
 
 /* Warms up, then runs for about `seconds`, three times at least. */
 gk_status bench_runner_measure(bench_runner *runner, double seconds, bench_result *result);
+/* The same for so many runs, `seconds` for warming up. */
+gk_status bench_runner_measure_runs(bench_runner *runner, double seconds, int64_t runs, bench_result *result);
+
+/* The next runs are of these sizes, not above those of its creation. */
+void bench_runner_set_sizes(bench_runner *runner, int64_t time, int64_t batch);
+/* Multiplies inputs, initial states and upstream gradients. */
+void bench_runner_scale_inputs(bench_runner *runner, float factor);
 
 #endif

@@ -302,6 +302,42 @@ static void too_little_memory_is_a_message_and_no_crash(void **state) {
   free(text);
 }
 
+/* ---- Promises ---- */
+
+/* What they measure is judged on an idle machine, not here. */
+static void checks_report_the_ratio_that_they_judge(void **state) {
+  static const struct {
+    const char *arguments;
+    double at_most;
+  } checks[] = {
+      {"latency --steps 50", 2}, {"first-call", 1.2}, {"threads --threads 3", 1.05}, {"denormals", 1.1}};
+  (void)state;
+  for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+    char line[200];
+    snprintf(line, sizeof line, "bench --hidden 20 --batch 3 --time 4 --cell gru --check %s" SHORT,
+             checks[i].arguments);
+    struct program_output output = program_run(QUIET, line);
+    json_t *check = json_loads(output.text, 0, NULL);
+    assert_non_null(check);
+    assert_string_equal(string(check, "cell"), "gru");
+    assert_true(number(check, "at_most") == checks[i].at_most && number(check, "ratio") > 0);
+    const int fine = json_is_true(json_object_get(check, "fine"));
+    assert_int_equal(fine, number(check, "ratio") <= checks[i].at_most);
+    assert_int_equal(output.exit_code, fine ? 0 : 1);
+    json_decref(check);
+    program_free(&output);
+  }
+  json_t *softmax = run_json(QUIET, "bench --check softmax --words 50 --hidden 8 --batch 4 --time 5" SHORT);
+  expect_near("gflops", number(softmax, "gflops"),
+              1e-9 * 6 * 4 * 5 * 8 * 50 / (1e-3 * number(softmax, "ms")));
+  expect_near("share_of_peak", number(softmax, "share_of_peak"),
+              number(softmax, "gflops") / number(softmax, "peak_gflops"));
+  json_decref(softmax);
+  char *text = program_text("", "bench --check latency --pass step", 2);
+  assert_non_null(strstr(text, "--pass and --check"));
+  free(text);
+}
+
 /* ---- Info ---- */
 
 static void info_knows_tiers_caches_threads_and_limits(void **state) {
@@ -362,6 +398,7 @@ int main(void) {
       cmocka_unit_test(a_list_that_does_not_exist_names_those_that_do),
       cmocka_unit_test(nonsense_is_refused_in_one_line),
       cmocka_unit_test(too_little_memory_is_a_message_and_no_crash),
+      cmocka_unit_test(checks_report_the_ratio_that_they_judge),
       cmocka_unit_test(info_knows_tiers_caches_threads_and_limits),
       cmocka_unit_test(info_explains_the_plan_of_a_network),
   };

@@ -3,13 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench_check.h"
 #include "commands.h"
 #include "options.h"
 #include "runner.h"
 
 struct settings {
-  int cell, isa, schedule, pass;
-  int64_t input, hidden, batch, time, layers, threads;
+  int cell, isa, schedule, pass, check;
+  int64_t input, hidden, batch, time, layers, threads, steps, words;
   double seconds;
   const char *shapes;
   bool json;
@@ -81,6 +82,40 @@ static const cli_option options[] = {
      .type = CLI_FLAG,
      FIELD(json),
      .help = "print one JSON object a network, each on one line"},
+    {.name = "check",
+     .type = CLI_CHOICE,
+     FIELD(check),
+     .choice = bench_check_names,
+     .fallback = "none",
+     .help =
+         "instead of that, whether a promise holds. latency: of streaming steps (N = 1, one thread) the "
+         "slowest "
+         "hundredth takes at most twice the median, best of five runs. first-call: the first call of a new "
+         "(T, N) takes at most 1.2 times a later one. threads: the default takes at most 1.05 times any "
+         "other "
+         "number of threads (long sequences are cut, to 10 steps at least). denormals: denormal inputs, "
+         "states "
+         "and upstream gradients take at most 1.1 times normal ones. softmax: the output layer's share of "
+         "the "
+         "peak. Without a shape: the lists real-time (latency), all (threads), anchors. Exit code 1 if one "
+         "misses",
+     .group = "Promises"},
+    {.name = "steps",
+     .type = CLI_INTEGER,
+     FIELD(steps),
+     .fallback = "100000",
+     .minimum = 10,
+     .maximum = 1 << 20,
+     .value = "S",
+     .help = "streaming steps of a run of --check latency"},
+    {.name = "words",
+     .type = CLI_INTEGER,
+     FIELD(words),
+     .fallback = "10000",
+     .minimum = 1,
+     .maximum = BENCH_LARGEST_SIZE,
+     .value = "V",
+     .help = "output size of --check softmax"},
     {0}};
 
 static const cli_command command = {
@@ -92,7 +127,9 @@ static const cli_command command = {
     .options = options,
     .examples = "  gatekern bench --cell gru --hidden 512 --batch 32 --time 100\n"
                 "  gatekern bench --isa avx2 --threads 1 --json\n"
-                "  gatekern bench --shapes char-rnn\n",
+                "  gatekern bench --shapes char-rnn\n"
+                "  gatekern bench --check latency\n"
+                "  gatekern bench --check threads --shapes ptb\n",
     .settings_size = sizeof(struct settings),
 };
 
@@ -226,6 +263,63 @@ static int fail(const bench_shape *shape, gk_status status) {
   return CLI_FAILURE;
 }
 
+static const char *const of_one[] = {"cell", "input", "hidden", "batch", "time", "layers"};
+enum { OF_ONE = sizeof of_one / sizeof *of_one };
+
+static bench_shape shape_of_options(const struct settings *settings) {
+  return (bench_shape){
+      .cell = (gk_cell)settings->cell,
+      .input = settings->input ? settings->input : settings->hidden,
+      .hidden = settings->hidden,
+      .batch = settings->batch,
+      .time = settings->time,
+      .layers = settings->layers,
+  };
+}
+
+static int check_list(const struct check_plan *plan, const char *list, struct check_summary *summary) {
+  char message[512];
+  bench_shapes shapes;
+  int exit_code = CLI_SUCCESS;
+  if (!bench_shapes_load(list, &shapes, message, sizeof message))
+    return cli_error(&command, "--shapes: %s", message);
+  for (size_t i = 0; i < shapes.count && exit_code == CLI_SUCCESS; i++) {
+    const gk_status status = bench_check_run(plan, &shapes.shape[i], summary);
+    if (status != GK_OK)
+      exit_code = fail(&shapes.shape[i], status);
+  }
+  bench_shapes_free(&shapes);
+  return exit_code;
+}
+
+static int run_check(const struct settings *settings) {
+  const struct check_plan plan = {.check = (bench_check)settings->check,
+                                  .isa = (gk_isa)settings->isa,
+                                  .threads = (int)settings->threads,
+                                  .seconds = cli_given("seconds") ? settings->seconds : 0.3,
+                                  .steps = settings->steps,
+                                  .words = settings->words,
+                                  .json = settings->json};
+  struct check_summary summary = {.networks = 0};
+  const char *list = settings->shapes ? settings->shapes : bench_check_list(plan.check);
+  bool one = false;
+  int exit_code = CLI_SUCCESS;
+  for (int i = 0; i < OF_ONE; i++)
+    one |= cli_given(of_one[i]);
+  if (one) {
+    const bench_shape shape = shape_of_options(settings);
+    const gk_status status = bench_check_run(&plan, &shape, &summary);
+    exit_code = status == GK_OK ? CLI_SUCCESS : fail(&shape, status);
+  } else if (list) {
+    exit_code = check_list(&plan, list, &summary);
+  } else {
+    for (const bench_list *known = bench_lists; known->name && exit_code == CLI_SUCCESS; known++)
+      exit_code = check_list(&plan, known->name, &summary);
+  }
+  bench_check_end(&plan, &summary);
+  return exit_code == CLI_SUCCESS && summary.missed ? CLI_FAILURE : exit_code;
+}
+
 static int run_list(const struct settings *settings) {
   char message[512];
   bench_shapes shapes;
@@ -248,26 +342,23 @@ static int run_list(const struct settings *settings) {
 }
 
 int run_bench(int argc, char **argv) {
-  static const char *const of_one[] = {"cell", "input", "hidden", "batch", "time", "layers"};
+  static const char *const of_runs[] = {"pass", "schedule"};
   struct settings settings;
   struct measurement m;
   int exit_code;
   if (!cli_parse(&command, argc, argv, &settings, &exit_code))
     return exit_code;
-  if (settings.shapes) {
-    for (size_t i = 0; i < sizeof of_one / sizeof *of_one; i++)
-      if (cli_given(of_one[i]))
-        return cli_error(&command, "--%s and --shapes: the list says which networks are timed", of_one[i]);
+  for (int i = 0; i < OF_ONE; i++)
+    if (settings.shapes && cli_given(of_one[i]))
+      return cli_error(&command, "--%s and --shapes: the list says which networks are timed", of_one[i]);
+  for (int i = 0; i < 2; i++)
+    if (settings.check && cli_given(of_runs[i]))
+      return cli_error(&command, "--%s and --check: the check says what runs", of_runs[i]);
+  if (settings.check)
+    return run_check(&settings);
+  if (settings.shapes)
     return run_list(&settings);
-  }
-  bench_shape shape = {
-      .cell = (gk_cell)settings.cell,
-      .input = settings.input ? settings.input : settings.hidden,
-      .hidden = settings.hidden,
-      .batch = settings.batch,
-      .time = settings.time,
-      .layers = settings.layers,
-  };
+  const bench_shape shape = shape_of_options(&settings);
   gk_status status = measure(&settings, &shape, &m);
   if (status != GK_OK)
     return fail(&shape, status);

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench_check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runner.h"
+#include "runner_clock.h"
+
+enum {
+  LATENCY_RUNS = 5,
+  SHAPES_AROUND = 16, /* new sizes that the first call is timed with, fewer where they take long */
+  FEWEST_AROUND = 5,
+  STEADY_RUNS = 5,
+  ROUNDS = 3,       /* each contestant runs so often in turn, and more often where time is left */
+  MOST_COUNTS = 16, /* thread counts */
+  SHORTEST_TIME = 10,
+  SOFTMAX_RUNS = 3,
+  MOST_AGAIN = 4
+};
+#define LARGEST_FLOP 4e10 /* of a run of CHECK_THREADS */
+
+const char *const bench_check_names[] = {"none",      "latency", "first-call", "threads",
+                                         "denormals", "softmax", NULL};
+
+/* The largest ratio that is fine; 0: none is promised. */
+static double most(bench_check check) {
+  static const double bounds[] = {[CHECK_LATENCY] = 2,
+                                  [CHECK_FIRST_CALL] = 1.2,
+                                  [CHECK_THREADS] = 1.05,
+                                  [CHECK_DENORMALS] = 1.1,
+                                  [CHECK_SOFTMAX] = 0};
+  return bounds[check];
+}
+
+const char *bench_check_list(bench_check check) {
+  return check == CHECK_THREADS ? NULL : check == CHECK_LATENCY ? "real-time" : "anchors";
+}
+
+/* ---- Lines ---- */
+
+static void start_line(const struct check_plan *plan, const bench_shape *s) {
+  if (plan->json) {
+    printf("{\"check\": \"%s\", ", bench_check_names[plan->check]);
+    if (*s->name)
+      printf("\"name\": \"%s\", ", s->name);
+    printf("\"cell\": \"%s\", \"input\": %lld, \"hidden\": %lld, \"batch\": %lld, \"time\": %lld, "
+           "\"layers\": %lld, ",
+           gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
+           (long long)s->time, (long long)s->layers);
+    return;
+  }
+  char text[128];
+  snprintf(text, sizeof text, "%s %lld, I %lld, N %lld, T %lld, L %lld", gk_cell_name(s->cell),
+           (long long)s->hidden, (long long)s->input, (long long)s->batch, (long long)s->time,
+           (long long)s->layers);
+  printf("%-20s %-42s ", s->name, text);
+}
+
+static void end_line(const struct check_plan *plan, const bench_shape *s, double ratio,
+                     struct check_summary *summary) {
+  const double bound = most(plan->check);
+  const bool fine = bound == 0 || ratio <= bound;
+  if (plan->json && bound > 0)
+    printf("\"ratio\": %.4g, \"at_most\": %g, \"fine\": %s}\n", ratio, bound, fine ? "true" : "false");
+  else if (plan->json)
+    printf("\"share_of_peak\": %.4g}\n", ratio);
+  else if (bound > 0)
+    printf("ratio %.3f%s\n", ratio, fine ? "" : "  MISSED");
+  else
+    printf("%.1f %% of peak\n", 100 * ratio);
+  fflush(stdout);
+  if (!summary->networks || (bound > 0 ? ratio > summary->worst : ratio < summary->worst)) {
+    summary->worst = ratio;
+    snprintf(summary->name, sizeof summary->name, "%s", s->name);
+  }
+  summary->networks++;
+  summary->missed += !fine;
+}
+
+void bench_check_end(const struct check_plan *plan, const struct check_summary *summary) {
+  if (plan->json || !summary->networks)
+    return;
+  const char *name = *summary->name ? summary->name : "this network";
+  if (most(plan->check) > 0)
+    printf("worst ratio %.3f (%s), at most %g is fine: %d of %d networks missed it\n", summary->worst, name,
+           most(plan->check), summary->missed, summary->networks);
+  else
+    printf("least share %.1f %% (%s)\n", 100 * summary->worst, name);
+}
+
+/* ---- Latency ---- */
+
+/* The best of five runs: one in which nobody else used the core. */
+static gk_status check_latency(const struct check_plan *plan, const bench_shape *s,
+                               struct check_summary *summary) {
+  bench_runner *runner;
+  bench_result result, best = {.runs = 0};
+  bench_shape shape = *s;
+  shape.batch = 1;
+  gk_status status = bench_runner_create(&shape, BENCH_STREAM, plan->isa, 1, GK_SCHEDULE_AUTO, &runner);
+  if (status != GK_OK)
+    return status;
+  for (int run = 0; run < LATENCY_RUNS && status == GK_OK; run++) {
+    status = bench_runner_measure_runs(runner, 0.02, plan->steps, &result);
+    if (status == GK_OK &&
+        (!best.runs || result.total.p99 / result.total.median < best.total.p99 / best.total.median))
+      best = result;
+  }
+  bench_runner_destroy(runner);
+  if (status != GK_OK)
+    return status;
+  const bench_figure *f = &best.total;
+  start_line(plan, &shape);
+  if (plan->json)
+    printf("\"steps\": %lld, \"best_us\": %.4f, \"median_us\": %.4f, \"p99_us\": %.4f, ",
+           (long long)best.runs, 1e6 * f->best, 1e6 * f->median, 1e6 * f->p99);
+  else
+    printf("best %8.2f us, median %8.2f us, p99 %8.2f us: ", 1e6 * f->best, 1e6 * f->median, 1e6 * f->p99);
+  end_line(plan, &shape, f->p99 / f->median, summary);
+  return GK_OK;
+}
+
+/* ---- First call ---- */
+
+static int compare_doubles(const void *a, const void *b) {
+  const double left = *(const double *)a, right = *(const double *)b;
+  return (left > right) - (left < right);
+}
+
+static double median(double *values, int count) {
+  qsort(values, (size_t)count, sizeof *values, compare_doubles);
+  return (values[(count - 1) / 2] + values[count / 2]) / 2;
+}
+
+/* First call / median of the next ones, with sizes that the network has not seen. */
+static gk_status time_new_sizes(bench_runner *runner, int64_t time, int64_t batch, double *ratio) {
+  bench_interval first, later;
+  double steady[STEADY_RUNS];
+  bench_runner_set_sizes(runner, time, batch);
+  gk_status status = bench_runner_run(runner, &first);
+  for (int i = 0; i < STEADY_RUNS && status == GK_OK; i++) {
+    status = bench_runner_run(runner, &later);
+    steady[i] = later.total;
+  }
+  *ratio = status == GK_OK ? first.total / median(steady, STEADY_RUNS) : 0;
+  return status;
+}
+
+/* The median over many new sizes: what a new size costs, not what an interruption costs. */
+static gk_status check_first_call(const struct check_plan *plan, const bench_shape *s,
+                                  struct check_summary *summary) {
+  bench_runner *runner;
+  bench_result result;
+  double ratio[SHAPES_AROUND];
+  gk_status status = bench_runner_create(s, BENCH_STEP, plan->isa, plan->threads, GK_SCHEDULE_AUTO, &runner);
+  if (status != GK_OK)
+    return status;
+  int sizes = 0;
+  const double end = clock_seconds() + 10 * plan->seconds;
+  status = bench_runner_measure(runner, plan->seconds, &result); /* threads and pages are there */
+  for (; status == GK_OK && sizes < SHAPES_AROUND && (sizes < FEWEST_AROUND || clock_seconds() < end);
+       sizes++) {
+    const int64_t time = s->time - 1 - sizes % 4, batch = s->batch - sizes / 4;
+    status = time_new_sizes(runner, time > 1 ? time : 1, batch > 1 ? batch : 1, &ratio[sizes]);
+  }
+  bench_runner_destroy(runner);
+  if (status != GK_OK)
+    return status;
+  const double middle = median(ratio, sizes);
+  start_line(plan, s);
+  if (plan->json)
+    printf("\"sizes\": %d, \"worst_of_a_size\": %.4g, ", sizes, ratio[sizes - 1]);
+  else
+    printf("%d sizes, worst %.2f: median ", sizes, ratio[sizes - 1]);
+  end_line(plan, s, middle, summary);
+  return GK_OK;
+}
+
+/* ---- In turn ---- */
+
+/* Runs each contestant in turn, ROUNDS times and until the time is over; best[i] is that of all runs so far.
+ */
+static gk_status run_in_turn(bench_runner *const *contestant, int count, double seconds, double *best) {
+  const double end = clock_seconds() + seconds;
+  for (int round = 0; round < ROUNDS || clock_seconds() < end; round++)
+    for (int i = 0; i < 2 * count; i++) {
+      bench_interval interval;
+      const gk_status status = bench_runner_run(contestant[i / 2], &interval);
+      if (status != GK_OK)
+        return status;
+      best[i / 2] = fmin(best[i / 2], interval.total);
+    }
+  return GK_OK;
+}
+
+/* Times them until contestant `index` is within the bound of the fastest: where it misses, the best of more
+ * runs counts, of all alike. Sets the ratio, and who is the fastest. */
+static gk_status compare(bench_runner *const *contestant, int count, int index, const struct check_plan *plan,
+                         double *best, int *fastest, double *ratio) {
+  gk_status status = GK_OK;
+  *ratio = INFINITY;
+  for (int i = 0; i < count; i++)
+    best[i] = INFINITY;
+  for (int again = 0; again<MOST_AGAIN && * ratio> most(plan->check) && status == GK_OK; again++) {
+    status = run_in_turn(contestant, count, plan->seconds, best);
+    *fastest = index == 0;
+    for (int i = 0; i < count; i++)
+      if (i != index && best[i] < best[*fastest])
+        *fastest = i;
+    *ratio = best[index] / best[*fastest];
+  }
+  return status;
+}
+
+static void destroy_all(bench_runner **contestant, int count) {
+  for (int i = 0; i < count; i++)
+    bench_runner_destroy(contestant[i]);
+}
+
+/* ---- Threads ---- */
+
+/* 0 for the default, then 1, 2, ...: every number as far as there is room, then powers of two, and all. */
+static int thread_counts(int all, int *counts) {
+  int count = 0;
+  counts[count++] = 0;
+  for (int threads = 1; threads <= all; threads = threads < 8 ? threads + 1 : 2 * threads) {
+    counts[count++] = threads;
+    if (threads < all && (threads >= 8 && 2 * threads > all))
+      counts[count++] = all;
+  }
+  return count;
+}
+
+static gk_status check_threads(const struct check_plan *plan, const bench_shape *s,
+                               struct check_summary *summary) {
+  bench_shape shape = *s;
+  bench_runner *contestant[2 * MOST_COUNTS] = {NULL};
+  int counts[2 * MOST_COUNTS], used = 0, fastest = 1;
+  double best[2 * MOST_COUNTS], ratio = 0;
+  gk_schedule schedule;
+  const int count = thread_counts(plan->threads ? plan->threads : gk_default_threads(), counts);
+  const double share = LARGEST_FLOP / (3 * bench_shape_flop(s));
+  if (share < 1 && s->time > SHORTEST_TIME)
+    shape.time = (int64_t)fmax(SHORTEST_TIME, share * (double)s->time);
+  gk_status status = GK_OK;
+  for (int i = 0; i < count && status == GK_OK; i++) {
+    bench_interval interval;
+    status = bench_runner_create(&shape, BENCH_STEP, plan->isa, counts[i], GK_SCHEDULE_AUTO, &contestant[i]);
+    if (status == GK_OK)
+      status = bench_runner_run(contestant[i], &interval);
+  }
+  if (status == GK_OK)
+    status = bench_runner_plan(contestant[0], &schedule, &used);
+  if (status == GK_OK)
+    status = compare(contestant, count, 0, plan, best, &fastest, &ratio);
+  destroy_all(contestant, count);
+  if (status != GK_OK)
+    return status;
+  start_line(plan, &shape);
+  if (plan->json) {
+    printf("\"schedule\": \"%s\", \"threads_used\": %d, \"step_ms\": %.6g, \"by_threads\": [",
+           gk_schedule_name(schedule), used, 1e3 * best[0]);
+    for (int i = 1; i < count; i++)
+      printf("%s{\"threads\": %d, \"step_ms\": %.6g}", i > 1 ? ", " : "", counts[i], 1e3 * best[i]);
+    printf("], ");
+  } else {
+    printf("%s, %d threads %9.3f ms, fastest %d with %9.3f ms: ", gk_schedule_name(schedule), used,
+           1e3 * best[0], counts[fastest], 1e3 * best[fastest]);
+  }
+  end_line(plan, &shape, ratio, summary);
+  return GK_OK;
+}
+
+/* ---- Denormals ---- */
+
+static gk_status check_denormals(const struct check_plan *plan, const bench_shape *s,
+                                 struct check_summary *summary) {
+  bench_runner *contestant[2] = {NULL};
+  double best[2], ratio = 0;
+  int fastest;
+  gk_status status = GK_OK;
+  for (int i = 0; i < 2 && status == GK_OK; i++) {
+    bench_interval interval;
+    status = bench_runner_create(s, BENCH_STEP, plan->isa, plan->threads, GK_SCHEDULE_AUTO, &contestant[i]);
+    if (status == GK_OK && i == 1)
+      bench_runner_scale_inputs(contestant[i], 1e-39f);
+    if (status == GK_OK)
+      status = bench_runner_run(contestant[i], &interval);
+  }
+  if (status == GK_OK)
+    status = compare(contestant, 2, 1, plan, best, &fastest, &ratio);
+  destroy_all(contestant, 2);
+  if (status != GK_OK)
+    return status;
+  start_line(plan, s);
+  printf(plan->json ? "\"step_ms\": %.6g, \"denormal_step_ms\": %.6g, "
+                    : "%9.3f ms, denormal inputs %9.3f ms: ",
+         1e3 * best[0], 1e3 * best[1]);
+  end_line(plan, s, ratio, summary);
+  return GK_OK;
+}
+
+/* ---- Softmax ---- */
+
+struct output_layer {
+  gk_output *output;
+  gk_output_loss_args args;
+  void *memory[7];
+};
+
+static gk_status take(void **memory, size_t bytes) {
+  const gk_status status = gk_allocate(bytes ? bytes : 1, memory);
+  if (status == GK_OK)
+    memset(*memory, 0, bytes);
+  return status;
+}
+
+static gk_status open_output(const struct check_plan *plan, const bench_shape *s, struct output_layer *layer,
+                             double *loss) {
+  const int64_t rows = s->time * s->batch;
+  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  gk_output_desc desc = GK_OUTPUT_DESC_INIT;
+  size_t packed = 0, workspace = 0;
+  desc.input_size = s->hidden;
+  desc.output_size = plan->words;
+  desc.isa = plan->isa;
+  desc.threads = plan->threads;
+  gk_status status = gk_output_create(&desc, &layer->output);
+  if (status == GK_OK)
+    status = gk_output_packed_bytes(layer->output, both, &packed);
+  if (status == GK_OK)
+    status = gk_output_workspace_bytes(layer->output, rows, &workspace);
+  if (status != GK_OK)
+    return status;
+  const size_t parameters = (size_t)gk_output_parameter_count(layer->output) * sizeof(float);
+  const size_t h = (size_t)(rows * s->hidden) * sizeof(float);
+  const size_t bytes[] = {parameters, packed, workspace, h, (size_t)rows * sizeof(int32_t), h, parameters};
+  void **memory = layer->memory;
+  for (int i = 0; i < 7 && status == GK_OK; i++)
+    status = take(&memory[i], bytes[i]);
+  if (status == GK_OK)
+    status = gk_output_init(layer->output, 1, memory[0]);
+  if (status == GK_OK)
+    status = gk_output_pack(layer->output, both, memory[0], memory[1]);
+  if (status != GK_OK)
+    return status;
+  for (int64_t i = 0; i < rows * s->hidden; i++)
+    ((float *)memory[3])[i] = 2 * gk_uniform(1, 0, (uint64_t)i) - 1;
+  for (int64_t i = 0; i < rows; i++)
+    ((int32_t *)memory[4])[i] = (int32_t)(i * 7919 % plan->words);
+  layer->args = (gk_output_loss_args)GK_OUTPUT_LOSS_ARGS_INIT;
+  layer->args.rows = rows;
+  layer->args.h = memory[3];
+  layer->args.targets = memory[4];
+  layer->args.packed = memory[1];
+  layer->args.loss = loss;
+  layer->args.gradient_scale = 1 / (float)rows;
+  layer->args.dh = memory[5];
+  layer->args.gradients = memory[6];
+  layer->args.workspace = memory[2];
+  return GK_OK;
+}
+
+/* Logits, softmax, loss, gradients of h and of the weights: three products of rows, hidden units and words.
+ */
+static gk_status check_softmax(const struct check_plan *plan, const bench_shape *s,
+                               struct check_summary *summary) {
+  struct output_layer layer = {.output = NULL};
+  double loss, best = INFINITY, peak[2] = {0};
+  gk_status status = open_output(plan, s, &layer, &loss);
+  if (status == GK_OK)
+    status = gk_measure_peak(plan->isa, plan->threads, 0.1, &peak[0]);
+  const double end = clock_seconds() + plan->seconds;
+  for (int run = 0; status == GK_OK && (run <= SOFTMAX_RUNS || clock_seconds() < end); run++) {
+    const double start = clock_seconds();
+    status = gk_output_loss(layer.output, &layer.args);
+    if (run > 0) /* the first one warms up */
+      best = fmin(best, clock_seconds() - start);
+  }
+  if (status == GK_OK)
+    status = gk_measure_peak(plan->isa, plan->threads, 0.1, &peak[1]);
+  gk_output_destroy(layer.output);
+  for (int i = 0; i < 7; i++)
+    gk_free(layer.memory[i]);
+  if (status != GK_OK)
+    return status;
+  const double rows = (double)(s->time * s->batch);
+  const double gflops = 1e-9 * 6 * rows * (double)s->hidden * (double)plan->words / best;
+  const double ceiling = fmax(peak[0], peak[1]);
+  start_line(plan, s);
+  printf(plan->json ? "\"words\": %lld, \"ms\": %.6g, \"gflops\": %.5g, \"peak_gflops\": %.5g, "
+                    : "%lld words %9.3f ms, %.1f of %.1f GFLOP/s: ",
+         (long long)plan->words, 1e3 * best, gflops, ceiling);
+  end_line(plan, s, gflops / ceiling, summary);
+  return GK_OK;
+}
+
+gk_status bench_check_run(const struct check_plan *plan, const bench_shape *shape,
+                          struct check_summary *summary) {
+  switch (plan->check) {
+  case CHECK_LATENCY:
+    return check_latency(plan, shape, summary);
+  case CHECK_FIRST_CALL:
+    return check_first_call(plan, shape, summary);
+  case CHECK_THREADS:
+    return check_threads(plan, shape, summary);
+  case CHECK_DENORMALS:
+    return check_denormals(plan, shape, summary);
+  case CHECK_SOFTMAX:
+    return check_softmax(plan, shape, summary);
+  }
+  return gk_fail(GK_ERROR_ARGUMENT, "check is %d", (int)plan->check);
+}

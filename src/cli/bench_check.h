@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `gatekern bench --check`: promises about speed that a single figure does not show. */
+#ifndef GATEKERN_CLI_BENCH_CHECK_H
+#define GATEKERN_CLI_BENCH_CHECK_H
+
+#include "shapes.h"
+
+typedef enum bench_check {
+  CHECK_LATENCY = 1, /* streaming steps of one sample: the slowest hundredth beside the median */
+  CHECK_FIRST_CALL,  /* the first call of a new (T, N) beside later ones */
+  CHECK_THREADS,     /* the default number of threads beside every other */
+  CHECK_DENORMALS,   /* denormal inputs, states and upstream gradients beside normal ones */
+  CHECK_SOFTMAX      /* output layer and cross-entropy of many words beside the FMA peak */
+} bench_check;
+
+/* Names by enum bench_check with "none" first, NULL at the end. */
+extern const char *const bench_check_names[];
+/* The list of shapes that a check is about; NULL: every built-in list. */
+const char *bench_check_list(bench_check check);
+
+struct check_plan {
+  bench_check check;
+  gk_isa isa;
+  int threads; /* 0: as many as the process may use */
+  double seconds;
+  int64_t steps, words;
+  bool json;
+};
+
+struct check_summary {
+  double worst; /* ratio; of CHECK_SOFTMAX the least share of the peak */
+  char name[64];
+  int networks, missed;
+};
+
+/* Checks one network, prints its line and adds it to the summary, which starts as zeros. */
+gk_status bench_check_run(const struct check_plan *plan, const bench_shape *shape,
+                          struct check_summary *summary);
+/* The last line; does not print it for JSON. */
+void bench_check_end(const struct check_plan *plan, const struct check_summary *summary);
+
+#endif
