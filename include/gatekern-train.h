@@ -191,6 +191,19 @@ typedef struct gk_language_progress {
 } gk_language_progress;
 GK_API void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_language_progress *progress);
 
+/* What the time of a step goes to. */
+typedef enum gk_training_part {
+  GK_PART_DATA = 0, /* symbols read from the text */
+  GK_PART_FORWARD,  /* the recurrent layers */
+  GK_PART_OUTPUT,   /* output layer, softmax, loss, and their gradients */
+  GK_PART_BACKWARD, /* the recurrent layers */
+  GK_PART_CLIP,     /* the gradient's norm */
+  GK_PART_UPDATE,   /* optimizer */
+  GK_PART_PACK      /* new weights for the kernels */
+} gk_training_part;
+enum { GK_TRAINING_PARTS = GK_PART_PACK + 1 };
+GK_API const char *gk_training_part_name(gk_training_part part);
+
 typedef struct gk_training_step {
   int64_t step;       /* this one, from 1 */
   double loss;        /* mean over the targets, nats, before the update */
@@ -203,6 +216,7 @@ typedef struct gk_training_step {
    * where U is the number of distinct characters in the step: the work that was done, not the work that
    * one-hot or dense inputs would have cost. */
   double operations;
+  double seconds[GK_TRAINING_PARTS]; /* by gk_training_part */
 } gk_training_step;
 /* One step: forward, backward, clipping, update. GK_ERROR_ARGUMENT, and the weights as they were, if the
  * loss or the gradient is not finite. */

@@ -365,10 +365,14 @@ static int check_log(const char *name, int validations) {
 
 static void test_train_eval_sample(void **state) {
   (void)state;
-  static const char *const trained[] = {"text ",     "model ",     "machine ", "step 250/250",
-                                        "bits/char", "chars/s",    "GFLOP/s",  "of peak",
-                                        "left",      "validation", "done",     NULL};
-  expect_says("train lm @/text " SMALL "--lr 0.02 --steps 250 --eval-every 100 --log @/log --out @/trained",
+  static const char *const trained[] = {
+      "text ",     "model ",     "machine ", "step 250/250",
+      "bits/char", "chars/s",    "GFLOP/s",  "of peak",
+      "left",      "validation", "done",     "profile  medians of 247 steps",
+      "forward",   "output",     "update",   "beside layers and pack",
+      NULL};
+  expect_says("train lm @/text " SMALL "--lr 0.02 --steps 250 --eval-every 100 --log @/log --out @/trained "
+              "--profile",
               trained);
   assert_int_equal(check_log("log", 3), 250);
   struct result result = run_line("eval @/trained @/text --json");

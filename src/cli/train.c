@@ -211,6 +211,10 @@ static const cli_option options[] = {
      .offset = FIELD(log),
      .value = "FILE",
      .help = "write a JSON object for each step, one a line"},
+    {.name = "profile",
+     .type = CLI_FLAG,
+     .offset = FIELD(profile),
+     .help = "print at the end what the time of a step went to"},
 
     {.name = "threads",
      .type = CLI_INTEGER,

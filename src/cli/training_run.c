@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 enum { DEFAULT_STEPS = 2000, FEWEST_VALIDATIONS = 10, MOST_VALIDATIONS = 25 };
+enum { UNPROFILED = 3 };                /* first steps, which pay for pages and threads */
 static const double peak_seconds = 0.1; /* for the measurement of the machine's limit */
 
 /* ---- Signals ---- */
@@ -303,6 +304,30 @@ static int finished(struct training_run *run, struct training_progress *progress
   return CLI_SUCCESS;
 }
 
+static int compare_doubles(const void *a, const void *b) {
+  const double left = *(const double *)a, right = *(const double *)b;
+  return (left > right) - (left < right);
+}
+
+/* Medians over the newest steps. */
+static void print_profile(struct training_run *run) {
+  const int64_t profiled = run->steps - UNPROFILED;
+  const size_t count = profiled < PROFILED_STEPS ? (size_t)profiled : PROFILED_STEPS;
+  double seconds[GK_TRAINING_PARTS], total = 0;
+  if (profiled < 1)
+    return;
+  for (int part = 0; part < GK_TRAINING_PARTS; part++) {
+    qsort(run->seconds[part], count, sizeof *run->seconds[part], compare_doubles);
+    total += seconds[part] = run->seconds[part][count / 2];
+  }
+  printf("profile  medians of %zu steps\n", count);
+  for (int part = 0; part < GK_TRAINING_PARTS; part++)
+    printf("  %-22s %10.3f ms %6.2f %%\n", gk_training_part_name((gk_training_part)part), 1e3 * seconds[part],
+           100 * seconds[part] / total);
+  const double beside = total - seconds[GK_PART_FORWARD] - seconds[GK_PART_BACKWARD] - seconds[GK_PART_PACK];
+  printf("  %-22s %10.3f ms %6.2f %%\n", "beside layers and pack", 1e3 * beside, 100 * beside / total);
+}
+
 /* One step, and what is due after it. */
 static int advance(struct training_run *run, struct training_progress *progress, double *next_save) {
   gk_training_step step;
@@ -316,6 +341,9 @@ static int advance(struct training_run *run, struct training_progress *progress,
     cli_status(run->command, status);
     return CLI_FAILURE;
   }
+  for (int part = 0; part < GK_TRAINING_PARTS && run->steps >= UNPROFILED; part++)
+    run->seconds[part][(run->steps - UNPROFILED) % PROFILED_STEPS] = step.seconds[part];
+  run->steps++;
   int exit_code = CLI_SUCCESS;
   const bool due = step.step % run->eval_every == 0 || step.step == progress->steps;
   if (due) {
@@ -362,5 +390,7 @@ int training_loop(struct training_run *run) {
                     : finished(run, &progress, progress_clock() - start);
   if (!progress_end(&progress) && exit_code == CLI_SUCCESS)
     exit_code = CLI_FAILURE;
+  if (run->settings->profile)
+    print_profile(run);
   return exit_code;
 }

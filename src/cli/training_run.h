@@ -14,8 +14,10 @@ struct train_settings {
   double minutes, learning_rate, minimum_learning_rate, momentum, clip_norm, dropout, forget_bias;
   double validation, save_minutes;
   uint64_t seed;
-  bool bytes, utf8, resume, keep_all;
+  bool bytes, utf8, resume, keep_all, profile;
 };
+
+enum { PROFILED_STEPS = 1000 };
 
 struct training_run {
   const cli_command *command;
@@ -26,7 +28,9 @@ struct training_run {
   const char *state_path;                  /* of the file that --resume reads */
   gk_language_trainer *trainer;
   int64_t eval_every;
-  bool best_saved; /* settings->out holds a model of this run */
+  bool best_saved;                                   /* settings->out holds a model of this run */
+  int64_t steps;                                     /* of this run */
+  double seconds[GK_TRAINING_PARTS][PROFILED_STEPS]; /* of the newest steps, by part */
 };
 
 /* Creates run->trainer, or resumes it. Returns CLI_SUCCESS or the exit code. */

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <time.h>
 
 /* ---- Arguments ---- */
 
@@ -281,6 +282,24 @@ gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer, do
 
 /* ---- A step ---- */
 
+static const char *const part_names[GK_TRAINING_PARTS] = {
+    [GK_PART_DATA] = "data",         [GK_PART_FORWARD] = "forward", [GK_PART_OUTPUT] = "output",
+    [GK_PART_BACKWARD] = "backward", [GK_PART_CLIP] = "clip",       [GK_PART_UPDATE] = "update",
+    [GK_PART_PACK] = "pack"};
+
+const char *gk_training_part_name(gk_training_part part) {
+  return (unsigned)part < GK_TRAINING_PARTS ? part_names[part] : "unknown";
+}
+
+/* The time since *start is that of `part`; the next part starts now. */
+static void end_part(gk_training_step *report, gk_training_part part, double *start) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  const double now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+  report->seconds[part] = now - *start;
+  *start = now;
+}
+
 static int64_t count_distinct(gk_language_trainer *trainer, int64_t count) {
   int64_t distinct = 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -302,7 +321,8 @@ static double count_operations(gk_language_trainer *trainer, int64_t time) {
 }
 
 /* Loss and gradients of `time` steps of every stream. */
-static gk_status differentiate(gk_language_trainer *trainer, int64_t time, int64_t targets, double *loss) {
+static gk_status differentiate(gk_language_trainer *trainer, int64_t time, gk_training_step *report,
+                               double *start) {
   const gk_language_model *model = trainer->model;
   const int before = (int)(trainer->step % 2), after = 1 - before;
   const gk_random_key random = {.seed = trainer->desc.seed, .step = (uint64_t)trainer->step + 1};
@@ -321,6 +341,7 @@ static gk_status differentiate(gk_language_trainer *trainer, int64_t time, int64
   forward.reserve = trainer->reserve;
   forward.workspace = trainer->workspace;
   gk_status status = gk_rnn_forward(model->rnn, &forward);
+  end_part(report, GK_PART_FORWARD, start);
   if (status != GK_OK)
     return status;
   gk_output_loss_args output = GK_OUTPUT_LOSS_ARGS_INIT;
@@ -328,12 +349,13 @@ static gk_status differentiate(gk_language_trainer *trainer, int64_t time, int64
   output.h = trainer->y;
   output.targets = trainer->targets;
   output.packed = model->packed_output;
-  output.loss = loss;
-  output.gradient_scale = 1 / (float)targets;
+  output.loss = &report->loss;
+  output.gradient_scale = 1 / (float)report->characters;
   output.dh = trainer->dy;
   output.gradients = trainer->gradients + model->rnn_count;
   output.workspace = trainer->workspace;
   status = gk_output_loss(model->output, &output);
+  end_part(report, GK_PART_OUTPUT, start);
   if (status != GK_OK)
     return status;
   gk_rnn_backward_args backward = GK_RNN_BACKWARD_ARGS_INIT;
@@ -349,17 +371,20 @@ static gk_status differentiate(gk_language_trainer *trainer, int64_t time, int64
   backward.random = random;
   backward.reserve = trainer->reserve;
   backward.workspace = trainer->workspace;
-  return gk_rnn_backward(model->rnn, &backward);
+  status = gk_rnn_backward(model->rnn, &backward);
+  end_part(report, GK_PART_BACKWARD, start);
+  return status;
 }
 
 /* Clipping and update. */
-static gk_status update(gk_language_trainer *trainer, gk_training_step *report) {
+static gk_status update(gk_language_trainer *trainer, gk_training_step *report, double *start) {
   gk_language_model *model = trainer->model;
   const gk_training_desc *desc = &trainer->desc;
   const int64_t count = model->rnn_count + model->output_count;
   const float *const gradients[] = {trainer->gradients};
   gk_status status =
       gk_gradient_norm(model->desc.isa, model->desc.threads, 1, gradients, &count, &report->gradient_norm);
+  end_part(report, GK_PART_CLIP, start);
   if (status != GK_OK)
     return status;
   if (!isfinite(report->loss) || !isfinite(report->gradient_norm))
@@ -372,7 +397,11 @@ static gk_status update(gk_language_trainer *trainer, gk_training_step *report) 
                                            desc->minimum_learning_rate, report->step, desc->steps);
   status = gk_optimizer_step(&trainer->optimizer, report->step, report->learning_rate, report->clip_scale,
                              count, model->parameters, trainer->gradients, trainer->optimizer_state);
-  return status == GK_OK ? gk_language_model_pack(model) : status;
+  end_part(report, GK_PART_UPDATE, start);
+  if (status == GK_OK)
+    status = gk_language_model_pack(model);
+  end_part(report, GK_PART_PACK, start);
+  return status;
 }
 
 gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_step *report) {
@@ -386,13 +415,16 @@ gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_ste
       memset(trainer->c[before], 0, (size_t)trainer->state_count * sizeof(float));
   }
   *report = (gk_training_step){.step = trainer->step + 1};
+  double start = 0;
+  end_part(report, GK_PART_DATA, &start);
   report->characters =
       gk_text_streams_read(&trainer->streams, first, time, trainer->inputs, trainer->targets);
   report->operations = count_operations(trainer, time);
-  gk_status status = differentiate(trainer, time, report->characters, &report->loss);
+  end_part(report, GK_PART_DATA, &start);
+  gk_status status = differentiate(trainer, time, report, &start);
   report->loss /= (double)report->characters;
   if (status == GK_OK)
-    status = update(trainer, report);
+    status = update(trainer, report, &start);
   if (status == GK_OK)
     ++trainer->step;
   return status;
