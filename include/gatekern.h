@@ -169,6 +169,13 @@ typedef enum gk_schedule { GK_SCHEDULE_AUTO = 0, GK_SCHEDULE_SLICES, GK_SCHEDULE
 GK_API const char *gk_schedule_name(gk_schedule schedule);
 GK_API gk_status gk_schedule_from_name(const char *name, gk_schedule *schedule);
 
+/* Masks of dropout are drawn for every step, or once for all steps of a row of the batch (variational
+ * dropout, Gal and Ghahramani 2016; a reset draws no other). Both directions share the masks of inputs and
+ * outputs. */
+typedef enum gk_dropout_masks { GK_DROPOUT_EACH_STEP = 0, GK_DROPOUT_EACH_SEQUENCE } gk_dropout_masks;
+GK_API const char *gk_dropout_masks_name(gk_dropout_masks masks); /* step, sequence */
+GK_API gk_status gk_dropout_masks_from_name(const char *name, gk_dropout_masks *masks);
+
 typedef struct gk_rnn_desc {
   size_t size; /* sizeof(gk_rnn_desc) */
   gk_cell cell;
@@ -183,8 +190,20 @@ typedef struct gk_rnn_desc {
   gk_merge merge; /* of two directions: y is (T, N, H) where they are added, in every layer */
   gk_layout layout;
   gk_activation activation; /* of the cell rnn */
-  float dropout;            /* on the output of every layer but the last, while training; 0 <= p < 1 */
   gk_recurrence recurrence;
+  /* Regularisation while training (forward with a reserve); each a probability 0 <= p < 1, 0: off. Dropped
+   * values are 0, kept ones are multiplied by 1 / (1 - p); inference changes nothing but for zoneout. */
+  float dropout;           /* on the output of every layer but the last */
+  float input_dropout;     /* on the first layer's inputs; not with a vocabulary */
+  float recurrent_dropout; /* on h' where recurrent products read it (in all gates alike), not where a gate
+                              carries it on */
+  gk_dropout_masks dropout_masks; /* when the three above draw their masks */
+  float weight_dropout;           /* on the elements of weight_hh, one mask a call of gk_rnn_pack_dropped
+                                     (DropConnect as in AWD-LSTM, Merity et al. 2017) */
+  /* Zoneout (Krueger et al. 2016): a unit of the new h, or c, keeps its value of the step before with this
+   * probability; both are computed from the cell's own new state. Inference takes the mean, p old + (1 - p)
+   * new. */
+  float zoneout_h, zoneout_c;
   /* Plan: how it runs, never what it computes. */
   gk_isa isa;
   gk_math math;
@@ -249,11 +268,24 @@ typedef struct gk_init_desc {
  * on every machine. */
 GK_API gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parameters);
 
+/* What decides random masks: nothing else does (not threads, not the position in the batch). */
+typedef struct gk_random_key {
+  uint64_t seed;
+  uint64_t step;         /* the optimizer's step */
+  uint64_t first_sample; /* global index of sample 0 */
+} gk_random_key;
+
 /* Packed parameters: what the kernels read, for the tier of `rnn`. Pack again after each update;
  * any number of callers may read one packed buffer. Any alignment will do; pack where it stays. */
 typedef enum gk_pack_flags { GK_PACK_FORWARD = 1, GK_PACK_BACKWARD = 2 } gk_pack_flags;
 GK_API gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes);
 GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed);
+
+/* The same with weight_dropout's mask of a training step on weight_hh: for forward and backward calls with a
+ * reserve, whose key must have this seed and step (first_sample does not matter). Such calls refuse
+ * parameters from gk_rnn_pack if weight_dropout is on, and inference refuses those from here. */
+GK_API gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk_random_key *key,
+                                     const float *parameters, void *packed);
 
 /* Sizes of the caller's memory for one call with T = time, N = batch. Any alignment is accepted. Workspace
  * does not grow with T, but for what lies between the layers of a bidirectional stack in inference, and for
@@ -284,12 +316,21 @@ typedef struct gk_rnn_plan_info {
   { .size = sizeof(gk_rnn_plan_info) }
 GK_API gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info);
 
-/* What decides random masks: nothing else does (not threads, not the position in the batch). */
-typedef struct gk_random_key {
-  uint64_t seed;
-  uint64_t step;         /* the optimizer's step */
-  uint64_t first_sample; /* global index of sample 0 */
-} gk_random_key;
+/* Masks read back: what training draws for this key, row by row. */
+typedef enum gk_mask {
+  GK_MASK_INPUT = 0, /* I factors of x[t, n] of layer 0 */
+  GK_MASK_OUTPUT,    /* as many factors as a row of the layer's output has, of its output at t, n */
+  GK_MASK_RECURRENT, /* H factors of the state that the products of step t read */
+  GK_MASK_WEIGHT,    /* H factors of row n of weight_hh; t does not matter */
+  GK_MASK_ZONEOUT_H, /* H: 1 where the value of the step before stays at t, n, else 0 */
+  GK_MASK_ZONEOUT_C
+} gk_mask;
+#define GK_MASK_COUNT 6
+GK_API const char *gk_mask_name(gk_mask mask);
+/* n counts from the key's first_sample. Where the option is off or does not act on this layer: all 1, zoneout
+ * 0. */
+GK_API gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key, int64_t layer,
+                             int direction, int64_t t, int64_t n, float *factors);
 
 typedef struct gk_rnn_forward_args {
   size_t size;

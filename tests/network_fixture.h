@@ -31,15 +31,19 @@ struct network_case {
 static inline void describe(const struct network_case *c, char *text, size_t size) {
   static const char *const directions[] = {"forward", "reverse", "bidirectional"};
   const gk_rnn_desc *d = &c->desc;
+  char masks[120];
+  snprintf(masks, sizeof masks, " (input %g, recurrent %g, weight %g, zoneout %g and %g, each %s)",
+           (double)d->input_dropout, (double)d->recurrent_dropout, (double)d->weight_dropout,
+           (double)d->zoneout_h, (double)d->zoneout_c, gk_dropout_masks_name(d->dropout_masks));
   snprintf(
       text, size,
       "cell %s%s, isa %s, I %" PRId64 ", H %" PRId64 ", L %" PRId64 ", V %" PRId64 ", %s, %s, T %" PRId64
-      ", N %" PRId64 "%s%s%s, dropout %g, schedule %s, threads %d, seed %" PRIu64,
+      ", N %" PRId64 "%s%s%s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
       gk_cell_name(d->cell), d->cell == GK_CELL_RNN && d->activation == GK_ACTIVATION_RELU ? " (relu)" : "",
       gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers, d->vocabulary, directions[d->direction],
       d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time, c->batch,
       c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
-      (double)d->dropout, gk_schedule_name(d->schedule), d->threads, c->seed);
+      (double)d->dropout, masks, gk_schedule_name(d->schedule), d->threads, c->seed);
 }
 
 /* Tiers that this machine runs, weakest first; GATEKERN_TEST_ISA=name leaves only that one. */
@@ -74,7 +78,7 @@ static inline bool case_wanted(const char *test) {
 #define fail_case(c, ...) fail_case_at(c, __FILE__, __LINE__, __VA_ARGS__)
 __attribute__((format(printf, 4, 5))) static inline void
 fail_case_at(const struct network_case *c, const char *file, int line, const char *format, ...) {
-  char text[400], message[600];
+  char text[600], message[600];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(message, sizeof message, format, arguments);
@@ -84,6 +88,16 @@ fail_case_at(const struct network_case *c, const char *file, int line, const cha
               repeat_command.number, gk_isa_name(c->desc.isa), repeat_command.program,
               repeat_command.test ? repeat_command.test : "");
   _fail(file, line);
+}
+
+/* Every kind of mask that the case's network can have. */
+static inline void add_all_masks(struct network_case *c) {
+  c->desc.dropout = 0.25f;
+  c->desc.input_dropout = c->desc.vocabulary ? 0 : 0.3f;
+  c->desc.recurrent_dropout = 0.2f;
+  c->desc.weight_dropout = 0.35f;
+  c->desc.zoneout_h = 0.15f;
+  c->desc.zoneout_c = gk_cell_has_memory(c->desc.cell) ? 0.4f : 0;
 }
 
 /* ---- Data ------------------------------------------------------------------------------------ */
@@ -224,7 +238,13 @@ static inline struct network open_network(struct buffers *b, const struct networ
   net.forward_workspace = buffers_take(b, net.memory.forward_workspace_bytes, 1);
   net.inference_workspace = buffers_take(b, net.memory.inference_workspace_bytes, 1);
   net.backward_workspace = buffers_take(b, net.memory.backward_workspace_bytes, 1);
-  check_status(c, gk_rnn_pack(net.rnn, flags, parameters, net.packed), "gk_rnn_pack");
+  if (c->desc.weight_dropout > 0)
+    check_status(c,
+                 gk_rnn_pack_dropped(net.rnn, flags, &(gk_random_key){.seed = c->seed, .step = 3}, parameters,
+                                     net.packed),
+                 "gk_rnn_pack_dropped");
+  else
+    check_status(c, gk_rnn_pack(net.rnn, flags, parameters, net.packed), "gk_rnn_pack");
   return net;
 }
 

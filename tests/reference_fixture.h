@@ -25,27 +25,57 @@ static inline double *take_copy(struct buffers *b, const float *values, int64_t 
   return copy;
 }
 
-/* The masks that dropout draws, read back from the counters that name them. (L-1, T, N, D*H) */
-static inline double *take_masks(struct buffers *b, const struct network_case *c, const gk_random_key *key) {
-  struct network_sizes s = sizes_of(c);
-  int64_t N = c->batch, T = c->time;
-  double *masks = take_doubles(b, (c->desc.layers - 1) * s.outputs);
-  float *uniforms = take_floats(b, s.width);
-  float kept = 1 / (1 - c->desc.dropout);
-  for (int64_t l = 0; l + 1 < c->desc.layers; l++)
+/* (parts, T, N, width) factors of one kind of mask, read back; NULL if its probability is 0. */
+static inline double *take_masks(struct buffers *b, const struct network_case *c, gk_rnn *rnn, gk_mask mask,
+                                 float probability, int64_t parts, int64_t width) {
+  gk_random_key key = {.seed = c->seed, .step = 3, .first_sample = 40};
+  int64_t N = c->batch, T = c->time, D = mask == GK_MASK_OUTPUT ? 1 : sizes_of(c).directions;
+  if (probability == 0 || parts == 0)
+    return NULL;
+  double *masks = take_doubles(b, parts * T * N * width);
+  float *row = take_floats(b, width);
+  for (int64_t p = 0; p < parts; p++)
     for (int64_t t = 0; t < T; t++)
       for (int64_t n = 0; n < N; n++) {
-        struct gk_random_counter counter = {.seed = key->seed,
-                                            .purpose = GK_RANDOM_DROPOUT,
-                                            .layer = (uint32_t)l,
-                                            .step = key->step,
-                                            .sample = key->first_sample + (uint64_t)n,
-                                            .time = (uint32_t)t};
-        gk_random_uniforms(&counter, 0, (size_t)s.width, uniforms);
-        for (int64_t j = 0; j < s.width; j++)
-          masks[(l * T * N + t * N + n) * s.width + j] = uniforms[j] < c->desc.dropout ? 0 : kept;
+        check_status(c, gk_rnn_mask(rnn, mask, &key, p / D, (int)(p % D), t, n, row), "gk_rnn_mask");
+        for (int64_t j = 0; j < width; j++)
+          masks[((p * T + t) * N + n) * width + j] = row[j];
       }
   return masks;
+}
+
+/* The factors of weight_hh in the layout of the parameters. */
+static inline double *take_weight_masks(struct buffers *b, const struct network_case *c, gk_rnn *rnn) {
+  gk_random_key key = {.seed = c->seed, .step = 3};
+  int64_t H = c->desc.hidden_size, D = sizes_of(c).directions;
+  if (c->desc.weight_dropout == 0)
+    return NULL;
+  double *masks = take_doubles(b, sizes_of(c).parameters);
+  float *row = take_floats(b, H);
+  for (int64_t p = 0; p < c->desc.layers * D; p++)
+    for (int64_t r = 0; r < gk_cell_gates(c->desc.cell) * H; r++) {
+      int64_t at = gk_reference_layout_of(&c->desc, p / D, p % D).weight_hh + r * H;
+      check_status(c, gk_rnn_mask(rnn, GK_MASK_WEIGHT, &key, p / D, (int)(p % D), 0, r, row), "gk_rnn_mask");
+      for (int64_t k = 0; k < H; k++)
+        masks[at + k] = row[k];
+    }
+  return masks;
+}
+
+/* What training draws for this case. */
+static inline void read_masks_back(struct buffers *b, const struct network_case *c,
+                                   struct gk_reference_call *call) {
+  const gk_rnn_desc *d = &c->desc;
+  int64_t H = d->hidden_size, parts = d->layers * sizes_of(c).directions;
+  gk_rnn *rnn;
+  check_status(c, gk_rnn_create(d, &rnn), "gk_rnn_create");
+  call->masks = take_masks(b, c, rnn, GK_MASK_OUTPUT, d->dropout, d->layers - 1, sizes_of(c).width);
+  call->input_masks = take_masks(b, c, rnn, GK_MASK_INPUT, d->input_dropout, 1, d->input_size);
+  call->recurrent_masks = take_masks(b, c, rnn, GK_MASK_RECURRENT, d->recurrent_dropout, parts, H);
+  call->parameter_masks = take_weight_masks(b, c, rnn);
+  call->zoneout_h = take_masks(b, c, rnn, GK_MASK_ZONEOUT_H, d->zoneout_h, parts, H);
+  call->zoneout_c = take_masks(b, c, rnn, GK_MASK_ZONEOUT_C, d->zoneout_c, parts, H);
+  gk_rnn_destroy(rnn);
 }
 
 static inline struct reference_results run_reference(struct buffers *b, const struct network_case *c,
@@ -56,7 +86,6 @@ static inline struct reference_results run_reference(struct buffers *b, const st
                                 take_doubles(b, memory),       take_doubles(b, s.inputs),
                                 take_doubles(b, s.states),     take_doubles(b, memory),
                                 take_doubles(b, s.parameters), take_doubles(b, s.norms)};
-  gk_random_key key = {.seed = c->seed, .step = 3, .first_sample = 40};
   struct gk_reference_call call = {.time = c->time,
                                    .batch = c->batch,
                                    .lengths = d->lengths,
@@ -66,7 +95,6 @@ static inline struct reference_results run_reference(struct buffers *b, const st
                                    .h0 = take_copy(b, d->h0, s.states),
                                    .c0 = take_copy(b, d->c0, s.states),
                                    .parameters = take_copy(b, d->parameters, s.parameters),
-                                   .masks = c->desc.dropout > 0 ? take_masks(b, c, &key) : NULL,
                                    .y = r.y,
                                    .hn = r.hn,
                                    .cn = has_memory(c) ? r.cn : NULL,
@@ -79,6 +107,7 @@ static inline struct reference_results run_reference(struct buffers *b, const st
                                    .dc0 = has_memory(c) ? r.dc0 : NULL,
                                    .gradients = r.gradients,
                                    .dh_norms = r.dh_norms};
+  read_masks_back(b, c, &call);
   check_status(c, gk_reference_run(&c->desc, &call), "gk_reference_run");
   return r;
 }

@@ -121,26 +121,40 @@ static void test_large(void **state) {
   }
 }
 
-/* The reference applies the masks that the counters name. */
-static void test_dropout(void **state) {
+/* One kind of mask alone, then all of them; the reference applies what is read back. */
+static void test_masks(void **state) {
   (void)state;
+  enum { KINDS = 6 };
+  largest_error = 0;
   for (int cell = 0; cell < gk_cell_count(); cell++)
-    for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++) {
-      struct network_case c = {.desc = GK_RNN_DESC_INIT,
-                               .time = 7,
-                               .batch = 5,
-                               .ragged = direction == 2,
-                               .states = true,
-                               .seed = 90 + (uint64_t)cell};
-      c.desc.cell = (gk_cell)cell;
-      c.desc.input_size = 11;
-      c.desc.hidden_size = 18;
-      c.desc.layers = 3;
-      c.desc.direction = (gk_direction)direction;
-      c.desc.dropout = 0.3f;
-      if (case_wanted(__func__))
-        check_case(&c);
-    }
+    for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++)
+      for (int kind = 0; kind <= KINDS; kind++) {
+        struct network_case c = {.desc = GK_RNN_DESC_INIT,
+                                 .time = 7,
+                                 .batch = 5,
+                                 .ragged = (direction + kind) % 2,
+                                 .resets = kind % 2,
+                                 .states = true,
+                                 .seed = 90 + (uint64_t)(cell * 10 + kind)};
+        c.desc.cell = (gk_cell)cell;
+        c.desc.activation = (gk_activation)(cell == GK_CELL_RNN && kind % 2);
+        c.desc.input_size = 11;
+        c.desc.hidden_size = 18;
+        c.desc.layers = kind == 0 ? 3 : 2;
+        c.desc.direction = (gk_direction)direction;
+        c.desc.dropout_masks = (gk_dropout_masks)((cell + direction + kind) % 2);
+        struct network_case all = c;
+        add_all_masks(&all);
+        c.desc.dropout = kind == 0 || kind == KINDS ? all.desc.dropout : 0;
+        c.desc.input_dropout = kind == 1 || kind == KINDS ? all.desc.input_dropout : 0;
+        c.desc.recurrent_dropout = kind == 2 || kind == KINDS ? all.desc.recurrent_dropout : 0;
+        c.desc.weight_dropout = kind == 3 || kind == KINDS ? all.desc.weight_dropout : 0;
+        c.desc.zoneout_h = kind == 4 || kind == KINDS ? all.desc.zoneout_h : 0;
+        c.desc.zoneout_c = kind == 5 || kind == KINDS ? all.desc.zoneout_c : 0;
+        if (case_wanted(__func__))
+          check_case(&c);
+      }
+  print_message("%s: largest error %.2g of a tensor's largest magnitude\n", __func__, largest_error);
 }
 
 /* ---- What a gradient pointer changes --------------------------------------------------------- */
@@ -308,7 +322,7 @@ int main(int argc, char **argv) {
 #include "kernels/cells.def"
 #undef GK_CELL
       cmocka_unit_test(test_recurrence_none), cmocka_unit_test(test_rnn_relu),
-      cmocka_unit_test(test_large),           cmocka_unit_test(test_dropout),
+      cmocka_unit_test(test_large),           cmocka_unit_test(test_masks),
       cmocka_unit_test(test_null_results),    cmocka_unit_test(test_null_inputs),
       cmocka_unit_test(test_accumulate),      cmocka_unit_test(test_accumulate_large),
   };

@@ -58,16 +58,20 @@ static const struct {
   gk_layout layout;
   bool ragged;
   float dropout;
+  bool masks;
 } shapes[] = {
-    {1, 1, 1, 0, 1, 1, GK_FORWARD, GK_TIME_MAJOR, false, 0},
-    {5, 3, 1, 0, 3, 2, GK_FORWARD, GK_BATCH_FIRST, false, 0},
-    {17, 19, 2, 0, 5, 7, GK_BIDIRECTIONAL, GK_TIME_MAJOR, true, 0},
-    {33, 40, 1, 0, 4, 13, GK_REVERSE, GK_BATCH_FIRST, true, 0},
-    {9, 23, 3, 0, 6, 5, GK_FORWARD, GK_TIME_MAJOR, true, 0.4f},
-    {12, 31, 2, 20, 9, 6, GK_FORWARD, GK_BATCH_FIRST, true, 0},
-    {270, 9, 1, 0, 3, 3, GK_FORWARD, GK_TIME_MAJOR, false, 0},
-    {7, 261, 1, 0, 2, 2, GK_FORWARD, GK_TIME_MAJOR, false, 0},
-    {6, 8, 1, 0, 30, 20, GK_FORWARD, GK_TIME_MAJOR, true, 0},
+    {1, 1, 1, 0, 1, 1, GK_FORWARD, GK_TIME_MAJOR, false, 0, false},
+    {5, 3, 1, 0, 3, 2, GK_FORWARD, GK_BATCH_FIRST, false, 0, false},
+    {17, 19, 2, 0, 5, 7, GK_BIDIRECTIONAL, GK_TIME_MAJOR, true, 0, false},
+    {33, 40, 1, 0, 4, 13, GK_REVERSE, GK_BATCH_FIRST, true, 0, false},
+    {9, 23, 3, 0, 6, 5, GK_FORWARD, GK_TIME_MAJOR, true, 0.4f, false},
+    {12, 31, 2, 20, 9, 6, GK_FORWARD, GK_BATCH_FIRST, true, 0, false},
+    {270, 9, 1, 0, 3, 3, GK_FORWARD, GK_TIME_MAJOR, false, 0, false},
+    {7, 261, 1, 0, 2, 2, GK_FORWARD, GK_TIME_MAJOR, false, 0, false},
+    {6, 8, 1, 0, 30, 20, GK_FORWARD, GK_TIME_MAJOR, true, 0, false},
+    {11, 37, 2, 0, 5, 6, GK_FORWARD, GK_TIME_MAJOR, true, 0, true},
+    {13, 21, 2, 0, 4, 7, GK_BIDIRECTIONAL, GK_BATCH_FIRST, true, 0, true},
+    {9, 70, 1, 17, 3, 5, GK_REVERSE, GK_TIME_MAJOR, false, 0, true},
 };
 
 static void test_plans(void **state) {
@@ -90,6 +94,9 @@ static void test_plans(void **state) {
       c.desc.direction = shapes[i].direction;
       c.desc.layout = shapes[i].layout;
       c.desc.dropout = shapes[i].dropout;
+      c.desc.dropout_masks = (gk_dropout_masks)(i % 2);
+      if (shapes[i].masks)
+        add_all_masks(&c);
       if (case_wanted(__func__))
         check_plans(&c);
       c.desc.math = GK_MATH_SLEEF;

@@ -8,7 +8,12 @@
  * renumber, only append. */
 enum gk_random_purpose {
   GK_RANDOM_INIT = 1,
-  GK_RANDOM_DROPOUT = 2,
+  GK_RANDOM_DROPOUT = 2, /* of a layer's output */
+  GK_RANDOM_INPUT_DROPOUT = 3,
+  GK_RANDOM_RECURRENT_DROPOUT = 4,
+  GK_RANDOM_WEIGHT_DROPOUT = 5,
+  GK_RANDOM_ZONEOUT_H = 6,
+  GK_RANDOM_ZONEOUT_C = 7,
 };
 
 /* Names one row of random numbers, whoever computes it, on which thread, in which batch. */

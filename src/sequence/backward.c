@@ -4,6 +4,7 @@
  * chunk dx goes to the layer below; weight gradients follow when all steps are done. */
 #include <string.h>
 
+#include "src/sequence/masks.h"
 #include "src/sequence/run.h"
 
 /* Where the gradient of a layer's output stands. */
@@ -28,13 +29,13 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     const int64_t i = gk_worker_position(worker, j);
     worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
     worker->pre[j] = gk_run_pre(run, s, i);
-    worker->h[j] = gk_run_saved_h(run, saved, s, i);
+    worker->h[j] = gk_run_own_h(run, saved, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
     if (has_dy)
       worker->dy[j] = output_gradient(run, layer, direction, s, i, chunk_begin);
     if (!saved->c)
       continue;
-    worker->c[j] = gk_run_saved_c(run, saved, s, i);
+    worker->c[j] = gk_run_own_c(run, saved, s, i);
     worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
   }
 }
@@ -76,6 +77,18 @@ static void stop_carries(const struct backward_step *step, int64_t s, size_t row
   }
 }
 
+/* Phase 0 of the cell's arithmetic at step s: h's whole gradient is known, for the units of a strip. */
+static void start_cell(struct backward_step *step, int64_t s) {
+  const struct gk_worker *worker = step->worker;
+  const struct gk_run *run = worker->run;
+  struct gk_cell_backward cell = step->cell;
+  if (run->dh_norms)
+    gk_flow_keep(worker, &cell, s);
+  if (run->zones_out)
+    gk_zone_out_backward(worker, step->layer, step->direction, s, &cell);
+  run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&cell);
+}
+
 /* One recurrent product (its rows are those of step s, where `step` stands on entry) and, strip by strip, the
  * cell arithmetic that waits for it: phase `next` of this step, or phase 0 of step s-1. */
 static void product_then_cell(struct backward_step *step, int phase, int64_t s, int next, bool leave_step) {
@@ -85,7 +98,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   const struct gk_cell_phase *product = &cell->phase[phase];
   const struct gk_matrix *matrix = &gk_run_layer(run, step->layer, step->direction)->dh[phase];
   const size_t hidden = step->cell.hidden, rows = step->cell.rows;
-  const bool to_h = product->operand_block == GK_OPERAND_H;
+  const bool to_h = product->operand_block == GK_OPERAND_H, in_place = to_h && !run->drops_state;
   const size_t block = (size_t)cell->recurrent_block[product->gate[0]];
   for (size_t j = 0; j < rows; j++)
     worker->operand[j] = worker->pre[j] + block * hidden;
@@ -98,12 +111,17 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     step->cell.unit_begin = unit;
     step->cell.unit_end = unit + units < end ? unit + units : end;
     gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows,
-                      worker->operand, to_h ? worker->dh : worker->drh, to_h ? GK_START_C : GK_START_ZERO);
+                      worker->operand, in_place ? worker->dh : worker->drh,
+                      in_place ? GK_START_C : GK_START_ZERO);
+    if (run->drops_state)
+      gk_mask_gradient(worker, step->layer, step->direction, s, rows, unit, step->cell.unit_end, to_h);
+    if (run->zones_out && phase == 0)
+      gk_zone_out_return(worker, rows, unit, step->cell.unit_end);
     if (run->reset && phase == 0)
       stop_carries(step, s, rows);
-    if (next == 0 && run->dh_norms)
-      gk_flow_keep(worker, &step->cell, s - 1);
-    if (next >= 0)
+    if (next == 0)
+      start_cell(step, s - 1);
+    else if (next > 0)
       run->rnn->kernels->cell_backward[run->rnn->desc.cell][next](&step->cell);
   }
 }
@@ -173,9 +191,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
                .dy = layer + 1 < run->rnn->desc.layers || run->dy ? worker->dy : NULL}};
   enter_step(&step, end - 1);
   columns_of(worker, &weights->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
-  if (run->dh_norms)
-    gk_flow_keep(worker, &step.cell, end - 1);
-  run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&step.cell);
+  start_cell(&step, end - 1);
   gk_worker_meet(worker);
   if (run->dh_norms)
     gk_flow_norms(worker, layer, direction, end - 1);
@@ -211,7 +227,7 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const struct gk_matrix *matrix = &weights->dx;
   const size_t block = (size_t)cell->input_block[cell->input_order[0]] * weights->hidden;
-  const bool masked = layer > 0 && run->rnn->desc.dropout > 0;
+  const bool masked = layer > 0 ? run->rnn->desc.dropout > 0 : run->masked_x != NULL;
   const bool last_direction = direction + 1 == run->rnn->directions;
   size_t rows = 0, unit_begin, unit_end;
   columns_of(worker, matrix, &unit_begin, &unit_end);
@@ -230,8 +246,10 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
-      gk_run_dropout(run, layer - 1, gk_run_time(run, direction, s, run->length[i]), i, unit_begin, unit_end,
-                     worker->chunk_c[rows++]);
+      gk_mask_drop(run, layer ? GK_MASK_OUTPUT : GK_MASK_INPUT, layer ? layer - 1 : 0, 0,
+                   gk_run_time(run, direction, s, run->length[i]), i, unit_begin, unit_end,
+                   worker->chunk_c[rows], worker->chunk_c[rows]);
+      rows++;
     }
   }
 }
@@ -359,7 +377,7 @@ gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
       memset(args->gradients, 0, (size_t)rnn->parameter_count * sizeof(float));
     return GK_OK;
   }
-  const float *packed = gk_packed_open(rnn->packed, GK_PACK_BACKWARD, rnn->kernels->isa, args->packed);
+  const float *packed = gk_packed_of_call(rnn, GK_PACK_BACKWARD, true, &args->random, args->packed);
   if (!packed)
     return GK_ERROR_ARGUMENT;
   struct gk_run run = {.rnn = rnn,
@@ -373,10 +391,7 @@ gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
                        .h0 = args->h0,
                        .c0 = args->c0,
                        .reset = args->reset,
-                       .random = {.seed = args->random.seed,
-                                  .purpose = GK_RANDOM_DROPOUT,
-                                  .step = args->random.step,
-                                  .sample = args->random.first_sample},
+                       .random = args->random,
                        .dy = args->dy,
                        .dhn = args->dhn,
                        .dcn = args->dcn,

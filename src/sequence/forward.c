@@ -3,6 +3,7 @@
  * the cell's arithmetic on the strip that they leave. */
 #include <string.h>
 
+#include "src/sequence/masks.h"
 #include "src/sequence/run.h"
 
 /* What pre-activations start from: the folded embedding row of the token, or the biases. */
@@ -54,7 +55,7 @@ static const float *input_operand(const struct gk_worker *worker, int layer, int
   const size_t width = (size_t)gk_run_layer(run, layer, direction)->input_size;
   if (!input)
     return gk_run_ring_h(run, gk_run_ring(run, layer - 1, direction), s, i);
-  if (worker->teams || width % 256)
+  if (worker->teams || width % 256 || (layer == 0 && run->masked_x))
     return input;
   float *copy = run->chunk_x + (size_t)(s % run->plan.chunk * run->batch + i) * gk_padded(width);
   return memcpy(copy, input, width * sizeof *copy);
@@ -95,24 +96,21 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
       start_input_blocks(worker, gk_run_layer(run, layer, direction)->hidden, worker->from[j],
                          worker->pre[j]);
     }
-    const bool reset = gk_run_resets(run, direction, s, i);
     worker->h[j] = gk_run_ring_h(run, ring, s, i);
-    worker->h_prev[j] = reset ? run->zero
-                        : s   ? gk_run_ring_h(run, ring, s - 1, i)
-                              : gk_run_h0(run, layer, direction, i);
+    worker->h_prev[j] = gk_run_h_before(run, layer, direction, s, i);
     if (run->training) {
       const struct gk_saved *saved = gk_run_saved(run, layer, direction);
       worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
-      worker->saved_h[j] = gk_run_saved_h(run, saved, s, i);
+      worker->saved_h[j] = gk_run_own_h(run, saved, s, i);
       if (ring->c)
-        worker->saved_c[j] = gk_run_saved_c(run, saved, s, i);
+        worker->saved_c[j] = gk_run_own_c(run, saved, s, i);
     }
     if (!ring->c)
       continue;
     worker->c[j] = gk_run_ring_c(run, ring, s, i);
-    worker->c_prev[j] = reset ? run->zero
-                        : s   ? gk_run_ring_c(run, ring, s - 1, i)
-                              : gk_run_c0(run, layer, direction, i);
+    worker->c_prev[j] = gk_run_resets(run, direction, s, i) ? run->zero
+                        : s                                 ? gk_run_ring_c(run, ring, s - 1, i)
+                                                            : gk_run_c0(run, layer, direction, i);
   }
 }
 
@@ -141,10 +139,13 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   for (int p = 0; p < cell->phases; p++) {
     const int block = cell->phase[p].operand_block;
     const float **operand = worker->h_prev;
-    if (block != GK_OPERAND_H) {
+    if (block != GK_OPERAND_H || run->drops_state) {
+      const struct gk_saved *saved = gk_run_saved(run, layer, direction);
       operand = worker->operand;
       for (int64_t j = 0; j < rows; j++)
-        operand[j] = worker->pre[j] + (size_t)block * units.hidden;
+        operand[j] = block == GK_OPERAND_H
+                         ? gk_run_saved_operand(run, saved, s, gk_worker_position(worker, j))
+                         : worker->pre[j] + (size_t)block * units.hidden;
     }
     const size_t strip = gk_matrix_strip_units(&weights->h[p], (size_t)rows);
     for (size_t unit = worker->unit_begin; unit < worker->unit_end && rows; unit += strip) {
@@ -157,6 +158,12 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                         worker->pre, start);
       kernels->cell_forward[run->rnn->desc.cell][p](&units);
     }
+    if (run->zones_out && p + 1 == cell->phases)
+      gk_zone_out(worker, layer, direction, s);
+    if (run->drops_state && p + 1 == cell->phases)
+      gk_mask_state(worker, layer, direction, s + 1);
+    else if (run->drops_state && cell->phase[p + 1].operand_block != GK_OPERAND_H)
+      gk_mask_operand(worker, layer, direction, s, cell->phase[p + 1].operand_block);
     gk_worker_meet(worker);
   }
 }
@@ -194,7 +201,7 @@ static void emit(const struct gk_worker *worker, int layer, int direction, int64
       float *output = gk_run_output(run, layer, t, i);
       merge(run, direction, count, h, output + column);
       if (run->training && desc->dropout > 0 && merged)
-        gk_run_dropout(run, layer, t, i, column, column + count, output);
+        gk_mask_drop(run, GK_MASK_OUTPUT, layer, 0, t, i, column, column + count, output, output);
     }
     if (s + 1 < run->length[i])
       continue;
@@ -209,6 +216,12 @@ static void forward_chunk(struct gk_worker *worker, int layer, int direction, in
   const bool folded = layer == 0 && worker->run->tokens;
   const bool joined = end - begin == 1 && worker->run->rnn->cell->phases == 1 && !folded;
   gk_worker_enter(worker, layer, direction);
+  if (layer == 0 && direction == 0 && worker->run->masked_x)
+    gk_mask_inputs(worker, begin, end);
+  if (begin == 0 && worker->run->drops_state) {
+    gk_mask_state(worker, layer, direction, 0);
+    gk_worker_meet(worker);
+  }
   input_product(worker, layer, direction, begin, end, joined);
   for (int64_t s = begin; s < end; s++) {
     step(worker, layer, direction, s, joined);
@@ -316,7 +329,7 @@ gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
   gk_status status = check_arguments(rnn, args);
   if (status || args->batch == 0)
     return status;
-  const float *packed = gk_packed_open(rnn->packed, GK_PACK_FORWARD, rnn->kernels->isa, args->packed);
+  const float *packed = gk_packed_of_call(rnn, GK_PACK_FORWARD, args->reserve, &args->random, args->packed);
   if (!packed)
     return GK_ERROR_ARGUMENT;
   struct gk_run run = {.rnn = rnn,
@@ -330,10 +343,7 @@ gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
                        .h0 = args->h0,
                        .c0 = args->c0,
                        .reset = args->reset,
-                       .random = {.seed = args->random.seed,
-                                  .purpose = GK_RANDOM_DROPOUT,
-                                  .step = args->random.step,
-                                  .sample = args->random.first_sample},
+                       .random = args->random,
                        .y = args->y,
                        .hn = args->hn,
                        .cn = args->cn};

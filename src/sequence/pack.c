@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "src/core/parallel.h"
-#include "src/sequence/rnn.h"
+#include "src/sequence/masks.h"
 
 struct packing {
   const struct gk_rnn *rnn;
   unsigned flags;
   const float *parameters;
+  const gk_random_key *key; /* of weight dropout; NULL: none */
   float *packed;
 };
 
@@ -59,10 +60,32 @@ static void pack_layer(const struct packing *packing, const struct gk_rnn_layer 
   }
 }
 
+/* Over the recurrent weights as they are: those of this step's mask. */
+static void pack_dropped(const struct packing *packing, int index, int thread, int threads) {
+  const struct gk_rnn *rnn = packing->rnn;
+  const struct gk_rnn_layer *layer = &rnn->layers[index];
+  const struct gk_random_stream stream =
+      gk_mask_stream(packing->key, GK_MASK_WEIGHT, index / rnn->directions, index % rnn->directions);
+  const float *w_hh = packing->parameters + layer->weight_hh;
+  for (int p = 0; p < rnn->cell->phases; p++) {
+    const struct gk_cell_phase *phase = &rnn->cell->phase[p];
+    size_t begin, end;
+    gk_split(layer->h[p].panels, 1, thread, threads, &begin, &end);
+    if (packing->flags & GK_PACK_FORWARD)
+      gk_pack_dropped_transposed(rnn, &stream, &layer->h[p], w_hh, phase->gate, begin, end, packing->packed);
+    gk_split(layer->dh[p].panels, 1, thread, threads, &begin, &end);
+    if (packing->flags & GK_PACK_BACKWARD)
+      gk_pack_dropped_rows(rnn, &stream, &layer->dh[p], w_hh, phase->gate, (size_t)phase->gate_count, begin,
+                           end, packing->packed);
+  }
+}
+
 static void pack_body(void *context, int thread, int threads) {
   const struct packing *packing = context;
   for (int i = 0; i < packing->rnn->layer_count; i++)
     pack_layer(packing, &packing->rnn->layers[i], thread, threads);
+  for (int i = 0; i < packing->rnn->layer_count && packing->key; i++)
+    pack_dropped(packing, i, thread, threads);
 }
 
 gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes) {
@@ -71,15 +94,30 @@ gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes) 
   return gk_packed_bytes(rnn->packed, flags, bytes);
 }
 
+static gk_status pack(const gk_rnn *rnn, struct gk_packed_size size, struct packing *packing, void *packed) {
+  gk_status status = gk_packed_start(size, packing->flags, rnn->kernels->isa, packed, &packing->packed);
+  if (status)
+    return status;
+  /* Below some 10^5 floats a second thread costs more than it copies. */
+  const size_t floats = size.forward + size.backward;
+  gk_parallel(floats < 100000 ? 1 : rnn->desc.threads, pack_body, packing);
+  return GK_OK;
+}
+
 gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed) {
   if (!rnn || !parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "parameters" : "rnn");
   struct packing packing = {.rnn = rnn, .flags = flags, .parameters = parameters};
-  gk_status status = gk_packed_start(rnn->packed, flags, rnn->kernels->isa, packed, &packing.packed);
-  if (status)
-    return status;
-  /* Below some 10^5 floats a second thread costs more than it copies. */
-  const size_t floats = rnn->packed.forward + rnn->packed.backward;
-  gk_parallel(floats < 100000 ? 1 : rnn->desc.threads, pack_body, &packing);
-  return GK_OK;
+  return pack(rnn, rnn->packed, &packing, packed);
+}
+
+gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk_random_key *key,
+                              const float *parameters, void *packed) {
+  if (!rnn || !key || !parameters)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !key ? "key" : "parameters");
+  struct packing packing = {.rnn = rnn, .flags = flags, .parameters = parameters, .key = key};
+  if (rnn->desc.weight_dropout > 0)
+    return pack(rnn, gk_packed_dropped(rnn, key), &packing, packed);
+  packing.key = NULL; /* nothing is dropped */
+  return pack(rnn, rnn->packed, &packing, packed);
 }

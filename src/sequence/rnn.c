@@ -21,6 +21,35 @@ static gk_status check_choice(const char *name, int value, int count) {
   return GK_OK;
 }
 
+static gk_status check_regularisation(const gk_rnn_desc *desc) {
+  const struct {
+    const char *name;
+    float p;
+  } options[] = {{"dropout", desc->dropout},
+                 {"input_dropout", desc->input_dropout},
+                 {"recurrent_dropout", desc->recurrent_dropout},
+                 {"weight_dropout", desc->weight_dropout},
+                 {"zoneout_h", desc->zoneout_h},
+                 {"zoneout_c", desc->zoneout_c}};
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+    if (!(options[i].p >= 0 && options[i].p < 1))
+      return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, must be at least 0 and below 1", options[i].name,
+                     (double)options[i].p);
+  gk_status status = check_choice("dropout_masks", (int)desc->dropout_masks, 2);
+  if (!status && desc->input_dropout > 0 && desc->vocabulary)
+    status =
+        gk_fail(GK_ERROR_UNSUPPORTED, "input_dropout is %g and vocabulary is %lld: tokens are not offered",
+                (double)desc->input_dropout, (long long)desc->vocabulary);
+  if (!status && desc->recurrence == GK_RECURRENCE_NONE && desc->recurrent_dropout + desc->weight_dropout > 0)
+    status = gk_fail(GK_ERROR_UNSUPPORTED, "%s is %g and recurrence is none: there is no recurrent product",
+                     desc->recurrent_dropout > 0 ? "recurrent_dropout" : "weight_dropout",
+                     (double)(desc->recurrent_dropout > 0 ? desc->recurrent_dropout : desc->weight_dropout));
+  if (!status && desc->zoneout_c > 0 && !gk_cell_has_memory(desc->cell))
+    status = gk_fail(GK_ERROR_UNSUPPORTED, "zoneout_c is %g and the cell %s has no cell state",
+                     (double)desc->zoneout_c, gk_cell_name(desc->cell));
+  return status;
+}
+
 static gk_status check_description(const gk_rnn_desc *desc) {
   gk_status status = GK_OK;
   if (!desc)
@@ -64,9 +93,8 @@ static gk_status check_description(const gk_rnn_desc *desc) {
     status =
         gk_fail(GK_ERROR_UNSUPPORTED, "activation is relu and cell is %s: only the cell rnn has a choice",
                 gk_cell_name(desc->cell));
-  if (!status && !(desc->dropout >= 0 && desc->dropout < 1))
-    status =
-        gk_fail(GK_ERROR_ARGUMENT, "dropout is %g, must be at least 0 and below 1", (double)desc->dropout);
+  if (!status)
+    status = check_regularisation(desc);
   if (!status && (desc->threads < 0 || desc->threads > 1024))
     status = gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", desc->threads);
   return status;

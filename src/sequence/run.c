@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Setting up a call: the order of samples, the cut of memory, each thread's share. */
+#include "src/sequence/masks.h"
 #include "src/sequence/run.h"
 
 #include <string.h>
@@ -83,10 +84,13 @@ void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
     saved.h = take_rows(run, reserve, run->time, saved.h_width);
     if (run->rnn->cell->memory)
       saved.c = take_rows(run, reserve, run->time, saved.c_width);
+    gk_masks_cut_saved(run, layer, &saved, reserve);
     if (run->saved)
       run->saved[i] = saved;
   }
   cut_outputs(run, reserve);
+  if (run->rnn->desc.input_dropout > 0)
+    run->masked_x = take_rows(run, reserve, run->time, gk_padded((size_t)run->rnn->desc.input_size));
 }
 
 /* Row pointers: slices get ceil(N / threads) rows each, teams all; POINTER_ARRAYS a step, 3 a chunk. */
@@ -125,6 +129,7 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   run->saved = gk_arena_take(workspace, sizeof *run->saved, rnn->layer_count, 1, 1);
   run->rings = gk_arena_take(workspace, sizeof *run->rings, rnn->layer_count, 1, 1);
   run->outputs = gk_arena_take(workspace, sizeof *run->outputs, d->layers, 1, 1);
+  gk_masks_cut_workspace(run, workspace, backward);
   run->barrier = gk_arena_take(workspace, sizeof *run->barrier, 1, 1, 1);
   run->order = gk_arena_take(workspace, sizeof *run->order, run->batch, 1, 1);
   run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
@@ -150,7 +155,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   if (backward) {
     run->dh = take_rows(run, workspace, 1, (size_t)rnn->hidden_values);
     run->dc = rnn->cell->memory ? take_rows(run, workspace, 1, (size_t)rnn->cell_values) : NULL;
-    run->drh = rnn->cell->phases > 1 ? take_rows(run, workspace, 1, rnn->widest_hidden) : NULL;
+    run->drh =
+        rnn->cell->phases > 1 || run->drops_state ? take_rows(run, workspace, 1, rnn->widest_hidden) : NULL;
     run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
     for (int i = 0; i < 2 && rnn->directions == 1 && d->layers > 1; i++)
       run->d_output[i] = take_rows(run, workspace, chunk, rnn->widest_output);
@@ -226,6 +232,7 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   run->stream = run->training && reserve.used > STREAM_BYTES;
   memset(run->zero, 0, widest_state(run->rnn) * sizeof *run->zero);
   sort_samples(run, lengths);
+  gk_masks_open(run);
   if (run->tokens) {
     const bool batch_first = d->layout == GK_BATCH_FIRST;
     gk_embedding_distinct(&run->embedding, run->tokens, run->time, run->batch, lengths,
@@ -307,21 +314,4 @@ int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {
       high = middle;
   }
   return low;
-}
-
-void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end,
-                    float *values) {
-  enum { CHUNK = 256 };
-  float uniform[CHUNK];
-  struct gk_random_counter counter = run->random;
-  const float p = run->rnn->desc.dropout, scale = 1.0f / (1.0f - p);
-  counter.layer = (uint32_t)layer;
-  const struct gk_random_stream stream = gk_random_stream_of(&counter);
-  const struct gk_uniforms row =
-      gk_random_row(&stream, counter.sample + (uint64_t)run->order[i], (uint32_t)t);
-  for (size_t u = begin; u < end; u += CHUNK) {
-    const size_t count = end - u < CHUNK ? end - u : CHUNK;
-    run->rnn->kernels->uniforms(&row, u, count, uniform);
-    run->rnn->kernels->dropout(count, p, scale, uniform, values + u, values + u);
-  }
 }

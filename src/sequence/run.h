@@ -17,6 +17,9 @@ struct gk_saved {
   size_t gates_width, h_width, c_width; /* floats from row to row */
   float *gates;                         /* (T, N, blocks * H) */
   float *h, *c;                         /* (T, N, H) */
+  float *own_h, *own_c; /* zoneout: (T, N, H) what the cell made of them, before it; else NULL */
+  size_t operand_width;
+  float *operand; /* recurrent dropout: (T, N, padded H) the state before each step as products read it */
 };
 
 /* The states while forward walks, padded rows (s modulo chunk + 1, position). */
@@ -43,7 +46,7 @@ struct gk_run {
   const int32_t *tokens;
   const float *h0, *c0;
   const bool *reset;
-  struct gk_random_counter random;
+  gk_random_key random;
 
   int64_t *order;         /* [N] caller's index of a position */
   int64_t *length;        /* [N] by position, descending */
@@ -53,7 +56,10 @@ struct gk_run {
   float *chunk_x;         /* (chunk, N, padded I): inputs of a chunk whose own rows would collide in L1 */
   float **outputs; /* [L] (T, N, output width) in time order: inner layers whose output is not just their h
                       (dropout, two directions); else NULL */
-  float *zero;     /* zeros, as many as the widest state has */
+  struct gk_random_stream *streams[GK_MASK_COUNT]; /* [L * D] of the masks that are on, else NULL */
+  bool drops_state, zones_out;   /* recurrent dropout is on; zoneout, in inference as well */
+  float *masked_x;               /* input dropout: (T, N, padded I) in time order, else NULL */
+  float *zero;                   /* zeros, as many as the widest state has */
   struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
   float *embedding_gradient;     /* backward: (U, I) */
   struct gk_barrier *barrier;
@@ -72,6 +78,7 @@ struct gk_run {
   float *dh, *dc, *drh; /* (L*D, N, H) carries; drh (N, widest H) */
   float *d_output[2];   /* (chunk, N, widest output) gradient of an inner layer's output, alternating between
                            layers */
+  float *stayed[2];     /* zoneout: (N, widest H) gradients of h' and c' that go past the cell of a step */
   float *dh_norms;      /* (L*D, T, N) of the caller, or NULL */
   float *flow; /* (2, N, padded widest output): whole gradients of h of a step, alternating between steps */
 };
@@ -160,6 +167,19 @@ static inline float *gk_run_saved_c(const struct gk_run *run, const struct gk_sa
                                     int64_t i) {
   return saved->c + (size_t)(s * run->batch + i) * saved->c_width;
 }
+/* h and c as the cell made them, and the masked state that the step's products read. */
+static inline float *gk_run_own_h(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
+                                  int64_t i) {
+  return (saved->own_h ? saved->own_h : saved->h) + (size_t)(s * run->batch + i) * saved->h_width;
+}
+static inline float *gk_run_own_c(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
+                                  int64_t i) {
+  return (saved->own_c ? saved->own_c : saved->c) + (size_t)(s * run->batch + i) * saved->c_width;
+}
+static inline float *gk_run_saved_operand(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
+                                          int64_t i) {
+  return saved->operand + (size_t)(s * run->batch + i) * saved->operand_width;
+}
 static inline float *gk_run_ring_h(const struct gk_run *run, const struct gk_ring *ring, int64_t s,
                                    int64_t i) {
   return ring->h + (size_t)(s % (run->plan.chunk + 1) * run->batch + i) * ring->h_width;
@@ -221,6 +241,17 @@ static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, in
   return s == 0 ? gk_run_c0(run, layer, direction, i)
                 : gk_run_saved_c(run, gk_run_saved(run, layer, direction), s - 1, i);
 }
+/* h before step s while forward walks. */
+static inline const float *gk_run_h_before(const struct gk_run *run, int layer, int direction, int64_t s,
+                                           int64_t i) {
+  if (gk_run_resets(run, direction, s, i))
+    return run->zero;
+  return s ? gk_run_ring_h(run, gk_run_ring(run, layer, direction), s - 1, i)
+           : gk_run_h0(run, layer, direction, i);
+}
+static inline float *gk_run_masked_input(const struct gk_run *run, int64_t t, int64_t i) {
+  return run->masked_x + (size_t)(t * run->batch + i) * gk_padded((size_t)run->rnn->desc.input_size);
+}
 /* Row of a layer's output buffer at time t. */
 static inline float *gk_run_output(const struct gk_run *run, int layer, int64_t t, int64_t i) {
   return run->outputs[layer] + (size_t)(t * run->batch + i) * gk_run_layer(run, layer, 0)->output_width;
@@ -229,14 +260,12 @@ static inline float *gk_run_output(const struct gk_run *run, int layer, int64_t 
 static inline const float *gk_run_input(const struct gk_run *run, int layer, int direction, int64_t s,
                                         int64_t i) {
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
+  if (layer == 0 && run->masked_x)
+    return gk_run_masked_input(run, t, i);
   if (layer == 0)
     return run->x + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
   return run->outputs[layer - 1] ? gk_run_output(run, layer - 1, t, i) : NULL;
 }
-
-/* Applies the dropout mask of a layer's output (t, position i), units [begin, end) of D*H, in place. */
-void gk_run_dropout(const struct gk_run *run, int layer, int64_t t, int64_t i, size_t begin, size_t end,
-                    float *row);
 
 /* ---- Gradient flow (gradient_flow.c), where the caller asks for dh_norms ---- */
 

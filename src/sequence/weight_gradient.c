@@ -4,6 +4,7 @@
  * block of the sum it packs the inputs once, and for 128 units at a time transposes their gate gradients. */
 #include <string.h>
 
+#include "src/sequence/masks.h"
 #include "src/sequence/run.h"
 
 /* Floats from row to row of a transposed block: rows of a tile must not share a set of L1. */
@@ -62,7 +63,9 @@ static void next_steps(struct walk *walk, struct block *block) {
     }
     const size_t row = block->rows++;
     block->gates[row] = gk_run_gates(run, saved, walk->s, walk->i);
-    block->h_prev[row] = gk_run_h_prev(run, walk->layer, walk->direction, walk->s, walk->i);
+    block->h_prev[row] = run->drops_state
+                             ? gk_run_saved_operand(run, saved, walk->s, walk->i)
+                             : gk_run_h_prev(run, walk->layer, walk->direction, walk->s, walk->i);
     if (dense)
       block->x[row] = saved_input(walk);
     walk->i++;
@@ -215,6 +218,19 @@ static void strip_block(const struct strip *strip, const struct block *block, st
                   cell->phase[p].gate, cell->recurrent_block, layer->weight_hh, finished_h(strip), first);
 }
 
+/* Weight dropout: what was dropped has no gradient. */
+static void drop_recurrent(const struct strip *strip) {
+  const struct gk_run *run = strip->worker->run;
+  const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
+  const struct gk_random_stream *stream =
+      &run->streams[GK_MASK_WEIGHT][strip->layer * run->rnn->directions + strip->direction];
+  for (size_t g = 0; g < (size_t)run->rnn->cell->gates; g++)
+    for (size_t u = 0; u < strip->units; u++) {
+      float *row = finished_row(strip, layer->weight_hh, layer->output, g, u, finished_h(strip));
+      gk_mask_weights(run->rnn, stream, g * layer->hidden + strip->unit + u, 0, layer->output, row, row);
+    }
+}
+
 static void add_finished(const struct strip *strip, struct parts parts) {
   const struct gk_run *run = strip->worker->run;
   const struct gk_rnn_layer *layer = gk_run_layer(run, strip->layer, strip->direction);
@@ -282,12 +298,18 @@ static void gradient_of_units(const struct gk_worker *worker, int layer, int dir
   if (!run->accumulate) {
     if (begin < end)
       gradient_pass(&strip, parts, begin, end);
+    strip.unit = begin;
+    strip.units = end - begin;
+    if (run->streams[GK_MASK_WEIGHT] && parts.recurrent)
+      drop_recurrent(&strip);
     return;
   }
   for (size_t unit = begin; unit < end;
        unit += GK_GRADIENT_UNITS) { /* scratch holds one strip until it is finished */
     gradient_pass(&strip, parts, unit, end - unit < GK_GRADIENT_UNITS ? end : unit + GK_GRADIENT_UNITS);
     strip.unit = unit;
+    if (run->streams[GK_MASK_WEIGHT] && parts.recurrent)
+      drop_recurrent(&strip);
     add_finished(&strip, parts);
   }
 }

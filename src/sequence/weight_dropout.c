@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Weight dropout: recurrent weights are dropped while they are packed, a few rows at a time, so that no other
+ * copy of them exists; a packed buffer knows the key that it was dropped with. */
+#include "src/sequence/masks.h"
+
+enum { MOST_LANES = 16, ROWS = 64, COLUMNS = 256 };
+
+void gk_pack_dropped_transposed(const struct gk_rnn *rnn, const struct gk_random_stream *stream,
+                                const struct gk_matrix *matrix, const float *source, const int *gate,
+                                size_t begin, size_t end, float *packed) {
+  const size_t v = matrix->lanes;
+  float dropped[MOST_LANES][COLUMNS];
+  const float *rows[MOST_LANES];
+  for (size_t q = begin * matrix->tile_vectors; q < end * matrix->tile_vectors && q < matrix->vectors; q++) {
+    const size_t row = (size_t)gate[q % matrix->gates] * matrix->units + q / matrix->gates * v;
+    float *destination = packed + matrix->offset + q / matrix->tile_vectors * matrix->panel_stride +
+                         q % matrix->tile_vectors * v;
+    for (size_t k = 0; k < matrix->k; k += COLUMNS) {
+      const size_t count = matrix->k - k < COLUMNS ? matrix->k - k : COLUMNS;
+      for (size_t lane = 0; lane < matrix->columns[q].lanes; lane++) {
+        rows[lane] = dropped[lane];
+        gk_mask_weights(rnn, stream, row + lane, k, count, source + (row + lane) * matrix->k + k,
+                        dropped[lane]);
+      }
+      rnn->kernels->transpose(matrix->columns[q].lanes, count, rows, destination + k * matrix->width,
+                              matrix->width);
+    }
+  }
+}
+
+void gk_pack_dropped_rows(const struct gk_rnn *rnn, const struct gk_random_stream *stream,
+                          const struct gk_matrix *matrix, const float *source, const int *gate,
+                          size_t gate_count, size_t begin, size_t end, float *packed) {
+  const size_t rows_of_gate = matrix->k / gate_count;
+  float dropped[ROWS][COLUMNS];
+  const float *rows[ROWS];
+  for (size_t panel = begin; panel < end && panel * matrix->width < matrix->units; panel++) {
+    const size_t column = panel * matrix->width, left = matrix->units - column;
+    const size_t columns = left < matrix->width ? left : matrix->width;
+    float *destination = packed + matrix->offset + panel * matrix->panel_stride;
+    for (size_t k = 0; k < matrix->k; k += ROWS) {
+      const size_t count = matrix->k - k < ROWS ? matrix->k - k : ROWS;
+      for (size_t i = 0; i < count; i++) {
+        const size_t row = (size_t)gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
+        rows[i] = dropped[i];
+        gk_mask_weights(rnn, stream, row, column, columns, source + row * matrix->units + column, dropped[i]);
+      }
+      rnn->kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride);
+    }
+  }
+}
+
+struct gk_packed_size gk_packed_dropped(const struct gk_rnn *rnn, const gk_random_key *key) {
+  struct gk_packed_size size = rnn->packed;
+  size.fingerprint = gk_packed_fingerprint(size.fingerprint, (int64_t)key->seed);
+  size.fingerprint = gk_packed_fingerprint(size.fingerprint, (int64_t)key->step) + 1;
+  return size;
+}
+
+const float *gk_packed_of_call(const struct gk_rnn *rnn, unsigned flags, bool training,
+                               const gk_random_key *key, const void *packed) {
+  if (!(rnn->desc.weight_dropout > 0))
+    return gk_packed_open(rnn->packed, flags, rnn->kernels->isa, packed);
+  const struct gk_packed_size size = training ? gk_packed_dropped(rnn, key) : rnn->packed;
+  const float *floats = gk_packed_open(size, flags, rnn->kernels->isa, packed);
+  if (!floats && packed && training && gk_packed_open(rnn->packed, flags, rnn->kernels->isa, packed))
+    gk_fail(GK_ERROR_ARGUMENT,
+            "packed is from gk_rnn_pack: with weight_dropout %g training needs gk_rnn_pack_dropped",
+            (double)rnn->desc.weight_dropout);
+  else if (!floats && packed)
+    gk_fail(GK_ERROR_ARGUMENT, "%s, or was dropped with another key than %s (weight_dropout is %g)",
+            gk_last_error(), training ? "random's seed and step" : "none, which inference needs",
+            (double)rnn->desc.weight_dropout);
+  return floats;
+}
