@@ -187,7 +187,7 @@ static void run_cell_backward(shim_state *state, const void *context) {
   const size_t rows = work->size[0], hidden = work->size[1];
   struct arena arena = {0};
   struct gk_cell_backward step = {.rows = rows, .unit_end = hidden, .hidden = hidden};
-  step.gates = take_states(&arena, work, BLOCKS, 0.1f, 0.9f);
+  step.gates = (const float *const *)take_states(&arena, work, BLOCKS, 0.1f, 0.9f);
   step.d_pre = take_states(&arena, work, BLOCKS, -1, 1);
   step.h_prev = step.dy = take_states(&arena, work, 1, -1, 1);
   step.c_prev = take_states(&arena, work, 1, -1, 1);

@@ -74,15 +74,16 @@ struct gk_cell_forward {
   bool stream; /* saved rows go past the caches: they are more than these would keep until backward */
 };
 
-/* The same step backward. `gates` holds the activations and receives the gradients of the pre-activations,
- * and so does d_pre, the operand of the products that follow. The gradient of h is dy (NULL: zero) + dh; dh
- * receives the part of the gradient of h_prev that does not go through the recurrent product (which is then
- * added to it), dc the gradient of c_prev. */
+/* The same step backward. `gates` holds the activations; the gradients of the pre-activations go to d_pre,
+ * the operand of the products that follow, and to `kept` (NULL, or rows that may be `gates`). The gradient of
+ * h is dy (NULL: zero) + dh; dh receives the part of the gradient of h_prev that does not go through the
+ * recurrent product (which is then added to it), dc the gradient of c_prev. */
 struct gk_cell_backward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;
-  float *const *gates;
+  const float *const *gates;
   float *const *d_pre;
+  float *const *kept;
   const float *const *h_prev;
   const float *const *c_prev;
   const float *const *h;

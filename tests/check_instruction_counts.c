@@ -123,7 +123,7 @@ static void measure_cell(const struct gk_kernels *kernels, int cell, const char 
                    .dh = new_rows(ROWS, HIDDEN),
                    .dc = new_rows(ROWS, HIDDEN)},
   };
-  call.backward.gates = call.forward.saved_gates;
+  call.backward.gates = (const float *const *)call.forward.saved_gates;
   call.backward.h_prev = call.forward.h_prev;
   call.backward.c_prev = call.forward.c_prev;
   call.backward.h = (const float *const *)call.forward.saved_h;

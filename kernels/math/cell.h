@@ -24,12 +24,13 @@ static inline __attribute__((always_inline)) void cell_save(const struct gk_cell
     cell_store(p, x, lanes);
 }
 
-/* The gradient of a pre-activation goes to two places. */
+/* The gradient of a pre-activation. */
 static inline __attribute__((always_inline)) void
 cell_store_gradient(const struct gk_cell_backward *step, size_t row, size_t column, vf x, size_t lanes) {
   x = v_flush(x);
-  cell_store(step->gates[row] + column, x, lanes);
   cell_store(step->d_pre[row] + column, x, lanes);
+  if (step->kept)
+    cell_store(step->kept[row] + column, x, lanes);
 }
 
 /* The new h, flushed. */

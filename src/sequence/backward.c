@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Backward through time, strictly t = T-1 ... 0: the cell's gradients overwrite its activations; the
- * recurrent product gives dh of the step before, and the cell takes that strip while it is hot. Chunk by
- * chunk dx goes to the layer below; weight gradients follow when all steps are done. */
+ * Backward through time, strictly t = T-1 ... 0: the recurrent product gives dh of the step before, and the
+ * cell takes that strip while it is hot. Chunk by chunk dx goes to the layer below, and weight gradients take
+ * the rows of whole blocks of their sums while these are in cache. */
 #include <string.h>
 
 #include "src/sequence/masks.h"
@@ -20,6 +20,11 @@ static const float *output_gradient(const struct gk_run *run, int layer, int dir
   return run->d_output[layer % 2] + (size_t)((s - chunk_begin) * run->batch + i) * weights->output_width;
 }
 
+/* Gradients of the pre-activations of a step of the current chunk. */
+static float *d_pre(const struct gk_worker *worker, int layer, int64_t s, int64_t i) {
+  return gk_run_d_pre(worker->run, layer, worker->chunk_row[s % worker->run->plan.chunk] + i);
+}
+
 static void point_at_cell(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows,
                           int64_t chunk_begin) {
   const struct gk_run *run = worker->run;
@@ -28,7 +33,7 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j);
     worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
-    worker->pre[j] = gk_run_pre(run, s, i);
+    worker->pre[j] = d_pre(worker, layer, s, i);
     worker->h[j] = gk_run_own_h(run, saved, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
     if (has_dy)
@@ -179,8 +184,9 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
       .chunk_begin = begin,
       .cell = {.hidden = weights->hidden,
                .activation = run->rnn->desc.activation,
-               .gates = worker->saved_gates,
+               .gates = (const float *const *)worker->saved_gates,
                .d_pre = worker->pre,
+               .kept = run->rnn->directions == 2 ? worker->saved_gates : NULL,
                .h_prev = worker->h_prev,
                .c_prev = worker->c_prev,
                .h = (const float *const *)worker->h,
@@ -235,7 +241,7 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
-      worker->chunk_a[rows] = gk_run_pre(run, s, i) + block;
+      worker->chunk_a[rows] = d_pre(worker, layer, s, i) + block;
       worker->chunk_c[rows++] = input_gradient(run, layer, direction, s, i, begin);
     }
   }
@@ -270,36 +276,44 @@ static int64_t chunk_start(const struct gk_run *run, int64_t end) {
   return (end - 1) / run->plan.chunk * run->plan.chunk;
 }
 
+static void enter_chunk(struct gk_worker *worker, int64_t begin, int64_t end) {
+  if (worker->run->gradients)
+    gk_worker_enter_chunk(worker, begin, end);
+  else
+    gk_worker_enter_lone_chunk(worker, begin, end);
+}
+
 /* One direction: a chunk goes down through all layers while its gradients are in cache. */
-static void sweep_stack(const struct gk_worker *worker) {
+static void sweep_stack(struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const int layers = (int)run->rnn->desc.layers;
   for (int64_t end = run->length[0], begin; end > 0; end = begin) {
     begin = chunk_start(run, end);
+    enter_chunk(worker, begin, end);
     for (int layer = layers; layer-- > 0;) {
       backward_chunk(worker, layer, 0, begin, end);
       input_gradient_chunk(worker, layer, 0, begin, end);
       gk_worker_meet(worker);
+      gk_weight_gradient(worker, layer, 0, false);
     }
   }
-  gk_worker_wait(worker);
-  for (int layer = 0; layer < layers && run->gradients; layer++)
-    gk_weight_gradient(worker, layer, 0);
+  for (int layer = 0; layer < layers; layer++)
+    gk_weight_gradient(worker, layer, 0, true);
 }
 
 /* Gradients of the pre-activations of a chunk, again as operands: two directions finish their sweep first. */
-static void reload_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
-                         int64_t end) {
+static void reload_chunk(struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
   const struct gk_run *run = worker->run;
   const size_t width = gk_run_saved(run, layer, direction)->gates_width;
   if (layer == 0 && !run->dx)
     return;
+  gk_worker_enter_lone_chunk(worker, begin, end);
   gk_worker_meet(worker);
   for (int64_t s = begin; s < end && !(worker->teams && worker->thread != 0); s++) {
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
-      memcpy(gk_run_pre(run, s, i), gk_run_gates(run, gk_run_saved(run, layer, direction), s, i),
+      memcpy(d_pre(worker, layer, s, i), gk_run_gates(run, gk_run_saved(run, layer, direction), s, i),
              width * sizeof(float));
     }
   }
@@ -308,26 +322,28 @@ static void reload_chunk(const struct gk_worker *worker, int layer, int directio
 
 /* Two directions: a layer must be finished, weight gradients included, before dx may take the place of the
  * output of the layer below. */
-static void sweep_bidirectional(const struct gk_worker *worker) {
+static void sweep_bidirectional(struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const int64_t longest = run->length[0], chunk = run->plan.chunk;
   for (int layer = (int)run->rnn->desc.layers; layer-- > 0;) {
-    for (int direction = 0; direction < 2; direction++)
+    for (int direction = 0; direction < 2; direction++) {
+      worker->rows_swept = 0;
       for (int64_t end = longest, begin; end > 0; end = begin) {
         begin = chunk_start(run, end);
+        enter_chunk(worker, begin, end);
         backward_chunk(worker, layer, direction, begin, end);
+        gk_weight_gradient(worker, layer, direction, false);
       }
-    gk_worker_wait(worker);
-    for (int direction = 0; direction < 2 && run->gradients; direction++)
-      gk_weight_gradient(worker, layer, direction);
-    gk_worker_wait(worker);
+      gk_weight_gradient(worker, layer, direction, true);
+      gk_worker_wait(worker);
+    }
     for (int direction = 0; direction < 2; direction++)
       for (int64_t begin = 0, end; begin < longest; begin = end) {
         end = begin + chunk < longest ? begin + chunk : longest;
         reload_chunk(worker, layer, direction, begin, end);
         input_gradient_chunk(worker, layer, direction, begin, end);
       }
-    gk_worker_meet(worker);
+    gk_worker_wait(worker); /* rows of the ring are numbered anew */
   }
 }
 
@@ -340,16 +356,14 @@ static void backward_body(void *context, int thread, int threads) {
     gk_flow_clear(&worker);
   for (int k = 0; k < run->rnn->layer_count; k++)
     start_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
+  gk_weight_gradient_start(&worker);
   if (run->rnn->directions == 1)
     sweep_stack(&worker);
   else
     sweep_bidirectional(&worker);
   for (int k = 0; k < run->rnn->layer_count; k++)
     return_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
-  if (run->rnn->desc.vocabulary && run->gradients) {
-    gk_worker_wait(&worker);
-    gk_embedding_gradient(&worker);
-  }
+  gk_weight_gradient_end(&worker);
 }
 
 static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_backward_args *args) {

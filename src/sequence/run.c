@@ -145,8 +145,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
           gk_arena_take(workspace, sizeof *run->embedding_gradient,
                         (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
   }
-  run->pre = take_rows(run, workspace, chunk, gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
   if (!backward) {
+    run->pre = take_rows(run, workspace, chunk, gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
     cut_rings(run, workspace);
     run->chunk_x = take_rows(run, workspace, chunk, gk_padded(rnn->widest_input));
   }
@@ -162,13 +162,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
       run->d_output[i] = take_rows(run, workspace, chunk, rnn->widest_output);
   }
   cut_pointers(run, workspace);
-  if (!backward)
-    return;
-  if (!gk_worker_scratch_floats(run, &run->scratch_floats) || run->scratch_floats > INT64_MAX)
-    workspace->overflow = true;
-  else
-    run->scratch =
-        gk_arena_take(workspace, sizeof *run->scratch, (int64_t)run->scratch_floats, d->threads, 1);
+  if (backward)
+    gk_weight_gradient_cut(run, workspace);
 }
 
 gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
@@ -299,7 +294,39 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   worker->chunk_a = take_pointers(&next, room * run->plan.chunk);
   worker->chunk_from = take_pointers(&next, room * run->plan.chunk);
   worker->chunk_c = take_pointers(&next, room * run->plan.chunk);
-  worker->scratch = run->scratch ? run->scratch + (size_t)thread * run->scratch_floats : NULL;
+  if (!run->scratch)
+    return;
+  worker->scratch = run->scratch + (size_t)thread * run->scratch_floats;
+  worker->chunk_row = run->chunk_rows + thread * run->plan.chunk;
+  worker->walk = run->walks + thread * run->rnn->layer_count;
+}
+
+void gk_worker_enter_chunk(struct gk_worker *worker, int64_t begin, int64_t end) {
+  const int64_t chunk = worker->run->plan.chunk;
+  for (int64_t s = end; s-- > begin;) {
+    worker->chunk_row[s % chunk] = worker->rows_swept;
+    worker->rows_swept += gk_run_rows(worker->run, s);
+  }
+}
+
+void gk_worker_enter_lone_chunk(struct gk_worker *worker, int64_t begin, int64_t end) {
+  const int64_t chunk = worker->run->plan.chunk;
+  for (int64_t s = begin; s < end; s++)
+    worker->chunk_row[s % chunk] = s % chunk * worker->run->batch;
+}
+
+int64_t gk_run_rows(const struct gk_run *run, int64_t s) {
+  int64_t low = 0, high = run->batch;
+  if (high && run->length[high - 1] > s)
+    return high;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (run->length[middle] > s)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
 }
 
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {

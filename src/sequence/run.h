@@ -28,6 +28,19 @@ struct gk_ring {
   float *h, *c;
 };
 
+/* Backward: gradients of the pre-activations of a layer, padded rows. */
+struct gk_gradient_ring {
+  size_t width;
+  float *rows;
+};
+
+/* How far the weight gradients of one direction of a layer have come: the next row is sample i of the
+ * `samples` of step s. */
+struct gk_gradient_walk {
+  int64_t s, i, samples;
+  int64_t rows; /* taken */
+};
+
 /* Floats from row to row of a buffer that products read: an odd number of lines of cache, so that rows of
  * a tile do not all fall into the same set of L1. */
 static inline size_t gk_padded(size_t width) {
@@ -52,7 +65,7 @@ struct gk_run {
   int64_t *length;        /* [N] by position, descending */
   struct gk_saved *saved; /* [L * D], training */
   struct gk_ring *rings;  /* [L * D], forward */
-  float *pre;             /* (chunk, N, padded blocks * H): pre-activations of a chunk, or their gradients */
+  float *pre;             /* forward: (chunk, N, padded blocks * H): pre-activations of a chunk */
   float *chunk_x;         /* (chunk, N, padded I): inputs of a chunk whose own rows would collide in L1 */
   float **outputs; /* [L] (T, N, output width) in time order: inner layers whose output is not just their h
                       (dropout, two directions); else NULL */
@@ -64,8 +77,6 @@ struct gk_run {
   float *embedding_gradient;     /* backward: (U, I) */
   struct gk_barrier *barrier;
   void *pointers; /* row pointers of all threads */
-  float *scratch; /* backward: scratch_floats a thread */
-  size_t scratch_floats;
 
   /* forward */
   float *y, *hn, *cn;
@@ -80,6 +91,16 @@ struct gk_run {
                            layers */
   float *stayed[2];     /* zoneout: (N, widest H) gradients of h' and c' that go past the cell of a step */
   float *dh_norms;      /* (L*D, T, N) of the caller, or NULL */
+  /* Gradients of pre-activations, rows numbered in the order of the sweep modulo d_pre_rows: of each layer
+   * of a stack; one for all where directions finish one after the other. */
+  struct gk_gradient_ring *d_pre;
+  int64_t d_pre_rows;
+  int64_t *chunk_rows;              /* [threads][chunk] */
+  struct gk_gradient_walk *walks;   /* [threads][L * D] */
+  float *panels[1 + GK_MAX_PHASES]; /* packed rows of x and of the recurrent operands of a block */
+  float *finished; /* accumulate: gradients until they are finished, laid out as parameters */
+  float *scratch;  /* scratch_floats a thread */
+  size_t scratch_floats;
   float *flow; /* (2, N, padded widest output): whole gradients of h of a step, alternating between steps */
 };
 
@@ -94,10 +115,12 @@ struct gk_worker {
   const float **h_prev, **c_prev, **operand, **from, **dy;
   const float **chunk_a, **chunk_from;
   float **chunk_c;
-  float *scratch; /* backward: transposed and packed blocks of the weight gradient */
+  /* backward */
+  int64_t *chunk_row;            /* [chunk] number, in the order of the sweep, of the first row of a step */
+  int64_t rows_swept;            /* rows that the sweep has finished, those of the current chunk included */
+  struct gk_gradient_walk *walk; /* [L * D] */
+  float *scratch;                /* transposed blocks of the weight gradient */
 };
-
-enum { GK_GRADIENT_UNITS = 128 }; /* units whose gates' weight gradients are formed together */
 
 /* ---- Setting up (run.c) ---- */
 
@@ -115,8 +138,10 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads);
 /* The layer that this thread goes on with in forward. */
 void gk_worker_enter(struct gk_worker *worker, int layer, int direction);
-/* Floats that one thread needs for weight gradients; false if they do not fit (weight_gradient.c). */
-bool gk_worker_scratch_floats(const struct gk_run *run, size_t *floats);
+/* Numbers the rows of the chunk's steps, which the sweep takes next; or, where no weight gradient follows and
+ * so no thread waits for another, so that threads never share a row. */
+void gk_worker_enter_chunk(struct gk_worker *worker, int64_t begin, int64_t end);
+void gk_worker_enter_lone_chunk(struct gk_worker *worker, int64_t begin, int64_t end);
 
 static inline void gk_worker_wait(const struct gk_worker *worker) {
   if (worker->threads > 1)
@@ -127,7 +152,8 @@ static inline void gk_worker_meet(const struct gk_worker *worker) {
   if (worker->teams)
     gk_worker_wait(worker);
 }
-/* Its rows that exist at step s. */
+/* Samples that exist at step s, and those of them that are the worker's. */
+int64_t gk_run_rows(const struct gk_run *run, int64_t s);
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
 
 static inline int64_t gk_worker_position(const struct gk_worker *worker, int64_t j) {
@@ -188,10 +214,15 @@ static inline float *gk_run_ring_c(const struct gk_run *run, const struct gk_rin
                                    int64_t i) {
   return ring->c + (size_t)(s % (run->plan.chunk + 1) * run->batch + i) * ring->c_width;
 }
-/* Pre-activations, or in backward their gradients, of a step of the current chunk. */
+/* Pre-activations of a step of the current chunk. */
 static inline float *gk_run_pre(const struct gk_run *run, int64_t s, int64_t i) {
   const size_t width = gk_padded((size_t)run->rnn->cell->blocks * run->rnn->widest_hidden);
   return run->pre + (size_t)(s % run->plan.chunk * run->batch + i) * width;
+}
+/* Gradients of pre-activations: row number `row` of the sweep, and that of a step of the current chunk. */
+static inline float *gk_run_d_pre(const struct gk_run *run, int layer, int64_t row) {
+  const struct gk_gradient_ring *ring = &run->d_pre[run->rnn->directions == 2 ? 0 : layer];
+  return ring->rows + (size_t)(row % run->d_pre_rows) * ring->width;
 }
 /* Row n of a layer's block of a (L*D, N, H) tensor: h's, and c's. */
 static inline size_t gk_run_h_row(const struct gk_run *run, const struct gk_rnn_layer *layer, int64_t n) {
@@ -278,9 +309,38 @@ void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int
 
 /* ---- The weight gradient (weight_gradient.c) ---- */
 
-/* Gradients of one direction of one layer, the worker's share of units; all rows must be finished. */
-void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction);
-/* Layer 0 of a network with a vocabulary, after gk_weight_gradient by all threads. */
-void gk_embedding_gradient(const struct gk_worker *worker);
+/* Its memory in backward: the ring of gradients it reads, packed panels, scratch. */
+void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace);
+/* Before the sweep. */
+void gk_weight_gradient_start(const struct gk_worker *worker);
+/* The blocks of the sum whose rows the sweep has finished (`last`: has come to its end), of the worker's
+ * units. To be called by all threads. */
+void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction, bool last);
+/* A block of the sum: where its rows stand. */
+struct gk_gradient_block {
+  size_t rows;
+  const float *gates[GK_SUM_BLOCK], *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];
+  const float *kept[GK_SUM_BLOCK]; /* saved gates: operands that a phase computed */
+  int32_t slot[GK_SUM_BLOCK];      /* layer 0 of a network with a vocabulary: the distinct token's */
+};
+struct gk_gradient_parts {
+  bool inputs, recurrent;
+};
+/* Adds one block's share to the weight gradients; `first` begins the sum. By all threads. */
+void gk_weight_gradient_block(const struct gk_worker *worker, int layer, int direction,
+                              const struct gk_gradient_block *block, struct gk_gradient_parts parts,
+                              bool first);
+/* After the last block of all layers. */
+void gk_weight_gradient_end(const struct gk_worker *worker);
+
+/* ---- The gradient of a folded embedding (embedding_gradient.c), layer 0 ---- */
+
+/* Before the sweep of a direction; with each block of it; after it, by all threads, when the weight gradients
+ * of its last rows are formed. */
+void gk_embedding_gradient_start(const struct gk_worker *worker);
+void gk_embedding_gradient_rows(const struct gk_worker *worker, const struct gk_gradient_block *block);
+void gk_embedding_gradient_finish(const struct gk_worker *worker, int direction);
+/* After the last direction: to the caller's gradients. */
+void gk_embedding_gradient_return(const struct gk_worker *worker);
 
 #endif
