@@ -75,7 +75,7 @@ static void check_identity(const struct special_case *s, struct network_case c) 
   compared.gradients = take_floats(&buffers, sizes_of(&from).parameters);
   embed_parameters(s, &from, &to, got.gradients, compared.gradients, true);
   if (s->forward)
-    compared.dx = compared.dh0 = NULL;
+    compared.dx = compared.dh0 = compared.dh_norms = NULL;
   if (s->forward && c.time > 1)
     compared.gradients = NULL;
   char what[96];
