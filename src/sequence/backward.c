@@ -351,6 +351,7 @@ static void backward_body(void *context, int thread, int threads) {
   const struct gk_run *run = context;
   struct gk_worker worker;
   gk_worker_start(&worker, run, thread, threads);
+  gk_masks_draw(&worker);
   clear_padding(&worker);
   if (run->dh_norms)
     gk_flow_clear(&worker);

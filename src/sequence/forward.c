@@ -310,6 +310,7 @@ static void forward_body(void *context, int thread, int threads) {
   const struct gk_run *run = context;
   struct gk_worker worker;
   gk_worker_start(&worker, run, thread, threads);
+  gk_masks_draw(&worker);
   fill_untouched(&worker);
   walk_forward(&worker);
   if (run->stream)

@@ -13,22 +13,12 @@ static const enum gk_random_purpose purposes[GK_MASK_COUNT] = {
     [GK_MASK_ZONEOUT_H] = GK_RANDOM_ZONEOUT_H,         [GK_MASK_ZONEOUT_C] = GK_RANDOM_ZONEOUT_C,
 };
 
-static float probability(const gk_rnn_desc *desc, gk_mask mask) {
-  switch (mask) {
-  case GK_MASK_INPUT:
-    return desc->input_dropout;
-  case GK_MASK_OUTPUT:
-    return desc->dropout;
-  case GK_MASK_RECURRENT:
-    return desc->recurrent_dropout;
-  case GK_MASK_WEIGHT:
-    return desc->weight_dropout;
-  case GK_MASK_ZONEOUT_H:
-    return desc->zoneout_h;
-  case GK_MASK_ZONEOUT_C:
-    return desc->zoneout_c;
-  }
-  return 0;
+static float probability(const gk_rnn_desc *d, gk_mask mask) {
+  const float p[GK_MASK_COUNT] = {
+      [GK_MASK_INPUT] = d->input_dropout,         [GK_MASK_OUTPUT] = d->dropout,
+      [GK_MASK_RECURRENT] = d->recurrent_dropout, [GK_MASK_WEIGHT] = d->weight_dropout,
+      [GK_MASK_ZONEOUT_H] = d->zoneout_h,         [GK_MASK_ZONEOUT_C] = d->zoneout_c};
+  return p[mask];
 }
 
 struct gk_random_stream gk_mask_stream(const gk_random_key *key, gk_mask mask, int layer, int direction) {
@@ -65,10 +55,35 @@ static void drop(const struct gk_kernels *kernels, const struct gk_uniforms *row
   }
 }
 
+/* The numbers of a row of masks that belong to the whole sequence. */
+static float *drawn_row(const struct gk_run *run, gk_mask mask, int index, int64_t i) {
+  const size_t width = mask == GK_MASK_INPUT ? (size_t)run->rnn->desc.input_size : run->rnn->widest_output;
+  return run->drawn[mask] + (size_t)(index * run->batch + i) * width;
+}
+
 void gk_mask_drop(const struct gk_run *run, gk_mask mask, int layer, int direction, int64_t t, int64_t i,
                   size_t begin, size_t end, const float *x, float *y) {
+  const float p = probability(&run->rnn->desc, mask);
+  if (run->drawn[mask]) {
+    const float *uniform = drawn_row(run, mask, layer * run->rnn->directions + direction, i);
+    run->rnn->kernels->dropout(end - begin, p, 1.0f / (1.0f - p), uniform + begin, x + begin, y + begin);
+    return;
+  }
   const struct gk_uniforms row = row_of(run, mask, layer, direction, t, i);
-  drop(run->rnn->kernels, &row, probability(&run->rnn->desc, mask), begin, end - begin, x + begin, y + begin);
+  drop(run->rnn->kernels, &row, p, begin, end - begin, x + begin, y + begin);
+}
+
+static int64_t width_of_mask(const gk_rnn *rnn, gk_mask mask, const struct gk_rnn_layer *layer) {
+  switch (mask) {
+  case GK_MASK_INPUT:
+    return rnn->desc.input_size;
+  case GK_MASK_OUTPUT:
+    return (int64_t)layer->output_width;
+  case GK_MASK_ZONEOUT_C:
+    return rnn->cell->memory ? (int64_t)layer->hidden : 0;
+  default:
+    return (int64_t)layer->output;
+  }
 }
 
 /* ---- Memory of a call ---- */
@@ -95,6 +110,13 @@ void gk_masks_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool
   for (int mask = 0; mask < GK_MASK_COUNT; mask++)
     if (is_training(run, (gk_mask)mask))
       run->streams[mask] = gk_arena_take(workspace, sizeof *run->streams[mask], rnn->layer_count, 1, 1);
+  for (int mask = GK_MASK_INPUT; mask <= GK_MASK_RECURRENT && d->dropout_masks == GK_DROPOUT_EACH_SEQUENCE;
+       mask++)
+    if (is_training(run, (gk_mask)mask))
+      run->drawn[mask] = mask == GK_MASK_INPUT
+                             ? gk_arena_take(workspace, sizeof(float), run->batch, d->input_size, 1)
+                             : gk_arena_take(workspace, sizeof(float), rnn->layer_count, run->batch,
+                                             (int64_t)rnn->widest_output);
   run->drops_state = is_training(run, GK_MASK_RECURRENT);
   run->zones_out = d->zoneout_h > 0 || d->zoneout_c > 0;
   for (int k = 0; k < 2 && backward && run->zones_out; k++)
@@ -106,6 +128,33 @@ void gk_masks_open(struct gk_run *run) {
     for (int k = 0; k < run->rnn->layer_count && run->streams[mask]; k++)
       run->streams[mask][k] =
           gk_mask_stream(&run->random, (gk_mask)mask, k / run->rnn->directions, k % run->rnn->directions);
+}
+
+static void draw(const struct gk_worker *worker, gk_mask mask, int index) {
+  const struct gk_run *run = worker->run;
+  const struct gk_rnn *rnn = run->rnn;
+  const int layer = index / rnn->directions, direction = index % rnn->directions;
+  const int64_t share = worker->teams ? worker->threads : 1;
+  const size_t width = (size_t)width_of_mask(rnn, mask, &rnn->layers[index]);
+  if ((mask == GK_MASK_INPUT && index > 0) || (mask == GK_MASK_OUTPUT && direction > 0))
+    return; /* shared */
+  for (int64_t j = worker->teams ? worker->thread : 0; j < worker->count; j += share) {
+    const int64_t i = gk_worker_position(worker, j);
+    const struct gk_uniforms row = row_of(run, mask, layer, direction, 0, i);
+    rnn->kernels->uniforms(&row, 0, width, drawn_row(run, mask, index, i));
+  }
+}
+
+void gk_masks_draw(const struct gk_worker *worker) {
+  static const gk_mask masks[] = {GK_MASK_INPUT, GK_MASK_OUTPUT, GK_MASK_RECURRENT};
+  bool any = false;
+  for (size_t m = 0; m < sizeof masks / sizeof *masks; m++)
+    for (int k = 0; k < worker->run->rnn->layer_count && worker->run->drawn[masks[m]]; k++) {
+      draw(worker, masks[m], k);
+      any = true;
+    }
+  if (any)
+    gk_worker_meet(worker);
 }
 
 /* ---- Inputs ---- */
@@ -274,19 +323,6 @@ static const char *const names[GK_MASK_COUNT] = {
 
 const char *gk_mask_name(gk_mask mask) {
   return (unsigned)mask < GK_MASK_COUNT ? names[mask] : "unknown";
-}
-
-static int64_t width_of_mask(const gk_rnn *rnn, gk_mask mask, const struct gk_rnn_layer *layer) {
-  switch (mask) {
-  case GK_MASK_INPUT:
-    return rnn->desc.input_size;
-  case GK_MASK_OUTPUT:
-    return (int64_t)layer->output_width;
-  case GK_MASK_ZONEOUT_C:
-    return rnn->cell->memory ? (int64_t)layer->hidden : 0;
-  default:
-    return (int64_t)layer->output;
-  }
 }
 
 gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key, int64_t layer, int direction,

@@ -15,6 +15,8 @@ void gk_masks_cut_saved(const struct gk_run *run, const struct gk_rnn_layer *lay
                         struct gk_arena *reserve);
 void gk_masks_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward);
 void gk_masks_open(struct gk_run *run);
+/* The worker's rows of numbers that hold for the whole sequence: drawn once, and then read. */
+void gk_masks_draw(const struct gk_worker *worker);
 
 /* Dropout's mask (t, position i) on the values [begin, end) of a row; y may be x. */
 void gk_mask_drop(const struct gk_run *run, gk_mask mask, int layer, int direction, int64_t t, int64_t i,

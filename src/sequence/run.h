@@ -70,6 +70,7 @@ struct gk_run {
   float **outputs; /* [L] (T, N, output width) in time order: inner layers whose output is not just their h
                       (dropout, two directions); else NULL */
   struct gk_random_stream *streams[GK_MASK_COUNT]; /* [L * D] of the masks that are on, else NULL */
+  float *drawn[GK_MASK_COUNT];   /* masks of whole sequences: (L * D, N, widest) uniform numbers, else NULL */
   bool drops_state, zones_out;   /* recurrent dropout is on; zoneout, in inference as well */
   float *masked_x;               /* input dropout: (T, N, padded I) in time order, else NULL */
   float *zero;                   /* zeros, as many as the widest state has */
