@@ -458,6 +458,41 @@ typedef struct gk_loss_args {
   { .size = sizeof(gk_loss_args), .gradient_scale = 1 }
 GK_API gk_status gk_loss_gradient(const gk_loss_args *args);
 
+/* ---- Pooling over time ----------------------------------------------------------------------- */
+
+/* Many to one: a row (W) of each sample from the rows of its valid steps. Padding is not read; a sample
+ * without a step gives zeros and takes no gradient. last  the state that the walk ends with: of t = length-1
+ * forward, of t = 0 in reverse; of two directions side by side the first half of the columns is forward's (of
+ * directions that were added no last state can be told from y: it is the sum of hn) mean  the sum over t in
+ * ascending order, in blocks as every sum, divided by the length max   of each column; of equal ones the
+ * earliest step. A NaN is larger than any number */
+typedef enum gk_pool { GK_POOL_LAST = 0, GK_POOL_MEAN, GK_POOL_MAX } gk_pool;
+GK_API int gk_pool_count(void);
+GK_API const char *gk_pool_name(gk_pool pool);
+GK_API gk_status gk_pool_from_name(const char *name, gk_pool *pool);
+
+typedef struct gk_pool_desc {
+  size_t size;
+  gk_pool pool;
+  gk_direction direction; /* of the layer that gave y: matters to last */
+  gk_layout layout;       /* of y */
+  int64_t width;          /* W, floats of a row of y */
+  gk_isa isa;
+  int threads; /* 0: up to gk_default_threads(), fewer where work is small */
+} gk_pool_desc;
+#define GK_POOL_DESC_INIT                                                                                    \
+  { .size = sizeof(gk_pool_desc) }
+
+/* pooled (N, W) of y (T, N, W) or (N, T, W). lengths (N): NULL is all T. steps (N, W), which may be NULL,
+ * takes the step of each maximum; -1 elsewhere. */
+GK_API gk_status gk_pool_forward(const gk_pool_desc *desc, int64_t time, int64_t batch,
+                                 const int64_t *lengths, const float *y, float *pooled, int32_t *steps);
+/* dy, all of it overwritten (0 in padding), of dpooled (N, W). steps: as max's forward left them; else may be
+ * NULL. */
+GK_API gk_status gk_pool_backward(const gk_pool_desc *desc, int64_t time, int64_t batch,
+                                  const int64_t *lengths, const int32_t *steps, const float *dpooled,
+                                  float *dy);
+
 /* ---- Output layer and loss ------------------------------------------------------------------ */
 
 /* outputs (R, V) = h (R, H) W^T + b, W = weight (V, H), b = bias (V), for R rows, and a loss of each row,

@@ -114,6 +114,10 @@ void gk_reference_embedding(int64_t rows, int64_t size, const double *weight, co
 void gk_reference_embedding_backward(int64_t rows, int64_t size, const int32_t *tokens, const double *dx,
                                      double *dweight);
 
+/* gk_pool_forward, and its backward where dy is not NULL. */
+void gk_reference_pool(const gk_pool_desc *desc, int64_t time, int64_t batch, const int64_t *lengths,
+                       const double *y, double *pooled, const double *dpooled, double *dy);
+
 /* p (count) = softmax(logits / temperature). */
 void gk_reference_softmax(int64_t count, double temperature, const double *logits, double *p);
 
