@@ -157,6 +157,8 @@ typedef enum gk_recurrence {
   GK_RECURRENCE_NONE /* nothing: weight_hh has 0 columns; gates see the input only. What a gated cell carries
                         element by element (c; z * h') stays. Output-to-hidden networks are such stacks */
 } gk_recurrence;
+GK_API const char *gk_recurrence_name(gk_recurrence recurrence);
+GK_API gk_status gk_recurrence_from_name(const char *name, gk_recurrence *recurrence);
 typedef enum gk_layout {
   GK_TIME_MAJOR = 0, /* x (T, N, I), y (T, N, D*H), tokens (T, N) */
   GK_BATCH_FIRST     /* x (N, T, I), y (N, T, D*H), tokens (N, T) */
@@ -562,6 +564,173 @@ GK_API gk_status gk_output_loss(const gk_output *output, const gk_output_loss_ar
 
 /* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier. */
 GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p);
+
+/* ---- Decoders: feedback, attention, search -------------------------------------------------- */
+
+/* A decoder is a recurrent stack (gk_rnn) whose input at step t is joined from up to three parts, in this
+ * order: x_t                    a vector that the caller gives at every step; rnn.input_size = I floats, 0:
+ * none the output before      o_{t-1}: the embedding of a token, or a vector; what `feedback` says the
+ * attentional vector of the step before, h~_{t-1} (input feeding; Luong 2015), zero before the first step and
+ * whose output y_t is h_t of the last layer, or with attention over a source s_1 ... s_J of J <= Ts vectors
+ *   score_j = h_t . s_j (dot; S = H)  or  h_t . W_a s_j (general; stored as W_q = W_a^T, (S, H))
+ *   a = softmax(score) over the source's own length, c = sum_j a_j s_j, y_t = h~_t = tanh(W_c [c; h_t])
+ * without biases, as in Luong, Pham, Manning 2015. A source of length 0 gives c = 0. Where something that the
+ * network made itself goes from one step to the next the steps are taken in turn; where nothing does (teacher
+ * forcing without input feeding) products are formed for many steps at once. The bits are the same.
+ *
+ * The courses' networks:
+ *   output-to-hidden (Jordan 1986)  feedback output, rnn.recurrence none: o_{t-1} is fed instead of h_{t-1}
+ *   one-to-many                     feedback output or token, rnn.input_size 0, sampling 1: `previous` or
+ * `tokens` at t = 0 starts it, each output feeds the next step encoder-decoder                 feedback
+ * token; h0, c0 from the encoder by gk_bridge, attention or not Teacher forcing is sampling 0 (the default),
+ * free running 1, scheduled sampling between. */
+typedef enum gk_feedback {
+  GK_FEEDBACK_NONE = 0, /* the input is x_t (and h~_{t-1}) */
+  GK_FEEDBACK_TOKEN,    /* embedding (E floats) of the token before; no gradient goes through its choice */
+  GK_FEEDBACK_OUTPUT    /* o_{t-1} = f(W_o y_{t-1} + b_o), O floats; gradients go through it */
+} gk_feedback;
+typedef enum gk_attention { GK_ATTENTION_NONE = 0, GK_ATTENTION_DOT, GK_ATTENTION_GENERAL } gk_attention;
+/* f of an output that is fed back as a vector. */
+typedef enum gk_output_function {
+  GK_OUTPUT_IDENTITY = 0,
+  GK_OUTPUT_TANH,
+  GK_OUTPUT_SIGMOID,
+  GK_OUTPUT_SOFTMAX
+} gk_output_function;
+/* The token that a network chooses from its softmax: the most likely one (ties: the lower index), or one
+ * drawn. */
+typedef enum gk_choice { GK_CHOICE_GREEDY = 0, GK_CHOICE_SAMPLE } gk_choice;
+GK_API const char *gk_feedback_name(gk_feedback feedback);
+GK_API gk_status gk_feedback_from_name(const char *name, gk_feedback *feedback);
+GK_API const char *gk_attention_name(gk_attention attention);
+GK_API gk_status gk_attention_from_name(const char *name, gk_attention *attention);
+GK_API const char *gk_output_function_name(gk_output_function function);
+GK_API gk_status gk_output_function_from_name(const char *name, gk_output_function *function);
+GK_API const char *gk_choice_name(gk_choice choice);
+GK_API gk_status gk_choice_from_name(const char *name, gk_choice *choice);
+
+typedef struct gk_decoder_desc {
+  size_t size;
+  gk_rnn_desc rnn; /* the stack and how it runs; its layout is that of every tensor here. direction must be
+                      forward and vocabulary 0; input_size is I, the width of x, and may be 0 */
+  gk_feedback feedback;
+  int64_t vocabulary;     /* token: V tokens that can be fed */
+  int64_t embedding_size; /* token: E */
+  /* W_o, b_o: input_size is y's, output_size is O, or V with tokens. The caller's: it must outlive the
+   * decoder, its parameters are apart. Tokens need it only where the network chooses (sampling > 0, chosen,
+   * search). */
+  const struct gk_output *output;
+  gk_output_function output_function; /* of feedback output */
+  gk_attention attention;
+  int64_t source_size;    /* S, with attention */
+  int64_t attention_size; /* A, floats of h~; 0: H */
+  bool input_feeding;     /* h~_{t-1} is part of the input; needs attention */
+} gk_decoder_desc;
+#define GK_DECODER_DESC_INIT                                                                                 \
+  { .size = sizeof(gk_decoder_desc), .rnn = GK_RNN_DESC_INIT }
+
+typedef struct gk_decoder gk_decoder;
+GK_API gk_status gk_decoder_create(const gk_decoder_desc *desc, gk_decoder **decoder);
+GK_API void gk_decoder_destroy(gk_decoder *decoder);            /* NULL is allowed */
+GK_API const gk_rnn *gk_decoder_rnn(const gk_decoder *decoder); /* its stack, which is the decoder's */
+GK_API int64_t gk_decoder_size(const gk_decoder *decoder);      /* floats of y_t: A with attention, else H */
+/* One array again: [embedding.weight (V, E),] the stack's tensors (input_size is all parts together),
+ * [attention.query.weight (S, H),] [attention.combine.weight (A, S + H)]. */
+GK_API int gk_decoder_tensor_count(const gk_decoder *decoder);
+GK_API gk_status gk_decoder_tensor(const gk_decoder *decoder, int index, gk_tensor *tensor);
+GK_API int64_t gk_decoder_parameter_count(const gk_decoder *decoder);
+/* The stack and the embedding as gk_rnn_init; attention's matrices U(+-1/sqrt(fan in)), or Glorot's. */
+GK_API gk_status gk_decoder_init(const gk_decoder *decoder, const gk_init_desc *desc, float *parameters);
+GK_API gk_status gk_decoder_packed_bytes(const gk_decoder *decoder, unsigned flags, size_t *bytes);
+GK_API gk_status gk_decoder_pack(const gk_decoder *decoder, unsigned flags, const float *parameters,
+                                 void *packed);
+/* Ts is source_time. Inference keeps the rows of all T steps in its workspace. */
+GK_API gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int64_t batch,
+                                          int64_t source_time, gk_rnn_memory *memory);
+
+/* (T, N, .) stands for the layout of rnn.layout: batch-first is (N, T, .), a source (N, Ts, S). */
+typedef struct gk_decoder_forward_args {
+  size_t size;
+  int64_t time, batch;
+  const int64_t *lengths; /* (N), 0..T; NULL: all T */
+  const float *x;         /* (T, N, I); NULL if I is 0 */
+  /* What the teacher feeds: at t the output before, so the targets one step later; at t = 0 what starts it.
+   * Past t = 0 not read with sampling 1. */
+  const int32_t *tokens; /* (T, N), feedback token */
+  const float *previous; /* (T, N, O), feedback output */
+  float sampling;      /* probability with which each step past the first is fed what the network itself made,
+                          instead of the teacher's; gk_teacher_probability. Drawn from `random`, t and sample */
+  gk_choice choice;    /* of tokens */
+  float temperature;   /* of GK_CHOICE_SAMPLE; 0: 1 */
+  int64_t source_time; /* Ts, with attention */
+  const int64_t *source_lengths; /* (N), 0..Ts; NULL: all Ts. What lies past a length is not read */
+  const float *source;           /* (Ts, N, S) */
+  const float *h0, *c0;          /* (L, N, H); NULL: zero */
+  const float *feed0;            /* (N, A): h~ before the first step, with input feeding; NULL: zero */
+  const float *parameters;       /* needed with tokens (the embedding), else may be NULL */
+  const void *packed;
+  const void *output_packed; /* of desc.output, with GK_PACK_FORWARD */
+  float *y;                  /* (T, N, A or H); 0 past a sample's length; may be NULL, and so may all below */
+  float *outputs;            /* (T, N, O): o_t, feedback output; 0 past a length */
+  int32_t *chosen; /* (T, N): the network's token after each step, feedback token; -1 past a length */
+  int32_t *fed;    /* (T, N): the token that was fed, or 0 teacher and 1 network; -1 past a length */
+  float *weights;  /* (T, N, Ts): attention weights, 0 past either length */
+  float *hn, *cn;  /* (L, N, H) */
+  float *feedn;    /* (N, A): h~ after each sample's last step; may be feed0 */
+  gk_random_key random;
+  void *reserve; /* NULL: inference, without dropout */
+  void *workspace;
+} gk_decoder_forward_args;
+#define GK_DECODER_FORWARD_ARGS_INIT                                                                         \
+  { .size = sizeof(gk_decoder_forward_args) }
+/* With carried h, c, feed (and the token or output before) T calls of one step give the bits of one call. */
+GK_API gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args);
+
+/* Call it with what the forward call had. */
+typedef struct gk_decoder_backward_args {
+  size_t size;
+  int64_t time, batch;
+  const int64_t *lengths;
+  int64_t source_time;
+  const int64_t *source_lengths;
+  const float *source;
+  const float *h0, *c0;
+  const float *parameters;
+  const void *packed;        /* with GK_PACK_BACKWARD */
+  const void *output_packed; /* with GK_PACK_BACKWARD; feedback output */
+  const float *dy;           /* gradient of y, from gk_output_loss; NULL: zero */
+  const float *doutputs;     /* gradient of outputs; NULL: zero */
+  const float *dhn, *dcn;    /* (L, N, H); NULL: zero */
+  const float *dfeedn;       /* (N, A); NULL: zero */
+  float *dx;                 /* (T, N, I); NULL: not computed, and so on; 0 past a length */
+  float *dprevious;          /* (T, N, O): 0 where the network fed itself */
+  float *dsource;            /* (Ts, N, S): 0 past a length */
+  float *dh0, *dc0, *dfeed0;
+  float *gradients; /* layout of the parameters */
+  /* Feedback output: what reaches W_o, b_o through o_t (doutputs and the feedback) is added here, after
+   * gk_output_loss or zeros. */
+  float *output_gradients;
+  bool accumulate; /* add to `gradients` instead of overwriting them */
+  gk_random_key random;
+  void *reserve; /* consumed */
+  void *workspace;
+} gk_decoder_backward_args;
+#define GK_DECODER_BACKWARD_ARGS_INIT                                                                        \
+  { .size = sizeof(gk_decoder_backward_args) }
+GK_API gk_status gk_decoder_backward(const gk_decoder *decoder, const gk_decoder_backward_args *args);
+
+/* Probability with which the teacher's output is fed at optimizer step i = 0, 1, ... (Bengio et al. 2015):
+ *   linear max(minimum, k - slope i), k in (minimum, 1];  exponential k^i, k < 1;
+ *   inverse sigmoid k / (k + exp(i / k)), k >= 1
+ * never below `minimum`. Computed in double and rounded. gk_decoder_forward's sampling is 1 minus it. */
+typedef enum gk_teacher {
+  GK_TEACHER_LINEAR = 0,
+  GK_TEACHER_EXPONENTIAL,
+  GK_TEACHER_INVERSE_SIGMOID
+} gk_teacher;
+GK_API const char *gk_teacher_name(gk_teacher teacher);
+GK_API gk_status gk_teacher_from_name(const char *name, gk_teacher *teacher);
+GK_API float gk_teacher_probability(gk_teacher teacher, double k, double slope, double minimum, int64_t step);
 
 /* ---- Optimizers ---------------------------------------------------------------------------- */
 

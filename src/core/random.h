@@ -14,6 +14,8 @@ enum gk_random_purpose {
   GK_RANDOM_WEIGHT_DROPOUT = 5,
   GK_RANDOM_ZONEOUT_H = 6,
   GK_RANDOM_ZONEOUT_C = 7,
+  GK_RANDOM_TEACHER = 8, /* scheduled sampling: whose output is fed */
+  GK_RANDOM_TOKEN = 9,   /* the token that is drawn */
 };
 
 /* Names one row of random numbers, whoever computes it, on which thread, in which batch. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "src/core/random.h"
 #include "src/core/size.h"
 
 enum {
@@ -58,6 +59,18 @@ void gk_linear_pack(const struct gk_linear *linear, const struct gk_kernels *ker
   if (flags & GK_PACK_BACKWARD) {
     gk_split(linear->backward.panels, 1, thread, threads, &begin, &end);
     gk_matrix_pack_rows(&linear->backward, kernels, weight, in_order, 1, begin, end, packed);
+  }
+}
+
+void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t columns, double bound,
+                    float *weight) {
+  for (int64_t r = 0; r < rows; r++) {
+    const struct gk_random_counter counter = {
+        .seed = seed, .purpose = GK_RANDOM_INIT, .layer = tensor, .sample = (uint64_t)r};
+    float *row = weight + (size_t)(r * columns);
+    gk_random_uniforms(&counter, 0, (size_t)columns, row);
+    for (int64_t j = 0; j < columns; j++)
+      row[j] = (float)((2.0 * (double)row[j] - 1.0) * bound);
   }
 }
 

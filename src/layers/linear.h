@@ -25,6 +25,10 @@ void gk_linear_destroy(struct gk_linear *linear);
 void gk_linear_pack(const struct gk_linear *linear, const struct gk_kernels *kernels, unsigned flags,
                     const float *weight, const float *bias, float *packed, int thread, int threads);
 
+/* (rows, columns) from U(-bound, bound); `tensor` tells apart those of one seed. */
+void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t columns, double bound,
+                    float *weight);
+
 /* The rows of a sum in their order, GK_SUM_BLOCK at a time: `next` lists the following ones, 0 at the end,
  * and begins anew after `rewind`. */
 struct gk_row_list {

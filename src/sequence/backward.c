@@ -4,8 +4,8 @@
  * the rows of whole blocks of their sums while these are in cache. */
 #include <string.h>
 
+#include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
-#include "src/sequence/run.h"
 
 /* Where the gradient of a layer's output stands. */
 static const float *output_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i,
@@ -17,7 +17,7 @@ static const float *output_gradient(const struct gk_run *run, int layer, int dir
            weights->output_column;
   if (run->rnn->directions == 2)
     return gk_run_output(run, layer, t, i) + weights->output_column;
-  return run->d_output[layer % 2] + (size_t)((s - chunk_begin) * run->batch + i) * weights->output_width;
+  return run->d_output[layer % 2] + (size_t)((s - chunk_begin) * run->batch + i) * run->rnn->widest_output;
 }
 
 /* Gradients of the pre-activations of a step of the current chunk. */
@@ -175,7 +175,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
     if (run->dc)
       worker->dc[j] = run->dc + gk_run_c_row(run, weights, i);
     if (run->drh)
-      worker->drh[j] = run->drh + (size_t)i * weights->hidden;
+      worker->drh[j] = run->drh + (size_t)i * run->rnn->widest_hidden; /* threads may be in other layers */
   }
   struct backward_step step = {
       .worker = worker,
@@ -219,8 +219,7 @@ static float *input_gradient(const struct gk_run *run, int layer, int direction,
     return run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
   if (run->rnn->directions == 2)
     return gk_run_output(run, layer - 1, t, i);
-  return run->d_output[(layer - 1) % 2] +
-         (size_t)((s - begin) * run->batch + i) * (size_t)gk_run_layer(run, layer, 0)->input_size;
+  return run->d_output[(layer - 1) % 2] + (size_t)((s - begin) * run->batch + i) * run->rnn->widest_output;
 }
 
 /* dx of steps [begin, end); the second direction adds to what the first one wrote. */
@@ -290,6 +289,8 @@ static void sweep_stack(struct gk_worker *worker) {
   for (int64_t end = run->length[0], begin; end > 0; end = begin) {
     begin = chunk_start(run, end);
     enter_chunk(worker, begin, end);
+    if (run->feed)
+      gk_feed_backward(worker, begin, end);
     for (int layer = layers; layer-- > 0;) {
       backward_chunk(worker, layer, 0, begin, end);
       input_gradient_chunk(worker, layer, 0, begin, end);
@@ -299,6 +300,8 @@ static void sweep_stack(struct gk_worker *worker) {
   }
   for (int layer = 0; layer < layers; layer++)
     gk_weight_gradient(worker, layer, 0, true);
+  if (run->feed)
+    gk_feed_gradients(worker);
 }
 
 /* Gradients of the pre-activations of a chunk, again as operands: two directions finish their sweep first. */
@@ -384,6 +387,11 @@ static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_backward_args *
 }
 
 gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
+  return gk_rnn_backward_fed(rnn, args, NULL);
+}
+
+gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *args,
+                              const struct gk_feed *feed) {
   gk_status status = check_arguments(rnn, args);
   if (status)
     return status;
@@ -407,6 +415,7 @@ gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
                        .c0 = args->c0,
                        .reset = args->reset,
                        .random = args->random,
+                       .feed = feed,
                        .dy = args->dy,
                        .dhn = args->dhn,
                        .dcn = args->dcn,

@@ -3,8 +3,8 @@
  * the cell's arithmetic on the strip that they leave. */
 #include <string.h>
 
+#include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
-#include "src/sequence/run.h"
 
 /* What pre-activations start from: the folded embedding row of the token, or the biases. */
 static const float *start_row(const struct gk_worker *worker, int layer, int direction, int64_t s,
@@ -290,9 +290,15 @@ static void walk_forward(struct gk_worker *worker) {
   if (run->rnn->directions == 1) {
     if (run->tokens)
       fold_embedding(worker, 0);
-    for (int64_t begin = 0; begin < longest; begin += chunk)
+    for (int64_t begin = 0; begin < longest; begin += chunk) {
+      const int64_t end = begin + chunk < longest ? begin + chunk : longest;
+      if (run->feed)
+        gk_feed_inputs(worker, begin, end);
       for (int layer = 0; layer < layers; layer++)
-        forward_chunk(worker, layer, 0, begin, begin + chunk < longest ? begin + chunk : longest);
+        forward_chunk(worker, layer, 0, begin, end);
+      if (run->feed)
+        gk_feed_outputs(worker, begin, end);
+    }
     return;
   }
   for (int layer = 0; layer < layers; layer++)
@@ -312,6 +318,8 @@ static void forward_body(void *context, int thread, int threads) {
   gk_worker_start(&worker, run, thread, threads);
   gk_masks_draw(&worker);
   fill_untouched(&worker);
+  if (run->feed)
+    gk_feed_start(&worker);
   walk_forward(&worker);
   if (run->stream)
     run->rnn->kernels->stream_end();
@@ -327,6 +335,10 @@ static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_forward_args *a
 }
 
 gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
+  return gk_rnn_forward_fed(rnn, args, NULL);
+}
+
+gk_status gk_rnn_forward_fed(const gk_rnn *rnn, const gk_rnn_forward_args *args, const struct gk_feed *feed) {
   gk_status status = check_arguments(rnn, args);
   if (status || args->batch == 0)
     return status;
@@ -345,6 +357,7 @@ gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
                        .c0 = args->c0,
                        .reset = args->reset,
                        .random = args->random,
+                       .feed = feed,
                        .y = args->y,
                        .hn = args->hn,
                        .cn = args->cn};

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "src/sequence/feedback.h"
+
 /* A reserve beyond this does not stay in the caches until backward: written past them, it costs half the
  * traffic and leaves them to the weights (LSTM 512, batch 64, 25 steps: 5 % of the training step). */
 enum { STREAM_BYTES = 4 << 20 };
@@ -211,6 +213,8 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
                       bool backward) {
   const gk_rnn_desc *d = &run->rnn->desc;
   run->plan = gk_rnn_plan_for(run->rnn, run->time, run->batch);
+  if (run->feed && run->feed->in_turn)
+    run->plan.chunk = 1; /* less memory than was asked for */
   if (!workspace_base)
     return refuse(run, "workspace", false, backward);
   struct gk_arena workspace = gk_arena_start(workspace_base), reserve = gk_arena_start(reserve_base);

@@ -60,6 +60,7 @@ struct gk_run {
   const float *h0, *c0;
   const bool *reset;
   gk_random_key random;
+  const struct gk_feed *feed; /* what goes from step to step besides the states, or NULL */
 
   int64_t *order;         /* [N] caller's index of a position */
   int64_t *length;        /* [N] by position, descending */

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One call of a decoder: its arguments, its memory, and the time loop with feedback. */
+#include <math.h>
+#include <string.h>
+
+#include "src/sequence/decoder_call.h"
+
+/* ---- Memory ---- */
+
+struct sizes {
+  int64_t time, batch, source_time;
+};
+
+static float *take(struct gk_arena *arena, const struct sizes *sizes, int64_t width, bool wanted) {
+  return wanted ? gk_arena_take(arena, sizeof(float), sizes->time, sizes->batch, width) : NULL;
+}
+
+static void cut_rows(struct gk_feed *feed, struct gk_arena *arena, const struct sizes *sizes, bool training) {
+  const struct gk_decoder *decoder = feed->decoder;
+  const gk_decoder_desc *desc = &decoder->desc;
+  const bool attends = desc->attention != GK_ATTENTION_NONE, output = desc->feedback == GK_FEEDBACK_OUTPUT;
+  const int64_t joined = desc->source_size + decoder->hidden;
+  feed->in = take(arena, sizes, decoder->width, true);
+  feed->own = gk_arena_take(arena, sizeof *feed->own, sizes->time, sizes->batch, 1);
+  feed->token = gk_arena_take(arena, sizeof *feed->token, sizes->time, sizes->batch, 1);
+  feed->picked = gk_arena_take(arena, sizeof *feed->picked, sizes->time, sizes->batch, 1);
+  feed->query = take(arena, sizes, desc->source_size, desc->attention == GK_ATTENTION_GENERAL);
+  feed->alpha = take(arena, sizes, sizes->source_time, attends);
+  feed->joined = take(arena, sizes, joined, attends);
+  feed->top = take(arena, sizes, decoder->top, true);
+  feed->out = take(arena, sizes, decoder->fed, output);
+  if (!training)
+    return;
+  feed->d_in = take(arena, sizes, decoder->width, true);
+  feed->d_query = take(arena, sizes, desc->source_size, attends);
+  feed->d_score = take(arena, sizes, sizes->source_time, attends);
+  feed->d_joined = take(arena, sizes, joined, attends);
+  feed->d_top = take(arena, sizes, decoder->top, true);
+  feed->d_h = attends ? take(arena, sizes, decoder->hidden, true) : feed->d_top;
+  feed->d_out = take(arena, sizes, decoder->fed, output);
+}
+
+/* Where the stack's own memory stands in reserve and workspace. */
+struct places {
+  void *reserve, *workspace;
+};
+
+/* Cuts, or with NULL bases measures. */
+static struct places cut(struct gk_feed *feed, struct gk_arena *reserve, struct gk_arena *workspace,
+                         const struct sizes *sizes, const gk_rnn_memory *stack, bool training,
+                         bool backward) {
+  const struct gk_decoder *decoder = feed->decoder;
+  struct places places = {0};
+  const size_t bytes = backward   ? stack->backward_workspace_bytes
+                       : training ? stack->forward_workspace_bytes
+                                  : stack->inference_workspace_bytes;
+  places.workspace = gk_arena_take(workspace, bytes, 1, 1, 1);
+  if (training) {
+    places.reserve = gk_arena_take(reserve, stack->reserve_bytes, 1, 1, 1);
+    cut_rows(feed, reserve, sizes, true);
+  } else {
+    cut_rows(feed, workspace, sizes, false);
+  }
+  if (!gk_feed_scratch_floats(decoder, &feed->scratch_floats) || feed->scratch_floats > INT64_MAX)
+    workspace->overflow = true;
+  else
+    feed->scratch =
+        gk_arena_take(workspace, sizeof(float), (int64_t)feed->scratch_floats, decoder->rnn->desc.threads, 1);
+  if (backward && decoder->desc.feedback == GK_FEEDBACK_TOKEN) {
+    feed->token_start = gk_arena_take(workspace, sizeof(int64_t), decoder->desc.vocabulary + 1, 1, 1);
+    feed->token_rows = gk_arena_take(workspace, sizeof(int64_t), sizes->time, sizes->batch, 1);
+  }
+  return places;
+}
+
+static gk_status measure(const struct gk_decoder *decoder, const struct sizes *sizes,
+                         const gk_rnn_memory *stack, bool training, bool backward, size_t *reserve_bytes,
+                         size_t *workspace_bytes) {
+  struct gk_feed feed = {.decoder = decoder};
+  struct gk_arena reserve = gk_arena_start(NULL), workspace = gk_arena_start(NULL);
+  cut(&feed, &reserve, &workspace, sizes, stack, training, backward);
+  if (!gk_arena_bytes(&reserve, reserve_bytes) || !gk_arena_bytes(&workspace, workspace_bytes))
+    return gk_fail(GK_ERROR_OVERFLOW, "memory of time %lld, batch %lld, source_time %lld does not fit",
+                   (long long)sizes->time, (long long)sizes->batch, (long long)sizes->source_time);
+  return GK_OK;
+}
+
+gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int64_t batch,
+                                   int64_t source_time, gk_rnn_memory *memory) {
+  if (!decoder || !memory)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "memory" : "decoder");
+  if (source_time < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "source_time is %lld, must not be negative", (long long)source_time);
+  const struct sizes sizes = {time, batch, source_time};
+  gk_rnn_memory stack, needed;
+  size_t unused;
+  gk_status status = gk_rnn_memory_needed(decoder->rnn, time, batch, &stack);
+  if (!status)
+    status =
+        measure(decoder, &sizes, &stack, true, false, &needed.reserve_bytes, &needed.forward_workspace_bytes);
+  if (!status)
+    status = measure(decoder, &sizes, &stack, false, false, &unused, &needed.inference_workspace_bytes);
+  if (!status)
+    status = measure(decoder, &sizes, &stack, true, true, &unused, &needed.backward_workspace_bytes);
+  if (!status)
+    *memory = needed;
+  return status;
+}
+
+/* ---- Arguments ---- */
+
+static gk_status check_lengths(const char *name, const int64_t *lengths, int64_t batch, int64_t time) {
+  for (int64_t n = 0; n < batch && lengths; n++)
+    if (lengths[n] < 0 || lengths[n] > time)
+      return gk_fail(GK_ERROR_ARGUMENT, "%s[%lld] is %lld, must be 0..%lld", name, (long long)n,
+                     (long long)lengths[n], (long long)time);
+  return GK_OK;
+}
+
+static gk_status check_call(const gk_decoder *decoder, int64_t time, int64_t batch, const int64_t *lengths,
+                            int64_t source_time, const int64_t *source_lengths, const float *source,
+                            int64_t beams) {
+  const struct {
+    const char *name;
+    int64_t value;
+  } sizes[3] = {{"time", time}, {"batch", batch}, {"source_time", source_time}};
+  for (int i = 0; i < 3; i++)
+    if (sizes[i].value < 0)
+      return gk_fail(GK_ERROR_ARGUMENT, "%s is %lld, must not be negative", sizes[i].name,
+                     (long long)sizes[i].value);
+  if (decoder->desc.attention == GK_ATTENTION_NONE && (source_time || source))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s given, and the decoder's attention is none",
+                   source ? "source is" : "source_time is");
+  if (source_time && batch && !source)
+    return gk_fail(GK_ERROR_ARGUMENT, "source is NULL, and source_time is %lld", (long long)source_time);
+  gk_status status = check_lengths("lengths", lengths, batch, time);
+  return status ? status : check_lengths("source_lengths", source_lengths, batch / beams, source_time);
+}
+
+/* Tokens that will be read. */
+static gk_status check_tokens(const gk_decoder *decoder, const gk_decoder_forward_args *args) {
+  const int64_t vocabulary = decoder->desc.vocabulary;
+  const bool batch_first = decoder->desc.rnn.layout == GK_BATCH_FIRST;
+  for (int64_t n = 0; n < args->batch; n++) {
+    const int64_t length = args->lengths ? args->lengths[n] : args->time;
+    for (int64_t t = 0; t < (args->sampling < 1 ? length : length > 0); t++) {
+      const int32_t token = args->tokens[batch_first ? n * args->time + t : t * args->batch + n];
+      if (token < 0 || token >= vocabulary)
+        return gk_fail(GK_ERROR_ARGUMENT, "tokens at time %lld, sample %lld is %ld, must be 0..%lld",
+                       (long long)t, (long long)n, (long)token, (long long)vocabulary - 1);
+    }
+  }
+  return GK_OK;
+}
+
+static gk_status check_inputs(const gk_decoder *decoder, const gk_decoder_forward_args *args) {
+  const gk_decoder_desc *desc = &decoder->desc;
+  const bool token = desc->feedback == GK_FEEDBACK_TOKEN, output = desc->feedback == GK_FEEDBACK_OUTPUT;
+  if (!(args->sampling >= 0 && args->sampling <= 1))
+    return gk_fail(GK_ERROR_ARGUMENT, "sampling is %g, must be 0..1", (double)args->sampling);
+  if (args->sampling > 0 && desc->feedback == GK_FEEDBACK_NONE)
+    return gk_fail(GK_ERROR_ARGUMENT, "sampling is %g and the decoder's feedback is none",
+                   (double)args->sampling);
+  if ((unsigned)args->choice > GK_CHOICE_SAMPLE)
+    return gk_fail(GK_ERROR_ARGUMENT, "choice is %d, must be 0..%d", (int)args->choice, GK_CHOICE_SAMPLE);
+  if (!(args->temperature >= 0))
+    return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must not be negative", (double)args->temperature);
+  if (token && (args->sampling > 0 || args->chosen) && !desc->output)
+    return gk_fail(GK_ERROR_ARGUMENT, "the decoder has no output to choose tokens by (sampling %g%s)",
+                   (double)args->sampling, args->chosen ? ", chosen given" : "");
+  const struct {
+    const char *name;
+    bool given, possible;
+    const char *why;
+  } results[] = {
+      {"chosen", args->chosen != NULL, token, "feedback is not token"},
+      {"outputs", args->outputs != NULL, output, "feedback is not output"},
+      {"fed", args->fed != NULL, token || output, "feedback is none"},
+      {"weights", args->weights != NULL, desc->attention != GK_ATTENTION_NONE, "attention is none"},
+      {"feed0", args->feed0 != NULL, desc->input_feeding, "input_feeding is not set"},
+      {"feedn", args->feedn != NULL, desc->input_feeding, "input_feeding is not set"}};
+  for (size_t i = 0; i < sizeof results / sizeof *results; i++)
+    if (results[i].given && !results[i].possible)
+      return gk_fail(GK_ERROR_ARGUMENT, "%s is given, and the decoder's %s", results[i].name, results[i].why);
+  if (args->time == 0 || args->batch == 0)
+    return GK_OK;
+  if (desc->rnn.input_size && !args->x)
+    return gk_fail(GK_ERROR_ARGUMENT, "x is NULL, and rnn.input_size is %lld",
+                   (long long)desc->rnn.input_size);
+  if (output && !args->previous)
+    return gk_fail(GK_ERROR_ARGUMENT, "previous is NULL, and feedback is output");
+  if (token && (!args->tokens || !args->parameters))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL, and feedback is token",
+                   args->tokens ? "parameters" : "tokens");
+  return token ? check_tokens(decoder, args) : GK_OK;
+}
+
+static const float *open_output(const gk_decoder *decoder, unsigned flags, const void *packed) {
+  const struct gk_output *output = decoder->desc.output;
+  if (packed)
+    return gk_packed_open(output->packed, flags, output->kernels->isa, packed);
+  gk_fail(GK_ERROR_ARGUMENT, "output_packed is NULL");
+  return NULL;
+}
+
+/* ---- Forward ---- */
+
+static struct gk_feed forward_feed(const gk_decoder *decoder, const gk_decoder_forward_args *args,
+                                   int64_t beams) {
+  const struct gk_random_counter counter = {
+      .seed = args->random.seed, .step = args->random.step, .sample = args->random.first_sample};
+  struct gk_feed feed = {.decoder = decoder,
+                         .in_turn = decoder->desc.input_feeding || args->sampling > 0,
+                         .chooses = decoder->desc.feedback == GK_FEEDBACK_TOKEN &&
+                                    (args->sampling > 0 || args->chosen),
+                         .beams = beams,
+                         .parameters = args->parameters,
+                         .coin = counter,
+                         .draw = counter,
+                         .x = args->x,
+                         .previous = args->previous,
+                         .source = args->source,
+                         .feed0 = args->feed0,
+                         .tokens = args->tokens,
+                         .sampling = args->sampling,
+                         .temperature = args->temperature > 0 ? args->temperature : 1,
+                         .choice = args->choice,
+                         .source_time = args->source_time,
+                         .source_lengths = args->source_lengths,
+                         .y = args->y,
+                         .outputs = args->outputs,
+                         .weights = args->weights,
+                         .feedn = args->feedn,
+                         .chosen = args->chosen,
+                         .fed = args->fed};
+  feed.coin.purpose = GK_RANDOM_TEACHER;
+  feed.draw.purpose = GK_RANDOM_TOKEN;
+  return feed;
+}
+
+gk_status gk_decoder_forward_beams(const gk_decoder *decoder, const gk_decoder_forward_args *args,
+                                   int64_t beams) {
+  gk_status status = check_call(decoder, args->time, args->batch, args->lengths, args->source_time,
+                                args->source_lengths, args->source, beams);
+  if (!status)
+    status = check_inputs(decoder, args);
+  if (status)
+    return status;
+  struct gk_feed feed = forward_feed(decoder, args, beams);
+  feed.packed = gk_packed_open(decoder->packed, GK_PACK_FORWARD, decoder->rnn->kernels->isa, args->packed);
+  if (!feed.packed)
+    return GK_ERROR_ARGUMENT;
+  if (feed.chooses || decoder->desc.feedback == GK_FEEDBACK_OUTPUT)
+    if (!(feed.output_packed = open_output(decoder, GK_PACK_FORWARD, args->output_packed)))
+      return GK_ERROR_ARGUMENT;
+  gk_rnn_memory stack, needed;
+  const struct sizes sizes = {args->time, args->batch, args->source_time};
+  status = gk_decoder_memory_needed(decoder, args->time, args->batch, args->source_time, &needed);
+  if (!status)
+    status = gk_rnn_memory_needed(decoder->rnn, args->time, args->batch, &stack);
+  if (status)
+    return status;
+  if (args->batch && !args->workspace)
+    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
+                   args->reserve ? needed.forward_workspace_bytes : needed.inference_workspace_bytes);
+  struct gk_arena reserve = gk_arena_start(args->reserve), workspace = gk_arena_start(args->workspace);
+  const struct places places = cut(&feed, &reserve, &workspace, &sizes, &stack, args->reserve != NULL, false);
+  gk_rnn_forward_args run = GK_RNN_FORWARD_ARGS_INIT;
+  run.time = args->time;
+  run.batch = args->batch;
+  run.lengths = args->lengths;
+  run.x = feed.in;
+  run.h0 = args->h0;
+  run.c0 = args->c0;
+  run.packed = gk_decoder_stack_packed(decoder, args->packed);
+  run.hn = args->hn;
+  run.cn = args->cn;
+  run.random = args->random;
+  run.reserve = places.reserve;
+  run.workspace = places.workspace;
+  return gk_rnn_forward_fed(decoder->rnn, &run, &feed);
+}
+
+gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args) {
+  if (!decoder || !args)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "args" : "decoder");
+  if (args->size != sizeof *args)
+    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_DECODER_FORWARD_ARGS_INIT)",
+                   args->size, sizeof *args);
+  return gk_decoder_forward_beams(decoder, args, 1);
+}
+
+/* ---- Backward ---- */
+
+static gk_status check_backward(const gk_decoder *decoder, const gk_decoder_backward_args *args) {
+  const gk_decoder_desc *desc = &decoder->desc;
+  const bool output = desc->feedback == GK_FEEDBACK_OUTPUT, attends = desc->attention != GK_ATTENTION_NONE;
+  const struct {
+    const char *name;
+    bool given, possible;
+    const char *why;
+  } tensors[] = {{"dx", args->dx != NULL, desc->rnn.input_size > 0, "rnn.input_size is 0"},
+                 {"doutputs", args->doutputs != NULL, output, "feedback is not output"},
+                 {"dprevious", args->dprevious != NULL, output, "feedback is not output"},
+                 {"output_gradients", args->output_gradients != NULL, output, "feedback is not output"},
+                 {"dsource", args->dsource != NULL, attends, "attention is none"},
+                 {"dfeedn", args->dfeedn != NULL, desc->input_feeding, "input_feeding is not set"},
+                 {"dfeed0", args->dfeed0 != NULL, desc->input_feeding, "input_feeding is not set"}};
+  for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
+    if (tensors[i].given && !tensors[i].possible)
+      return gk_fail(GK_ERROR_ARGUMENT, "%s is given, and the decoder's %s", tensors[i].name, tensors[i].why);
+  if (args->batch && args->time && !args->reserve)
+    return gk_fail(GK_ERROR_ARGUMENT, "reserve is NULL");
+  return GK_OK;
+}
+
+/* Was any step fed by the network? Then steps are taken in turn. */
+static bool fed_itself(const struct gk_feed *feed, const gk_decoder_backward_args *args) {
+  const bool batch_first = feed->decoder->desc.rnn.layout == GK_BATCH_FIRST;
+  for (int64_t n = 0; n < args->batch; n++)
+    for (int64_t t = 0; t < (args->lengths ? args->lengths[n] : args->time); t++)
+      if (feed->own[batch_first ? n * args->time + t : t * args->batch + n])
+        return true;
+  return false;
+}
+
+static gk_rnn_backward_args stack_backward(const gk_decoder *decoder, const gk_decoder_backward_args *args,
+                                           const struct gk_feed *feed, const struct places *places) {
+  gk_rnn_backward_args run = GK_RNN_BACKWARD_ARGS_INIT;
+  run.time = args->time;
+  run.batch = args->batch;
+  run.lengths = args->lengths;
+  run.x = feed->in;
+  run.h0 = args->h0;
+  run.c0 = args->c0;
+  run.packed = gk_decoder_stack_packed(decoder, args->packed);
+  run.dy = feed->d_h;
+  run.dhn = args->dhn;
+  run.dcn = args->dcn;
+  run.dx = feed->d_in;
+  run.dh0 = args->dh0;
+  run.dc0 = args->dc0;
+  run.gradients = args->gradients ? args->gradients + decoder->rnn_offset : NULL;
+  run.accumulate = args->accumulate;
+  run.random = args->random;
+  run.reserve = places->reserve;
+  run.workspace = places->workspace;
+  return run;
+}
+
+gk_status gk_decoder_backward(const gk_decoder *decoder, const gk_decoder_backward_args *args) {
+  if (!decoder || !args)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "args" : "decoder");
+  if (args->size != sizeof *args)
+    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_DECODER_BACKWARD_ARGS_INIT)",
+                   args->size, sizeof *args);
+  gk_status status = check_call(decoder, args->time, args->batch, args->lengths, args->source_time,
+                                args->source_lengths, args->source, 1);
+  if (!status)
+    status = check_backward(decoder, args);
+  if (status)
+    return status;
+  struct gk_feed feed = {.decoder = decoder,
+                         .beams = 1,
+                         .source = args->source,
+                         .source_time = args->source_time,
+                         .source_lengths = args->source_lengths,
+                         .dy = args->dy,
+                         .doutputs = args->doutputs,
+                         .dfeedn = args->dfeedn,
+                         .dx = args->dx,
+                         .dprevious = args->dprevious,
+                         .dsource = args->dsource,
+                         .dfeed0 = args->dfeed0,
+                         .gradients = args->gradients,
+                         .output_gradients = args->output_gradients,
+                         .accumulate = args->accumulate};
+  feed.packed = gk_packed_open(decoder->packed, GK_PACK_BACKWARD, decoder->rnn->kernels->isa, args->packed);
+  if (!feed.packed)
+    return GK_ERROR_ARGUMENT;
+  if (decoder->desc.feedback == GK_FEEDBACK_OUTPUT &&
+      !(feed.output_packed = open_output(decoder, GK_PACK_BACKWARD, args->output_packed)))
+    return GK_ERROR_ARGUMENT;
+  if (args->batch == 0) {
+    if (args->gradients && !args->accumulate)
+      memset(args->gradients, 0, (size_t)decoder->parameter_count * sizeof(float));
+    return GK_OK;
+  }
+  gk_rnn_memory stack, needed;
+  const struct sizes sizes = {args->time, args->batch, args->source_time};
+  status = gk_decoder_memory_needed(decoder, args->time, args->batch, args->source_time, &needed);
+  if (!status)
+    status = gk_rnn_memory_needed(decoder->rnn, args->time, args->batch, &stack);
+  if (status)
+    return status;
+  if (!args->workspace)
+    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
+                   needed.backward_workspace_bytes);
+  struct gk_arena reserve = gk_arena_start(args->reserve), workspace = gk_arena_start(args->workspace);
+  const struct places places = cut(&feed, &reserve, &workspace, &sizes, &stack, true, true);
+  feed.in_turn = args->time && (decoder->desc.input_feeding ||
+                                (decoder->desc.feedback == GK_FEEDBACK_OUTPUT && fed_itself(&feed, args)));
+  const gk_rnn_backward_args run = stack_backward(decoder, args, &feed, &places);
+  return gk_rnn_backward_fed(decoder->rnn, &run, &feed);
+}
+
+/* ---- How often the teacher speaks ---- */
+
+float gk_teacher_probability(gk_teacher teacher, double k, double slope, double minimum, int64_t step) {
+  const double i = (double)step;
+  double p = k - slope * i;
+  if (teacher == GK_TEACHER_EXPONENTIAL)
+    p = pow(k, i);
+  else if (teacher == GK_TEACHER_INVERSE_SIGMOID)
+    p = k / (k + exp(i / k));
+  if (!(p > minimum))
+    p = minimum;
+  return (float)(p < 1 ? p : 1);
+}

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decoders: feedback of tokens and outputs, scheduled sampling, attention, input feeding. The float64
+ * reference against its own difference quotients; fp32 results and gradients of every tier against the
+ * reference; the same bits on every tier, schedule and number of threads, alone and in a batch, in one call
+ * and step by step. ctest labels: same-bits */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "tests/decoder_fixture.h"
+
+#define TOLERANCE 1e-5
+
+enum { CASES = 120, DIFFERENCE_CASES = 60 };
+
+static gk_isa tiers[8];
+static int tier_count;
+
+/* ---- The reference against itself ---- */
+
+struct difference {
+  struct gk_reference_decoder call;
+  int64_t count[D_TENSORS]; /* of the outputs */
+};
+
+static double sum_of(const double *values, const double *factors, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count && values && factors; i++)
+    sum += isnan(factors[i]) ? 0 : values[i] * factors[i]; /* NaN stands in padding */
+  return sum;
+}
+
+static double loss_of(struct difference *d) {
+  const struct gk_reference_decoder *c = &d->call;
+  d->call.backward = false;
+  if (gk_reference_decoder_run(c) != GK_OK)
+    fail();
+  return sum_of(c->y, c->dy, d->count[D_Y]) + sum_of(c->outputs, c->doutputs, d->count[D_OUTPUTS]) +
+         sum_of(c->hn, c->dhn, d->count[D_HN]) + sum_of(c->cn, c->dcn, d->count[D_CN]) +
+         sum_of(c->feedn, c->dfeedn, d->count[D_FEEDN]);
+}
+
+static void check_quotients(const struct decoder_case *c, struct difference *d, const char *name,
+                            const double *values, const double *gradient, int64_t count) {
+  static const double weights[3] = {45, -9, 1};
+  const double step = 1e-3;
+  double largest = 0;
+  double *value = (double *)(uintptr_t)values; /* the test's own copy */
+  for (int64_t i = 0; i < count && values; i++)
+    largest = fmax(largest, fabs(gradient[i]));
+  for (int64_t i = 0; i < count && values; i++) {
+    const double centre = value[i];
+    double difference = 0, size = 0;
+    if (isnan(centre)) {
+      if (gradient[i] != 0)
+        fail_decoder(c, "%s[%d]: a gradient of padding", name, (int)i);
+      continue;
+    }
+    for (int k = 0; k < 3; k++) {
+      value[i] = centre + (k + 1) * step;
+      const double above = loss_of(d);
+      value[i] = centre - (k + 1) * step;
+      const double below = loss_of(d);
+      difference += weights[k] * (above - below);
+      size = fmax(size, fabs(above));
+    }
+    value[i] = centre;
+    const double wanted = difference / (60 * step), error = fabs(wanted - gradient[i]);
+    const double scale = fmax(fmax(fabs(wanted), fabs(gradient[i])), 1e-2 * largest);
+    if (!(error <= 1e-7 * scale + 0x1p-51 * size / step))
+      fail_decoder(c, "%s[%d]: gradient %.17g, difference quotient %.17g", name, (int)i, gradient[i], wanted);
+  }
+}
+
+static struct decoder_case small_case(uint64_t seed) {
+  struct decoder_case c = random_decoder(seed);
+  c.sizes[0] = 3;
+  c.sizes[1] = 2;
+  c.desc.rnn.hidden_size = c.sizes[c.desc.rnn.layers - 1];
+  c.time = 3;
+  c.batch = 3;
+  c.output_size = 3;
+  if (c.desc.rnn.input_size)
+    c.desc.rnn.input_size = 2;
+  if (c.desc.feedback == GK_FEEDBACK_TOKEN) {
+    c.desc.vocabulary = 3;
+    c.desc.embedding_size = 2;
+  }
+  if (c.desc.attention != GK_ATTENTION_NONE) {
+    c.source_time = 3;
+    c.desc.source_size = c.desc.attention == GK_ATTENTION_DOT ? c.desc.rnn.hidden_size : 2;
+    c.desc.attention_size = c.desc.attention_size ? 4 : 0;
+  }
+  return c;
+}
+
+static void the_reference_has_the_gradients_of_its_outputs(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < DIFFERENCE_CASES; seed++) {
+    struct buffers b = {0};
+    struct decoder_case c = small_case(seed);
+    c.desc.rnn.isa = GK_ISA_SCALAR;
+    c.desc.rnn.threads = 1;
+    struct decoder_data data = take_decoder_data(&b, &c);
+    struct decoder_results r = run_decoder(&b, &c, &data); /* what is fed */
+    double *tensor[D_TENSORS];
+    for (int i = 0; i < D_TENSORS; i++)
+      tensor[i] = r.count[i] ? take_doubles(&b, r.count[i]) : NULL;
+    c.desc.rnn.hidden_sizes = c.sizes;
+    struct difference d = {.call = decoder_reference_call(&b, &c, &data, r.fed, tensor)};
+    memcpy(d.count, r.count, sizeof d.count);
+    decoder_ok(&c, gk_reference_decoder_run(&d.call), "gk_reference_decoder_run");
+    const double *values[D_TENSORS] = {[D_DX] = d.call.x,
+                                       [D_DPREVIOUS] = d.call.previous,
+                                       [D_DSOURCE] = d.call.source,
+                                       [D_DH0] = d.call.h0,
+                                       [D_DC0] = d.call.c0,
+                                       [D_DFEED0] = d.call.feed0,
+                                       [D_GRADIENTS] = d.call.parameters,
+                                       [D_OUTPUT_GRADIENTS] = d.call.output_parameters};
+    for (int i = D_DX; i < D_TENSORS; i++)
+      check_quotients(&c, &d, decoder_tensor_names[i], values[i], tensor[i], r.count[i]);
+    buffers_release(&b);
+  }
+}
+
+/* ---- fp32 against the reference ---- */
+
+/* Largest error relative to the tensor's largest magnitude. */
+static double check_near(const struct decoder_case *c, const char *name, int64_t count, const float *got,
+                         const double *wanted) {
+  double largest = 0, error = 0;
+  int64_t worst = 0;
+  for (int64_t i = 0; i < count; i++)
+    largest = fmax(largest, fabs(wanted[i]));
+  for (int64_t i = 0; i < count; i++)
+    if (!(fabs((double)got[i] - wanted[i]) <= error)) {
+      error = isnan(got[i]) ? INFINITY : fabs((double)got[i] - wanted[i]);
+      worst = i;
+    }
+  if (!(error <= TOLERANCE * largest))
+    fail_decoder(c, "%s[%d] is %.9g, the reference has %.9g: %.3g of the largest", name, (int)worst,
+                 (double)got[worst], wanted[worst], error / largest);
+  return largest > 0 ? error / largest : 0;
+}
+
+/* Every tensor of the parameters for itself. */
+static double check_gradients(const struct decoder_case *c, const struct decoder_data *d, const float *got,
+                              const double *wanted) {
+  struct buffers b = {0};
+  struct open_decoder o = open_decoder(&b, c, d);
+  double largest = 0;
+  for (int i = 0; i < gk_decoder_tensor_count(o.decoder); i++) {
+    gk_tensor tensor;
+    decoder_ok(c, gk_decoder_tensor(o.decoder, i, &tensor), "gk_decoder_tensor");
+    largest =
+        fmax(largest, check_near(c, tensor.name, tensor.count, got + tensor.offset, wanted + tensor.offset));
+  }
+  close_decoder(&o);
+  buffers_release(&b);
+  return largest;
+}
+
+static void results_and_gradients_are_near_the_reference_on_every_tier(void **state) {
+  double largest = 0;
+  (void)state;
+  for (uint64_t seed = 0; seed < CASES; seed++) {
+    struct buffers b = {0};
+    struct decoder_case c = random_decoder(seed);
+    struct decoder_data data = take_decoder_data(&b, &c);
+    for (int i = 0; i < tier_count; i++) {
+      struct buffers run_buffers = {0};
+      c.desc.rnn.isa = tiers[i];
+      c.desc.rnn.threads = 1 + (int)(seed % 3);
+      c.desc.rnn.schedule = (gk_schedule)(seed / 2 % 3);
+      struct decoder_results r = run_decoder(&run_buffers, &c, &data);
+      struct decoder_reference wanted = run_decoder_reference(&run_buffers, &c, &data, &r);
+      for (int k = 0; k < D_TENSORS; k++)
+        if (r.tensor[k] && k != D_GRADIENTS)
+          largest = fmax(largest,
+                         check_near(&c, decoder_tensor_names[k], r.count[k], r.tensor[k], wanted.tensor[k]));
+      largest = fmax(largest, check_gradients(&c, &data, r.tensor[D_GRADIENTS], wanted.tensor[D_GRADIENTS]));
+      buffers_release(&run_buffers);
+    }
+    buffers_release(&b);
+  }
+  print_message("largest error %.2g of a tensor's largest magnitude\n", largest);
+}
+
+/* ---- The same bits ---- */
+
+static int first_other(const struct decoder_results *got, const struct decoder_results *wanted, int tensor) {
+  int i = 0;
+  while (memcmp(&got->tensor[tensor][i], &wanted->tensor[tensor][i], sizeof(float)) == 0)
+    i++;
+  print_error("%.9g instead of %.9g\n", (double)got->tensor[tensor][i], (double)wanted->tensor[tensor][i]);
+  return i;
+}
+
+static void check_same(const struct decoder_case *c, const char *what, const struct decoder_results *got,
+                       const struct decoder_results *wanted) {
+  const size_t rows = (size_t)(c->time * c->batch) * sizeof(int32_t);
+  for (int k = 0; k < D_TENSORS; k++)
+    if (got->tensor[k] &&
+        memcmp(got->tensor[k], wanted->tensor[k], (size_t)got->count[k] * sizeof(float)) != 0)
+      fail_decoder(c, "%s: %s[%d] has other bits", what, decoder_tensor_names[k],
+                   first_other(got, wanted, k));
+  if ((got->chosen && memcmp(got->chosen, wanted->chosen, rows) != 0) ||
+      (got->fed && memcmp(got->fed, wanted->fed, rows) != 0))
+    fail_decoder(c, "%s: other tokens", what);
+}
+
+static void every_tier_schedule_and_number_of_threads_has_the_same_bits(void **state) {
+  static const int threads[] = {1, 2, 3, 5};
+  (void)state;
+  for (uint64_t seed = 0; seed < CASES / 2; seed++) {
+    struct buffers b = {0};
+    struct decoder_case c = random_decoder(500 + seed);
+    struct decoder_data data = take_decoder_data(&b, &c);
+    c.desc.rnn.isa = tiers[0];
+    c.desc.rnn.threads = 1;
+    struct decoder_results wanted = run_decoder(&b, &c, &data);
+    for (int i = 0; i < tier_count; i++)
+      for (int k = 0; k < 4; k++)
+        for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+          struct buffers run_buffers = {0};
+          c.desc.rnn.isa = tiers[i];
+          c.desc.rnn.threads = threads[k];
+          c.desc.rnn.schedule = (gk_schedule)schedule;
+          struct decoder_results got = run_decoder(&run_buffers, &c, &data);
+          check_same(&c, "another tier, schedule or number of threads", &got, &wanted);
+          buffers_release(&run_buffers);
+        }
+    buffers_release(&b);
+  }
+}
+
+/* One call of T steps, and T calls of one step that carry h, c, feed and what was fed. */
+static void single_steps_have_the_bits_of_one_call(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < CASES; seed++) {
+    struct buffers b = {0};
+    struct decoder_case c = random_decoder(900 + seed);
+    c.desc.rnn.layout = GK_TIME_MAJOR;
+    c.ragged = false;
+    struct decoder_data d = take_decoder_data(&b, &c);
+    const struct decoder_sizes s = decoder_sizes_of(&c);
+    struct decoder_results all = take_decoder_results(&b, &c, &d), one = take_decoder_results(&b, &c, &d);
+    struct open_decoder o = open_decoder(&b, &c, &d);
+    gk_decoder_forward_args args = decoder_forward_args(&o, &c, &d, &all);
+    args.reserve = NULL;
+    args.workspace = o.inference;
+    decoder_ok(&c, gk_decoder_forward(o.decoder, &args), "gk_decoder_forward");
+    for (int64_t t = 0; t < c.time; t++) {
+      gk_decoder_forward_args step = decoder_forward_args(&o, &c, &d, &one);
+      const int64_t row = t * c.batch;
+      const bool own = t > 0 && all.fed && c.desc.feedback == GK_FEEDBACK_OUTPUT;
+      step.reserve = NULL;
+      step.workspace = o.inference;
+      step.time = 1;
+      step.sampling = 0;
+      step.chosen = NULL; /* drawn by t */
+      step.fed = NULL;
+      step.x = d.x ? d.x + row * c.desc.rnn.input_size : NULL;
+      step.tokens = all.fed ? all.fed + row : NULL;
+      float *previous = take_floats(&b, c.batch * (s.fed + 1));
+      for (int64_t n = 0; n < c.batch && d.previous; n++)
+        memcpy(previous + n * s.fed,
+               own && all.fed[row + n] ? one.tensor[D_OUTPUTS] + (row - c.batch + n) * s.fed
+                                       : d.previous + (row + n) * s.fed,
+               (size_t)s.fed * sizeof(float));
+      step.previous = previous;
+      step.y = one.tensor[D_Y] + row * s.top;
+      step.outputs = one.tensor[D_OUTPUTS] ? one.tensor[D_OUTPUTS] + row * s.fed : NULL;
+      step.weights = one.tensor[D_WEIGHTS] ? one.tensor[D_WEIGHTS] + row * c.source_time : NULL;
+      if (t > 0) {
+        step.h0 = step.hn;
+        step.c0 = step.cn;
+        step.feed0 = step.feedn;
+      }
+      decoder_ok(&c, gk_decoder_forward(o.decoder, &step), "gk_decoder_forward of one step");
+    }
+    for (int k = D_Y; k <= D_FEEDN; k++)
+      if (all.tensor[k] && memcmp(all.tensor[k], one.tensor[k], (size_t)all.count[k] * sizeof(float)) != 0)
+        fail_decoder(&c, "step by step: %s has other bits", decoder_tensor_names[k]);
+    close_decoder(&o);
+    buffers_release(&b);
+  }
+}
+
+/* Sample n alone has the bits that it has in the batch. */
+static void a_sample_does_not_depend_on_its_batch(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < CASES; seed++) {
+    struct buffers b = {0};
+    struct decoder_case c = random_decoder(1300 + seed);
+    c.desc.rnn.layout = GK_BATCH_FIRST;
+    struct decoder_data d = take_decoder_data(&b, &c);
+    const struct decoder_sizes s = decoder_sizes_of(&c);
+    struct decoder_results all = run_decoder(&b, &c, &d);
+    const int64_t n = c.batch - 1, row = n * c.time, S = c.desc.source_size, Ts = c.source_time;
+    struct decoder_case alone = c;
+    struct decoder_data one = d;
+    alone.batch = 1;
+    one.lengths = d.lengths ? d.lengths + n : NULL;
+    one.source_lengths = d.source_lengths ? d.source_lengths + n : NULL;
+    one.tokens = d.tokens + row;
+    one.x = d.x ? d.x + row * c.desc.rnn.input_size : NULL;
+    one.previous = d.previous ? d.previous + row * s.fed : NULL;
+    one.doutputs = d.doutputs ? d.doutputs + row * s.fed : NULL;
+    one.source = d.source ? d.source + n * Ts * S : NULL;
+    one.dy = d.dy + row * s.top;
+    if (c.desc.rnn.layers > 1)
+      one.h0 = one.c0 = one.dhn = one.dcn = NULL;
+    if (c.desc.rnn.layers > 1 && c.states) {
+      buffers_release(&b); /* states of one sample are apart */
+      continue;
+    }
+    one.h0 = d.h0 ? d.h0 + n * c.sizes[0] : NULL;
+    one.c0 = d.c0 ? d.c0 + n * c.sizes[0] : NULL;
+    one.dhn = d.dhn ? d.dhn + n * c.sizes[0] : NULL;
+    one.dcn = d.dcn ? d.dcn + n * c.sizes[0] : NULL;
+    one.feed0 = d.feed0 ? d.feed0 + n * s.top : NULL;
+    one.dfeedn = d.dfeedn ? d.dfeedn + n * s.top : NULL;
+    struct decoder_results got = take_decoder_results(&b, &alone, &one);
+    struct open_decoder o = open_decoder(&b, &alone, &one);
+    gk_decoder_forward_args forward = decoder_forward_args(&o, &alone, &one, &got);
+    gk_decoder_backward_args backward = decoder_backward_args(&o, &alone, &one, &got);
+    forward.random.first_sample += (uint64_t)n;
+    decoder_ok(&c, gk_decoder_forward(o.decoder, &forward), "gk_decoder_forward");
+    decoder_ok(&c, gk_decoder_backward(o.decoder, &backward), "gk_decoder_backward");
+    const int64_t width[D_TENSORS] = {[D_Y] = c.time * s.top,
+                                      [D_OUTPUTS] = c.time * s.fed,
+                                      [D_WEIGHTS] = c.time * Ts,
+                                      [D_HN] = c.sizes[0],
+                                      [D_CN] = c.sizes[0],
+                                      [D_FEEDN] = s.top,
+                                      [D_DX] = c.time * c.desc.rnn.input_size,
+                                      [D_DPREVIOUS] = c.time * s.fed,
+                                      [D_DSOURCE] = Ts * S,
+                                      [D_DH0] = c.sizes[0],
+                                      [D_DC0] = c.sizes[0],
+                                      [D_DFEED0] = s.top};
+    for (int k = 0; k < D_GRADIENTS; k++) {
+      if (c.desc.rnn.layers > 1 && (k == D_HN || k == D_CN || k == D_DH0 || k == D_DC0))
+        continue;
+      if (got.tensor[k] &&
+          memcmp(got.tensor[k], all.tensor[k] + n * width[k], (size_t)width[k] * sizeof(float)) != 0)
+        fail_decoder(&c, "alone: %s of sample %d has other bits", decoder_tensor_names[k], (int)n);
+    }
+    close_decoder(&o);
+    buffers_release(&b);
+  }
+}
+
+/* Accumulating adds the finished gradients; NULL results change nothing else. */
+static void gradients_are_added_where_asked_and_results_may_be_absent(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < CASES / 2; seed++) {
+    struct buffers b = {0};
+    struct decoder_case c = random_decoder(1700 + seed);
+    c.desc.rnn.threads = 1 + (int)(seed % 3);
+    struct decoder_data d = take_decoder_data(&b, &c);
+    struct decoder_results wanted = run_decoder(&b, &c, &d), got = take_decoder_results(&b, &c, &d);
+    struct open_decoder o = open_decoder(&b, &c, &d);
+    struct decoder_results few = {0};
+    few.tensor[D_GRADIENTS] = got.tensor[D_GRADIENTS];
+    gk_decoder_forward_args forward = decoder_forward_args(&o, &c, &d, &few);
+    gk_decoder_backward_args backward = decoder_backward_args(&o, &c, &d, &few);
+    random_floats(seed, 1, d.parameter_count, got.tensor[D_GRADIENTS]);
+    backward.accumulate = true;
+    decoder_ok(&c, gk_decoder_forward(o.decoder, &forward), "gk_decoder_forward");
+    decoder_ok(&c, gk_decoder_backward(o.decoder, &backward), "gk_decoder_backward");
+    for (int64_t i = 0; i < d.parameter_count; i++) {
+      const float sum = random_value(seed, (uint64_t)i) + wanted.tensor[D_GRADIENTS][i];
+      if (memcmp(&sum, &got.tensor[D_GRADIENTS][i], sizeof sum) != 0)
+        fail_decoder(&c, "gradients[%d] is %.9g, wanted %.9g", (int)i, (double)got.tensor[D_GRADIENTS][i],
+                     (double)sum);
+    }
+    close_decoder(&o);
+    buffers_release(&b);
+  }
+}
+
+/* ---- Choices ---- */
+
+/* Greedy tokens are the largest of the reference's logits, unless two are nearly equal. */
+static void the_network_chooses_its_most_likely_token(void **state) {
+  long checked = 0;
+  (void)state;
+  for (uint64_t seed = 0; seed < CASES; seed++) {
+    struct buffers b = {0};
+    struct decoder_case c = random_decoder(2100 + seed);
+    c.choice = GK_CHOICE_GREEDY;
+    struct decoder_data d = take_decoder_data(&b, &c);
+    const struct decoder_sizes s = decoder_sizes_of(&c);
+    struct decoder_results r = run_decoder(&b, &c, &d);
+    struct decoder_reference reference = run_decoder_reference(&b, &c, &d, &r);
+    for (int64_t n = 0; n < c.batch && r.chosen; n++)
+      for (int64_t t = 0; t < c.time; t++) {
+        const int64_t row = decoder_row(&c, c.time, t, n);
+        if (t >= (d.lengths ? d.lengths[n] : c.time)) {
+          assert_int_equal(r.chosen[row], -1);
+          continue;
+        }
+        double best = -INFINITY, chosen = 0;
+        for (int64_t v = 0; v < c.output_size; v++) {
+          double logit = (double)d.output_parameters[c.output_size * s.top + v];
+          for (int64_t k = 0; k < s.top; k++)
+            logit += (double)d.output_parameters[v * s.top + k] * reference.tensor[D_Y][row * s.top + k];
+          best = fmax(best, logit);
+          chosen = v == r.chosen[row] ? logit : chosen;
+        }
+        if (!(chosen >= best - 1e-4))
+          fail_decoder(&c, "chosen at t %d, n %d has logit %g, the best %g", (int)t, (int)n, chosen, best);
+        checked++;
+      }
+    buffers_release(&b);
+  }
+  assert_true(checked > 100);
+}
+
+/* Scheduled sampling takes the network's turn as often as it should, and drawn tokens follow the softmax. */
+static void turns_and_draws_have_their_probabilities(void **state) {
+  struct buffers b = {0};
+  struct decoder_case c = random_decoder(0);
+  (void)state;
+  c.desc = (gk_decoder_desc)GK_DECODER_DESC_INIT;
+  c.desc.rnn.cell = GK_CELL_GRU;
+  c.sizes[0] = c.desc.rnn.hidden_size = 4;
+  c.desc.feedback = GK_FEEDBACK_TOKEN;
+  c.desc.vocabulary = c.output_size = 4;
+  c.desc.embedding_size = 3;
+  c.time = 200;
+  c.batch = 100;
+  c.source_time = 0;
+  c.ragged = c.states = false;
+  c.chosen = true;
+  c.sampling = 0.3f;
+  c.choice = GK_CHOICE_SAMPLE;
+  struct decoder_data d = take_decoder_data(&b, &c);
+  for (int64_t i = 0; i < c.output_size * 4; i++)
+    d.output_parameters[i] = 0; /* the softmax is that of the biases */
+  double p[4];
+  const double bias[4] = {0.5, -0.25, 1, 0};
+  for (int64_t v = 0; v < 4; v++)
+    d.output_parameters[16 + v] = (float)bias[v];
+  gk_reference_softmax(4, 1, bias, p);
+  for (int64_t i = 0; i < c.time * c.batch; i++)
+    d.tokens[i] = i % 4; /* so a token that differs is the network's */
+  struct decoder_results r = run_decoder(&b, &c, &d);
+  double own = 0, count[4] = {0};
+  for (int64_t i = 0; i < c.time * c.batch; i++) {
+    count[r.chosen[i]]++;
+    if (i < c.batch)
+      assert_int_equal(r.fed[i], d.tokens[i]);
+    else if (r.fed[i] != d.tokens[i])
+      assert_int_equal(r.fed[i], r.chosen[i - c.batch]);
+    if (i >= c.batch)
+      own += r.fed[i] != d.tokens[i];
+  }
+  const double rows = (double)(c.time * c.batch);
+  double differs = 0; /* the chance that a drawn token is not the teacher's */
+  for (int v = 0; v < 4; v++) {
+    assert_true(fabs(count[v] / rows - p[v]) < 0.015);
+    differs += (1 - p[v]) / 4;
+  }
+  assert_true(fabs(own / (rows - (double)c.batch) - 0.3 * differs) < 0.015);
+  buffers_release(&b);
+}
+
+static void teacher_schedules_are_their_formulas(void **state) {
+  (void)state;
+  assert_true(gk_teacher_probability(GK_TEACHER_LINEAR, 1, 0.01, 0.1, 0) == 1.0f);
+  assert_true(gk_teacher_probability(GK_TEACHER_LINEAR, 1, 0.01, 0.1, 40) == 0.6f);
+  assert_true(gk_teacher_probability(GK_TEACHER_LINEAR, 1, 0.01, 0.1, 1000) == 0.1f);
+  assert_true(gk_teacher_probability(GK_TEACHER_EXPONENTIAL, 0.5, 0, 0, 3) == 0.125f);
+  assert_true(gk_teacher_probability(GK_TEACHER_INVERSE_SIGMOID, 10, 0, 0, 0) == (float)(10.0 / 11.0));
+  assert_true(gk_teacher_probability(GK_TEACHER_INVERSE_SIGMOID, 10, 0, 0, 50) ==
+              (float)(10.0 / (10.0 + exp(5.0))));
+  assert_true(gk_teacher_probability(GK_TEACHER_INVERSE_SIGMOID, 10, 0, 0.05, 100000) == 0.05f);
+}
+
+int main(int argc, char **argv) {
+  const char *only = getenv("GATEKERN_TEST_ISA");
+  for (int i = 1; i <= gk_isa_count(); i++)
+    if (gk_isa_usable((gk_isa)i) && (!only || strcmp(only, gk_isa_name((gk_isa)i)) == 0))
+      tiers[tier_count++] = (gk_isa)i;
+  if (argc > 1)
+    cmocka_set_test_filter(argv[1]);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_reference_has_the_gradients_of_its_outputs),
+      cmocka_unit_test(results_and_gradients_are_near_the_reference_on_every_tier),
+      cmocka_unit_test(every_tier_schedule_and_number_of_threads_has_the_same_bits),
+      cmocka_unit_test(single_steps_have_the_bits_of_one_call),
+      cmocka_unit_test(a_sample_does_not_depend_on_its_batch),
+      cmocka_unit_test(gradients_are_added_where_asked_and_results_may_be_absent),
+      cmocka_unit_test(the_network_chooses_its_most_likely_token),
+      cmocka_unit_test(turns_and_draws_have_their_probabilities),
+      cmocka_unit_test(teacher_schedules_are_their_formulas),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
