@@ -158,10 +158,63 @@ static void weight_gradients(struct buffers *b, const struct relu *r) {
   }
 }
 
+/* The folded embedding: gate gradients are summed by token first, in the order of the sweep; the input
+ * weights' gradient and the bias's are sums over the tokens that occur, in ascending order. */
+static void embedding_gradients(struct buffers *b, const struct relu *r, int64_t vocabulary,
+                                float *dembedding) {
+  const int64_t H = r->H, I = r->I;
+  int64_t *rows = buffers_take(b, (size_t)(r->T * r->N) * sizeof(int64_t), sizeof(int64_t));
+  const int64_t count = visited_rows(r, rows);
+  float *of_token = take_floats(b, count), *ones = take_floats(b, count > vocabulary ? count : vocabulary);
+  float *sums = take_floats(b, vocabulary * H), *column = take_floats(b, vocabulary);
+  const float **embedding = buffers_take(b, (size_t)vocabulary * sizeof *embedding, sizeof *embedding);
+  int64_t distinct = 0, most = 0;
+  for (int64_t k = 0; k < count || k < vocabulary; k++)
+    ones[k] = 1;
+  memset(dembedding, 0, (size_t)(vocabulary * I) * sizeof *dembedding);
+  for (int64_t token = 0; token < vocabulary; token++) {
+    int64_t occurrences = 0;
+    for (int64_t j = 0; j < H; j++) {
+      occurrences = 0;
+      for (int64_t k = 0; k < count; k++)
+        if (r->d->tokens[rows[k]] == token)
+          of_token[occurrences++] = r->da[rows[k] * H + j];
+      sums[distinct * H + j] = canonical_sum(0, occurrences, of_token, 1, ones, 1);
+    }
+    most = occurrences > most ? occurrences : most;
+    if (!occurrences)
+      continue;
+    for (int64_t i = 0; i < I; i++)
+      dembedding[token * I + i] = canonical_sum(0, H, sums + distinct * H, 1, r->w_ih + i, I);
+    embedding[distinct++] = r->d->parameters + token * I;
+  }
+  assert_true(r->T * r->N < 200 || most > GK_SUM_BLOCK || distinct > GK_SUM_BLOCK);
+  for (int64_t j = 0; j < H; j++) {
+    r->db[j] = canonical_sum(0, distinct, sums + j, H, ones, 1);
+    for (int64_t i = 0; i < I; i++) {
+      for (int64_t u = 0; u < distinct; u++)
+        column[u] = embedding[u][i];
+      r->dw_ih[j * I + i] = canonical_sum(0, distinct, sums + j, H, column, 1);
+    }
+  }
+}
+
+/* The rows of the embedding as vectors. */
+static float *take_embedded(struct buffers *b, const struct network_case *c, const struct network_data *d) {
+  const int64_t I = c->desc.input_size, count = c->time * c->batch;
+  float *x = take_floats(b, count * I);
+  for (int64_t row = 0; row < count; row++)
+    memcpy(x + row * I, d->parameters + d->tokens[row] * I, (size_t)I * sizeof *x);
+  return x;
+}
+
 /* The result of a case by plain loops. */
 static struct network_results plain_results(struct buffers *b, const struct network_case *c,
-                                            const struct network_data *d) {
+                                            const struct network_data *given) {
   struct network_results wanted = take_results(b, c);
+  struct network_data data = *given, *const d = &data;
+  if (c->desc.vocabulary)
+    d->x = take_embedded(b, c, given);
   wanted.dh_norms = NULL; /* no sum of products */
   struct gk_reference_layout at = gk_reference_layout_of(&c->desc, 0, 0);
   int64_t H = c->desc.hidden_size, N = c->batch;
@@ -177,7 +230,7 @@ static struct network_results plain_results(struct buffers *b, const struct netw
                    .h = take_floats(b, (c->time + 1) * N * H),
                    .da = take_floats(b, c->time * N * H),
                    .y = wanted.y,
-                   .dx = wanted.dx,
+                   .dx = wanted.dx ? wanted.dx : take_floats(b, c->time * N * c->desc.input_size),
                    .dh0 = wanted.dh0,
                    .dw_ih = wanted.gradients + at.weight_ih,
                    .dw_hh = wanted.gradients + at.weight_hh,
@@ -185,28 +238,28 @@ static struct network_results plain_results(struct buffers *b, const struct netw
   forward(&r);
   backward(&r);
   weight_gradients(b, &r);
+  if (c->desc.vocabulary) /* embedding.weight is the first tensor */
+    embedding_gradients(b, &r, c->desc.vocabulary, wanted.gradients);
   memcpy(wanted.gradients + at.bias_hh, r.db, (size_t)H * sizeof(float));
   for (int64_t n = 0; n < N; n++)
     memcpy(wanted.hn + n * H, r.h + (d->lengths[n] * N + n) * H, (size_t)H * sizeof(float));
   return wanted;
 }
 
-/* Long sums over inputs and units; long sums over (t, sample); both short. */
-static void test_network(void **state) {
-  (void)state;
-  static const int64_t shapes[][4] = {{300, 270, 2, 3}, {6, 9, 9, 90}, {5, 7, 4, 6}}; /* I, H, T, N */
-  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+static void check_shapes(const char *test, const int64_t (*shapes)[5], size_t count, uint64_t seed) {
+  for (size_t i = 0; i < count; i++) {
     struct buffers b = {0};
     struct network_case c = {.desc = GK_RNN_DESC_INIT,
                              .time = shapes[i][2],
                              .batch = shapes[i][3],
                              .states = true,
                              .ragged = true,
-                             .seed = 12 + i};
+                             .seed = seed + i};
     c.desc.cell = GK_CELL_RNN;
     c.desc.activation = GK_ACTIVATION_RELU;
     c.desc.input_size = shapes[i][0];
     c.desc.hidden_size = shapes[i][1];
+    c.desc.vocabulary = shapes[i][4];
     c.desc.threads = 2;
     struct network_data d = take_data(&b, &c);
     struct network_results wanted = plain_results(&b, &c, &d);
@@ -215,7 +268,7 @@ static void test_network(void **state) {
         struct buffers run_buffers = {0};
         c.desc.isa = tiers[tier];
         c.desc.schedule = (gk_schedule)schedule;
-        if (!case_wanted(__func__))
+        if (!case_wanted(test))
           continue;
         struct network_results got = run_case(&run_buffers, &c, &d);
         check_same_results(&c, "canonical order", &got, &wanted);
@@ -223,6 +276,21 @@ static void test_network(void **state) {
       }
     buffers_release(&b);
   }
+}
+
+/* Long sums over inputs and units; long sums over (t, sample); both short. I, H, T, N, V. */
+static void test_network(void **state) {
+  static const int64_t shapes[][5] = {{300, 270, 2, 3, 0}, {6, 9, 9, 90, 0}, {5, 7, 4, 6, 0}};
+  (void)state;
+  check_shapes(__func__, shapes, sizeof shapes / sizeof *shapes, 12);
+}
+
+/* Long sums over the places of a token; over the tokens that occur; over units; all short. */
+static void test_embedding(void **state) {
+  static const int64_t shapes[][5] = {
+      {6, 9, 12, 90, 1}, {3, 5, 9, 90, 1500}, {7, 270, 3, 4, 5}, {5, 7, 4, 6, 3}};
+  (void)state;
+  check_shapes(__func__, shapes, sizeof shapes / sizeof *shapes, 40);
 }
 
 int main(int argc, char **argv) {
@@ -237,6 +305,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_logits),
       cmocka_unit_test(test_network),
+      cmocka_unit_test(test_embedding),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
