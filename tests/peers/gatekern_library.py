@@ -2,79 +2,21 @@
 """The part of include/gatekern.h that comparisons need, through ctypes and NumPy arrays."""
 
 import ctypes
-from ctypes import (POINTER, Structure, byref, c_bool, c_char, c_char_p, c_double, c_float, c_int, c_int32,
-                    c_int64, c_size_t, c_uint64, c_void_p)
+from ctypes import byref, c_bool, c_char_p, c_double, c_float, c_int64, c_size_t, c_void_p
 
 import numpy as np
+
+from header import structure
 
 CELLS = ["rnn", "gru", "gru-reset-before", "lstm"]
 OPTIMIZERS = ["sgd", "rmsprop", "adam"]
 FORWARD, BACKWARD = 1, 2  # gk_pack_flags
 
 
-class RnnDesc(Structure):
-    _fields_ = [("size", c_size_t), ("cell", c_int), ("input_size", c_int64), ("hidden_size", c_int64),
-                ("layers", c_int64), ("hidden_sizes", c_void_p), ("vocabulary", c_int64), ("direction", c_int),
-                ("merge", c_int), ("layout", c_int), ("activation", c_int), ("dropout", c_float), ("isa", c_int), ("math", c_int),
-                ("schedule", c_int), ("threads", c_int)]
-
-
-class Tensor(Structure):
-    _fields_ = [("name", c_char * 64), ("rank", c_int), ("shape", c_int64 * 4), ("offset", c_int64),
-                ("count", c_int64)]
-
-
-class Memory(Structure):
-    _fields_ = [("reserve", c_size_t), ("forward", c_size_t), ("inference", c_size_t),
-                ("backward", c_size_t)]
-
-
-class RandomKey(Structure):
-    _fields_ = [("seed", c_uint64), ("step", c_uint64), ("first_sample", c_uint64)]
-
-
-class ForwardArgs(Structure):
-    _fields_ = [("size", c_size_t), ("time", c_int64), ("batch", c_int64), ("lengths", c_void_p),
-                ("x", c_void_p), ("tokens", c_void_p), ("h0", c_void_p), ("c0", c_void_p),
-                ("parameters", c_void_p), ("packed", c_void_p), ("y", c_void_p), ("hn", c_void_p),
-                ("cn", c_void_p), ("random", RandomKey), ("reserve", c_void_p), ("workspace", c_void_p)]
-
-
-class BackwardArgs(Structure):
-    _fields_ = [("size", c_size_t), ("time", c_int64), ("batch", c_int64), ("lengths", c_void_p),
-                ("x", c_void_p), ("tokens", c_void_p), ("h0", c_void_p), ("c0", c_void_p),
-                ("parameters", c_void_p), ("packed", c_void_p), ("dy", c_void_p), ("dhn", c_void_p),
-                ("dcn", c_void_p), ("dx", c_void_p), ("dh0", c_void_p), ("dc0", c_void_p),
-                ("gradients", c_void_p), ("accumulate", c_bool), ("dh_norms", c_void_p),
-                ("random", RandomKey), ("reserve", c_void_p), ("workspace", c_void_p)]
-
-
-class OutputDesc(Structure):
-    _fields_ = [("size", c_size_t), ("input_size", c_int64), ("output_size", c_int64), ("isa", c_int),
-                ("threads", c_int), ("tied", c_bool)]
-
-
-class OutputLossArgs(Structure):
-    _fields_ = [("size", c_size_t), ("rows", c_int64), ("h", c_void_p), ("targets", c_void_p),
-                ("packed", c_void_p), ("loss", c_void_p), ("gradient_scale", c_float), ("dh", c_void_p),
-                ("gradients", c_void_p), ("workspace", c_void_p), ("kind", c_int),
-                ("ignored_target", c_void_p), ("values", c_void_p), ("row_weights", c_void_p),
-                ("label_smoothing", c_float), ("positive_weight", c_float), ("huber_delta", c_float),
-                ("dweight", c_void_p)]
-
-
-class LossArgs(Structure):
-    _fields_ = [("size", c_size_t), ("kind", c_int), ("rows", c_int64), ("columns", c_int64), ("x", c_void_p),
-                ("targets", c_void_p), ("ignored_target", c_void_p), ("values", c_void_p),
-                ("row_weights", c_void_p), ("label_smoothing", c_float), ("positive_weight", c_float),
-                ("huber_delta", c_float), ("gradient_scale", c_float), ("loss", c_void_p), ("dx", c_void_p),
-                ("isa", c_int), ("math", c_int), ("threads", c_int)]
-
-
-class OptimizerDesc(Structure):
-    _fields_ = [("size", c_size_t), ("kind", c_int), ("momentum", c_float), ("beta1", c_float),
-                ("beta2", c_float), ("alpha", c_float), ("epsilon", c_float), ("weight_decay", c_float),
-                ("isa", c_int), ("threads", c_int)]
+RnnDesc, Tensor, Memory = structure("gk_rnn_desc"), structure("gk_tensor"), structure("gk_rnn_memory")
+ForwardArgs, BackwardArgs = structure("gk_rnn_forward_args"), structure("gk_rnn_backward_args")
+OutputDesc, OutputLossArgs = structure("gk_output_desc"), structure("gk_output_loss_args")
+OptimizerDesc = structure("gk_optimizer_desc")
 
 
 def pointer(array):
@@ -132,8 +74,9 @@ class Network:
         library.check(library.c.gk_rnn_memory_needed(self.handle, c_int64(case.time), c_int64(case.batch),
                                                      byref(memory)))
         library.check(library.c.gk_rnn_packed_bytes(self.handle, FORWARD | BACKWARD, byref(packed)))
-        self.packed, self.reserve = buffer(packed.value), buffer(memory.reserve)
-        self.workspace = buffer(max(memory.forward, memory.inference, memory.backward))
+        self.packed, self.reserve = buffer(packed.value), buffer(memory.reserve_bytes)
+        self.workspace = buffer(max(memory.forward_workspace_bytes, memory.inference_workspace_bytes,
+                                    memory.backward_workspace_bytes))
 
     def __del__(self):
         if self.handle:
