@@ -184,10 +184,13 @@ typedef struct gk_rnn_desc {
   int64_t input_size;  /* I of the first layer (with a vocabulary: the embedding's size) */
   int64_t hidden_size; /* H */
   int64_t layers;      /* L */
-  const int64_t
-      *hidden_sizes;  /* (L): H of each layer; hidden_size is not read then. Copied. NULL: all alike */
-  int64_t vocabulary; /* 0: inputs are vectors. V > 0: inputs are token ids 0..V-1, and
-                         embedding.weight (V, I) is one of the parameters */
+  /* (L): H of each layer, copied; hidden_size is not read then. NULL: all hidden_size. */
+  const int64_t *hidden_sizes;
+  int64_t projection_size; /* P > 0: h = W_hr (o * tanh(c)) has P values in every layer (lstm; PyTorch's
+                              proj_size, but any P), wherever this header says H of an h. 0: h has H */
+  bool trained_states; /* h0 (and c0) are parameters too, the same for all samples, where a call gives none */
+  int64_t vocabulary;  /* 0: inputs are vectors. V > 0: inputs are token ids 0..V-1, and
+                          embedding.weight (V, I) is one of the parameters */
   gk_direction direction;
   gk_merge merge; /* of two directions: y is (T, N, H) where they are added, in every layer */
   gk_layout layout;
@@ -238,7 +241,8 @@ GK_API int64_t gk_rnn_cell_values(const gk_rnn *rnn);
 GK_API int64_t gk_rnn_output_size(const gk_rnn *rnn); /* of a row of y: D*H, H where directions are added */
 
 /* Parameters are one array of floats that holds every tensor, in PyTorch's order and under PyTorch's
- * names: [embedding.weight,] weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, then the same of
+ * names: [embedding.weight,] weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H; with a projection G*H, P),
+ * bias_ih_l0, bias_hh_l0 (G*H) [, weight_hr_l0 (P, H)] [, h0_l0 (H or P) [, c0_l0 (H)]], then the same of
  * ..._l0_reverse, ..._l1. Gradients and optimizer states have the same layout. */
 typedef struct gk_tensor {
   char name[64];
@@ -345,7 +349,7 @@ typedef struct gk_rnn_forward_args {
                             belong to what was carried into the call), and no gradient flows across */
   const float *x;        /* inputs in the plan's layout; NULL with a vocabulary */
   const int32_t *tokens; /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
-  const float *h0, *c0;  /* (L*D, N, H); NULL: zero */
+  const float *h0, *c0;  /* (L*D, N, H); NULL: the trained ones, or zero */
   const float *parameters; /* needed with a vocabulary (the embedding), else may be NULL */
   const void *packed;      /* from gk_rnn_pack with GK_PACK_FORWARD */
   float *y;                /* all hidden states of the last layer in the plan's layout; may be NULL */
@@ -373,7 +377,8 @@ typedef struct gk_rnn_backward_args {
   const float *dhn, *dcn; /* (L*D, N, H); NULL: zero */
   float *dx;              /* same layout as x, 0 in padding; NULL: not computed */
   float *dh0, *dc0;       /* (L*D, N, H); NULL: not returned */
-  float *gradients;       /* layout of the parameters; NULL: no weight gradient is computed */
+  float *gradients;       /* layout of the parameters; NULL: no weight gradient is computed. That of a trained
+                             state is the sum of dh0 over the samples, longest first, and 0 where h0 was given */
   bool accumulate;        /* add the finished gradients to `gradients` instead of overwriting it */
   float *dh_norms;        /* (L*D, T, N) whatever the layout: the Euclidean norm of the whole gradient of h_t
                              of each sample (from y, from the layer above, and through time), 0 in padding;

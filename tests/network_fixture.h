@@ -35,15 +35,18 @@ static inline void describe(const struct network_case *c, char *text, size_t siz
   snprintf(masks, sizeof masks, " (input %g, recurrent %g, weight %g, zoneout %g and %g, each %s)",
            (double)d->input_dropout, (double)d->recurrent_dropout, (double)d->weight_dropout,
            (double)d->zoneout_h, (double)d->zoneout_c, gk_dropout_masks_name(d->dropout_masks));
-  snprintf(
-      text, size,
-      "cell %s%s, isa %s, I %" PRId64 ", H %" PRId64 ", L %" PRId64 ", V %" PRId64 ", %s, %s, T %" PRId64
-      ", N %" PRId64 "%s%s%s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
-      gk_cell_name(d->cell), d->cell == GK_CELL_RNN && d->activation == GK_ACTIVATION_RELU ? " (relu)" : "",
-      gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers, d->vocabulary, directions[d->direction],
-      d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time, c->batch,
-      c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
-      (double)d->dropout, masks, gk_schedule_name(d->schedule), d->threads, c->seed);
+  snprintf(text, size,
+           "cell %s%s, isa %s, I %" PRId64 ", H %" PRId64 ", L %" PRId64 ", V %" PRId64 ", %s, %s, T %" PRId64
+           ", N %" PRId64 "%s%s%s%s%s, projection %" PRId64
+           ", merge %s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
+           gk_cell_name(d->cell),
+           d->cell == GK_CELL_RNN && d->activation == GK_ACTIVATION_RELU ? " (relu)" : "",
+           gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers, d->vocabulary,
+           directions[d->direction], d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time,
+           c->batch, c->ragged ? ", ragged" : "", c->resets ? ", resets" : "",
+           c->states ? ", states given" : "", d->hidden_sizes ? ", sizes differ" : "",
+           d->trained_states ? ", states trained" : "", d->projection_size, gk_merge_name(d->merge),
+           (double)d->dropout, masks, gk_schedule_name(d->schedule), d->threads, c->seed);
 }
 
 /* Tiers that this machine runs, weakest first; GATEKERN_TEST_ISA=name leaves only that one. */
@@ -104,7 +107,7 @@ static inline void add_all_masks(struct network_case *c) {
 
 struct network_sizes {
   int64_t directions, width; /* D, D*H */
-  int64_t states;            /* L*D*N*H */
+  int64_t states, cells;     /* L*D*N*H: of h, and of c */
   int64_t inputs;            /* T*N*I */
   int64_t outputs;           /* T*N*D*H */
   int64_t norms;             /* L*D*T*N */
@@ -113,8 +116,10 @@ struct network_sizes {
 
 static inline struct network_sizes sizes_of(const struct network_case *c) {
   struct network_sizes s = {.directions = c->desc.direction == GK_BIDIRECTIONAL ? 2 : 1};
-  s.width = s.directions * c->desc.hidden_size;
-  s.states = c->desc.layers * c->batch * s.width;
+  struct gk_reference_layout last = gk_reference_layout_of(&c->desc, c->desc.layers - 1, s.directions - 1);
+  s.width = last.width;
+  s.states = (last.h_offset + last.output) * c->batch;
+  s.cells = gk_cell_has_memory(c->desc.cell) ? (last.unit_offset + last.hidden) * c->batch : 0;
   s.inputs = c->time * c->batch * c->desc.input_size;
   s.outputs = c->time * c->batch * s.width;
   s.norms = c->desc.layers * s.directions * c->time * c->batch;
@@ -171,8 +176,8 @@ static inline struct network_data take_data(struct buffers *b, const struct netw
     d.dhn = take_random(b, stream + 5, 1, s.states);
   }
   if (c->states && has_memory(c)) {
-    d.c0 = take_random(b, stream + 3, 1, s.states);
-    d.dcn = take_random(b, stream + 6, 1, s.states);
+    d.c0 = take_random(b, stream + 3, 1, s.cells);
+    d.dcn = take_random(b, stream + 6, 1, s.cells);
   }
   if (c->ragged) {
     d.lengths = buffers_take(b, (size_t)c->batch * sizeof(int64_t), sizeof(int64_t));
@@ -204,8 +209,8 @@ static inline struct network_results take_results(struct buffers *b, const struc
   if (!c->desc.vocabulary)
     r.dx = take_floats(b, s.inputs);
   if (has_memory(c)) {
-    r.cn = take_floats(b, s.states);
-    r.dc0 = take_floats(b, s.states);
+    r.cn = take_floats(b, s.cells);
+    r.dc0 = take_floats(b, s.cells);
   }
   return r;
 }
@@ -323,7 +328,7 @@ static inline struct network_results run_case(struct buffers *b, const struct ne
 
 /* ---- Tensors of a result --------------------------------------------------------------------- */
 
-#define MAX_TENSORS 40
+#define MAX_TENSORS 80
 
 struct named_tensor {
   char name[72];
@@ -339,12 +344,7 @@ static inline float *const *result_arrays(const struct network_results *r) {
 static inline int tensors_of(const struct network_case *c, struct named_tensor tensors[MAX_TENSORS]) {
   static const char *const names[] = {"y", "hn", "cn", "dx", "dh0", "dc0"};
   struct network_sizes s = sizes_of(c);
-  int64_t counts[] = {s.outputs,
-                      s.states,
-                      has_memory(c) ? s.states : 0,
-                      c->desc.vocabulary ? 0 : s.inputs,
-                      s.states,
-                      has_memory(c) ? s.states : 0};
+  int64_t counts[] = {s.outputs, s.states, s.cells, c->desc.vocabulary ? 0 : s.inputs, s.states, s.cells};
   int count = 0;
   for (int i = 0; i < 6; i++) {
     struct named_tensor *t = &tensors[count++];

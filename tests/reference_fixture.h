@@ -25,21 +25,37 @@ static inline double *take_copy(struct buffers *b, const float *values, int64_t 
   return copy;
 }
 
+/* Values of a row of masks of part p: a layer for GK_MASK_OUTPUT, else a layer and direction. */
+static inline int64_t mask_width(const struct network_case *c, gk_mask mask, int64_t p) {
+  int64_t D = mask == GK_MASK_OUTPUT ? 1 : sizes_of(c).directions;
+  struct gk_reference_layout at = gk_reference_layout_of(&c->desc, p / D, p % D);
+  return mask == GK_MASK_INPUT       ? c->desc.input_size
+         : mask == GK_MASK_OUTPUT    ? at.width
+         : mask == GK_MASK_ZONEOUT_C ? at.hidden
+                                     : at.output;
+}
+
 /* (parts, T, N, width) factors of one kind of mask, read back; NULL if its probability is 0. */
 static inline double *take_masks(struct buffers *b, const struct network_case *c, gk_rnn *rnn, gk_mask mask,
-                                 float probability, int64_t parts, int64_t width) {
+                                 float probability, int64_t parts) {
   gk_random_key key = {.seed = c->seed, .step = 3, .first_sample = 40};
   int64_t N = c->batch, T = c->time, D = mask == GK_MASK_OUTPUT ? 1 : sizes_of(c).directions;
+  int64_t count = 0, widest = 0;
   if (probability == 0 || parts == 0)
     return NULL;
-  double *masks = take_doubles(b, parts * T * N * width);
-  float *row = take_floats(b, width);
+  for (int64_t p = 0; p < parts; p++) {
+    int64_t width = mask_width(c, mask, p);
+    count += T * N * width;
+    widest = widest < width ? width : widest;
+  }
+  double *masks = take_doubles(b, count), *next = masks;
+  float *row = take_floats(b, widest);
   for (int64_t p = 0; p < parts; p++)
     for (int64_t t = 0; t < T; t++)
       for (int64_t n = 0; n < N; n++) {
         check_status(c, gk_rnn_mask(rnn, mask, &key, p / D, (int)(p % D), t, n, row), "gk_rnn_mask");
-        for (int64_t j = 0; j < width; j++)
-          masks[((p * T + t) * N + n) * width + j] = row[j];
+        for (int64_t j = 0; j < mask_width(c, mask, p); j++)
+          *next++ = row[j];
       }
   return masks;
 }
@@ -47,18 +63,19 @@ static inline double *take_masks(struct buffers *b, const struct network_case *c
 /* The factors of weight_hh in the layout of the parameters. */
 static inline double *take_weight_masks(struct buffers *b, const struct network_case *c, gk_rnn *rnn) {
   gk_random_key key = {.seed = c->seed, .step = 3};
-  int64_t H = c->desc.hidden_size, D = sizes_of(c).directions;
+  int64_t D = sizes_of(c).directions;
   if (c->desc.weight_dropout == 0)
     return NULL;
   double *masks = take_doubles(b, sizes_of(c).parameters);
-  float *row = take_floats(b, H);
-  for (int64_t p = 0; p < c->desc.layers * D; p++)
-    for (int64_t r = 0; r < gk_cell_gates(c->desc.cell) * H; r++) {
-      int64_t at = gk_reference_layout_of(&c->desc, p / D, p % D).weight_hh + r * H;
+  for (int64_t p = 0; p < c->desc.layers * D; p++) {
+    struct gk_reference_layout at = gk_reference_layout_of(&c->desc, p / D, p % D);
+    float *row = take_floats(b, at.output);
+    for (int64_t r = 0; r < gk_cell_gates(c->desc.cell) * at.hidden; r++) {
       check_status(c, gk_rnn_mask(rnn, GK_MASK_WEIGHT, &key, p / D, (int)(p % D), 0, r, row), "gk_rnn_mask");
-      for (int64_t k = 0; k < H; k++)
-        masks[at + k] = row[k];
+      for (int64_t k = 0; k < at.output; k++)
+        masks[at.weight_hh + r * at.output + k] = row[k];
     }
+  }
   return masks;
 }
 
@@ -66,22 +83,22 @@ static inline double *take_weight_masks(struct buffers *b, const struct network_
 static inline void read_masks_back(struct buffers *b, const struct network_case *c,
                                    struct gk_reference_call *call) {
   const gk_rnn_desc *d = &c->desc;
-  int64_t H = d->hidden_size, parts = d->layers * sizes_of(c).directions;
+  int64_t parts = d->layers * sizes_of(c).directions;
   gk_rnn *rnn;
   check_status(c, gk_rnn_create(d, &rnn), "gk_rnn_create");
-  call->masks = take_masks(b, c, rnn, GK_MASK_OUTPUT, d->dropout, d->layers - 1, sizes_of(c).width);
-  call->input_masks = take_masks(b, c, rnn, GK_MASK_INPUT, d->input_dropout, 1, d->input_size);
-  call->recurrent_masks = take_masks(b, c, rnn, GK_MASK_RECURRENT, d->recurrent_dropout, parts, H);
+  call->masks = take_masks(b, c, rnn, GK_MASK_OUTPUT, d->dropout, d->layers - 1);
+  call->input_masks = take_masks(b, c, rnn, GK_MASK_INPUT, d->input_dropout, 1);
+  call->recurrent_masks = take_masks(b, c, rnn, GK_MASK_RECURRENT, d->recurrent_dropout, parts);
   call->parameter_masks = take_weight_masks(b, c, rnn);
-  call->zoneout_h = take_masks(b, c, rnn, GK_MASK_ZONEOUT_H, d->zoneout_h, parts, H);
-  call->zoneout_c = take_masks(b, c, rnn, GK_MASK_ZONEOUT_C, d->zoneout_c, parts, H);
+  call->zoneout_h = take_masks(b, c, rnn, GK_MASK_ZONEOUT_H, d->zoneout_h, parts);
+  call->zoneout_c = take_masks(b, c, rnn, GK_MASK_ZONEOUT_C, d->zoneout_c, parts);
   gk_rnn_destroy(rnn);
 }
 
 static inline struct reference_results run_reference(struct buffers *b, const struct network_case *c,
                                                      const struct network_data *d) {
   struct network_sizes s = sizes_of(c);
-  int64_t memory = has_memory(c) ? s.states : 0;
+  int64_t memory = s.cells;
   struct reference_results r = {take_doubles(b, s.outputs),    take_doubles(b, s.states),
                                 take_doubles(b, memory),       take_doubles(b, s.inputs),
                                 take_doubles(b, s.states),     take_doubles(b, memory),
@@ -93,7 +110,7 @@ static inline struct reference_results run_reference(struct buffers *b, const st
                                    .x = take_copy(b, d->x, s.inputs),
                                    .tokens = d->tokens,
                                    .h0 = take_copy(b, d->h0, s.states),
-                                   .c0 = take_copy(b, d->c0, s.states),
+                                   .c0 = take_copy(b, d->c0, s.cells),
                                    .parameters = take_copy(b, d->parameters, s.parameters),
                                    .y = r.y,
                                    .hn = r.hn,
@@ -101,7 +118,7 @@ static inline struct reference_results run_reference(struct buffers *b, const st
                                    .backward = true,
                                    .dy = take_copy(b, d->dy, s.outputs),
                                    .dhn = take_copy(b, d->dhn, s.states),
-                                   .dcn = take_copy(b, d->dcn, s.states),
+                                   .dcn = take_copy(b, d->dcn, s.cells),
                                    .dx = r.dx,
                                    .dh0 = r.dh0,
                                    .dc0 = has_memory(c) ? r.dc0 : NULL,

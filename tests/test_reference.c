@@ -66,9 +66,10 @@ static void check_tensor(const char *what, const char *tensor, double step, int6
 #define I              2
 #define H              3
 #define V              5
-#define MAX_PARAMETERS 1000
-#define MAX_STATE      (2 * 2 * N * H)
-#define MAX_OUTPUT     (T * N * 2 * H)
+#define WIDEST         5 /* where sizes differ */
+#define MAX_PARAMETERS 1500
+#define MAX_STATE      (2 * 2 * N * WIDEST)
+#define MAX_OUTPUT     (T * N * 2 * WIDEST)
 
 struct network {
   gk_rnn_desc desc;
@@ -84,19 +85,24 @@ static const int64_t ragged[N] = {2, 4, 0, 3};
 static const bool reset[T * N] = {0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0};
 static const int32_t tokens[T * N] = {1, 4, 2, 0, 1, 1, 4, 3, 0, 2, 2, 1, 4, 4, 0, 1};
 
+static struct gk_reference_layout last_layout(const gk_rnn_desc *desc) {
+  return gk_reference_layout_of(desc, desc->layers - 1, gk_reference_directions(desc) - 1);
+}
+
 /* The loss is the sum of y dy + hn dhn + cn dcn, so that dy, dhn, dcn are its gradients. */
 static double network_loss(void *context) {
   struct network *network = context;
   struct gk_reference_call forward = network->call;
   forward.backward = false;
   assert_int_equal(gk_reference_run(&network->desc, &forward), GK_OK);
-  bool has_memory = network->desc.cell == GK_CELL_LSTM;
-  int64_t D = gk_reference_directions(&network->desc);
+  struct gk_reference_layout last = last_layout(&network->desc);
   double loss = 0;
-  for (int64_t i = 0; i < T * N * D * H; i++)
+  for (int64_t i = 0; i < T * N * last.width; i++)
     loss += network->y[i] * network->dy[i];
-  for (int64_t i = 0; i < network->desc.layers * D * N * H; i++)
-    loss += network->hn[i] * network->dhn[i] + (has_memory ? network->cn[i] * network->dcn[i] : 0);
+  for (int64_t i = 0; i < N * (last.h_offset + last.output); i++)
+    loss += network->hn[i] * network->dhn[i];
+  for (int64_t i = 0; i < N * (last.unit_offset + last.hidden) && network->call.cn; i++)
+    loss += network->cn[i] * network->dcn[i];
   return loss;
 }
 
@@ -109,8 +115,8 @@ static void fill_network(struct network *network, const gk_rnn_desc *desc, bool 
                                              .lengths = is_ragged ? ragged : NULL,
                                              .x = network->x,
                                              .tokens = tokens,
-                                             .h0 = network->h0,
-                                             .c0 = memory ? network->c0 : NULL,
+                                             .h0 = desc->trained_states ? NULL : network->h0,
+                                             .c0 = memory && !desc->trained_states ? network->c0 : NULL,
                                              .parameters = network->parameters,
                                              .masks = network->masks,
                                              .y = network->y,
@@ -152,7 +158,7 @@ static void add_masks(struct network *network, uint64_t seed) {
 
 /* Padding holds NaN in every input that has padding: nothing may read it. */
 static void poison_padding(struct network *network) {
-  int64_t width = gk_reference_directions(&network->desc) * H;
+  int64_t width = last_layout(&network->desc).width;
   for (int64_t n = 0; n < N; n++)
     for (int64_t t = ragged[n]; t < T; t++) {
       int64_t row = network->desc.layout == GK_BATCH_FIRST ? n * T + t : t * N + n;
@@ -165,8 +171,7 @@ static void poison_padding(struct network *network) {
 
 /* In padding outputs and gradients are exactly 0; a sample of length 0 passes its states through. */
 static void check_padding(const struct network *network) {
-  int64_t width = gk_reference_directions(&network->desc) * H;
-  int64_t parts = network->desc.layers * gk_reference_directions(&network->desc);
+  int64_t width = last_layout(&network->desc).width, D = gk_reference_directions(&network->desc);
   for (int64_t n = 0; n < N; n++) {
     for (int64_t t = ragged[n]; t < T; t++) {
       int64_t row = network->desc.layout == GK_BATCH_FIRST ? n * T + t : t * N + n;
@@ -175,11 +180,14 @@ static void check_padding(const struct network *network) {
       for (int64_t i = 0; i < width; i++)
         assert_true(network->y[row * width + i] == 0);
     }
-    for (int64_t p = 0; p < parts && ragged[n] == 0; p++)
-      for (int64_t at = (p * N + n) * H; at < (p * N + n + 1) * H; at++) {
-        assert_true(network->hn[at] == network->h0[at]);
-        assert_true(network->dh0[at] == network->dhn[at]);
+    for (int64_t p = 0; p < network->desc.layers * D && ragged[n] == 0; p++) {
+      struct gk_reference_layout at = gk_reference_layout_of(&network->desc, p / D, p % D);
+      for (int64_t j = 0; j < at.output; j++) {
+        int64_t i = at.h_offset * N + n * at.output + j;
+        assert_true(network->hn[i] == (network->call.h0 ? network->h0[i] : network->parameters[at.h0 + j]));
+        assert_true(network->dh0[i] == network->dhn[i]);
       }
+    }
   }
 }
 
@@ -203,19 +211,23 @@ static void check_network(const gk_rnn_desc *desc, bool is_ragged, bool is_maske
   for (int64_t i = 0; i < T * N * I; i++)
     network->x[i] = isnan(network->x[i]) ? 0 : network->x[i];
   char what[160];
-  snprintf(what, sizeof what,
-           "cell %d, activation %d, layers %d, direction %d, layout %d, V %d, %s%s, seed %llu",
-           (int)desc->cell, (int)desc->activation, (int)desc->layers, (int)desc->direction, (int)desc->layout,
-           (int)desc->vocabulary, is_ragged ? "ragged" : "full", is_masked ? ", masked" : "",
-           (unsigned long long)seed);
-  int64_t D = gk_reference_directions(desc), states = desc->layers * D * N * H;
+  snprintf(
+      what, sizeof what,
+      "cell %d, activation %d, layers %d, direction %d, layout %d, V %d, P %d, merge %d, %s%s, seed %llu",
+      (int)desc->cell, (int)desc->activation, (int)desc->layers, (int)desc->direction, (int)desc->layout,
+      (int)desc->vocabulary, (int)desc->projection_size, (int)desc->merge, is_ragged ? "ragged" : "full",
+      is_masked ? ", masked" : "", (unsigned long long)seed);
+  int64_t D = gk_reference_directions(desc);
+  struct gk_reference_layout last = last_layout(desc);
   for (int64_t l = 0; l < desc->layers; l++)
     for (int64_t d = 0; d < D; d++) {
       struct gk_reference_layout at = gk_reference_layout_of(desc, l, d);
-      int64_t begin[5] = {at.weight_ih, at.weight_hh, at.bias_ih, at.bias_hh, at.end};
-      static const char *const names[4] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"};
-      int64_t gates = gk_reference_cell_of(desc->cell)->gates;
-      for (int k = 0; k < 4; k++)
+      int64_t begin[] = {at.weight_ih, at.weight_hh, at.bias_ih, at.bias_hh,
+                         at.weight_hr, at.h0,        at.c0,      at.end};
+      static const char *const names[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh",
+                                          "weight_hr", "h0",        "c0"};
+      for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        int64_t gates = k < 4 ? gk_reference_cell_of(desc->cell)->gates : 1;
         for (int64_t g = 0; g < gates; g++) { /* each gate by its own scale */
           int64_t count = (begin[k + 1] - begin[k]) / gates, first = begin[k] + g * count;
           char tensor[64];
@@ -223,15 +235,19 @@ static void check_network(const gk_rnn_desc *desc, bool is_ragged, bool is_maske
           check_tensor(what, tensor, step, count, network->parameters + first, network->gradients + first,
                        network_loss, network);
         }
+      }
     }
   if (desc->vocabulary)
     check_tensor(what, "embedding", step, V * I, network->parameters, network->gradients, network_loss,
                  network);
   else
     check_tensor(what, "x", step, T * N * I, network->x, network->dx, network_loss, network);
-  check_tensor(what, "h0", step, states, network->h0, network->dh0, network_loss, network);
-  if (desc->cell == GK_CELL_LSTM)
-    check_tensor(what, "c0", step, states, network->c0, network->dc0, network_loss, network);
+  if (network->call.h0)
+    check_tensor(what, "h0", step, N * (last.h_offset + last.output), network->h0, network->dh0, network_loss,
+                 network);
+  if (network->call.c0)
+    check_tensor(what, "c0", step, N * (last.unit_offset + last.hidden), network->c0, network->dc0,
+                 network_loss, network);
   free(network);
 }
 
@@ -265,6 +281,32 @@ static void check_cell(gk_cell cell, gk_activation activation) {
 static void test_rnn_relu(void **state) {
   (void)state;
   check_cell(GK_CELL_RNN, GK_ACTIVATION_RELU);
+}
+
+/* Projection, sizes, merging and trained states, alone and together. */
+static void test_structure(void **state) {
+  (void)state;
+  static const int64_t sizes[2] = {WIDEST, 2};
+  uint64_t seed = 50000;
+  for (int set = 1; set < 16; set++)
+    for (int cell = 0; cell < gk_cell_count(); cell++)
+      for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++) {
+        gk_rnn_desc desc = {.cell = (gk_cell)cell,
+                            .input_size = I,
+                            .hidden_size = H,
+                            .layers = 2,
+                            .direction = (gk_direction)direction,
+                            .vocabulary = set % 3 == 1 ? V : 0,
+                            .layout = direction ? GK_BATCH_FIRST : GK_TIME_MAJOR,
+                            .hidden_sizes = set & 1 ? sizes : NULL,
+                            .trained_states = set & 2,
+                            .merge = set & 4 && direction == GK_BIDIRECTIONAL ? GK_MERGE_SUM
+                                                                              : GK_MERGE_CONCATENATE,
+                            .projection_size = set & 8 ? 1 + direction + set / 4 % 2 * 2 : 0};
+        if (desc.projection_size && cell != GK_CELL_LSTM)
+          continue;
+        check_network(&desc, set % 2, set % 4 == 3, seed += 10);
+      }
 }
 
 /* ---- Output layer and loss ------------------------------------------------------------------- */
@@ -337,6 +379,7 @@ int main(void) {
 #include "kernels/cells.def"
 #undef GK_CELL
       cmocka_unit_test(test_rnn_relu),
+      cmocka_unit_test(test_structure),
       cmocka_unit_test(test_output_loss),
       cmocka_unit_test(test_loss_of_two_classes),
   };

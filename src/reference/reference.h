@@ -28,10 +28,11 @@ double gk_reference_sigmoid(double x);
 
 /* One layer in one direction: G*H rows a matrix, gates outermost in PyTorch's order. */
 struct gk_reference_weights {
-  const gk_rnn_desc *desc; /* H and the cell's options */
+  const gk_rnn_desc *desc; /* the cell's options; hidden_size is this layer's */
   int64_t input_size;      /* of this layer */
+  int64_t output;          /* values of h: H, or what an LSTM's projection leaves */
   const double *weight_ih; /* (G*H, input_size) */
-  const double *weight_hh; /* (G*H, H) */
+  const double *weight_hh; /* (G*H, output) */
   const double *bias_ih;   /* (G*H) */
   const double *bias_hh;   /* (G*H) */
 };
@@ -49,10 +50,11 @@ struct gk_reference_weight_gradients {
 struct gk_reference_cell {
   int gates; /* G */
   int kept;
-  /* h, c (H) -> h_next, c_next (H), which are other arrays. */
+  /* h, c (H) -> h_next, c_next (H), which are other arrays. A projection of h_next is the network's. */
   void (*forward)(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
                   double *h_next, double *c_next, double *kept, double *scratch);
-  /* dh, dc: gradients of h_next, c_next on entry, of h, c on return. dx (input_size) is added to. */
+  /* dh, dc: gradients of h_next, c_next on entry, of h, c on return; dh has the larger of H and output
+   * values. dx (input_size) is added to. */
   void (*backward)(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
                    const double *kept, double *dh, double *dc, double *dx,
                    const struct gk_reference_weight_gradients *dw, double *scratch);
@@ -99,8 +101,11 @@ int64_t gk_reference_parameter_count(const gk_rnn_desc *desc);
 
 /* Where the tensors of one layer and direction stand in the array of parameters. */
 struct gk_reference_layout {
-  int64_t input_size;
-  int64_t weight_ih, weight_hh, bias_ih, bias_hh; /* offsets in values */
+  int64_t input_size, hidden, output; /* I, H, P of the layer */
+  int64_t width, column;         /* of a row of the layer's output; where this direction's h stands in it */
+  int64_t h_offset, unit_offset; /* values of h, units of all layers and directions before */
+  int64_t weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, h0, c0; /* offsets in values; one that is the
+                                                                        next one's has no values */
   int64_t end;
 };
 struct gk_reference_layout gk_reference_layout_of(const gk_rnn_desc *desc, int64_t layer, int64_t direction);

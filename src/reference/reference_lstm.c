@@ -16,7 +16,7 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
   gk_reference_add(4 * H, w->bias_ih, a);
   gk_reference_add(4 * H, w->bias_hh, a);
   gk_reference_product(4 * H, w->input_size, w->weight_ih, x, a);
-  gk_reference_product(4 * H, H, w->weight_hh, h, a);
+  gk_reference_product(4 * H, w->output, w->weight_hh, h, a);
   for (int64_t j = 0; j < H; j++) {
     i[j] = gk_reference_sigmoid(a[j]);
     f[j] = gk_reference_sigmoid(a[H + j]);
@@ -46,7 +46,7 @@ static void backward(const struct gk_reference_weights *w, const double *x, cons
   gk_reference_add(4 * H, da, dw->bias_ih);
   gk_reference_add(4 * H, da, dw->bias_hh);
   gk_reference_product_backward(4 * H, w->input_size, w->weight_ih, x, da, dx, dw->weight_ih);
-  gk_reference_product_backward(4 * H, H, w->weight_hh, h, da, dh, dw->weight_hh);
+  gk_reference_product_backward(4 * H, w->output, w->weight_hh, h, da, dh, dw->weight_hh);
 }
 
 const struct gk_reference_cell gk_reference_lstm = {

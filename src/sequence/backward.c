@@ -7,6 +7,11 @@
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
 
+/* Row of the gradient of an inner layer's output. Threads may be at different layers: all have one stride. */
+static float *d_output_row(const struct gk_run *run, int layer, int64_t row) {
+  return run->d_output[layer % 2] + (size_t)row * run->rnn->widest_output;
+}
+
 /* Where the gradient of a layer's output stands. */
 static const float *output_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i,
                                     int64_t chunk_begin) {
@@ -17,7 +22,7 @@ static const float *output_gradient(const struct gk_run *run, int layer, int dir
            weights->output_column;
   if (run->rnn->directions == 2)
     return gk_run_output(run, layer, t, i) + weights->output_column;
-  return run->d_output[layer % 2] + (size_t)((s - chunk_begin) * run->batch + i) * run->rnn->widest_output;
+  return d_output_row(run, layer, (s - chunk_begin) * run->batch + i);
 }
 
 /* Gradients of the pre-activations of a step of the current chunk. */
@@ -38,6 +43,10 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
     if (has_dy)
       worker->dy[j] = output_gradient(run, layer, direction, s, i, chunk_begin);
+    if (saved->d_h) {
+      worker->saved_h[j] = gk_run_saved_d_h(run, saved, s, i);
+      worker->whole_h[j] = gk_run_whole_h(run, i);
+    }
     if (!saved->c)
       continue;
     worker->c[j] = gk_run_own_c(run, saved, s, i);
@@ -77,21 +86,65 @@ static void stop_carries(const struct backward_step *step, int64_t s, size_t row
     if (!gk_run_resets(worker->run, step->direction, s, gk_worker_position(worker, (int64_t)j)))
       continue;
     memset(worker->dh[j] + unit, 0, bytes);
-    if (worker->run->dc)
+    if (worker->run->dc && !gk_run_projects(worker->run))
       memset(worker->dc[j] + unit, 0, bytes);
   }
 }
 
-/* Phase 0 of the cell's arithmetic at step s: h's whole gradient is known, for the units of a strip. */
+/* The same for the cell state alone. */
+static void stop_cell_carries(const struct backward_step *step, int64_t s, size_t begin, size_t end) {
+  const struct gk_worker *worker = step->worker;
+  for (size_t j = 0; j < step->cell.rows; j++)
+    if (gk_run_resets(worker->run, step->direction, s, gk_worker_position(worker, (int64_t)j)))
+      memset(worker->dc[j] + begin, 0, (end - begin) * sizeof(float));
+}
+
+/* What waits for the gradient of h of step s, in a strip of its values: phase 0 of the cell's arithmetic, or
+ * with a projection the whole of that gradient. */
 static void start_cell(struct backward_step *step, int64_t s) {
   const struct gk_worker *worker = step->worker;
   const struct gk_run *run = worker->run;
+  const bool projects = gk_run_projects(run);
   struct gk_cell_backward cell = step->cell;
   if (run->dh_norms)
     gk_flow_keep(worker, &cell, s);
   if (run->zones_out)
-    gk_zone_out_backward(worker, step->layer, step->direction, s, &cell);
-  run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&cell);
+    gk_zone_out_backward_h(worker, step->layer, step->direction, s, &cell);
+  if (run->zones_out && !projects)
+    gk_zone_out_backward_c(worker, step->layer, step->direction, s, &cell);
+  if (projects)
+    gk_projection_gather(worker, cell.rows, cell.dy, cell.unit_begin, cell.unit_end);
+  else
+    run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&cell);
+}
+
+/* With a projection, when all of the gradient of h of step s is there: through it, and the cell's arithmetic;
+ * then all that a step does to the gradient of c. */
+static void leave_projection(struct backward_step *step, int64_t s) {
+  const struct gk_worker *worker = step->worker;
+  const struct gk_run *run = worker->run;
+  const struct gk_rnn_layer *weights = gk_run_layer(run, step->layer, step->direction);
+  struct gk_cell_backward cell = step->cell;
+  size_t begin, end;
+  if (!gk_run_projects(run))
+    return;
+  cell.dh = worker->whole_h;
+  cell.dy = NULL;
+  columns_of(worker, &weights->dp, &begin, &end);
+  const size_t units = gk_matrix_strip_units(&weights->dp, cell.rows);
+  for (size_t unit = begin; unit < end; unit += units) {
+    cell.unit_begin = unit;
+    cell.unit_end = unit + units < end ? unit + units : end;
+    gk_projection_backward(worker, weights, cell.rows, unit, cell.unit_end);
+    if (run->zones_out)
+      gk_zone_out_backward_c(worker, step->layer, step->direction, s, &cell);
+    run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&cell);
+    if (run->zones_out)
+      gk_zone_out_return_c(worker, cell.rows, unit, cell.unit_end);
+    if (run->reset)
+      stop_cell_carries(step, s, unit, cell.unit_end);
+  }
+  gk_worker_meet(worker);
 }
 
 /* One recurrent product (its rows are those of step s, where `step` stands on entry) and, strip by strip, the
@@ -121,7 +174,9 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     if (run->drops_state)
       gk_mask_gradient(worker, step->layer, step->direction, s, rows, unit, step->cell.unit_end, to_h);
     if (run->zones_out && phase == 0)
-      gk_zone_out_return(worker, rows, unit, step->cell.unit_end);
+      gk_zone_out_return_h(worker, rows, unit, step->cell.unit_end);
+    if (run->zones_out && phase == 0 && !gk_run_projects(run))
+      gk_zone_out_return_c(worker, rows, unit, step->cell.unit_end);
     if (run->reset && phase == 0)
       stop_carries(step, s, rows);
     if (next == 0)
@@ -131,35 +186,47 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   }
 }
 
-/* The worker's columns of the carries: h's and, where rows are shared, as many of c. */
+/* The carries of h and c between steps: the worker's columns. */
+struct carries {
+  size_t h_begin, h_end, c_begin, c_end;
+};
+
+static struct carries carries_of(const struct gk_worker *worker, const struct gk_rnn_layer *weights) {
+  struct carries of;
+  columns_of(worker, &weights->dh[0], &of.h_begin, &of.h_end);
+  of.c_begin = of.h_begin;
+  of.c_end = of.h_end;
+  if (gk_run_projects(worker->run))
+    columns_of(worker, &weights->dp, &of.c_begin, &of.c_end);
+  return of;
+}
+
 static void start_carries(const struct gk_worker *worker, int layer, int direction) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  size_t begin, end;
-  columns_of(worker, &weights->dh[0], &begin, &end);
+  const struct carries of = carries_of(worker, weights);
   for (int64_t j = 0; j < worker->count; j++) {
     const int64_t i = gk_worker_position(worker, j);
-    memcpy(run->dh + gk_run_h_row(run, weights, i) + begin, gk_run_given_h(run, run->dhn, weights, i) + begin,
-           (end - begin) * sizeof(float));
+    memcpy(run->dh + gk_run_h_row(run, weights, i) + of.h_begin,
+           gk_run_given_h(run, run->dhn, weights, i) + of.h_begin, (of.h_end - of.h_begin) * sizeof(float));
     if (run->dc)
-      memcpy(run->dc + gk_run_c_row(run, weights, i) + begin,
-             gk_run_given_c(run, run->dcn, weights, i) + begin, (end - begin) * sizeof(float));
+      memcpy(run->dc + gk_run_c_row(run, weights, i) + of.c_begin,
+             gk_run_given_c(run, run->dcn, weights, i) + of.c_begin, (of.c_end - of.c_begin) * sizeof(float));
   }
 }
 
 static void return_carries(const struct gk_worker *worker, int layer, int direction) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  size_t begin, end;
-  columns_of(worker, &weights->dh[0], &begin, &end);
+  const struct carries of = carries_of(worker, weights);
   for (int64_t j = 0; j < worker->count; j++) {
     const int64_t i = gk_worker_position(worker, j), n = run->order[i];
     if (run->dh0)
-      memcpy(run->dh0 + gk_run_h_row(run, weights, n) + begin,
-             run->dh + gk_run_h_row(run, weights, i) + begin, (end - begin) * sizeof(float));
+      memcpy(run->dh0 + gk_run_h_row(run, weights, n) + of.h_begin,
+             run->dh + gk_run_h_row(run, weights, i) + of.h_begin, (of.h_end - of.h_begin) * sizeof(float));
     if (run->dc0 && run->dc)
-      memcpy(run->dc0 + gk_run_c_row(run, weights, n) + begin,
-             run->dc + gk_run_c_row(run, weights, i) + begin, (end - begin) * sizeof(float));
+      memcpy(run->dc0 + gk_run_c_row(run, weights, n) + of.c_begin,
+             run->dc + gk_run_c_row(run, weights, i) + of.c_begin, (of.c_end - of.c_begin) * sizeof(float));
   }
 }
 
@@ -175,7 +242,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
     if (run->dc)
       worker->dc[j] = run->dc + gk_run_c_row(run, weights, i);
     if (run->drh)
-      worker->drh[j] = run->drh + (size_t)i * run->rnn->widest_hidden; /* threads may be in other layers */
+      worker->drh[j] = run->drh + (size_t)i * gk_widest_state(run->rnn);
   }
   struct backward_step step = {
       .worker = worker,
@@ -199,6 +266,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
   columns_of(worker, &weights->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
   start_cell(&step, end - 1);
   gk_worker_meet(worker);
+  leave_projection(&step, end - 1);
   if (run->dh_norms)
     gk_flow_norms(worker, layer, direction, end - 1);
   for (int64_t s = end; s-- > begin;)
@@ -208,6 +276,8 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
       gk_worker_meet(worker);
       if (run->dh_norms && last && s > begin)
         gk_flow_norms(worker, layer, direction, s - 1);
+      if (last && s > begin)
+        leave_projection(&step, s - 1);
     }
 }
 
@@ -219,7 +289,7 @@ static float *input_gradient(const struct gk_run *run, int layer, int direction,
     return run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
   if (run->rnn->directions == 2)
     return gk_run_output(run, layer - 1, t, i);
-  return run->d_output[(layer - 1) % 2] + (size_t)((s - begin) * run->batch + i) * run->rnn->widest_output;
+  return d_output_row(run, layer - 1, (s - begin) * run->batch + i);
 }
 
 /* dx of steps [begin, end); the second direction adds to what the first one wrote. */
@@ -368,6 +438,12 @@ static void backward_body(void *context, int thread, int threads) {
   for (int k = 0; k < run->rnn->layer_count; k++)
     return_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
   gk_weight_gradient_end(&worker);
+  if (run->gradients && (gk_run_projects(run) || run->rnn->desc.trained_states))
+    gk_worker_wait(&worker);
+  for (int k = 0; k < run->rnn->layer_count && run->gradients && gk_run_projects(run); k++)
+    gk_projection_gradient(&worker, k / run->rnn->directions, k % run->rnn->directions);
+  if (run->gradients && run->rnn->desc.trained_states)
+    gk_state_gradients(&worker);
 }
 
 static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_backward_args *args) {

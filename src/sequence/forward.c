@@ -57,7 +57,8 @@ static const float *input_operand(const struct gk_worker *worker, int layer, int
     return gk_run_ring_h(run, gk_run_ring(run, layer - 1, direction), s, i);
   if (worker->teams || width % 256 || (layer == 0 && run->masked_x))
     return input;
-  float *copy = run->chunk_x + (size_t)(s % run->plan.chunk * run->batch + i) * gk_padded(width);
+  const size_t row = (size_t)(s % run->plan.chunk * run->batch + i); /* one stride for threads at any layer */
+  float *copy = run->chunk_x + row * gk_padded(run->rnn->widest_input);
   return memcpy(copy, input, width * sizeof *copy);
 }
 
@@ -102,9 +103,13 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
       const struct gk_saved *saved = gk_run_saved(run, layer, direction);
       worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
       worker->saved_h[j] = gk_run_own_h(run, saved, s, i);
+      if (saved->whole_h)
+        worker->saved_whole_h[j] = gk_run_saved_whole_h(run, saved, s, i);
       if (ring->c)
         worker->saved_c[j] = gk_run_own_c(run, saved, s, i);
     }
+    if (run->whole_h)
+      worker->whole_h[j] = gk_run_whole_h(run, i);
     if (!ring->c)
       continue;
     worker->c[j] = gk_run_ring_c(run, ring, s, i);
@@ -112,6 +117,19 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
                         : s                                 ? gk_run_ring_c(run, ring, s - 1, i)
                                                             : gk_run_c0(run, layer, direction, i);
   }
+}
+
+/* What becomes of h and c between the cell's arithmetic and the next step. */
+static void finish_states(const struct gk_worker *worker, int layer, int direction, int64_t s, size_t rows) {
+  const struct gk_run *run = worker->run;
+  if (gk_run_projects(run)) {
+    gk_worker_meet(worker);
+    gk_project(worker, gk_run_layer(run, layer, direction), rows);
+  }
+  if (run->zones_out)
+    gk_zone_out(worker, layer, direction, s);
+  if (run->drops_state)
+    gk_mask_state(worker, layer, direction, s + 1);
 }
 
 /* The step's phases for the worker's rows and units. Joined: a strip's input and recurrent product follow one
@@ -122,6 +140,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   const struct gk_kernels *kernels = run->rnn->kernels;
   const struct gk_cell_info *cell = run->rnn->cell;
   const int64_t rows = gk_worker_rows(worker, s);
+  const bool projects = gk_run_projects(run);
   point_at_step(worker, layer, direction, s, rows);
   struct gk_cell_forward units = {.rows = (size_t)rows,
                                   .hidden = weights->hidden,
@@ -129,10 +148,12 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                   .pre = worker->pre,
                                   .h_prev = worker->h_prev,
                                   .c_prev = worker->c_prev,
-                                  .h = worker->h,
+                                  .h = projects ? worker->whole_h : worker->h,
                                   .c = worker->c,
                                   .saved_gates = run->training ? worker->saved_gates : NULL,
-                                  .saved_h = run->training ? worker->saved_h : NULL,
+                                  .saved_h = !run->training ? NULL
+                                             : projects     ? worker->saved_whole_h
+                                                            : worker->saved_h,
                                   .saved_c = run->training ? worker->saved_c : NULL,
                                   .stream = run->stream};
   const struct gk_start start = {.rows = layer == 0 && run->tokens ? worker->from : NULL};
@@ -158,10 +179,8 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                         worker->pre, start);
       kernels->cell_forward[run->rnn->desc.cell][p](&units);
     }
-    if (run->zones_out && p + 1 == cell->phases)
-      gk_zone_out(worker, layer, direction, s);
-    if (run->drops_state && p + 1 == cell->phases)
-      gk_mask_state(worker, layer, direction, s + 1);
+    if (p + 1 == cell->phases)
+      finish_states(worker, layer, direction, s, (size_t)rows);
     else if (run->drops_state && cell->phase[p + 1].operand_block != GK_OPERAND_H)
       gk_mask_operand(worker, layer, direction, s, cell->phase[p + 1].operand_block);
     gk_worker_meet(worker);
@@ -183,7 +202,7 @@ static void emit(const struct gk_worker *worker, int layer, int direction, int64
   const struct gk_run *run = worker->run;
   const gk_rnn_desc *desc = &run->rnn->desc;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  const size_t begin = worker->unit_begin, count = worker->unit_end - begin, bytes = count * sizeof(float);
+  const size_t begin = worker->output_begin, count = worker->output_end - begin, unit = worker->unit_begin;
   const size_t column = weights->output_column + begin;
   const bool last = layer + 1 == desc->layers;
   const bool merged = desc->merge == GK_MERGE_CONCATENATE || direction + 1 == run->rnn->directions;
@@ -206,9 +225,10 @@ static void emit(const struct gk_worker *worker, int layer, int direction, int64
     if (s + 1 < run->length[i])
       continue;
     if (run->hn)
-      memcpy(run->hn + gk_run_h_row(run, weights, n) + begin, h, bytes);
+      memcpy(run->hn + gk_run_h_row(run, weights, n) + begin, h, count * sizeof(float));
     if (run->cn && run->rnn->cell->memory)
-      memcpy(run->cn + gk_run_c_row(run, weights, n) + begin, worker->c[j] + begin, bytes);
+      memcpy(run->cn + gk_run_c_row(run, weights, n) + unit, worker->c[j] + unit,
+             (worker->unit_end - unit) * sizeof(float));
   }
 }
 

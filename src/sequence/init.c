@@ -40,18 +40,22 @@ static void fill_uniform(uint64_t seed, int tensor, int64_t rows, int64_t column
   }
 }
 
-/* Rows made orthonormal one after the other (modified Gram-Schmidt, twice, in double), from numbers that
- * are close to normal: sums of four uniform ones. */
-static gk_status fill_orthogonal(uint64_t seed, int tensor, int gate, int64_t size, float *values) {
-  double *q = malloc((size_t)size * (size_t)size * sizeof *q);
+/* (rows, columns) with orthonormal rows, or columns if there are more rows: vectors made orthonormal one
+ * after the other (modified Gram-Schmidt, twice, in double), from numbers that are close to normal: sums of
+ * four uniform ones. */
+static gk_status fill_orthogonal(uint64_t seed, int tensor, int gate, int64_t rows, int64_t columns,
+                                 float *values) {
+  const bool transposed = rows > columns;
+  const int64_t count = transposed ? columns : rows, size = transposed ? rows : columns;
+  double *q = malloc((size_t)count * (size_t)size * sizeof *q);
   float *u = malloc((size_t)size * 4 * sizeof *u);
   if (!q || !u) {
     free(q);
     free(u);
-    return gk_fail(GK_ERROR_MEMORY, "no memory for an orthogonal matrix of %lld x %lld", (long long)size,
-                   (long long)size);
+    return gk_fail(GK_ERROR_MEMORY, "no memory for an orthogonal matrix of %lld x %lld", (long long)rows,
+                   (long long)columns);
   }
-  for (int64_t r = 0; r < size; r++) {
+  for (int64_t r = 0; r < count; r++) {
     const struct gk_random_counter counter = {.seed = seed,
                                               .purpose = GK_RANDOM_INIT,
                                               .layer = (uint32_t)tensor,
@@ -78,7 +82,7 @@ static gk_status fill_orthogonal(uint64_t seed, int tensor, int gate, int64_t si
         row[j] *= scale;
     }
     for (int64_t j = 0; j < size; j++)
-      values[r * size + j] = (float)row[j];
+      values[transposed ? j * columns + r : r * columns + j] = (float)row[j];
   }
   free(q);
   free(u);
@@ -101,6 +105,10 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
     fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(3.0), values);
     return GK_OK;
   }
+  if (strncmp(tensor->name, "h0", 2) == 0 || strncmp(tensor->name, "c0", 2) == 0) {
+    memset(values, 0, (size_t)tensor->count * sizeof *values);
+    return GK_OK;
+  }
   if (desc->init == GK_INIT_UNIFORM) {
     fill_uniform(desc->seed, index, tensor->shape[0], columns, 1.0 / sqrt((double)hidden), values);
     return GK_OK;
@@ -112,10 +120,12 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
   if (desc->init == GK_INIT_ORTHOGONAL && strncmp(tensor->name, "weight_hh", 9) == 0 && columns > 0) {
     gk_status status = GK_OK;
     for (int g = 0; g < rnn->cell->gates && !status; g++)
-      status = fill_orthogonal(desc->seed, index, g, hidden, values + (size_t)(g * hidden * hidden));
+      status =
+          fill_orthogonal(desc->seed, index, g, hidden, columns, values + (size_t)(g * hidden * columns));
     return status;
   }
-  fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(6.0 / (double)(hidden + columns)), values);
+  const int64_t fan_out = strncmp(tensor->name, "weight_hr", 9) == 0 ? tensor->shape[0] : hidden;
+  fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(6.0 / (double)(fan_out + columns)), values);
   return GK_OK;
 }
 

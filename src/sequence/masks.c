@@ -120,7 +120,7 @@ void gk_masks_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool
   run->drops_state = is_training(run, GK_MASK_RECURRENT);
   run->zones_out = d->zoneout_h > 0 || d->zoneout_c > 0;
   for (int k = 0; k < 2 && backward && run->zones_out; k++)
-    run->stayed[k] = gk_arena_take(workspace, sizeof(float), run->batch, (int64_t)rnn->widest_hidden, 1);
+    run->stayed[k] = gk_arena_take(workspace, sizeof(float), run->batch, (int64_t)gk_widest_state(rnn), 1);
 }
 
 void gk_masks_open(struct gk_run *run) {
@@ -183,7 +183,7 @@ void gk_mask_state(const struct gk_worker *worker, int layer, int direction, int
   const int64_t rows = gk_worker_rows(worker, s);
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j), t = gk_run_time(run, direction, s, run->length[i]);
-    gk_mask_drop(run, GK_MASK_RECURRENT, layer, direction, t, i, worker->unit_begin, worker->unit_end,
+    gk_mask_drop(run, GK_MASK_RECURRENT, layer, direction, t, i, worker->output_begin, worker->output_end,
                  gk_run_h_before(run, layer, direction, s, i), gk_run_saved_operand(run, saved, s, i));
   }
 }
@@ -235,31 +235,32 @@ static void zone_out(const struct gk_run *run, const struct gk_uniforms *row, fl
 void gk_zone_out(const struct gk_worker *worker, int layer, int direction, int64_t s) {
   const struct gk_run *run = worker->run;
   const gk_rnn_desc *d = &run->rnn->desc;
-  const size_t begin = worker->unit_begin, end = worker->unit_end, bytes = (end - begin) * sizeof(float);
   const int64_t rows = gk_worker_rows(worker, s);
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j), t = gk_run_time(run, direction, s, run->length[i]);
     const struct gk_saved *saved = run->training ? gk_run_saved(run, layer, direction) : NULL;
     struct gk_uniforms row;
     if (d->zoneout_h > 0) {
+      const size_t begin = worker->output_begin, end = worker->output_end;
       if (saved)
         row = row_of(run, GK_MASK_ZONEOUT_H, layer, direction, t, i);
       zone_out(run, saved ? &row : NULL, d->zoneout_h, begin, end, worker->h_prev[j], worker->h[j]);
       if (saved)
-        memcpy(gk_run_saved_h(run, saved, s, i) + begin, worker->h[j] + begin, bytes);
+        memcpy(gk_run_saved_h(run, saved, s, i) + begin, worker->h[j] + begin, (end - begin) * sizeof(float));
     }
     if (d->zoneout_c > 0) {
+      const size_t begin = worker->unit_begin, end = worker->unit_end;
       if (saved)
         row = row_of(run, GK_MASK_ZONEOUT_C, layer, direction, t, i);
       zone_out(run, saved ? &row : NULL, d->zoneout_c, begin, end, worker->c_prev[j], worker->c[j]);
       if (saved)
-        memcpy(gk_run_saved_c(run, saved, s, i) + begin, worker->c[j] + begin, bytes);
+        memcpy(gk_run_saved_c(run, saved, s, i) + begin, worker->c[j] + begin, (end - begin) * sizeof(float));
     }
   }
 }
 
 static float *stayed_row(const struct gk_run *run, int k, int64_t i) {
-  return run->stayed[k] + (size_t)i * run->rnn->widest_hidden;
+  return run->stayed[k] + (size_t)i * gk_widest_state(run->rnn);
 }
 
 static void part_gradient(const struct gk_run *run, const struct gk_uniforms *row, float p, size_t begin,
@@ -272,38 +273,50 @@ static void part_gradient(const struct gk_run *run, const struct gk_uniforms *ro
   }
 }
 
-void gk_zone_out_backward(const struct gk_worker *worker, int layer, int direction, int64_t s,
-                          struct gk_cell_backward *cell) {
+void gk_zone_out_backward_h(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                            struct gk_cell_backward *cell) {
   const struct gk_run *run = worker->run;
-  const gk_rnn_desc *d = &run->rnn->desc;
-  for (size_t j = 0; j < cell->rows; j++) {
+  const float p = run->rnn->desc.zoneout_h;
+  for (size_t j = 0; j < cell->rows && p > 0; j++) {
     const int64_t i = gk_worker_position(worker, (int64_t)j);
-    const int64_t t = gk_run_time(run, direction, s, run->length[i]);
-    if (d->zoneout_h > 0) {
-      const struct gk_uniforms row = row_of(run, GK_MASK_ZONEOUT_H, layer, direction, t, i);
-      part_gradient(run, &row, d->zoneout_h, cell->unit_begin, cell->unit_end, cell->dy ? cell->dy[j] : NULL,
-                    worker->dh[j], stayed_row(run, 0, i));
-    }
-    if (d->zoneout_c > 0) {
-      const struct gk_uniforms row = row_of(run, GK_MASK_ZONEOUT_C, layer, direction, t, i);
-      part_gradient(run, &row, d->zoneout_c, cell->unit_begin, cell->unit_end, NULL, worker->dc[j],
-                    stayed_row(run, 1, i));
-    }
+    const struct gk_uniforms row =
+        row_of(run, GK_MASK_ZONEOUT_H, layer, direction, gk_run_time(run, direction, s, run->length[i]), i);
+    part_gradient(run, &row, p, cell->unit_begin, cell->unit_end, cell->dy ? cell->dy[j] : NULL,
+                  worker->dh[j], stayed_row(run, 0, i));
   }
-  if (d->zoneout_h > 0)
+  if (p > 0)
     cell->dy = NULL; /* it is in dh */
 }
 
-void gk_zone_out_return(const struct gk_worker *worker, size_t rows, size_t begin, size_t end) {
+void gk_zone_out_backward_c(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                            const struct gk_cell_backward *cell) {
   const struct gk_run *run = worker->run;
-  const gk_rnn_desc *d = &run->rnn->desc;
-  for (size_t j = 0; j < rows; j++) {
+  const float p = run->rnn->desc.zoneout_c;
+  for (size_t j = 0; j < cell->rows && p > 0; j++) {
     const int64_t i = gk_worker_position(worker, (int64_t)j);
-    if (d->zoneout_h > 0)
-      run->rnn->kernels->add(end - begin, stayed_row(run, 0, i) + begin, worker->dh[j] + begin);
-    if (d->zoneout_c > 0)
-      run->rnn->kernels->add(end - begin, stayed_row(run, 1, i) + begin, worker->dc[j] + begin);
+    const struct gk_uniforms row =
+        row_of(run, GK_MASK_ZONEOUT_C, layer, direction, gk_run_time(run, direction, s, run->length[i]), i);
+    part_gradient(run, &row, p, cell->unit_begin, cell->unit_end, NULL, worker->dc[j], stayed_row(run, 1, i));
   }
+}
+
+/* k: 0 of h, 1 of c. */
+static void give_back(const struct gk_worker *worker, int k, size_t rows, size_t begin, size_t end,
+                      float *const *d) {
+  for (size_t j = 0; j < rows; j++) {
+    const float *stayed = stayed_row(worker->run, k, gk_worker_position(worker, (int64_t)j));
+    worker->run->rnn->kernels->add(end - begin, stayed + begin, d[j] + begin);
+  }
+}
+
+void gk_zone_out_return_h(const struct gk_worker *worker, size_t rows, size_t begin, size_t end) {
+  if (worker->run->rnn->desc.zoneout_h > 0)
+    give_back(worker, 0, rows, begin, end, worker->dh);
+}
+
+void gk_zone_out_return_c(const struct gk_worker *worker, size_t rows, size_t begin, size_t end) {
+  if (worker->run->rnn->desc.zoneout_c > 0)
+    give_back(worker, 1, rows, begin, end, worker->dc);
 }
 
 /* ---- Recurrent weights ---- */

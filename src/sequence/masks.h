@@ -34,11 +34,15 @@ void gk_mask_gradient(const struct gk_worker *worker, int layer, int direction, 
 
 /* Zoneout (Krueger et al. 2016): of step s's new states, in place and saved; the worker's units. */
 void gk_zone_out(const struct gk_worker *worker, int layer, int direction, int64_t s);
-/* Before the cell's backward arithmetic of step s: dh (dy is added to it) and dc lose what stayed... */
-void gk_zone_out_backward(const struct gk_worker *worker, int layer, int direction, int64_t s,
-                          struct gk_cell_backward *cell);
+/* Before the cell's backward arithmetic of step s: dh (dy is added to it) and dc lose what stayed, in the
+ * units of `cell`... */
+void gk_zone_out_backward_h(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                            struct gk_cell_backward *cell);
+void gk_zone_out_backward_c(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                            const struct gk_cell_backward *cell);
 /* ... and after its last product they get it back, as gradients of the step before. */
-void gk_zone_out_return(const struct gk_worker *worker, size_t rows, size_t begin, size_t end);
+void gk_zone_out_return_h(const struct gk_worker *worker, size_t rows, size_t begin, size_t end);
+void gk_zone_out_return_c(const struct gk_worker *worker, size_t rows, size_t begin, size_t end);
 
 /* Weight dropout (DropConnect; Merity et al. 2017): `count` values from column `first` of a row of weight_hh;
  * y may be x. */

@@ -30,13 +30,24 @@ static void pack_bias(const struct packing *packing, const struct gk_rnn_layer *
   }
 }
 
+/* Forward and backward both start from them. */
+static void pack_states(const struct packing *packing, const struct gk_rnn_layer *layer) {
+  memcpy(packing->packed + layer->h0_row, packing->parameters + layer->h0, layer->output * sizeof(float));
+  if (packing->rnn->cell->memory)
+    memcpy(packing->packed + layer->c0_row, packing->parameters + layer->c0, layer->hidden * sizeof(float));
+}
+
 static void pack_layer(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
                        int threads) {
   const struct gk_cell_info *cell = packing->rnn->cell;
   const struct gk_kernels *kernels = packing->rnn->kernels;
   const float *w_ih = packing->parameters + layer->weight_ih, *w_hh = packing->parameters + layer->weight_hh;
   static const int in_order[GK_MAX_GATES] = {0, 1, 2, 3};
+  const bool projected = packing->rnn->desc.projection_size > 0;
+  const float *w_hr = packing->parameters + (projected ? layer->weight_hr : 0);
   size_t begin, end;
+  if (thread == 0 && packing->rnn->desc.trained_states)
+    pack_states(packing, layer);
   if (packing->flags & GK_PACK_FORWARD) {
     if (thread == 0)
       pack_bias(packing, layer);
@@ -47,6 +58,9 @@ static void pack_layer(const struct packing *packing, const struct gk_rnn_layer 
       gk_matrix_pack_transposed(&layer->h[p], kernels, w_hh, cell->phase[p].gate, begin, end,
                                 packing->packed);
     }
+    gk_split(layer->p.panels, 1, thread, threads, &begin, &end);
+    if (projected)
+      gk_matrix_pack_transposed(&layer->p, kernels, w_hr, in_order, begin, end, packing->packed);
   }
   if (packing->flags & GK_PACK_BACKWARD) {
     gk_split(layer->dx.panels, 1, thread, threads, &begin, &end);
@@ -57,6 +71,9 @@ static void pack_layer(const struct packing *packing, const struct gk_rnn_layer 
       gk_matrix_pack_rows(&layer->dh[p], kernels, w_hh, cell->phase[p].gate,
                           (size_t)cell->phase[p].gate_count, begin, end, packing->packed);
     }
+    gk_split(layer->dp.panels, 1, thread, threads, &begin, &end);
+    if (projected)
+      gk_matrix_pack_rows(&layer->dp, kernels, w_hr, in_order, 1, begin, end, packing->packed);
   }
 }
 

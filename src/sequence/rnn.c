@@ -73,6 +73,12 @@ static gk_status check_description(const gk_rnn_desc *desc) {
     status = check_size(name, desc->hidden_sizes[l], 1);
   }
   if (!status)
+    status = check_size("projection_size", desc->projection_size, 0);
+  if (!status && desc->projection_size && desc->cell != GK_CELL_LSTM)
+    status = gk_fail(GK_ERROR_UNSUPPORTED,
+                     "projection_size is %lld and cell is %s: only the cell lstm has a projection",
+                     (long long)desc->projection_size, gk_cell_name(desc->cell));
+  if (!status)
     status = check_size("vocabulary", desc->vocabulary, 0);
   if (!status)
     status = check_choice("direction", (int)desc->direction, 3);
@@ -100,17 +106,19 @@ static gk_status check_description(const gk_rnn_desc *desc) {
   return status;
 }
 
+/* columns -1: a vector. */
 static gk_status add_tensor(struct gk_rnn *rnn, int64_t *offset, const char *name, int64_t rows,
                             int64_t columns) {
   gk_tensor *tensor = &rnn->tensors[rnn->tensor_count++];
   size_t count;
-  if (!gk_size_array(&count, 1, rows, columns, 1) || count > (size_t)(INT64_MAX / 64 - rnn->parameter_count))
+  if (!gk_size_array(&count, 1, rows, columns < 0 ? 1 : columns, 1) ||
+      count > (size_t)(INT64_MAX / 64 - rnn->parameter_count))
     return gk_fail(GK_ERROR_OVERFLOW, "%s has %lld x %lld values: too many", name, (long long)rows,
                    (long long)columns);
   snprintf(tensor->name, sizeof tensor->name, "%s", name);
-  tensor->rank = columns > 1 || strncmp(name, "bias", 4) != 0 ? 2 : 1;
+  tensor->rank = columns < 0 ? 1 : 2;
   tensor->shape[0] = rows;
-  tensor->shape[1] = tensor->rank == 2 ? columns : 0;
+  tensor->shape[1] = columns < 0 ? 0 : columns;
   tensor->offset = *offset = rnn->parameter_count;
   tensor->count = (int64_t)count;
   rnn->parameter_count += tensor->count;
@@ -126,7 +134,7 @@ static void size_layers(struct gk_rnn *rnn) {
     const int64_t depth = i / rnn->directions;
     layer->input_size = (int64_t)input;
     layer->hidden = (size_t)(d->hidden_sizes ? d->hidden_sizes[depth] : d->hidden_size);
-    layer->output = layer->hidden;
+    layer->output = d->projection_size ? (size_t)d->projection_size : layer->hidden;
     layer->output_width = layer->output;
     if (rnn->directions == 2 && d->merge == GK_MERGE_CONCATENATE) {
       layer->output_width *= 2;
@@ -151,15 +159,23 @@ static gk_status add_layer_tensors(struct gk_rnn *rnn, int index) {
   struct gk_rnn_layer *layer = &rnn->layers[index];
   const int64_t rows = rnn->cell->gates * (int64_t)layer->hidden;
   const char *reverse = rnn->directions == 2 && index % 2 ? "_reverse" : "";
+  const bool projected = rnn->desc.projection_size > 0, trained = rnn->desc.trained_states;
+  const int64_t hidden = (int64_t)layer->hidden, output = (int64_t)layer->output;
   const struct {
+    bool present;
     const char *name;
     int64_t *offset, rows, columns;
-  } tensor[] = {{"weight_ih", &layer->weight_ih, rows, layer->input_size},
-                {"weight_hh", &layer->weight_hh, rows, rnn->desc.recurrence ? 0 : (int64_t)layer->output},
-                {"bias_ih", &layer->bias_ih, rows, 1},
-                {"bias_hh", &layer->bias_hh, rows, 1}};
+  } tensor[] = {{true, "weight_ih", &layer->weight_ih, rows, layer->input_size},
+                {true, "weight_hh", &layer->weight_hh, rows, rnn->desc.recurrence ? 0 : output},
+                {true, "bias_ih", &layer->bias_ih, rows, -1},
+                {true, "bias_hh", &layer->bias_hh, rows, -1},
+                {projected, "weight_hr", &layer->weight_hr, output, hidden},
+                {trained, "h0", &layer->h0, output, -1},
+                {trained && rnn->cell->memory, "c0", &layer->c0, hidden, -1}};
   gk_status status = GK_OK;
   for (size_t j = 0; j < sizeof tensor / sizeof *tensor && !status; j++) {
+    if (!tensor[j].present)
+      continue;
     char name[64];
     snprintf(name, sizeof name, "%s_l%d%s", tensor[j].name, index / rnn->directions, reverse);
     status = add_tensor(rnn, tensor[j].offset, name, tensor[j].rows, tensor[j].columns);
@@ -189,6 +205,12 @@ static bool place(size_t *floats, struct gk_matrix *matrix) {
   return gk_size_multiply(&count, (int64_t)matrix->panels) && gk_size_add(floats, count);
 }
 
+/* The same for a row of parameters. */
+static bool place_row(size_t *floats, size_t *offset, size_t count) {
+  *offset = *floats;
+  return gk_size_add(floats, count) && gk_size_align(floats, GK_CACHE_LINE / sizeof(float));
+}
+
 static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer) {
   const struct gk_cell_info *cell = rnn->cell;
   const size_t hidden = layer->hidden, output = layer->output, input = (size_t)layer->input_size;
@@ -211,13 +233,18 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
     if (!status)
       status = gk_matrix_create(&layer->dh[p], rnn->kernels, recurrent * count * hidden, output, 1, plain);
   }
+  if (!status && rnn->desc.projection_size) {
+    status = gk_matrix_create(&layer->p, rnn->kernels, hidden, output, 1, plain);
+    if (!status)
+      status = gk_matrix_create(&layer->dp, rnn->kernels, output, hidden, 1, plain);
+  }
   if (status)
     return status;
 
-  bool fits = true;
-  layer->bias = rnn->packed.forward;
-  fits &= gk_size_add(&rnn->packed.forward, (size_t)cell->blocks * hidden) &&
-          gk_size_align(&rnn->packed.forward, GK_CACHE_LINE / sizeof(float));
+  bool fits = place_row(&rnn->packed.forward, &layer->bias, (size_t)cell->blocks * hidden);
+  if (rnn->desc.trained_states)
+    fits &= place_row(&rnn->packed.forward, &layer->h0_row, output) &&
+            place_row(&rnn->packed.forward, &layer->c0_row, hidden);
   if (cell->phases ==
       1) { /* [W_x | W_h]: one panel after the other of both, as the streaming step reads them */
     layer->x.panel_stride = layer->h[0].panel_stride = layer->x.width * (input + recurrent * output);
@@ -228,7 +255,9 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
     for (int p = 0; p < cell->phases; p++)
       fits &= place(&rnn->packed.forward, &layer->h[p]);
   }
+  fits &= place(&rnn->packed.forward, &layer->p);
   fits &= place(&rnn->packed.backward, &layer->dx);
+  fits &= place(&rnn->packed.backward, &layer->dp);
   for (int p = 0; p < cell->phases; p++)
     fits &= place(&rnn->packed.backward, &layer->dh[p]);
   return fits ? GK_OK
@@ -237,8 +266,9 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
 
 /* Of what decides where a packed weight stands. */
 static uint64_t fingerprint(const gk_rnn_desc *desc) {
-  const int64_t values[] = {desc->cell,   desc->input_size, desc->hidden_size,
-                            desc->layers, desc->direction,  desc->recurrence};
+  const int64_t values[] = {desc->cell,   desc->input_size,      desc->hidden_size,
+                            desc->layers, desc->direction,       desc->recurrence,
+                            desc->merge,  desc->projection_size, desc->trained_states};
   uint64_t print = 1;
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     print = gk_packed_fingerprint(print, values[i]);
@@ -289,6 +319,7 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   for (int i = 0; i < rnn->layer_count && !status;
        i++) { /* backward matrices stand behind all forward ones */
     rnn->layers[i].dx.offset += rnn->packed.forward;
+    rnn->layers[i].dp.offset += rnn->packed.forward;
     for (int p = 0; p < rnn->cell->phases; p++)
       rnn->layers[i].dh[p].offset += rnn->packed.forward;
   }
@@ -320,6 +351,8 @@ void gk_rnn_destroy(gk_rnn *rnn) {
     struct gk_rnn_layer *layer = &rnn->layers[i];
     gk_matrix_destroy(&layer->x);
     gk_matrix_destroy(&layer->dx);
+    gk_matrix_destroy(&layer->p);
+    gk_matrix_destroy(&layer->dp);
     for (int p = 0; p < GK_MAX_PHASES; p++) {
       gk_matrix_destroy(&layer->h[p]);
       gk_matrix_destroy(&layer->dh[p]);

@@ -11,7 +11,7 @@
  * traffic and leaves them to the weights (LSTM 512, batch 64, 25 steps: 5 % of the training step). */
 enum { STREAM_BYTES = 4 << 20 };
 
-enum { POINTER_ARRAYS = 14 }; /* of struct gk_worker, a pointer a row of a step */
+enum { POINTER_ARRAYS = 16 }; /* of struct gk_worker, a pointer a row of a step */
 
 /* Does position a come after position b? Longest first, ties by the caller's index. */
 static bool comes_after(const struct gk_run *run, int64_t a, int64_t b) {
@@ -87,6 +87,10 @@ void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
     if (run->rnn->cell->memory)
       saved.c = take_rows(run, reserve, run->time, saved.c_width);
     gk_masks_cut_saved(run, layer, &saved, reserve);
+    if (gk_run_projects(run)) {
+      saved.whole_h = take_rows(run, reserve, run->time, saved.c_width);
+      saved.d_h = take_rows(run, reserve, run->time, saved.h_width);
+    }
     if (run->saved)
       run->saved[i] = saved;
   }
@@ -120,10 +124,6 @@ static void cut_rings(struct gk_run *run, struct gk_arena *workspace) {
   }
 }
 
-static size_t widest_state(const struct gk_rnn *rnn) {
-  return rnn->widest_hidden > rnn->widest_output ? rnn->widest_hidden : rnn->widest_output;
-}
-
 void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
   const struct gk_rnn *rnn = run->rnn;
   const gk_rnn_desc *d = &rnn->desc;
@@ -135,7 +135,7 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   run->barrier = gk_arena_take(workspace, sizeof *run->barrier, 1, 1, 1);
   run->order = gk_arena_take(workspace, sizeof *run->order, run->batch, 1, 1);
   run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
-  run->zero = gk_arena_take(workspace, sizeof *run->zero, (int64_t)widest_state(rnn), 1, 1);
+  run->zero = gk_arena_take(workspace, sizeof *run->zero, (int64_t)gk_widest_state(rnn), 1, 1);
   if (d->vocabulary) {
     size_t inputs = 1;
     if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX)
@@ -147,6 +147,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
           gk_arena_take(workspace, sizeof *run->embedding_gradient,
                         (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
   }
+  if (gk_run_projects(run))
+    run->whole_h = take_rows(run, workspace, 1, gk_padded(rnn->widest_hidden));
   if (!backward) {
     run->pre = take_rows(run, workspace, chunk, gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
     cut_rings(run, workspace);
@@ -158,7 +160,7 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
     run->dh = take_rows(run, workspace, 1, (size_t)rnn->hidden_values);
     run->dc = rnn->cell->memory ? take_rows(run, workspace, 1, (size_t)rnn->cell_values) : NULL;
     run->drh =
-        rnn->cell->phases > 1 || run->drops_state ? take_rows(run, workspace, 1, rnn->widest_hidden) : NULL;
+        rnn->cell->phases > 1 || run->drops_state ? take_rows(run, workspace, 1, gk_widest_state(rnn)) : NULL;
     run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
     for (int i = 0; i < 2 && rnn->directions == 1 && d->layers > 1; i++)
       run->d_output[i] = take_rows(run, workspace, chunk, rnn->widest_output);
@@ -166,6 +168,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   cut_pointers(run, workspace);
   if (backward)
     gk_weight_gradient_cut(run, workspace);
+  if (backward && gk_run_projects(run))
+    gk_projection_cut(run, workspace);
 }
 
 gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
@@ -229,7 +233,7 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   if (run->training)
     gk_run_cut_reserve(run, &reserve);
   run->stream = run->training && reserve.used > STREAM_BYTES;
-  memset(run->zero, 0, widest_state(run->rnn) * sizeof *run->zero);
+  memset(run->zero, 0, gk_widest_state(run->rnn) * sizeof *run->zero);
   sort_samples(run, lengths);
   gk_masks_open(run);
   if (run->tokens) {
@@ -254,6 +258,14 @@ void gk_worker_enter(struct gk_worker *worker, int layer, int direction) {
   worker->unit_end = weights->hidden;
   if (worker->teams)
     gk_matrix_share(&weights->x, worker->thread, worker->threads, &worker->unit_begin, &worker->unit_end);
+  worker->output_begin = worker->unit_begin;
+  worker->output_end = worker->unit_end;
+  if (!gk_run_projects(worker->run))
+    return;
+  worker->output_begin = 0;
+  worker->output_end = weights->output;
+  if (worker->teams)
+    gk_matrix_share(&weights->p, worker->thread, worker->threads, &worker->output_begin, &worker->output_end);
 }
 
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads) {
@@ -290,6 +302,8 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   worker->dh = take_pointers(&next, room);
   worker->dc = take_pointers(&next, room);
   worker->drh = take_pointers(&next, room);
+  worker->whole_h = take_pointers(&next, room);
+  worker->saved_whole_h = take_pointers(&next, room);
   worker->h_prev = take_pointers(&next, room);
   worker->c_prev = take_pointers(&next, room);
   worker->operand = take_pointers(&next, room);

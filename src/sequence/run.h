@@ -20,6 +20,8 @@ struct gk_saved {
   float *own_h, *own_c; /* zoneout: (T, N, H) what the cell made of them, before it; else NULL */
   size_t operand_width;
   float *operand; /* recurrent dropout: (T, N, padded H) the state before each step as products read it */
+  float *whole_h; /* (T, N, H): h before its projection, c_width from row to row; or NULL */
+  float *d_h;     /* (T, N, P): with a projection, the gradient of h, all of it; backward fills it */
 };
 
 /* The states while forward walks, padded rows (s modulo chunk + 1, position). */
@@ -47,6 +49,11 @@ static inline size_t gk_padded(size_t width) {
   return ((width + 15) / 16 | 1) * 16;
 }
 
+/* Floats of the widest h or c of any layer. */
+static inline size_t gk_widest_state(const struct gk_rnn *rnn) {
+  return rnn->widest_hidden > rnn->widest_output ? rnn->widest_hidden : rnn->widest_output;
+}
+
 struct gk_run {
   const gk_rnn *rnn;
   struct gk_rnn_plan plan;
@@ -71,10 +78,11 @@ struct gk_run {
   float **outputs; /* [L] (T, N, output width) in time order: inner layers whose output is not just their h
                       (dropout, two directions); else NULL */
   struct gk_random_stream *streams[GK_MASK_COUNT]; /* [L * D] of the masks that are on, else NULL */
-  float *drawn[GK_MASK_COUNT];   /* masks of whole sequences: (L * D, N, widest) uniform numbers, else NULL */
-  bool drops_state, zones_out;   /* recurrent dropout is on; zoneout, in inference as well */
-  float *masked_x;               /* input dropout: (T, N, padded I) in time order, else NULL */
-  float *zero;                   /* zeros, as many as the widest state has */
+  float *drawn[GK_MASK_COUNT]; /* masks of whole sequences: (L * D, N, widest) uniform numbers, else NULL */
+  bool drops_state, zones_out; /* recurrent dropout is on; zoneout, in inference as well */
+  float *masked_x;             /* input dropout: (T, N, padded I) in time order, else NULL */
+  float *whole_h; /* (N, padded widest H): with a projection, h before it of one step, or its gradient */
+  float *zero;    /* zeros, as many as the widest state has */
   struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
   float *embedding_gradient;     /* backward: (U, I) */
   struct gk_barrier *barrier;
@@ -100,8 +108,10 @@ struct gk_run {
   int64_t *chunk_rows;              /* [threads][chunk] */
   struct gk_gradient_walk *walks;   /* [threads][L * D] */
   float *panels[1 + GK_MAX_PHASES]; /* packed rows of x and of the recurrent operands of a block */
-  float *finished; /* accumulate: gradients until they are finished, laid out as parameters */
-  float *scratch;  /* scratch_floats a thread */
+  float *finished;           /* accumulate: gradients until they are finished, laid out as parameters */
+  float *scratch;            /* scratch_floats a thread */
+  float *projection_scratch; /* projection_floats a thread: blocks of the gradient of W_hr */
+  size_t projection_floats;
   size_t scratch_floats;
   float *flow; /* (2, N, padded widest output): whole gradients of h of a step, alternating between steps */
 };
@@ -111,9 +121,11 @@ struct gk_worker {
   int thread, threads;
   bool teams;
   int64_t first, stride, count; /* its positions: first + j * stride */
-  size_t unit_begin, unit_end;  /* its hidden units in forward, of the layer that gk_worker_enter named */
+  /* In forward, of the layer that gk_worker_enter named: its hidden units, and its part of h (the same but
+   * for a projection). */
+  size_t unit_begin, unit_end, output_begin, output_end;
   /* Row pointers of one step [count] and of one chunk [count * chunk]. */
-  float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh;
+  float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh, **whole_h, **saved_whole_h;
   const float **h_prev, **c_prev, **operand, **from, **dy;
   const float **chunk_a, **chunk_from;
   float **chunk_c;
@@ -208,6 +220,21 @@ static inline float *gk_run_saved_operand(const struct gk_run *run, const struct
                                           int64_t i) {
   return saved->operand + (size_t)(s * run->batch + i) * saved->operand_width;
 }
+static inline float *gk_run_saved_whole_h(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
+                                          int64_t i) {
+  return saved->whole_h + (size_t)(s * run->batch + i) * saved->c_width;
+}
+static inline float *gk_run_saved_d_h(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
+                                      int64_t i) {
+  return saved->d_h + (size_t)(s * run->batch + i) * saved->h_width;
+}
+/* h before its projection, of the step at hand. */
+static inline float *gk_run_whole_h(const struct gk_run *run, int64_t i) {
+  return run->whole_h + (size_t)i * gk_padded(run->rnn->widest_hidden);
+}
+static inline bool gk_run_projects(const struct gk_run *run) {
+  return run->rnn->desc.projection_size > 0;
+}
 static inline float *gk_run_ring_h(const struct gk_run *run, const struct gk_ring *ring, int64_t s,
                                    int64_t i) {
   return ring->h + (size_t)(s % (run->plan.chunk + 1) * run->batch + i) * ring->h_width;
@@ -242,12 +269,16 @@ static inline const float *gk_run_given_c(const struct gk_run *run, const float 
                                           const struct gk_rnn_layer *layer, int64_t i) {
   return state ? state + gk_run_c_row(run, layer, run->order[i]) : run->zero;
 }
-/* The initial states. */
+/* The initial states: the caller's, the trained ones, or zeros. */
 static inline const float *gk_run_h0(const struct gk_run *run, int layer, int direction, int64_t i) {
-  return gk_run_given_h(run, run->h0, gk_run_layer(run, layer, direction), i);
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
+  return !run->h0 && run->rnn->desc.trained_states ? run->packed + weights->h0_row
+                                                   : gk_run_given_h(run, run->h0, weights, i);
 }
 static inline const float *gk_run_c0(const struct gk_run *run, int layer, int direction, int64_t i) {
-  return gk_run_given_c(run, run->c0, gk_run_layer(run, layer, direction), i);
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
+  return !run->c0 && run->rnn->desc.trained_states ? run->packed + weights->c0_row
+                                                   : gk_run_given_c(run, run->c0, weights, i);
 }
 /* Does a sequence begin at internal step s: is the state before it zero, whatever it was? */
 static inline bool gk_run_resets(const struct gk_run *run, int direction, int64_t s, int64_t i) {
@@ -308,6 +339,26 @@ void gk_flow_clear(const struct gk_worker *worker);
 void gk_flow_keep(const struct gk_worker *worker, const struct gk_cell_backward *cell, int64_t s);
 /* Norms of what is kept of step s, after the threads have met. */
 void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int64_t s);
+
+/* ---- Projection of h, W_hr (projection.c): where the arithmetic of the cell leaves whole_h ---- */
+
+/* h = W_hr whole_h of a step's rows, the worker's part of h. All of whole_h must be there. */
+void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows);
+/* Backward: the gradient of h of some rows is whole now: dy (NULL: zero) + dh, columns [begin, end), kept. */
+void gk_projection_gather(const struct gk_worker *worker, size_t rows, const float *const *dy, size_t begin,
+                          size_t end);
+/* d whole_h = d h W_hr, units [begin, end). All of d h must be there. */
+void gk_projection_backward(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
+                            size_t begin, size_t end);
+/* Gradient of W_hr, the worker's share of its rows; all rows of d h must be finished. */
+void gk_projection_gradient(const struct gk_worker *worker, int layer, int direction);
+/* Its memory in backward. */
+void gk_projection_cut(struct gk_run *run, struct gk_arena *workspace);
+
+/* ---- Trained initial states (states.c) ---- */
+
+/* Their gradients, the worker's share, when the carries of all workers have come to the first step. */
+void gk_state_gradients(const struct gk_worker *worker);
 
 /* ---- The weight gradient (weight_gradient.c) ---- */
 

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ctest labels: edges
+ *
+ * What a network is made of beyond one cell and one size: projection, layers of different sizes, directions
+ * added, trained initial states, alone and together: against the float64 reference on every tier, the same
+ * bits however the work is cut, and what each must equal. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "tests/reference_fixture.h"
+
+#define TOLERANCE 1e-5
+
+static gk_isa tiers[MAX_TIERS];
+static int tier_count;
+
+/* ---- Cases ----------------------------------------------------------------------------------- */
+
+enum { LAYERS = 3, STRUCTURES = 64 };
+
+/* Structure `number` of a cell at random; false: this cell has no such one. */
+static bool structure_case(gk_cell cell, uint64_t number, int64_t sizes[LAYERS], struct network_case *c) {
+  const uint64_t seed = 5000 + 100 * (uint64_t)cell + number;
+  *c = (struct network_case){.desc = GK_RNN_DESC_INIT, .seed = seed};
+  gk_rnn_desc *d = &c->desc;
+  d->cell = cell;
+  d->input_size = 1 + random_integer(seed, 0, 40);
+  d->hidden_size = 2 + random_integer(seed, 1, 40);
+  d->layers = 1 + random_integer(seed, 2, LAYERS);
+  for (int l = 0; l < LAYERS; l++)
+    sizes[l] = 2 + random_integer(seed, 3 + (uint64_t)l, 40);
+  d->hidden_sizes = random_integer(seed, 6, 2) ? sizes : NULL;
+  d->direction = (gk_direction)random_integer(seed, 7, 3);
+  d->merge =
+      d->direction == GK_BIDIRECTIONAL && random_integer(seed, 8, 2) ? GK_MERGE_SUM : GK_MERGE_CONCATENATE;
+  d->layout = (gk_layout)random_integer(seed, 9, 2);
+  d->vocabulary = random_integer(seed, 10, 3) ? 0 : 1 + random_integer(seed, 11, 60);
+  d->dropout = random_integer(seed, 12, 3) ? 0 : 0.3f;
+  d->trained_states = random_integer(seed, 13, 2);
+  if (random_integer(seed, 16, 3) == 0) {
+    d->input_dropout = d->vocabulary ? 0 : 0.2f;
+    d->recurrent_dropout = 0.3f;
+    d->zoneout_h = 0.1f;
+    d->zoneout_c = gk_cell_has_memory(cell) ? 0.4f : 0;
+    d->weight_dropout = random_integer(seed, 17, 2) ? 0.5f : 0;
+  }
+  if (cell == GK_CELL_LSTM && random_integer(seed, 14, 3))
+    d->projection_size = 1 + random_integer(seed, 15, 40);
+  c->time = 1 + random_integer(seed, 20, 12);
+  c->batch = 1 + random_integer(seed, 21, 9);
+  c->ragged = random_integer(seed, 22, 2);
+  c->resets = random_integer(seed, 23, 3) == 0;
+  c->states = random_integer(seed, 24, 2);
+  return d->projection_size || d->hidden_sizes || d->merge || d->trained_states;
+}
+
+/* Every case of every cell; the LSTM has the most of them. */
+static void for_each_structure(const char *test, void (*check)(struct network_case *c)) {
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (uint64_t k = 0; k < (cell == GK_CELL_LSTM ? STRUCTURES : STRUCTURES / 8); k++) {
+      struct network_case c;
+      int64_t sizes[LAYERS];
+      if (structure_case((gk_cell)cell, k, sizes, &c) && case_wanted(test))
+        check(&c);
+    }
+}
+
+/* ---- Against the reference ------------------------------------------------------------------- */
+
+static double largest_error;
+
+static void check_near(struct network_case *c) {
+  struct buffers data_buffers = {0};
+  c->desc.isa = tiers[0];
+  struct network_data d = take_data(&data_buffers, c);
+  struct reference_results wanted = run_reference(&data_buffers, c, &d);
+  for (int i = 0; i < tier_count; i++)
+    for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+      struct buffers buffers = {0};
+      c->desc.isa = tiers[i];
+      c->desc.schedule = (gk_schedule)schedule;
+      c->desc.threads = schedule == GK_SCHEDULE_TEAMS ? 2 : 1;
+      struct network_results got = run_case(&buffers, c, &d);
+      largest_error = fmax(largest_error, check_near_reference(c, TOLERANCE, &got, &wanted));
+      buffers_release(&buffers);
+    }
+  buffers_release(&data_buffers);
+}
+
+static void test_near_the_reference(void **state) {
+  (void)state;
+  largest_error = 0;
+  for_each_structure(__func__, check_near);
+  print_message("%s: largest error %.2g of a tensor's largest magnitude\n", __func__, largest_error);
+}
+
+/* ---- The same bits --------------------------------------------------------------------------- */
+
+static void check_plans(struct network_case *c) {
+  static const int threads[] = {1, 2, 3, 5};
+  struct buffers data_buffers = {0};
+  c->desc.isa = tiers[0];
+  c->desc.threads = 1;
+  c->desc.schedule = GK_SCHEDULE_SLICES;
+  struct network_data d = take_data(&data_buffers, c);
+  struct network_results wanted = run_case(&data_buffers, c, &d);
+  for (int i = 0; i < tier_count; i++)
+    for (size_t p = 0; p < sizeof threads / sizeof *threads; p++)
+      for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+        struct buffers buffers = {0};
+        char what[64];
+        c->desc.isa = tiers[i];
+        c->desc.threads = threads[p];
+        c->desc.schedule = (gk_schedule)schedule;
+        snprintf(what, sizeof what, "against %s on one thread", gk_isa_name(tiers[0]));
+        struct network_results got = run_case(&buffers, c, &d);
+        check_same_results(c, what, &got, &wanted);
+        buffers_release(&buffers);
+      }
+  buffers_release(&data_buffers);
+}
+
+static void test_same_bits(void **state) {
+  (void)state;
+  for_each_structure(__func__, check_plans);
+}
+
+int main(int argc, char **argv) {
+  repeat_command.program = argv[0];
+  if (argc > 1)
+    cmocka_set_test_filter(argv[1]);
+  tier_count = usable_tiers(tiers);
+  if (tier_count == 0) {
+    print_error("no usable tier: nothing would be tested\n");
+    return 1;
+  }
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_near_the_reference),
+      cmocka_unit_test(test_same_bits),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
