@@ -51,6 +51,7 @@ static struct gk_reference_weights weights_of(const struct tape *tape, int64_t l
   const double *p = tape->call->parameters;
   return (struct gk_reference_weights){.desc = &tape->layers[l],
                                        .input_size = in,
+                                       .output = H,
                                        .weight_ih = p + offset[0],
                                        .weight_hh = none ? tape->zeros : p + offset[1],
                                        .bias_ih = p + offset[2],
