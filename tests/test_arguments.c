@@ -131,6 +131,12 @@ static void test_create(void **state) {
   EXPECT(dropout, -0.25f, GK_ERROR_ARGUMENT, "-0.25", "1");
   EXPECT(dropout, 1.0f, GK_ERROR_ARGUMENT, "1");
   EXPECT(dropout, NAN, GK_ERROR_ARGUMENT, "nan");
+  EXPECT(input_dropout, 1.5f, GK_ERROR_ARGUMENT, "input_dropout", "1.5");
+  EXPECT(recurrent_dropout, -1.0f, GK_ERROR_ARGUMENT, "recurrent_dropout", "-1");
+  EXPECT(weight_dropout, 1.0f, GK_ERROR_ARGUMENT, "weight_dropout", "1");
+  EXPECT(zoneout_h, NAN, GK_ERROR_ARGUMENT, "zoneout_h", "nan");
+  EXPECT(zoneout_c, 2.0f, GK_ERROR_ARGUMENT, "zoneout_c", "2");
+  EXPECT(dropout_masks, (gk_dropout_masks)2, GK_ERROR_ARGUMENT, "dropout_masks", "2", "1");
   EXPECT(threads, -1, GK_ERROR_ARGUMENT, "-1", "0");
   EXPECT(threads, INT32_MAX, GK_ERROR_ARGUMENT, "2147483647");
   for (int i = 0; i < HUGE_SIZES; i++) {

@@ -222,6 +222,9 @@ static void adjust_batches_with_dropout(struct network_case *c, int shape) {
   adjust_batches(c, shape);
   c->desc.layers = 2;
   c->desc.dropout = 0.5f;
+  c->desc.dropout_masks = (gk_dropout_masks)(shape / 2);
+  if (shape % 2)
+    add_all_masks(c);
 }
 
 static void test_batches_with_dropout(void **state) {

@@ -123,7 +123,8 @@ static void open_work(struct work *w, gk_isa isa, gk_cell cell, int threads, gk_
   w->c.desc.hidden_size = 48;
   w->c.desc.layers = 2;
   w->c.desc.vocabulary = cell % 2 ? 10 : 0;
-  w->c.desc.dropout = 0.2f;
+  w->c.resets = true;
+  add_all_masks(&w->c);
   w->c.desc.threads = w->optimizer.threads = threads;
   w->c.desc.schedule = schedule;
   w->d = take_data(b, &w->c);
@@ -181,15 +182,17 @@ static void do_work(struct work *w, int64_t step) {
   streaming.workspace = net->inference_workspace;
   const float *gradients[] = {w->r.gradients};
   gk_status status[] = {
-      gk_rnn_pack(net->rnn, GK_PACK_FORWARD | GK_PACK_BACKWARD, w->d.parameters, net->packed),
+      gk_rnn_pack(net->rnn, GK_PACK_FORWARD, w->d.parameters, net->packed),
       gk_rnn_forward(net->rnn, &inference),
+      gk_rnn_step(net->rnn, &streaming),
+      gk_rnn_pack_dropped(net->rnn, GK_PACK_FORWARD | GK_PACK_BACKWARD, &forward.random, w->d.parameters,
+                          net->packed),
       gk_rnn_forward(net->rnn, &forward),
       gk_output_loss(w->output, &w->loss),
       gk_rnn_backward(net->rnn, &backward),
       gk_gradient_norm(w->c.desc.isa, w->c.desc.threads, 1, gradients, &parameters, &w->norm),
       gk_optimizer_step(&w->optimizer, step, 0.01, gk_clip_scale(w->norm, 1), parameters, w->d.parameters,
                         w->r.gradients, w->optimizer_state),
-      gk_rnn_step(net->rnn, &streaming),
   };
   for (size_t i = 0; i < sizeof status / sizeof *status; i++)
     if (status[i] != GK_OK)

@@ -40,6 +40,7 @@ struct verify_job {
   struct pool data;
 
   int64_t *lengths; /* NULL: all T */
+  bool *reset;      /* NULL: none */
   int32_t *tokens, *targets;
   float *parameters, *output_parameters, *x, *h0, *c0, *dhn, *dcn;
   float *old_gradients; /* that the case accumulates onto */
@@ -137,6 +138,13 @@ static void make_lengths(verify_job *job) {
     poison_padding(job, job->x, c->input);
 }
 
+static void make_resets(verify_job *job) {
+  int32_t *random = take_integers(job, job->pairs, 0, 3);
+  job->reset = take_bytes(&job->data, (size_t)job->pairs * sizeof *job->reset);
+  for (int64_t i = 0; i < job->pairs && random && job->reset; i++)
+    job->reset[i] = random[i] == 0;
+}
+
 static gk_status make_data(verify_job *job) {
   const verify_case *c = job->kase;
   const int64_t cells = gk_cell_has_memory(job->cell) ? job->states : 0;
@@ -153,6 +161,8 @@ static gk_status make_data(verify_job *job) {
   job->dcn = take_random(job, cells, 0.125f);
   if (c->ragged && !job->data.out_of_memory)
     make_lengths(job);
+  if (c->resets)
+    make_resets(job);
   if (c->accumulate)
     job->old_gradients = take_random(job, job->parameter_count, 1);
   return job->data.out_of_memory ? GK_ERROR_MEMORY : GK_OK;
@@ -171,6 +181,14 @@ static gk_status create_network(const verify_job *job, const verify_plan *plan, 
   desc.layout = c->layout;
   desc.activation = c->activation;
   desc.dropout = c->dropout;
+  if (c->masks) {
+    desc.input_dropout = c->vocabulary ? 0 : 0.25f;
+    desc.recurrent_dropout = 0.125f;
+    desc.weight_dropout = 0.5f;
+    desc.zoneout_h = 0.25f;
+    desc.zoneout_c = gk_cell_has_memory(job->cell) ? 0.125f : 0;
+    desc.dropout_masks = c->dropout_masks;
+  }
   desc.isa = plan->isa;
   desc.math = GK_MATH_OWN;
   desc.schedule = plan->schedule;
@@ -343,12 +361,24 @@ static gk_status take_memory(struct way *way) {
   return way->pool.out_of_memory ? GK_ERROR_MEMORY : GK_OK;
 }
 
+static gk_random_key key_of(const verify_job *job) {
+  return (gk_random_key){.seed = job->seed, .step = 3, .first_sample = 5};
+}
+
+static gk_status pack(struct way *way, bool training) {
+  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  const gk_random_key key = key_of(way->job);
+  return training ? gk_rnn_pack_dropped(way->rnn, both, &key, way->job->parameters, way->packed)
+                  : gk_rnn_pack(way->rnn, both, way->job->parameters, way->packed);
+}
+
 static gk_status run_forward(struct way *way, bool training) {
   const verify_job *job = way->job;
   gk_rnn_forward_args args = GK_RNN_FORWARD_ARGS_INIT;
   args.time = job->kase->time;
   args.batch = job->kase->batch;
   args.lengths = job->lengths;
+  args.reset = job->reset;
   args.x = job->x;
   args.tokens = job->tokens;
   args.h0 = job->h0;
@@ -358,7 +388,7 @@ static gk_status run_forward(struct way *way, bool training) {
   args.y = way->y;
   args.hn = way->hn;
   args.cn = way->cn;
-  args.random = (gk_random_key){.seed = job->seed, .step = 3, .first_sample = 5};
+  args.random = key_of(job);
   args.reserve = training ? way->reserve : NULL;
   args.workspace = way->workspace;
   return gk_rnn_forward(way->rnn, &args);
@@ -368,10 +398,11 @@ static gk_status check_forward(struct way *way) {
   verify_job *job = way->job;
   const int64_t outputs = job->pairs * job->output_hidden,
                 cells = gk_cell_has_memory(job->cell) ? job->states : 0;
-  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
-  gk_status status = gk_rnn_pack(way->rnn, both, job->parameters, way->packed);
+  gk_status status = GK_OK;
   for (int training = 0; training < 2 && status == GK_OK; training++) {
-    status = run_forward(way, training);
+    status = pack(way, training);
+    if (status == GK_OK)
+      status = run_forward(way, training);
     if (status == GK_OK)
       status = add_floats(job, training ? "y" : "inference y", way->y, outputs);
     if (status == GK_OK)
@@ -379,10 +410,41 @@ static gk_status check_forward(struct way *way) {
     if (status == GK_OK)
       status = add_floats(job, training ? "cn" : "inference cn", way->cn, cells);
   }
-  if (job->kase->dropout == 0) {
+  if (job->kase->dropout == 0 && !job->kase->masks) {
     must_equal(job, "y", way->y, "inference y");
     must_equal(job, "hn", way->hn, "inference hn");
     must_equal(job, "cn", way->cn, "inference cn");
+  }
+  return status;
+}
+
+/* Every kind of pooling of y, and back. */
+static gk_status check_pools(struct way *way, const verify_plan *plan) {
+  static const char *const names[][2] = {
+      {"last", "dy of last"}, {"mean", "dy of mean"}, {"max", "dy of max"}};
+  verify_job *job = way->job;
+  const verify_case *c = job->kase;
+  const int64_t rows = c->batch * job->output_hidden, outputs = job->pairs * job->output_hidden;
+  float *pooled = take(&way->pool, rows), *dy = take(&way->pool, outputs);
+  int32_t *steps = take_bytes(&way->pool, (size_t)rows * sizeof *steps);
+  if (way->pool.out_of_memory)
+    return GK_ERROR_MEMORY;
+  gk_pool_desc desc = GK_POOL_DESC_INIT;
+  desc.direction = c->direction;
+  desc.layout = c->layout;
+  desc.width = job->output_hidden;
+  desc.isa = plan->isa;
+  desc.threads = plan->threads;
+  gk_status status = GK_OK;
+  for (int pool = GK_POOL_LAST; pool <= GK_POOL_MAX && status == GK_OK; pool++) {
+    desc.pool = (gk_pool)pool;
+    status = gk_pool_forward(&desc, c->time, c->batch, job->lengths, way->y, pooled, steps);
+    if (status == GK_OK)
+      status = add_floats(job, names[pool][0], pooled, rows);
+    if (status == GK_OK)
+      status = gk_pool_backward(&desc, c->time, c->batch, job->lengths, steps, pooled, dy);
+    if (status == GK_OK)
+      status = add_floats(job, names[pool][1], dy, outputs);
   }
   return status;
 }
@@ -421,6 +483,7 @@ static gk_rnn_backward_args backward_args(const struct way *way) {
   args.time = job->kase->time;
   args.batch = job->kase->batch;
   args.lengths = job->lengths;
+  args.reset = job->reset;
   args.x = job->x;
   args.tokens = job->tokens;
   args.h0 = job->h0;
@@ -431,7 +494,7 @@ static gk_rnn_backward_args backward_args(const struct way *way) {
   args.dhn = job->dhn;
   args.dcn = job->dcn;
   args.gradients = way->gradients;
-  args.random = (gk_random_key){.seed = job->seed, .step = 3, .first_sample = 5};
+  args.random = key_of(job);
   args.reserve = way->reserve;
   args.workspace = way->workspace;
   return args;
@@ -546,10 +609,14 @@ static gk_status check_stream(struct way *way) {
   args.c = memory ? memcpy(cell, job->c0, (size_t)job->states * sizeof(float)) : NULL;
   args.y = step;
   args.workspace = way->workspace;
-  gk_status status = GK_OK;
+  bool reset[64];
+  args.reset = job->reset && c->batch <= 64 ? reset : NULL;
+  gk_status status = pack(way, false);
   for (int64_t t = 0; t < c->time && status == GK_OK; t++) {
     for (int64_t n = 0; n < c->batch; n++) {
       const int64_t pair = pair_index(job, t, n);
+      if (args.reset)
+        reset[n] = job->reset[pair];
       if (job->x)
         memcpy(x + n * c->input, job->x + pair * c->input, (size_t)c->input * sizeof(float));
       if (job->tokens)
@@ -574,6 +641,8 @@ gk_status verify_compute(verify_job *job, const verify_plan *plan, const char **
     status = take_memory(&way);
   if (status == GK_OK)
     status = check_forward(&way);
+  if (status == GK_OK && job->kase->pools)
+    status = check_pools(&way, plan);
   if (status == GK_OK)
     status = check_loss(&way);
   if (status == GK_OK)

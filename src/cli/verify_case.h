@@ -14,7 +14,11 @@ typedef struct verify_case {
   gk_layout layout;
   gk_activation activation;
   float dropout;
-  bool ragged;     /* lengths 0 ... T, not sorted; padding is poisoned */
+  bool ragged; /* lengths 0 ... T, not sorted; padding is poisoned */
+  bool masks;  /* every kind of dropout, and zoneout */
+  gk_dropout_masks dropout_masks;
+  bool resets;     /* sequences begin inside others */
+  bool pools;      /* y is pooled over time */
   bool accumulate; /* the gradients are also added to random values */
 } verify_case;
 
