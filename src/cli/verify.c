@@ -123,10 +123,10 @@ static void print_totals(const struct totals *totals, const struct plans *plans,
   printf("%016" PRIx64 "  seed %" PRIu64 ": %d cases (", totals->hash, seed, totals->cases);
   for (int cell = 0; cell < gk_cell_count(); cell++)
     printf("%s%s", cell ? ", " : "", gk_cell_name((gk_cell)cell));
-  printf(
-      "; tails, long sums, layers, layouts, ragged lengths, dropout, tokens, loss, accumulation, clipping, "
-      "optimizers, single steps) x %d ways (%s; slices, teams; 1 to %d threads)\n",
-      plans->count, plans->tiers, MOST_THREADS);
+  printf("; tails, long sums, layers, layouts, ragged lengths, resets, masks, tokens, pooling, loss, "
+         "accumulation, "
+         "clipping, optimizers, single steps) x %d ways (%s; slices, teams; 1 to %d threads)\n",
+         plans->count, plans->tiers, MOST_THREADS);
 }
 
 int run_verify(int argc, char **argv) {

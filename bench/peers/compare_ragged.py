@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A training step over ragged lengths, uniform in 1 ... T, against PyTorch's packed sequences, in turn.
+
+  compare_ragged.py build/gatekern-bench-options [--rounds 3] [--seconds 1] [--cells lstm,gru,rnn]
+
+Ours is the step of gatekern-bench-options (weights packed, forward, backward with the gradients of inputs and weights);
+PyTorch's is forward and backward of a sequence that was packed before. Exit status 1 below the least ratio."""
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+
+import torch
+
+LEAST = 3.0
+SHAPES = [(256, 64, 100), (128, 50, 50)]
+
+
+def lengths_of(steps, batch):
+    """Those of bench/option_costs.c."""
+    return torch.tensor([1 + (n * 37 % batch * (steps - 1) + batch // 2) // (batch - 1) % steps for n in range(batch)])
+
+
+class Packed:
+    def __init__(self, cell, hidden, batch, steps):
+        self.module = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell](hidden, hidden)
+        x = 2 * torch.rand(steps, batch, hidden) - 1
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths_of(steps, batch), enforce_sorted=False)
+        self.leaf = packed.data.detach().requires_grad_()
+        self.x = torch.nn.utils.rnn.PackedSequence(self.leaf, packed.batch_sizes, packed.sorted_indices,
+                                                   packed.unsorted_indices)
+        self.dy = 2 * torch.rand(packed.data.shape[0], hidden) - 1
+
+    def run(self):
+        for tensor in [*self.module.parameters(), self.leaf]:
+            tensor.grad = None
+        start = time.perf_counter()
+        y, _ = self.module(self.x)
+        y.data.backward(self.dy)
+        return time.perf_counter() - start
+
+
+def best_of_packed(contestant, seconds):
+    contestant.run()
+    end, best = time.perf_counter() + seconds, float("inf")
+    while time.perf_counter() < end:
+        best = min(best, contestant.run())
+    return best
+
+
+def ours(program, cell, shape, seconds):
+    out = subprocess.run([program, str(seconds), cell, "lengths-uniform"], capture_output=True, text=True).stdout
+    size = "/".join(map(str, shape))
+    return float(re.search(rf"{size} +lengths-uniform +([0-9.]+) ms", out).group(1)) / 1e3
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("program")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cells", default="lstm,gru,rnn")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    missed = 0
+    for cell in options.cells.split(","):
+        for shape in SHAPES:
+            peer, best = Packed(cell, *shape), [float("inf")] * 2
+            for _ in range(options.rounds):
+                best[0] = min(best[0], ours(options.program, cell, shape, options.seconds / 2))
+                time.sleep(0.05)  # after it no thread spins any more
+                best[1] = min(best[1], best_of_packed(peer, options.seconds))
+            ratio = best[1] / best[0]
+            missed += ratio < LEAST
+            print(f"{cell:5s} {'/'.join(map(str, shape)):12s} ours {1e3 * best[0]:8.2f} ms, PyTorch packed "
+                  f"{1e3 * best[1]:8.2f} ms: ratio {ratio:.2f}, at least {LEAST}{'' if ratio >= LEAST else '  MISSED'}",
+                  flush=True)
+    return missed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
