@@ -737,6 +737,77 @@ GK_API const char *gk_teacher_name(gk_teacher teacher);
 GK_API gk_status gk_teacher_from_name(const char *name, gk_teacher *teacher);
 GK_API float gk_teacher_probability(gk_teacher teacher, double k, double slope, double minimum, int64_t step);
 
+/* Beam search with a decoder of feedback token, I = 0. At each step the continuations of a sample's live
+ * hypotheses are ranked by log probability (ties: the lower hypothesis, then the lower token); of the first
+ * 2 * beam, those that are `end` and among the first `beam` are finished, the first `beam` others live on. It
+ * stops when `beam` are finished, or after `most` tokens, when what still lives is finished as it is.
+ * Hypotheses come out in order of log probability / ((5 + length) / 6)^length_penalty (Wu et al. 2016;
+ * `length` counts the end token; ties: finished first), 0: no normalisation. beam 1 is greedy search. */
+typedef struct gk_search_args {
+  size_t size;
+  int64_t batch, beam;  /* N; B, 1..V */
+  int64_t most;         /* tokens of the longest hypothesis, >= 1 */
+  const int32_t *start; /* (N): what is fed first */
+  int32_t end;          /* a token of 0..V-1, or -1: nothing ends a hypothesis early */
+  float length_penalty;
+  int64_t source_time;
+  const int64_t *source_lengths;
+  const float *source;
+  const float *h0, *c0, *feed0;
+  const float *parameters;
+  const void *packed, *output_packed;
+  int32_t *tokens;  /* (N, B, most): best first; `end` where it came, -1 after a hypothesis */
+  int64_t *lengths; /* (N, B): tokens, `end` among them; may be NULL */
+  float *scores;    /* (N, B): normalised; may be NULL. -infinity: there was no such hypothesis (length 0) */
+  void *workspace;
+} gk_search_args;
+#define GK_SEARCH_ARGS_INIT                                                                                  \
+  { .size = sizeof(gk_search_args), .beam = 1, .end = -1 }
+GK_API gk_status gk_decoder_search_bytes(const gk_decoder *decoder, int64_t batch, int64_t beam, int64_t most,
+                                         int64_t source_time, size_t *bytes);
+GK_API gk_status gk_decoder_search(const gk_decoder *decoder, const gk_search_args *args);
+
+/* From the final states of an encoder to the initial states of a decoder of other sizes, cells and
+ * directions. Decoder layer l reads encoder layer max(0, L_e - L_d + l): the last ones match. With e the
+ * encoder's h (D_e*H_e floats, both directions joined) and m its c, where it has one: copy    h0 = e, c0 = m
+ * (0 without memory); one direction, equal H linear  h0 = W_h e + b_h, c0 = W_c (m, or e without memory) +
+ * b_c tanh    the same through tanh */
+typedef enum gk_bridge_kind { GK_BRIDGE_COPY = 0, GK_BRIDGE_LINEAR, GK_BRIDGE_TANH } gk_bridge_kind;
+GK_API const char *gk_bridge_name(gk_bridge_kind kind);
+GK_API gk_status gk_bridge_from_name(const char *name, gk_bridge_kind *kind);
+typedef struct gk_bridge gk_bridge;
+/* What it needs of both is copied: neither has to outlive it. */
+GK_API gk_status gk_bridge_create(gk_bridge_kind kind, const gk_rnn *encoder, const gk_rnn *decoder,
+                                  gk_bridge **bridge);
+GK_API void gk_bridge_destroy(gk_bridge *bridge);
+/* A layer's h.weight_l0 (H_d, D_e*H_e), h.bias_l0, then with memory c.weight_l0, c.bias_l0; none for copy. */
+GK_API int gk_bridge_tensor_count(const gk_bridge *bridge);
+GK_API gk_status gk_bridge_tensor(const gk_bridge *bridge, int index, gk_tensor *tensor);
+GK_API int64_t gk_bridge_parameter_count(const gk_bridge *bridge);
+GK_API gk_status gk_bridge_init(const gk_bridge *bridge, uint64_t seed,
+                                float *parameters); /* U(+-1/sqrt(in)) */
+GK_API gk_status gk_bridge_packed_bytes(const gk_bridge *bridge, unsigned flags, size_t *bytes);
+GK_API gk_status gk_bridge_pack(const gk_bridge *bridge, unsigned flags, const float *parameters,
+                                void *packed);
+GK_API gk_status gk_bridge_workspace_bytes(const gk_bridge *bridge, int64_t batch, size_t *bytes);
+/* hn, cn (L_e*D_e, N, H_e) -> h0, c0 (L_d, N, H_d); cn, c0 are NULL in networks without memory. */
+GK_API gk_status gk_bridge_forward(const gk_bridge *bridge, int64_t batch, const float *hn, const float *cn,
+                                   const void *packed, float *h0, float *c0, void *workspace);
+/* dh0, dc0 -> dhn, dcn (overwritten), gradients (overwritten; NULL: not computed). h0, c0 are forward's. */
+typedef struct gk_bridge_backward_args {
+  size_t size;
+  int64_t batch;
+  const float *hn, *cn, *h0, *c0;
+  const void *packed; /* with GK_PACK_BACKWARD */
+  const float *dh0, *dc0;
+  float *dhn, *dcn;
+  float *gradients;
+  void *workspace;
+} gk_bridge_backward_args;
+#define GK_BRIDGE_BACKWARD_ARGS_INIT                                                                         \
+  { .size = sizeof(gk_bridge_backward_args) }
+GK_API gk_status gk_bridge_backward(const gk_bridge *bridge, const gk_bridge_backward_args *args);
+
 /* ---- Optimizers ---------------------------------------------------------------------------- */
 
 /* Formulas and defaults are PyTorch's (torch.optim.SGD, RMSprop, Adam). */

@@ -67,6 +67,9 @@ static gk_status check_description(const gk_decoder_desc *desc) {
                    gk_output_function_name(desc->output_function), gk_feedback_name(desc->feedback));
   if (desc->feedback == GK_FEEDBACK_OUTPUT && !desc->output)
     return gk_fail(GK_ERROR_ARGUMENT, "output is NULL and feedback is output");
+  if (desc->feedback == GK_FEEDBACK_OUTPUT && desc->output->desc.tied)
+    return gk_fail(GK_ERROR_UNSUPPORTED,
+                   "output is tied and feedback is output: there is no embedding to tie it to");
   return check_sizes(desc);
 }
 
