@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "benchmarks.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,20 @@ static void run_column_sum(shim_state *state, const void *context) {
   release(&arena);
 }
 
+static void run_column_dot(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], columns = work->size[1];
+  struct arena arena = {0};
+  const float *const *a = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  const float *const *b = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  float *sum = take(&arena, columns, 0, 1);
+  while (shim_keep_running(state))
+    work->kernels->column_dot(rows, columns, a, b, sum, true);
+  shim_flop(state, 2 * (double)rows * (double)columns);
+  shim_bytes(state, sizeof(float) * (double)(2 * rows + 1) * (double)columns);
+  release(&arena);
+}
+
 /* Cycles of the fastest call, which no other program has interrupted. */
 struct cycles {
   double start, best;
@@ -151,9 +166,15 @@ static void *take_states(struct arena *arena, const struct work *work, size_t bl
   return take_rows(arena, take(arena, rows * width, low, high), rows, width);
 }
 
+/* Every option that does not take another function: with peepholes and bounds. */
+static const struct gk_cell_variant variant = {.function = {[GK_CANDIDATE] = {GK_ACTIVATION_TANH, 0, 0, true},
+                                                            [GK_GATE] = {GK_ACTIVATION_SIGMOID, 0, 0, true},
+                                                            [GK_OUTPUT] = {GK_ACTIVATION_TANH, 0, 0, true}},
+                                               .clip = INFINITY,
+                                               .cell_clip = 0.5f};
+
 /* As in training. A phase that writes back into its pre-activations leaves values that are as good. */
-static void run_cell_forward(shim_state *state, const void *context) {
-  const struct work *work = context;
+static void run_forward_step(shim_state *state, const struct work *work, bool general) {
   const size_t rows = work->size[0], hidden = work->size[1];
   struct arena arena = {0};
   struct gk_cell_forward step = {.rows = rows, .unit_end = hidden, .hidden = hidden};
@@ -165,14 +186,25 @@ static void run_cell_forward(shim_state *state, const void *context) {
   step.saved_gates = take_states(&arena, work, BLOCKS, -1, 1);
   step.saved_h = take_states(&arena, work, 1, -1, 1);
   step.saved_c = take_states(&arena, work, 1, -1, 1);
+  step.variant = general ? &variant : NULL;
+  step.peephole = take(&arena, 3 * hidden, -1, 1);
+  gk_cell_forward_fn *run =
+      (general ? work->kernels->cell_forward_general : work->kernels->cell_forward)[work->cell][work->phase];
   struct cycles cycles = {0};
   while (shim_keep_running(state)) {
     start_call(&cycles);
-    work->kernels->cell_forward[work->cell][work->phase](&step);
+    run(&step);
     end_call(&cycles);
   }
   count_cycles(state, "cycles_per_16_units", &cycles, (double)(rows * hidden) / 16);
   release(&arena);
+}
+
+static void run_cell_forward(shim_state *state, const void *context) {
+  run_forward_step(state, context, false);
+}
+static void run_cell_forward_general(shim_state *state, const void *context) {
+  run_forward_step(state, context, true);
 }
 
 /* With nothing streamed before it: what it costs a call. */
@@ -182,8 +214,7 @@ static void run_stream_end(shim_state *state, const void *context) {
     work->kernels->stream_end();
 }
 
-static void run_cell_backward(shim_state *state, const void *context) {
-  const struct work *work = context;
+static void run_backward_step(shim_state *state, const struct work *work, bool general) {
   const size_t rows = work->size[0], hidden = work->size[1];
   struct arena arena = {0};
   struct gk_cell_backward step = {.rows = rows, .unit_end = hidden, .hidden = hidden};
@@ -196,14 +227,25 @@ static void run_cell_backward(shim_state *state, const void *context) {
   step.dh = take_states(&arena, work, 1, -1, 1);
   step.dc = take_states(&arena, work, 1, -1, 1);
   step.drh = take_states(&arena, work, 1, -1, 1);
+  step.variant = general ? &variant : NULL;
+  step.peephole = take(&arena, 3 * hidden, -1, 1);
+  gk_cell_backward_fn *run = (general ? work->kernels->cell_backward_general
+                                      : work->kernels->cell_backward)[work->cell][work->phase];
   struct cycles cycles = {0};
   while (shim_keep_running(state)) {
     start_call(&cycles);
-    work->kernels->cell_backward[work->cell][work->phase](&step);
+    run(&step);
     end_call(&cycles);
   }
   count_cycles(state, "cycles_per_16_units", &cycles, (double)(rows * hidden) / 16);
   release(&arena);
+}
+
+static void run_cell_backward(shim_state *state, const void *context) {
+  run_backward_step(state, context, false);
+}
+static void run_cell_backward_general(shim_state *state, const void *context) {
+  run_backward_step(state, context, true);
 }
 
 typedef void array_fn(size_t count, const float *x, float *y);
@@ -542,45 +584,48 @@ struct kernel {
   size_t size_count;
 };
 
-#define sizes_product          SIZES(product_sizes)
-#define sizes_transpose        SIZES(matrix_sizes)
-#define sizes_pack_rows        SIZES(matrix_sizes)
-#define sizes_column_sum       SIZES(matrix_sizes)
-#define sizes_cell_forward     SIZES(cell_sizes)
-#define sizes_cell_backward    SIZES(cell_sizes)
-#define sizes_sigmoid          SIZES(array_sizes)
-#define sizes_tanh             SIZES(array_sizes)
-#define sizes_uniforms         SIZES(array_sizes)
-#define sizes_dropout          SIZES(array_sizes)
-#define sizes_zoneout          SIZES(array_sizes)
-#define sizes_zoneout_mean     SIZES(array_sizes)
-#define sizes_zoneout_backward SIZES(array_sizes)
-#define sizes_column_max       SIZES(matrix_sizes)
-#define sizes_add              SIZES(array_sizes)
-#define sizes_flush            SIZES(array_sizes)
-#define sizes_softmax          SIZES(softmax_sizes)
-#define sizes_softmax_loss     SIZES(softmax_sizes)
-#define sizes_binary_loss      SIZES(softmax_sizes)
-#define sizes_squared_loss     SIZES(softmax_sizes)
-#define sizes_huber_loss       SIZES(softmax_sizes)
-#define sizes_clamp            SIZES(array_sizes)
-#define sizes_scale            SIZES(array_sizes)
-#define sizes_sum_squares      SIZES(array_sizes)
-#define sizes_dots             SIZES(matrix_sizes)
-#define sizes_weighted_sum     SIZES(matrix_sizes)
-#define sizes_softmax_backward SIZES(softmax_sizes)
-#define sizes_tanh_backward    SIZES(array_sizes)
-#define sizes_sigmoid_backward SIZES(array_sizes)
-#define sizes_sgd              SIZES(array_sizes)
-#define sizes_rmsprop          SIZES(array_sizes)
-#define sizes_adam             SIZES(array_sizes)
-#define sizes_adagrad          SIZES(array_sizes)
-#define sizes_adamw            SIZES(array_sizes)
-#define sizes_fma_loop         SIZES(loop_sizes)
-#define sizes_read_loop        SIZES(read_sizes)
-#define sizes_sigmoid_loop     SIZES(loop_sizes)
-#define sizes_stream_end       SIZES(loop_sizes)
-#define sizes_tanh_loop        SIZES(loop_sizes)
+#define sizes_product               SIZES(product_sizes)
+#define sizes_transpose             SIZES(matrix_sizes)
+#define sizes_pack_rows             SIZES(matrix_sizes)
+#define sizes_column_sum            SIZES(matrix_sizes)
+#define sizes_cell_forward          SIZES(cell_sizes)
+#define sizes_cell_backward         SIZES(cell_sizes)
+#define sizes_sigmoid               SIZES(array_sizes)
+#define sizes_tanh                  SIZES(array_sizes)
+#define sizes_uniforms              SIZES(array_sizes)
+#define sizes_dropout               SIZES(array_sizes)
+#define sizes_zoneout               SIZES(array_sizes)
+#define sizes_zoneout_mean          SIZES(array_sizes)
+#define sizes_zoneout_backward      SIZES(array_sizes)
+#define sizes_column_max            SIZES(matrix_sizes)
+#define sizes_add                   SIZES(array_sizes)
+#define sizes_flush                 SIZES(array_sizes)
+#define sizes_softmax               SIZES(softmax_sizes)
+#define sizes_softmax_loss          SIZES(softmax_sizes)
+#define sizes_binary_loss           SIZES(softmax_sizes)
+#define sizes_squared_loss          SIZES(softmax_sizes)
+#define sizes_huber_loss            SIZES(softmax_sizes)
+#define sizes_clamp                 SIZES(array_sizes)
+#define sizes_scale                 SIZES(array_sizes)
+#define sizes_sum_squares           SIZES(array_sizes)
+#define sizes_dots                  SIZES(matrix_sizes)
+#define sizes_weighted_sum          SIZES(matrix_sizes)
+#define sizes_softmax_backward      SIZES(softmax_sizes)
+#define sizes_tanh_backward         SIZES(array_sizes)
+#define sizes_sigmoid_backward      SIZES(array_sizes)
+#define sizes_sgd                   SIZES(array_sizes)
+#define sizes_rmsprop               SIZES(array_sizes)
+#define sizes_adam                  SIZES(array_sizes)
+#define sizes_adagrad               SIZES(array_sizes)
+#define sizes_adamw                 SIZES(array_sizes)
+#define sizes_fma_loop              SIZES(loop_sizes)
+#define sizes_read_loop             SIZES(read_sizes)
+#define sizes_sigmoid_loop          SIZES(loop_sizes)
+#define sizes_stream_end            SIZES(loop_sizes)
+#define sizes_tanh_loop             SIZES(loop_sizes)
+#define sizes_column_dot            SIZES(matrix_sizes)
+#define sizes_cell_forward_general  SIZES(cell_sizes)
+#define sizes_cell_backward_general SIZES(cell_sizes)
 
 static const struct kernel kernels[] = {
 #define GK_KERNEL(slot, test) {#slot, run_##slot, sizes_##slot},
@@ -627,8 +672,8 @@ static void register_tier(const char *tier, const struct gk_kernels *table) {
     for (size_t size = 0; size < kernels[i].size_count; size++) {
       struct work work = {.kernels = table};
       memcpy(work.size, kernels[i].sizes[size], sizeof work.size);
-      if (kernels[i].run == run_cell_forward || kernels[i].run == run_cell_backward)
-        register_cells(&kernels[i], tier, work, kernels[i].run == run_cell_backward);
+      if (!strncmp(kernels[i].name, "cell", 4))
+        register_cells(&kernels[i], tier, work, !strncmp(kernels[i].name, "cell_backward", 13));
       else
         register_work(kernels[i].name, tier, "", kernels[i].run, &work);
     }

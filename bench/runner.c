@@ -139,7 +139,8 @@ gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa 
   runner->shape = *shape;
   runner->pass = pass;
   runner->pack_flags = pass == BENCH_STEP ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD;
-  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  gk_rnn_desc desc = shape->options;
+  desc.size = sizeof desc;
   desc.cell = shape->cell;
   desc.input_size = shape->input;
   desc.hidden_size = shape->hidden;

@@ -126,5 +126,6 @@ void bench_shapes_free(bench_shapes *shapes) {
 double bench_shape_flop(const bench_shape *shape) {
   double hidden = (double)shape->hidden;
   double columns = (double)shape->input + hidden + (double)(shape->layers - 1) * 2 * hidden;
-  return 2.0 * (double)shape->batch * (double)shape->time * gk_cell_gates(shape->cell) * hidden * columns;
+  const int gates = gk_cell_gates(shape->cell) - (shape->options.options.coupled ? 1 : 0);
+  return 2.0 * (double)shape->batch * (double)shape->time * gates * hidden * columns;
 }

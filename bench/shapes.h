@@ -13,6 +13,7 @@ typedef struct bench_shape {
   char name[64];
   gk_cell cell;
   int64_t input, hidden, batch, time, layers;
+  gk_rnn_desc options; /* only its options are read (gk_rnn_option_name); zeros: none */
 } bench_shape;
 
 typedef struct bench_shapes {

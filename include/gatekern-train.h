@@ -74,7 +74,8 @@ typedef struct gk_language_model gk_language_model;
 typedef struct gk_language_model_desc {
   size_t size; /* sizeof(gk_language_model_desc) */
   gk_cell cell;
-  gk_activation activation; /* of the cell rnn */
+  gk_activation activation; /* of the candidate */
+  gk_cell_options options;
   int64_t embedding_size;
   int64_t hidden_size;
   int64_t layers;

@@ -145,7 +145,35 @@ GK_API gk_status gk_cell_from_name(const char *name, gk_cell *cell);
 GK_API int gk_cell_gates(gk_cell cell);       /* G */
 GK_API bool gk_cell_has_memory(gk_cell cell); /* carries a cell state c beside h */
 
-typedef enum gk_activation { GK_ACTIVATION_TANH = 0, GK_ACTIVATION_RELU } gk_activation;
+/* Functions of pre-activations and of c; formulas, names and defaults of alpha and beta are ONNX's. */
+typedef enum gk_activation {
+  GK_ACTIVATION_DEFAULT = 0,      /* sigmoid of gates, elsewhere tanh */
+  GK_ACTIVATION_TANH,             /* tanh x */
+  GK_ACTIVATION_RELU,             /* max(0, x) */
+  GK_ACTIVATION_SIGMOID,          /* 1 / (1 + exp(-x)) */
+  GK_ACTIVATION_AFFINE,           /* alpha x + beta; 1, 0 */
+  GK_ACTIVATION_LEAKY_RELU,       /* x where x >= 0, else alpha x; 0.01 */
+  GK_ACTIVATION_THRESHOLDED_RELU, /* x where x >= alpha, else 0; 1 */
+  GK_ACTIVATION_SCALED_TANH,      /* alpha tanh(beta x); 1, 1 */
+  GK_ACTIVATION_HARD_SIGMOID,     /* min(max(alpha x + beta, 0), 1); 0.2, 0.5 */
+  GK_ACTIVATION_ELU,              /* x where x >= 0, else alpha (exp(x) - 1); 1 */
+  GK_ACTIVATION_SOFTSIGN,         /* x / (1 + |x|) */
+  GK_ACTIVATION_SOFTPLUS,         /* log(1 + exp(x)) */
+  GK_ACTIVATION_IDENTITY          /* x */
+} gk_activation;
+GK_API int gk_activation_count(void); /* kinds, DEFAULT among them; the n-th is (gk_activation)n */
+GK_API const char *gk_activation_name(gk_activation activation);
+GK_API gk_status gk_activation_from_name(const char *name, gk_activation *activation);
+
+/* Where a cell applies one. ONNX names the functions of an operator f g h: RNN f = candidate; GRU f = gate,
+ * g = candidate; LSTM f = gate, g = candidate, h = output. */
+typedef enum gk_activation_place {
+  GK_CANDIDATE = 0, /* rnn's h, n, the LSTM's g */
+  GK_GATE,          /* r z, f, i f o */
+  GK_OUTPUT         /* the LSTM's c on its way to h */
+} gk_activation_place;
+enum { GK_ACTIVATION_PLACES = 3 };
+
 typedef enum gk_direction { GK_FORWARD = 0, GK_REVERSE, GK_BIDIRECTIONAL } gk_direction;
 /* How a layer of two directions hands on their h: side by side (forward's first), or added. */
 typedef enum gk_merge { GK_MERGE_CONCATENATE = 0, GK_MERGE_SUM } gk_merge;
@@ -178,6 +206,25 @@ typedef enum gk_dropout_masks { GK_DROPOUT_EACH_STEP = 0, GK_DROPOUT_EACH_SEQUEN
 GK_API const char *gk_dropout_masks_name(gk_dropout_masks masks); /* step, sequence */
 GK_API gk_status gk_dropout_masks_from_name(const char *name, gk_dropout_masks *masks);
 
+/* What may differ from a cell's usual arithmetic; everything 0: nothing does. Options combine freely. With
+ * any of them a step takes the general kernels of its cell; without, it is the one that it would be if there
+ * were none. */
+typedef struct gk_cell_options {
+  gk_activation gate_activation;   /* cells with gates */
+  gk_activation output_activation; /* lstm */
+  /* Of the functions by enum gk_activation_place (the candidate's kind is `activation` of the network). Both
+   * 0: the defaults of the kind. */
+  float alpha[GK_ACTIVATION_PLACES], beta[GK_ACTIVATION_PLACES];
+  float clip; /* pre-activations of candidate and gates are bounded to [-clip, clip]; 0: not. The gradient is
+                 0 outside */
+  /* lstm: */
+  bool peephole; /* gates see c (Gers 2000): i += p_i * c', f += p_f * c', o += p_o * c before their sigmoid.
+                    Parameter weight_peephole_l0 (3, H), rows i f o ((2, H), rows i o, if coupled) */
+  bool coupled;  /* f = 1 - i (ONNX input_forget, CIFG): three gates i g o in this order in every parameter */
+  float cell_clip; /* c is bounded to [-cell_clip, cell_clip] before it is used or kept; 0: not. The gradient
+                      is 0 outside */
+} gk_cell_options;
+
 typedef struct gk_rnn_desc {
   size_t size; /* sizeof(gk_rnn_desc) */
   gk_cell cell;
@@ -194,7 +241,8 @@ typedef struct gk_rnn_desc {
   gk_direction direction;
   gk_merge merge; /* of two directions: y is (T, N, H) where they are added, in every layer */
   gk_layout layout;
-  gk_activation activation; /* of the cell rnn */
+  gk_activation activation; /* of the candidate */
+  gk_cell_options options;
   gk_recurrence recurrence;
   /* Regularisation while training (forward with a reserve); each a probability 0 <= p < 1, 0: off. Dropped
    * values are 0, kept ones are multiplied by 1 / (1 - p); inference changes nothing but for zoneout. */
@@ -223,8 +271,21 @@ typedef struct gk_rnn gk_rnn;
 /* GK_ERROR_ARGUMENT, _UNSUPPORTED, _ISA, _OVERFLOW, _MEMORY; *rnn is then NULL. */
 GK_API gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn);
 GK_API void gk_rnn_destroy(gk_rnn *rnn); /* NULL is allowed */
-/* The description with every AUTO resolved; hidden_size is that of the last layer. */
+/* The description with every AUTO and DEFAULT resolved; hidden_size is that of the last layer. */
 GK_API const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn);
+/* Gates of its parameters: gk_cell_gates, one fewer if coupled. */
+GK_API int gk_rnn_gates(const gk_rnn *rnn);
+
+/* The options of a description as text, for files and command lines: one list (src/sequence/options.c). A
+ * value is a number, "on" or "off", or a function with its alpha and beta: "elu", "hard-sigmoid(0.2,0.5)". */
+GK_API int gk_rnn_option_count(void);
+GK_API const char *gk_rnn_option_name(int index);  /* "peephole", "cell-clip", ... */
+GK_API const char *gk_rnn_option_help(int index);  /* one line */
+GK_API const char *gk_rnn_option_value(int index); /* what its value is called: "X"; NULL: on or off */
+/* GK_ERROR_ARGUMENT: there is no such option, or the text is no value of it. */
+GK_API gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value);
+/* The value that sets it, "" where it is off or the default; cut to `size` bytes. */
+GK_API gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *value, size_t size);
 
 /* Where the sizes of a network's layers differ, the tensors that this header calls (L*D, N, H) hold one dense
  * block (N, H of the layer) after the other, layer by layer and in each the directions: h0, hn, dh0, dhn the
@@ -242,7 +303,8 @@ GK_API int64_t gk_rnn_output_size(const gk_rnn *rnn); /* of a row of y: D*H, H w
 
 /* Parameters are one array of floats that holds every tensor, in PyTorch's order and under PyTorch's
  * names: [embedding.weight,] weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H; with a projection G*H, P),
- * bias_ih_l0, bias_hh_l0 (G*H) [, weight_hr_l0 (P, H)] [, h0_l0 (H or P) [, c0_l0 (H)]], then the same of
+ * bias_ih_l0, bias_hh_l0 (G*H) [, weight_hr_l0 (P, H)] [, weight_peephole_l0 (G-1, H)] [, h0_l0 (H or P) [,
+ * c0_l0 (H)]], then the same of
  * ..._l0_reverse, ..._l1. Gradients and optimizer states have the same layout. */
 typedef struct gk_tensor {
   char name[64];
@@ -257,15 +319,16 @@ GK_API int64_t gk_rnn_parameter_count(const gk_rnn *rnn); /* floats of the whole
 
 typedef enum gk_init {
   GK_INIT_UNIFORM = 0, /* everything U(-1/sqrt(H), 1/sqrt(H)): PyTorch's RNN modules */
-  GK_INIT_GLOROT,      /* each gate's matrix U(+-sqrt(6/(fan in + fan out))), biases 0 */
-  GK_INIT_ORTHOGONAL   /* recurrent matrix of each gate orthogonal, input matrices Glorot, biases 0 */
+  GK_INIT_GLOROT,      /* each gate's matrix U(+-sqrt(6/(fan in + fan out))), biases and peepholes 0 */
+  GK_INIT_ORTHOGONAL   /* recurrent matrix of each gate orthogonal, input matrices Glorot, biases and
+                          peepholes 0 */
 } gk_init;
 GK_API const char *gk_init_name(gk_init init);
 GK_API gk_status gk_init_from_name(const char *name, gk_init *init);
 typedef struct gk_init_desc {
   size_t size;
   gk_init init;
-  float forget_bias; /* added to bias_ih of the LSTM's forget gate */
+  float forget_bias; /* added to bias_ih of the LSTM's forget gate; coupled: taken from the input gate's */
   uint64_t seed;
 } gk_init_desc;
 #define GK_INIT_DESC_INIT                                                                                    \

@@ -55,6 +55,22 @@ struct gk_product {
   const float *const *init; /* [rows]: C = init + sum instead, init being addressed as C is; or NULL */
 };
 
+/* An activation as kernels take it: never DEFAULT. from_output: forward saves its value, from which backward
+ * takes the derivative; else forward saves what it was applied to, before clipping. */
+struct gk_activation_function {
+  gk_activation kind;
+  float alpha, beta;
+  bool from_output;
+};
+
+/* What departs from a cell's usual arithmetic (gk_cell_options), for the general kernels. */
+struct gk_cell_variant {
+  struct gk_activation_function function[GK_ACTIVATION_PLACES];
+  float clip;      /* of pre-activations; infinite: none */
+  float cell_clip; /* of c; infinite: none */
+  bool coupled;    /* blocks are i g o, and f = 1 - i */
+};
+
 /* One step of a cell for some rows and the units [unit_begin, unit_end): reads pre-activations, writes the
  * new states. A row of `pre` holds blocks of `hidden` floats whose meaning kernels/math/CELL.h states; it is
  * scratch for the step's phases and holds nothing of use after the last. The saved rows, all NULL in
@@ -63,6 +79,8 @@ struct gk_product {
 struct gk_cell_forward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;
+  const struct gk_cell_variant *variant; /* general kernels only */
+  const float *peephole;                 /* the same: rows i f o (coupled: i o) of `hidden` floats, or NULL */
   float *const *pre;
   const float *const *h_prev;
   const float *const *c_prev; /* cells with memory, else NULL */
@@ -81,6 +99,8 @@ struct gk_cell_forward {
 struct gk_cell_backward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;
+  const struct gk_cell_variant *variant; /* general kernels only */
+  const float *peephole;                 /* the same, or NULL */
   const float *const *gates;
   float *const *d_pre;
   float *const *kept;
@@ -149,6 +169,9 @@ struct gk_kernels {
   /* sum[j] = sum over rows of source[row][j] in the canonical order, as if multiplied by 1, for
    * `columns` columns from each pointer; added to what is there unless overwrite (from 0 then). */
   void (*column_sum)(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite);
+  /* The same of the products a[row][j] * b[row][j]. */
+  void (*column_dot)(size_t rows, size_t columns, const float *const *a, const float *const *b, float *sum,
+                     bool overwrite);
 
   /* best[j] = the largest of source[row][j], row[j] = first_row + its row, the lowest of equals; a NaN is
    * larger than any number. Goes on from what is in best and row unless overwrite. rows > 0. */
@@ -157,6 +180,9 @@ struct gk_kernels {
 
   gk_cell_forward_fn *cell_forward[GK_CELL_COUNT][GK_MAX_PHASES];
   gk_cell_backward_fn *cell_backward[GK_CELL_COUNT][GK_MAX_PHASES];
+  /* For steps with a variant: the same source with every option looked at. */
+  gk_cell_forward_fn *cell_forward_general[GK_CELL_COUNT][GK_MAX_PHASES];
+  gk_cell_backward_fn *cell_backward_general[GK_CELL_COUNT][GK_MAX_PHASES];
   void (*stream_end)(void); /* after steps that streamed, before another thread reads their rows */
 
   void (*sigmoid)(size_t count, const float *x, float *y); /* y may be x */

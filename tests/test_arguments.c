@@ -122,8 +122,25 @@ static void test_create(void **state) {
   EXPECT(vocabulary, -1, GK_ERROR_ARGUMENT, "-1", "0");
   EXPECT(direction, (gk_direction)3, GK_ERROR_ARGUMENT, "3", "2");
   EXPECT(layout, (gk_layout)2, GK_ERROR_ARGUMENT, "2", "1");
-  EXPECT(activation, (gk_activation)7, GK_ERROR_ARGUMENT, "7", "1");
-  EXPECT(activation, GK_ACTIVATION_RELU, GK_ERROR_UNSUPPORTED, "lstm");
+  EXPECT(activation, (gk_activation)99, GK_ERROR_ARGUMENT, "99", "12");
+  EXPECT(options.gate_activation, (gk_activation)-1, GK_ERROR_ARGUMENT, "gate_activation", "-1");
+  EXPECT(options.alpha[GK_GATE], NAN, GK_ERROR_ARGUMENT, "alpha", "gate_activation", "nan");
+  EXPECT(options.beta[GK_OUTPUT], 0.5f, GK_ERROR_ARGUMENT, "output_activation", "0.5");
+  EXPECT(options.clip, -1, GK_ERROR_ARGUMENT, "clip", "-1");
+  EXPECT(options.clip, INFINITY, GK_ERROR_ARGUMENT, "clip", "inf");
+  EXPECT(options.cell_clip, NAN, GK_ERROR_ARGUMENT, "cell_clip", "nan");
+#define EXPECT_OF(of, field, value, ...)                                                                     \
+  do {                                                                                                       \
+    d = good_desc();                                                                                         \
+    d.cell = of;                                                                                             \
+    d.options.field = value;                                                                                 \
+    expect(__LINE__, try_create(&d), GK_ERROR_UNSUPPORTED, #field, gk_cell_name(of), NULL);                  \
+  } while (0)
+  EXPECT_OF(GK_CELL_RNN, gate_activation, GK_ACTIVATION_ELU);
+  EXPECT_OF(GK_CELL_GRU, output_activation, GK_ACTIVATION_ELU);
+  EXPECT_OF(GK_CELL_GRU, peephole, true);
+  EXPECT_OF(GK_CELL_MGU, coupled, true);
+  EXPECT_OF(GK_CELL_RNN, cell_clip, 1);
   EXPECT(schedule, (gk_schedule)9, GK_ERROR_ARGUMENT, "9", "2");
   EXPECT(isa, (gk_isa)99, GK_ERROR_ISA, "99");
   EXPECT(isa, (gk_isa)-1, GK_ERROR_ISA, "-1");

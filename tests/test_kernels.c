@@ -450,6 +450,44 @@ static void column_sum_is_the_plain_sum(void **state) {
   close_matrix(&m);
 }
 
+static void column_dot_is_the_plain_sum(void **state) {
+  static const size_t row_counts[] = {0, 1, 255, 257, 600};
+  static const float *a[MOST_K], *b[MOST_K];
+  float wanted[MOST_COLUMNS];
+  struct matrix m;
+  (void)state;
+  open_matrix(&m);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t r = 0; r < sizeof row_counts / sizeof *row_counts; r++)
+      for (size_t columns = 1; columns <= 2 * tier->kernels->lanes + 3; columns++) {
+        const bool overwrite = (columns + r) % 2;
+        make_rows(&m, MOST_ROWS, columns, columns % 2 ? GUARD_AT_END : (int)(columns % 16));
+        for (size_t i = 0; i < row_counts[r]; i++) {
+          a[i] = m.row[(i * 7) % MOST_ROWS];
+          b[i] = m.row[(i * 5 + 1) % MOST_ROWS];
+        }
+        float *sum =
+            guarded_take(&m.result_memory, columns, columns % 3 ? GUARD_AT_END : (int)(columns % 16));
+        kernel_random(5, 1, columns, sum);
+        for (size_t j = 0; j < columns; j++) {
+          wanted[j] = overwrite ? 0 : sum[j];
+          for (size_t first = 0; first < row_counts[r]; first += GK_SUM_BLOCK) {
+            float block = 0;
+            for (size_t i = first; i < row_counts[r] && i < first + GK_SUM_BLOCK; i++)
+              block = fmaf(a[i][j], b[i][j], block);
+            wanted[j] += block;
+          }
+        }
+        kernel_case(tier, "column_dot", "rows %zu, columns %zu, overwrite %d", row_counts[r], columns,
+                    overwrite);
+        tier->kernels->column_dot(row_counts[r], columns, a, b, sum, overwrite);
+        kernel_same("sum", columns, sum, wanted);
+        kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
+      }
+  assert_true(kernel_cases() > 0);
+  close_matrix(&m);
+}
+
 static void every_listed_kernel_was_run(void **state) {
   (void)state;
   kernel_all_listed("kernels");
@@ -465,6 +503,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_teardown(transpose_moves_every_element, kernel_say_where),
       cmocka_unit_test_teardown(packed_panels_hold_every_column_and_zeros, kernel_say_where),
       cmocka_unit_test_teardown(column_sum_is_the_plain_sum, kernel_say_where),
+      cmocka_unit_test_teardown(column_dot_is_the_plain_sum, kernel_say_where),
       cmocka_unit_test(every_listed_kernel_was_run),
   };
   kernel_arguments(argc, argv);

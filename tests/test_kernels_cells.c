@@ -179,11 +179,15 @@ struct call {
   int phase;
   bool backward, in_place, saves, with_dy;
   gk_activation activation;
+  const struct gk_cell_variant *variant; /* NULL: the plain kernels */
+  const float *peephole;
   size_t rows, begin, end, hidden, blocks;
   float values[FIELDS][ROWS * MOST_BLOCKS * MOST_HIDDEN];
 };
 
 static const char *slot_of(const struct call *call) {
+  if (call->variant)
+    return call->backward ? "cell_backward_general" : "cell_forward_general";
   return call->backward ? "cell_backward" : "cell_forward";
 }
 
@@ -250,6 +254,8 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
         .unit_end = call->end,
         .hidden = call->hidden,
         .activation = call->activation,
+        .variant = call->variant,
+        .peephole = call->peephole,
         .gates = (const float *const *)row[GATES],
         .kept = row[GATES],
         .d_pre = row[OTHER_GATES],
@@ -262,7 +268,7 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
         .dc = array[DC] ? row[DC] : NULL,
         .drh = array[DRH] ? row[DRH] : NULL,
     };
-    kernels->cell_backward[call->cell][call->phase](&step);
+    (call->variant ? kernels->cell_backward_general : kernels->cell_backward)[call->cell][call->phase](&step);
   } else {
     const struct gk_cell_forward step = {
         .rows = call->rows,
@@ -270,6 +276,8 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
         .unit_end = call->end,
         .hidden = call->hidden,
         .activation = call->activation,
+        .variant = call->variant,
+        .peephole = call->peephole,
         .pre = row[GATES],
         .h_prev = (const float *const *)(call->in_place ? row[H] : row[H_PREV]),
         .c_prev = call->in_place && c_prev ? (const float *const *)row[C] : c_prev,
@@ -280,7 +288,7 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
         .saved_c = array[SAVED_C] ? row[SAVED_C] : NULL,
         .stream = call->saves && call->begin == 0,
     };
-    kernels->cell_forward[call->cell][call->phase](&step);
+    (call->variant ? kernels->cell_forward_general : kernels->cell_forward)[call->cell][call->phase](&step);
     kernels->stream_end();
   }
 }
@@ -388,11 +396,11 @@ static void check_every_cell(bool backward) {
       for (int cell = 0; cell < gk_cell_count(); cell++) {
         const struct gk_cell_info *info = gk_cell_find((gk_cell)cell);
         for (int phase = 0; phase < info->phases; phase++)
-          for (int activation = 0; activation < (cell == GK_CELL_RNN ? 2 : 1); activation++) {
+          for (int relu = 0; relu < (cell == GK_CELL_RNN ? 2 : 1); relu++) {
             call = (struct call){.cell = (gk_cell)cell,
                                  .phase = phase,
                                  .backward = backward,
-                                 .activation = (gk_activation)activation,
+                                 .activation = relu ? GK_ACTIVATION_RELU : GK_ACTIVATION_TANH,
                                  .blocks = (size_t)info->blocks};
             check_sizes(&call, tier, (gk_math)math, memory);
           }
@@ -405,6 +413,92 @@ static void check_every_cell(bool backward) {
 static void forward_arithmetic_of_every_cell_and_tail(void **state) {
   (void)state;
   check_every_cell(false);
+}
+
+/* ---- General kernels ------------------------------------------------------------------------- */
+
+static struct call plain_call; /* what `general` is compared with on the scalar tier, if it has a cell */
+
+/* The general kernel of a tier against the general, or the plain, one of the scalar tier. */
+static void check_general_call(struct call *call, bool against_plain, const struct kernel_tier *tier,
+                               gk_math math, struct guarded_memory memory[FIELDS], uint64_t stream) {
+  static float definition[FIELDS][ROWS * MOST_BLOCKS * MOST_HIDDEN];
+  float *got[FIELDS], *wanted[FIELDS];
+  make_call(call, stream);
+  memcpy(definition, call->values, sizeof definition);
+  for (int field = 0; field < FIELDS; field++) {
+    const size_t count = call->rows * width_of(call, field);
+    got[field] = guarded_take(&memory[field], count, GUARD_AT_END);
+    memcpy(got[field], call->values[field], count * sizeof(float));
+    wanted[field] = definition[field];
+    if (!has_field(call, field))
+      got[field] = wanted[field] = NULL;
+  }
+  kernel_case(tier, slot_of(call), "%s, phase %d, %s, %s, rows %zu, units %zu..%zu of %zu, math %d",
+              gk_cell_name(call->cell), call->phase, against_plain ? "no option" : "all options",
+              gk_activation_name(call->variant->function[GK_GATE].kind), call->rows, call->begin,
+              call->end - 1, call->hidden, (int)math);
+  run_call(call, tier->kernels, got);
+  plain_call = *call;
+  if (against_plain)
+    plain_call.variant = NULL;
+  run_call(&plain_call, kernel_definition(math), wanted);
+  for (int field = 0; field < FIELDS; field++) {
+    if (!got[field] || (field == GATES && !call->backward)) /* scratch */
+      continue;
+    kernel_same(field_names[field], call->rows * width_of(call, field), got[field], wanted[field]);
+    kernel_true(guarded_intact(&memory[field]), "the kernel wrote outside");
+  }
+}
+
+static struct gk_cell_variant make_variant(gk_activation gate, gk_activation other, bool usual,
+                                           bool coupled) {
+  const float limit = usual ? INFINITY : 1.25f;
+  struct gk_cell_variant v = {.clip = limit, .cell_clip = limit, .coupled = coupled};
+  for (int place = 0; place < GK_ACTIVATION_PLACES; place++)
+    v.function[place] = (struct gk_activation_function){place == GK_GATE ? gate : other, 0.75f, 0.25f, usual};
+  return v;
+}
+
+/* Every function at every place, bounds, peepholes and coupled gates; and without any the plain bits. */
+static void general_arithmetic_has_the_same_bits(void **state) {
+  static struct call call;
+  struct guarded_memory memory[FIELDS];
+  float peephole[3 * MOST_HIDDEN];
+  (void)state;
+  kernel_random(99, 1, 3 * MOST_HIDDEN, peephole);
+  for (int field = 0; field < FIELDS; field++)
+    assert_true(guarded_open(&memory[field], ROWS * MOST_BLOCKS * MOST_HIDDEN + 16));
+  for (int math = GK_MATH_OWN; math <= GK_MATH_SLEEF; math++)
+    for (const struct kernel_tier *tier = kernel_tiers((gk_math)math); tier->kernels; tier++)
+      for (int cell = 0; cell < gk_cell_count(); cell++)
+        for (int phase = 0; phase < gk_cell_find((gk_cell)cell)->phases; phase++)
+          for (int kind = 0; kind < 2 * gk_activation_count(); kind++) {
+            const bool usual = kind == 0, backward = kind % 2, lstm = cell == GK_CELL_LSTM;
+            const gk_activation function = (gk_activation)(kind / 2);
+            const struct gk_cell_variant variant =
+                kind < 2 ? make_variant(GK_ACTIVATION_SIGMOID, GK_ACTIVATION_TANH, true, false)
+                         : make_variant(function, (gk_activation)(gk_activation_count() - kind / 2), usual,
+                                        lstm && kind % 4 < 2);
+            if (kind < 2 && cell == GK_CELL_RNN)
+              continue; /* saves its pre-activation */
+            call = (struct call){.cell = (gk_cell)cell,
+                                 .phase = phase,
+                                 .backward = backward,
+                                 .activation = GK_ACTIVATION_TANH,
+                                 .variant = &variant,
+                                 .peephole = lstm && kind >= 2 ? peephole : NULL,
+                                 .saves = !backward,
+                                 .with_dy = backward,
+                                 .rows = 2,
+                                 .blocks = (size_t)gk_cell_find((gk_cell)cell)->blocks};
+            for (call.hidden = 1; call.hidden <= MOST_HIDDEN; call.hidden += 1 + call.hidden / 3) {
+              call.end = call.hidden;
+              check_general_call(&call, kind < 2, tier, (gk_math)math, memory, 7 + call.hidden);
+            }
+          }
+  for (int field = 0; field < FIELDS; field++)
+    guarded_close(&memory[field]);
 }
 
 static void backward_arithmetic_of_every_cell_and_tail(void **state) {
@@ -491,6 +585,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_teardown(forward_arithmetic_of_every_cell_and_tail, kernel_say_where),
       cmocka_unit_test_teardown(backward_arithmetic_of_every_cell_and_tail, kernel_say_where),
+      cmocka_unit_test_teardown(general_arithmetic_has_the_same_bits, kernel_say_where),
       cmocka_unit_test_teardown(a_nan_stays_in_its_unit, kernel_say_where),
       cmocka_unit_test_teardown(tiny_results_are_stored_as_zero, kernel_say_where),
       cmocka_unit_test(every_listed_kernel_was_run),

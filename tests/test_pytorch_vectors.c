@@ -82,7 +82,7 @@ static struct network_vector read_network(struct buffers *b) {
   struct network_vector v = {.c = {.desc = GK_RNN_DESC_INIT, .states = true}};
   gk_rnn_desc *desc = &v.c.desc;
   desc->cell = (gk_cell)read_integer();
-  desc->activation = (gk_activation)read_integer();
+  desc->activation = read_integer() ? GK_ACTIVATION_RELU : GK_ACTIVATION_TANH;
   desc->input_size = read_integer();
   desc->hidden_size = read_integer();
   desc->layers = read_integer();
@@ -134,7 +134,7 @@ struct training_vector {
 static struct training_vector read_training(void) {
   struct training_vector v = {.c = {.desc = GK_RNN_DESC_INIT}, .optimizer = GK_OPTIMIZER_DESC_INIT};
   v.c.desc.cell = (gk_cell)read_integer();
-  v.c.desc.activation = (gk_activation)read_integer();
+  v.c.desc.activation = read_integer() ? GK_ACTIVATION_RELU : GK_ACTIVATION_TANH;
   v.c.desc.input_size = read_integer();
   v.c.desc.hidden_size = read_integer();
   v.c.desc.layers = read_integer();

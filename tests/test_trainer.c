@@ -593,9 +593,14 @@ static void test_load_is_what_was_saved(void **state) {
   (void)state;
   const char *path = temporary_path("load.safetensors"), *whole = temporary_path("load.state");
   const gk_text text = make_text();
-  gk_language_model_desc desc = small_model(GK_CELL_RNN);
+  gk_language_model_desc desc = small_model(GK_CELL_LSTM);
   const gk_training_desc training = small_training();
   desc.activation = GK_ACTIVATION_RELU;
+  desc.options.peephole = desc.options.coupled = true;
+  desc.options.gate_activation = GK_ACTIVATION_HARD_SIGMOID;
+  desc.options.alpha[GK_GATE] = 0.3f;
+  desc.options.beta[GK_GATE] = 0.4f;
+  desc.options.cell_clip = 1.7f;
   desc.utf8 = true;
   gk_language_trainer *trainer = create(&desc, &training);
   run_steps(trainer, 3);
@@ -608,6 +613,7 @@ static void test_load_is_what_was_saved(void **state) {
     const gk_language_model_desc *found = gk_language_model_description(model);
     assert_int_equal(found->cell, desc.cell);
     assert_int_equal(found->activation, desc.activation);
+    assert_memory_equal(&found->options, &desc.options, sizeof desc.options);
     assert_int_equal(found->hidden_size, desc.hidden_size);
     assert_int_equal(found->embedding_size, desc.embedding_size);
     assert_int_equal(found->layers, desc.layers);
@@ -638,7 +644,10 @@ static const struct {
     {"no cell", "{}", "cell", GK_ERROR_FORMAT},
     {"cell unknown", "{\"cell\": \"transformer\"}", NULL, GK_ERROR_FORMAT},
     {"cell that does not fit", "{\"cell\": \"gru\"}", NULL, GK_ERROR_FORMAT},
-    {"activation unknown", "{\"activation\": \"gelu\"}", NULL, GK_ERROR_FORMAT},
+    {"activation unknown", "{\"options\": {\"activation\": \"gelu\"}}", NULL, GK_ERROR_FORMAT},
+    {"option unknown", "{\"options\": {\"fast\": \"on\"}}", NULL, GK_ERROR_FORMAT},
+    {"option that is a number", "{\"options\": {\"clip\": 3}}", NULL, GK_ERROR_FORMAT},
+    {"options that are a list", "{\"options\": []}", NULL, GK_ERROR_FORMAT},
     {"mode unknown", "{\"mode\": \"words\"}", NULL, GK_ERROR_FORMAT},
     {"hidden 0", "{\"hidden\": 0}", NULL, GK_ERROR_FORMAT},
     {"hidden below 0", "{\"hidden\": -19}", NULL, GK_ERROR_FORMAT},

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * How every cell's arithmetic is applied: row by row, units in vectors, the last one masked. A cell is a
- * pair of static functions CELL_forward_units / CELL_backward_units(step, row, unit, lanes). */
+ * pair of static functions CELL_forward_body / CELL_backward_body(step, row, unit, lanes, general), each
+ * compiled twice: plain, and general, which looks at the step's variant. */
 #ifndef GK_KERNELS_MATH_CELL_H
 #define GK_KERNELS_MATH_CELL_H
+
+#include "kernels/math/function.h"
 
 /* lanes is the constant GK_V in the body of a row: the compiler drops the masks there. */
 static inline __attribute__((always_inline)) vf cell_load(const float *p, size_t lanes) {
@@ -40,6 +43,67 @@ static inline __attribute__((always_inline)) void cell_store_h(const struct gk_c
   cell_store(step->h[row] + unit, h, lanes);
   if (step->saved_h)
     cell_save(step, step->saved_h[row] + unit, h, lanes);
+}
+
+/* ---- Activations ---- */
+
+/* Sigmoid of gates, tanh elsewhere: `usual` functions need no call. */
+static inline __attribute__((always_inline)) vf cell_usual(gk_activation_place place, vf x) {
+  return place == GK_GATE ? v_sigmoid(x) : v_tanh(x);
+}
+static inline __attribute__((always_inline)) vf cell_usual_slope(gk_activation_place place, vf y) {
+  const vf one = vf_set(1.0f);
+  return place == GK_GATE ? vf_mul(y, vf_sub(one, y)) : vf_fnma(y, y, one);
+}
+static inline __attribute__((always_inline)) vf cell_function(const struct gk_activation_function *function,
+                                                              gk_activation_place place, vf x) {
+  return function->kind == (place == GK_GATE ? GK_ACTIVATION_SIGMOID : GK_ACTIVATION_TANH)
+             ? cell_usual(place, x)
+             : v_function(function, x);
+}
+static inline __attribute__((always_inline)) vf cell_bounded(vf x, float limit) {
+  return vf_at_most(vf_at_least(x, vf_set(-limit)), vf_set(limit));
+}
+
+/* Forward: the value of a pre-activation, and what is saved of it. */
+struct cell_value {
+  vf y, saved;
+};
+static inline __attribute__((always_inline)) struct cell_value
+cell_activate(const struct gk_cell_variant *variant, bool general, gk_activation_place place, vf x) {
+  struct cell_value value;
+  if (!general) {
+    value.y = value.saved = cell_usual(place, x);
+    return value;
+  }
+  const struct gk_activation_function *function = &variant->function[place];
+  value.y = cell_function(function, place, cell_bounded(x, variant->clip));
+  value.saved = function->from_output ? value.y : x;
+  return value;
+}
+
+/* Backward: the value, and the derivative of the general kernels, from what was saved. */
+struct cell_recalled {
+  vf y, slope;
+};
+static inline __attribute__((always_inline)) struct cell_recalled
+cell_recall(const struct gk_cell_variant *variant, bool general, gk_activation_place place, vf saved) {
+  struct cell_recalled recalled = {saved, saved};
+  if (general && variant->function[place].from_output)
+    recalled.slope = cell_usual_slope(place, saved);
+  if (general && !variant->function[place].from_output) {
+    const struct gk_activation_function *function = &variant->function[place];
+    vf x = cell_bounded(saved, variant->clip);
+    recalled.y = cell_function(function, place, x);
+    recalled.slope =
+        vf_zero_where(vf_lt(vf_set(variant->clip), vf_abs(saved)), v_function_slope(function, x, recalled.y));
+  }
+  return recalled;
+}
+/* The derivative, where it is used: the plain kernels have no registers to keep it in. */
+static inline __attribute__((always_inline)) vf cell_slope(bool general, gk_activation_place place,
+                                                           struct cell_recalled recalled) {
+  return general ? recalled.slope : cell_usual_slope(place, recalled.y);
 }
 
 /* Rows are far apart, so no hardware prefetcher follows from one to the next: this many rows ahead, the
@@ -89,7 +153,20 @@ static inline __attribute__((always_inline)) void cell_prefetch_backward(const s
     for (size_t line = (step)->unit_begin; line < (step)->unit_end; line += 16)                              \
   cell_prefetch_##direction(step, (row) + CELL_PREFETCH_ROWS, line, blocks, memory)
 
-#define GK_CELL_KERNEL(name, direction, blocks, memory)                                                      \
+#define GK_CELL_UNITS static inline __attribute__((always_inline)) void
+
+/* Both instances of the body of a pass. */
+#define GK_CELL_INSTANCES(pass, direction)                                                                   \
+  GK_CELL_UNITS pass##_units(const struct gk_cell_##direction *step, size_t row, size_t unit,                \
+                             size_t lanes) {                                                                 \
+    pass##_body(step, row, unit, lanes, false);                                                              \
+  }                                                                                                          \
+  GK_CELL_UNITS pass##_general_units(const struct gk_cell_##direction *step, size_t row, size_t unit,        \
+                                     size_t lanes) {                                                         \
+    pass##_body(step, row, unit, lanes, true);                                                               \
+  }
+
+#define GK_CELL_KERNEL_OF(name, direction, blocks, memory)                                                   \
   static void name(const struct gk_cell_##direction *step) {                                                 \
     for (size_t row = 0; row < step->rows; row++) {                                                          \
       GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                                \
@@ -99,7 +176,7 @@ static inline __attribute__((always_inline)) void cell_prefetch_backward(const s
 
 /* Where one activation needs another's result, all rows are taken twice: in one pass the chain of a vector is
  * so long that too few vectors are in flight (LSTM forward, 16 units: 162 cycles on AVX2, 102 on AVX-512). */
-#define GK_CELL_KERNEL_TWO_PASSES(name, first, second, direction, blocks, memory)                            \
+#define GK_CELL_KERNEL_TWO_PASSES_OF(name, first, second, direction, blocks, memory)                         \
   static void name(const struct gk_cell_##direction *step) {                                                 \
     for (size_t row = 0; row < step->rows; row++) {                                                          \
       GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                                \
@@ -108,6 +185,16 @@ static inline __attribute__((always_inline)) void cell_prefetch_backward(const s
     for (size_t row = 0; row < step->rows; row++)                                                            \
       GK_CELL_PASS(second, step, row);                                                                       \
   }
-#define GK_CELL_UNITS static inline __attribute__((always_inline)) void
+
+/* name, from name_body, and name_general. */
+#define GK_CELL_KERNEL(name, direction, blocks, memory)                                                      \
+  GK_CELL_INSTANCES(name, direction)                                                                         \
+  GK_CELL_KERNEL_OF(name, direction, blocks, memory)                                                         \
+  GK_CELL_KERNEL_OF(name##_general, direction, blocks, memory)
+#define GK_CELL_KERNEL_TWO_PASSES(name, first, second, direction, blocks, memory)                            \
+  GK_CELL_INSTANCES(first, direction)                                                                        \
+  GK_CELL_INSTANCES(second, direction)                                                                       \
+  GK_CELL_KERNEL_TWO_PASSES_OF(name, first, second, direction, blocks, memory)                               \
+  GK_CELL_KERNEL_TWO_PASSES_OF(name##_general, first##_general, second##_general, direction, blocks, memory)
 
 #endif

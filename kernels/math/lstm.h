@@ -1,59 +1,142 @@
 /* SPDX-License-Identifier: Apache-2.0
- * LSTM (Hochreiter and Schmidhuber 1997, Gers 2000; PyTorch's gate order). Blocks of a gates row: i f g o. */
+ * LSTM (Hochreiter and Schmidhuber 1997, Gers 2000; PyTorch's gate order). Blocks of a gates row: i f g o;
+ * coupled i g o, f being 1 - i. */
 #include "kernels/math/cell.h"
 
+/* Where f (or nothing), g and o stand, and the rows of the peepholes. */
+struct lstm_blocks {
+  size_t f, g, o;
+  const float *peep_i, *peep_f, *peep_o; /* NULL: none */
+};
+static inline __attribute__((always_inline)) struct lstm_blocks
+lstm_blocks(const struct gk_cell_variant *variant, const float *peephole, bool general, size_t hidden,
+            size_t unit) {
+  struct lstm_blocks at = {.f = hidden, .g = 2 * hidden, .o = 3 * hidden};
+  if (!general)
+    return at;
+  if (variant->coupled)
+    at = (struct lstm_blocks){.g = hidden, .o = 2 * hidden};
+  if (peephole) {
+    at.peep_i = peephole + unit;
+    at.peep_f = peephole + hidden + unit;
+    at.peep_o = peephole + (variant->coupled ? 1 : 2) * hidden + unit;
+  }
+  return at;
+}
+
+/* a + p c */
+static inline __attribute__((always_inline)) vf lstm_peep(const float *peephole, vf c, vf a, size_t lanes) {
+  return peephole ? vf_fma(cell_load(peephole, lanes), c, a) : a;
+}
+
 /* c = f c' + i g; o stays in the pre-activations. */
-GK_CELL_UNITS lstm_forward_memory_units(const struct gk_cell_forward *step, size_t row, size_t unit,
-                                        size_t lanes) {
-  const size_t hidden = step->hidden;
+GK_CELL_UNITS lstm_forward_memory_body(const struct gk_cell_forward *step, size_t row, size_t unit,
+                                       size_t lanes, bool general) {
+  const struct gk_cell_variant *variant = step->variant;
+  const struct lstm_blocks at = lstm_blocks(variant, step->peephole, general, step->hidden, unit);
+  const bool coupled = general && variant->coupled;
   float *pre = step->pre[row] + unit;
-  vf i = v_sigmoid(cell_load(pre, lanes));
-  vf f = v_sigmoid(cell_load(pre + hidden, lanes));
-  vf g = v_tanh(cell_load(pre + 2 * hidden, lanes));
-  vf o = v_sigmoid(cell_load(pre + 3 * hidden, lanes));
-  vf c = v_flush(vf_fma(f, cell_load(step->c_prev[row] + unit, lanes), vf_mul(i, g)));
-  cell_store(pre + 3 * hidden, o, lanes);
+  struct cell_value f;
+  vf c_prev, ai = cell_load(pre, lanes);
+  if (general) {
+    c_prev = cell_load(step->c_prev[row] + unit, lanes);
+    ai = lstm_peep(at.peep_i, c_prev, ai, lanes);
+  }
+  struct cell_value i = cell_activate(variant, general, GK_GATE, ai);
+  if (coupled) {
+    f.y = f.saved = vf_sub(vf_set(1.0f), i.y);
+  } else {
+    vf af = cell_load(pre + at.f, lanes);
+    if (general)
+      af = lstm_peep(at.peep_f, c_prev, af, lanes);
+    f = cell_activate(variant, general, GK_GATE, af);
+  }
+  struct cell_value g = cell_activate(variant, general, GK_CANDIDATE, cell_load(pre + at.g, lanes));
+  struct cell_value o = {cell_load(pre + at.o, lanes), vf_set(0.0f)};
+  if (!general)
+    o = cell_activate(variant, general, GK_GATE, o.y);
+  vf c = vf_fma(f.y, cell_load(step->c_prev[row] + unit, lanes), vf_mul(i.y, g.y));
+  if (general)
+    c = cell_bounded(c, variant->cell_clip);
+  c = v_flush(c);
+  if (general)
+    o = cell_activate(variant, true, GK_GATE, lstm_peep(at.peep_o, c, o.y, lanes));
+  cell_store(pre + at.o, o.y, lanes);
   cell_store(step->c[row] + unit, c, lanes);
   if (!step->saved_gates)
     return;
   float *gates = step->saved_gates[row] + unit;
-  cell_save(step, gates, i, lanes);
-  cell_save(step, gates + hidden, f, lanes);
-  cell_save(step, gates + 2 * hidden, g, lanes);
-  cell_save(step, gates + 3 * hidden, o, lanes);
+  cell_save(step, gates, i.saved, lanes);
+  if (!coupled)
+    cell_save(step, gates + at.f, f.saved, lanes);
+  cell_save(step, gates + at.g, g.saved, lanes);
+  cell_save(step, gates + at.o, o.saved, lanes);
   cell_save(step, step->saved_c[row] + unit, c, lanes);
 }
 
 /* h = o tanh(c) */
-GK_CELL_UNITS lstm_forward_output_units(const struct gk_cell_forward *step, size_t row, size_t unit,
-                                        size_t lanes) {
-  vf o = cell_load(step->pre[row] + 3 * step->hidden + unit, lanes);
-  cell_store_h(step, row, unit, vf_mul(o, v_tanh(cell_load(step->c[row] + unit, lanes))), lanes);
+GK_CELL_UNITS lstm_forward_output_body(const struct gk_cell_forward *step, size_t row, size_t unit,
+                                       size_t lanes, bool general) {
+  const struct lstm_blocks at = lstm_blocks(step->variant, NULL, general, step->hidden, unit);
+  vf o = cell_load(step->pre[row] + at.o + unit, lanes);
+  vf c = cell_load(step->c[row] + unit, lanes);
+  vf y = general ? cell_function(&step->variant->function[GK_OUTPUT], GK_OUTPUT, c) : v_tanh(c);
+  cell_store_h(step, row, unit, vf_mul(o, y), lanes);
 }
 
-GK_CELL_UNITS lstm_backward_units(const struct gk_cell_backward *step, size_t row, size_t unit,
-                                  size_t lanes) {
+GK_CELL_UNITS lstm_backward_body(const struct gk_cell_backward *step, size_t row, size_t unit, size_t lanes,
+                                 bool general) {
+  const struct gk_cell_variant *variant = step->variant;
   const size_t hidden = step->hidden;
+  const struct lstm_blocks at = lstm_blocks(variant, step->peephole, general, hidden, unit);
+  const bool coupled = general && variant->coupled;
   const vf one = vf_set(1.0f);
   const float *gates = step->gates[row] + unit;
-  vf i = cell_load(gates, lanes);
-  vf f = cell_load(gates + hidden, lanes);
-  vf g = cell_load(gates + 2 * hidden, lanes);
-  vf o = cell_load(gates + 3 * hidden, lanes);
-  vf tanh_c = v_tanh(cell_load(step->c[row] + unit, lanes));
+  struct cell_recalled i = cell_recall(variant, general, GK_GATE, cell_load(gates, lanes)), f;
+  if (coupled)
+    f.y = f.slope = vf_sub(one, i.y);
+  else
+    f = cell_recall(variant, general, GK_GATE, cell_load(gates + at.f, lanes));
+  struct cell_recalled g = cell_recall(variant, general, GK_CANDIDATE, cell_load(gates + at.g, lanes));
+  struct cell_recalled o = cell_recall(variant, general, GK_GATE, cell_load(gates + at.o, lanes));
+  vf c = cell_load(step->c[row] + unit, lanes);
+  struct cell_recalled output; /* tanh(c) */
+  if (general) {
+    const struct gk_activation_function *function = &variant->function[GK_OUTPUT];
+    output.y = cell_function(function, GK_OUTPUT, c);
+    output.slope = function->kind == GK_ACTIVATION_TANH ? cell_usual_slope(GK_OUTPUT, output.y)
+                                                        : v_function_slope(function, c, output.y);
+  } else {
+    output.y = output.slope = v_tanh(c);
+  }
   vf dh = cell_load(step->dh[row] + unit, lanes);
   if (step->dy)
     dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
-  vf d_o = vf_mul(vf_mul(dh, tanh_c), vf_mul(o, vf_sub(one, o)));
-  vf dc = vf_fma(vf_mul(dh, o), vf_fnma(tanh_c, tanh_c, one), cell_load(step->dc[row] + unit, lanes));
-  vf di = vf_mul(vf_mul(dc, g), vf_mul(i, vf_sub(one, i)));
-  vf df = vf_mul(vf_mul(dc, cell_load(step->c_prev[row] + unit, lanes)), vf_mul(f, vf_sub(one, f)));
-  vf dg = vf_mul(vf_mul(dc, i), vf_fnma(g, g, one));
+  vf d_o = vf_mul(vf_mul(dh, output.y), cell_slope(general, GK_GATE, o));
+  vf dc =
+      vf_fma(vf_mul(dh, o.y), cell_slope(general, GK_OUTPUT, output), cell_load(step->dc[row] + unit, lanes));
+  if (general) { /* o sees c, and c is what the bounds left */
+    dc = lstm_peep(at.peep_o, d_o, dc, lanes);
+    dc = vf_zero_where(vf_ge(vf_abs(c), vf_set(variant->cell_clip)), dc);
+  }
+  vf along_i = g.y; /* dc / di */
+  if (coupled)
+    along_i = vf_sub(g.y, cell_load(step->c_prev[row] + unit, lanes));
+  vf di = vf_mul(vf_mul(dc, along_i), cell_slope(general, GK_GATE, i));
+  vf df = vf_mul(vf_mul(dc, cell_load(step->c_prev[row] + unit, lanes)), cell_slope(general, GK_GATE, f));
+  vf dg = vf_mul(vf_mul(dc, i.y), cell_slope(general, GK_CANDIDATE, g));
   cell_store_gradient(step, row, unit, di, lanes);
-  cell_store_gradient(step, row, unit + hidden, df, lanes);
-  cell_store_gradient(step, row, unit + 2 * hidden, dg, lanes);
-  cell_store_gradient(step, row, unit + 3 * hidden, d_o, lanes);
-  cell_store(step->dc[row] + unit, v_flush(vf_mul(dc, f)), lanes);
+  if (!coupled)
+    cell_store_gradient(step, row, unit + at.f, df, lanes);
+  cell_store_gradient(step, row, unit + at.g, dg, lanes);
+  cell_store_gradient(step, row, unit + at.o, d_o, lanes);
+  vf dc_prev = vf_mul(dc, f.y);
+  if (general) {
+    dc_prev = lstm_peep(at.peep_i, di, dc_prev, lanes);
+    if (!coupled)
+      dc_prev = lstm_peep(at.peep_f, df, dc_prev, lanes);
+  }
+  cell_store(step->dc[row] + unit, v_flush(dc_prev), lanes);
   cell_store(step->dh[row] + unit, vf_set(0.0f), lanes);
 }
 
@@ -64,3 +147,7 @@ GK_CELL_KERNEL(lstm_backward, backward, 4, true)
   { lstm_forward }
 #define lstm_backward_phases                                                                                 \
   { lstm_backward }
+#define lstm_forward_general_phases                                                                          \
+  { lstm_forward_general }
+#define lstm_backward_general_phases                                                                         \
+  { lstm_backward_general }

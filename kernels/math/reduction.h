@@ -148,6 +148,22 @@ static void column_sum(size_t rows, size_t columns, const float *const *source, 
   }
 }
 
+static void column_dot(size_t rows, size_t columns, const float *const *a, const float *const *b, float *sum,
+                       bool overwrite) {
+  for (size_t first = 0; first < rows || first == 0; first += GK_SUM_BLOCK) {
+    size_t end = rows < first + GK_SUM_BLOCK ? rows : first + GK_SUM_BLOCK;
+    for (size_t j = 0; j < columns;) {
+      size_t lanes = columns - j < GK_V ? columns - j : GK_V;
+      vf block = vf_set(0.0f);
+      for (size_t row = first; row < end; row++)
+        block = vf_fma(vf_load_n(a[row] + j, lanes), vf_load_n(b[row] + j, lanes), block);
+      vf before = overwrite && first == 0 ? vf_set(0.0f) : vf_load_n(sum + j, lanes);
+      vf_store_n(sum + j, vf_add(before, block), lanes);
+      j += lanes;
+    }
+  }
+}
+
 /* A row's index travels through the selects as the bits of a float. */
 static inline vf row_bits(int32_t row) {
   float bits;

@@ -39,6 +39,7 @@ const struct gk_kernels GK_TABLE = {
     .transpose = transpose,
     .pack_rows = pack_rows,
     .column_sum = column_sum,
+    .column_dot = column_dot,
     .column_max = column_max,
 #define GK_CELL(constant, identifier, name) [GK_KERNEL_CELL_##constant] = identifier##_forward_phases,
     .cell_forward =
@@ -48,6 +49,19 @@ const struct gk_kernels GK_TABLE = {
 #undef GK_CELL
 #define GK_CELL(constant, identifier, name) [GK_KERNEL_CELL_##constant] = identifier##_backward_phases,
     .cell_backward =
+        {
+#include "kernels/cells.def"
+        },
+#undef GK_CELL
+#define GK_CELL(constant, identifier, name) [GK_KERNEL_CELL_##constant] = identifier##_forward_general_phases,
+    .cell_forward_general =
+        {
+#include "kernels/cells.def"
+        },
+#undef GK_CELL
+#define GK_CELL(constant, identifier, name)                                                                  \
+  [GK_KERNEL_CELL_##constant] = identifier##_backward_general_phases,
+    .cell_backward_general =
         {
 #include "kernels/cells.def"
         },

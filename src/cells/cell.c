@@ -13,6 +13,11 @@ const struct gk_cell_info *gk_cell_find(gk_cell cell) {
   return (unsigned)cell < GK_CELL_COUNT ? cells[cell] : NULL;
 }
 
+const struct gk_cell_info *gk_cell_of(const gk_rnn_desc *desc) {
+  return desc->cell == GK_CELL_LSTM && desc->options.coupled ? &gk_cell_lstm_coupled
+                                                             : gk_cell_find(desc->cell);
+}
+
 int gk_cell_count(void) {
   return GK_CELL_COUNT;
 }

@@ -35,7 +35,20 @@ struct gk_cell_info {
 #include "kernels/cells.def"
 #undef GK_CELL
 
+extern const struct gk_cell_info gk_cell_lstm_coupled; /* the LSTM with three gates */
+
 /* NULL for a value that is no cell. */
 const struct gk_cell_info *gk_cell_find(gk_cell cell);
+/* The cell of a description, with its options. */
+const struct gk_cell_info *gk_cell_of(const gk_rnn_desc *desc);
+
+/* ---- Options (options.c) ---- */
+
+/* Refuses what the cell does not have. */
+gk_status gk_cell_check_options(const gk_rnn_desc *desc);
+/* Replaces DEFAULT and zero alpha and beta by what they stand for. */
+void gk_cell_resolve_options(gk_rnn_desc *desc);
+/* What the general kernels need of a resolved description; false if the plain kernels do. */
+bool gk_cell_variant_of(const gk_rnn_desc *desc, struct gk_cell_variant *variant);
 
 #endif

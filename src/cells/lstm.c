@@ -13,3 +13,16 @@ const struct gk_cell_info gk_cell_lstm = {
     .input_order = {0, 1, 2, 3},
     .phase = {{.gate_count = 4, .gate = {0, 1, 2, 3}, .operand_block = GK_OPERAND_H}},
 };
+
+/* f = 1 - i has no gate of its own: gates i g o. */
+const struct gk_cell_info gk_cell_lstm_coupled = {
+    .name = "lstm",
+    .gates = 3,
+    .blocks = 3,
+    .memory = true,
+    .phases = 1,
+    .input_block = {0, 1, 2},
+    .recurrent_block = {0, 1, 2},
+    .input_order = {0, 1, 2},
+    .phase = {{.gate_count = 3, .gate = {0, 1, 2}, .operand_block = GK_OPERAND_H}},
+};

@@ -13,6 +13,7 @@ struct settings {
   int64_t input, hidden, batch, time, layers, threads, steps, words;
   double seconds;
   const char *shapes;
+  gk_rnn_desc network; /* its options */
   bool json;
 };
 
@@ -35,6 +36,7 @@ static const cli_option options[] = {
     SIZE(batch, "N", "64", "samples of a batch"),
     SIZE(time, "T", "25", "time steps"),
     SIZE(layers, "L", "1", "layers"),
+    {.type = CLI_NETWORK, FIELD(network)},
     {.name = "shapes",
      .type = CLI_TEXT,
      FIELD(shapes),
@@ -165,7 +167,8 @@ static gk_status measure_peak(const gk_rnn_desc *desc, double seconds, double *g
 static gk_status measure(const struct settings *settings, const bench_shape *shape, struct measurement *m) {
   bench_runner *runner;
   *m = (struct measurement){.shape = *shape, .pass = (bench_pass)settings->pass};
-  gk_status status = bench_runner_create(shape, m->pass, (gk_isa)settings->isa, (int)settings->threads,
+  m->shape.options = settings->network;
+  gk_status status = bench_runner_create(&m->shape, m->pass, (gk_isa)settings->isa, (int)settings->threads,
                                          (gk_schedule)settings->schedule, &runner);
   if (status != GK_OK)
     return status;
@@ -197,6 +200,21 @@ static void print_figure(const char *name, const bench_figure *figure) {
            name, name, name);
 }
 
+/* The network's options that are set. */
+static void print_options(const gk_rnn_desc *network, bool json) {
+  bool any = false;
+  for (int i = 0; i < gk_rnn_option_count(); i++) {
+    char value[96];
+    if (gk_rnn_option_get(network, gk_rnn_option_name(i), value, sizeof value) != GK_OK || !*value)
+      continue;
+    printf("%s", any ? ", " : json ? "\"options\": {" : " with ");
+    printf(json ? "\"%s\": \"%s\"" : "%s %s", gk_rnn_option_name(i), value);
+    any = true;
+  }
+  if (any && json)
+    printf("}, ");
+}
+
 /* Every string in it is a name that needs no escapes. */
 static void print_json(const struct measurement *m) {
   const bench_shape *s = &m->shape;
@@ -208,6 +226,7 @@ static void print_json(const struct measurement *m) {
          "%lld, ",
          gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
          (long long)s->time, (long long)s->layers);
+  print_options(&s->options, true);
   printf("\"threads\": %d, \"threads_used\": %d, \"isa\": \"%s\", \"schedule\": \"%s\", \"pass\": \"%s\", ",
          m->desc.threads, m->threads_used, gk_isa_name(m->desc.isa), gk_schedule_name(m->schedule),
          bench_pass_names[m->pass]);
@@ -227,10 +246,11 @@ static void print_line(const char *name, const bench_figure *figure) {
 
 static void print_text(const struct measurement *m) {
   const bench_shape *s = &m->shape;
-  printf("%s: input %lld, hidden %lld, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
-         gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
-         (long long)s->time, (long long)s->layers, gk_isa_name(m->desc.isa), m->desc.threads,
-         gk_schedule_name(m->schedule));
+  printf("%s", gk_cell_name(s->cell));
+  print_options(&s->options, false);
+  printf(": input %lld, hidden %lld, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
+         (long long)s->input, (long long)s->hidden, (long long)s->batch, (long long)s->time,
+         (long long)s->layers, gk_isa_name(m->desc.isa), m->desc.threads, gk_schedule_name(m->schedule));
   printf("  %-10s %13s %13s %9s\n", "", "best", "median", "spread");
   if (m->pass == BENCH_STEP) {
     print_line("forward", &m->result.forward);
@@ -274,6 +294,7 @@ static bench_shape shape_of_options(const struct settings *settings) {
       .batch = settings->batch,
       .time = settings->time,
       .layers = settings->layers,
+      .options = settings->network,
   };
 }
 

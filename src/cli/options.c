@@ -12,15 +12,31 @@
 enum { MAXIMUM_OPTIONS = 64, HELP_WIDTH = 96, HELP_COLUMN = 30 };
 #define EXACT_WHOLE_NUMBERS 9007199254740992.0 /* 2^53 */
 
-/* Options of the last cli_parse, and which of them were given. */
-static const cli_option *parsed_options;
+/* Options of the last cli_parse or cli_print_help, and which of them were given. */
+static cli_option parsed_options[MAXIMUM_OPTIONS + 1];
 static bool given[MAXIMUM_OPTIONS];
 
-static int option_count(const cli_command *command) {
+/* The command's table with the library's options of a network in the place of CLI_NETWORK; returns their
+ * number.
+ */
+static int expand_options(const cli_command *command) {
   int count = 0;
-  while (command->options && command->options[count].name)
-    ++count;
-  return count < MAXIMUM_OPTIONS ? count : MAXIMUM_OPTIONS;
+  for (const cli_option *from = command->options; from && (from->name || from->type == CLI_NETWORK); from++) {
+    const int options = from->type == CLI_NETWORK ? gk_rnn_option_count() : 1;
+    for (int i = 0; i < options && count < MAXIMUM_OPTIONS; i++) {
+      cli_option *to = &parsed_options[count++];
+      *to = *from;
+      if (from->type != CLI_NETWORK)
+        continue;
+      to->name = gk_rnn_option_name(i);
+      to->help = gk_rnn_option_help(i);
+      to->value = gk_rnn_option_value(i);
+      to->type = to->value ? CLI_NETWORK_VALUE : CLI_NETWORK_FLAG;
+      to->group = i == 0 ? from->group : NULL;
+    }
+  }
+  parsed_options[count] = (cli_option){0};
+  return count;
 }
 
 static int positional_count(const cli_command *command) {
@@ -31,7 +47,7 @@ static int positional_count(const cli_command *command) {
 }
 
 bool cli_given(const char *name) {
-  for (int i = 0; parsed_options && parsed_options[i].name && i < MAXIMUM_OPTIONS; ++i)
+  for (int i = 0; parsed_options[i].name; ++i)
     if (strcmp(parsed_options[i].name, name) == 0)
       return given[i];
   return false;
@@ -190,6 +206,13 @@ static bool parse_value(const cli_command *command, const cli_option *option, co
   case CLI_FLAG:
     *(bool *)field = true;
     return true;
+  case CLI_NETWORK_FLAG:
+    return gk_rnn_option_set(field, option->name, "on") == GK_OK;
+  case CLI_NETWORK_VALUE:
+    if (gk_rnn_option_set(field, option->name, text) == GK_OK)
+      return true;
+    cli_error(command, "--%s %s: %s", option->name, text, gk_last_error());
+    return false;
   case CLI_INTEGER:
     return parse_integer(command, option, text, field);
   case CLI_SEED:
@@ -237,11 +260,15 @@ static void print_wrapped(const char *text, int column, int indent) {
   putchar('\n');
 }
 
+static bool takes_value(const cli_option *option) {
+  return option->type != CLI_FLAG && option->type != CLI_NETWORK_FLAG;
+}
+
 static const char *value_name(const cli_option *option) {
   static const char *const names[] = {
       [CLI_FLAG] = "",         [CLI_INTEGER] = "N",      [CLI_SEED] = "N",     [CLI_NUMBER] = "X",
       [CLI_TEXT] = "TEXT",     [CLI_CHOICE] = "NAME",    [CLI_CELL] = "NAME",  [CLI_ISA] = "NAME",
-      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME", [CLI_DECAY] = "NAME",
+      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME", [CLI_DECAY] = "NAME", [CLI_NETWORK_FLAG] = "",
   };
   return option->value ? option->value : names[option->type];
 }
@@ -250,7 +277,7 @@ static void print_option(const cli_option *option) {
   char text[1024], choices[256];
   if (option->group)
     printf("\n%s:\n", option->group);
-  int column = printf("  --%s%s%s", option->name, option->type == CLI_FLAG ? "" : " ", value_name(option));
+  int column = printf("  --%s%s%s", option->name, takes_value(option) ? " " : "", value_name(option));
   if (column >= HELP_COLUMN - 1) {
     putchar('\n');
     column = 0;
@@ -266,7 +293,7 @@ static void print_option(const cli_option *option) {
 }
 
 void cli_print_help(const cli_command *command) {
-  const int positionals = positional_count(command), options = option_count(command);
+  const int positionals = positional_count(command), options = expand_options(command);
   printf("Usage: gatekern %s", command->name);
   for (int i = 0; i < positionals; ++i)
     printf(command->positionals[i].required ? " %s" : " [%s]", command->positionals[i].name);
@@ -279,10 +306,10 @@ void cli_print_help(const cli_command *command) {
     printf("%*s", column < HELP_COLUMN ? HELP_COLUMN - column : 1, "");
     print_wrapped(command->positionals[i].help, HELP_COLUMN, HELP_COLUMN);
   }
-  if (options && !command->options[0].group)
+  if (options && !parsed_options[0].group)
     printf("\nOptions:\n");
   for (int i = 0; i < options; ++i)
-    print_option(&command->options[i]);
+    print_option(&parsed_options[i]);
   printf("  --%-*s%s\n", HELP_COLUMN - 4, "help", "print this text");
   if (command->examples)
     printf("\nExamples:\n%s", command->examples);
@@ -292,8 +319,8 @@ void cli_print_help(const cli_command *command) {
 
 static bool set_defaults(const cli_command *command, void *settings) {
   memset(settings, 0, command->settings_size);
-  for (int i = 0; i < option_count(command); ++i) {
-    const cli_option *option = &command->options[i];
+  for (int i = 0; parsed_options[i].name; ++i) {
+    const cli_option *option = &parsed_options[i];
     if (option->fallback && !parse_value(command, option, option->fallback, settings))
       return false;
   }
@@ -324,12 +351,11 @@ static bool take_positionals(const cli_command *command, int argc, char **argv, 
 
 bool cli_parse(const cli_command *command, int argc, char **argv, void *settings, int *exit_code) {
   struct option long_options[MAXIMUM_OPTIONS + 2] = {{0}};
-  const int count = option_count(command);
-  parsed_options = command->options;
+  const int count = expand_options(command);
   memset(given, 0, sizeof given);
   for (int i = 0; i < count; ++i)
     long_options[i] = (struct option){
-        .name = command->options[i].name, .has_arg = command->options[i].type != CLI_FLAG, .val = 256 + i};
+        .name = parsed_options[i].name, .has_arg = takes_value(&parsed_options[i]), .val = 256 + i};
   long_options[count] = (struct option){.name = "help", .val = 'h'};
   *exit_code = CLI_BAD_INPUT;
   if (!set_defaults(command, settings))
@@ -354,7 +380,7 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *settings
       return false;
     }
     given[key - 256] = true;
-    if (!parse_value(command, &command->options[key - 256], optarg, settings))
+    if (!parse_value(command, &parsed_options[key - 256], optarg, settings))
       return false;
   }
   return take_positionals(command, argc, argv, settings);

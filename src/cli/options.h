@@ -26,17 +26,20 @@ enum { CLI_SUCCESS = 0, CLI_FAILURE = 1, CLI_BAD_INPUT = 2 };
 enum { CLI_MOST_THREADS = 1024 }; /* the library takes no more */
 
 typedef enum cli_type {
-  CLI_FLAG = 0, /* bool: true if given */
-  CLI_INTEGER,  /* int64_t, minimum..maximum */
-  CLI_SEED,     /* uint64_t, every value */
-  CLI_NUMBER,   /* double, finite, minimum..maximum */
-  CLI_TEXT,     /* const char *, not empty; stays NULL without a fallback */
-  CLI_CHOICE,   /* int: the index in `choice` */
-  CLI_CELL,     /* int: gk_cell */
-  CLI_ISA,      /* int: gk_isa, "auto" allowed, refused unless usable on this machine */
-  CLI_SCHEDULE, /* int: gk_schedule */
-  CLI_DECAY,    /* int: gk_decay */
-  CLI_OPTIMIZER /* int: gk_optimizer_kind */
+  CLI_FLAG = 0,  /* bool: true if given */
+  CLI_INTEGER,   /* int64_t, minimum..maximum */
+  CLI_SEED,      /* uint64_t, every value */
+  CLI_NUMBER,    /* double, finite, minimum..maximum */
+  CLI_TEXT,      /* const char *, not empty; stays NULL without a fallback */
+  CLI_CHOICE,    /* int: the index in `choice` */
+  CLI_CELL,      /* int: gk_cell */
+  CLI_ISA,       /* int: gk_isa, "auto" allowed, refused unless usable on this machine */
+  CLI_SCHEDULE,  /* int: gk_schedule */
+  CLI_DECAY,     /* int: gk_decay */
+  CLI_OPTIMIZER, /* int: gk_optimizer_kind */
+  CLI_NETWORK,   /* gk_rnn_desc: stands for all options of gk_rnn_option_name, without name and help */
+  CLI_NETWORK_FLAG,
+  CLI_NETWORK_VALUE /* one of them: what CLI_NETWORK becomes */
 } cli_type;
 
 typedef struct cli_option {

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const activations[] = {"tanh", "relu", NULL};
 static const char *const initialisations[] = {"uniform", "glorot", "orthogonal", NULL};
 
 #define FIELD(name) offsetof(struct train_settings, name)
@@ -43,12 +42,7 @@ static const cli_option options[] = {
      .maximum = 65536,
      .value = "E",
      .help = "size of a character's embedding, 0: as --hidden"},
-    {.name = "activation",
-     .type = CLI_CHOICE,
-     .offset = FIELD(activation),
-     .fallback = "tanh",
-     .choice = activations,
-     .help = "of the cell rnn"},
+    {.type = CLI_NETWORK, .offset = FIELD(network)},
     {.name = "dropout",
      .type = CLI_NUMBER,
      .offset = FIELD(dropout),
@@ -253,9 +247,6 @@ static int check_settings(const struct train_settings *settings) {
     return cli_error(&command, "--steps, --epochs and --minutes: give only one of them");
   if (settings->bytes && settings->utf8)
     return cli_error(&command, "--bytes and --utf8: give only one of them");
-  if (settings->activation && settings->cell != GK_CELL_RNN)
-    return cli_error(&command, "--activation %s: only for --cell rnn, not %s",
-                     activations[settings->activation], gk_cell_name((gk_cell)settings->cell));
   if (settings->dropout > 0 && settings->layers == 1 && !settings->resume)
     return cli_error(&command, "--dropout %g: acts between layers, so it needs --layers 2 or more",
                      settings->dropout);

@@ -42,7 +42,8 @@ static void catch_signals(void) {
 static gk_language_model_desc describe_model(const struct train_settings *settings) {
   gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
   desc.cell = (gk_cell)settings->cell;
-  desc.activation = (gk_activation)settings->activation;
+  desc.activation = settings->network.activation;
+  desc.options = settings->network.options;
   desc.hidden_size = settings->hidden;
   desc.embedding_size = settings->embed ? settings->embed : settings->hidden;
   desc.layers = settings->layers;
@@ -70,8 +71,27 @@ static gk_training_desc describe_training(const struct train_settings *settings)
   return desc;
 }
 
+/* The same of the network's options. */
+static int check_resumed_options(const struct training_run *run) {
+  const gk_language_model_desc *model =
+      gk_language_model_description(gk_language_trainer_model(run->trainer));
+  const gk_rnn_desc found = {.activation = model->activation, .options = model->options};
+  for (int i = 0; i < gk_rnn_option_count(); i++) {
+    const char *name = gk_rnn_option_name(i);
+    char asked[96], has[96];
+    if (cli_given(name) && gk_rnn_option_get(&run->settings->network, name, asked, sizeof asked) == GK_OK &&
+        gk_rnn_option_get(&found, name, has, sizeof has) == GK_OK && strcmp(asked, has) != 0)
+      return cli_error(run->command, "--%s %s: the run that goes on has %s", name, asked,
+                       *has ? has : "none");
+  }
+  return CLI_SUCCESS;
+}
+
 /* An option that was given, but is another one in the run that goes on. */
 static int check_resumed(const struct training_run *run) {
+  const int options = check_resumed_options(run);
+  if (options != CLI_SUCCESS)
+    return options;
   const struct train_settings *settings = run->settings;
   const gk_language_model_desc *model =
       gk_language_model_description(gk_language_trainer_model(run->trainer));
@@ -83,7 +103,6 @@ static int check_resumed(const struct training_run *run) {
     bool same;
   } fixed[] = {
       {"cell", asked.cell == model->cell},
-      {"activation", asked.activation == model->activation},
       {"hidden", asked.hidden_size == model->hidden_size},
       {"embed", asked.embedding_size == model->embedding_size},
       {"layers", asked.layers == model->layers},

@@ -9,11 +9,12 @@
 /* The options of gatekern train lm. */
 struct train_settings {
   const char *file, *validation_file, *out, *log;
-  int cell, activation, optimizer, decay, init, isa;
+  int cell, optimizer, decay, init, isa;
   int64_t hidden, embed, layers, batch, time, epochs, steps, eval_every, threads;
   double minutes, learning_rate, minimum_learning_rate, momentum, clip_norm, dropout, forget_bias;
   double validation, save_minutes;
   uint64_t seed;
+  gk_rnn_desc network; /* its options */
   bool bytes, utf8, resume, keep_all, profile;
 };
 

@@ -204,7 +204,7 @@ static gk_status create_network(const verify_job *job, const verify_plan *plan, 
 
 gk_status verify_open(const verify_case *this_case, gk_cell cell, uint64_t seed, verify_job **result) {
   *result = NULL;
-  if (this_case->activation != GK_ACTIVATION_TANH && cell != GK_CELL_RNN)
+  if (this_case->activation != GK_ACTIVATION_DEFAULT && cell != GK_CELL_RNN)
     return GK_ERROR_UNSUPPORTED;
   const verify_plan any = {.isa = GK_ISA_SCALAR, .threads = 1};
   gk_rnn *rnn = NULL;

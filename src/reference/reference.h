@@ -35,11 +35,12 @@ struct gk_reference_weights {
   const double *weight_hh; /* (G*H, output) */
   const double *bias_ih;   /* (G*H) */
   const double *bias_hh;   /* (G*H) */
+  const double *peephole;  /* (G - 1, H) or NULL */
 };
 
 /* Added to, never overwritten. */
 struct gk_reference_weight_gradients {
-  double *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+  double *weight_ih, *weight_hh, *bias_ih, *bias_hh, *peephole;
 };
 
 /* One time step of one sample. c is NULL in cells without memory.
@@ -48,7 +49,7 @@ struct gk_reference_weight_gradients {
 #define GK_REFERENCE_SCRATCH 10
 
 struct gk_reference_cell {
-  int gates; /* G */
+  int gates; /* G without options */
   int kept;
   /* h, c (H) -> h_next, c_next (H), which are other arrays. A projection of h_next is the network's. */
   void (*forward)(const struct gk_reference_weights *w, const double *x, const double *h, const double *c,
@@ -65,6 +66,12 @@ struct gk_reference_cell {
 #undef GK_CELL
 
 const struct gk_reference_cell *gk_reference_cell_of(gk_cell cell);
+/* G of a description, with its options. */
+int64_t gk_reference_gates(const gk_rnn_desc *desc);
+
+/* The function of a place: its value at `a` and, unless it is NULL, its derivative there. Pre-activations
+ * (every place but GK_OUTPUT) are bounded by the options' clip first. */
+double gk_reference_activation(const gk_rnn_desc *desc, gk_activation_place place, double a, double *slope);
 
 /* ---- Networks -------------------------------------------------------------------------------- */
 
@@ -104,8 +111,8 @@ struct gk_reference_layout {
   int64_t input_size, hidden, output; /* I, H, P of the layer */
   int64_t width, column;         /* of a row of the layer's output; where this direction's h stands in it */
   int64_t h_offset, unit_offset; /* values of h, units of all layers and directions before */
-  int64_t weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, h0, c0; /* offsets in values; one that is the
-                                                                        next one's has no values */
+  int64_t weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, peephole, h0, c0; /* offsets in values; one that
+                                                                        is the next one's has no values */
   int64_t end;
 };
 struct gk_reference_layout gk_reference_layout_of(const gk_rnn_desc *desc, int64_t layer, int64_t direction);

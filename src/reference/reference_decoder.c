@@ -41,13 +41,15 @@ static int64_t layer_input(const struct tape *tape, int64_t l) {
   return l == 0 ? tape->width : tape->layers[l - 1].hidden_size;
 }
 
-static struct gk_reference_weights weights_of(const struct tape *tape, int64_t l, int64_t offset[4]) {
-  const int64_t H = tape->layers[l].hidden_size, rows = tape->cell->gates * H, in = layer_input(tape, l);
+static struct gk_reference_weights weights_of(const struct tape *tape, int64_t l, int64_t offset[5]) {
+  const int64_t H = tape->layers[l].hidden_size, in = layer_input(tape, l);
+  const int64_t rows = gk_reference_gates(&tape->desc->rnn) * H;
   const bool none = tape->desc->rnn.recurrence == GK_RECURRENCE_NONE;
   offset[0] = tape->at[l];
   offset[1] = offset[0] + rows * in;
   offset[2] = offset[1] + (none ? 0 : rows * H);
   offset[3] = offset[2] + rows;
+  offset[4] = offset[3] + rows;
   const double *p = tape->call->parameters;
   return (struct gk_reference_weights){.desc = &tape->layers[l],
                                        .input_size = in,
@@ -55,7 +57,8 @@ static struct gk_reference_weights weights_of(const struct tape *tape, int64_t l
                                        .weight_ih = p + offset[0],
                                        .weight_hh = none ? tape->zeros : p + offset[1],
                                        .bias_ih = p + offset[2],
-                                       .bias_hh = p + offset[3]};
+                                       .bias_hh = p + offset[3],
+                                       .peephole = tape->desc->rnn.options.peephole ? p + offset[4] : NULL};
 }
 
 static double *h_of(const struct tape *tape, double *states, int64_t t, int64_t l) {
@@ -154,7 +157,7 @@ static int64_t tensor_row(const struct tape *tape, int64_t l, int64_t n) {
 
 static void forward(const struct tape *tape, int64_t n, int64_t length) {
   const struct gk_reference_decoder *call = tape->call;
-  int64_t offset[4];
+  int64_t offset[5];
   for (int64_t l = 0; l < tape->L; l++) {
     const int64_t H = tape->layers[l].hidden_size, row = tensor_row(tape, l, n);
     give(h_of(tape, tape->h, 0, l), 0, H, call->h0 ? call->h0 + row : NULL);
@@ -247,14 +250,14 @@ static void attention_backward(const struct tape *tape, int64_t t, int64_t n, do
 }
 
 static void stack_backward(const struct tape *tape, int64_t t, double *dh) {
-  int64_t offset[4];
+  int64_t offset[5];
   double *dx = tape->scratch, *scratch = dx + tape->widest;
   gk_reference_add(tape->H, dh, tape->dh + tape->state[tape->L - 1]);
   for (int64_t l = tape->L - 1; l >= 0; l--) {
     const struct gk_reference_weights w = weights_of(tape, l, offset);
     const struct gk_reference_weight_gradients dw = {
         tape->gradients + offset[0], w.weight_hh == tape->zeros ? tape->sink : tape->gradients + offset[1],
-        tape->gradients + offset[2], tape->gradients + offset[3]};
+        tape->gradients + offset[2], tape->gradients + offset[3], tape->gradients + offset[4]};
     const double *x = l ? h_of(tape, tape->h, t + 1, l - 1) : tape->in + t * tape->width;
     memset(dx, 0, (size_t)tape->widest * sizeof *dx);
     tape->cell->backward(&w, x, h_of(tape, tape->h, t, l), h_of(tape, tape->c, t, l), kept_of(tape, t, l),
@@ -332,9 +335,10 @@ static void measure(struct tape *tape) {
   tape->width = tape->I + tape->fed + (desc->input_feeding ? tape->top : 0);
   tape->at[0] = desc->vocabulary * desc->embedding_size;
   for (int64_t l = 0; l < tape->L; l++) {
-    const int64_t H = tape->layers[l].hidden_size, rows = tape->cell->gates * H;
+    const int64_t H = tape->layers[l].hidden_size, gates = gk_reference_gates(&desc->rnn), rows = gates * H;
     tape->at[l + 1] = tape->at[l] + rows * (layer_input(tape, l) + 2) +
-                      (desc->rnn.recurrence == GK_RECURRENCE_NONE ? 0 : rows * H);
+                      (desc->rnn.recurrence == GK_RECURRENCE_NONE ? 0 : rows * H) +
+                      (desc->rnn.options.peephole ? (gates - 1) * H : 0);
   }
   tape->widest = tape->width + tape->state[tape->L] + tape->S * 2 + tape->J + tape->top + tape->fed;
 }

@@ -3,8 +3,8 @@
  * Reset after the product, as PyTorch:
  *   r = sigmoid(W_ir x + b_ir + W_hr h + b_hr), z likewise
  *   s = W_hn h + b_hn, n = tanh(W_in x + b_in + r s), h' = n + z (h - n)
- * Kept: r, z, n, s. */
-#include <math.h>
+ * sigmoid and tanh are what the description's options say. Kept: r, z, n, s and the functions' derivatives.
+ */
 #include <string.h>
 
 #include "src/reference/reference.h"
@@ -14,6 +14,7 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
   (void)c, (void)c_next;
   int64_t H = w->desc->hidden_size;
   double *r = kept, *z = kept + H, *n = kept + 2 * H, *s = kept + 3 * H;
+  double *slope_r = kept + 4 * H, *slope_z = kept + 5 * H, *slope_n = kept + 6 * H;
   double *from_x = scratch, *from_h = scratch + 3 * H; /* (3, H) each: gates r, z, n */
   memset(scratch, 0, (size_t)(6 * H) * sizeof(double));
   gk_reference_add(3 * H, w->bias_ih, from_x);
@@ -21,10 +22,10 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
   gk_reference_product(3 * H, w->input_size, w->weight_ih, x, from_x);
   gk_reference_product(3 * H, H, w->weight_hh, h, from_h);
   for (int64_t j = 0; j < H; j++) {
-    r[j] = gk_reference_sigmoid(from_x[j] + from_h[j]);
-    z[j] = gk_reference_sigmoid(from_x[H + j] + from_h[H + j]);
     s[j] = from_h[2 * H + j];
-    n[j] = tanh(from_x[2 * H + j] + r[j] * s[j]);
+    r[j] = gk_reference_activation(w->desc, GK_GATE, from_x[j] + from_h[j], &slope_r[j]);
+    z[j] = gk_reference_activation(w->desc, GK_GATE, from_x[H + j] + from_h[H + j], &slope_z[j]);
+    n[j] = gk_reference_activation(w->desc, GK_CANDIDATE, from_x[2 * H + j] + r[j] * s[j], &slope_n[j]);
     h_next[j] = n[j] + z[j] * (h[j] - n[j]);
   }
 }
@@ -35,13 +36,14 @@ static void backward(const struct gk_reference_weights *w, const double *x, cons
   (void)c, (void)dc;
   int64_t H = w->desc->hidden_size;
   const double *r = kept, *z = kept + H, *n = kept + 2 * H, *s = kept + 3 * H;
+  const double *slope_r = kept + 4 * H, *slope_z = kept + 5 * H, *slope_n = kept + 6 * H;
   double *from_x = scratch, *from_h = scratch + 3 * H; /* gradients of forward's arrays of these names */
   for (int64_t j = 0; j < H; j++) {
     double dn = dh[j] * (1 - z[j]), dz = dh[j] * (h[j] - n[j]);
-    double dn_sum = dn * (1 - n[j] * n[j]);
+    double dn_sum = dn * slope_n[j];
     double dr = dn_sum * s[j];
-    from_x[j] = from_h[j] = dr * r[j] * (1 - r[j]);
-    from_x[H + j] = from_h[H + j] = dz * z[j] * (1 - z[j]);
+    from_x[j] = from_h[j] = dr * slope_r[j];
+    from_x[H + j] = from_h[H + j] = dz * slope_z[j];
     from_x[2 * H + j] = dn_sum;
     from_h[2 * H + j] = dn_sum * r[j];
     dh[j] = dh[j] * z[j];
@@ -53,4 +55,4 @@ static void backward(const struct gk_reference_weights *w, const double *x, cons
 }
 
 const struct gk_reference_cell gk_reference_gru = {
-    .gates = 3, .kept = 4, .forward = forward, .backward = backward};
+    .gates = 3, .kept = 7, .forward = forward, .backward = backward};

@@ -3,8 +3,8 @@
  * Reset before the product, as Cho 2014:
  *   r = sigmoid(W_ir x + b_ir + W_hr h + b_hr), z likewise
  *   u = r h, n = tanh(W_in x + b_in + W_hn u + b_hn), h' = n + z (h - n)
- * Kept: r, z, n, u. */
-#include <math.h>
+ * sigmoid and tanh are what the description's options say. Kept: r, z, n, u and the functions' derivatives.
+ */
 #include <string.h>
 
 #include "src/reference/reference.h"
@@ -14,6 +14,7 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
   (void)c, (void)c_next;
   int64_t H = w->desc->hidden_size;
   double *r = kept, *z = kept + H, *n = kept + 2 * H, *u = kept + 3 * H;
+  double *slope_r = kept + 4 * H, *slope_z = kept + 5 * H, *slope_n = kept + 6 * H;
   double *a = scratch; /* (3, H): gates r, z, n */
   memset(a, 0, (size_t)(3 * H) * sizeof(double));
   gk_reference_add(3 * H, w->bias_ih, a);
@@ -21,13 +22,13 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
   gk_reference_product(3 * H, w->input_size, w->weight_ih, x, a);
   gk_reference_product(2 * H, H, w->weight_hh, h, a);
   for (int64_t j = 0; j < H; j++) {
-    r[j] = gk_reference_sigmoid(a[j]);
-    z[j] = gk_reference_sigmoid(a[H + j]);
+    r[j] = gk_reference_activation(w->desc, GK_GATE, a[j], &slope_r[j]);
+    z[j] = gk_reference_activation(w->desc, GK_GATE, a[H + j], &slope_z[j]);
     u[j] = r[j] * h[j];
   }
   gk_reference_product(H, H, w->weight_hh + 2 * H * H, u, a + 2 * H);
   for (int64_t j = 0; j < H; j++) {
-    n[j] = tanh(a[2 * H + j]);
+    n[j] = gk_reference_activation(w->desc, GK_CANDIDATE, a[2 * H + j], &slope_n[j]);
     h_next[j] = n[j] + z[j] * (h[j] - n[j]);
   }
 }
@@ -38,17 +39,18 @@ static void backward(const struct gk_reference_weights *w, const double *x, cons
   (void)c, (void)dc;
   int64_t H = w->desc->hidden_size;
   const double *r = kept, *z = kept + H, *n = kept + 2 * H, *u = kept + 3 * H;
+  const double *slope_r = kept + 4 * H, *slope_z = kept + 5 * H, *slope_n = kept + 6 * H;
   double *da = scratch, *du = scratch + 3 * H;
   for (int64_t j = 0; j < H; j++) {
     double dn = dh[j] * (1 - z[j]), dz = dh[j] * (h[j] - n[j]);
-    da[H + j] = dz * z[j] * (1 - z[j]);
-    da[2 * H + j] = dn * (1 - n[j] * n[j]);
+    da[H + j] = dz * slope_z[j];
+    da[2 * H + j] = dn * slope_n[j];
     dh[j] = dh[j] * z[j];
     du[j] = 0;
   }
   gk_reference_product_backward(H, H, w->weight_hh + 2 * H * H, u, da + 2 * H, du, dw->weight_hh + 2 * H * H);
   for (int64_t j = 0; j < H; j++) {
-    da[j] = du[j] * h[j] * r[j] * (1 - r[j]);
+    da[j] = du[j] * h[j] * slope_r[j];
     dh[j] += du[j] * r[j];
   }
   gk_reference_add(3 * H, da, dw->bias_ih);
@@ -58,4 +60,4 @@ static void backward(const struct gk_reference_weights *w, const double *x, cons
 }
 
 const struct gk_reference_cell gk_reference_gru_reset_before = {
-    .gates = 3, .kept = 4, .forward = forward, .backward = backward};
+    .gates = 3, .kept = 7, .forward = forward, .backward = backward};

@@ -2,8 +2,7 @@
  *
  * Update gate only, as Ng's course with z = 1 - its update gate:
  *   z = sigmoid(W_iz x + b_iz + W_hz h + b_hz), n = tanh(likewise), h' = n + z (h - n)
- * Kept: z, n. */
-#include <math.h>
+ * sigmoid and tanh are what the description's options say. Kept: z, n and the functions' derivatives. */
 #include <string.h>
 
 #include "src/reference/reference.h"
@@ -12,7 +11,7 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
                     double *h_next, double *c_next, double *kept, double *scratch) {
   (void)c, (void)c_next;
   int64_t H = w->desc->hidden_size;
-  double *z = kept, *n = kept + H;
+  double *z = kept, *n = kept + H, *slope_z = kept + 2 * H, *slope_n = kept + 3 * H;
   double *a = scratch; /* (2, H): gates z, n */
   memset(a, 0, (size_t)(2 * H) * sizeof(double));
   gk_reference_add(2 * H, w->bias_ih, a);
@@ -20,8 +19,8 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
   gk_reference_product(2 * H, w->input_size, w->weight_ih, x, a);
   gk_reference_product(2 * H, H, w->weight_hh, h, a);
   for (int64_t j = 0; j < H; j++) {
-    z[j] = gk_reference_sigmoid(a[j]);
-    n[j] = tanh(a[H + j]);
+    z[j] = gk_reference_activation(w->desc, GK_GATE, a[j], &slope_z[j]);
+    n[j] = gk_reference_activation(w->desc, GK_CANDIDATE, a[H + j], &slope_n[j]);
     h_next[j] = n[j] + z[j] * (h[j] - n[j]);
   }
 }
@@ -31,11 +30,11 @@ static void backward(const struct gk_reference_weights *w, const double *x, cons
                      const struct gk_reference_weight_gradients *dw, double *scratch) {
   (void)c, (void)dc;
   int64_t H = w->desc->hidden_size;
-  const double *z = kept, *n = kept + H;
+  const double *z = kept, *n = kept + H, *slope_z = kept + 2 * H, *slope_n = kept + 3 * H;
   double *da = scratch;
   for (int64_t j = 0; j < H; j++) {
-    da[j] = dh[j] * (h[j] - n[j]) * z[j] * (1 - z[j]);
-    da[H + j] = dh[j] * (1 - z[j]) * (1 - n[j] * n[j]);
+    da[j] = dh[j] * (h[j] - n[j]) * slope_z[j];
+    da[H + j] = dh[j] * (1 - z[j]) * slope_n[j];
     dh[j] = dh[j] * z[j];
   }
   gk_reference_add(2 * H, da, dw->bias_ih);
@@ -45,4 +44,4 @@ static void backward(const struct gk_reference_weights *w, const double *x, cons
 }
 
 const struct gk_reference_cell gk_reference_gru_simplified = {
-    .gates = 2, .kept = 2, .forward = forward, .backward = backward};
+    .gates = 2, .kept = 4, .forward = forward, .backward = backward};

@@ -16,6 +16,10 @@ const struct gk_reference_cell *gk_reference_cell_of(gk_cell cell) {
   return (size_t)cell < sizeof cells / sizeof *cells ? cells[cell] : NULL;
 }
 
+int64_t gk_reference_gates(const gk_rnn_desc *desc) {
+  return gk_reference_cell_of(desc->cell)->gates - (desc->options.coupled ? 1 : 0);
+}
+
 int64_t gk_reference_directions(const gk_rnn_desc *desc) {
   return desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
 }
@@ -33,14 +37,15 @@ static struct gk_reference_layout next_layout(const gk_rnn_desc *desc, int64_t l
     at.input_size = before->input_size;
   at.h_offset = before->h_offset + before->output;
   at.unit_offset = before->unit_offset + before->hidden;
-  int64_t rows = gk_reference_cell_of(desc->cell)->gates * at.hidden;
+  int64_t gates = gk_reference_gates(desc), rows = gates * at.hidden;
   bool memory = gk_cell_has_memory(desc->cell);
   at.weight_ih = before->end;
   at.weight_hh = at.weight_ih + rows * at.input_size;
   at.bias_ih = at.weight_hh + (desc->recurrence == GK_RECURRENCE_NONE ? 0 : rows * at.output);
   at.bias_hh = at.bias_ih + rows;
   at.weight_hr = at.bias_hh + rows;
-  at.h0 = at.weight_hr + (desc->projection_size > 0 ? at.output * at.hidden : 0);
+  at.peephole = at.weight_hr + (desc->projection_size > 0 ? at.output * at.hidden : 0);
+  at.h0 = at.peephole + (desc->options.peephole ? (gates - 1) * at.hidden : 0);
   at.c0 = at.h0 + (desc->trained_states ? at.output : 0);
   at.end = at.c0 + (desc->trained_states && memory ? at.hidden : 0);
   return at;
@@ -159,7 +164,8 @@ static struct gk_reference_weights weights_of(const struct tape *tape, int64_t p
                                        .weight_ih = p + at->weight_ih,
                                        .weight_hh = p + at->weight_hh,
                                        .bias_ih = p + at->bias_ih,
-                                       .bias_hh = p + at->bias_hh};
+                                       .bias_hh = p + at->bias_hh,
+                                       .peephole = tape->desc->options.peephole ? p + at->peephole : NULL};
 }
 
 /* Row of masks of a step of one layer and direction, of h or of c; NULL if there are none. */
@@ -188,7 +194,7 @@ static void mask_weights(const struct tape *tape, struct gk_reference_weights *w
                          int64_t t) {
   const double *mask = h_mask(tape, tape->call->recurrent_masks, part, n, t);
   const struct gk_reference_layout *at = &tape->layouts[part];
-  int64_t P = at->output, rows = tape->cell->gates * at->hidden;
+  int64_t P = at->output, rows = gk_reference_gates(tape->desc) * at->hidden;
   if (tape->desc->recurrence == GK_RECURRENCE_NONE)
     w->weight_hh = tape->weight_hh; /* zeros */
   if (tape->desc->recurrence == GK_RECURRENCE_NONE || (!mask && !tape->call->parameter_masks))
@@ -204,7 +210,7 @@ static void mask_weights(const struct tape *tape, struct gk_reference_weights *w
 static void mask_weight_gradient(const struct tape *tape, int64_t part, int64_t n, int64_t t) {
   const double *mask = h_mask(tape, tape->call->recurrent_masks, part, n, t);
   const struct gk_reference_layout *at = &tape->layouts[part];
-  int64_t P = at->output, rows = tape->cell->gates * at->hidden;
+  int64_t P = at->output, rows = gk_reference_gates(tape->desc) * at->hidden;
   for (int64_t r = 0; r < rows && tape->desc->recurrence == GK_RECURRENCE_HIDDEN; r++)
     for (int64_t k = 0; k < P; k++)
       tape->gradients[at->weight_hh + r * P + k] +=
@@ -328,7 +334,7 @@ static void backward_step(struct tape *tape, int64_t part, int64_t n, int64_t s,
   struct gk_reference_weights w = weights_of(tape, part);
   double *g = tape->gradients;
   struct gk_reference_weight_gradients dw = {g + at->weight_ih, tape->d_weight_hh, g + at->bias_ih,
-                                             g + at->bias_hh};
+                                             g + at->bias_hh, g + at->peephole};
   int64_t layer = part / tape->D, t = time_of(tape, part % tape->D, n, s), row = n * call->time + t;
   bool reset = resets(tape, part % tape->D, n, s);
   const double *h = reset ? tape->zeros : h_of(tape, part, n, s);
@@ -339,7 +345,7 @@ static void backward_step(struct tape *tape, int64_t part, int64_t n, int64_t s,
              mask_of(tape, layer, n, t, at->column + j);
   if (call->dh_norms)
     call->dh_norms[(part * call->time + t) * call->batch + n] = norm(at->output, dh);
-  copy(tape->d_weight_hh, NULL, tape->cell->gates * at->hidden * at->output);
+  copy(tape->d_weight_hh, NULL, gk_reference_gates(tape->desc) * at->hidden * at->output);
   mask_weights(tape, &w, part, n, t);
   zone_out_backward(h_mask(tape, call->zoneout_h, part, n, t), at->output, dh, h_stays);
   zone_out_backward(c_mask(tape, call->zoneout_c, part, n, t), at->hidden, dc, c_stays);

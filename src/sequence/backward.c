@@ -67,6 +67,7 @@ struct backward_step {
   const struct gk_worker *worker;
   int layer, direction;
   int64_t chunk_begin;
+  gk_cell_backward_fn *const *phases;
   struct gk_cell_backward cell;
 };
 
@@ -115,7 +116,7 @@ static void start_cell(struct backward_step *step, int64_t s) {
   if (projects)
     gk_projection_gather(worker, cell.rows, cell.dy, cell.unit_begin, cell.unit_end);
   else
-    run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&cell);
+    step->phases[0](&cell);
 }
 
 /* With a projection, when all of the gradient of h of step s is there: through it, and the cell's arithmetic;
@@ -138,7 +139,7 @@ static void leave_projection(struct backward_step *step, int64_t s) {
     gk_projection_backward(worker, weights, cell.rows, unit, cell.unit_end);
     if (run->zones_out)
       gk_zone_out_backward_c(worker, step->layer, step->direction, s, &cell);
-    run->rnn->kernels->cell_backward[run->rnn->desc.cell][0](&cell);
+    step->phases[0](&cell);
     if (run->zones_out)
       gk_zone_out_return_c(worker, cell.rows, unit, cell.unit_end);
     if (run->reset)
@@ -182,7 +183,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     if (next == 0)
       start_cell(step, s - 1);
     else if (next > 0)
-      run->rnn->kernels->cell_backward[run->rnn->desc.cell][next](&step->cell);
+      step->phases[next](&step->cell);
   }
 }
 
@@ -249,8 +250,12 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
       .layer = layer,
       .direction = direction,
       .chunk_begin = begin,
+      .phases = (run->rnn->general ? run->rnn->kernels->cell_backward_general
+                                   : run->rnn->kernels->cell_backward)[run->rnn->desc.cell],
       .cell = {.hidden = weights->hidden,
                .activation = run->rnn->desc.activation,
+               .variant = &run->rnn->variant,
+               .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
                .gates = (const float *const *)worker->saved_gates,
                .d_pre = worker->pre,
                .kept = run->rnn->directions == 2 ? worker->saved_gates : NULL,

@@ -145,6 +145,8 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   struct gk_cell_forward units = {.rows = (size_t)rows,
                                   .hidden = weights->hidden,
                                   .activation = run->rnn->desc.activation,
+                                  .variant = &run->rnn->variant,
+                                  .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
                                   .pre = worker->pre,
                                   .h_prev = worker->h_prev,
                                   .c_prev = worker->c_prev,
@@ -157,6 +159,8 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                   .saved_c = run->training ? worker->saved_c : NULL,
                                   .stream = run->stream};
   const struct gk_start start = {.rows = layer == 0 && run->tokens ? worker->from : NULL};
+  gk_cell_forward_fn *const *phases =
+      (run->rnn->general ? kernels->cell_forward_general : kernels->cell_forward)[run->rnn->desc.cell];
   for (int p = 0; p < cell->phases; p++) {
     const int block = cell->phase[p].operand_block;
     const float **operand = worker->h_prev;
@@ -177,7 +181,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                           worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});
       gk_matrix_product(&weights->h[p], kernels, run->packed, unit, units.unit_end, (size_t)rows, operand,
                         worker->pre, start);
-      kernels->cell_forward[run->rnn->desc.cell][p](&units);
+      phases[p](&units);
     }
     if (p + 1 == cell->phases)
       finish_states(worker, layer, direction, s, (size_t)rows);

@@ -113,7 +113,7 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
     fill_uniform(desc->seed, index, tensor->shape[0], columns, 1.0 / sqrt((double)hidden), values);
     return GK_OK;
   }
-  if (tensor->rank == 1) {
+  if (tensor->rank == 1 || strncmp(tensor->name, "weight_peephole", 15) == 0) {
     memset(values, 0, (size_t)tensor->count * sizeof *values);
     return GK_OK;
   }
@@ -142,9 +142,10 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
   for (int i = 0; i < rnn->tensor_count && !status; i++)
     status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].offset);
   for (int k = 0; k < rnn->layer_count && !status && rnn->desc.cell == GK_CELL_LSTM; k++) {
-    float *forget = parameters + rnn->layers[k].bias_ih + rnn->layers[k].hidden;
+    const bool coupled = rnn->desc.options.coupled; /* f = 1 - i: the input gate is the first */
+    float *bias = parameters + rnn->layers[k].bias_ih + (coupled ? 0 : rnn->layers[k].hidden);
     for (size_t u = 0; u < rnn->layers[k].hidden; u++)
-      forget[u] += desc->forget_bias;
+      bias[u] += coupled ? -desc->forget_bias : desc->forget_bias;
   }
   gk_float_environment_restore(callers);
   return status;

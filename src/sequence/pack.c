@@ -30,11 +30,17 @@ static void pack_bias(const struct packing *packing, const struct gk_rnn_layer *
   }
 }
 
-/* Forward and backward both start from them. */
+/* Forward and backward both start from them, and read the peepholes. */
 static void pack_states(const struct packing *packing, const struct gk_rnn_layer *layer) {
   memcpy(packing->packed + layer->h0_row, packing->parameters + layer->h0, layer->output * sizeof(float));
   if (packing->rnn->cell->memory)
     memcpy(packing->packed + layer->c0_row, packing->parameters + layer->c0, layer->hidden * sizeof(float));
+}
+
+static void pack_peepholes(const struct packing *packing, const struct gk_rnn_layer *layer) {
+  if (packing->rnn->peepholes)
+    memcpy(packing->packed + layer->peephole, packing->parameters + layer->weight_peephole,
+           (size_t)packing->rnn->peepholes * layer->hidden * sizeof(float));
 }
 
 static void pack_layer(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
@@ -48,6 +54,8 @@ static void pack_layer(const struct packing *packing, const struct gk_rnn_layer 
   size_t begin, end;
   if (thread == 0 && packing->rnn->desc.trained_states)
     pack_states(packing, layer);
+  if (thread == 0)
+    pack_peepholes(packing, layer);
   if (packing->flags & GK_PACK_FORWARD) {
     if (thread == 0)
       pack_bias(packing, layer);

@@ -90,15 +90,11 @@ static gk_status check_description(const gk_rnn_desc *desc) {
   if (!status)
     status = check_choice("layout", (int)desc->layout, 2);
   if (!status)
-    status = check_choice("activation", (int)desc->activation, 2);
-  if (!status)
     status = check_choice("schedule", (int)desc->schedule, 3);
   if (!status)
     status = check_choice("recurrence", (int)desc->recurrence, 2);
-  if (!status && desc->activation != GK_ACTIVATION_TANH && desc->cell != GK_CELL_RNN)
-    status =
-        gk_fail(GK_ERROR_UNSUPPORTED, "activation is relu and cell is %s: only the cell rnn has a choice",
-                gk_cell_name(desc->cell));
+  if (!status)
+    status = gk_cell_check_options(desc);
   if (!status)
     status = check_regularisation(desc);
   if (!status && (desc->threads < 0 || desc->threads > 1024))
@@ -170,6 +166,7 @@ static gk_status add_layer_tensors(struct gk_rnn *rnn, int index) {
                 {true, "bias_ih", &layer->bias_ih, rows, -1},
                 {true, "bias_hh", &layer->bias_hh, rows, -1},
                 {projected, "weight_hr", &layer->weight_hr, output, hidden},
+                {rnn->peepholes > 0, "weight_peephole", &layer->weight_peephole, rnn->peepholes, hidden},
                 {trained, "h0", &layer->h0, output, -1},
                 {trained && rnn->cell->memory, "c0", &layer->c0, hidden, -1}};
   gk_status status = GK_OK;
@@ -245,6 +242,8 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
   if (rnn->desc.trained_states)
     fits &= place_row(&rnn->packed.forward, &layer->h0_row, output) &&
             place_row(&rnn->packed.forward, &layer->c0_row, hidden);
+  if (rnn->peepholes)
+    fits &= place_row(&rnn->packed.forward, &layer->peephole, (size_t)rnn->peepholes * hidden);
   if (cell->phases ==
       1) { /* [W_x | W_h]: one panel after the other of both, as the streaming step reads them */
     layer->x.panel_stride = layer->h[0].panel_stride = layer->x.width * (input + recurrent * output);
@@ -266,9 +265,10 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
 
 /* Of what decides where a packed weight stands. */
 static uint64_t fingerprint(const gk_rnn_desc *desc) {
-  const int64_t values[] = {desc->cell,   desc->input_size,      desc->hidden_size,
-                            desc->layers, desc->direction,       desc->recurrence,
-                            desc->merge,  desc->projection_size, desc->trained_states};
+  const int64_t values[] = {
+      desc->cell,           desc->input_size,      desc->hidden_size,     desc->layers,
+      desc->direction,      desc->recurrence,      desc->merge,           desc->projection_size,
+      desc->trained_states, desc->options.coupled, desc->options.peephole};
   uint64_t print = 1;
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     print = gk_packed_fingerprint(print, values[i]);
@@ -305,7 +305,10 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   rnn->threads_forced = desc->threads != 0;
   if (!rnn->threads_forced)
     rnn->desc.threads = gk_default_threads();
-  rnn->cell = gk_cell_find(desc->cell);
+  rnn->cell = gk_cell_of(desc);
+  gk_cell_resolve_options(&rnn->desc);
+  rnn->general = gk_cell_variant_of(&rnn->desc, &rnn->variant);
+  rnn->peepholes = desc->options.peephole ? rnn->cell->gates - 1 : 0;
   rnn->packed.fingerprint = fingerprint(&rnn->desc);
   rnn->directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
   rnn->layer_count = (int)desc->layers * rnn->directions;
@@ -366,6 +369,9 @@ void gk_rnn_destroy(gk_rnn *rnn) {
 
 const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn) {
   return rnn ? &rnn->desc : NULL;
+}
+int gk_rnn_gates(const gk_rnn *rnn) {
+  return rnn ? rnn->cell->gates : 0;
 }
 int gk_rnn_tensor_count(const gk_rnn *rnn) {
   return rnn ? rnn->tensor_count : 0;

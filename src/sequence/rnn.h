@@ -12,7 +12,7 @@
 #include "src/core/packed.h"
 #include "src/core/status.h"
 
-enum { GK_MAX_LAYER_TENSORS = 7 }; /* parameters of one direction of one layer */
+enum { GK_MAX_LAYER_TENSORS = 8 }; /* parameters of one direction of one layer */
 
 /* One direction of one layer. */
 struct gk_rnn_layer {
@@ -23,8 +23,9 @@ struct gk_rnn_layer {
   size_t output_column;       /* where this direction's h stands in it */
   int64_t h_offset, c_offset; /* floats of a sample in the layers before, in h0 and hn, c0 and cn */
   int64_t weight_ih, weight_hh, bias_ih, bias_hh; /* offsets in the parameters */
-  int64_t weight_hr, h0, c0;                      /* the same, where the network has them */
+  int64_t weight_hr, weight_peephole, h0, c0;     /* the same, where the network has them */
   size_t h0_row, c0_row;                          /* of the packed rows of trained states */
+  size_t peephole;                                /* offset of its packed peepholes */
   size_t bias;                                    /* offset of its packed gates row of biases */
   struct gk_matrix x, h[GK_MAX_PHASES]; /* forward: W_x and W_h, side by side where a step has one product */
   struct gk_matrix dx, dh[GK_MAX_PHASES]; /* backward */
@@ -35,6 +36,9 @@ struct gk_rnn {
   gk_rnn_desc desc;
   const struct gk_cell_info *cell;
   const struct gk_kernels *kernels;
+  bool general; /* steps take the general kernels, with `variant` */
+  struct gk_cell_variant variant;
+  int peepholes;       /* gates that see c */
   bool threads_forced; /* the caller named a number: small work takes as many all the same */
   int directions;
   int layer_count;                                   /* L * D */

@@ -373,11 +373,12 @@ void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction
 struct gk_gradient_block {
   size_t rows;
   const float *gates[GK_SUM_BLOCK], *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];
-  const float *kept[GK_SUM_BLOCK]; /* saved gates: operands that a phase computed */
-  int32_t slot[GK_SUM_BLOCK];      /* layer 0 of a network with a vocabulary: the distinct token's */
+  const float *kept[GK_SUM_BLOCK];                     /* saved gates: operands that a phase computed */
+  const float *c_prev[GK_SUM_BLOCK], *c[GK_SUM_BLOCK]; /* with peepholes */
+  int32_t slot[GK_SUM_BLOCK]; /* layer 0 of a network with a vocabulary: the distinct token's */
 };
 struct gk_gradient_parts {
-  bool inputs, recurrent;
+  bool inputs, recurrent, peepholes;
 };
 /* Adds one block's share to the weight gradients; `first` begins the sum. By all threads. */
 void gk_weight_gradient_block(const struct gk_worker *worker, int layer, int direction,

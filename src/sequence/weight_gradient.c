@@ -19,7 +19,7 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction,
   const struct gk_run *run = worker->run;
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
   struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
-  const bool dense = layer > 0 || !run->tokens;
+  const bool dense = layer > 0 || !run->tokens, peepholes = run->rnn->peepholes > 0;
   for (block->rows = 0; block->rows < GK_SUM_BLOCK && walk->rows < worker->rows_swept; block->rows++) {
     if (walk->i == walk->samples) {
       walk->s--;
@@ -31,6 +31,10 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction,
     block->kept[block->rows] = gk_run_gates(run, saved, s, i);
     block->h_prev[block->rows] = run->drops_state ? gk_run_saved_operand(run, saved, s, i)
                                                   : gk_run_h_prev(run, layer, direction, s, i);
+    if (peepholes) {
+      block->c_prev[block->rows] = gk_run_c_prev(run, layer, direction, s, i);
+      block->c[block->rows] = gk_run_own_c(run, saved, s, i);
+    }
     if (dense) {
       const float *input = gk_run_input(run, layer, direction, s, i);
       block->x[block->rows] =
@@ -113,6 +117,26 @@ static void bias_sums(const struct strip *strip) {
   }
 }
 
+/* Each gate that sees c by what it sees: the input and forget gates c of the step before, the output gate
+ * (the last one) c. */
+static void peephole_sums(const struct strip *strip) {
+  const struct gk_rnn *rnn = strip->worker->run->rnn;
+  const struct gk_gradient_block *block = strip->block;
+  const float *gradient[GK_SUM_BLOCK], *seen[GK_SUM_BLOCK];
+  for (int p = 0; p < rnn->peepholes; p++) {
+    const bool output = p + 1 == rnn->peepholes;
+    const int gate = output ? rnn->cell->gates - 1 : p;
+    for (size_t r = 0; r < block->rows; r++) {
+      gradient[r] =
+          block->gates[r] + (size_t)rnn->cell->recurrent_block[gate] * strip->layer->hidden + strip->unit;
+      seen[r] = (output ? block->c : block->c_prev)[r] + strip->unit;
+    }
+    rnn->kernels->column_dot(block->rows, strip->units, gradient, seen,
+                             finished_row(strip, strip->layer->weight_peephole, 1, (size_t)p, 0),
+                             strip->first);
+  }
+}
+
 /* The worker's share of the block's rows, as panels that all threads read. */
 static void pack_block(const struct gk_worker *worker, const struct gk_rnn_layer *layer,
                        const struct gk_gradient_block *block, struct gk_gradient_parts parts) {
@@ -145,6 +169,8 @@ static void strip_block(const struct strip *strip, struct gk_gradient_parts part
                   layer->weight_ih);
     bias_sums(strip);
   }
+  if (parts.peepholes)
+    peephole_sums(strip);
   for (int p = 0; p < cell->phases && parts.recurrent; p++)
     strip_product(strip, &layer->dh[p], run->panels[1 + p], cell->phase[p].gate_count, cell->phase[p].gate,
                   cell->recurrent_block, layer->weight_hh);
@@ -228,7 +254,8 @@ void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction
   const struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
   const bool folded = layer == 0 && run->rnn->desc.vocabulary;
   const struct gk_gradient_parts parts = {.inputs = !folded,
-                                          .recurrent = run->rnn->desc.recurrence == GK_RECURRENCE_HIDDEN};
+                                          .recurrent = run->rnn->desc.recurrence == GK_RECURRENCE_HIDDEN,
+                                          .peepholes = run->rnn->peepholes > 0};
   struct gk_gradient_block block;
   if (!run->gradients)
     return;
@@ -265,11 +292,11 @@ static void drop_recurrent(const struct gk_worker *worker, int index) {
 
 /* Adds the worker's units of a tensor to the caller's gradients, each element once. */
 static void add_units(const struct gk_worker *worker, const struct gk_rnn_layer *layer, int64_t tensor,
-                      size_t columns) {
+                      int gates, size_t columns) {
   const struct gk_run *run = worker->run;
   size_t begin, end;
   own_units(worker, layer, &begin, &end);
-  for (int g = 0; g < run->rnn->cell->gates; g++) {
+  for (int g = 0; g < gates; g++) {
     const size_t at = (size_t)tensor + ((size_t)g * layer->hidden + begin) * columns;
     run->rnn->kernels->add((end - begin) * columns, run->finished + at, run->gradients + at);
   }
@@ -280,15 +307,17 @@ void gk_weight_gradient_end(const struct gk_worker *worker) {
   if (!run->gradients)
     return;
   const bool recurrent = run->rnn->desc.recurrence == GK_RECURRENCE_HIDDEN;
+  const int gates = run->rnn->cell->gates;
   for (int k = 0; k < run->rnn->layer_count && recurrent && run->streams[GK_MASK_WEIGHT]; k++)
     drop_recurrent(worker, k);
   for (int k = 0; k < run->rnn->layer_count && run->accumulate; k++) {
     const struct gk_rnn_layer *layer = &run->rnn->layers[k];
-    add_units(worker, layer, layer->weight_ih, (size_t)layer->input_size);
+    add_units(worker, layer, layer->weight_ih, gates, (size_t)layer->input_size);
     if (recurrent)
-      add_units(worker, layer, layer->weight_hh, layer->output);
-    add_units(worker, layer, layer->bias_ih, 1);
-    add_units(worker, layer, layer->bias_hh, 1);
+      add_units(worker, layer, layer->weight_hh, gates, layer->output);
+    add_units(worker, layer, layer->bias_ih, gates, 1);
+    add_units(worker, layer, layer->bias_hh, gates, 1);
+    add_units(worker, layer, layer->weight_peephole, run->rnn->peepholes, 1);
   }
   if (run->rnn->desc.vocabulary)
     gk_embedding_gradient_return(worker);

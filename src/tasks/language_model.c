@@ -12,6 +12,7 @@ static gk_status create_plans(gk_language_model *model) {
   gk_rnn_desc rnn = GK_RNN_DESC_INIT;
   rnn.cell = desc->cell;
   rnn.activation = desc->activation;
+  rnn.options = desc->options;
   rnn.input_size = desc->embedding_size;
   rnn.hidden_size = desc->hidden_size;
   rnn.layers = desc->layers;

@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 static const char task[] = "language model";
-static const char *const activation_names[] = {"tanh", "relu"};
 static const char *const mode_names[] = {"bytes", "utf8"};
 
 /* ---- Names ---- */
@@ -40,6 +39,23 @@ static gk_status model_tensor(const gk_language_model *model, int index, gk_tens
 
 /* ---- Writing ---- */
 
+/* The options of the cell that are set, by their names; NULL: out of memory */
+static json_t *describe_options(const gk_language_model_desc *desc) {
+  const gk_rnn_desc network = {.activation = desc->activation, .options = desc->options};
+  json_t *options = json_object();
+  for (int i = 0; options && i < gk_rnn_option_count(); ++i) {
+    const char *name = gk_rnn_option_name(i);
+    char value[96];
+    if (gk_rnn_option_get(&network, name, value, sizeof value) != GK_OK || !*value)
+      continue;
+    if (json_object_set_new(options, name, json_string(value)) != 0) {
+      json_decref(options);
+      return NULL;
+    }
+  }
+  return options;
+}
+
 /* NULL: out of memory */
 static json_t *describe_model(const gk_language_model *model, const json_t *training) {
   const gk_language_model_desc *desc = &model->desc;
@@ -50,8 +66,8 @@ static json_t *describe_model(const gk_language_model *model, const json_t *trai
       return NULL;
     }
   json_t *description =
-      json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:s, s:o}", "format", 1, "task", task, "cell",
-                gk_cell_name(desc->cell), "activation", activation_names[desc->activation], "embedding",
+      json_pack("{s:i, s:s, s:s, s:o, s:I, s:I, s:I, s:f, s:s, s:o}", "format", 1, "task", task, "cell",
+                gk_cell_name(desc->cell), "options", describe_options(desc), "embedding",
                 (json_int_t)desc->embedding_size, "hidden", (json_int_t)desc->hidden_size, "layers",
                 (json_int_t)desc->layers, "dropout", (double)desc->dropout, "mode", mode_names[desc->utf8],
                 "symbols", symbols);
@@ -115,11 +131,41 @@ static gk_status read_choice(const struct gk_checkpoint *checkpoint, const char 
                  name);
 }
 
+/* "options", or "activation" alone, which older files have. */
+static gk_status read_options(const struct gk_checkpoint *checkpoint, gk_language_model_desc *desc) {
+  gk_rnn_desc network = {0};
+  json_t *options = json_object_get(checkpoint->description, "options");
+  json_t *value;
+  const char *name = "activation", *text = NULL;
+  gk_status status = GK_OK;
+  if (!options) {
+    status = gk_checkpoint_text(checkpoint, checkpoint->description, name, &text);
+    if (status == GK_OK && strcmp(text, "tanh") != 0)
+      status = gk_rnn_option_set(&network, name, text);
+  } else if (!json_is_object(options)) {
+    return gk_fail(GK_ERROR_FORMAT, "%s: options in the description is not an object", checkpoint->path);
+  } else {
+    json_object_foreach(options, name, value) {
+      text = json_string_value(value);
+      if (!text || gk_rnn_option_set(&network, name, text) != GK_OK) {
+        status = GK_ERROR_FORMAT;
+        break;
+      }
+    }
+  }
+  if (status != GK_OK)
+    return gk_fail(GK_ERROR_FORMAT, "%s: %.40s is %.40s, which this version does not know", checkpoint->path,
+                   name, text ? text : "not a string");
+  desc->activation = network.activation;
+  desc->options = network.options;
+  return GK_OK;
+}
+
 static gk_status read_description(const struct gk_checkpoint *checkpoint, gk_language_model_desc *desc) {
   const int64_t largest = INT32_MAX;
   const char *const tasks[] = {task};
   const json_t *description = checkpoint->description;
-  int choice, activation = 0, mode = 0;
+  int choice, mode = 0;
   const char *cell = NULL;
   double dropout = 0;
   gk_status status = read_choice(checkpoint, "task", tasks, 1, &choice);
@@ -129,7 +175,7 @@ static gk_status read_description(const struct gk_checkpoint *checkpoint, gk_lan
     status =
         gk_fail(GK_ERROR_FORMAT, "%s: cell is %s, which this version does not know", checkpoint->path, cell);
   if (status == GK_OK)
-    status = read_choice(checkpoint, "activation", activation_names, 2, &activation);
+    status = read_options(checkpoint, desc);
   if (status == GK_OK)
     status = read_choice(checkpoint, "mode", mode_names, 2, &mode);
   if (status == GK_OK)
@@ -141,7 +187,6 @@ static gk_status read_description(const struct gk_checkpoint *checkpoint, gk_lan
                                    gk_safetensors_count(checkpoint->file), &desc->layers);
   if (status == GK_OK)
     status = gk_checkpoint_number(checkpoint, description, "dropout", 0, 0.999999, &dropout);
-  desc->activation = (gk_activation)activation;
   desc->dropout = (float)dropout;
   desc->utf8 = mode == 1;
   return status;

@@ -9,6 +9,8 @@ import numpy as np
 from header import structure
 
 CELLS = ["rnn", "gru", "gru-reset-before", "lstm"]
+ACTIVATIONS = ["default", "tanh", "relu", "sigmoid", "affine", "leaky-relu", "thresholded-relu", "scaled-tanh",
+               "hard-sigmoid", "elu", "softsign", "softplus", "identity"]
 OPTIMIZERS = ["sgd", "rmsprop", "adam"]
 FORWARD, BACKWARD = 1, 2  # gk_pack_flags
 
@@ -66,7 +68,7 @@ class Network:
         self.desc = RnnDesc(size=ctypes.sizeof(RnnDesc), cell=CELLS.index(case.cell),
                             input_size=case.input_size, hidden_size=case.hidden_size, layers=case.layers,
                             vocabulary=case.vocabulary, direction=2 if case.bidirectional else 0,
-                            layout=int(case.batch_first), activation=int(case.activation == "relu"),
+                            layout=int(case.batch_first), activation=ACTIVATIONS.index(case.activation),
                             isa=isa, threads=threads, schedule=schedule)
         self.handle = c_void_p()
         library.check(library.c.gk_rnn_create(byref(self.desc), byref(self.handle)))

@@ -23,13 +23,17 @@ def type_of(name):
     return ctypes.c_int if re.search(rf"typedef enum {name}\b", text()) else structure(name)
 
 
+def constant(count):
+    return int(count) if count.isdigit() else int(re.search(rf"\b{count} = (\d+)", text()).group(1))
+
+
 def fields(declaration):
     """const float *h0, *c0 -> [(h0, pointer), (c0, pointer)]; char name[64] -> [(name, array)]."""
     base, declarators = re.fullmatch(r"(?:const\s+)?(\w+)\s*(.*)", declaration.strip(), re.S).groups()
     for declarator in declarators.split(","):
-        pointer, name, count = re.fullmatch(r"\s*((?:\*|const\s)*)\s*(\w+)(?:\[(\d+)\])?\s*", declarator).groups()
+        pointer, name, count = re.fullmatch(r"\s*((?:\*|const\s)*)\s*(\w+)(?:\[(\w+)\])?\s*", declarator).groups()
         kind = ctypes.c_void_p if pointer else type_of(base)
-        yield name, kind * int(count) if count else kind
+        yield name, kind * constant(count) if count else kind
 
 
 @cache
