@@ -26,7 +26,8 @@ static const size_t cell_sizes[][3] = {{64, 48}, {64, 128}, {64, 512}, {64, 1000
 static const size_t array_sizes[][3] = {{64}, {4096}, {1 << 20}};                   /* values */
 static const size_t softmax_sizes[][3] = {{65}, {1000}, {10000}};                   /* logits */
 static const size_t loop_sizes[][3] = {{1000}};                                     /* rounds */
-static const size_t read_sizes[][3] = {{4096}, {1 << 17}, {1 << 24}};               /* values */
+static const size_t read_sizes[][3] = {
+    {4096}, {1 << 17}, {1 << 21}, {1 << 24}}; /* values: L1, L2, L3, memory */
 
 enum { MOST_ARRAYS = 12, BLOCKS = 4 };
 

@@ -6,6 +6,8 @@
 
 #include "runner.h"
 
+enum { MOST_ISAS = 16 };
+
 /* One registered benchmark. */
 struct layer {
   bench_shape shape;
@@ -22,6 +24,17 @@ void layer_benchmarks_end(void) {
   bench_runner_destroy(current);
   current = NULL;
   current_layer = NULL;
+}
+
+/* GFLOP/s of a tier and number of threads, measured once in this process. */
+static double peak_of(gk_isa isa, int threads) {
+  static double peak[MOST_ISAS];
+  static int measured_threads[MOST_ISAS];
+  if ((int)isa >= MOST_ISAS)
+    return 0;
+  if (measured_threads[isa] != threads && gk_measure_peak(isa, threads, 0.2, &peak[isa]) == GK_OK)
+    measured_threads[isa] = threads;
+  return peak[isa];
 }
 
 static void run_layer(shim_state *state, const void *context) {
@@ -44,7 +57,9 @@ static void run_layer(shim_state *state, const void *context) {
   }
   shim_flop(state, bench_runner_flop(current));
   shim_bytes(state, bench_runner_bytes(current));
-  shim_counter(state, "threads", bench_runner_description(current)->threads);
+  const gk_rnn_desc *desc = bench_runner_description(current);
+  shim_counter(state, "OpenMP threads", desc->threads);
+  shim_counter(state, "peak FLOP/s", 1e9 * peak_of(desc->isa, desc->threads));
 }
 
 static void register_shape(const char *list, const bench_shape *shape) {

@@ -170,6 +170,14 @@ static const char *check(const struct benchmark *benchmark, const struct network
   return message;
 }
 
+/* As bench_runner_bytes: everything once, what forward leaves for backward twice. */
+static double bytes_of(const struct network *network) {
+  double values = 2 * (double)network->count[SCRATCH];
+  for (int i = 0; i < SCRATCH; i++)
+    values += (double)network->count[i];
+  return sizeof(float) * values;
+}
+
 static void run_plain_c(shim_state *state, const void *context) {
   const struct benchmark *benchmark = context;
   struct network network;
@@ -182,7 +190,8 @@ static void run_plain_c(shim_state *state, const void *context) {
     while (shim_keep_running(state))
       benchmark->tier->step(&network.layer);
     shim_flop(state, 3 * bench_shape_flop(&benchmark->shape));
-    shim_counter(state, "threads", network.layer.threads);
+    shim_bytes(state, bytes_of(&network));
+    shim_counter(state, "OpenMP threads", network.layer.threads);
   }
   destroy(&network);
 }
@@ -199,6 +208,11 @@ static void register_shape(const char *list, const bench_shape *shape) {
   }
 }
 
+static bool plain_c_has(gk_cell cell) {
+  return cell == GK_CELL_RNN || cell == GK_CELL_LSTM || cell == GK_CELL_GRU ||
+         cell == GK_CELL_GRU_RESET_BEFORE;
+}
+
 void register_plain_c_benchmarks(void) {
   for (const bench_list *list = bench_lists; list->name; list++) {
     char message[256];
@@ -206,7 +220,7 @@ void register_plain_c_benchmarks(void) {
     if (!bench_shapes_parse(list->text, &shapes, message, sizeof message))
       continue; /* register_layer_benchmarks has said why */
     for (size_t i = 0; i < shapes.count; i++)
-      if (shapes.shape[i].layers == 1)
+      if (shapes.shape[i].layers == 1 && plain_c_has(shapes.shape[i].cell))
         register_shape(list->name, &shapes.shape[i]);
     bench_shapes_free(&shapes);
   }

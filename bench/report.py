@@ -5,7 +5,8 @@ pictures as SVG. Needs Python's standard library only.
 
   bench/report.py DIR                              every instruction set, threads, small batches: about ten minutes
   bench/report.py DIR --peers step.jsonl ...       also what bench/peers/compare.py --out has written
-  bench/report.py DIR --from DIR/report.json       draws again without measuring"""
+  bench/report.py DIR --from DIR/report.json       draws again without measuring, with bench/reasons.txt as it is now
+  bench/report.py DIR --from DIR/report.json --pictures docs      and those that README.md shows"""
 
 import argparse
 import json
@@ -20,16 +21,18 @@ sys.path[:0] = [str(ROOT / "bench/peers")]
 
 import machine
 from bars import GATES, Shape, read_list
-from report_page import html, markdown, sections_of
+from report_page import html, markdown, sections_of, shortfalls
 
 SCALED = [("lstm", 512, 64, 25), ("gru", 512, 32, 50), ("lstm", 128, 50, 50), ("rnn", 512, 64, 50),
           ("lstm", 1024, 1, 50)]
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
+CHECKS = ["latency", "first-call", "threads", "denormals", "softmax"]
+SHOWN = ["tiers", "roofline", "peers-step", "batches"]  # in README.md
 
 
-def run(*command):
+def run(*command, fine=(0,)):
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if result.returncode:
+    if result.returncode not in fine:
         raise SystemExit(f"{' '.join(map(str, command))}\n{result.stderr.strip()}")
     return result.stdout
 
@@ -88,7 +91,7 @@ def measure_tiers(options, tiers):
                     result = run_plain_c(options, list_name, shape, tier) if options.bench else None
                     if result:
                         rounds.setdefault(tier, []).append(result)
-            results.append({**vars(shape), "intensity": intensity(shape),
+            results.append({"list": list_name, **vars(shape), "intensity": intensity(shape),
                             "runs": {tier: summarise(r, shape) for tier, r in rounds.items()}})
             print(shape.name, {k: round(v["gflops"], 1) for k, v in results[-1]["runs"].items()}, flush=True)
     return results
@@ -115,12 +118,25 @@ def measure_batches(options):
     return results
 
 
+def measure_checks(options):
+    """Lines of gatekern bench --check, whose exit status is 1 where one misses."""
+    lines = []
+    for check in options.checks:
+        for shapes in options.check_lists if check == "threads" else [None]:
+            text = run(options.program, "bench", "--json", "--check", check, *(["--shapes", shapes] if shapes else []),
+                       fine=(0, 1))
+            lines += [{"list": shapes, **json.loads(line)} for line in text.splitlines()]
+        print(check, "checked", flush=True)
+    return lines
+
+
 def measure(options):
     disturbance, system = machine.Disturbance(), machine.describe()
     info = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
     tiers = [t["isa"] for t in info["tiers"] if t["usable"]]
     report = {"machine": info, "system": system, "tiers": measure_tiers(options, tiers),
-              "threads": measure_threads(options, info["threads"]), "batches": measure_batches(options)}
+              "threads": measure_threads(options, info["threads"]), "batches": measure_batches(options),
+              "checks": measure_checks(options)}
     return {**report, "disturbance": disturbance.report(), "rounds": options.rounds, "seconds": options.seconds}
 
 
@@ -143,6 +159,10 @@ def main():
     parser.add_argument("--from", dest="source", help="a report.json: measures nothing")
     parser.add_argument("--list", nargs="*", default=["anchors"], help="lists of bench/shapes")
     parser.add_argument("--filter", default="", help="only networks with this in their name")
+    parser.add_argument("--checks", nargs="*", default=CHECKS, choices=CHECKS, help="of gatekern bench --check")
+    parser.add_argument("--check-lists", nargs="*", default=["anchors", "char-rnn", "ptb", "real-time"],
+                        help="lists whose default number of threads is compared with every other")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="also writes the pictures of README.md there")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--program", default=os.environ.get("GATEKERN_PROGRAM", ROOT / "build/gatekern"))
@@ -151,6 +171,7 @@ def main():
     report = json.loads(Path(options.source).read_text()) if options.source else measure(options)
     if options.peers or "peers" not in report:
         report["peers"], report["peer_versions"] = read_peers(options.peers)
+    report["short"] = shortfalls(report)
     sections = sections_of(report)
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -159,6 +180,8 @@ def main():
     for section in sections:
         if section.picture:
             (options.folder / f"{section.file}.svg").write_text(section.picture + "\n")
+            if options.pictures and section.file in SHOWN:
+                (options.pictures / f"bench-{section.file}.svg").write_text(section.picture + "\n")
     print(options.folder / "report.html")
 
 

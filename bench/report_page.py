@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report's figures as pictures, as an HTML page without network, and as Markdown."""
 
+import math
+import statistics
 from html import escape
 
+import reasons
+from bars import geometric_means
 from report_pictures import PEERS, SERIES, curves, roofline, rows_of_dots
 
 METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime stay alive and idle between theirs):
@@ -11,22 +15,25 @@ one measurement each a round, so that a slower clock or a noisy neighbour meets 
 rounds, the median that of the rounds' medians. Spread is how far the slowest round's best lies above the best. A
 step is forward and backward with the gradients of input, initial states, weights and biases; ours includes packing the
 weights, oneDNN's leaves out its reorders. GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three
-times that a step. The scalar tier is C with one fused multiply-add at a time, through libm on CPUs that have none; plain C is the
-same layer in straightforward loops, left to the compiler at -O3 for each instruction set. The clock is what the kernel
+times that a step. The scalar tier is C with one fused multiply-add at a time, not vectorised, through libm on CPUs that
+have none; plain C is the same layer in straightforward loops, left to the compiler at -O3 for each instruction set. The
+FMA peak is measured in the process of each run, before and after it; the largest counts. The clock is what the kernel
 reports, which a virtual machine may not know; the FMA peak measured beside each run says more."""
 
 CSS = """
 :root{color-scheme:light dark;--ink:#1f2328;--dim:#656d76;--rule:#d8dee4;--back:#fff;--bar:#ddeaff;--bad:#b42318}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--dim:#9198a1;--rule:#30363d;--back:#0d1117;--bar:#17325c;
 --bad:#ff7b72}}
-body{margin:0 auto;max-width:980px;padding:24px 20px 60px;background:var(--back);color:var(--ink);
+body{margin:0 auto;max-width:1040px;padding:24px 20px 60px;background:var(--back);color:var(--ink);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:40px 0 8px}p{max-width:72ch}.dim,figcaption{color:var(--dim)}
 figure{margin:12px 0;overflow-x:auto}svg{max-width:100%;height:auto}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
-th,td{padding:4px 10px;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{color:var(--dim);font-weight:600}
-td small{color:var(--dim)}.bad{color:var(--bad);font-weight:600}
+th,td{padding:4px 8px;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}
+th:first-child,td:first-child{text-align:left}
+th{color:var(--dim);font-weight:600;white-space:normal;vertical-align:bottom;}
+.bad{color:var(--bad);font-weight:600}.prose{text-align:left;white-space:normal;min-width:24em}
+th.group{text-align:left;padding-top:14px;color:var(--ink)}.mean td{color:var(--dim)}
 .facts td{text-align:left;white-space:normal}.facts td:first-child{color:var(--dim);white-space:nowrap;
 vertical-align:top}"""
 
@@ -51,28 +58,64 @@ def machine_section(report):
     return Section("Machine", "", table=table)
 
 
+def mean(values):
+    values = [v for v in values if v]
+    return math.exp(statistics.fmean(map(math.log, values))) if values else None
+
+
+def quotient(runs, over, under):
+    return runs[under]["best"] / runs[over]["best"] if over in runs and under in runs else None
+
+
+def speed_up(runs, key):
+    """Over the scalar tier, and GFLOP/s."""
+    ratio = quotient(runs, key, "scalar")
+    return (f"{ratio:.1f}× " if ratio else "") + f"({runs[key]['gflops']:.0f})" if key in runs else "–"
+
+
+def text_of(ratio):
+    return f"{ratio:.2f}" if ratio else "–"
+
+
+# Pairs of tiers whose ratio readers look for.
+PAIRS = [("avx512", "avx2"), ("avx2", "plain-c-avx2"), ("avx512", "plain-c-avx512")]
+
+
+def tier_table(shapes, keys, pairs):
+    """One line a network, under its cell; a line of geometric means below each cell."""
+    ratios = [f"{SERIES[a][0]} / {'plain C' if b.startswith('plain') else SERIES[b][0]}" for a, b in pairs]
+    table = [["network"] + [SERIES[k][0] for k in keys] + ratios + ["best, % of peak", "spread %"]]
+    for cell in dict.fromkeys(s["cell"] for s in shapes):
+        of_cell = [s for s in shapes if s["cell"] == cell]
+        table.append([cell])
+        for shape in of_cell:
+            runs = shape["runs"]
+            line = [shape["name"]] + [speed_up(runs, key) for key in keys]
+            best = max((r for k, r in runs.items() if not k.startswith("plain")), key=lambda r: r["gflops"])
+            table.append(line + [text_of(quotient(runs, a, b)) for a, b in pairs]
+                         + [f"{best['percent_of_peak']:.0f}", f"{100 * best['spread']:.0f}"])
+        if len(of_cell) > 1:
+            means = [mean(quotient(s["runs"], key, "scalar") for s in of_cell) for key in keys]
+            table.append(["geometric mean"] + [f"{m:.1f}×" if m else "–" for m in means]
+                         + [text_of(mean(quotient(s["runs"], a, b) for s in of_cell)) for a, b in pairs] + ["", ""])
+    return table
+
+
 def tier_section(report):
     shapes, keys = report["tiers"], [k for k in SERIES if any(k in s["runs"] for s in report["tiers"])]
-    values = {s["name"]: {k: r["gflops"] for k, r in s["runs"].items()} for s in shapes}
+    shapes = sorted(shapes, key=lambda s: s["cell"])
+    several = len({s.get("list") for s in shapes}) > 1
+    names = [f"{s['list']}/{s['name']}" if several else s["name"] for s in shapes]
+    values = {name: {k: r["gflops"] for k, r in s["runs"].items()} for name, s in zip(names, shapes)}
     peaks = {t["isa"]: t["peak_gflops"] for t in report["machine"]["tiers"] if t.get("peak_gflops")}
-    table = [["network"] + [SERIES[k][0] for k in keys] + ["best, % of peak", "spread %"]]
-    for shape in shapes:
-        runs = shape["runs"]
-        base = runs.get("scalar")
-        line = [shape["name"]]
-        for key in keys:
-            run = runs.get(key)
-            ratio = f"{base['best'] / run['best']:.1f}× " if run and base else ""
-            line.append(f"{ratio}({run['gflops']:.0f})" if run else "–")
-        best = max((r for k, r in runs.items() if not k.startswith("plain")), key=lambda r: r["gflops"])
-        line += [f"{best['percent_of_peak']:.0f}",
-                 f"{100 * best['spread']:.0f}"]
-        table.append(line)
+    pairs = [(a, b) for a, b in PAIRS if a in keys and b in keys]
+    table = tier_table([{**s, "name": name} for name, s in zip(names, shapes)], keys, pairs)
     marks = [(peaks[k], SERIES[k][0] + " peak") for k in ("scalar", "avx512", "neon") if k in peaks]
-    picture = rows_of_dots([s["name"] for s in shapes], SERIES, values, "GFLOP/s of each instruction set",
-                           "GFLOP/s of a training step", marks)
-    return Section("What each instruction set gives", "Speed-up over the scalar tier (GFLOP/s) of a training step.",
-                   picture, "tiers", table)
+    picture = rows_of_dots(names, SERIES, values, "GFLOP/s of each instruction set", "GFLOP/s of a training step",
+                           marks)
+    return Section("What each instruction set gives", "Speed-up over the scalar tier (GFLOP/s) of a training step; "
+                   "then the ratios of one instruction set to another, and of hand-written kernels to plain C of the "
+                   "same instruction set.", picture, "tiers", table)
 
 
 def roofline_section(report):
@@ -116,6 +159,11 @@ def peer_sections(report):
                                 f"{versions}.",
                                 rows_of_dots(list(values), PEERS, values, what, "ours / the peer's", [(1.0, "equal")]),
                                 f"peers-{passes}", table))
+        means = geometric_means(rows)
+        if means:
+            sections.append(Section("", "Geometric means.", table=[["rows", "peer", "ours / the peer's", "needed"]] + [
+                [group, PEERS[name][0], ("!" if bound and value < bound else "") + f"{value:.3f}", str(bound or "–")]
+                for group, name, value, bound in means]))
     jobs = [line for line in report["peers"] if "training" in line]
     if jobs:
         table = [["training, characters/s", "Gatekern", "PyTorch", "ratio (medians)", "needed"]]
@@ -126,6 +174,65 @@ def peer_sections(report):
         sections.append(Section("Peers: whole training loops", "The same job in both: embedding, layers, softmax, "
                                 "clipping, Adam.", table=table))
     return sections
+
+
+CHECKS = {"latency": ("streaming steps, one sample, one thread: slowest hundredth / median", "ratio"),
+          "first-call": ("first call of a new (T, N) / later ones", "ratio"),
+          "threads": ("default number of threads / the fastest", "ratio"),
+          "denormals": ("denormal inputs / normal ones", "ratio"),
+          "softmax": ("output layer of many words: share of the FMA peak", "share_of_peak")}
+
+
+def check_section(report):
+    table = [["promise", "networks", "worst", "of", "at most", "missed"]]
+    for check, (what, key) in CHECKS.items():
+        lines = [line for line in report.get("checks", []) if line["check"] == check]
+        if lines:
+            worst = (min if check == "softmax" else max)(lines, key=lambda line: line[key])
+            missed = sum(not line.get("fine", True) for line in lines)
+            table.append([what, str(len(lines)), ("!" if missed else "") + f"{worst[key]:.3f}", worst.get("name", ""),
+                          str(worst.get("at_most", "–")), str(missed)])
+    return [Section("Promises", "Measured by gatekern bench --check; report.json has every network.", table=table)] \
+        if len(table) > 1 else []
+
+
+def shortfalls(report):
+    """Every figure below what it needs, with its reason."""
+    known, short = reasons.read(), []
+
+    def add(network, passes, isa, who, reached, needed):
+        short.append({"network": network, "pass": passes, "isa": isa, "who": who, "reached": round(reached, 3),
+                      "needed": needed, "reason": reasons.find(known, network, passes, isa, who)})
+
+    lines = [line for line in report["peers"] if "peers" in line]
+    for line in lines:
+        for who in line["missed"]:
+            reached = line["gatekern"]["percent_of_peak"] / 100 if who == "peak" else line["peers"][who]["ratio"]
+            add(line["name"], line["pass"], line["isa"], who, reached, line["at_least"][who])
+    for group, who, value, bound in geometric_means(lines):
+        if bound and value < bound:
+            add(group, "mean", "auto", who, value, bound)
+    for job in report["peers"]:
+        if "training" in job and job["ratio"] < job["at_least"]:
+            add(reasons.key_of_training(job["training"]), "training", "auto", "pytorch", job["ratio"], job["at_least"])
+    for line in report.get("checks", []):
+        if not line.get("fine", True):
+            add(line.get("name", line["cell"]), line["check"], "auto", "-", line["ratio"], line["at_most"])
+    return short
+
+
+def shortfall_section(report):
+    short = report["short"]
+    if not short:
+        return []
+    names = {**{k: v[0] for k, v in PEERS.items()}, "peak": "share of the peak", "-": ""}
+    table = [["network", "what", "compared with", "reached", "needed", "reason"]]
+    table += [[s["network"], s["pass"] + (f" ({s['isa']})" if s["isa"] != "auto" else ""),
+               names.get(s["who"], s["who"]), f"{s['reached']:.3f}", str(s["needed"]),
+               ("!" if s["reason"] == reasons.NONE else "~") + s["reason"]]
+              for s in short]
+    return [Section("Rows that fall short", "What is below what this project asks of itself, and what bounds it.",
+                    table=table)]
 
 
 def curve_sections(report):
@@ -144,19 +251,33 @@ def curve_sections(report):
 
 def sections_of(report):
     return [machine_section(report), tier_section(report), roofline_section(report), *peer_sections(report),
-            *curve_sections(report)]
+            *curve_sections(report), *check_section(report), *shortfall_section(report)]
+
+
+NO_BREAK = "\u2011"  # a hyphen at which no line ends
+
+# What a cell's text begins with: bad, prose.
+KINDS = {"!": "bad", "~": "prose"}
 
 
 def cell_html(text):
-    return f'<td class="bad">{escape(text[1:])}</td>' if text.startswith("!") else f"<td>{escape(text)}</td>"
+    kind = KINDS.get(text[:1])
+    return f'<td class="{kind}">{escape(text[1:])}</td>' if kind else f"<td>{escape(text)}</td>"
+
+
+def line_html(line, width):
+    if len(line) == 1:
+        return f'<tr><th class="group" colspan="{width}">{escape(line[0])}</th></tr>'
+    kind = ' class="mean"' if line[0] == "geometric mean" else ""
+    return f"<tr{kind}>" + "".join(map(cell_html, line)) + "</tr>"
 
 
 def table_html(table):
     if len(table[0]) == 2:
         body = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in table[1:])
         return f'<table class="facts">{body}</table>'
-    head = "".join(f"<th>{escape(text)}</th>" for text in table[0])
-    body = "".join("<tr>" + "".join(map(cell_html, line)) + "</tr>" for line in table[1:])
+    head = "".join(f"<th>{escape(text).replace('-', NO_BREAK)}</th>" for text in table[0])
+    body = "".join(line_html(line, len(table[0])) for line in table[1:])
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -165,7 +286,8 @@ def html(report, sections):
              f'<p class="dim">{escape(report["system"]["date"])}, version {escape(report["machine"]["version"])}, '
              f'{report["machine"]["threads"]} threads</p>']
     for section in sections:
-        parts.append(f"<h2>{escape(section.title)}</h2>")
+        if section.title:
+            parts.append(f"<h2>{escape(section.title)}</h2>")
         if section.text:
             parts.append(f'<p class="dim">{escape(section.text)}</p>')
         if section.picture:
@@ -181,11 +303,14 @@ def markdown(report, sections):
     lines = [f"# Gatekern on {report['machine']['cpu']}", "", f"{report['system']['date']}, version "
              f"{report['machine']['version']}, {report['machine']['threads']} threads", ""]
     for section in sections:
-        lines += [f"## {section.title}", ""] + ([section.text, ""] if section.text else [])
+        lines += [f"## {section.title}", ""] if section.title else []
+        lines += [section.text, ""] if section.text else []
         if section.picture:
             lines += [f"![{section.title}]({section.file}.svg)", ""]
         if section.table:
-            rows = [[f"**{t[1:]}**" if t.startswith("!") else t for t in line] for line in section.table]
+            rows = [[f"**{t[1:]}**" if t.startswith("!") else t.removeprefix("~") for t in line]
+                    for line in section.table]
+            rows = [[f"**{row[0]}**"] + [""] * (len(rows[0]) - 1) if len(row) == 1 else row for row in rows]
             lines += ["| " + " | ".join(rows[0]) + " |", "|---" + "|---:" * (len(rows[0]) - 1) + "|"]
             lines += ["| " + " | ".join(row) + " |" for row in rows[1:]] + [""]
     return "\n".join(lines + ["## Method", "", METHOD, ""])

@@ -5,7 +5,7 @@ import math
 from html import escape
 
 # Instruction sets by colour; what the compiler made of plain C is hollow.
-SERIES = {"scalar": ("scalar", "grey", False), "plain-c-avx2": ("plain C, AVX2", "orange", True),
+SERIES = {"scalar": ("scalar C", "grey", False), "plain-c-avx2": ("plain C, AVX2", "orange", True),
           "avx2": ("AVX2", "orange", False), "plain-c-avx512": ("plain C, AVX-512", "blue", True),
           "avx512": ("AVX-512", "blue", False), "neon": ("NEON", "green", False)}
 PEERS = {"pytorch": ("PyTorch", "orange", False), "packed": ("PyTorch, packed", "orange", True),
@@ -124,10 +124,10 @@ def roofline(points, peaks, bandwidths):
     picture.text((left + right) / 2, bottom + 42, "FLOP a byte", "middle", True)
     picture.text(left - 56, top - 14, "GFLOP/s", "start", True)
     top_peak, label_y = max(peaks.values()), []
-    for level, width in bandwidths.items():
+    for index, (level, width) in enumerate(sorted(bandwidths.items(), key=lambda item: -item[1])):
         begin, end = max(xs.low, ys.low / width), top_peak / width
         picture.line([(xs(begin), ys(begin * width)), (xs(end), ys(top_peak))], "grey")
-        at = begin * (end / begin) ** 0.72
+        at = begin * (end / begin) ** (0.85 - 0.25 * index)  # one below the other
         picture.text(xs(at) + 8, ys(at * width) + 14, f"{level} {width:.0f} GB/s", "start", True)
     widest = max(bandwidths.values())
     for tier, peak in sorted(peaks.items(), key=lambda item: -item[1]):
@@ -162,8 +162,7 @@ def curves(series, x_label, y_label, title, base=2, ideal=False):
     picture.text((left + right) / 2, bottom + 42, x_label, "middle", True)
     picture.text(left - 56, top - 12, y_label, "start", True)
     if ideal:
-        most = min(max(p[0] for p in points), high)
-        steps = [1 + (most - 1) * i / 64 for i in range(65)]  # a curve, because the axis is logarithmic
+        steps = sorted({p[0] for p in points if p[0] <= high})
         picture.line([(xs(x), bottom - x / high * (bottom - top)) for x in steps], "grey", True)
     for index, (label, values) in enumerate(series.items()):
         color = LINES[index % len(LINES)]

@@ -2,6 +2,8 @@
 """What is compared, and the least ratios, ours / the peer's throughput. Peers: pytorch, packed (PyTorch's packed
 sequences), onednn, onnxruntime; "peak" is our share of the FMA peak that this machine reached in the same process."""
 
+import math
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +40,17 @@ class Row:
 
 # (group, peer) -> geometric mean over the rows of the group
 GEOMETRIC_MEANS = {("lstm", "onednn"): 1.12, ("gru-reset-before", "onednn"): 1.08, ("avx2", "onednn"): 1.12}
+
+
+def geometric_means(lines):
+    """Of lines of compare.py: (group or cell, peer, mean of the ratios, bound or None)."""
+    ratios = {}
+    for line in lines:
+        for name, peer in line.get("peers", {}).items():
+            key = line["group"], "" if line["group"] else line["cell"], name
+            ratios.setdefault(key, []).append(peer["ratio"])
+    return [(group or cell, name, math.exp(statistics.fmean(map(math.log, values))),
+             GEOMETRIC_MEANS.get((group, name))) for (group, cell, name), values in ratios.items() if len(values) > 1]
 
 
 def read_list(name):

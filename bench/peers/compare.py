@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 import machine
-from bars import BARS, GEOMETRIC_MEANS, TRAINING, Row, parse_shape, read_list
+import reasons
+from bars import BARS, TRAINING, Row, geometric_means, parse_shape, read_list
 from contestants import Gatekern, NotOffered, Onednn, Worker, make_data, pause
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
@@ -109,6 +110,10 @@ def run_row(row, gatekern, peers, options, folder):
     return result
 
 
+def reason_of(row, name):
+    return reasons.find(reasons.read(), row.shape.name, row.passes, row.isa, name)
+
+
 def describe_row(row, result):
     if "error" in result:
         return f"{row.shape.name}: {result['error']}"
@@ -118,18 +123,9 @@ def describe_row(row, result):
         parts.append(f"{NAMES[name]} x{peer['ratio']:.2f} (median x{peer['ratio_median']:.2f}, outputs within "
                      f"{peer['difference']:.1g})")
     if result["missed"]:
-        parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]}" for name in result["missed"]))
+        parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]} ({reason_of(row, name)})"
+                                            for name in result["missed"]))
     return "; ".join(parts)
-
-
-def geometric_means(rows, results):
-    """(group, peer, mean, bound or None)"""
-    ratios = {}
-    for row, result in zip(rows, results):
-        for name, peer in result.get("peers", {}).items():
-            ratios.setdefault((row.group, "" if row.group else row.shape.cell, name), []).append(peer["ratio"])
-    return [(group or cell, name, math.exp(statistics.fmean(map(math.log, values))),
-             GEOMETRIC_MEANS.get((group, name))) for (group, cell, name), values in ratios.items() if len(values) > 1]
 
 
 def markdown(header, rows, results, means):
@@ -159,6 +155,9 @@ def markdown(header, rows, results, means):
                      f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f} | {result['steal_percent']} | "
                      f"{'–'.join(map(str, result.get('megahertz', [])))} | "
                      f"{result['load']} |")
+    short = [(row, name) for row, result in zip(rows, results) for name in result.get("missed", [])]
+    lines += [""] + [f"- {row.shape.name}, {row.passes}, {row.isa}, {NAMES.get(name, name)} < {row.at_least[name]}: "
+                     f"{reason_of(row, name)}" for row, name in short]
     lines += [""] + [f"- {group}, {NAMES[name]}: geometric mean {mean:.3f}" + (f", needed {bound}" if bound else "")
                      for group, name, mean, bound in means]
     return "\n".join(lines) + "\n"
@@ -221,7 +220,7 @@ def main():
         line = {**vars(row.shape), "pass": row.passes, "isa": row.isa, "at_least": row.at_least, "group": row.group}
         write(options.out, json.dumps({**line, **results[-1]}) + "\n", "a")
         failed |= "error" in results[-1] or bool(results[-1]["missed"])
-    means = geometric_means(rows, results)
+    means = geometric_means([{**vars(row.shape), "group": row.group, **result} for row, result in zip(rows, results)])
     for group, name, mean, bound in means:
         missed = bound is not None and mean < bound
         failed |= missed
