@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One-to-many: one token starts it, each output feeds the next step. A GRU is told a number n and says the
  * first twelve decimals of n / 13. Trained with scheduled sampling (inverse sigmoid: from the teacher's
- * digits to its own), then it runs freely: at least 99 % of the digits right. The loss under teacher forcing
- * and free-running shows what the difference between training and use costs. A test runs it: it ends with an
- * error if it has not learned. */
+ * digits to its own), then it runs freely: at least 99 % of the digits right. The loss under teacher
+ * forcing and free-running shows what the difference between training and use costs.
+ *
+ * Its exit status, which a test asks for, is 0 if it has learned. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * An output-to-hidden (Jordan) network: its only memory is its own output before, so the parity of the bits
- * so far must be said to be remembered. Trained with the right output fed (all steps at once), then with its
- * own, gradients through the feedback; it must be right at 99 % of the steps of sequences four times as long.
- * A test runs it: it ends with an error if it has not learned. */
+ * so far must be said to be remembered. Trained with the right output fed (all steps at once), then with
+ * its own, gradients through the feedback; it must be right at 99 % of the steps of sequences four times as
+ * long.
+ *
+ * Its exit status, which a test asks for, is 0 if it has learned. */
 #include <stdio.h>
 #include <stdlib.h>
 
