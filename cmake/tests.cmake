@@ -188,6 +188,17 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   endif()
 endif()
 
+# ---- The benchmark's report ------------------------------------------------------------------------
+
+if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
+  find_program(PYTHON3 python3)
+  if(PYTHON3)
+    gatekern_add_test(report ${PYTHON3} ${tests_dir}/check_report.py ${PROJECT_SOURCE_DIR})
+  else()
+    message(WARNING "No python3: the benchmark's report is not tested")
+  endif()
+endif()
+
 # ---- Peers and other builds ----------------------------------------------------------------------
 
 if(GATEKERN_PEERS_PYTHON)
