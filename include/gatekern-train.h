@@ -66,9 +66,10 @@ GK_API gk_status gk_safetensors_can_save(const char *path);
  * Unicode code points in ascending order.
  *
  * Its file is safetensors with the names and shapes of a PyTorch module that has the attributes
- * embedding (nn.Embedding), rnn (nn.LSTM, nn.GRU, nn.RNN) and output (nn.Linear); the description and the
- * symbols are one JSON string, "gatekern" in __metadata__. "checksum" there is a hash of the content;
- * whoever changes weights by other means drops that key. */
+ * embedding (nn.Embedding), rnn (nn.LSTM, nn.GRU, nn.RNN) and output (nn.Linear; with tied weights its weight
+ * is the embedding's, and the file has only the latter); the description and the symbols are one JSON string,
+ * "gatekern" in __metadata__. "checksum" there is a hash of the content; whoever changes weights by other
+ * means drops that key. */
 typedef struct gk_language_model gk_language_model;
 
 typedef struct gk_language_model_desc {
@@ -81,6 +82,7 @@ typedef struct gk_language_model_desc {
   int64_t layers;
   float dropout; /* between layers, as in PyTorch's modules: not on the last layer's output */
   bool utf8;     /* symbols are code points instead of bytes */
+  bool tied;     /* the output layer's weight is the embedding (then embedding_size = hidden_size) */
   /* Plan: how it runs, never what it computes. */
   gk_isa isa;
   gk_math math;
@@ -120,6 +122,36 @@ typedef struct gk_language_loss {
 } gk_language_loss;
 GK_API gk_status gk_language_model_evaluate(const gk_language_model *model, const gk_text *text,
                                             gk_language_loss *loss);
+
+/* The same text under teacher forcing, as above, and free-running: each stream is cut into runs of `length`
+ * characters; a run starts from the state and the character that the text itself leaves there, and every
+ * later input is what the model has chosen after the one before. Both losses are those of the text's own
+ * characters, so that their difference is what training (always on true inputs) does not see of generating.
+ * Distance 1, a run's first character, is teacher forcing itself. */
+typedef struct gk_free_running_desc {
+  size_t size;
+  int64_t length;    /* characters of a run, at least 1 */
+  float temperature; /* of what the model chooses, see gk_sampler_desc; 0: always the likeliest symbol */
+  uint64_t seed;
+} gk_free_running_desc;
+#define GK_FREE_RUNNING_DESC_INIT                                                                            \
+  { .size = sizeof(gk_free_running_desc), .length = 16, .temperature = 1 }
+typedef struct gk_free_running_loss {
+  double forced_nats, free_nats; /* mean of a character */
+  int64_t characters;            /* predicted, by each */
+} gk_free_running_loss;
+/* nats_at (length), NULL: not wanted: the mean free-running loss of the characters at distance 1, 2, ... from
+ * the last true input; NAN where no run is so long. */
+GK_API gk_status gk_language_model_evaluate_free_running(const gk_language_model *model, const gk_text *text,
+                                                         const gk_free_running_desc *desc,
+                                                         gk_free_running_loss *loss, double *nats_at);
+
+/* How gradients flow through a model: the text's first batch * (time + 1) characters as `batch` streams from
+ * zero states; the loss is that of each stream's last character alone. norms (L, T) is the Euclidean norm,
+ * over the batch, of its gradient by h of each layer and step; radii (L, G) the spectral radius of each
+ * gate's recurrent matrix (gk_spectral_radius). Either may be NULL. */
+GK_API gk_status gk_language_model_gradient_flow(const gk_language_model *model, const gk_text *text,
+                                                 int64_t time, int64_t batch, double *norms, double *radii);
 
 /* Generates text. The same seed, prompt and model give the same text everywhere. */
 typedef struct gk_sampler gk_sampler;
@@ -163,11 +195,26 @@ typedef struct gk_training_desc {
   float forget_bias; /* added to the LSTM's */
   uint64_t seed;     /* of initial weights and dropout */
   double validation; /* share of the text, its end, that is kept for validation; 0 <= share < 1 */
+  /* Truncated BPTT with k1 = time and k2 = backward_time (Williams and Peng 1990; Sutskever 2013): a step
+   * goes on by k1 characters, whose loss it takes, and carries the gradient back through the last k2 of them
+   * all, with today's weights over all of these. At least `time`; 0: time. */
+  int64_t backward_time;
+  bool nesterov;           /* SGD with momentum */
+  float weight_decay;      /* as the optimizer has it; 0: none */
+  float label_smoothing;   /* 0..1, see enum gk_loss_kind; the reported loss has it too, validation has not */
+  double clip_value;       /* each value of the gradient, before its norm; 0: not clipped */
+  double clip_tensor_norm; /* of each tensor's gradient, after values and before the whole; 0: not clipped */
+  int64_t warmup;          /* this and the following: gk_learning_rate_desc */
+  int64_t decay_period;    /* of GK_DECAY_STEP */
+  double decay_factor;     /* of GK_DECAY_STEP and _PLATEAU, which measures the loss of each validation */
+  int64_t decay_patience;
+  double decay_threshold;
 } gk_training_desc;
 #define GK_TRAINING_DESC_INIT                                                                                \
   {                                                                                                          \
     .size = sizeof(gk_training_desc), .batch = 32, .time = 64, .optimizer = GK_OPTIMIZER_ADAM,               \
-    .learning_rate = 4e-3, .clip_norm = 5, .validation = 0.05                                                \
+    .learning_rate = 4e-3, .clip_norm = 5, .validation = 0.05, .decay_period = 1000, .decay_factor = 0.1,    \
+    .decay_patience = 10, .decay_threshold = 1e-4                                                            \
   }
 
 typedef struct gk_language_trainer gk_language_trainer;
@@ -228,8 +275,11 @@ GK_API gk_status gk_language_trainer_validate(gk_language_trainer *trainer, gk_l
 /* Back to the initial weights, at step 0. */
 GK_API gk_status gk_language_trainer_restart(gk_language_trainer *trainer);
 /* From the next step on. */
-GK_API gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer, double learning_rate,
-                                                       gk_decay decay, double minimum, int64_t steps);
+GK_API gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
+                                                       const gk_learning_rate_desc *desc);
+/* What it is now. */
+GK_API void gk_language_trainer_learning_rate(const gk_language_trainer *trainer,
+                                              gk_learning_rate_desc *desc);
 
 /* Everything that training needs to go on: a model's file with the tensors of the optimizer and of the
  * carried state beside the weights (so that it can be evaluated and sampled as well). */

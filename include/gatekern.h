@@ -873,30 +873,43 @@ GK_API gk_status gk_bridge_backward(const gk_bridge *bridge, const gk_bridge_bac
 
 /* ---- Optimizers ---------------------------------------------------------------------------- */
 
-/* Formulas and defaults are PyTorch's (torch.optim.SGD, RMSprop, Adam). */
+/* Formulas and defaults are PyTorch's (torch.optim); the state starts as zeros, which RMSprop and Adagrad
+ * take as PyTorch does. g is the gradient after gradient_scale, plus weight_decay * parameter but for adamw.
+ *   sgd      b = momentum * b + g (first step: b = g); p -= lr * b, with nesterov p -= lr * (g + momentum *
+ * b) rmsprop  v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + epsilon) adagrad  s += g^2; p -= lr
+ * / (1 + (step - 1) * rate_decay) * g / (sqrt(s) + epsilon) adam     Kingma and Ba 2015 with bias correction
+ *   adamw    p *= 1 - lr * weight_decay, then adam                     (Loshchilov and Hutter 2019) */
 typedef enum gk_optimizer_kind {
   GK_OPTIMIZER_SGD = 0,
   GK_OPTIMIZER_RMSPROP,
-  GK_OPTIMIZER_ADAM
+  GK_OPTIMIZER_ADAM,
+  GK_OPTIMIZER_ADAGRAD,
+  GK_OPTIMIZER_ADAMW
 } gk_optimizer_kind;
 typedef struct gk_optimizer_desc {
   size_t size;
   gk_optimizer_kind kind;
   float momentum;     /* SGD */
-  float beta1, beta2; /* Adam */
+  float beta1, beta2; /* Adam, AdamW */
   float alpha;        /* RMSprop */
   float epsilon;
-  float weight_decay; /* added to the gradient as weight_decay * parameter */
+  float weight_decay; /* added to the gradient as weight_decay * parameter; AdamW: shrinks the parameter */
   gk_isa isa;
   int threads;
+  bool nesterov;    /* SGD with momentum */
+  float rate_decay; /* Adagrad */
 } gk_optimizer_desc;
 #define GK_OPTIMIZER_DESC_INIT                                                                               \
   {                                                                                                          \
     .size = sizeof(gk_optimizer_desc), .kind = GK_OPTIMIZER_ADAM, .beta1 = 0.9f, .beta2 = 0.999f,            \
     .alpha = 0.99f, .epsilon = 1e-8f                                                                         \
   }
+GK_API int gk_optimizer_count(void);
 GK_API const char *gk_optimizer_name(gk_optimizer_kind kind);
 GK_API gk_status gk_optimizer_from_name(const char *name, gk_optimizer_kind *kind);
+/* PyTorch's defaults of this kind: GK_OPTIMIZER_DESC_INIT, but epsilon 1e-10 for Adagrad and weight_decay
+ * 0.01 for AdamW. */
+GK_API gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc *desc);
 /* Floats of state for `count` parameters; the state starts as zeros. */
 GK_API gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count, int64_t *floats);
 /* Step number `step` (from 1) on `count` parameters. Each gradient is multiplied by gradient_scale
@@ -904,21 +917,77 @@ GK_API gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t
 GK_API gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
                                    float gradient_scale, int64_t count, float *parameters,
                                    const float *gradients, float *state);
+/* The same for several arrays in one go, cut over the threads as if they were one. */
+typedef struct gk_optimizer_part {
+  int64_t count;
+  float *parameters;
+  const float *gradients;
+  float *state; /* gk_optimizer_state_count(count) floats; NULL if that is 0 */
+  float gradient_scale;
+} gk_optimizer_part;
+GK_API gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
+                                         int parts, const gk_optimizer_part *part);
+
 /* The Euclidean norm over `parts` arrays, in one fixed order whatever the threads. */
 GK_API gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
                                   const int64_t *counts, double *norm);
 /* The gradient_scale that clips a norm to max_norm: min(1, max_norm / (norm + 1e-6)), as
  * torch.nn.utils.clip_grad_norm_; 1 if max_norm is 0. */
 GK_API float gk_clip_scale(double norm, double max_norm);
+/* Every value of the arrays within +-limit, in place (torch.nn.utils.clip_grad_value_). A NaN stays. Where
+ * values and norms are both clipped, values come first. */
+GK_API gk_status gk_clip_values(gk_isa isa, int threads, int parts, float *const *gradients,
+                                const int64_t *counts, float limit);
+/* Every array, as a rule a tensor, is multiplied by the gk_clip_scale of its own norm, in place; norms
+ * (parts) of before may be NULL. */
+GK_API gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const *gradients,
+                               const int64_t *counts, double max_norm, double *norms);
 
-/* How the learning rate goes from step 1 to the last one: constant, or half a cosine from `base` down to
- * `minimum` (PyTorch's CosineAnnealingLR). */
-typedef enum gk_decay { GK_DECAY_CONSTANT = 0, GK_DECAY_COSINE } gk_decay;
+/* How the learning rate goes, a step after the other, from step 1 on:
+ *   constant
+ *   cosine    half a cosine from learning_rate down to minimum at step `steps` + 1 (CosineAnnealingLR)
+ *   step      times `factor` after every `period` steps (StepLR), never below minimum
+ *   plateau   times `factor` where a measured loss has not fallen for more than `patience` measurements
+ *             (ReduceLROnPlateau), never below minimum
+ * A warm-up comes before any of them: step s <= warmup has learning_rate * s / warmup, and the decay counts
+ * its steps from there (LinearLR in SequentialLR). */
+typedef enum gk_decay { GK_DECAY_CONSTANT = 0, GK_DECAY_COSINE, GK_DECAY_STEP, GK_DECAY_PLATEAU } gk_decay;
+GK_API int gk_decay_count(void);
 GK_API const char *gk_decay_name(gk_decay decay);
 GK_API gk_status gk_decay_from_name(const char *name, gk_decay *decay);
-/* The learning rate of step `step` (from 1) of `steps`; past the last step it stays `minimum`. The value is
- * computed in double and rounded to float, so that it is the same number on every machine. */
-GK_API double gk_learning_rate(gk_decay decay, double base, double minimum, int64_t step, int64_t steps);
+typedef struct gk_learning_rate_desc {
+  size_t size;
+  gk_decay decay;
+  double learning_rate;
+  double minimum;
+  int64_t steps;    /* cosine; 0: not known yet, no decay */
+  int64_t warmup;   /* 0: none */
+  int64_t period;   /* step */
+  double factor;    /* step, plateau; above 0, at most 1 */
+  int64_t patience; /* plateau */
+  double threshold; /* plateau: a loss has fallen if it is below best * (1 - threshold) */
+} gk_learning_rate_desc;
+#define GK_LEARNING_RATE_DESC_INIT                                                                           \
+  {                                                                                                          \
+    .size = sizeof(gk_learning_rate_desc), .learning_rate = 1e-3, .period = 1000, .factor = 0.1,             \
+    .patience = 10, .threshold = 1e-4                                                                        \
+  }
+/* What a plateau remembers: zeros at first. Kept with a checkpoint, it resumes exactly. */
+typedef struct gk_learning_rate_state {
+  int64_t measured; /* losses so far */
+  int64_t bad;      /* in a row that have not fallen */
+  int64_t reduced;  /* times that the rate was */
+  double best;
+} gk_learning_rate_state;
+/* Names the field that does not fit. */
+GK_API gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc);
+/* The rate of step `step` (from 1); state may be NULL where no plateau is. Computed in double and rounded to
+ * float, so that it is the same number on every machine. */
+GK_API double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state,
+                               int64_t step);
+/* A measured loss, for example of validation; does nothing but for a plateau. */
+GK_API void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state,
+                                     double loss);
 
 /* ---- Random numbers ------------------------------------------------------------------------ */
 

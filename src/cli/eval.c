@@ -12,11 +12,36 @@
 struct settings {
   const char *model, *file;
   int isa;
-  int64_t threads;
+  int64_t threads, free_running;
+  double temperature;
+  uint64_t seed;
   bool json;
 };
 
 static const cli_option options[] = {
+    {.name = "free-running",
+     .type = CLI_INTEGER,
+     .offset = offsetof(struct settings, free_running),
+     .fallback = "16",
+     .minimum = 0,
+     .maximum = 1 << 20,
+     .value = "N",
+     .help =
+         "also measure the loss of runs of N characters in which the model reads its own choices instead of "
+         "the text; 0: do not"},
+    {.name = "temperature",
+     .type = CLI_NUMBER,
+     .offset = offsetof(struct settings, temperature),
+     .fallback = "1",
+     .minimum = 0,
+     .maximum = 1000,
+     .value = "T",
+     .help = "of these choices; 0: always the likeliest character"},
+    {.name = "seed",
+     .type = CLI_SEED,
+     .offset = offsetof(struct settings, seed),
+     .fallback = "0",
+     .help = "of these choices"},
     {.name = "json",
      .type = CLI_FLAG,
      .offset = offsetof(struct settings, json),
@@ -42,28 +67,72 @@ static const cli_positional positionals[] = {
 
 static const cli_command command = {
     .name = "eval",
-    .summary = "Measures how well a language model predicts a text: the mean cross-entropy of each character "
-               "given those before it. The text is read as streams of at least 2048 characters.",
+    .summary =
+        "Measures how well a language model predicts a text: the mean cross-entropy of each character "
+        "given those before it. The text is read as streams of at least 2048 characters. In training and "
+        "here "
+        "the characters before are those of the text (teacher forcing); when a model generates they are "
+        "its own. What that costs is measured too: free-running, it reads its own choices for a few "
+        "characters and is scored on the text's.",
     .options = options,
     .positionals = positionals,
     .examples = "  gatekern eval model.safetensors book.txt\n"
                 "  gatekern eval model.safetensors --json\n",
     .settings_size = sizeof(struct settings)};
 
-static void print_loss(const struct settings *settings, const gk_language_loss *loss) {
-  const double bits = loss->nats / M_LN2;
-  if (settings->json) {
-    printf("{\"characters\": %" PRId64 ", ", loss->characters);
-    print_json_number(stdout, "nats_per_character", loss->nats);
-    printf(", ");
-    print_json_number(stdout, "bits_per_character", bits);
-    printf(", ");
-    print_json_number(stdout, "perplexity", exp(loss->nats));
-    printf("}\n");
-  } else {
-    printf("%.4f nats/char  %.4f bits/char  perplexity %.3f  (%" PRId64 " characters of %s)\n", loss->nats,
-           bits, exp(loss->nats), loss->characters, settings->file ? settings->file : "the built-in text");
+static void print_json(const struct settings *settings, const gk_language_loss *loss,
+                       const gk_free_running_loss *free_loss, const double *nats_at) {
+  printf("{\"characters\": %" PRId64 ", ", loss->characters);
+  print_json_number(stdout, "nats_per_character", loss->nats);
+  printf(", ");
+  print_json_number(stdout, "bits_per_character", loss->nats / M_LN2);
+  printf(", ");
+  print_json_number(stdout, "perplexity", exp(loss->nats));
+  if (free_loss) {
+    printf(", \"free_running\": {\"length\": %" PRId64 ", ", settings->free_running);
+    print_json_number(stdout, "nats_per_character", free_loss->free_nats);
+    printf(", \"nats_at\": [");
+    for (int64_t t = 0; t < settings->free_running; ++t) {
+      if (isfinite(nats_at[t]))
+        printf("%s%.9g", t ? ", " : "", nats_at[t]);
+      else
+        printf("%snull", t ? ", " : "");
+    }
+    printf("]}");
   }
+  printf("}\n");
+}
+
+static void print_text(const struct settings *settings, const gk_language_loss *loss,
+                       const gk_free_running_loss *free_loss, const double *nats_at) {
+  printf("%.4f nats/char  %.4f bits/char  perplexity %.3f  (%" PRId64 " characters of %s)\n", loss->nats,
+         loss->nats / M_LN2, exp(loss->nats), loss->characters,
+         settings->file ? settings->file : "the built-in text");
+  if (!free_loss)
+    return;
+  printf("%.4f nats/char free-running, %+.4f: fed with its own choices in runs of %" PRId64 " characters\n",
+         free_loss->free_nats, free_loss->free_nats - free_loss->forced_nats, settings->free_running);
+  printf("by distance from the text:");
+  for (int64_t t = 1; t <= settings->free_running; t *= 2)
+    if (isfinite(nats_at[t - 1]))
+      printf("  %" PRId64 ": %.4f", t, nats_at[t - 1]);
+  printf("\n");
+}
+
+static gk_status measure(const struct settings *settings, const gk_language_model *model, const gk_text *text,
+                         double *nats_at) {
+  gk_language_loss loss;
+  gk_free_running_loss free_loss;
+  gk_free_running_desc desc = GK_FREE_RUNNING_DESC_INIT;
+  desc.length = settings->free_running;
+  desc.temperature = (float)settings->temperature;
+  desc.seed = settings->seed;
+  gk_status status = gk_language_model_evaluate(model, text, &loss);
+  if (status == GK_OK && nats_at)
+    status = gk_language_model_evaluate_free_running(model, text, &desc, &free_loss, nats_at);
+  if (status == GK_OK)
+    (settings->json ? print_json : print_text)(settings, &loss, nats_at ? &free_loss : NULL, nats_at);
+  return status;
 }
 
 static int evaluate(const struct settings *settings, const gk_text *text) {
@@ -71,16 +140,20 @@ static int evaluate(const struct settings *settings, const gk_text *text) {
   plan.isa = (gk_isa)settings->isa;
   plan.threads = (int)settings->threads;
   gk_language_model *model;
-  gk_language_loss loss;
   gk_status status = gk_language_model_load(settings->model, &plan, &model);
   if (status != GK_OK)
     return cli_input_status(&command, status);
-  status = gk_language_model_evaluate(model, text, &loss);
+  double *nats_at = NULL;
+  if (settings->free_running && !(nats_at = malloc((size_t)settings->free_running * sizeof *nats_at))) {
+    gk_language_model_destroy(model);
+    return cli_error(&command, "out of memory"), CLI_FAILURE;
+  }
+  status = measure(settings, model, text, nats_at);
+  free(nats_at);
   gk_language_model_destroy(model);
-  if (status != GK_OK)
-    return cli_text_status(&command, status, settings->file ? settings->file : "the built-in text", NULL);
-  print_loss(settings, &loss);
-  return CLI_SUCCESS;
+  return status == GK_OK
+             ? CLI_SUCCESS
+             : cli_text_status(&command, status, settings->file ? settings->file : "the built-in text", NULL);
 }
 
 int run_eval(int argc, char **argv) {

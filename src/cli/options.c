@@ -101,9 +101,11 @@ static const char *choice_name(const cli_option *option, int index) {
   case CLI_SCHEDULE:
     return index <= GK_SCHEDULE_TEAMS ? gk_schedule_name((gk_schedule)index) : NULL;
   case CLI_OPTIMIZER:
-    return index <= GK_OPTIMIZER_ADAM ? gk_optimizer_name((gk_optimizer_kind)index) : NULL;
+    return index < gk_optimizer_count() ? gk_optimizer_name((gk_optimizer_kind)index) : NULL;
+  case CLI_INIT:
+    return index <= GK_INIT_ORTHOGONAL ? gk_init_name((gk_init)index) : NULL;
   case CLI_DECAY:
-    return index <= GK_DECAY_COSINE ? gk_decay_name((gk_decay)index) : NULL;
+    return index < gk_decay_count() ? gk_decay_name((gk_decay)index) : NULL;
   default:
     return NULL;
   }
@@ -268,7 +270,8 @@ static const char *value_name(const cli_option *option) {
   static const char *const names[] = {
       [CLI_FLAG] = "",         [CLI_INTEGER] = "N",      [CLI_SEED] = "N",     [CLI_NUMBER] = "X",
       [CLI_TEXT] = "TEXT",     [CLI_CHOICE] = "NAME",    [CLI_CELL] = "NAME",  [CLI_ISA] = "NAME",
-      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME", [CLI_DECAY] = "NAME", [CLI_NETWORK_FLAG] = "",
+      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME", [CLI_DECAY] = "NAME", [CLI_INIT] = "NAME",
+      [CLI_NETWORK_FLAG] = "",
   };
   return option->value ? option->value : names[option->type];
 }

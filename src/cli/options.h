@@ -37,6 +37,7 @@ typedef enum cli_type {
   CLI_SCHEDULE,  /* int: gk_schedule */
   CLI_DECAY,     /* int: gk_decay */
   CLI_OPTIMIZER, /* int: gk_optimizer_kind */
+  CLI_INIT,      /* int: gk_init */
   CLI_NETWORK,   /* gk_rnn_desc: stands for all options of gk_rnn_option_name, without name and help */
   CLI_NETWORK_FLAG,
   CLI_NETWORK_VALUE /* one of them: what CLI_NETWORK becomes */

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const initialisations[] = {"uniform", "glorot", "orthogonal", NULL};
-
 #define FIELD(name) offsetof(struct train_settings, name)
 static const cli_option options[] = {
     {.name = "cell",
@@ -52,10 +50,9 @@ static const cli_option options[] = {
      .value = "P",
      .help = "share of outputs that is zeroed between layers while training"},
     {.name = "init",
-     .type = CLI_CHOICE,
+     .type = CLI_INIT,
      .offset = FIELD(init),
      .fallback = "uniform",
-     .choice = initialisations,
      .help = "initial weights, uniform as PyTorch's"},
     {.name = "forget-bias",
      .type = CLI_NUMBER,
@@ -65,6 +62,11 @@ static const cli_option options[] = {
      .maximum = 100,
      .value = "B",
      .help = "added to the bias of the LSTM's forget gate at the start"},
+
+    {.name = "tie",
+     .type = CLI_FLAG,
+     .offset = FIELD(tied),
+     .help = "tied weights: the output layer reads the embedding's, so that --embed must be --hidden"},
 
     {.name = "bytes",
      .type = CLI_FLAG,
@@ -121,7 +123,24 @@ static const cli_option options[] = {
      .minimum = 1,
      .maximum = 1 << 20,
      .value = "T",
-     .help = "characters of each stream in a step"},
+     .help = "characters of each stream in a step, k1 of truncated BPTT"},
+    {.name = "backward-time",
+     .type = CLI_INTEGER,
+     .offset = FIELD(backward_time),
+     .fallback = "0",
+     .minimum = 0,
+     .maximum = 1 << 20,
+     .value = "T",
+     .help = "characters that a gradient goes back, k2 of truncated BPTT: at least --time, and read again in "
+             "each step; 0: --time"},
+    {.name = "label-smoothing",
+     .type = CLI_NUMBER,
+     .offset = FIELD(label_smoothing),
+     .fallback = "0",
+     .minimum = 0,
+     .maximum = 1,
+     .value = "SHARE",
+     .help = "share of the wanted probability that all symbols have alike"},
     {.name = "optimizer",
      .type = CLI_OPTIMIZER,
      .offset = FIELD(optimizer),
@@ -139,7 +158,41 @@ static const cli_option options[] = {
      .type = CLI_DECAY,
      .offset = FIELD(decay),
      .fallback = "cosine",
-     .help = "the learning rate over the steps; cosine falls to --lr-min at the last"},
+     .help = "the learning rate over the steps: cosine falls to --lr-min at the last, step falls by "
+             "--lr-factor every --lr-every steps, plateau by --lr-factor where the validation loss no longer "
+             "falls"},
+    {.name = "lr-warmup",
+     .type = CLI_INTEGER,
+     .offset = FIELD(warmup),
+     .fallback = "0",
+     .minimum = 0,
+     .maximum = 1e12,
+     .value = "STEPS",
+     .help = "steps over which the rate first rises from 0 to --lr; the schedule starts after them"},
+    {.name = "lr-every",
+     .type = CLI_INTEGER,
+     .offset = FIELD(decay_period),
+     .fallback = "1000",
+     .minimum = 1,
+     .maximum = 1e9,
+     .value = "STEPS",
+     .help = "of --lr-schedule step"},
+    {.name = "lr-factor",
+     .type = CLI_NUMBER,
+     .offset = FIELD(decay_factor),
+     .fallback = "0.1",
+     .minimum = 1e-12,
+     .maximum = 1,
+     .value = "F",
+     .help = "of step and plateau"},
+    {.name = "lr-patience",
+     .type = CLI_INTEGER,
+     .offset = FIELD(decay_patience),
+     .fallback = "10",
+     .minimum = 0,
+     .maximum = 1e9,
+     .value = "N",
+     .help = "of plateau: validations without a lower loss that are waited for"},
     {.name = "lr-min",
      .type = CLI_NUMBER,
      .offset = FIELD(minimum_learning_rate),
@@ -147,7 +200,7 @@ static const cli_option options[] = {
      .minimum = 0,
      .maximum = 1e6,
      .value = "RATE",
-     .help = "where cosine ends"},
+     .help = "where cosine ends, and below which step and plateau do not go"},
     {.name = "momentum",
      .type = CLI_NUMBER,
      .offset = FIELD(momentum),
@@ -155,6 +208,19 @@ static const cli_option options[] = {
      .minimum = 0,
      .maximum = 1,
      .help = "of the optimizer sgd"},
+    {.name = "nesterov",
+     .type = CLI_FLAG,
+     .offset = FIELD(nesterov),
+     .help = "look ahead by the momentum, of the optimizer sgd"},
+    {.name = "weight-decay",
+     .type = CLI_NUMBER,
+     .offset = FIELD(weight_decay),
+     .fallback = "0",
+     .minimum = 0,
+     .maximum = 1e6,
+     .value = "W",
+     .help =
+         "pulls weights towards 0: joins the gradient, with adamw it shrinks them (there 0.01 unless given)"},
     {.name = "clip-norm",
      .type = CLI_NUMBER,
      .offset = FIELD(clip_norm),
@@ -162,6 +228,21 @@ static const cli_option options[] = {
      .minimum = 0,
      .maximum = 1e12,
      .help = "longest gradient, over all weights; 0: not limited"},
+    {.name = "clip-tensor",
+     .type = CLI_NUMBER,
+     .offset = FIELD(clip_tensor),
+     .fallback = "0",
+     .minimum = 0,
+     .maximum = 1e12,
+     .value = "NORM",
+     .help = "longest gradient of each tensor by itself, before that; 0: not limited"},
+    {.name = "clip-value",
+     .type = CLI_NUMBER,
+     .offset = FIELD(clip_value),
+     .fallback = "0",
+     .minimum = 0,
+     .maximum = 1e12,
+     .help = "largest value of a gradient, before both; 0: not limited"},
     {.name = "seed",
      .type = CLI_SEED,
      .offset = FIELD(seed),
@@ -178,8 +259,8 @@ static const cli_option options[] = {
     {.name = "resume",
      .type = CLI_FLAG,
      .offset = FIELD(resume),
-     .help = "go on where FILE.state ends, with the options of that run; --steps, --epochs, --minutes, --lr, "
-             "--lr-schedule and --lr-min can be changed"},
+     .help = "go on where FILE.state ends, with the options of that run; --steps, --epochs, --minutes, "
+             "--lr and --lr-... can be changed"},
     {.name = "eval-every",
      .type = CLI_INTEGER,
      .offset = FIELD(eval_every),
@@ -256,6 +337,19 @@ static int check_settings(const struct train_settings *settings) {
   if (settings->momentum > 0 && settings->optimizer != GK_OPTIMIZER_SGD)
     return cli_error(&command, "--momentum %g: only for --optimizer sgd, not %s", settings->momentum,
                      gk_optimizer_name((gk_optimizer_kind)settings->optimizer));
+  if (settings->nesterov && settings->momentum == 0 && !settings->resume)
+    return cli_error(&command, "--nesterov: looks ahead by the momentum, so it needs --momentum above 0");
+  if (settings->backward_time != 0 && settings->backward_time < settings->time && !settings->resume)
+    return cli_error(
+        &command,
+        "--backward-time %lld: must be at least --time, %lld: a gradient goes back at least to the "
+        "start of its own step",
+        (long long)settings->backward_time, (long long)settings->time);
+  if (settings->tied && settings->embed && settings->embed != settings->hidden && !settings->resume)
+    return cli_error(&command,
+                     "--tie: the embedding is the output's weight, so that --embed, %lld, must be "
+                     "--hidden, %lld",
+                     (long long)settings->embed, (long long)settings->hidden);
   if (cli_given("validation") && (settings->validation_file || !settings->file))
     return cli_error(&command, "--validation %g: only without --validation-file, and with a FILE",
                      settings->validation);

@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 enum { DEFAULT_STEPS = 2000, FEWEST_VALIDATIONS = 10, MOST_VALIDATIONS = 25 };
-enum { UNPROFILED = 3 };                /* first steps, which pay for pages and threads */
-static const double peak_seconds = 0.1; /* for the measurement of the machine's limit */
+enum { UNPROFILED = 3 };                       /* first steps, which pay for pages and threads */
+static const float adamw_weight_decay = 0.01f; /* PyTorch's default */
+static const double peak_seconds = 0.1;        /* for the measurement of the machine's limit */
 
 /* ---- Signals ---- */
 
@@ -48,6 +49,7 @@ static gk_language_model_desc describe_model(const struct train_settings *settin
   desc.embedding_size = settings->embed ? settings->embed : settings->hidden;
   desc.layers = settings->layers;
   desc.dropout = (float)settings->dropout;
+  desc.tied = settings->tied;
   desc.utf8 = settings->utf8;
   desc.isa = (gk_isa)settings->isa;
   desc.threads = (int)settings->threads;
@@ -68,6 +70,18 @@ static gk_training_desc describe_training(const struct train_settings *settings)
   desc.forget_bias = (float)settings->forget_bias;
   desc.seed = settings->seed;
   desc.validation = settings->validation;
+  desc.backward_time = settings->backward_time;
+  desc.nesterov = settings->nesterov;
+  desc.weight_decay = (float)settings->weight_decay;
+  if (settings->optimizer == GK_OPTIMIZER_ADAMW && !cli_given("weight-decay"))
+    desc.weight_decay = adamw_weight_decay;
+  desc.label_smoothing = (float)settings->label_smoothing;
+  desc.clip_value = settings->clip_value;
+  desc.clip_tensor_norm = settings->clip_tensor;
+  desc.warmup = settings->warmup;
+  desc.decay_period = settings->decay_period;
+  desc.decay_factor = settings->decay_factor;
+  desc.decay_patience = settings->decay_patience;
   return desc;
 }
 
@@ -114,6 +128,13 @@ static int check_resumed(const struct training_run *run) {
       {"optimizer", wanted.optimizer == training->optimizer},
       {"momentum", wanted.momentum == training->momentum},
       {"clip-norm", wanted.clip_norm == training->clip_norm},
+      {"clip-value", wanted.clip_value == training->clip_value},
+      {"clip-tensor", wanted.clip_tensor_norm == training->clip_tensor_norm},
+      {"tie", asked.tied == model->tied},
+      {"nesterov", wanted.nesterov == training->nesterov},
+      {"weight-decay", wanted.weight_decay == training->weight_decay},
+      {"label-smoothing", wanted.label_smoothing == training->label_smoothing},
+      {"backward-time", wanted.backward_time == training->backward_time},
       {"init", wanted.init == training->init},
       {"forget-bias", wanted.forget_bias == training->forget_bias},
       {"seed", wanted.seed == training->seed},
@@ -206,14 +227,28 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
     *steps = desc->steps ? desc->steps : DEFAULT_STEPS;
   if (exit_code != CLI_SUCCESS)
     return exit_code;
-  desc = gk_language_trainer_description(run->trainer);
+  gk_learning_rate_desc rate;
+  gk_language_trainer_learning_rate(run->trainer, &rate);
   const bool resumed = settings->resume;
-  const double rate = !resumed || cli_given("lr") ? settings->learning_rate : desc->learning_rate;
-  const double minimum =
-      !resumed || cli_given("lr-min") ? settings->minimum_learning_rate : desc->minimum_learning_rate;
-  const int decay = !resumed || cli_given("lr-schedule") ? settings->decay : (int)desc->decay;
-  return cli_status(run->command, gk_language_trainer_set_learning_rate(run->trainer, rate, (gk_decay)decay,
-                                                                        minimum, *steps));
+  if (!resumed || cli_given("lr"))
+    rate.learning_rate = settings->learning_rate;
+  if (!resumed || cli_given("lr-min"))
+    rate.minimum = settings->minimum_learning_rate;
+  if (!resumed || cli_given("lr-schedule"))
+    rate.decay = (gk_decay)settings->decay;
+  if (cli_given("lr-warmup"))
+    rate.warmup = settings->warmup;
+  if (cli_given("lr-every"))
+    rate.period = settings->decay_period;
+  if (cli_given("lr-factor"))
+    rate.factor = settings->decay_factor;
+  if (cli_given("lr-patience"))
+    rate.patience = settings->decay_patience;
+  rate.steps = *steps;
+  if (rate.decay == GK_DECAY_PLATEAU && !progress.validation_characters)
+    return cli_error(run->command, "--lr-schedule plateau: follows the validation loss, and there is no text "
+                                   "for validation");
+  return cli_status(run->command, gk_language_trainer_set_learning_rate(run->trainer, &rate));
 }
 
 /* ---- Saving ---- */

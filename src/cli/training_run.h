@@ -12,10 +12,12 @@ struct train_settings {
   int cell, optimizer, decay, init, isa;
   int64_t hidden, embed, layers, batch, time, epochs, steps, eval_every, threads;
   double minutes, learning_rate, minimum_learning_rate, momentum, clip_norm, dropout, forget_bias;
+  int64_t backward_time, warmup, decay_period, decay_patience;
+  double weight_decay, label_smoothing, clip_value, clip_tensor, decay_factor;
   double validation, save_minutes;
   uint64_t seed;
   gk_rnn_desc network; /* its options */
-  bool bytes, utf8, resume, keep_all, profile;
+  bool bytes, utf8, tied, nesterov, resume, keep_all, profile;
 };
 
 enum { PROFILED_STEPS = 1000 };

@@ -66,11 +66,11 @@ static json_t *describe_model(const gk_language_model *model, const json_t *trai
       return NULL;
     }
   json_t *description =
-      json_pack("{s:i, s:s, s:s, s:o, s:I, s:I, s:I, s:f, s:s, s:o}", "format", 1, "task", task, "cell",
+      json_pack("{s:i, s:s, s:s, s:o, s:I, s:I, s:I, s:f, s:b, s:s, s:o}", "format", 1, "task", task, "cell",
                 gk_cell_name(desc->cell), "options", describe_options(desc), "embedding",
                 (json_int_t)desc->embedding_size, "hidden", (json_int_t)desc->hidden_size, "layers",
-                (json_int_t)desc->layers, "dropout", (double)desc->dropout, "mode", mode_names[desc->utf8],
-                "symbols", symbols);
+                (json_int_t)desc->layers, "dropout", (double)desc->dropout, "tied", (int)desc->tied, "mode",
+                mode_names[desc->utf8], "symbols", symbols);
   if (description && training && json_object_set(description, "training", (json_t *)training) != 0) {
     json_decref(description);
     return NULL;
@@ -187,6 +187,11 @@ static gk_status read_description(const struct gk_checkpoint *checkpoint, gk_lan
                                    gk_safetensors_count(checkpoint->file), &desc->layers);
   if (status == GK_OK)
     status = gk_checkpoint_number(checkpoint, description, "dropout", 0, 0.999999, &dropout);
+  const json_t *tied = json_object_get(description, "tied"); /* not in files of earlier versions */
+  if (status == GK_OK && tied && !json_is_boolean(tied))
+    status =
+        gk_fail(GK_ERROR_FORMAT, "%s: tied in the description is neither true nor false", checkpoint->path);
+  desc->tied = json_is_true(tied);
   desc->dropout = (float)dropout;
   desc->utf8 = mode == 1;
   return status;

@@ -17,6 +17,7 @@ struct gk_language_trainer {
   struct gk_text_streams streams; /* of the first part */
   int64_t stream_length;          /* steps of time in an epoch */
   int64_t window;                 /* steps of time in a training step; the last of an epoch may have less */
+  int64_t history;                /* steps that its gradient reaches back, the window included */
 
   /* What training changes, with the model's parameters. */
   int64_t step; /* done */
@@ -24,20 +25,28 @@ struct gk_language_trainer {
   int64_t best_step;
   float *optimizer_state;
   int64_t optimizer_state_count;
-  float *h[2], *c[2];  /* (L, N, H); states before the next step are number step % 2 */
+  float *h[2], *c[2];  /* (L, N, H); states where the next step begins to read are number step % 2 */
   int64_t state_count; /* L * N * H */
+  gk_learning_rate_state rate_state;
 
-  /* Scratch of a step: (window, N) arrays. */
+  /* Scratch of a step: (history, N) arrays. */
   int32_t *inputs, *targets;
-  float *y, *dy; /* (window, N, H) */
+  float *y, *dy;  /* (history, N, H) */
+  float *dh, *dc; /* (L, N, H) gradients of the states between a step's two parts */
   float *gradients;
   int64_t *last_seen; /* (V): step in which a symbol was read last */
-  void *reserve, *workspace;
+  float **tensor_gradients;
+  int64_t *tensor_counts;
+  int tensor_count;
+  void *reserve[2], *workspace;
 };
 
 /* The trainer around a model whose vocabulary is that of the texts. Takes the model, also on failure. */
 gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_desc *desc,
                                     const gk_text *text, const gk_text *validation,
                                     gk_language_trainer **trainer);
+
+int64_t gk_language_trainer_steps_per_epoch(const gk_language_trainer *trainer);
+gk_learning_rate_desc gk_language_trainer_rate(const gk_training_desc *desc);
 
 #endif

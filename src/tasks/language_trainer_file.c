@@ -24,7 +24,24 @@ static json_t *describe_training(const gk_language_trainer *trainer) {
       (double)desc->forget_bias, "seed", gk_checkpoint_hash_text(desc->seed), "validation", desc->validation,
       "step", (json_int_t)trainer->step, "best_step", (json_int_t)trainer->best_step, "text",
       gk_checkpoint_hash_text(trainer->text_hash));
-  if (training && isfinite(trainer->best_loss) &&
+  json_t *more =
+      json_pack("{s:I, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:I, s:I}", "backward_time",
+                (json_int_t)desc->backward_time, "nesterov", (int)desc->nesterov, "weight_decay",
+                (double)desc->weight_decay, "label_smoothing", (double)desc->label_smoothing, "clip_value",
+                desc->clip_value, "clip_tensor_norm", desc->clip_tensor_norm, "warmup",
+                (json_int_t)desc->warmup, "decay_period", (json_int_t)desc->decay_period, "decay_factor",
+                desc->decay_factor, "decay_patience", (json_int_t)desc->decay_patience, "decay_threshold",
+                desc->decay_threshold, "rate_measured", (json_int_t)trainer->rate_state.measured, "rate_bad",
+                (json_int_t)trainer->rate_state.bad, "rate_reduced", (json_int_t)trainer->rate_state.reduced);
+  bool complete = training && more && json_object_update(training, more) == 0;
+  json_decref(more);
+  if (complete && isfinite(trainer->rate_state.best))
+    complete = json_object_set_new(training, "rate_best", json_real(trainer->rate_state.best)) == 0;
+  if (!complete) {
+    json_decref(training);
+    return NULL;
+  }
+  if (isfinite(trainer->best_loss) &&
       json_object_set_new(training, "best_loss", json_real(trainer->best_loss)) != 0) {
     json_decref(training);
     return NULL;
@@ -74,6 +91,55 @@ static gk_status read_names(const struct gk_checkpoint *checkpoint, const json_t
   return GK_OK;
 }
 
+/* What files of earlier versions lack keeps its default. */
+static bool has(const json_t *training, const char *key) {
+  return json_object_get(training, key) != NULL;
+}
+
+static gk_status read_integers(const struct gk_checkpoint *checkpoint, const json_t *training,
+                               gk_training_desc *desc) {
+  const struct {
+    const char *key;
+    int64_t minimum, *value;
+  } integers[] = {{"backward_time", 0, &desc->backward_time},
+                  {"warmup", 0, &desc->warmup},
+                  {"decay_period", 1, &desc->decay_period},
+                  {"decay_patience", 0, &desc->decay_patience}};
+  gk_status status = GK_OK;
+  for (size_t i = 0; i < sizeof integers / sizeof *integers && status == GK_OK; ++i)
+    if (has(training, integers[i].key))
+      status = gk_checkpoint_integer(checkpoint, training, integers[i].key, integers[i].minimum, INT32_MAX,
+                                     integers[i].value);
+  return status;
+}
+
+static gk_status read_options(const struct gk_checkpoint *checkpoint, const json_t *training,
+                              gk_training_desc *desc) {
+  double weight_decay = 0, smoothing = 0;
+  const struct {
+    const char *key;
+    double maximum, *value;
+  } numbers[] = {
+      {"weight_decay", 1e30, &weight_decay},    {"label_smoothing", 1, &smoothing},
+      {"clip_value", 1e300, &desc->clip_value}, {"clip_tensor_norm", 1e300, &desc->clip_tensor_norm},
+      {"decay_factor", 1, &desc->decay_factor}, {"decay_threshold", 0.999999999, &desc->decay_threshold}};
+  gk_status status = read_integers(checkpoint, training, desc);
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == GK_OK; ++i)
+    if (has(training, numbers[i].key))
+      status =
+          gk_checkpoint_number(checkpoint, training, numbers[i].key, 0, numbers[i].maximum, numbers[i].value);
+  desc->weight_decay = (float)weight_decay;
+  desc->label_smoothing = (float)smoothing;
+  desc->nesterov = json_is_true(json_object_get(training, "nesterov"));
+  if (status == GK_OK && desc->backward_time != 0 && desc->backward_time < desc->time)
+    status = gk_fail(GK_ERROR_FORMAT, "%s: backward_time is %" PRId64 ", below time, %" PRId64,
+                     checkpoint->path, desc->backward_time, desc->time);
+  if (status == GK_OK && !(desc->decay_factor > 0))
+    status = gk_fail(GK_ERROR_FORMAT, "%s: decay_factor is %g, must be above 0", checkpoint->path,
+                     desc->decay_factor);
+  return status;
+}
+
 static gk_status read_training(const struct gk_checkpoint *checkpoint, const json_t *training,
                                gk_training_desc *desc) {
   const double largest = 1e300;
@@ -107,6 +173,21 @@ static gk_status read_training(const struct gk_checkpoint *checkpoint, const jso
   desc->momentum = (float)momentum;
   desc->forget_bias = (float)forget_bias;
   desc->init = (gk_init)init;
+  return status == GK_OK ? read_options(checkpoint, training, desc) : status;
+}
+
+static gk_status read_rate(const struct gk_checkpoint *checkpoint, const json_t *training,
+                           gk_learning_rate_state *state) {
+  if (!has(training, "rate_measured"))
+    return GK_OK;
+  gk_status status =
+      gk_checkpoint_integer(checkpoint, training, "rate_measured", 0, INT64_MAX - 1, &state->measured);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, training, "rate_bad", 0, INT64_MAX - 1, &state->bad);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, training, "rate_reduced", 0, INT64_MAX - 1, &state->reduced);
+  if (status == GK_OK && has(training, "rate_best"))
+    status = gk_checkpoint_number(checkpoint, training, "rate_best", -1e300, 1e300, &state->best);
   return status;
 }
 
@@ -123,7 +204,7 @@ static gk_status read_position(const struct gk_checkpoint *checkpoint, const jso
     status = gk_checkpoint_integer(checkpoint, training, "best_step", 0, trainer->step, &trainer->best_step);
   if (status == GK_OK && json_object_get(training, "best_loss"))
     status = gk_checkpoint_number(checkpoint, training, "best_loss", 0, 1e300, &trainer->best_loss);
-  return status;
+  return status == GK_OK ? read_rate(checkpoint, training, &trainer->rate_state) : status;
 }
 
 static gk_status read_states(const struct gk_checkpoint *checkpoint, gk_language_trainer *trainer) {

@@ -4,30 +4,111 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const decay_names[] = {"constant", "cosine"};
+static const char *const decay_names[] = {[GK_DECAY_CONSTANT] = "constant",
+                                          [GK_DECAY_COSINE] = "cosine",
+                                          [GK_DECAY_STEP] = "step",
+                                          [GK_DECAY_PLATEAU] = "plateau"};
+enum { DECAYS = sizeof decay_names / sizeof *decay_names };
+
+int gk_decay_count(void) {
+  return DECAYS;
+}
 
 const char *gk_decay_name(gk_decay decay) {
-  return decay == GK_DECAY_CONSTANT || decay == GK_DECAY_COSINE ? decay_names[decay] : "unknown";
+  return (unsigned)decay < DECAYS ? decay_names[decay] : "unknown";
 }
 
 gk_status gk_decay_from_name(const char *name, gk_decay *decay) {
   if (!name || !decay)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "decay" : "name");
-  for (int i = 0; i <= GK_DECAY_COSINE; ++i)
+  for (int i = 0; i < DECAYS; ++i)
     if (strcmp(name, decay_names[i]) == 0) {
       *decay = (gk_decay)i;
       return GK_OK;
     }
-  return gk_fail(GK_ERROR_ARGUMENT, "learning rate schedule %s is unknown; there are constant, cosine", name);
+  return gk_fail(GK_ERROR_ARGUMENT,
+                 "learning rate schedule %s is unknown; there are constant, cosine, step, plateau", name);
 }
 
-double gk_learning_rate(gk_decay decay, double base, double minimum, int64_t step, int64_t steps) {
-  if (decay != GK_DECAY_COSINE)
-    return (double)(float)base;
-  const double pi = 3.14159265358979323846;
+gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
+  if (!desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
+  if (desc->size != sizeof *desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_LEARNING_RATE_DESC_INIT)",
+                   desc->size, sizeof *desc);
+  if ((unsigned)desc->decay >= DECAYS)
+    return gk_fail(GK_ERROR_ARGUMENT, "decay is %d, not a gk_decay", (int)desc->decay);
+  if (!(desc->learning_rate > 0 && isfinite(desc->learning_rate)))
+    return gk_fail(GK_ERROR_ARGUMENT, "learning_rate is %g, must be above 0", desc->learning_rate);
+  if (!(desc->minimum >= 0 && desc->minimum <= desc->learning_rate))
+    return gk_fail(GK_ERROR_ARGUMENT, "minimum_learning_rate is %g, must be from 0 to learning_rate, %g",
+                   desc->minimum, desc->learning_rate);
+  if (desc->steps < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "steps is %lld, must not be negative", (long long)desc->steps);
+  if (desc->warmup < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "warmup is %lld, must not be negative", (long long)desc->warmup);
+  if (desc->period < 1 && desc->decay == GK_DECAY_STEP)
+    return gk_fail(GK_ERROR_ARGUMENT, "period is %lld, must be at least 1", (long long)desc->period);
+  if (!(desc->factor > 0 && desc->factor <= 1) && desc->decay >= GK_DECAY_STEP)
+    return gk_fail(GK_ERROR_ARGUMENT, "factor is %g, must be above 0, at most 1", desc->factor);
+  if (desc->patience < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "patience is %lld, must not be negative", (long long)desc->patience);
+  if (!(desc->threshold >= 0 && desc->threshold < 1))
+    return gk_fail(GK_ERROR_ARGUMENT, "threshold is %g, must be at least 0 and below 1", desc->threshold);
+  return GK_OK;
+}
+
+/* By multiplications alone, which round alike everywhere. */
+static double power(double factor, int64_t exponent) {
+  double result = 1;
+  for (; exponent > 0; exponent /= 2, factor *= factor)
+    if (exponent % 2)
+      result *= factor;
+  return result;
+}
+
+/* `done` steps after the warm-up. */
+static double decayed(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state, int64_t done) {
+  const double base = desc->learning_rate, minimum = desc->minimum, pi = 3.14159265358979323846;
+  double rate = base;
+  switch (desc->decay) {
+  case GK_DECAY_COSINE: {
+    const int64_t steps = desc->steps - desc->warmup;
+    if (desc->steps == 0)
+      return base;
+    return done >= steps
+               ? minimum
+               : minimum + (base - minimum) * (0.5 * (1 + cos(pi * ((double)done / (double)steps))));
+  }
+  case GK_DECAY_STEP:
+    rate = base * power(desc->factor, done / desc->period);
+    break;
+  case GK_DECAY_PLATEAU:
+    rate = base * power(desc->factor, state ? state->reduced : 0);
+    break;
+  default:
+    return base;
+  }
+  return rate > minimum ? rate : minimum;
+}
+
+double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state,
+                        int64_t step) {
   const int64_t done = step < 1 ? 0 : step - 1;
-  if (done >= steps)
-    return (double)(float)minimum;
-  const double factor = 0.5 * (1 + cos(pi * ((double)done / (double)steps)));
-  return (double)(float)(minimum + (base - minimum) * factor);
+  const double base = desc->learning_rate;
+  if (done < desc->warmup)
+    return (double)(float)(base * ((double)(done + 1) / (double)desc->warmup));
+  return (double)(float)decayed(desc, state, done - desc->warmup);
+}
+
+void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state, double loss) {
+  if (desc->decay != GK_DECAY_PLATEAU)
+    return;
+  if (state->measured++ == 0 || loss < state->best * (1 - desc->threshold)) {
+    state->best = loss;
+    state->bad = 0;
+  } else if (++state->bad > desc->patience) {
+    state->bad = 0;
+    ++state->reduced;
+  }
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Optimizers and the gradient norm, cut over threads at fixed places. */
+ * Optimizers, the gradient norm and clipping, cut over threads at fixed places. */
 #include <math.h>
 #include <string.h>
 
@@ -12,9 +12,16 @@
 /* Values below which one thread does all; a share is a multiple of a line of cache. */
 enum { SERIAL_COUNT = 20000, GRANULE = 1024 };
 
-static const char *const names[] = {
-    [GK_OPTIMIZER_SGD] = "sgd", [GK_OPTIMIZER_RMSPROP] = "rmsprop", [GK_OPTIMIZER_ADAM] = "adam"};
+static const char *const names[] = {[GK_OPTIMIZER_SGD] = "sgd",
+                                    [GK_OPTIMIZER_RMSPROP] = "rmsprop",
+                                    [GK_OPTIMIZER_ADAM] = "adam",
+                                    [GK_OPTIMIZER_ADAGRAD] = "adagrad",
+                                    [GK_OPTIMIZER_ADAMW] = "adamw"};
 enum { OPTIMIZERS = sizeof names / sizeof *names };
+
+int gk_optimizer_count(void) {
+  return OPTIMIZERS;
+}
 
 const char *gk_optimizer_name(gk_optimizer_kind kind) {
   return (unsigned)kind < OPTIMIZERS ? names[kind] : "unknown";
@@ -28,7 +35,22 @@ gk_status gk_optimizer_from_name(const char *name, gk_optimizer_kind *kind) {
       *kind = (gk_optimizer_kind)i;
       return GK_OK;
     }
-  return gk_fail(GK_ERROR_ARGUMENT, "optimizer is '%s', must be one of: sgd rmsprop adam", name);
+  return gk_fail(GK_ERROR_ARGUMENT, "optimizer is '%s', must be one of: sgd rmsprop adam adagrad adamw",
+                 name);
+}
+
+gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc *desc) {
+  if (!desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
+  if ((unsigned)kind >= OPTIMIZERS)
+    return gk_fail(GK_ERROR_ARGUMENT, "kind is %d, must be 0..%d", (int)kind, OPTIMIZERS - 1);
+  *desc = (gk_optimizer_desc)GK_OPTIMIZER_DESC_INIT;
+  desc->kind = kind;
+  if (kind == GK_OPTIMIZER_ADAGRAD)
+    desc->epsilon = 1e-10f;
+  if (kind == GK_OPTIMIZER_ADAMW)
+    desc->weight_decay = 0.01f;
+  return GK_OK;
 }
 
 static gk_status check_description(const gk_optimizer_desc *desc) {
@@ -47,11 +69,17 @@ static gk_status check_description(const gk_optimizer_desc *desc) {
                {"beta2", desc->beta2, 1},
                {"alpha", desc->alpha, 1},
                {"epsilon", desc->epsilon, INFINITY},
-               {"weight_decay", desc->weight_decay, INFINITY}};
+               {"weight_decay", desc->weight_decay, INFINITY},
+               {"rate_decay", desc->rate_decay, INFINITY}};
   for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
     if (!(rates[i].value >= 0 && rates[i].value < rates[i].limit))
       return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, must be at least 0 and below %g", rates[i].name,
                      (double)rates[i].value, (double)rates[i].limit);
+  if (desc->nesterov && (desc->kind != GK_OPTIMIZER_SGD || desc->momentum == 0))
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "nesterov is set, and the optimizer is %s with momentum %g: it needs sgd "
+                   "with momentum",
+                   names[desc->kind], (double)desc->momentum);
   if (desc->threads < 0 || desc->threads > 1024)
     return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", desc->threads);
   return GK_OK;
@@ -60,8 +88,10 @@ static gk_status check_description(const gk_optimizer_desc *desc) {
 static int states_of(const gk_optimizer_desc *desc) {
   switch (desc->kind) {
   case GK_OPTIMIZER_ADAM:
+  case GK_OPTIMIZER_ADAMW:
     return 2;
   case GK_OPTIMIZER_RMSPROP:
+  case GK_OPTIMIZER_ADAGRAD:
     return 1;
   default:
     return desc->momentum != 0 ? 1 : 0;
@@ -81,24 +111,40 @@ gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count,
   return GK_OK;
 }
 
+/* ---- Updates ---- */
+
 struct update_call {
   void (*kernel)(const struct gk_update *update);
-  struct gk_update update;
+  struct gk_update update; /* but for its arrays */
+  int parts, states;
+  const gk_optimizer_part *part;
+  size_t total; /* parameters of all parts, each rounded up to whole granules */
 };
 
+static size_t rounded(int64_t count) {
+  return ((size_t)count + GRANULE - 1) / GRANULE * GRANULE;
+}
+
+/* The thread's share of all parts, laid end to end. */
 static void update_body(void *context, int thread, int threads) {
   const struct update_call *call = context;
-  struct gk_update share = call->update;
-  size_t begin, end;
-  gk_split(call->update.count, GRANULE, thread, threads, &begin, &end);
-  share.count = end - begin;
-  share.parameters += begin;
-  share.gradients += begin;
-  if (share.first)
-    share.first += begin;
-  if (share.second)
-    share.second += begin;
-  call->kernel(&share);
+  size_t begin, end, first = 0;
+  gk_split(call->total, GRANULE, thread, threads, &begin, &end);
+  for (int i = 0; i < call->parts && first < end; first += rounded(call->part[i].count), i++) {
+    const gk_optimizer_part *part = &call->part[i];
+    const size_t count = (size_t)part->count, from = begin > first ? begin - first : 0;
+    const size_t to = end - first < count ? end - first : count;
+    if (from >= to)
+      continue;
+    struct gk_update share = call->update;
+    share.count = to - from;
+    share.parameters = part->parameters + from;
+    share.gradients = part->gradients + from;
+    share.first = call->states > 0 ? part->state + from : NULL;
+    share.second = call->states > 1 ? part->state + count + from : NULL;
+    share.gradient_scale = part->gradient_scale;
+    call->kernel(&share);
+  }
 }
 
 static const struct gk_kernels *resolve(gk_isa isa) {
@@ -111,48 +157,88 @@ static const struct gk_kernels *resolve(gk_isa isa) {
   return kernels;
 }
 
-gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
-                            float gradient_scale, int64_t count, float *parameters, const float *gradients,
-                            float *state) {
+static void (*kernel_of(const struct gk_kernels *kernels, gk_optimizer_kind kind))(const struct gk_update *) {
+  switch (kind) {
+  case GK_OPTIMIZER_SGD:
+    return kernels->sgd;
+  case GK_OPTIMIZER_RMSPROP:
+    return kernels->rmsprop;
+  case GK_OPTIMIZER_ADAGRAD:
+    return kernels->adagrad;
+  case GK_OPTIMIZER_ADAMW:
+    return kernels->adamw;
+  default:
+    return kernels->adam;
+  }
+}
+
+static struct gk_update describe_update(const gk_optimizer_desc *desc, int64_t step, double learning_rate) {
+  const double rate = desc->kind == GK_OPTIMIZER_ADAGRAD
+                          ? learning_rate / (1 + (double)(step - 1) * (double)desc->rate_decay)
+                          : learning_rate;
+  return (struct gk_update){.weight_decay = desc->weight_decay,
+                            .learning_rate = (float)rate,
+                            .momentum = desc->momentum,
+                            .beta1 = desc->beta1,
+                            .beta2 = desc->beta2,
+                            .alpha = desc->alpha,
+                            .epsilon = desc->epsilon,
+                            .bias_correction1 =
+                                (float)(learning_rate / (1 - pow((double)desc->beta1, (double)step))),
+                            .bias_correction2_root = (float)sqrt(1 - pow((double)desc->beta2, (double)step)),
+                            .keep = (float)(1 - learning_rate * (double)desc->weight_decay),
+                            .first_step = step == 1,
+                            .nesterov = desc->nesterov};
+}
+
+static gk_status check_part(const gk_optimizer_desc *desc, const gk_optimizer_part *part) {
   int64_t floats;
-  gk_status status = gk_optimizer_state_count(desc, count, &floats);
+  gk_status status = gk_optimizer_state_count(desc, part->count, &floats);
+  if (status)
+    return status;
+  if (part->count && (!part->parameters || !part->gradients))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", part->parameters ? "gradients" : "parameters");
+  if (floats && !part->state)
+    return gk_fail(GK_ERROR_ARGUMENT, "state is NULL, must have %lld floats", (long long)floats);
+  return GK_OK;
+}
+
+gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
+                                  int parts, const gk_optimizer_part *part) {
+  gk_status status = check_description(desc);
   if (status)
     return status;
   if (step < 1)
     return gk_fail(GK_ERROR_ARGUMENT, "step is %lld, must be at least 1", (long long)step);
-  if (count && (!parameters || !gradients))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", parameters ? "gradients" : "parameters");
-  if (floats && !state)
-    return gk_fail(GK_ERROR_ARGUMENT, "state is NULL, must have %lld floats", (long long)floats);
+  if (parts < 0 || (parts && !part))
+    return gk_fail(GK_ERROR_ARGUMENT, "parts is %d and part is %s", parts, part ? "given" : "NULL");
+  struct update_call call = {.parts = parts, .states = states_of(desc), .part = part};
+  for (int i = 0; i < parts; i++) {
+    status = check_part(desc, &part[i]);
+    if (status)
+      return status;
+    call.total += rounded(part[i].count);
+  }
   const struct gk_kernels *kernels = resolve(desc->isa);
   if (!kernels)
     return GK_ERROR_ISA;
   const uint64_t callers = gk_float_environment_pin();
-  struct update_call call = {
-      .kernel = desc->kind == GK_OPTIMIZER_ADAM  ? kernels->adam
-                : desc->kind == GK_OPTIMIZER_SGD ? kernels->sgd
-                                                 : kernels->rmsprop,
-      .update = {.count = (size_t)count,
-                 .parameters = parameters,
-                 .gradients = gradients,
-                 .first = floats ? state : NULL,
-                 .second = floats > count ? state + count : NULL,
-                 .gradient_scale = gradient_scale,
-                 .weight_decay = desc->weight_decay,
-                 .learning_rate = (float)learning_rate,
-                 .momentum = desc->momentum,
-                 .beta1 = desc->beta1,
-                 .beta2 = desc->beta2,
-                 .alpha = desc->alpha,
-                 .epsilon = desc->epsilon,
-                 .bias_correction1 = (float)(learning_rate / (1 - pow((double)desc->beta1, (double)step))),
-                 .bias_correction2_root = (float)sqrt(1 - pow((double)desc->beta2, (double)step)),
-                 .first_step = step == 1}};
+  call.kernel = kernel_of(kernels, desc->kind);
+  call.update = describe_update(desc, step, learning_rate);
   const int threads = desc->threads ? desc->threads : gk_default_threads();
-  gk_parallel(count < SERIAL_COUNT ? 1 : threads, update_body, &call);
+  gk_parallel(call.total < SERIAL_COUNT ? 1 : threads, update_body, &call);
   gk_float_environment_restore(callers);
   return GK_OK;
 }
+
+gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
+                            float gradient_scale, int64_t count, float *parameters, const float *gradients,
+                            float *state) {
+  const gk_optimizer_part part = {count, parameters, gradients, state, gradient_scale};
+  return gk_optimizer_step_parts(desc, step, learning_rate, 1, &part);
+}
+
+/* ---- Norms and clipping ---- */
 
 /* Sums of squares of fixed pieces, added in order in double. */
 enum { NORM_PIECE = 16384, NORM_BATCH = 256 };
@@ -175,18 +261,42 @@ static void norm_body(void *context, int thread, int threads) {
   }
 }
 
-gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
-                           const int64_t *counts, double *norm) {
-  if (!gradients || !counts || !norm)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !gradients ? "gradients" : !counts ? "counts" : "norm");
+/* What all functions over parts of gradients need. */
+static gk_status check_parts(int threads, int parts, const void *gradients, const float *const *part,
+                             const int64_t *counts) {
+  if (!gradients || !counts)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", gradients ? "counts" : "gradients");
   if (threads < 0 || threads > 1024)
     return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", threads);
   if (parts < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "parts is %d, must not be negative", parts);
-  for (int part = 0; part < parts; part++)
-    if (counts[part] < 0 || (counts[part] && !gradients[part]))
-      return gk_fail(GK_ERROR_ARGUMENT, "counts[%d] is %lld and gradients[%d] is %s", part,
-                     (long long)counts[part], part, gradients[part] ? "given" : "NULL");
+  for (int i = 0; i < parts; i++)
+    if (counts[i] < 0 || (counts[i] && !part[i]))
+      return gk_fail(GK_ERROR_ARGUMENT, "counts[%d] is %lld and gradients[%d] is %s", i, (long long)counts[i],
+                     i, part[i] ? "given" : "NULL");
+  return GK_OK;
+}
+
+/* Adds the squares of one part. */
+static void add_squares(struct norm_call *call, int threads, const float *gradients, int64_t count,
+                        double *sum) {
+  const int64_t most = (int64_t)NORM_PIECE * NORM_BATCH;
+  for (int64_t at = 0; at < count; at += most) {
+    call->gradients = gradients + at;
+    call->count = (size_t)(count - at < most ? count - at : most);
+    gk_parallel(call->count < 4 * NORM_PIECE ? 1 : threads, norm_body, call);
+    for (size_t piece = 0; piece < (call->count + NORM_PIECE - 1) / NORM_PIECE; piece++)
+      *sum += (double)call->sums[piece];
+  }
+}
+
+gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
+                           const int64_t *counts, double *norm) {
+  gk_status status = check_parts(threads, parts, gradients, gradients, counts);
+  if (status)
+    return status;
+  if (!norm)
+    return gk_fail(GK_ERROR_ARGUMENT, "norm is NULL");
   struct norm_call call = {.kernels = resolve(isa)};
   if (!call.kernels)
     return GK_ERROR_ISA;
@@ -195,15 +305,75 @@ gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *cons
   const uint64_t callers = gk_float_environment_pin();
   double sum = 0;
   for (int part = 0; part < parts; part++)
-    for (int64_t at = 0; at < counts[part]; at += (int64_t)NORM_PIECE * NORM_BATCH) {
-      const int64_t left = counts[part] - at, most = (int64_t)NORM_PIECE * NORM_BATCH;
-      call.gradients = gradients[part] + at;
-      call.count = (size_t)(left < most ? left : most);
-      gk_parallel(call.count < 4 * NORM_PIECE ? 1 : threads, norm_body, &call);
-      for (size_t piece = 0; piece < (call.count + NORM_PIECE - 1) / NORM_PIECE; piece++)
-        sum += (double)call.sums[piece];
-    }
+    add_squares(&call, threads, gradients[part], counts[part], &sum);
   *norm = sqrt(sum);
+  gk_float_environment_restore(callers);
+  return GK_OK;
+}
+
+struct change_call {
+  const struct gk_kernels *kernels;
+  float *gradients;
+  size_t count;
+  bool clamp;
+  float value; /* limit or factor */
+};
+
+static void change_body(void *context, int thread, int threads) {
+  const struct change_call *call = context;
+  size_t begin, end;
+  gk_split(call->count, GRANULE, thread, threads, &begin, &end);
+  if (call->clamp)
+    call->kernels->clamp(end - begin, call->value, call->gradients + begin);
+  else
+    call->kernels->scale(end - begin, call->value, call->gradients + begin);
+}
+
+static void change(struct change_call *call, int threads, float *gradients, int64_t count) {
+  call->gradients = gradients;
+  call->count = (size_t)count;
+  gk_parallel(call->count < SERIAL_COUNT ? 1 : threads, change_body, call);
+}
+
+gk_status gk_clip_values(gk_isa isa, int threads, int parts, float *const *gradients, const int64_t *counts,
+                         float limit) {
+  gk_status status = check_parts(threads, parts, gradients, (const float *const *)gradients, counts);
+  if (status)
+    return status;
+  if (!(limit >= 0))
+    return gk_fail(GK_ERROR_ARGUMENT, "limit is %g, must be at least 0", (double)limit);
+  struct change_call call = {.kernels = resolve(isa), .clamp = true, .value = limit};
+  if (!call.kernels)
+    return GK_ERROR_ISA;
+  for (int part = 0; part < parts; part++)
+    change(&call, threads ? threads : gk_default_threads(), gradients[part], counts[part]);
+  return GK_OK;
+}
+
+gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const *gradients, const int64_t *counts,
+                        double max_norm, double *norms) {
+  gk_status status = check_parts(threads, parts, gradients, (const float *const *)gradients, counts);
+  if (status)
+    return status;
+  if (!(max_norm >= 0))
+    return gk_fail(GK_ERROR_ARGUMENT, "max_norm is %g, must be at least 0", max_norm);
+  struct norm_call squares = {.kernels = resolve(isa)};
+  if (!squares.kernels)
+    return GK_ERROR_ISA;
+  struct change_call scaling = {.kernels = squares.kernels};
+  if (threads == 0)
+    threads = gk_default_threads();
+  const uint64_t callers = gk_float_environment_pin();
+  for (int part = 0; part < parts; part++) {
+    double sum = 0;
+    add_squares(&squares, threads, gradients[part], counts[part], &sum);
+    const double norm = sqrt(sum);
+    scaling.value = gk_clip_scale(norm, max_norm);
+    if (scaling.value != 1)
+      change(&scaling, threads, gradients[part], counts[part]);
+    if (norms)
+      norms[part] = norm;
+  }
   gk_float_environment_restore(callers);
   return GK_OK;
 }

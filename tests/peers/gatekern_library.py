@@ -11,7 +11,7 @@ from header import structure
 CELLS = ["rnn", "gru", "gru-reset-before", "lstm"]
 ACTIVATIONS = ["default", "tanh", "relu", "sigmoid", "affine", "leaky-relu", "thresholded-relu", "scaled-tanh",
                "hard-sigmoid", "elu", "softsign", "softplus", "identity"]
-OPTIMIZERS = ["sgd", "rmsprop", "adam"]
+OPTIMIZERS = ["sgd", "rmsprop", "adam", "adagrad", "adamw"]
 FORWARD, BACKWARD = 1, 2  # gk_pack_flags
 
 

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/tasks/buffer.h"
+#include "src/tasks/language_model.h"
+#include "src/tasks/text_streams.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+enum { EVALUATION_STREAMS = 64, EVALUATION_CHARACTERS = 2048, EVALUATION_TIME = 64 };
+
+struct evaluation {
+  int32_t *inputs, *targets;
+  float *h, *c, *y;
+  void *rnn_workspace, *output_workspace;
+};
+
+static gk_status allocate_evaluation(const gk_language_model *model, int64_t time, int64_t batch,
+                                     struct evaluation *memory) {
+  const gk_language_model_desc *desc = &model->desc;
+  gk_rnn_memory needed = {0};
+  size_t output_bytes = 0;
+  gk_status status = gk_rnn_memory_needed(model->rnn, time, batch, &needed);
+  if (status == GK_OK)
+    status = gk_output_workspace_bytes(model->output, time * batch, &output_bytes);
+  memory->inputs = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
+  memory->targets = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
+  memory->h = gk_buffer_array(&status, sizeof(float), desc->layers, batch, desc->hidden_size);
+  memory->c = gk_buffer_array(&status, sizeof(float), desc->layers, batch, desc->hidden_size);
+  memory->y = gk_buffer_array(&status, sizeof(float), time, batch, desc->hidden_size);
+  memory->rnn_workspace = gk_buffer_allocate(&status, needed.inference_workspace_bytes);
+  memory->output_workspace = gk_buffer_allocate(&status, output_bytes);
+  return status;
+}
+
+static void free_evaluation(struct evaluation *memory) {
+  gk_free(memory->inputs);
+  gk_free(memory->targets);
+  gk_free(memory->h);
+  gk_free(memory->c);
+  gk_free(memory->y);
+  gk_free(memory->rnn_workspace);
+  gk_free(memory->output_workspace);
+}
+
+/* The summed loss of `time` steps of every stream; the states move on. */
+static gk_status evaluate_steps(const gk_language_model *model, int64_t time, int64_t batch,
+                                const struct evaluation *memory, double *loss) {
+  const bool memory_cell = gk_cell_has_memory(model->desc.cell);
+  gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
+  forward.time = time;
+  forward.batch = batch;
+  forward.tokens = memory->inputs;
+  forward.h0 = forward.hn = memory->h;
+  if (memory_cell)
+    forward.c0 = forward.cn = memory->c;
+  forward.parameters = model->parameters;
+  forward.packed = model->packed_rnn;
+  forward.y = memory->y;
+  forward.workspace = memory->rnn_workspace;
+  const gk_status status = gk_rnn_forward(model->rnn, &forward);
+  if (status != GK_OK)
+    return status;
+  gk_output_loss_args output = GK_OUTPUT_LOSS_ARGS_INIT;
+  output.rows = time * batch;
+  output.h = memory->y;
+  output.targets = memory->targets;
+  output.packed = model->packed_output;
+  output.loss = loss;
+  output.workspace = memory->output_workspace;
+  return gk_output_loss(model->output, &output);
+}
+
+static struct gk_text_streams cut_streams(const int32_t *tokens, int64_t count) {
+  const int64_t whole = count / EVALUATION_CHARACTERS;
+  return (struct gk_text_streams){tokens, count,
+                                  whole < 1                    ? 1
+                                  : whole > EVALUATION_STREAMS ? EVALUATION_STREAMS
+                                                               : whole};
+}
+
+static gk_status check_count(int64_t count) {
+  return count < 2
+             ? gk_fail(GK_ERROR_ARGUMENT, "a text of %" PRId64 " characters: an evaluation needs 2", count)
+             : GK_OK;
+}
+
+gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, const int32_t *tokens,
+                                            int64_t count, gk_language_loss *result) {
+  if (check_count(count) != GK_OK)
+    return GK_ERROR_ARGUMENT;
+  const struct gk_text_streams streams = cut_streams(tokens, count);
+  const int64_t length = gk_text_streams_length(&streams);
+  struct evaluation memory = {0};
+  double sum = 0;
+  int64_t characters = 0;
+  gk_status status =
+      allocate_evaluation(model, length < EVALUATION_TIME ? length : EVALUATION_TIME, streams.batch, &memory);
+  for (int64_t first = 0; first < length && status == GK_OK; first += EVALUATION_TIME) {
+    const int64_t time = length - first < EVALUATION_TIME ? length - first : EVALUATION_TIME;
+    double loss = 0;
+    characters += gk_text_streams_read(&streams, first, time, memory.inputs, memory.targets);
+    status = evaluate_steps(model, time, streams.batch, &memory, &loss);
+    sum += loss;
+  }
+  free_evaluation(&memory);
+  if (status == GK_OK)
+    *result = (gk_language_loss){.nats = sum / (double)characters, .characters = characters};
+  return status;
+}
+
+gk_status gk_language_model_evaluate(const gk_language_model *model, const gk_text *text,
+                                     gk_language_loss *loss) {
+  if (!model || !text || !loss)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !model ? "model" : !text ? "text" : "loss");
+  int32_t *tokens;
+  int64_t count;
+  gk_status status = gk_vocabulary_encode(&model->vocabulary, text, "text", &tokens, &count);
+  if (status != GK_OK)
+    return status;
+  status = gk_language_model_evaluate_tokens(model, tokens, count, loss);
+  gk_free(tokens);
+  return status;
+}
+
+/* ---- Free-running ---- */
+
+/* The model fed with what it chooses. */
+struct free_run {
+  const gk_free_running_desc *desc;
+  int64_t batch;
+  float *h, *c, *y; /* (L, N, H), (N, H) */
+  float *logits;    /* (N, V) */
+  float *p;         /* (V) */
+  int32_t *inputs;  /* (N) */
+  void *step_workspace;
+  double *sums;        /* (length) by distance */
+  int64_t *characters; /* (length) */
+};
+
+static gk_status allocate_free_run(const gk_language_model *model, struct free_run *run) {
+  const gk_language_model_desc *desc = &model->desc;
+  gk_rnn_memory needed = {0};
+  gk_status status = gk_rnn_memory_needed(model->rnn, 1, run->batch, &needed);
+  run->h = gk_buffer_array(&status, sizeof(float), desc->layers, run->batch, desc->hidden_size);
+  run->c = gk_buffer_array(&status, sizeof(float), desc->layers, run->batch, desc->hidden_size);
+  run->y = gk_buffer_array(&status, sizeof(float), run->batch, desc->hidden_size, 1);
+  run->logits = gk_buffer_array(&status, sizeof(float), run->batch, model->vocabulary.count, 1);
+  run->p = gk_buffer_array(&status, sizeof(float), model->vocabulary.count, 1, 1);
+  run->inputs = gk_buffer_array(&status, sizeof(int32_t), run->batch, 1, 1);
+  run->step_workspace = gk_buffer_allocate(&status, needed.inference_workspace_bytes);
+  run->sums = gk_buffer_array(&status, sizeof(double), run->desc->length, 1, 1);
+  run->characters = gk_buffer_array(&status, sizeof(int64_t), run->desc->length, 1, 1);
+  return status;
+}
+
+static void free_free_run(struct free_run *run) {
+  void *const memory[] = {run->h,      run->c,    run->y,          run->logits,        run->p,
+                          run->inputs, run->sums, run->characters, run->step_workspace};
+  for (size_t i = 0; i < sizeof memory / sizeof *memory; ++i)
+    gk_free(memory[i]);
+}
+
+/* What a stream reads after these logits; of equally likely symbols the first. */
+static gk_status choose(const gk_language_model *model, const struct free_run *run, const float *logits,
+                        uint64_t stream, uint64_t position, int32_t *token) {
+  const int64_t symbols = model->vocabulary.count;
+  *token = 0;
+  for (int64_t i = 1; i < symbols; ++i)
+    if (logits[i] > logits[*token])
+      *token = (int32_t)i;
+  if (run->desc->temperature == 0)
+    return GK_OK;
+  const gk_status status = gk_softmax(model->desc.isa, symbols, run->desc->temperature, logits, run->p);
+  double left = 0;
+  for (int64_t i = 0; i < symbols; ++i)
+    left += (double)run->p[i];
+  left *= (double)gk_uniform(run->desc->seed, stream, position);
+  for (int64_t i = 0; i < symbols && left >= 0; ++i) {
+    if (run->p[i] > 0)
+      *token = (int32_t)i; /* should rounding carry past the end, the last possible one */
+    left -= (double)run->p[i];
+  }
+  return status;
+}
+
+/* One run of every stream, from the states and the inputs that `forced` holds; `first`: its place in the
+ * streams. */
+static gk_status run_freely(const gk_language_model *model, const struct evaluation *forced, int64_t first,
+                            int64_t time, struct free_run *run) {
+  const int64_t batch = run->batch, symbols = model->vocabulary.count;
+  const size_t states = (size_t)(model->desc.layers * batch * model->desc.hidden_size) * sizeof(float);
+  gk_status status = GK_OK;
+  memcpy(run->h, forced->h, states);
+  memcpy(run->c, forced->c, states);
+  memcpy(run->inputs, forced->inputs, (size_t)batch * sizeof(int32_t));
+  for (int64_t t = 0; t < time && status == GK_OK; ++t) {
+    gk_rnn_step_args step = GK_RNN_STEP_ARGS_INIT;
+    step.batch = batch;
+    step.tokens = run->inputs;
+    step.parameters = model->parameters;
+    step.packed = model->packed_rnn;
+    step.h = run->h;
+    step.c = gk_cell_has_memory(model->desc.cell) ? run->c : NULL;
+    step.y = run->y;
+    step.workspace = run->step_workspace;
+    status = gk_rnn_step(model->rnn, &step);
+    if (status == GK_OK)
+      status = gk_output_forward(model->output, batch, run->y, model->packed_output, run->logits,
+                                 forced->output_workspace);
+    double sum = 0;
+    gk_loss_args loss = GK_LOSS_ARGS_INIT;
+    loss.rows = batch;
+    loss.columns = symbols;
+    loss.x = run->logits;
+    loss.targets = forced->targets + t * batch;
+    loss.loss = &sum;
+    loss.isa = model->desc.isa;
+    loss.math = model->desc.math;
+    loss.threads = model->desc.threads;
+    if (status == GK_OK)
+      status = gk_loss_gradient(&loss);
+    run->sums[t] += sum;
+    for (int64_t n = 0; n < batch && status == GK_OK; ++n) {
+      run->characters[t] += loss.targets[n] >= 0;
+      status =
+          choose(model, run, run->logits + n * symbols, (uint64_t)n, (uint64_t)(first + t), &run->inputs[n]);
+    }
+  }
+  return status;
+}
+
+static gk_status evaluate_both(const gk_language_model *model, const struct gk_text_streams *streams,
+                               struct free_run *run, gk_free_running_loss *result) {
+  const int64_t length = gk_text_streams_length(streams), most = run->desc->length;
+  struct evaluation forced = {0};
+  double sum = 0;
+  int64_t characters = 0;
+  gk_status status = allocate_evaluation(model, length < most ? length : most, streams->batch, &forced);
+  if (status == GK_OK)
+    status = allocate_free_run(model, run);
+  for (int64_t first = 0; first < length && status == GK_OK; first += most) {
+    const int64_t time = length - first < most ? length - first : most;
+    double loss = 0;
+    characters += gk_text_streams_read(streams, first, time, forced.inputs, forced.targets);
+    status = run_freely(model, &forced, first, time, run);
+    if (status == GK_OK)
+      status = evaluate_steps(model, time, streams->batch, &forced, &loss);
+    sum += loss;
+  }
+  free_evaluation(&forced);
+  if (status != GK_OK)
+    return status;
+  double free_sum = 0;
+  for (int64_t t = 0; t < most; ++t)
+    free_sum += run->sums[t];
+  *result = (gk_free_running_loss){sum / (double)characters, free_sum / (double)characters, characters};
+  return GK_OK;
+}
+
+gk_status gk_language_model_evaluate_free_running(const gk_language_model *model, const gk_text *text,
+                                                  const gk_free_running_desc *desc,
+                                                  gk_free_running_loss *loss, double *nats_at) {
+  if (!model || !text || !desc || !loss)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL",
+                   !model  ? "model"
+                   : !text ? "text"
+                   : !desc ? "desc"
+                           : "loss");
+  if (desc->size != sizeof *desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu", desc->size, sizeof *desc);
+  if (desc->length < 1)
+    return gk_fail(GK_ERROR_ARGUMENT, "length is %" PRId64 ", must be at least 1", desc->length);
+  if (!(desc->temperature >= 0 && isfinite(desc->temperature)))
+    return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be 0 or above", (double)desc->temperature);
+  int32_t *tokens;
+  int64_t count;
+  gk_status status = gk_vocabulary_encode(&model->vocabulary, text, "text", &tokens, &count);
+  if (status != GK_OK)
+    return status;
+  status = check_count(count);
+  if (status == GK_OK) {
+    const struct gk_text_streams streams = cut_streams(tokens, count);
+    struct free_run run = {.desc = desc, .batch = streams.batch};
+    status = evaluate_both(model, &streams, &run, loss);
+    for (int64_t t = 0; t < desc->length && nats_at && status == GK_OK; ++t)
+      nats_at[t] = run.characters[t] ? run.sums[t] / (double)run.characters[t] : NAN;
+    free_free_run(&run);
+  }
+  gk_free(tokens);
+  return status;
+}
