@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a training of a language model can be asked for beyond the plain one: truncated BPTT with k1 and k2,
+ * tied weights, every optimizer and schedule, clipping, label smoothing: each with the same weights
+ * everywhere and an exact resume; and the free-running loss, gradient flow of a model. ctest labels:
+ * same-bits */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "include/gatekern-train.h"
+#include "src/tasks/language_trainer.h"
+#include "tests/temporary_folder.h"
+
+/* ---- Texts and descriptions ---- */
+
+static gk_text make_text(void) {
+  static const char *const words[] = {"the ", "cell ", "keeps ", "a ", "state ", "and ", "gates ", "it.\n"};
+  static char text[5200];
+  size_t used = 0;
+  for (uint64_t i = 0; used < 5000; ++i)
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s", words[(int)(8 * gk_uniform(7, 1, i))]);
+  return (gk_text){text, used};
+}
+
+static gk_language_model_desc small_model(gk_cell cell) {
+  gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
+  desc.cell = cell;
+  desc.hidden_size = desc.embedding_size = 19;
+  desc.layers = 2;
+  desc.threads = 1;
+  return desc;
+}
+
+static gk_training_desc small_training(void) {
+  gk_training_desc desc = GK_TRAINING_DESC_INIT;
+  desc.batch = 7;
+  desc.time = 13;
+  desc.steps = 60;
+  desc.learning_rate = 0.01;
+  desc.seed = 5;
+  return desc;
+}
+
+static void expect_ok(gk_status status) {
+  if (status != GK_OK)
+    fail_msg("%s: %s", gk_status_name(status), gk_last_error());
+}
+
+static gk_language_trainer *create(const gk_language_model_desc *model, const gk_training_desc *training) {
+  const gk_text text = make_text();
+  gk_language_trainer *trainer;
+  expect_ok(gk_language_trainer_create(model, training, &text, NULL, &trainer));
+  return trainer;
+}
+
+static void run_steps(gk_language_trainer *trainer, int count, int validate_every) {
+  gk_training_step report;
+  for (int i = 0; i < count; ++i) {
+    expect_ok(gk_language_trainer_step(trainer, &report));
+    gk_language_loss loss;
+    if (report.step % validate_every == 0)
+      expect_ok(gk_language_trainer_validate(trainer, &loss, NULL));
+  }
+}
+
+static void expect_same_weights(const gk_language_trainer *a, const gk_language_trainer *b,
+                                const char *what) {
+  const gk_language_model *x = gk_language_trainer_model(a), *y = gk_language_trainer_model(b);
+  const int64_t count = gk_language_model_parameter_count(x);
+  assert_int_equal(gk_language_model_parameter_count(y), count);
+  if (memcmp(gk_language_model_parameters(x), gk_language_model_parameters(y), (size_t)count * sizeof(float)))
+    fail_msg("%s: other weights", what);
+}
+
+/* ---- Every option: the same weights everywhere, an exact resume ---- */
+
+struct option {
+  const char *name;
+  void (*set)(gk_language_model_desc *model, gk_training_desc *training);
+};
+
+#define OPTION(name, ...)                                                                                    \
+  static void set_##name(gk_language_model_desc *model, gk_training_desc *training) {                        \
+    (void)model, (void)training;                                                                             \
+    __VA_ARGS__;                                                                                             \
+  }
+OPTION(sgd, training->optimizer = GK_OPTIMIZER_SGD)
+OPTION(momentum, training->optimizer = GK_OPTIMIZER_SGD; training->momentum = 0.9f)
+OPTION(nesterov, set_momentum(model, training); training->nesterov = true; training->weight_decay = 1e-3f)
+OPTION(rmsprop, training->optimizer = GK_OPTIMIZER_RMSPROP)
+OPTION(adagrad, training->optimizer = GK_OPTIMIZER_ADAGRAD)
+OPTION(adam, training->weight_decay = 1e-3f)
+OPTION(adamw, training->optimizer = GK_OPTIMIZER_ADAMW; training->weight_decay = 0.1f)
+OPTION(cosine, training->decay = GK_DECAY_COSINE; training->warmup = 10;
+       training->minimum_learning_rate = 1e-4)
+OPTION(step, training->decay = GK_DECAY_STEP; training->decay_period = 7; training->decay_factor = 0.5)
+OPTION(plateau, training->decay = GK_DECAY_PLATEAU; training->decay_patience = 0;
+       training->decay_factor = 0.5; training->decay_threshold = 0.2; training->warmup = 3)
+OPTION(clip_value, training->clip_value = 1e-3)
+OPTION(clip_tensor, training->clip_tensor_norm = 0.02; training->clip_value = 0.01;
+       training->clip_norm = 0.05)
+OPTION(smoothing, training->label_smoothing = 0.1f)
+OPTION(tied, model->tied = true)
+OPTION(k2, training->backward_time = 30)
+OPTION(k2_dropout, training->backward_time = 20; model->dropout = 0.3f; model->tied = true)
+
+static const struct option options[] = {
+    {"sgd", set_sgd},
+    {"momentum", set_momentum},
+    {"nesterov", set_nesterov},
+    {"rmsprop", set_rmsprop},
+    {"adagrad", set_adagrad},
+    {"adam with decay", set_adam},
+    {"adamw", set_adamw},
+    {"cosine after a warm-up", set_cosine},
+    {"step", set_step},
+    {"plateau", set_plateau},
+    {"clip values", set_clip_value},
+    {"clip tensors", set_clip_tensor},
+    {"label smoothing", set_smoothing},
+    {"tied", set_tied},
+    {"k2", set_k2},
+    {"k2, tied, dropout", set_k2_dropout},
+};
+enum { OPTIONS = sizeof options / sizeof *options, STEPS = 64, CUT = 23, VALIDATE = 4 };
+
+static void test_same_weights_and_exact_resume(void **state) {
+  (void)state;
+  const gk_text text = make_text();
+  char path[4096];
+  snprintf(path, sizeof path, "%s", temporary_path("state"));
+  for (int i = 0; i < OPTIONS; ++i) {
+    gk_language_model_desc model = small_model(i % 2 ? GK_CELL_LSTM : GK_CELL_GRU);
+    gk_training_desc training = small_training();
+    options[i].set(&model, &training);
+    model.isa = GK_ISA_SCALAR;
+    gk_language_trainer *whole = create(&model, &training), *resumed = NULL;
+    run_steps(whole, CUT, VALIDATE);
+    expect_ok(gk_language_trainer_save(whole, path));
+    run_steps(whole, STEPS - CUT, VALIDATE);
+    gk_language_model_desc plan = GK_LANGUAGE_MODEL_DESC_INIT; /* best instruction set, other threads */
+    plan.threads = 3;
+    expect_ok(gk_language_trainer_resume(path, &plan, &text, NULL, &resumed));
+    run_steps(resumed, STEPS - CUT, VALIDATE);
+    expect_same_weights(whole, resumed, options[i].name);
+    gk_language_trainer_destroy(resumed);
+    gk_language_trainer_destroy(whole);
+  }
+}
+
+static void test_every_option_learns(void **state) {
+  (void)state;
+  for (int i = 0; i < OPTIONS; ++i) {
+    gk_language_model_desc model = small_model(GK_CELL_GRU);
+    gk_training_desc training = small_training();
+    options[i].set(&model, &training);
+    const bool sgd = training.optimizer == GK_OPTIMIZER_SGD;
+    training.learning_rate = sgd ? 0.5 : 0.02;
+    training.clip_norm = 1;
+    training.decay = training.decay == GK_DECAY_PLATEAU || training.decay == GK_DECAY_STEP ? GK_DECAY_CONSTANT
+                                                                                           : training.decay;
+    training.minimum_learning_rate = 0;
+    training.steps = 200;
+    if (training.clip_value > 0)
+      training.clip_value = 0.05, training.clip_tensor_norm *= 20;
+    gk_language_trainer *trainer = create(&model, &training);
+    gk_language_loss before, after;
+    expect_ok(gk_language_trainer_validate(trainer, &before, NULL));
+    run_steps(trainer, 200, 1000);
+    expect_ok(gk_language_trainer_validate(trainer, &after, NULL));
+    if (!(after.nats < 0.6 * before.nats))
+      fail_msg("%s: validation loss %g, then %g", options[i].name, before.nats, after.nats);
+    gk_language_trainer_destroy(trainer);
+  }
+}
+
+/* The plateau does reduce the rate, and the warm-up raises it. */
+static void test_rates_are_applied(void **state) {
+  (void)state;
+  gk_language_model_desc model = small_model(GK_CELL_GRU);
+  gk_training_desc training = small_training();
+  set_plateau(&model, &training);
+  gk_language_trainer *trainer = create(&model, &training);
+  gk_training_step first, last;
+  expect_ok(gk_language_trainer_step(trainer, &first));
+  run_steps(trainer, 40, 2);
+  expect_ok(gk_language_trainer_step(trainer, &last));
+  assert_true(first.learning_rate == (double)(float)(0.01 / 3));
+  assert_true(last.learning_rate < 0.01 && trainer->rate_state.reduced > 0);
+  gk_language_trainer_destroy(trainer);
+}
+
+/* ---- Truncated BPTT ---- */
+
+/* The gradient that a trainer's step left, in parameters' order. */
+static double *copy_gradients(const gk_language_trainer *trainer) {
+  const int64_t count = gk_language_model_parameter_count(trainer->model);
+  double *copy = malloc((size_t)count * sizeof *copy);
+  assert_non_null(copy);
+  for (int64_t i = 0; i < count; ++i)
+    copy[i] = (double)trainer->gradients[i];
+  return copy;
+}
+
+static double norm_of(const double *x, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i)
+    sum += x[i] * x[i];
+  return sqrt(sum);
+}
+
+/* With weights that stand still, losses of k1 characters each whose gradients go back over all of a span add
+ * up to the gradient of the whole span: three steps of (k1 = 10, k2 = 30) are one of 30. */
+static void test_gradients_of_a_span_add_up(void **state) {
+  (void)state;
+  for (int tied = 0; tied < 2; ++tied)
+    for (int cell = 0; cell < gk_cell_count(); ++cell) {
+      gk_language_model_desc model = small_model((gk_cell)cell);
+      gk_training_desc training = small_training();
+      model.tied = tied;
+      training.optimizer = GK_OPTIMIZER_SGD;
+      training.learning_rate = 1e-30;
+      training.time = 30;
+      gk_language_trainer *whole = create(&model, &training);
+      run_steps(whole, 1, 1000);
+      training.time = 10;
+      training.backward_time = 30;
+      gk_language_trainer *parts = create(&model, &training);
+      const int64_t count = gk_language_model_parameter_count(whole->model);
+      double *wanted = copy_gradients(whole), *sum = calloc((size_t)count, sizeof *sum);
+      assert_non_null(sum);
+      for (int i = 0; i < 3; ++i) {
+        run_steps(parts, 1, 1000);
+        double *part = copy_gradients(parts);
+        for (int64_t j = 0; j < count; ++j)
+          sum[j] += part[j] / 3;
+        free(part);
+      }
+      const double length = norm_of(wanted, count);
+      for (int64_t j = 0; j < count; ++j)
+        sum[j] -= wanted[j];
+      if (!(norm_of(sum, count) <= 2e-6 * length))
+        fail_msg("%s, tied %d: the sum is off by %g of the gradient", gk_cell_name((gk_cell)cell), tied,
+                 norm_of(sum, count) / length);
+      free(wanted);
+      free(sum);
+      gk_language_trainer_destroy(whole);
+      gk_language_trainer_destroy(parts);
+    }
+}
+
+/* k2 reaches across steps: over whole epochs the carried state is where it should be, so that with weights
+ * that stand still the losses are those of plain steps, for every k2 from k1 to more than the text. */
+static void test_losses_do_not_depend_on_k2(void **state) {
+  (void)state;
+  enum { MOST = 200 };
+  static const int64_t k2[] = {0, 13, 14, 25, 26, 30, 200, 100000};
+  double wanted[MOST];
+  for (size_t i = 0; i < sizeof k2 / sizeof *k2; ++i) {
+    gk_language_model_desc model = small_model(GK_CELL_LSTM);
+    gk_training_desc training = small_training();
+    training.optimizer = GK_OPTIMIZER_SGD;
+    training.learning_rate = 1e-30;
+    training.backward_time = k2[i];
+    gk_language_trainer *trainer = create(&model, &training);
+    gk_language_progress progress;
+    gk_language_trainer_progress(trainer, &progress);
+    const int64_t steps = progress.steps_per_epoch + 3; /* the next epoch starts from zeros again */
+    assert_in_range(steps, 10, MOST - 1);
+    for (int64_t step = 0; step < steps; ++step) {
+      gk_training_step report;
+      expect_ok(gk_language_trainer_step(trainer, &report));
+      if (i == 0)
+        wanted[step] = report.loss;
+      else if (report.loss != wanted[step])
+        fail_msg("k2 %d, step %d: loss %.17g, plain %.17g", (int)k2[i], (int)step + 1, report.loss,
+                 wanted[step]);
+    }
+    gk_language_trainer_destroy(trainer);
+  }
+}
+
+/* ---- Tied weights ---- */
+
+/* The gradient of the tied embedding is the sum of both: a difference quotient of the loss agrees. */
+static void test_tied_gradient(void **state) {
+  (void)state;
+  gk_language_model_desc model = small_model(GK_CELL_GRU);
+  gk_training_desc training = small_training();
+  model.tied = true;
+  training.optimizer = GK_OPTIMIZER_SGD;
+  training.learning_rate = 1e-30;
+  gk_language_trainer *trainer = create(&model, &training);
+  gk_language_progress progress;
+  gk_language_trainer_progress(trainer, &progress);
+  gk_training_step report;
+  expect_ok(gk_language_trainer_step(trainer, &report));
+  double *gradient = copy_gradients(trainer);
+  const int64_t embedding = trainer->model->vocabulary.count * 19;
+  /* Along the gradient the loss changes by its squared length. */
+  const double length = norm_of(gradient, embedding), move = 1e-2 / length;
+  double losses[2];
+  for (int side = 0; side < 2; ++side) {
+    expect_ok(gk_language_trainer_restart(trainer));
+    for (int64_t i = 0; i < embedding; ++i)
+      trainer->model->parameters[i] += (float)((side ? -move : move) * gradient[i]);
+    expect_ok(gk_language_model_pack(trainer->model));
+    expect_ok(gk_language_trainer_step(trainer, &report));
+    losses[side] = report.loss;
+  }
+  const double slope = (losses[0] - losses[1]) / (2 * move);
+  if (!(fabs(slope - length * length) <= 1e-3 * length * length))
+    fail_msg("slope %g along the gradient, its squared length is %g", slope, length * length);
+  free(gradient);
+  gk_language_trainer_destroy(trainer);
+  model.embedding_size = 18;
+  const gk_text text = make_text();
+  assert_int_equal(gk_language_trainer_create(&model, &training, &text, NULL, &trainer), GK_ERROR_ARGUMENT);
+  assert_non_null(strstr(gk_last_error(), "tied"));
+}
+
+/* A tied model's file has the embedding once, and loads as what was saved. */
+static void test_tied_file(void **state) {
+  (void)state;
+  gk_language_model_desc model = small_model(GK_CELL_LSTM);
+  const gk_training_desc training = small_training();
+  char path[4096];
+  snprintf(path, sizeof path, "%s", temporary_path("tied"));
+  model.tied = true;
+  gk_language_trainer *trainer = create(&model, &training);
+  run_steps(trainer, 20, 1000);
+  const gk_language_model *trained = gk_language_trainer_model(trainer);
+  expect_ok(gk_language_model_save(trained, path));
+  gk_safetensors *file;
+  expect_ok(gk_safetensors_open(path, &file));
+  assert_true(gk_safetensors_find(file, "embedding.weight") >= 0);
+  assert_true(gk_safetensors_find(file, "output.bias") >= 0);
+  assert_int_equal(gk_safetensors_find(file, "output.weight"), -1);
+  gk_safetensors_close(file);
+  gk_language_model *loaded;
+  expect_ok(gk_language_model_load(path, NULL, &loaded));
+  assert_true(gk_language_model_description(loaded)->tied);
+  const gk_text text = make_text();
+  gk_language_loss a, b;
+  expect_ok(gk_language_model_evaluate(trained, &text, &a));
+  expect_ok(gk_language_model_evaluate(loaded, &text, &b));
+  assert_true(a.nats == b.nats);
+  gk_language_model_destroy(loaded);
+  gk_language_trainer_destroy(trainer);
+}
+
+/* ---- Free-running ---- */
+
+static void test_free_running(void **state) {
+  (void)state;
+  enum { LENGTH = 9 };
+  const gk_language_model_desc model = small_model(GK_CELL_LSTM);
+  gk_training_desc training = small_training();
+  training.time = 25;
+  training.learning_rate = 0.02;
+  gk_language_trainer *trainer = create(&model, &training);
+  const gk_language_model *trained = gk_language_trainer_model(trainer);
+  const gk_text text = make_text();
+  run_steps(trainer, 200, 1000);
+  gk_free_running_desc desc = GK_FREE_RUNNING_DESC_INIT;
+  gk_free_running_loss alone, loss, again;
+  gk_language_loss forced;
+  double at[LENGTH], first, mean = 0;
+  expect_ok(gk_language_model_evaluate(trained, &text, &forced));
+  /* Runs of one character are teacher forcing. */
+  desc.length = 1;
+  expect_ok(gk_language_model_evaluate_free_running(trained, &text, &desc, &alone, &first));
+  assert_true(fabs(alone.free_nats - forced.nats) < 1e-9 && first == alone.free_nats);
+  assert_int_equal(alone.characters, forced.characters);
+  for (int temperature = 0; temperature < 2; ++temperature) {
+    desc.length = LENGTH;
+    desc.temperature = (float)temperature;
+    expect_ok(gk_language_model_evaluate_free_running(trained, &text, &desc, &loss, at));
+    expect_ok(gk_language_model_evaluate_free_running(trained, &text, &desc, &again, NULL));
+    assert_true(loss.free_nats == again.free_nats);
+    assert_true(fabs(loss.forced_nats - forced.nats) < 1e-9);
+    /* Its own words are not the text's: it is surer of the wrong continuation the farther it has gone. */
+    assert_true(loss.free_nats > 1.1 * forced.nats && at[LENGTH - 1] > at[0]);
+    for (int t = 0; t < LENGTH; ++t)
+      mean += at[t] / LENGTH;
+  }
+  assert_true(mean > 0);
+  desc.length = 0;
+  assert_int_equal(gk_language_model_evaluate_free_running(trained, &text, &desc, &loss, at),
+                   GK_ERROR_ARGUMENT);
+  desc.length = LENGTH;
+  desc.temperature = -1;
+  assert_int_equal(gk_language_model_evaluate_free_running(trained, &text, &desc, &loss, at),
+                   GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_language_model_evaluate_free_running(trained, NULL, &desc, &loss, at),
+                   GK_ERROR_ARGUMENT);
+  gk_language_trainer_destroy(trainer);
+}
+
+/* ---- Gradient flow of a model ---- */
+
+static void test_gradient_flow(void **state) {
+  (void)state;
+  enum { TIME = 40, BATCH = 5, LAYERS = 2, GATES = 4 };
+  const gk_language_model_desc model = small_model(GK_CELL_LSTM);
+  const gk_training_desc training = small_training();
+  gk_language_trainer *trainer = create(&model, &training);
+  const gk_text text = make_text();
+  double norms[LAYERS * TIME], radii[LAYERS * GATES];
+  expect_ok(
+      gk_language_model_gradient_flow(gk_language_trainer_model(trainer), &text, TIME, BATCH, norms, radii));
+  for (int i = 0; i < LAYERS * TIME; ++i)
+    assert_true(norms[i] > 0 && isfinite(norms[i]));
+  for (int layer = 0; layer < LAYERS; ++layer) /* a fresh LSTM forgets */
+    assert_true(norms[layer * TIME] < 1e-3 * norms[layer * TIME + TIME - 1]);
+  for (int i = 0; i < LAYERS * GATES; ++i) /* uniform in +-1/sqrt(H): about 1/sqrt(3) */
+    assert_true(radii[i] > 0.3 && radii[i] < 1);
+  assert_int_equal(
+      gk_language_model_gradient_flow(gk_language_trainer_model(trainer), &text, 5000, BATCH, norms, radii),
+      GK_ERROR_ARGUMENT);
+  assert_int_equal(
+      gk_language_model_gradient_flow(gk_language_trainer_model(trainer), &text, 0, BATCH, norms, radii),
+      GK_ERROR_ARGUMENT);
+  gk_language_trainer_destroy(trainer);
+}
+
+/* ---- Refusals ---- */
+
+static void test_refused(void **state) {
+  (void)state;
+  const gk_language_model_desc model = small_model(GK_CELL_LSTM);
+  const gk_training_desc good = small_training();
+  const gk_text text = make_text();
+  gk_language_trainer *trainer;
+#define EXPECT(field, value, word)                                                                           \
+  do {                                                                                                       \
+    gk_training_desc bad = good;                                                                             \
+    bad.field = value;                                                                                       \
+    assert_int_equal(gk_language_trainer_create(&model, &bad, &text, NULL, &trainer), GK_ERROR_ARGUMENT);    \
+    assert_null(trainer);                                                                                    \
+    if (!strstr(gk_last_error(), word))                                                                      \
+      fail_msg("the message \"%s\" does not have %s", gk_last_error(), word);                                \
+  } while (0)
+  EXPECT(backward_time, 12, "backward_time is 12, must be at least time, 13");
+  EXPECT(label_smoothing, 1.5f, "label_smoothing");
+  EXPECT(clip_value, -1, "clip_value");
+  EXPECT(clip_tensor_norm, INFINITY, "clip_tensor_norm");
+  EXPECT(nesterov, true, "nesterov");
+  EXPECT(weight_decay, -1, "weight_decay");
+  EXPECT(warmup, -1, "warmup");
+  EXPECT(decay, (gk_decay)9, "decay");
+  EXPECT(optimizer, (gk_optimizer_kind)9, "kind is 9");
+#undef EXPECT
+}
+
+int main(int argc, char **argv) {
+  if (argc > 1)
+    cmocka_set_test_filter(argv[1]);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_same_weights_and_exact_resume),
+      cmocka_unit_test(test_every_option_learns),
+      cmocka_unit_test(test_rates_are_applied),
+      cmocka_unit_test(test_gradients_of_a_span_add_up),
+      cmocka_unit_test(test_losses_do_not_depend_on_k2),
+      cmocka_unit_test(test_tied_gradient),
+      cmocka_unit_test(test_tied_file),
+      cmocka_unit_test(test_free_running),
+      cmocka_unit_test(test_gradient_flow),
+      cmocka_unit_test(test_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
