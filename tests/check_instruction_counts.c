@@ -85,25 +85,26 @@ static void call_pack_rows(const struct gk_kernels *kernels, void *source) {
 }
 
 struct cell_call {
-  int cell;
+  int cell, phase;
   struct gk_cell_forward forward;
   struct gk_cell_backward backward;
 };
 
 static void call_forward(const struct gk_kernels *kernels, void *arguments) {
   const struct cell_call *call = arguments;
-  kernels->cell_forward[call->cell][0](&call->forward);
+  kernels->cell_forward[call->cell][call->phase](&call->forward);
 }
 
 static void call_backward(const struct gk_kernels *kernels, void *arguments) {
   const struct cell_call *call = arguments;
-  kernels->cell_backward[call->cell][0](&call->backward);
+  kernels->cell_backward[call->cell][call->phase](&call->backward);
 }
 
-static void measure_cell(const struct gk_kernels *kernels, int cell, const char *forward,
+static void measure_cell(const struct gk_kernels *kernels, int cell, int phase, const char *forward,
                          const char *backward) {
   struct cell_call call = {
       .cell = cell,
+      .phase = phase,
       .forward = {.rows = ROWS,
                   .unit_end = HIDDEN,
                   .hidden = HIDDEN,
@@ -121,7 +122,8 @@ static void measure_cell(const struct gk_kernels *kernels, int cell, const char 
                    .d_pre = new_rows(ROWS, BLOCKS * HIDDEN),
                    .dy = new_rows(ROWS, HIDDEN),
                    .dh = new_rows(ROWS, HIDDEN),
-                   .dc = new_rows(ROWS, HIDDEN)},
+                   .dc = new_rows(ROWS, HIDDEN),
+                   .drh = new_rows(ROWS, HIDDEN)},
   };
   call.backward.gates = (const float *const *)call.forward.saved_gates;
   call.backward.h_prev = call.forward.h_prev;
@@ -130,6 +132,14 @@ static void measure_cell(const struct gk_kernels *kernels, int cell, const char 
   call.backward.c = (const float *const *)call.forward.saved_c;
   measure(forward, (size_t)ROWS * HIDDEN, call_forward, kernels, &call);
   measure(backward, (size_t)ROWS * HIDDEN, call_backward, kernels, &call);
+}
+
+static void call_sigmoid(const struct gk_kernels *kernels, void *values) {
+  kernels->sigmoid(COUNT, values, values);
+}
+
+static void call_tanh(const struct gk_kernels *kernels, void *values) {
+  kernels->tanh(COUNT, values, values);
 }
 
 static void call_softmax_loss(const struct gk_kernels *kernels, void *logits) {
@@ -157,8 +167,15 @@ int main(int argc, char **argv) {
   measure_product(kernels);
   measure("transpose", ROWS * K, call_transpose, kernels, new_rows(ROWS, K));
   measure("pack_rows", K * COLUMNS, call_pack_rows, kernels, new_rows(K, COLUMNS));
-  measure_cell(kernels, GK_KERNEL_CELL_LSTM, "lstm_forward", "lstm_backward");
-  measure_cell(kernels, GK_KERNEL_CELL_GRU, "gru_forward", "gru_backward");
+  measure_cell(kernels, GK_KERNEL_CELL_LSTM, 0, "lstm_forward", "lstm_backward");
+  measure_cell(kernels, GK_KERNEL_CELL_GRU, 0, "gru_forward", "gru_backward");
+  measure_cell(kernels, GK_KERNEL_CELL_GRU_RESET_BEFORE, 0, "gru_reset_before_forward_1",
+               "gru_reset_before_backward_1");
+  measure_cell(kernels, GK_KERNEL_CELL_GRU_RESET_BEFORE, 1, "gru_reset_before_forward_2",
+               "gru_reset_before_backward_2");
+  measure_cell(kernels, GK_KERNEL_CELL_RNN, 0, "rnn_forward", "rnn_backward");
+  measure("sigmoid", COUNT, call_sigmoid, kernels, new_values(COUNT));
+  measure("tanh", COUNT, call_tanh, kernels, new_values(COUNT));
   measure("softmax_loss", COUNT, call_softmax_loss, kernels, new_values(COUNT));
   struct gk_update adam = {.count = COUNT,
                            .parameters = new_values(COUNT),
