@@ -247,7 +247,8 @@ typedef struct gk_rnn_desc {
   /* Regularisation while training (forward with a reserve); each a probability 0 <= p < 1, 0: off. Dropped
    * values are 0, kept ones are multiplied by 1 / (1 - p); inference changes nothing but for zoneout. */
   float dropout;           /* on the output of every layer but the last */
-  float input_dropout;     /* on the first layer's inputs; not with a vocabulary */
+  float input_dropout;     /* on the first layer's inputs; with a vocabulary on the embedding's rows, for each
+                              sample its own: they are then not folded */
   float recurrent_dropout; /* on h' where recurrent products read it (in all gates alike), not where a gate
                               carries it on */
   gk_dropout_masks dropout_masks; /* when the three above draw their masks */
@@ -358,7 +359,7 @@ GK_API gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk
 
 /* Sizes of the caller's memory for one call with T = time, N = batch. Any alignment is accepted. Workspace
  * does not grow with T, but for what lies between the layers of a bidirectional stack in inference, and for
- * the folded embedding, which has min(V, T * N) rows. */
+ * the folded embedding, which has min(V, T * N) rows, or with input dropout for its rows' gradients. */
 typedef struct gk_rnn_memory {
   size_t reserve_bytes;             /* training only: what backward needs of forward */
   size_t forward_workspace_bytes;   /* of gk_rnn_forward with a reserve */

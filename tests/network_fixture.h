@@ -96,7 +96,7 @@ fail_case_at(const struct network_case *c, const char *file, int line, const cha
 /* Every kind of mask that the case's network can have. */
 static inline void add_all_masks(struct network_case *c) {
   c->desc.dropout = 0.25f;
-  c->desc.input_dropout = c->desc.vocabulary ? 0 : 0.3f;
+  c->desc.input_dropout = 0.3f;
   c->desc.recurrent_dropout = 0.2f;
   c->desc.weight_dropout = 0.35f;
   c->desc.zoneout_h = 0.15f;

@@ -145,6 +145,10 @@ static void test_masks(void **state) {
         c.desc.dropout_masks = (gk_dropout_masks)((cell + direction + kind) % 2);
         if (cell == GK_CELL_LSTM && kind % 2 == 0)
           c.desc.projection_size = 10;
+        if (cell == GK_CELL_LSTM)
+          c.desc.options.peephole = direction == GK_REVERSE || kind == KINDS;
+        if ((cell + direction) % 2)
+          c.desc.vocabulary = 6;
         struct network_case all = c;
         add_all_masks(&all);
         c.desc.dropout = kind == 0 || kind == KINDS ? all.desc.dropout : 0;
@@ -285,6 +289,8 @@ static void test_accumulate(void **state) {
             random_case((gk_cell)cell, GK_ACTIVATION_TANH, 10 + cell * 7, 150 + (uint64_t)cell);
         c.desc.isa = tiers[i];
         c.desc.vocabulary = tokens ? 13 : 0;
+        if (cell % 2)
+          add_all_masks(&c);
         if (case_wanted(__func__))
           check_accumulate(&c);
       }

@@ -42,7 +42,7 @@ static bool structure_case(gk_cell cell, uint64_t number, int64_t sizes[LAYERS],
   d->dropout = random_integer(seed, 12, 3) ? 0 : 0.3f;
   d->trained_states = random_integer(seed, 13, 2);
   if (random_integer(seed, 16, 3) == 0) {
-    d->input_dropout = d->vocabulary ? 0 : 0.2f;
+    d->input_dropout = 0.2f;
     d->recurrent_dropout = 0.3f;
     d->zoneout_h = 0.1f;
     d->zoneout_c = gk_cell_has_memory(cell) ? 0.4f : 0;

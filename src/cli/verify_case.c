@@ -182,7 +182,7 @@ static gk_status create_network(const verify_job *job, const verify_plan *plan, 
   desc.activation = c->activation;
   desc.dropout = c->dropout;
   if (c->masks) {
-    desc.input_dropout = c->vocabulary ? 0 : 0.25f;
+    desc.input_dropout = 0.25f;
     desc.recurrent_dropout = 0.125f;
     desc.weight_dropout = 0.5f;
     desc.zoneout_h = 0.25f;

@@ -112,6 +112,38 @@ void gk_embedding_gradient_finish(const struct gk_worker *worker, int direction)
     gk_embedding_gradient_start(worker);
 }
 
+void gk_embedding_gradient_gather(const struct gk_worker *worker) {
+  const struct gk_run *run = worker->run;
+  const struct gk_kernels *kernels = run->rnn->kernels;
+  const size_t width = (size_t)run->rnn->desc.input_size, distinct = (size_t)run->embedding.distinct;
+  uint32_t *pending = pending_rows(worker);
+  size_t begin, end;
+  gk_split(width, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
+  const size_t count = end - begin;
+  memset(pending, 0, distinct * sizeof *pending);
+  for (size_t slot = 0; slot < distinct; slot++) {
+    memset(run->embedding_gradient + slot * width + begin, 0, count * sizeof(float));
+    memset(run->embedding_block + slot * width + begin, 0, count * sizeof(float));
+  }
+  gk_worker_wait(worker); /* all rows of dx are there */
+  for (int64_t s = run->length[0]; s-- > 0;)
+    for (int64_t i = 0; i < gk_run_rows(run, s); i++) {
+      const int64_t row = gk_run_caller_row(run, gk_run_time(run, 0, s, run->length[i]), run->order[i]);
+      const size_t slot = (size_t)run->embedding.slot[run->tokens[row]], at = slot * width + begin;
+      kernels->add(count, run->dx + (size_t)row * width + begin, run->embedding_block + at);
+      if (++pending[slot] < GK_SUM_BLOCK)
+        continue;
+      pending[slot] = 0;
+      kernels->add(count, run->embedding_block + at, run->embedding_gradient + at);
+      memset(run->embedding_block + at, 0, count * sizeof(float));
+    }
+  for (size_t slot = 0; slot < distinct; slot++)
+    if (pending[slot])
+      kernels->add(count, run->embedding_block + slot * width + begin,
+                   run->embedding_gradient + slot * width + begin);
+  gk_worker_wait(worker);
+}
+
 void gk_embedding_gradient_return(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const size_t input = (size_t)run->rnn->desc.input_size;

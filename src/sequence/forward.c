@@ -10,7 +10,7 @@
 static const float *start_row(const struct gk_worker *worker, int layer, int direction, int64_t s,
                               int64_t i) {
   const struct gk_run *run = worker->run;
-  if (layer > 0 || !run->tokens)
+  if (layer > 0 || !run->folded)
     return run->packed + gk_run_layer(run, layer, direction)->bias;
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   const int32_t token = run->tokens[gk_run_caller_row(run, t, run->order[i])];
@@ -68,7 +68,7 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   size_t rows = 0;
-  if (layer == 0 && run->tokens)
+  if (layer == 0 && run->folded)
     return; /* folded: each step starts from its tokens' rows */
   for (int64_t s = begin; s < end; s++) {
     const int64_t count = gk_worker_rows(worker, s);
@@ -92,7 +92,7 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j);
     worker->pre[j] = gk_run_pre(run, s, i);
-    if (layer == 0 && run->tokens) {
+    if (layer == 0 && run->folded) {
       worker->from[j] = start_row(worker, layer, direction, s, i);
       start_input_blocks(worker, gk_run_layer(run, layer, direction)->hidden, worker->from[j],
                          worker->pre[j]);
@@ -158,7 +158,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                                             : worker->saved_h,
                                   .saved_c = run->training ? worker->saved_c : NULL,
                                   .stream = run->stream};
-  const struct gk_start start = {.rows = layer == 0 && run->tokens ? worker->from : NULL};
+  const struct gk_start start = {.rows = layer == 0 && run->folded ? worker->from : NULL};
   gk_cell_forward_fn *const *phases =
       (run->rnn->general ? kernels->cell_forward_general : kernels->cell_forward)[run->rnn->desc.cell];
   for (int p = 0; p < cell->phases; p++) {
@@ -237,7 +237,7 @@ static void emit(const struct gk_worker *worker, int layer, int direction, int64
 }
 
 static void forward_chunk(struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
-  const bool folded = layer == 0 && worker->run->tokens;
+  const bool folded = layer == 0 && worker->run->folded;
   const bool joined = end - begin == 1 && worker->run->rnn->cell->phases == 1 && !folded;
   gk_worker_enter(worker, layer, direction);
   if (layer == 0 && direction == 0 && worker->run->masked_x)
@@ -312,7 +312,7 @@ static void walk_forward(struct gk_worker *worker) {
   const int layers = (int)run->rnn->desc.layers;
   const int64_t longest = run->length[0], chunk = run->plan.chunk;
   if (run->rnn->directions == 1) {
-    if (run->tokens)
+    if (run->folded)
       fold_embedding(worker, 0);
     for (int64_t begin = 0; begin < longest; begin += chunk) {
       const int64_t end = begin + chunk < longest ? begin + chunk : longest;
@@ -327,9 +327,9 @@ static void walk_forward(struct gk_worker *worker) {
   }
   for (int layer = 0; layer < layers; layer++)
     for (int direction = 0; direction < 2; direction++) {
-      if (layer == 0 && direction == 1 && run->tokens)
+      if (layer == 0 && direction == 1 && run->folded)
         gk_worker_wait(worker); /* the first one's table is done with */
-      if (layer == 0 && run->tokens)
+      if (layer == 0 && run->folded)
         fold_embedding(worker, direction);
       for (int64_t begin = 0; begin < longest; begin += chunk)
         forward_chunk(worker, layer, direction, begin, begin + chunk < longest ? begin + chunk : longest);

@@ -167,9 +167,10 @@ void gk_mask_inputs(const struct gk_worker *worker, int64_t begin, int64_t end) 
     const int64_t rows = gk_worker_rows(worker, s);
     for (int64_t j = worker->teams ? worker->thread : 0; j < rows; j += share) {
       const int64_t i = gk_worker_position(worker, j), t = gk_run_time(run, 0, s, run->length[i]);
-      gk_mask_drop(run, GK_MASK_INPUT, 0, 0, t, i, 0, width,
-                   run->x + (size_t)gk_run_caller_row(run, t, run->order[i]) * width,
-                   gk_run_masked_input(run, t, i));
+      const size_t row = (size_t)gk_run_caller_row(run, t, run->order[i]);
+      const float *x =
+          run->tokens ? run->parameters + (size_t)run->tokens[row] * width : run->x + row * width;
+      gk_mask_drop(run, GK_MASK_INPUT, 0, 0, t, i, 0, width, x, gk_run_masked_input(run, t, i));
     }
   }
   gk_worker_meet(worker);

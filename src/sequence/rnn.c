@@ -36,10 +36,6 @@ static gk_status check_regularisation(const gk_rnn_desc *desc) {
       return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, must be at least 0 and below 1", options[i].name,
                      (double)options[i].p);
   gk_status status = check_choice("dropout_masks", (int)desc->dropout_masks, 2);
-  if (!status && desc->input_dropout > 0 && desc->vocabulary)
-    status =
-        gk_fail(GK_ERROR_UNSUPPORTED, "input_dropout is %g and vocabulary is %lld: tokens are not offered",
-                (double)desc->input_dropout, (long long)desc->vocabulary);
   if (!status && desc->recurrence == GK_RECURRENCE_NONE && desc->recurrent_dropout + desc->weight_dropout > 0)
     status = gk_fail(GK_ERROR_UNSUPPORTED, "%s is %g and recurrence is none: there is no recurrent product",
                      desc->recurrent_dropout > 0 ? "recurrent_dropout" : "weight_dropout",

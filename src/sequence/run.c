@@ -146,6 +146,13 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
       run->embedding_gradient =
           gk_arena_take(workspace, sizeof *run->embedding_gradient,
                         (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
+    run->unfolded = run->training && d->input_dropout > 0;
+    if (backward && run->unfolded) {
+      run->embedding_block =
+          gk_arena_take(workspace, sizeof *run->embedding_block,
+                        (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
+      run->embedding_dx = take_rows(run, workspace, run->time, (size_t)d->input_size);
+    }
   }
   if (gk_run_projects(run))
     run->whole_h = take_rows(run, workspace, 1, gk_padded(rnn->widest_hidden));
@@ -236,6 +243,9 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   memset(run->zero, 0, gk_widest_state(run->rnn) * sizeof *run->zero);
   sort_samples(run, lengths);
   gk_masks_open(run);
+  run->folded = run->tokens && !run->unfolded;
+  if (run->unfolded && run->gradients)
+    run->dx = run->embedding_dx;
   if (run->tokens) {
     const bool batch_first = d->layout == GK_BATCH_FIRST;
     gk_embedding_distinct(&run->embedding, run->tokens, run->time, run->batch, lengths,

@@ -83,8 +83,12 @@ struct gk_run {
   float *masked_x;             /* input dropout: (T, N, padded I) in time order, else NULL */
   float *whole_h; /* (N, padded widest H): with a projection, h before it of one step, or its gradient */
   float *zero;    /* zeros, as many as the widest state has */
+  bool folded;    /* tokens: layer 0 starts from the folded table... */
+  bool unfolded;  /* ... or from rows of the embedding, each with its own mask */
   struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
   float *embedding_gradient;     /* backward: (U, I) */
+  float *embedding_block,
+      *embedding_dx; /* unfolded: (U, I) sums of the current blocks; dx, as the caller's */
   struct gk_barrier *barrier;
   void *pointers; /* row pointers of all threads */
 
@@ -395,6 +399,8 @@ void gk_embedding_gradient_start(const struct gk_worker *worker);
 void gk_embedding_gradient_rows(const struct gk_worker *worker, const struct gk_gradient_block *block);
 void gk_embedding_gradient_finish(const struct gk_worker *worker, int direction);
 /* After the last direction: to the caller's gradients. */
+/* Unfolded: the rows of dx of all steps, in the order of the sweep, into the rows of their tokens. */
+void gk_embedding_gradient_gather(const struct gk_worker *worker);
 void gk_embedding_gradient_return(const struct gk_worker *worker);
 
 #endif

@@ -19,7 +19,7 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction,
   const struct gk_run *run = worker->run;
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
   struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
-  const bool dense = layer > 0 || !run->tokens, peepholes = run->rnn->peepholes > 0;
+  const bool dense = layer > 0 || !run->folded, peepholes = run->rnn->peepholes > 0;
   for (block->rows = 0; block->rows < GK_SUM_BLOCK && walk->rows < worker->rows_swept; block->rows++) {
     if (walk->i == walk->samples) {
       walk->s--;
@@ -245,14 +245,14 @@ void gk_weight_gradient_start(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   for (int k = 0; k < run->rnn->layer_count; k++)
     worker->walk[k] = (struct gk_gradient_walk){.s = run->length[0]};
-  if (run->rnn->desc.vocabulary && run->gradients)
+  if (run->rnn->desc.vocabulary && !run->unfolded && run->gradients)
     gk_embedding_gradient_start(worker);
 }
 
 void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction, bool last) {
   const struct gk_run *run = worker->run;
   const struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
-  const bool folded = layer == 0 && run->rnn->desc.vocabulary;
+  const bool folded = layer == 0 && run->rnn->desc.vocabulary && !run->unfolded;
   const struct gk_gradient_parts parts = {.inputs = !folded,
                                           .recurrent = run->rnn->desc.recurrence == GK_RECURRENCE_HIDDEN,
                                           .peepholes = run->rnn->peepholes > 0};
@@ -319,6 +319,8 @@ void gk_weight_gradient_end(const struct gk_worker *worker) {
     add_units(worker, layer, layer->bias_hh, gates, 1);
     add_units(worker, layer, layer->weight_peephole, run->rnn->peepholes, 1);
   }
+  if (run->unfolded)
+    gk_embedding_gradient_gather(worker);
   if (run->rnn->desc.vocabulary)
     gk_embedding_gradient_return(worker);
 }
