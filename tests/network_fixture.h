@@ -14,6 +14,7 @@
 #include "include/gatekern.h"
 #include "src/reference/reference.h"
 #include "tests/buffers.h"
+#include "tests/cell_variants.h"
 #include "tests/random_values.h"
 
 /* ---- Cases ----------------------------------------------------------------------------------- */
@@ -31,7 +32,8 @@ struct network_case {
 static inline void describe(const struct network_case *c, char *text, size_t size) {
   static const char *const directions[] = {"forward", "reverse", "bidirectional"};
   const gk_rnn_desc *d = &c->desc;
-  char masks[120];
+  char masks[120], options[200];
+  describe_options(d, options, sizeof options);
   snprintf(masks, sizeof masks, " (input %g, recurrent %g, weight %g, zoneout %g and %g, each %s)",
            (double)d->input_dropout, (double)d->recurrent_dropout, (double)d->weight_dropout,
            (double)d->zoneout_h, (double)d->zoneout_c, gk_dropout_masks_name(d->dropout_masks));
@@ -39,14 +41,13 @@ static inline void describe(const struct network_case *c, char *text, size_t siz
            "cell %s%s, isa %s, I %" PRId64 ", H %" PRId64 ", L %" PRId64 ", V %" PRId64 ", %s, %s, T %" PRId64
            ", N %" PRId64 "%s%s%s%s%s, projection %" PRId64
            ", merge %s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
-           gk_cell_name(d->cell),
-           d->cell == GK_CELL_RNN && d->activation == GK_ACTIVATION_RELU ? " (relu)" : "",
-           gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers, d->vocabulary,
-           directions[d->direction], d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time,
-           c->batch, c->ragged ? ", ragged" : "", c->resets ? ", resets" : "",
-           c->states ? ", states given" : "", d->hidden_sizes ? ", sizes differ" : "",
-           d->trained_states ? ", states trained" : "", d->projection_size, gk_merge_name(d->merge),
-           (double)d->dropout, masks, gk_schedule_name(d->schedule), d->threads, c->seed);
+           gk_cell_name(d->cell), options, gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers,
+           d->vocabulary, directions[d->direction],
+           d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time, c->batch,
+           c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
+           d->hidden_sizes ? ", sizes differ" : "", d->trained_states ? ", states trained" : "",
+           d->projection_size, gk_merge_name(d->merge), (double)d->dropout, masks,
+           gk_schedule_name(d->schedule), d->threads, c->seed);
 }
 
 /* Tiers that this machine runs, weakest first; GATEKERN_TEST_ISA=name leaves only that one. */

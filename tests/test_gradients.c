@@ -98,6 +98,25 @@ static void test_recurrence_none(void **state) {
     }
 }
 
+/* Every option of cells, two layers; with SLEEF's functions, and an LSTM's projection, every other one. */
+static void test_options(void **state) {
+  (void)state;
+  static const int64_t hidden[] = {5, 17, 64};
+  largest_error = 0;
+  for (int i = 0; i < CELL_VARIANTS; i++)
+    for (size_t k = 0; k < sizeof hidden / sizeof *hidden; k++) {
+      struct network_case c =
+          random_case(cell_variants[i].cell, GK_ACTIVATION_DEFAULT, hidden[k], 90000 + 10 * (uint64_t)i + k);
+      c.desc.layers = 2;
+      c.desc.math = k == 1 ? GK_MATH_SLEEF : GK_MATH_OWN;
+      c.desc.projection_size = c.desc.cell == GK_CELL_LSTM && k == 1 ? 9 : 0;
+      check_status(&c, set_options(&c.desc, cell_variants[i].options), "gk_rnn_option_set");
+      if (case_wanted(__func__))
+        check_case(&c);
+    }
+  print_message("%s: largest error %.2g of a tensor's largest magnitude\n", __func__, largest_error);
+}
+
 /* The largest shape of the promise, everything at once, each cell. */
 static void test_large(void **state) {
   (void)state;
@@ -329,10 +348,15 @@ int main(int argc, char **argv) {
 #define GK_CELL(constant, identifier, name) cmocka_unit_test(test_##identifier),
 #include "kernels/cells.def"
 #undef GK_CELL
-      cmocka_unit_test(test_recurrence_none), cmocka_unit_test(test_rnn_relu),
-      cmocka_unit_test(test_large),           cmocka_unit_test(test_masks),
-      cmocka_unit_test(test_null_results),    cmocka_unit_test(test_null_inputs),
-      cmocka_unit_test(test_accumulate),      cmocka_unit_test(test_accumulate_large),
+      cmocka_unit_test(test_recurrence_none),
+      cmocka_unit_test(test_rnn_relu),
+      cmocka_unit_test(test_options),
+      cmocka_unit_test(test_large),
+      cmocka_unit_test(test_masks),
+      cmocka_unit_test(test_null_results),
+      cmocka_unit_test(test_null_inputs),
+      cmocka_unit_test(test_accumulate),
+      cmocka_unit_test(test_accumulate_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

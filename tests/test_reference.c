@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "src/reference/reference.h"
+#include "tests/cell_variants.h"
 #include "tests/random_values.h"
 
 #define TOLERANCE 1e-7
@@ -191,9 +192,22 @@ static void check_padding(const struct network *network) {
   }
 }
 
+/* Do its functions and bounds have kinks? */
+static bool is_smooth(const gk_rnn_desc *desc) {
+  if (desc->cell == GK_CELL_RNN && desc->activation == GK_ACTIVATION_RELU)
+    return false;
+  for (int i = 0; i < CELL_VARIANTS; i++) {
+    gk_rnn_desc other = {.activation = desc->activation};
+    if (cell_variants[i].cell == desc->cell && !cell_variants[i].smooth &&
+        set_options(&other, cell_variants[i].options) == GK_OK && other.activation == desc->activation &&
+        memcmp(&other.options, &desc->options, sizeof other.options) == 0)
+      return false;
+  }
+  return true;
+}
+
 static void check_network(const gk_rnn_desc *desc, bool is_ragged, bool is_masked, uint64_t seed) {
-  bool relu = desc->cell == GK_CELL_RNN && desc->activation == GK_ACTIVATION_RELU;
-  double step = relu ? STEP_RELU : STEP_SMOOTH;
+  double step = is_smooth(desc) ? STEP_SMOOTH : STEP_RELU;
   struct network *network = malloc(sizeof *network);
   assert_non_null(network);
   fill_network(network, desc, is_ragged, seed);
@@ -210,24 +224,24 @@ static void check_network(const gk_rnn_desc *desc, bool is_ragged, bool is_maske
     network->dy[i] = isnan(network->dy[i]) ? 0 : network->dy[i];
   for (int64_t i = 0; i < T * N * I; i++)
     network->x[i] = isnan(network->x[i]) ? 0 : network->x[i];
-  char what[160];
-  snprintf(
-      what, sizeof what,
-      "cell %d, activation %d, layers %d, direction %d, layout %d, V %d, P %d, merge %d, %s%s, seed %llu",
-      (int)desc->cell, (int)desc->activation, (int)desc->layers, (int)desc->direction, (int)desc->layout,
-      (int)desc->vocabulary, (int)desc->projection_size, (int)desc->merge, is_ragged ? "ragged" : "full",
-      is_masked ? ", masked" : "", (unsigned long long)seed);
+  char what[400], options[200];
+  describe_options(desc, options, sizeof options);
+  snprintf(what, sizeof what,
+           "cell %d%s, layers %d, direction %d, layout %d, V %d, P %d, merge %d, %s%s, seed %llu",
+           (int)desc->cell, options, (int)desc->layers, (int)desc->direction, (int)desc->layout,
+           (int)desc->vocabulary, (int)desc->projection_size, (int)desc->merge, is_ragged ? "ragged" : "full",
+           is_masked ? ", masked" : "", (unsigned long long)seed);
   int64_t D = gk_reference_directions(desc);
   struct gk_reference_layout last = last_layout(desc);
   for (int64_t l = 0; l < desc->layers; l++)
     for (int64_t d = 0; d < D; d++) {
       struct gk_reference_layout at = gk_reference_layout_of(desc, l, d);
-      int64_t begin[] = {at.weight_ih, at.weight_hh, at.bias_ih, at.bias_hh,
-                         at.weight_hr, at.h0,        at.c0,      at.end};
+      int64_t begin[] = {at.weight_ih, at.weight_hh, at.bias_ih, at.bias_hh, at.weight_hr,
+                         at.peephole,  at.h0,        at.c0,      at.end};
       static const char *const names[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh",
-                                          "weight_hr", "h0",        "c0"};
+                                          "weight_hr", "peephole",  "h0",      "c0"};
       for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        int64_t gates = k < 4 ? gk_reference_cell_of(desc->cell)->gates : 1;
+        int64_t gates = k < 4 ? gk_reference_gates(desc) : 1;
         for (int64_t g = 0; g < gates; g++) { /* each gate by its own scale */
           int64_t count = (begin[k + 1] - begin[k]) / gates, first = begin[k] + g * count;
           char tensor[64];
@@ -281,6 +295,23 @@ static void check_cell(gk_cell cell, gk_activation activation) {
 static void test_rnn_relu(void **state) {
   (void)state;
   check_cell(GK_CELL_RNN, GK_ACTIVATION_RELU);
+}
+
+static void test_options(void **state) {
+  (void)state;
+  uint64_t seed = 70000;
+  for (int i = 0; i < CELL_VARIANTS; i++)
+    for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++) {
+      gk_rnn_desc desc = {.cell = cell_variants[i].cell,
+                          .input_size = I,
+                          .hidden_size = H,
+                          .layers = 2,
+                          .direction = (gk_direction)direction,
+                          .vocabulary = direction == GK_REVERSE ? V : 0,
+                          .projection_size = cell_variants[i].cell == GK_CELL_LSTM && direction ? 2 : 0};
+      assert_int_equal(set_options(&desc, cell_variants[i].options), GK_OK);
+      check_network(&desc, direction != GK_REVERSE, direction == GK_REVERSE, seed += 10);
+    }
 }
 
 /* Projection, sizes, merging and trained states, alone and together. */
@@ -379,6 +410,7 @@ int main(void) {
 #include "kernels/cells.def"
 #undef GK_CELL
       cmocka_unit_test(test_rnn_relu),
+      cmocka_unit_test(test_options),
       cmocka_unit_test(test_structure),
       cmocka_unit_test(test_output_loss),
       cmocka_unit_test(test_loss_of_two_classes),

@@ -105,6 +105,32 @@ static void test_plans(void **state) {
     }
 }
 
+/* Every option of cells: one shape with all that a network can have, and one of long sums. */
+static void test_options(void **state) {
+  (void)state;
+  for (int kind = 0; kind < CELL_VARIANTS; kind++)
+    for (int i = 0; i < 2; i++) {
+      struct network_case c = {.desc = GK_RNN_DESC_INIT,
+                               .time = i ? 20 : 5,
+                               .batch = i ? 15 : 7,
+                               .ragged = !i,
+                               .resets = !i,
+                               .states = true,
+                               .seed = 400 + (uint64_t)i};
+      c.desc.cell = cell_variants[kind].cell;
+      c.desc.input_size = i ? 3 : 17;
+      c.desc.hidden_size = i ? 7 : 19;
+      c.desc.layers = i ? 1 : 2;
+      c.desc.direction = i ? GK_FORWARD : GK_BIDIRECTIONAL;
+      c.desc.vocabulary = kind % 4 == 1 ? 12 : 0;
+      check_status(&c, set_options(&c.desc, cell_variants[kind].options), "gk_rnn_option_set");
+      if (kind % 4 == 2)
+        add_all_masks(&c);
+      if (case_wanted(__func__))
+        check_plans(&c);
+    }
+}
+
 /* ---- Fifty optimizer steps ------------------------------------------------------------------- */
 
 enum { STEPS = 50, TRAIN_V = 11, TRAIN_H = 10, MAX_ROWS = 300 };
@@ -290,6 +316,7 @@ int main(int argc, char **argv) {
   }
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_plans),
+      cmocka_unit_test(test_options),
       cmocka_unit_test(test_fifty_steps),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

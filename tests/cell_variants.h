@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Networks with options of their cells: every function at every place, every option alone and with others.
+ * Tests walk this list. */
+#ifndef GK_TESTS_CELL_VARIANTS_H
+#define GK_TESTS_CELL_VARIANTS_H
+
+#include <stdio.h>
+#include <string.h>
+
+#include "include/gatekern.h"
+
+struct cell_variant {
+  gk_cell cell;
+  const char *options; /* name=value, separated by spaces (gk_rnn_option_set) */
+  bool smooth;         /* no kinks: central differences with long steps */
+};
+
+static const struct cell_variant cell_variants[] = {
+    {GK_CELL_RNN, "activation=identity", true},
+    {GK_CELL_RNN, "activation=leaky-relu(0.2,0)", false},
+    {GK_CELL_RNN, "activation=elu(0.7,0)", false},
+    {GK_CELL_RNN, "activation=softsign", false},
+    {GK_CELL_RNN, "activation=scaled-tanh(1.5,0.6) clip=1.25", false},
+    {GK_CELL_GRU, "activation=softplus gate-activation=hard-sigmoid", false},
+    {GK_CELL_GRU, "gate-activation=affine(0.25,0.5)", true},
+    {GK_CELL_GRU, "clip=0.75", false},
+    {GK_CELL_GRU_RESET_BEFORE, "activation=thresholded-relu(0.1,0) gate-activation=softsign", false},
+    {GK_CELL_GRU_RESET_BEFORE, "activation=sigmoid gate-activation=tanh clip=2", false},
+    {GK_CELL_GRU_SIMPLIFIED, "activation=relu gate-activation=hard-sigmoid(0.3,0.4)", false},
+    {GK_CELL_MGU, "activation=softsign gate-activation=hard-sigmoid(0.25,0.5)", false},
+    {GK_CELL_LSTM, "peephole=on", true},
+    {GK_CELL_LSTM, "coupled=on", true},
+    {GK_CELL_LSTM, "cell-clip=0.5", false},
+    {GK_CELL_LSTM, "coupled=on peephole=on", true},
+    {GK_CELL_LSTM, "coupled=on peephole=on cell-clip=0.6 clip=1.1", false},
+    {GK_CELL_LSTM, "activation=softsign output-activation=scaled-tanh(1.2,0.8)", false},
+    {GK_CELL_LSTM, "gate-activation=hard-sigmoid activation=relu output-activation=identity peephole=on",
+     false},
+    {GK_CELL_LSTM,
+     "activation=softplus gate-activation=affine(0.2,0.4) output-activation=elu coupled=on clip=1 "
+     "cell-clip=2",
+     false},
+};
+enum { CELL_VARIANTS = sizeof cell_variants / sizeof *cell_variants };
+
+/* GK_OK, or the first refusal. */
+static inline gk_status set_options(gk_rnn_desc *desc, const char *options) {
+  char copy[256], *rest = NULL;
+  gk_status status = GK_OK;
+  snprintf(copy, sizeof copy, "%s", options);
+  for (char *word = strtok_r(copy, " ", &rest); word && !status; word = strtok_r(NULL, " ", &rest)) {
+    char *value = strchr(word, '=');
+    *value++ = '\0';
+    status = gk_rnn_option_set(desc, word, value);
+  }
+  return status;
+}
+
+/* The options that are set, for messages. */
+static inline void describe_options(const gk_rnn_desc *desc, char *text, size_t size) {
+  size_t used = 0;
+  text[0] = '\0';
+  for (int i = 0; i < gk_rnn_option_count() && used < size; i++) {
+    char value[96];
+    if (gk_rnn_option_get(desc, gk_rnn_option_name(i), value, sizeof value) == GK_OK && *value)
+      used += (size_t)snprintf(text + used, size - used, ", %s %s", gk_rnn_option_name(i), value);
+  }
+}
+
+#endif
