@@ -3,8 +3,9 @@
 
     python compare_onnxruntime.py LIBGATEKERN.SO [--seed S] [--cases N]     or GATEKERN_LIBRARY=...
 
-Random weights, ragged lengths, initial states, both directions; y, hn, cn on every tier within 1e-5 of the
-tensor's largest magnitude. Exit status 1 if not.
+Random weights, ragged lengths, initial states, every direction, and every attribute: activations with alpha and
+beta, clip, input_forget, peepholes; y, hn, cn on every tier within 1e-5 of the tensor's largest magnitude. Exit
+status 1 if not, or if an attribute was in no case.
 """
 
 import argparse
@@ -24,35 +25,98 @@ from networks import Case, relative_error
 # Where ONNX's gates are in PyTorch's order: i o f c of i f g o; z r h of r z n.
 GATE_ORDER = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2], "gru-reset-before": [1, 0, 2], "rnn": [0]}
 LARGEST_ERROR = 1e-5
+LARGEST_VALUE = 100  # of outputs and states
+
+# ONNX's name, Gatekern's, and which of alpha and beta it has.
+FUNCTIONS = [("Relu", "relu", ""), ("Tanh", "tanh", ""), ("Sigmoid", "sigmoid", ""), ("Affine", "affine", "ab"),
+             ("LeakyRelu", "leaky-relu", "a"), ("ThresholdedRelu", "thresholded-relu", "a"),
+             ("ScaledTanh", "scaled-tanh", "ab"), ("HardSigmoid", "hard-sigmoid", "ab"), ("Elu", "elu", "a"),
+             ("Softsign", "softsign", ""), ("Softplus", "softplus", "")]
+# f g h of the operators as options of Gatekern.
+PLACES = {"rnn": ["activation"], "gru": ["gate-activation", "activation"],
+          "gru-reset-before": ["gate-activation", "activation"],
+          "lstm": ["gate-activation", "activation", "output-activation"]}
 
 
-def reorder(case, matrix):
-    gates = np.split(matrix, len(GATE_ORDER[case.cell]))
+class Attributes:
+    """Attributes of one case, for both sides."""
+
+    def __init__(self, cell, random):
+        self.options, self.onnx, self.used = [], {}, set()
+        if random.random() < 0.7:
+            self.activations(cell, random)
+        if random.random() < 0.4:
+            self.set("clip", np.float32(random.uniform(0.2, 1.5)), clip=lambda v: float(v))
+        if cell != "lstm":
+            return
+        if random.random() < 0.4:
+            self.set("coupled", "on", input_forget=lambda v: 1)
+        if random.random() < 0.5:
+            self.set("peephole", "on")
+
+    def set(self, option, value, **onnx):
+        self.options.append((option, str(value)))
+        self.onnx.update({k: make(value) for k, make in onnx.items()})
+        self.used.add(option)
+
+    def has(self, option):
+        return option in self.used
+
+    def activations(self, cell, random):
+        names, alphas, betas = [], [], []
+        for place in PLACES[cell]:
+            name, ours, parameters = FUNCTIONS[random.integers(len(FUNCTIONS))]
+            alpha, beta = (np.float32(v) for v in random.uniform(0.2, 0.9, 2))
+            names.append(name)
+            text = ours
+            if parameters:
+                alphas.append(float(alpha))
+                betas += [float(beta)] if "b" in parameters else []
+                text += f"({alpha},{beta if 'b' in parameters else 0})"
+            self.options.append((place, text))
+            self.used.update((place, name))
+        self.onnx["activations"], self.onnx["activation_alpha"], self.onnx["activation_beta"] = names, alphas, betas
+
+
+def gates_of(case, attributes, matrix, random):
+    """Rows in ONNX's order; a coupled LSTM has no forget gate: any values will do."""
+    gates = list(np.split(matrix, len(GATE_ORDER[case.cell]) - int(attributes.has("coupled"))))
+    if attributes.has("coupled"):
+        gates.insert(1, random.uniform(-1, 1, gates[0].shape).astype(np.float32))
     return np.concatenate([gates[g] for g in GATE_ORDER[case.cell]])
 
 
-def onnx_forward(case, data):
-    named = case.parameters_by_name(data["parameters"])
+def onnx_tensors(case, attributes, named, data, random):
     suffixes = ["_l0", "_l0_reverse"][: case.directions]
-    tensors = {
-        "W": np.stack([reorder(case, named["weight_ih" + s]) for s in suffixes]),
-        "R": np.stack([reorder(case, named["weight_hh" + s]) for s in suffixes]),
-        "B": np.stack([np.concatenate([reorder(case, named["bias_ih" + s]), reorder(case, named["bias_hh" + s])])
-                       for s in suffixes]),
-        "initial_h": data["h0"],
-    }
+
+    def stacked(name):
+        return np.stack([gates_of(case, attributes, named[name + s], random) for s in suffixes])
+
+    tensors = {"W": stacked("weight_ih"), "R": stacked("weight_hh"),
+               "B": np.concatenate([stacked("bias_ih"), stacked("bias_hh")], axis=1), "initial_h": data["h0"]}
     if case.cell == "lstm":
         tensors["initial_c"] = data["c0"]
-    attributes = {"hidden_size": case.hidden_size, "direction": "bidirectional" if case.bidirectional else "forward"}
+    if attributes.has("peephole"):  # rows i f o, or i o; ONNX's i o f
+        rows = [named["weight_peephole" + s] for s in suffixes]
+        tensors["P"] = np.stack([np.concatenate([p[0], p[-1], p[1] if len(p) == 3 else np.ones_like(p[0])]) for p in rows])
+    return tensors
+
+
+def onnx_forward(case, direction, attributes, tensors, data):
     operator = {"lstm": "LSTM", "rnn": "RNN"}.get(case.cell, "GRU")
+    settings = {"hidden_size": case.hidden_size, "direction": direction, **attributes.onnx}
+    for name in ("activations", "activation_alpha", "activation_beta"):
+        if settings.get(name):
+            settings[name] = settings[name] * case.directions
+        else:
+            settings.pop(name, None)
     if operator == "GRU":
-        attributes["linear_before_reset"] = int(case.cell == "gru")
-    if operator == "RNN":
-        attributes["activations"] = [case.activation.capitalize()] * case.directions
+        settings["linear_before_reset"] = int(case.cell == "gru")
     outputs = ["y", "hn", "cn"] if case.cell == "lstm" else ["y", "hn"]
     inputs = ["x", "W", "R", "B", "lengths", "initial_h"] + (["initial_c"] if case.cell == "lstm" else [])
+    inputs += ["P"] if "P" in tensors else []
     graph = helper.make_graph(
-        [helper.make_node(operator, inputs, outputs, **attributes)], "cell",
+        [helper.make_node(operator, inputs, outputs, **settings)], "cell",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, data["x"].shape),
          helper.make_tensor_value_info("lengths", TensorProto.INT32, [case.batch])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["?"] * (4 if name == "y" else 3)) for name in outputs],
@@ -73,25 +137,39 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("library", nargs="?", default=os.environ.get("GATEKERN_LIBRARY"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cases", type=int, default=60)
+    parser.add_argument("--cases", type=int, default=300)
     arguments = parser.parse_args()
     if not arguments.library:
         parser.error("which libgatekern.so?")
     library = Library(arguments.library)
     random = np.random.default_rng(arguments.seed)
-    largest, failures = {}, 0
+    largest, failures, compared, used = {}, 0, 0, set()
     for number in range(arguments.cases):
         cell = str(random.choice(list(GATE_ORDER)))
-        case = Case(cell=cell, activation=str(random.choice(["tanh", "relu"])) if cell == "rnn" else "tanh",
-                    input_size=int(random.integers(1, 80)), hidden_size=int(random.integers(1, 80)),
-                    time=int(random.integers(1, 20)), batch=int(random.integers(1, 9)),
-                    bidirectional=bool(random.random() < 0.4), seed=1000 * arguments.seed + number)
+        case = Case(cell=cell, activation="default", input_size=int(random.integers(1, 80)),
+                    hidden_size=int(random.integers(1, 80)), time=int(random.integers(1, 20)),
+                    batch=int(random.integers(1, 9)), seed=1000 * arguments.seed + number)
+        direction = str(random.choice(["forward", "reverse", "bidirectional"]))
+        case.bidirectional = direction == "bidirectional"
         if random.random() < 0.5:
             case.lengths = [int(v) for v in random.integers(1, case.time + 1, case.batch)]
+        attributes = Attributes(cell, random)
         data = case.inputs()
-        wanted = onnx_forward(case, data)
+        wanted = None
         for tier, isa in library.tiers().items():
-            net = Network(library, case, isa=isa)
+            net = Network(library, case, isa=isa, options=attributes.options, reverse=direction == "reverse")
+            if wanted is None:
+                named, flat = {}, []
+                for name, (_, shape) in net.tensors().items():
+                    named[name] = random.uniform(-1, 1, shape).astype(np.float32) / np.float32(case.hidden_size**0.5)
+                    flat.append(named[name].ravel())
+                data["parameters"] = np.concatenate(flat)
+                wanted = onnx_forward(case, direction, attributes,
+                                      onnx_tensors(case, attributes, named, data, random), data)
+                if not all(np.abs(value).max() < LARGEST_VALUE for value in wanted.values()):
+                    break  # it explodes: differences of rounding do so too
+                compared += 1
+                used |= attributes.used | {direction, cell, "lengths" if case.lengths else "all"}
             net.pack(data["parameters"])
             got = net.forward(data, inference=True)
             for name, value in wanted.items():
@@ -99,8 +177,12 @@ def main():
                 largest[tier] = max(largest.get(tier, 0), error)
                 if not error <= LARGEST_ERROR:
                     failures += 1
-                    print(f"FAILED {tier} {name}: error {error:.3g}; {case}")
-    print(f"ONNX Runtime {onnxruntime.__version__}: {arguments.cases} cases, largest difference",
+                    print(f"FAILED {tier} {name}: error {error:.3g}; {direction} {attributes.options} {case}")
+    missing = ({name for name, _, _ in FUNCTIONS} | {"clip", "coupled", "peephole", "lengths", "reverse"}) - used
+    if missing:
+        failures += 1
+        print("FAILED: in no case:", *sorted(missing))
+    print(f"ONNX Runtime {onnxruntime.__version__}: {compared} cases, largest difference",
           " ".join(f"{k} {v:.2g}" for k, v in largest.items()))
     return 0 if largest and failures == 0 else 1
 

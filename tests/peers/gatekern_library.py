@@ -63,13 +63,16 @@ class Library:
 class Network:
     """A gk_rnn for a pytorch/networks.py Case."""
 
-    def __init__(self, library, case, isa=0, threads=0, schedule=0):
+    def __init__(self, library, case, isa=0, threads=0, schedule=0, options=(), reverse=False):
+        """options: (name, value) pairs for gk_rnn_option_set."""
         self.library, self.case = library, case
         self.desc = RnnDesc(size=ctypes.sizeof(RnnDesc), cell=CELLS.index(case.cell),
                             input_size=case.input_size, hidden_size=case.hidden_size, layers=case.layers,
-                            vocabulary=case.vocabulary, direction=2 if case.bidirectional else 0,
+                            vocabulary=case.vocabulary, direction=2 if case.bidirectional else int(reverse),
                             layout=int(case.batch_first), activation=ACTIVATIONS.index(case.activation),
                             isa=isa, threads=threads, schedule=schedule)
+        for name, value in options:
+            library.check(library.c.gk_rnn_option_set(byref(self.desc), name.encode(), value.encode()))
         self.handle = c_void_p()
         library.check(library.c.gk_rnn_create(byref(self.desc), byref(self.handle)))
         memory, packed = Memory(), c_size_t()
