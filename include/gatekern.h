@@ -713,6 +713,9 @@ GK_API gk_status gk_decoder_init(const gk_decoder *decoder, const gk_init_desc *
 GK_API gk_status gk_decoder_packed_bytes(const gk_decoder *decoder, unsigned flags, size_t *bytes);
 GK_API gk_status gk_decoder_pack(const gk_decoder *decoder, unsigned flags, const float *parameters,
                                  void *packed);
+/* With the stack's weight_dropout, as gk_rnn_pack_dropped. */
+GK_API gk_status gk_decoder_pack_dropped(const gk_decoder *decoder, unsigned flags, const gk_random_key *key,
+                                         const float *parameters, void *packed);
 /* Ts is source_time. Inference keeps the rows of all T steps in its workspace. */
 GK_API gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int64_t batch,
                                           int64_t source_time, gk_rnn_memory *memory);

@@ -166,6 +166,94 @@ static void a_packed_buffer_knows_its_key(void **state) {
   buffers_release(&b);
 }
 
+/* A decoder without feedback is its stack, masks and dropped weights too. */
+static void a_decoder_draws_the_masks_of_its_stack(void **state) {
+  (void)state;
+  for (int tier = 0; tier < tier_count; tier++)
+    for (int cell = 0; cell < gk_cell_count(); cell++) {
+      struct buffers b = {0};
+      struct network_case c = make_case((gk_cell)cell, tiers[tier]);
+      add_all_masks(&c);
+      struct network_sizes s = sizes_of(&c);
+      struct network_data d = take_data(&b, &c);
+      struct network_results wanted = run_case(&b, &c, &d), r = take_results(&b, &c);
+      gk_decoder_desc desc = GK_DECODER_DESC_INIT;
+      gk_decoder *decoder;
+      gk_rnn_memory memory;
+      size_t bytes;
+      const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+      const gk_random_key key = {.seed = c.seed, .step = 3, .first_sample = 40};
+      desc.rnn = c.desc;
+      desc.feedback = GK_FEEDBACK_NONE;
+      check_status(&c, gk_decoder_create(&desc, &decoder), "gk_decoder_create");
+      check_status(&c, gk_decoder_packed_bytes(decoder, both, &bytes), "gk_decoder_packed_bytes");
+      check_status(&c, gk_decoder_memory_needed(decoder, c.time, c.batch, 0, &memory), "memory");
+      assert_int_equal(gk_decoder_parameter_count(decoder), s.parameters);
+      void *packed = buffers_take(&b, bytes, 1), *reserve = buffers_take(&b, memory.reserve_bytes, 1);
+      check_status(&c, gk_decoder_pack_dropped(decoder, both, &key, d.parameters, packed), "pack");
+      gk_decoder_forward_args forward = {.size = sizeof forward,
+                                         .time = c.time,
+                                         .batch = c.batch,
+                                         .lengths = d.lengths,
+                                         .x = d.x,
+                                         .h0 = d.h0,
+                                         .c0 = d.c0,
+                                         .packed = packed,
+                                         .y = r.y,
+                                         .hn = r.hn,
+                                         .cn = r.cn,
+                                         .random = key,
+                                         .reserve = reserve};
+      gk_decoder_backward_args backward = {.size = sizeof backward,
+                                           .time = c.time,
+                                           .batch = c.batch,
+                                           .lengths = d.lengths,
+                                           .h0 = d.h0,
+                                           .c0 = d.c0,
+                                           .packed = packed,
+                                           .dy = d.dy,
+                                           .dhn = d.dhn,
+                                           .dcn = d.dcn,
+                                           .dx = r.dx,
+                                           .dh0 = r.dh0,
+                                           .dc0 = r.dc0,
+                                           .gradients = r.gradients,
+                                           .random = key,
+                                           .reserve = reserve};
+      forward.workspace = buffers_take(&b, memory.forward_workspace_bytes, 1);
+      backward.workspace = buffers_take(&b, memory.backward_workspace_bytes, 1);
+      check_status(&c, gk_decoder_forward(decoder, &forward), "gk_decoder_forward");
+      check_status(&c, gk_decoder_backward(decoder, &backward), "gk_decoder_backward");
+      r.dh_norms = NULL;
+      check_same_results(&c, "decoder", &r, &wanted);
+      REFUSED(gk_decoder_pack_dropped(decoder, both, NULL, d.parameters, packed), GK_ERROR_ARGUMENT, "key");
+      gk_decoder_destroy(decoder);
+      buffers_release(&b);
+    }
+}
+
+/* No step, or no sample: states pass through, gradients are zeros. */
+static void calls_without_a_step_are_allowed(void **state) {
+  (void)state;
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (int empty = 0; empty < 4; empty++) {
+      struct buffers b = {0};
+      struct network_case c = make_case((gk_cell)cell, tiers[tier_count - 1]);
+      c.ragged = false;
+      c.desc.vocabulary = empty / 2 ? 7 : 0;
+      c.desc.dropout_masks = (gk_dropout_masks)(cell % 2);
+      *(empty % 2 ? &c.time : &c.batch) = 0;
+      add_all_masks(&c);
+      struct network_data d = take_data(&b, &c);
+      struct network_results r = run_case(&b, &c, &d);
+      for (int64_t i = 0; i < sizes_of(&c).parameters; i++)
+        assert_true(r.gradients[i] == 0);
+      for (int64_t i = 0; i < sizes_of(&c).states; i++)
+        assert_true(r.hn[i] == d.h0[i] && r.dh0[i] == d.dhn[i]);
+      buffers_release(&b);
+    }
+}
+
 static void wrong_arguments_are_refused(void **state) {
   (void)state;
   gk_rnn_desc desc = GK_RNN_DESC_INIT;
@@ -211,6 +299,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(masks_have_their_values_and_their_share),
       cmocka_unit_test(inference_takes_the_mean),
       cmocka_unit_test(a_packed_buffer_knows_its_key),
+      cmocka_unit_test(a_decoder_draws_the_masks_of_its_stack),
+      cmocka_unit_test(calls_without_a_step_are_allowed),
       cmocka_unit_test(wrong_arguments_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

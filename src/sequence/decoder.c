@@ -303,7 +303,8 @@ const void *gk_decoder_stack_packed(const gk_decoder *decoder, const void *packe
   return packed ? (const char *)packed + top : NULL;
 }
 
-gk_status gk_decoder_pack(const gk_decoder *decoder, unsigned flags, const float *parameters, void *packed) {
+static gk_status pack(const gk_decoder *decoder, unsigned flags, const gk_random_key *key,
+                      const float *parameters, void *packed) {
   if (!decoder || !parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "parameters" : "decoder");
   struct packing packing = {.decoder = decoder, .flags = flags, .parameters = parameters};
@@ -314,6 +315,20 @@ gk_status gk_decoder_pack(const gk_decoder *decoder, unsigned flags, const float
   gk_parallel(decoder->packed.forward < 100000 ? 1 : decoder->rnn->desc.threads, pack_body, &packing);
   size_t top = 0;
   status = top_bytes(decoder, GK_PACK_FORWARD | GK_PACK_BACKWARD, &top);
-  return status ? status
-                : gk_rnn_pack(decoder->rnn, flags, parameters + decoder->rnn_offset, (char *)packed + top);
+  if (status)
+    return status;
+  const float *stack = parameters + decoder->rnn_offset;
+  return key ? gk_rnn_pack_dropped(decoder->rnn, flags, key, stack, (char *)packed + top)
+             : gk_rnn_pack(decoder->rnn, flags, stack, (char *)packed + top);
+}
+
+gk_status gk_decoder_pack(const gk_decoder *decoder, unsigned flags, const float *parameters, void *packed) {
+  return pack(decoder, flags, NULL, parameters, packed);
+}
+
+gk_status gk_decoder_pack_dropped(const gk_decoder *decoder, unsigned flags, const gk_random_key *key,
+                                  const float *parameters, void *packed) {
+  if (!key)
+    return gk_fail(GK_ERROR_ARGUMENT, "key is NULL");
+  return pack(decoder, flags, key, parameters, packed);
 }
