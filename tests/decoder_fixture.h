@@ -56,7 +56,8 @@ struct decoder_sizes {
 
 static inline struct decoder_sizes decoder_sizes_of(const struct decoder_case *c) {
   const gk_decoder_desc *d = &c->desc;
-  const int64_t rows = c->time * c->batch, L = d->rnn.layers, H = c->sizes[L - 1];
+  const int64_t rows = c->time * c->batch, L = d->rnn.layers, P = d->rnn.projection_size;
+  const int64_t H = P ? P : c->sizes[L - 1];
   const bool attends = d->attention != GK_ATTENTION_NONE, output = d->feedback == GK_FEEDBACK_OUTPUT;
   const int64_t all = c->sizes[0] + (L > 1 ? c->sizes[1] : 0);
   struct decoder_sizes s = {.memory = gk_cell_has_memory(d->rnn.cell)};
@@ -65,7 +66,7 @@ static inline struct decoder_sizes decoder_sizes_of(const struct decoder_case *c
   s.count[D_Y] = rows * s.top;
   s.count[D_OUTPUTS] = s.count[D_DPREVIOUS] = output ? rows * s.fed : 0;
   s.count[D_WEIGHTS] = attends ? rows * c->source_time : 0;
-  s.count[D_HN] = s.count[D_DH0] = all * c->batch;
+  s.count[D_HN] = s.count[D_DH0] = (P ? L * P : all) * c->batch;
   s.count[D_CN] = s.count[D_DC0] = s.memory ? all * c->batch : 0;
   s.count[D_FEEDN] = s.count[D_DFEED0] = d->input_feeding ? c->batch * s.top : 0;
   s.count[D_DX] = rows * d->rnn.input_size;

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "tests/decoder_fixture.h"
 #include "tests/network_fixture.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -225,6 +226,58 @@ static void test_no_allocation_no_lock(void **state) {
       }
 }
 
+/* A decoder's calls, on random cases, with several threads. */
+static void test_no_allocation_no_lock_in_decoders(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 24; seed++) {
+    struct buffers b = {0};
+    struct decoder_case c = random_decoder(3000 + seed);
+    c.desc.rnn.threads = 1 + (int)(seed % 3);
+    c.desc.rnn.schedule = seed % 2 ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES;
+    struct decoder_data d = take_decoder_data(&b, &c);
+    struct decoder_results r = take_decoder_results(&b, &c, &d);
+    struct open_decoder o = open_decoder(&b, &c, &d);
+    const gk_decoder_forward_args forward = decoder_forward_args(&o, &c, &d, &r);
+    const gk_decoder_backward_args backward = decoder_backward_args(&o, &c, &d, &r);
+    const bool searches = c.desc.feedback == GK_FEEDBACK_TOKEN && c.desc.rnn.input_size == 0;
+    size_t bytes = 0;
+    if (searches)
+      decoder_ok(&c, gk_decoder_search_bytes(o.decoder, c.batch, 2, 5, c.source_time, &bytes),
+                 "gk_decoder_search_bytes");
+    gk_search_args search = GK_SEARCH_ARGS_INIT;
+    int32_t *start = buffers_take(&b, (size_t)c.batch * sizeof(int32_t), sizeof(int32_t));
+    memset(start, 0, (size_t)c.batch * sizeof(int32_t));
+    search.batch = c.batch;
+    search.beam = 2;
+    search.most = 5;
+    search.start = start;
+    search.source_time = c.source_time;
+    search.source_lengths = d.source_lengths;
+    search.source = d.source;
+    search.parameters = d.parameters;
+    search.packed = o.packed;
+    search.output_packed = o.output_packed;
+    search.tokens = buffers_take(&b, (size_t)(c.batch * 10) * sizeof(int32_t), sizeof(int32_t));
+    search.workspace = buffers_take(&b, bytes, 1);
+    long before = 0, locked = 0;
+    for (int round = 0; round < 4; round++) {
+      if (round == 1) {
+        before = atomic_load(&allocations);
+        locked = atomic_load(&locks);
+      }
+      decoder_ok(&c, gk_decoder_forward(o.decoder, &forward), "gk_decoder_forward");
+      decoder_ok(&c, gk_decoder_backward(o.decoder, &backward), "gk_decoder_backward");
+      if (searches)
+        decoder_ok(&c, gk_decoder_search(o.decoder, &search), "gk_decoder_search");
+    }
+    const long allocated = atomic_load(&allocations) - before, taken = atomic_load(&locks) - locked;
+    if (allocated || taken)
+      fail_decoder(&c, "%ld allocations and %ld locks in three rounds", allocated, taken);
+    close_decoder(&o);
+    buffers_release(&b);
+  }
+}
+
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
   if (argc > 1)
@@ -236,6 +289,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_counters),
       cmocka_unit_test(test_no_allocation_no_lock),
+      cmocka_unit_test(test_no_allocation_no_lock_in_decoders),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,8 +80,9 @@ static gk_status create_stack(struct gk_decoder *decoder) {
     decoder->fed = desc->embedding_size;
   else if (desc->feedback == GK_FEEDBACK_OUTPUT)
     decoder->fed = desc->output->desc.output_size;
-  const int64_t hidden =
-      rnn.hidden_sizes && rnn.layers > 0 ? rnn.hidden_sizes[rnn.layers - 1] : rnn.hidden_size;
+  int64_t hidden = rnn.hidden_sizes && rnn.layers > 0 ? rnn.hidden_sizes[rnn.layers - 1] : rnn.hidden_size;
+  if (rnn.projection_size > 0)
+    hidden = rnn.projection_size;
   decoder->top = desc->attention != GK_ATTENTION_NONE && desc->attention_size ? desc->attention_size : hidden;
   decoder->width = desc->rnn.input_size + decoder->fed + (desc->input_feeding ? decoder->top : 0);
   if (decoder->width == 0)

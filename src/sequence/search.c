@@ -189,8 +189,13 @@ static void advance_body(void *context, int thread, int threads) {
 
 /* ---- The walk ---- */
 
-/* One initial state for each hypothesis of a sample. */
-static void start(const struct search *search) {
+/* The initial state of a sample, or the trained one, or zeros. */
+static float initial(const float *given, int64_t at, bool trained, const float *row, int64_t unit) {
+  return given ? given[at + unit] : trained ? row[unit] : 0;
+}
+
+/* One initial state for each hypothesis of a sample; `packed` is the stack's. */
+static void start(const struct search *search, const float *packed) {
   const gk_search_args *args = search->args;
   const gk_rnn *rnn = search->decoder->rnn;
   const int64_t N = args->batch, B = args->beam, top = search->decoder->top;
@@ -204,9 +209,11 @@ static void start(const struct search *search) {
       float *h = search->h[0] + layer->h_offset * search->rows + row * H;
       float *c = search->c[0] + layer->c_offset * search->rows + row * M;
       for (int64_t u = 0; u < H; u++)
-        h[u] = args->h0 ? args->h0[layer->h_offset * N + n * H + u] : 0;
+        h[u] = initial(args->h0, layer->h_offset * N + n * H, rnn->desc.trained_states,
+                       packed + layer->h0_row, u);
       for (int64_t u = 0; u < M; u++)
-        c[u] = args->c0 ? args->c0[layer->c_offset * N + n * M + u] : 0;
+        c[u] = initial(args->c0, layer->c_offset * N + n * M, rnn->desc.trained_states,
+                       packed + layer->c0_row, u);
     }
     for (int64_t u = 0; u < top; u++)
       search->feed[0][row * top + u] = args->feed0 ? args->feed0[n * top + u] : 0;
@@ -369,7 +376,12 @@ gk_status gk_decoder_search(const gk_decoder *decoder, const gk_search_args *arg
   status = cut(&search, &arena, args->batch, args->beam, args->most, args->source_time);
   if (status)
     return status;
-  start(&search);
+  const gk_rnn *rnn = decoder->rnn;
+  const float *packed = gk_packed_open(rnn->packed, GK_PACK_FORWARD, rnn->kernels->isa,
+                                       gk_decoder_stack_packed(decoder, args->packed));
+  if (!packed)
+    return GK_ERROR_ARGUMENT;
+  start(&search, packed);
   bool alive = true;
   for (search.step = 0; search.step < args->most && alive; search.step++) {
     status = step(&search);
