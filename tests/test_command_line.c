@@ -4,6 +4,7 @@
  * evaluating, sampling; interrupted, killed and resumed runs end with the files of an unbroken one. */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -196,7 +197,16 @@ static const struct {
     {"train lm @/text --lr inf", {"--lr inf"}},
     {"train lm @/text --lr fast", {"--lr fast", "number"}},
     {"train lm @/text --lr-min 1", {"--lr-min 1", "--lr"}},
-    {"train lm @/text --lr-schedule linear", {"--lr-schedule linear", "cosine"}},
+    {"train lm @/text --lr-schedule linear", {"--lr-schedule linear", "cosine", "plateau"}},
+    {"train lm @/text --validation 0 --lr-schedule plateau --steps 1", {"plateau", "validation"}},
+    {"train lm @/text --lr-every 0", {"--lr-every 0"}},
+    {"train lm @/text --lr-factor 2", {"--lr-factor 2"}},
+    {"train lm @/text --backward-time 5 --time 8", {"--backward-time 5", "--time, 8"}},
+    {"train lm @/text --label-smoothing 2", {"--label-smoothing 2"}},
+    {"train lm @/text --optimizer sgd --nesterov", {"--nesterov", "--momentum"}},
+    {"train lm @/text --weight-decay -1", {"--weight-decay -1"}},
+    {"train lm @/text --clip-value -1", {"--clip-value -1"}},
+    {"train lm @/text --tie --embed 8 --hidden 16", {"--tie", "--embed, 8", "--hidden, 16"}},
     {"train lm @/text --optimizer lion", {"--optimizer lion", "adam"}},
     {"train lm @/text --momentum 0.9", {"--momentum 0.9", "sgd"}},
     {"train lm @/text --clip-norm -1", {"--clip-norm -1"}},
@@ -246,6 +256,14 @@ static const struct {
     {"eval @/model @/utf8", {"utf8", "0xC3 at byte 0"}},
     {"eval @/damaged @/text", {"checksum"}},
     {"eval @/model @/text --threads many", {"--threads many"}},
+    {"eval @/model @/text --free-running -1", {"--free-running -1"}},
+    {"eval @/model @/text --temperature -1", {"--temperature -1"}},
+    {"inspect --hidden 0", {"--hidden 0"}},
+    {"inspect --init zeros", {"--init zeros", "orthogonal"}},
+    {"inspect @/missing", {"missing"}},
+    {"inspect @/damaged", {"checksum"}},
+    {"inspect @/model --gain 2", {"--gain", "without a MODEL"}},
+    {"inspect @/model @/text --batch 1000 --time 1000", {"1000", "are needed"}},
 };
 
 static void check_bad_input(const char *line, const char *const says[3]) {
@@ -303,7 +321,8 @@ static void expect_help(const char *line, const char *const *says) {
 
 static void test_help(void **state) {
   (void)state;
-  const char *const overview[] = {"train", "sample", "eval", "bench", "verify", "info", "Usage", NULL};
+  const char *const overview[] = {"train",  "sample", "eval",  "inspect", "bench",
+                                  "verify", "info",   "Usage", NULL};
   const char *const train[] = {"Usage: gatekern train lm [FILE]",
                                "--hidden H",
                                "default 256",
@@ -325,6 +344,8 @@ static void test_help(void **state) {
   expect_help("sample --help", sample);
   expect_help("help sample", sample);
   expect_help("eval --help", eval);
+  const char *const inspect[] = {"Usage: gatekern inspect [MODEL] [FILE]", "vanishes", "--gain", NULL};
+  expect_help("inspect --help", inspect);
   expect_help("--version", version);
 }
 
@@ -366,6 +387,52 @@ static int check_log(const char *name, int validations) {
   return lines;
 }
 
+/* Number `index` of the array `key`. */
+static double number_at(const json_t *value, const char *key, size_t index) {
+  const json_t *array = json_object_get(value, key);
+  assert_true(json_array_size(array) > index);
+  return json_number_value(json_array_get(array, index));
+}
+
+static void test_inspect_fresh(void **state) {
+  (void)state;
+  struct result result = run_line("inspect --hidden 24 --time 40 --batch 3 --gain 1.25 --json");
+  assert_int_equal(result.exit_code, 0);
+  json_t *root = json_loads(result.out, 0, NULL);
+  const json_t *networks = json_object_get(root, "networks"), *linear = json_array_get(networks, 0);
+  assert_true(json_array_size(networks) > 4);
+  assert_string_equal(json_string_value(json_object_get(linear, "name")), "rnn, linear");
+  assert_true(fabs(number_at(linear, "spectral_radius", 0) - 1.25) < 1e-5);
+  for (size_t t = 0; t < 40; ++t) {
+    const double wanted = pow(1.25, 39.0 - (double)t) * number_at(linear, "norms", 39);
+    assert_true(fabs(number_at(linear, "norms", t) / wanted - 1) < 1e-5);
+  }
+  json_decref(root);
+  free_result(&result);
+  const char *const table[] = {"distance", "rnn, linear", "lstm", "spectral radius", NULL};
+  expect_says("inspect --hidden 24 --time 40 --batch 3", table);
+}
+
+/* Options of a training survive a resume, and another value is refused. */
+static void test_training_options(void **state) {
+  (void)state;
+#define OPTIONS                                                                                              \
+  "train lm @/text " SMALL                                                                                   \
+  "--tie --optimizer adamw --backward-time 12 --label-smoothing 0.1 --clip-value 1 "                         \
+  "--clip-tensor 1 --lr-schedule plateau --lr-warmup 5 --lr-patience 0 --lr-factor 0.5 --eval-every 10 "
+  expect_exit(OPTIONS "--steps 40 --out @/whole", 0);
+  expect_exit(OPTIONS "--steps 20 --out @/part", 0);
+  expect_exit("train lm @/text --resume --eval-every 10 --steps 40 --out @/part", 0);
+  expect_same_files("whole", "part");
+  expect_same_files("whole.state", "part.state");
+  expect_exit("train lm @/text --resume --backward-time 20 --steps 50 --out @/part", 2);
+  expect_exit("train lm @/text " SMALL
+              "--optimizer sgd --momentum 0.9 --nesterov --lr 0.1 --lr-schedule step "
+              "--lr-every 5 --steps 12 --out @/sgd",
+              0);
+#undef OPTIONS
+}
+
 static void test_train_eval_sample(void **state) {
   (void)state;
   static const char *const trained[] = {
@@ -384,7 +451,10 @@ static void test_train_eval_sample(void **state) {
   assert_true(json_number_value(json_object_get(loss, "nats_per_character")) < 1);
   json_decref(loss);
   free_result(&result);
-  const char *const evaluated[] = {"nats/char", "bits/char", "perplexity", "6199 characters", NULL};
+  const char *const inspected[] = {"lstm", "layer 1", "spectral radius", NULL};
+  expect_says("inspect @/trained @/text --time 30 --batch 4", inspected);
+  const char *const evaluated[] = {"nats/char",       "bits/char",    "perplexity",
+                                   "6199 characters", "free-running", NULL};
   expect_says("eval @/trained @/text", evaluated);
   struct result a = run_line("sample @/trained --prompt gates --length 70 --seed 3");
   struct result b = run_line("sample @/trained --prompt gates --length 70 --seed 3 --isa scalar --threads 2");
@@ -655,6 +725,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_bad_input),
       cmocka_unit_test(test_help),
+      cmocka_unit_test(test_inspect_fresh),
+      cmocka_unit_test(test_training_options),
       cmocka_unit_test(test_train_eval_sample),
       cmocka_unit_test(test_machine_changes_nothing),
       cmocka_unit_test(test_builtin_text),

@@ -58,6 +58,28 @@ static double share(const float *norms, int64_t t, int64_t n) {
 
 static const double radii[] = {0.5, 1, 1.5};
 
+static void test_identity_follows_the_radius(void **state) {
+  (void)state;
+  for (int tier = 0; tier < tier_count; tier++)
+    for (int r = 0; r < 3; r++) {
+      struct buffers b = {0};
+      struct network_case c = flow_case(GK_CELL_RNN, GK_ACTIVATION_IDENTITY, tiers[tier]);
+      if (!case_wanted(__func__))
+        continue;
+      struct network_data d = take_orthogonal(&b, &c, radii[r], 0);
+      struct network_results got = run_case(&b, &c, &d);
+      for (int64_t n = 0; n < N; n++)
+        for (int64_t t = 0; t < T; t++) {
+          double wanted = pow(radii[r], (double)(T - 1 - t));
+          double error = fabs(share(got.dh_norms, t, n) / wanted - 1);
+          if (wanted > 0x1p-90 && !(error <= 1e-5)) /* smaller gradients are flushed */
+            fail_case(&c, "radius %g: norm at %d is %g of the last, wanted %g", radii[r], (int)t,
+                      share(got.dh_norms, t, n), wanted);
+        }
+      buffers_release(&b);
+    }
+}
+
 static void test_tanh_is_bounded_by_the_radius(void **state) {
   (void)state;
   for (int tier = 0; tier < tier_count; tier++)
@@ -248,6 +270,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_identity_follows_the_radius),
       cmocka_unit_test(test_tanh_is_bounded_by_the_radius),
       cmocka_unit_test(test_lstm_keeps_what_the_rnn_loses),
       cmocka_unit_test(test_recording_changes_nothing),

@@ -6,6 +6,7 @@
 int run_train(int argc, char **argv);
 int run_sample(int argc, char **argv);
 int run_eval(int argc, char **argv);
+int run_inspect(int argc, char **argv);
 int run_bench(int argc, char **argv);
 int run_verify(int argc, char **argv);
 int run_info(int argc, char **argv);

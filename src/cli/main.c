@@ -13,6 +13,7 @@ static const struct {
     {"train", "train a model: gatekern train lm [FILE] learns to write like a text", run_train},
     {"sample", "let a trained model write text", run_sample},
     {"eval", "measure a trained model's loss on a text", run_eval},
+    {"inspect", "how gradients flow back through time, of a model or of fresh networks", run_inspect},
     {"bench", "time one recurrent layer on this machine", run_bench},
     {"verify", "check that this machine computes the same bits as every other", run_verify},
     {"info", "what this machine offers: CPU, instruction sets, caches, measured limits", run_info},

@@ -118,7 +118,7 @@ static gk_status measure(const gk_language_model *model, const int32_t *tokens, 
 
 static gk_status measure_radii(const gk_language_model *model, double *radii) {
   const int64_t hidden = model->desc.hidden_size;
-  const int gates = gk_cell_gates(model->desc.cell);
+  const int gates = gk_rnn_gates(model->rnn);
   gk_status status = GK_OK;
   int layer = 0;
   for (int i = 0; i < gk_rnn_tensor_count(model->rnn) && status == GK_OK; ++i) {
