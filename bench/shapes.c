@@ -64,7 +64,7 @@ bool bench_shapes_parse(const char *text, bench_shapes *shapes, char *message, s
     } else {
       memcpy(line, text, used);
       line[used] = 0;
-      bench_shape shape;
+      bench_shape shape = {.name = ""};
       if (line[strspn(line, " \t\r")] && !(problem = parse_line(line, &shape)) && !append(shapes, &shape))
         problem = "out of memory";
     }

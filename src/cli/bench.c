@@ -298,13 +298,15 @@ static bench_shape shape_of_options(const struct settings *settings) {
   };
 }
 
-static int check_list(const struct check_plan *plan, const char *list, struct check_summary *summary) {
+static int check_list(const struct settings *settings, const struct check_plan *plan, const char *list,
+                      struct check_summary *summary) {
   char message[512];
   bench_shapes shapes;
   int exit_code = CLI_SUCCESS;
   if (!bench_shapes_load(list, &shapes, message, sizeof message))
     return cli_error(&command, "--shapes: %s", message);
   for (size_t i = 0; i < shapes.count && exit_code == CLI_SUCCESS; i++) {
+    shapes.shape[i].options = settings->network;
     const gk_status status = bench_check_run(plan, &shapes.shape[i], summary);
     if (status != GK_OK)
       exit_code = fail(&shapes.shape[i], status);
@@ -332,10 +334,10 @@ static int run_check(const struct settings *settings) {
     const gk_status status = bench_check_run(&plan, &shape, &summary);
     exit_code = status == GK_OK ? CLI_SUCCESS : fail(&shape, status);
   } else if (list) {
-    exit_code = check_list(&plan, list, &summary);
+    exit_code = check_list(settings, &plan, list, &summary);
   } else {
     for (const bench_list *known = bench_lists; known->name && exit_code == CLI_SUCCESS; known++)
-      exit_code = check_list(&plan, known->name, &summary);
+      exit_code = check_list(settings, &plan, known->name, &summary);
   }
   bench_check_end(&plan, &summary);
   return exit_code == CLI_SUCCESS && summary.missed ? CLI_FAILURE : exit_code;

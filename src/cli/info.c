@@ -70,6 +70,7 @@ static const cli_option options[] = {
      .value = "P",
      .help = "threads; as many as the process may use if it is not given"},
     {.name = "schedule", .type = CLI_SCHEDULE, NETWORK(schedule), .fallback = "auto", .help = "forces one"},
+    {.type = CLI_NETWORK, NETWORK(network)},
     {0}};
 
 static const cli_command command = {
@@ -326,6 +327,17 @@ static void print_json(const struct machine *machine, const struct limits *limit
   printf(limits ? "]}\n" : "}\n");
 }
 
+/* An option of a network that was given, or NULL. */
+static const char *network_option(void) {
+  for (int i = 0; options[i].name; i++)
+    if (options[i].offset >= offsetof(struct settings, network) && cli_given(options[i].name))
+      return options[i].name;
+  for (int i = 0; i < gk_rnn_option_count(); i++)
+    if (cli_given(gk_rnn_option_name(i)))
+      return gk_rnn_option_name(i);
+  return NULL;
+}
+
 int run_info(int argc, char **argv) {
   struct settings settings;
   struct machine machine;
@@ -335,9 +347,9 @@ int run_info(int argc, char **argv) {
     return exit_code;
   if (settings.plan)
     return print_plans(&command, &settings.network, settings.json);
-  for (int i = 0; options[i].name; i++)
-    if (options[i].offset >= offsetof(struct settings, network) && cli_given(options[i].name))
-      return cli_error(&command, "--%s says how a network would run: it needs --plan", options[i].name);
+  const char *without_plan = network_option();
+  if (without_plan)
+    return cli_error(&command, "--%s says how a network would run: it needs --plan", without_plan);
   gk_status status = read_machine(&machine);
   if (status == GK_OK && !settings.no_measure)
     status = measure_limits(&machine, settings.seconds, &limits);

@@ -39,7 +39,8 @@ static int print_plan(const cli_command *command, const struct plan_settings *se
                       const char *list, const bench_shape *shape) {
   gk_rnn *rnn;
   gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
-  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  gk_rnn_desc desc = settings->network;
+  desc.size = sizeof desc;
   desc.cell = shape->cell;
   desc.input_size = shape->input;
   desc.hidden_size = shape->hidden;

@@ -6,6 +6,7 @@
 #include "options.h"
 
 struct plan_settings {
+  gk_rnn_desc network; /* its options */
   int cell, isa, schedule;
   int64_t input, hidden, batch, time, layers, threads;
   const char *shapes;
