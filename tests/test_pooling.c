@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ctest labels: edges
- *
  * Pooling over time: the float64 reference against its difference quotients, every tier against the
  * reference, the same bits on every tier and any number of threads, last states against those that a network
  * returns. */
@@ -100,9 +98,9 @@ static void check_case(struct pooled_case *c, uint64_t seed) {
   struct pooled_results first = pool(&b, c, &d);
   check_near("pooled", rows, first.pooled, pooled);
   check_near("dy", all, first.dy, dy);
-  static const int threads[] = {1, 2, 3, 5, 0};
+  static const int threads[] = {1, 3, 5};
   for (int i = 0; i < tier_count; i++)
-    for (int k = 0; k < 5; k++) {
+    for (int k = 0; k < 3; k++) {
       c->desc.isa = tiers[i];
       c->desc.threads = threads[k];
       struct pooled_results r = pool(&b, c, &d);
@@ -133,6 +131,8 @@ static void pooling_is_the_reference_with_the_same_bits_everywhere(void **state)
     for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++)
       for (int layout = GK_TIME_MAJOR; layout <= GK_BATCH_FIRST; layout++)
         for (int shape = 0; shape < 4; shape++) {
+          if (kind != GK_POOL_LAST && direction > GK_FORWARD) /* matters to last alone */
+            continue;
           struct pooled_case c = make_case(kind, direction, layout, shape);
           check_case(&c, 700 + (uint64_t)(kind * 100 + direction * 10 + shape));
         }
