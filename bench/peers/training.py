@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import machine
+import reasons
 
 HERE = Path(__file__).resolve().parent
 FIRST_STEPS = 3  # set up memory and threads; train_torch.py leaves as many out
@@ -50,7 +51,7 @@ def compare_training(jobs, options):
     """A Markdown table, and whether every ratio is reached."""
     lines = ["", "| training | ours, characters/s | PyTorch | ratio (of medians) | needed | steal % | MHz |",
              "|---|---|---|---|---|---|---|"]
-    fine = True
+    fine, short = True, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = Path(options.text) if options.text else folder / "text"
@@ -69,6 +70,9 @@ def compare_training(jobs, options):
             median = [statistics.median(r["median"] for r in rounds) for rounds in (ours, theirs)]
             ratio, of_medians, report = best[0] / best[1], median[0] / median[1], disturbance.report()
             fine &= ratio >= bound
+            if ratio < bound:
+                reason = reasons.find(reasons.read(), reasons.key_of_training(title), "training", "auto", "pytorch")
+                short.append(f"- {title} < {bound}: {reason}")
             print(f"train {title}: {best[0]:.0f} characters/s, {theirs[0]['peer']} {best[1]:.0f}: x{ratio:.2f} "
                   f"(median x{of_medians:.2f}), needed {bound}; last losses {ours[-1]['loss']:.3f} "
                   f"{theirs[-1]['loss']:.3f}", flush=True)
@@ -79,4 +83,4 @@ def compare_training(jobs, options):
                     file.write("\n")
             lines.append(f"| {title} | {best[0]:.0f} | {best[1]:.0f} | {ratio:.2f} ({of_medians:.2f}) | {bound} | "
                          f"{report['steal_percent']} | {'–'.join(map(str, report.get('megahertz', [])))} |")
-    return "\n".join(lines) + "\n", fine
+    return "\n".join([*lines, "", *short]) + "\n", fine
