@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls chosen kernels of one tier once each, for tests/check_instruction_counts.sh, which lets callgrind
  * count the instructions inside measured_call. Prints a line "KERNEL ELEMENTS" for each call, in order. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -92,16 +93,25 @@ struct cell_call {
 
 static void call_forward(const struct gk_kernels *kernels, void *arguments) {
   const struct cell_call *call = arguments;
-  kernels->cell_forward[call->cell][call->phase](&call->forward);
+  (call->forward.variant ? kernels->cell_forward_general
+                         : kernels->cell_forward)[call->cell][call->phase](&call->forward);
 }
 
 static void call_backward(const struct gk_kernels *kernels, void *arguments) {
   const struct cell_call *call = arguments;
-  kernels->cell_backward[call->cell][call->phase](&call->backward);
+  (call->backward.variant ? kernels->cell_backward_general
+                          : kernels->cell_backward)[call->cell][call->phase](&call->backward);
 }
 
-static void measure_cell(const struct gk_kernels *kernels, int cell, int phase, const char *forward,
-                         const char *backward) {
+/* The usual functions, and every other option. */
+static const struct gk_cell_variant variant = {.function = {[GK_CANDIDATE] = {GK_ACTIVATION_TANH, 0, 0, true},
+                                                            [GK_GATE] = {GK_ACTIVATION_SIGMOID, 0, 0, true},
+                                                            [GK_OUTPUT] = {GK_ACTIVATION_TANH, 0, 0, true}},
+                                               .clip = INFINITY,
+                                               .cell_clip = 0.5f};
+
+static void measure_phase(const struct gk_kernels *kernels, int cell, int phase, bool general,
+                          const char *forward, const char *backward) {
   struct cell_call call = {
       .cell = cell,
       .phase = phase,
@@ -130,8 +140,24 @@ static void measure_cell(const struct gk_kernels *kernels, int cell, int phase, 
   call.backward.c_prev = call.forward.c_prev;
   call.backward.h = (const float *const *)call.forward.saved_h;
   call.backward.c = (const float *const *)call.forward.saved_c;
+  if (general) {
+    call.forward.variant = call.backward.variant = &variant;
+    call.forward.peephole = call.backward.peephole = new_values(3 * HIDDEN);
+  }
   measure(forward, (size_t)ROWS * HIDDEN, call_forward, kernels, &call);
   measure(backward, (size_t)ROWS * HIDDEN, call_backward, kernels, &call);
+}
+
+/* Every phase of a cell, under its name in the list of cells. */
+static void measure_cell(const struct gk_kernels *kernels, int cell, const char *name, bool general) {
+  const bool phases = kernels->cell_forward[cell][1] != NULL;
+  for (int phase = 0; phase < (phases ? 2 : 1); phase++) {
+    char forward[64], backward[64];
+    const char *suffix = !phases ? "" : phase ? "_2" : "_1";
+    snprintf(forward, sizeof forward, "%s_forward%s%s", name, general ? "_general" : "", suffix);
+    snprintf(backward, sizeof backward, "%s_backward%s%s", name, general ? "_general" : "", suffix);
+    measure_phase(kernels, cell, phase, general, forward, backward);
+  }
 }
 
 static void call_sigmoid(const struct gk_kernels *kernels, void *values) {
@@ -167,13 +193,11 @@ int main(int argc, char **argv) {
   measure_product(kernels);
   measure("transpose", ROWS * K, call_transpose, kernels, new_rows(ROWS, K));
   measure("pack_rows", K * COLUMNS, call_pack_rows, kernels, new_rows(K, COLUMNS));
-  measure_cell(kernels, GK_KERNEL_CELL_LSTM, 0, "lstm_forward", "lstm_backward");
-  measure_cell(kernels, GK_KERNEL_CELL_GRU, 0, "gru_forward", "gru_backward");
-  measure_cell(kernels, GK_KERNEL_CELL_GRU_RESET_BEFORE, 0, "gru_reset_before_forward_1",
-               "gru_reset_before_backward_1");
-  measure_cell(kernels, GK_KERNEL_CELL_GRU_RESET_BEFORE, 1, "gru_reset_before_forward_2",
-               "gru_reset_before_backward_2");
-  measure_cell(kernels, GK_KERNEL_CELL_RNN, 0, "rnn_forward", "rnn_backward");
+#define GK_CELL(constant, identifier, name)                                                                  \
+  measure_cell(kernels, GK_KERNEL_CELL_##constant, #identifier, false);
+#include "kernels/cells.def"
+#undef GK_CELL
+  measure_cell(kernels, GK_KERNEL_CELL_LSTM, "lstm", true);
   measure("sigmoid", COUNT, call_sigmoid, kernels, new_values(COUNT));
   measure("tanh", COUNT, call_tanh, kernels, new_values(COUNT));
   measure("softmax_loss", COUNT, call_softmax_loss, kernels, new_values(COUNT));

@@ -3,6 +3,7 @@
  * Cells that are special cases of others, bit for bit: outputs, states and gradients. A gate is forced by its
  * bias, far enough for its sigmoid to be 0 or 1 exactly, and its weights are zero.
  * ctest labels: edges */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -145,6 +146,80 @@ static void mgu_with_its_gate_at_one_is_the_rnn(void **state) {
   check_special_case(__func__, &s);
 }
 
+/* ---- The coupled LSTM ------------------------------------------------------------------------ */
+
+enum { UNITS = 21, INPUTS = 13, STEPS = 9, SAMPLES = 3 };
+
+/* Gate `row` of the LSTM (i f g o times H) in the canonical order, one block a sum. */
+static float plain_gate(const float *p, int64_t row, const float *x, const float *h) {
+  const float *w_ih = p, *w_hh = w_ih + 4 * UNITS * INPUTS, *b_ih = w_hh + 4 * UNITS * UNITS;
+  float input = 0, recurrent = 0;
+  for (int64_t k = 0; k < INPUTS; k++)
+    input = fmaf(x[k], w_ih[row * INPUTS + k], input);
+  for (int64_t k = 0; k < UNITS; k++)
+    recurrent = fmaf(h[k], w_hh[row * UNITS + k], recurrent);
+  return b_ih[row] + b_ih[4 * UNITS + row] + input + recurrent;
+}
+
+static float flushed(float x) {
+  return fabsf(x) < 0x1p-95f ? 0 : x;
+}
+
+/* One sample through the LSTM, with f := 1 - i if asked for; y (T, H), and c at the end. */
+static void plain_lstm(const struct network_data *d, int64_t n, bool one_minus_i, float *y, float *c) {
+  float h[UNITS], a[4 * UNITS], tanh_c[UNITS];
+  memcpy(h, d->h0 + n * UNITS, sizeof h);
+  memcpy(c, d->c0 + n * UNITS, sizeof h);
+  for (int64_t t = 0; t < STEPS; t++) {
+    for (int64_t row = 0; row < 4 * UNITS; row++)
+      a[row] = plain_gate(d->parameters, row, d->x + (t * SAMPLES + n) * INPUTS, h);
+    for (int64_t g = 0; g < 4; g++)
+      assert_int_equal(
+          (g == 2 ? gk_tanh : gk_sigmoid)(GK_ISA_SCALAR, GK_MATH_OWN, UNITS, a + g * UNITS, a + g * UNITS),
+          GK_OK);
+    for (int64_t j = 0; j < UNITS; j++) {
+      const float f = one_minus_i ? 1 - a[j] : a[UNITS + j];
+      c[j] = flushed(fmaf(f, c[j], a[j] * a[2 * UNITS + j]));
+    }
+    assert_int_equal(gk_tanh(GK_ISA_SCALAR, GK_MATH_OWN, UNITS, c, tanh_c), GK_OK);
+    for (int64_t j = 0; j < UNITS; j++)
+      y[t * UNITS + j] = h[j] = flushed(a[3 * UNITS + j] * tanh_c[j]);
+  }
+}
+
+/* The same plain loops are the LSTM, and with f := 1 - i the coupled one. */
+static void coupled_lstm_is_the_lstm_with_f_one_minus_i(void **state) {
+  const struct special_case rows = {.gates = 3, .same_as = {0, 2, 3}};
+  (void)state;
+  for (int tier = 0; tier < tier_count; tier++)
+    for (int coupled = 0; coupled < 2; coupled++) {
+      struct buffers buffers = {0};
+      struct network_case c = {
+          .desc = GK_RNN_DESC_INIT, .time = STEPS, .batch = SAMPLES, .states = true, .seed = 600};
+      float y[STEPS * UNITS], cell[UNITS];
+      c.desc.input_size = INPUTS;
+      c.desc.hidden_size = UNITS;
+      c.desc.isa = tiers[tier];
+      if (!case_wanted(__func__))
+        continue;
+      struct network_data d = take_data(&buffers, &c), used = d;
+      struct network_case run = c;
+      run.desc.options.coupled = coupled;
+      if (coupled) {
+        used.parameters = take_floats(&buffers, sizes_of(&run).parameters);
+        embed_parameters(&rows, &c, &run, d.parameters, used.parameters, false);
+      }
+      struct network_results got = run_case(&buffers, &run, &used);
+      for (int64_t n = 0; n < SAMPLES; n++) {
+        plain_lstm(&d, n, coupled, y, cell);
+        for (int64_t t = 0; t < STEPS; t++)
+          check_bits(&run, "plain loops", "y", UNITS, got.y + (t * SAMPLES + n) * UNITS, y + t * UNITS);
+        check_bits(&run, "plain loops", "cn", UNITS, got.cn + n * UNITS, cell);
+      }
+      buffers_release(&buffers);
+    }
+}
+
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
   if (argc > 1)
@@ -159,6 +234,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(gru_with_reset_at_one_is_the_simplified_gru),
       cmocka_unit_test(simplified_gru_with_an_open_gate_is_the_rnn),
       cmocka_unit_test(mgu_with_its_gate_at_one_is_the_rnn),
+      cmocka_unit_test(coupled_lstm_is_the_lstm_with_f_one_minus_i),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

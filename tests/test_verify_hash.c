@@ -56,7 +56,7 @@ static void the_hash_is_the_committed_one_on_one_instruction_set_alone(void **st
 
 /* Each result of each case has a line, and no two gradients have the same bits; other data, other hashes. */
 static void every_case_and_every_seed_has_its_own_hash(void **state) {
-  enum { MOST = 200 };
+  enum { MOST = 300 };
   char *gradients[MOST], *rest = NULL, first[HASH + 1], second[HASH + 1];
   int count = 0;
   (void)state;

@@ -123,7 +123,8 @@ static void print_totals(const struct totals *totals, const struct plans *plans,
   printf("%016" PRIx64 "  seed %" PRIu64 ": %d cases (", totals->hash, seed, totals->cases);
   for (int cell = 0; cell < gk_cell_count(); cell++)
     printf("%s%s", cell ? ", " : "", gk_cell_name((gk_cell)cell));
-  printf("; tails, long sums, layers, layouts, ragged lengths, resets, masks, tokens, pooling, loss, "
+  printf("; tails, long sums, layers, layouts, ragged lengths, resets, masks, options of cells, tokens, "
+         "pooling, loss, "
          "accumulation, "
          "clipping, optimizers, single steps) x %d ways (%s; slices, teams; 1 to %d threads)\n",
          plans->count, plans->tiers, MOST_THREADS);

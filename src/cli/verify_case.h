@@ -6,13 +6,14 @@
 
 #include <gatekern.h>
 
-/* Run for every cell; ReLU for the basic RNN, which alone has it. */
+/* Run for every cell that has its options; `activation` for the basic RNN only. */
 typedef struct verify_case {
   const char *name; /* also chooses the random numbers, so that a new case changes no other's */
   int64_t input, hidden, layers, vocabulary, batch, time;
   gk_direction direction;
   gk_layout layout;
   gk_activation activation;
+  const char *options; /* of cells: name=value, separated by spaces (gk_rnn_option_set); NULL: none */
   float dropout;
   bool ragged; /* lengths 0 ... T, not sorted; padding is poisoned */
   bool masks;  /* every kind of dropout, and zoneout */
