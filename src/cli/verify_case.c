@@ -464,6 +464,45 @@ static gk_status check_pools(struct way *way, const verify_plan *plan) {
   return status;
 }
 
+/* Every loss of y against the first values of the parameters, with row weights that leave rows out. */
+static gk_status check_losses(struct way *way, const verify_plan *plan) {
+  verify_job *job = way->job;
+  const int64_t count = job->pairs * job->output_hidden;
+  float *dx = take(&way->pool, count), *values = take(&way->pool, count),
+        *weights = take(&way->pool, job->pairs);
+  if (way->pool.out_of_memory)
+    return GK_ERROR_MEMORY;
+  for (int64_t i = 0; i < count; i++)
+    values[i] = (float)(i % 5) * 0.25f;
+  for (int64_t r = 0; r < job->pairs; r++)
+    weights[r] = (float)(r % 3) * 0.5f;
+  gk_status status = GK_OK;
+  for (int kind = 0; kind < gk_loss_count() && status == GK_OK; kind++) {
+    double loss = 0;
+    gk_loss_args args = GK_LOSS_ARGS_INIT;
+    args.kind = (gk_loss_kind)kind;
+    args.rows = job->pairs;
+    args.columns = job->output_hidden;
+    args.x = way->y;
+    args.targets = job->targets;
+    args.values = values;
+    args.row_weights = weights;
+    args.label_smoothing = kind == GK_LOSS_SOFTMAX ? 0.1f : 0;
+    args.positive_weight = 2.5f;
+    args.huber_delta = 0.3f;
+    args.loss = &loss;
+    args.dx = dx;
+    args.isa = plan->isa;
+    args.threads = plan->threads;
+    status = gk_loss_gradient(&args);
+    if (status == GK_OK)
+      status = add_double(job, gk_loss_name(args.kind), loss);
+    if (status == GK_OK)
+      status = add_floats(job, gk_loss_name(args.kind), dx, count);
+  }
+  return status;
+}
+
 /* Leaves dy for the backward pass. */
 static gk_status check_loss(struct way *way) {
   verify_job *job = way->job;
@@ -524,6 +563,9 @@ static gk_status check_backward(struct way *way) {
   args.dx = job->x ? dx : NULL;
   args.dh0 = dh0;
   args.dc0 = dc0;
+  const int64_t norms = job->kase->trains ? job->states / job->kase->hidden * job->kase->time : 0;
+  float *dh_norms = take(&way->pool, norms);
+  args.dh_norms = job->kase->trains ? dh_norms : NULL;
   if (way->pool.out_of_memory)
     return GK_ERROR_MEMORY;
   gk_status status = gk_rnn_backward(way->rnn, &args);
@@ -535,6 +577,8 @@ static gk_status check_backward(struct way *way) {
     status = add_floats(job, "dc0", dc0, cells);
   if (status == GK_OK)
     status = add_floats(job, "gradients", way->gradients, job->parameter_count);
+  if (status == GK_OK && job->kase->trains)
+    status = add_floats(job, "dh norms", dh_norms, norms);
   return status;
 }
 
@@ -567,6 +611,8 @@ static gk_status check_optimizer(struct way *way, const verify_plan *plan, gk_op
   gk_optimizer_desc desc = GK_OPTIMIZER_DESC_INIT;
   desc.kind = kind;
   desc.momentum = 0.9f;
+  desc.nesterov = job->kase->trains && kind == GK_OPTIMIZER_SGD;
+  desc.rate_decay = 0.1f;
   desc.weight_decay = 0.01f;
   desc.isa = plan->isa;
   desc.threads = plan->threads;
@@ -585,6 +631,18 @@ static gk_status check_optimizer(struct way *way, const verify_plan *plan, gk_op
                          : status;
 }
 
+/* In place, so that it comes last. */
+static gk_status check_clipping(struct way *way, const verify_plan *plan, double norm) {
+  verify_job *job = way->job;
+  float *const gradients[] = {way->gradients, way->output_gradients};
+  const int64_t counts[] = {job->parameter_count, job->output_parameter_count};
+  gk_status status = gk_clip_values(plan->isa, plan->threads, 2, gradients, counts, (float)(norm * 0.01));
+  if (status == GK_OK)
+    status = gk_clip_norms(plan->isa, plan->threads, 2, gradients, counts, 0.1 * norm, NULL);
+  return status == GK_OK ? add_floats(job, "clipped gradients", way->gradients, job->parameter_count)
+                         : status;
+}
+
 /* Clipping to half of the norm, then every optimizer. */
 static gk_status check_update(struct way *way, const verify_plan *plan) {
   verify_job *job = way->job;
@@ -597,10 +655,11 @@ static gk_status check_update(struct way *way, const verify_plan *plan) {
     status = add_double(job, "gradient norm", norm);
   if (status == GK_OK)
     status = add_floats(job, "clip scale", &scale, 1);
-  for (int kind = GK_OPTIMIZER_SGD; kind <= GK_OPTIMIZER_ADAM && status == GK_OK; kind++)
+  const int last = job->kase->trains ? gk_optimizer_count() - 1 : GK_OPTIMIZER_ADAM;
+  for (int kind = GK_OPTIMIZER_SGD; kind <= last && status == GK_OK; kind++)
     if (job->parameter_count <= MOST_UPDATED)
       status = check_optimizer(way, plan, (gk_optimizer_kind)kind, scale);
-  return status;
+  return status == GK_OK && job->kase->trains ? check_clipping(way, plan, norm) : status;
 }
 
 /* The whole sequence one step at a time, from the same initial states: inference must have given the same. */
@@ -658,6 +717,8 @@ gk_status verify_compute(verify_job *job, const verify_plan *plan, const char **
     status = check_forward(&way);
   if (status == GK_OK && job->kase->pools)
     status = check_pools(&way, plan);
+  if (status == GK_OK && job->kase->trains)
+    status = check_losses(&way, plan);
   if (status == GK_OK)
     status = check_loss(&way);
   if (status == GK_OK)

@@ -20,6 +20,7 @@ typedef struct verify_case {
   gk_dropout_masks dropout_masks;
   bool resets;     /* sequences begin inside others */
   bool pools;      /* y is pooled over time */
+  bool trains;     /* every loss with its options, norms of dL/dh, every optimizer, clipping */
   bool accumulate; /* the gradients are also added to random values */
 } verify_case;
 

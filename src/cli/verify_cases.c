@@ -139,6 +139,7 @@ const verify_case verify_cases[] = {
      .direction = GK_BIDIRECTIONAL,
      .options = "coupled=on peephole=on cell-clip=0.5 clip=1 output-activation=scaled-tanh(1.25,0.75)",
      .accumulate = true},
+    {.name = "training", .input = 9, .hidden = 37, .layers = 2, .batch = 5, .time = 7, .trains = true},
     {.name = "accumulate", .input = 3, .hidden = 261, .layers = 1, .batch = 2, .time = 3, .accumulate = true},
 };
 const int verify_case_count = sizeof verify_cases / sizeof *verify_cases;
