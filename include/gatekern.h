@@ -428,12 +428,13 @@ GK_API gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *ar
 
 /* BPTT, strictly t = T-1 ... 0. Call it with what the forward call had.
  *
- * Truncated BPTT (k1, k2): every k1 steps the loss of these is carried back through the last k2 >= k1 steps. With
- * k1 = k2 = T it is one forward and one backward call of T steps, h0 and c0 being hn and cn of the call before. With
- * k2 > k1 the last k2 steps are read again with today's weights, in two calls that share everything but reserve:
- * first the k1 steps which the next update no longer reaches (its hn, cn are what the next update starts from), then
- * the k2 - k1 others; backward the other way round, dh0, dc0 of the later call as dhn, dcn of the earlier one, which
- * accumulates. dy is zero before the last k1 steps (gk_training_desc.backward_time does this for language models). */
+ * Truncated BPTT (k1, k2): every k1 steps the loss of these is carried back through the last k2 >= k1 steps.
+ * With k1 = k2 = T it is one forward and one backward call of T steps, h0 and c0 being hn and cn of the call
+ * before. With k2 > k1 the last k2 steps are read again with today's weights, in two calls that share
+ * everything but reserve: first the k1 steps which the next update no longer reaches (its hn, cn are what the
+ * next update starts from), then the k2 - k1 others; backward the other way round, dh0, dc0 of the later call
+ * as dhn, dcn of the earlier one, which accumulates. dy is zero before the last k1 steps
+ * (gk_training_desc.backward_time does this for language models). */
 typedef struct gk_rnn_backward_args {
   size_t size;
   int64_t time, batch;
