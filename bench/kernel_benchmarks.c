@@ -167,6 +167,8 @@ static void *take_states(struct arena *arena, const struct work *work, size_t bl
   return take_rows(arena, take(arena, rows * width, low, high), rows, width);
 }
 
+enum { NORMALISED_BLOCKS = 13 };
+
 /* Every option that does not take another function: with peepholes and bounds. */
 static const struct gk_cell_variant variant = {.function = {[GK_CANDIDATE] = {GK_ACTIVATION_TANH, 0, 0, true},
                                                             [GK_GATE] = {GK_ACTIVATION_SIGMOID, 0, 0, true},
@@ -247,6 +249,45 @@ static void run_cell_backward(shim_state *state, const void *context) {
 }
 static void run_cell_backward_general(shim_state *state, const void *context) {
   run_backward_step(state, context, true);
+}
+
+static void run_lstm_normalised_forward(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], hidden = work->size[1];
+  struct arena arena = {0};
+  struct gk_cell_forward step = {.rows = rows, .unit_end = hidden, .hidden = hidden, .variant = &variant};
+  step.pre = take_states(&arena, work, NORMALISED_BLOCKS, -2, 2);
+  step.h_prev = take_states(&arena, work, 1, -1, 1);
+  step.c_prev = take_states(&arena, work, 1, -1, 1);
+  step.h = take_states(&arena, work, 1, -1, 1);
+  step.c = take_states(&arena, work, 1, -1, 1);
+  step.saved_gates = take_states(&arena, work, NORMALISED_BLOCKS, -1, 1);
+  step.saved_h = take_states(&arena, work, 1, -1, 1);
+  step.saved_c = take_states(&arena, work, 1, -1, 1);
+  step.norm = take(&arena, 14 * hidden, 0, 1);
+  step.scales = take_rows(&arena, take(&arena, rows * 4, 0, 1), rows, 4);
+  while (shim_keep_running(state))
+    work->kernels->lstm_normalised_forward(&step);
+  release(&arena);
+}
+
+static void run_lstm_normalised_backward(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], hidden = work->size[1];
+  struct arena arena = {0};
+  struct gk_cell_backward step = {.rows = rows, .unit_end = hidden, .hidden = hidden, .variant = &variant};
+  step.gates = (const float *const *)take_states(&arena, work, NORMALISED_BLOCKS, 0.1f, 0.9f);
+  step.d_pre = take_states(&arena, work, NORMALISED_BLOCKS, -1, 1);
+  step.dy = take_states(&arena, work, 1, -1, 1);
+  step.c_prev = take_states(&arena, work, 1, -1, 1);
+  step.c = take_states(&arena, work, 1, -1, 1);
+  step.dh = take_states(&arena, work, 1, -1, 1);
+  step.dc = take_states(&arena, work, 1, -1, 1);
+  step.norm = take(&arena, 14 * hidden, 0, 1);
+  step.scales = (const float *const *)take_rows(&arena, take(&arena, rows * 4, 0, 1), rows, 4);
+  while (shim_keep_running(state))
+    work->kernels->lstm_normalised_backward(&step);
+  release(&arena);
 }
 
 typedef void array_fn(size_t count, const float *x, float *y);
@@ -585,48 +626,50 @@ struct kernel {
   size_t size_count;
 };
 
-#define sizes_product               SIZES(product_sizes)
-#define sizes_transpose             SIZES(matrix_sizes)
-#define sizes_pack_rows             SIZES(matrix_sizes)
-#define sizes_column_sum            SIZES(matrix_sizes)
-#define sizes_cell_forward          SIZES(cell_sizes)
-#define sizes_cell_backward         SIZES(cell_sizes)
-#define sizes_sigmoid               SIZES(array_sizes)
-#define sizes_tanh                  SIZES(array_sizes)
-#define sizes_uniforms              SIZES(array_sizes)
-#define sizes_dropout               SIZES(array_sizes)
-#define sizes_zoneout               SIZES(array_sizes)
-#define sizes_zoneout_mean          SIZES(array_sizes)
-#define sizes_zoneout_backward      SIZES(array_sizes)
-#define sizes_column_max            SIZES(matrix_sizes)
-#define sizes_add                   SIZES(array_sizes)
-#define sizes_flush                 SIZES(array_sizes)
-#define sizes_softmax               SIZES(softmax_sizes)
-#define sizes_softmax_loss          SIZES(softmax_sizes)
-#define sizes_binary_loss           SIZES(softmax_sizes)
-#define sizes_squared_loss          SIZES(softmax_sizes)
-#define sizes_huber_loss            SIZES(softmax_sizes)
-#define sizes_clamp                 SIZES(array_sizes)
-#define sizes_scale                 SIZES(array_sizes)
-#define sizes_sum_squares           SIZES(array_sizes)
-#define sizes_dots                  SIZES(matrix_sizes)
-#define sizes_weighted_sum          SIZES(matrix_sizes)
-#define sizes_softmax_backward      SIZES(softmax_sizes)
-#define sizes_tanh_backward         SIZES(array_sizes)
-#define sizes_sigmoid_backward      SIZES(array_sizes)
-#define sizes_sgd                   SIZES(array_sizes)
-#define sizes_rmsprop               SIZES(array_sizes)
-#define sizes_adam                  SIZES(array_sizes)
-#define sizes_adagrad               SIZES(array_sizes)
-#define sizes_adamw                 SIZES(array_sizes)
-#define sizes_fma_loop              SIZES(loop_sizes)
-#define sizes_read_loop             SIZES(read_sizes)
-#define sizes_sigmoid_loop          SIZES(loop_sizes)
-#define sizes_stream_end            SIZES(loop_sizes)
-#define sizes_tanh_loop             SIZES(loop_sizes)
-#define sizes_column_dot            SIZES(matrix_sizes)
-#define sizes_cell_forward_general  SIZES(cell_sizes)
-#define sizes_cell_backward_general SIZES(cell_sizes)
+#define sizes_product                  SIZES(product_sizes)
+#define sizes_transpose                SIZES(matrix_sizes)
+#define sizes_pack_rows                SIZES(matrix_sizes)
+#define sizes_column_sum               SIZES(matrix_sizes)
+#define sizes_cell_forward             SIZES(cell_sizes)
+#define sizes_cell_backward            SIZES(cell_sizes)
+#define sizes_sigmoid                  SIZES(array_sizes)
+#define sizes_tanh                     SIZES(array_sizes)
+#define sizes_uniforms                 SIZES(array_sizes)
+#define sizes_dropout                  SIZES(array_sizes)
+#define sizes_zoneout                  SIZES(array_sizes)
+#define sizes_zoneout_mean             SIZES(array_sizes)
+#define sizes_zoneout_backward         SIZES(array_sizes)
+#define sizes_column_max               SIZES(matrix_sizes)
+#define sizes_add                      SIZES(array_sizes)
+#define sizes_flush                    SIZES(array_sizes)
+#define sizes_softmax                  SIZES(softmax_sizes)
+#define sizes_softmax_loss             SIZES(softmax_sizes)
+#define sizes_binary_loss              SIZES(softmax_sizes)
+#define sizes_squared_loss             SIZES(softmax_sizes)
+#define sizes_huber_loss               SIZES(softmax_sizes)
+#define sizes_clamp                    SIZES(array_sizes)
+#define sizes_scale                    SIZES(array_sizes)
+#define sizes_sum_squares              SIZES(array_sizes)
+#define sizes_dots                     SIZES(matrix_sizes)
+#define sizes_weighted_sum             SIZES(matrix_sizes)
+#define sizes_softmax_backward         SIZES(softmax_sizes)
+#define sizes_tanh_backward            SIZES(array_sizes)
+#define sizes_sigmoid_backward         SIZES(array_sizes)
+#define sizes_sgd                      SIZES(array_sizes)
+#define sizes_rmsprop                  SIZES(array_sizes)
+#define sizes_adam                     SIZES(array_sizes)
+#define sizes_adagrad                  SIZES(array_sizes)
+#define sizes_adamw                    SIZES(array_sizes)
+#define sizes_fma_loop                 SIZES(loop_sizes)
+#define sizes_read_loop                SIZES(read_sizes)
+#define sizes_sigmoid_loop             SIZES(loop_sizes)
+#define sizes_stream_end               SIZES(loop_sizes)
+#define sizes_tanh_loop                SIZES(loop_sizes)
+#define sizes_column_dot               SIZES(matrix_sizes)
+#define sizes_cell_forward_general     SIZES(cell_sizes)
+#define sizes_lstm_normalised_forward  SIZES(cell_sizes)
+#define sizes_lstm_normalised_backward SIZES(cell_sizes)
+#define sizes_cell_backward_general    SIZES(cell_sizes)
 
 static const struct kernel kernels[] = {
 #define GK_KERNEL(slot, test) {#slot, run_##slot, sizes_##slot},

@@ -221,6 +221,11 @@ typedef struct gk_cell_options {
   bool peephole; /* gates see c (Gers 2000): i += p_i * c', f += p_f * c', o += p_o * c before their sigmoid.
                     Parameter weight_peephole_l0 (3, H), rows i f o ((2, H), rows i o, if coupled) */
   bool coupled;  /* f = 1 - i (ONNX input_forget, CIFG): three gates i g o in this order in every parameter */
+  bool layer_norm; /* Ba 2016, equations 20-22. With N(v) = (v - mean) / sqrt(variance + 1e-5) over a sample's
+                      values: all gates' pre-activations are ln_ih * N(W_ih x) + bias_ih + ln_hh * N(W_hh h')
+                      + bias_hh, each N over all G*H at once, and h = o * tanh(ln_c * N(c) + bias_ln_c); c
+                      itself is carried as it is. Parameters weight_ln_ih_l0, weight_ln_hh_l0 (G*H),
+                      weight_ln_c_l0, bias_ln_c_l0 (H); gains are initialised to 1 */
   float cell_clip; /* c is bounded to [-cell_clip, cell_clip] before it is used or kept; 0: not. The gradient
                       is 0 outside */
 } gk_cell_options;

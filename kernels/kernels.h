@@ -76,11 +76,18 @@ struct gk_cell_variant {
  * scratch for the step's phases and holds nothing of use after the last. The saved rows, all NULL in
  * inference, take what backward needs: activations in the same blocks, and the states once more. c may be
  * c_prev and h may be h_prev. */
+/* Added to the variance in layer normalisation: PyTorch's default. */
+#define GK_LAYER_NORM_EPSILON 1e-5f
+
 struct gk_cell_forward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;
   const struct gk_cell_variant *variant; /* general kernels only */
   const float *peephole;                 /* the same: rows i f o (coupled: i o) of `hidden` floats, or NULL */
+  const float *norm; /* kernels/math/lstm_normalised.h: gains of the two products and biases, G * hidden
+                        floats each, gain and bias of c, hidden each */
+  float *const
+      *scales; /* the same: [rows] takes 1 / sqrt(variance + epsilon) of both products and of c, or NULL */
   float *const *pre;
   const float *const *h_prev;
   const float *const *c_prev; /* cells with memory, else NULL */
@@ -101,6 +108,9 @@ struct gk_cell_backward {
   gk_activation activation;
   const struct gk_cell_variant *variant; /* general kernels only */
   const float *peephole;                 /* the same, or NULL */
+  const float *norm;                     /* of the step forward */
+  const float *const *scales;
+  const float *const *squashed, *const *d_squashed; /* NULL, or in place of tanh(c) and of what it gives dc */
   const float *const *gates;
   float *const *d_pre;
   float *const *kept;
@@ -183,6 +193,8 @@ struct gk_kernels {
   /* For steps with a variant: the same source with every option looked at. */
   gk_cell_forward_fn *cell_forward_general[GK_CELL_COUNT][GK_MAX_PHASES];
   gk_cell_backward_fn *cell_backward_general[GK_CELL_COUNT][GK_MAX_PHASES];
+  gk_cell_forward_fn *lstm_normalised_forward; /* whole rows only */
+  gk_cell_backward_fn *lstm_normalised_backward;
   void (*stream_end)(void); /* after steps that streamed, before another thread reads their rows */
 
   void (*sigmoid)(size_t count, const float *x, float *y); /* y may be x */

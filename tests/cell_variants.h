@@ -41,6 +41,10 @@ static const struct cell_variant cell_variants[] = {
      "activation=softplus gate-activation=affine(0.2,0.4) output-activation=elu coupled=on clip=1 "
      "cell-clip=2",
      false},
+    {GK_CELL_LSTM, "layer-norm=on", true},
+    {GK_CELL_LSTM, "layer-norm=on coupled=on peephole=on", true},
+    {GK_CELL_LSTM, "layer-norm=on peephole=on cell-clip=0.6 clip=1.1 output-activation=scaled-tanh(1.2,0.8)",
+     false},
 };
 enum { CELL_VARIANTS = sizeof cell_variants / sizeof *cell_variants };
 

@@ -70,7 +70,7 @@ static inline double *take_weight_masks(struct buffers *b, const struct network_
   for (int64_t p = 0; p < c->desc.layers * D; p++) {
     struct gk_reference_layout at = gk_reference_layout_of(&c->desc, p / D, p % D);
     float *row = take_floats(b, at.output);
-    for (int64_t r = 0; r < gk_cell_gates(c->desc.cell) * at.hidden; r++) {
+    for (int64_t r = 0; r < gk_reference_gates(&c->desc) * at.hidden; r++) {
       check_status(c, gk_rnn_mask(rnn, GK_MASK_WEIGHT, &key, p / D, (int)(p % D), 0, r, row), "gk_rnn_mask");
       for (int64_t k = 0; k < at.output; k++)
         masks[at.weight_hh + r * at.output + k] = row[k];

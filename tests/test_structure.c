@@ -50,6 +50,16 @@ static bool structure_case(gk_cell cell, uint64_t number, int64_t sizes[LAYERS],
   }
   if (cell == GK_CELL_LSTM && random_integer(seed, 14, 3))
     d->projection_size = 1 + random_integer(seed, 15, 40);
+  if (cell == GK_CELL_LSTM) {
+    d->options.layer_norm = random_integer(seed, 30, 2);
+    for (int l = 0; l < LAYERS && d->options.layer_norm; l++) /* of few values N hardly depends on them */
+      sizes[l] += 10;
+    d->hidden_size += d->options.layer_norm ? 10 : 0;
+    d->options.peephole = random_integer(seed, 31, 2);
+    d->options.coupled = random_integer(seed, 32, 2);
+    d->options.clip = random_integer(seed, 33, 3) ? 0 : 1.5f;
+    d->options.cell_clip = random_integer(seed, 34, 3) ? 0 : 0.5f;
+  }
   c->time = 1 + random_integer(seed, 20, 12);
   c->batch = 1 + random_integer(seed, 21, 9);
   c->ragged = random_integer(seed, 22, 2);

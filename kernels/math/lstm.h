@@ -101,7 +101,10 @@ GK_CELL_UNITS lstm_backward_body(const struct gk_cell_backward *step, size_t row
   struct cell_recalled o = cell_recall(variant, general, GK_GATE, cell_load(gates + at.o, lanes));
   vf c = cell_load(step->c[row] + unit, lanes);
   struct cell_recalled output; /* tanh(c) */
-  if (general) {
+  const bool normalised = general && step->squashed;
+  if (normalised) {
+    output.y = output.slope = cell_load(step->squashed[row] + unit, lanes);
+  } else if (general) {
     const struct gk_activation_function *function = &variant->function[GK_OUTPUT];
     output.y = cell_function(function, GK_OUTPUT, c);
     output.slope = function->kind == GK_ACTIVATION_TANH ? cell_usual_slope(GK_OUTPUT, output.y)
@@ -113,8 +116,11 @@ GK_CELL_UNITS lstm_backward_body(const struct gk_cell_backward *step, size_t row
   if (step->dy)
     dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
   vf d_o = vf_mul(vf_mul(dh, output.y), cell_slope(general, GK_GATE, o));
-  vf dc =
-      vf_fma(vf_mul(dh, o.y), cell_slope(general, GK_OUTPUT, output), cell_load(step->dc[row] + unit, lanes));
+  vf dc = cell_load(step->dc[row] + unit, lanes);
+  if (normalised)
+    dc = vf_add(cell_load(step->d_squashed[row] + unit, lanes), dc);
+  else
+    dc = vf_fma(vf_mul(dh, o.y), cell_slope(general, GK_OUTPUT, output), dc);
   if (general) { /* o sees c, and c is what the bounds left */
     dc = lstm_peep(at.peep_o, d_o, dc, lanes);
     dc = vf_zero_where(vf_ge(vf_abs(c), vf_set(variant->cell_clip)), dc);

@@ -11,6 +11,7 @@
 #include "kernels/math/limits.h"
 #include "kernels/math/loss.h"
 #include "kernels/math/lstm.h"
+#include "kernels/math/lstm_normalised.h"
 #include "kernels/math/masks.h"
 #include "kernels/math/mgu.h"
 #include "kernels/math/optimizer.h"
@@ -66,6 +67,8 @@ const struct gk_kernels GK_TABLE = {
 #include "kernels/cells.def"
         },
 #undef GK_CELL
+    .lstm_normalised_forward = lstm_normalised_forward,
+    .lstm_normalised_backward = lstm_normalised_backward,
     .stream_end = v_stream_end,
     .sigmoid = sigmoid_array,
     .tanh = tanh_array,

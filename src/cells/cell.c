@@ -14,8 +14,12 @@ const struct gk_cell_info *gk_cell_find(gk_cell cell) {
 }
 
 const struct gk_cell_info *gk_cell_of(const gk_rnn_desc *desc) {
-  return desc->cell == GK_CELL_LSTM && desc->options.coupled ? &gk_cell_lstm_coupled
-                                                             : gk_cell_find(desc->cell);
+  const bool coupled = desc->options.coupled;
+  if (desc->cell != GK_CELL_LSTM)
+    return gk_cell_find(desc->cell);
+  if (desc->options.layer_norm)
+    return coupled ? &gk_cell_lstm_coupled_normalised : &gk_cell_lstm_normalised;
+  return coupled ? &gk_cell_lstm_coupled : &gk_cell_lstm;
 }
 
 int gk_cell_count(void) {

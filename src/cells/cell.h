@@ -29,13 +29,25 @@ struct gk_cell_info {
   int recurrent_block[GK_MAX_GATES];
   int input_order[GK_MAX_GATES]; /* gates in ascending order of their input blocks */
   struct gk_cell_phase phase[GK_MAX_PHASES];
+  /* The arithmetic needs whole rows, and both products start from zero: biases, and gradients of biases,
+   * stand in G blocks of their own. */
+  bool normalised;
+  int bias_block;
 };
+
+/* The block that holds the gradient of gate g's b_ih, or b_hh. */
+static inline int gk_cell_bias_block(const struct gk_cell_info *cell, int g, bool recurrent) {
+  return cell->normalised ? cell->bias_block + g
+         : recurrent      ? cell->recurrent_block[g]
+                          : cell->input_block[g];
+}
 
 #define GK_CELL(constant, identifier, name) extern const struct gk_cell_info gk_cell_##identifier;
 #include "kernels/cells.def"
 #undef GK_CELL
 
 extern const struct gk_cell_info gk_cell_lstm_coupled; /* the LSTM with three gates */
+extern const struct gk_cell_info gk_cell_lstm_normalised, gk_cell_lstm_coupled_normalised;
 
 /* NULL for a value that is no cell. */
 const struct gk_cell_info *gk_cell_find(gk_cell cell);

@@ -26,3 +26,32 @@ const struct gk_cell_info gk_cell_lstm_coupled = {
     .input_order = {0, 1, 2},
     .phase = {{.gate_count = 3, .gate = {0, 1, 2}, .operand_block = GK_OPERAND_H}},
 };
+
+/* The halves of the pre-activations, their sum, and c's argument (kernels/math/lstm_normalised.h). */
+const struct gk_cell_info gk_cell_lstm_normalised = {
+    .name = "lstm",
+    .gates = 4,
+    .blocks = 13,
+    .memory = true,
+    .phases = 1,
+    .input_block = {0, 1, 2, 3},
+    .recurrent_block = {4, 5, 6, 7},
+    .input_order = {0, 1, 2, 3},
+    .phase = {{.gate_count = 4, .gate = {0, 1, 2, 3}, .operand_block = GK_OPERAND_H}},
+    .normalised = true,
+    .bias_block = 8,
+};
+
+const struct gk_cell_info gk_cell_lstm_coupled_normalised = {
+    .name = "lstm",
+    .gates = 3,
+    .blocks = 10,
+    .memory = true,
+    .phases = 1,
+    .input_block = {0, 1, 2},
+    .recurrent_block = {3, 4, 5},
+    .input_order = {0, 1, 2},
+    .phase = {{.gate_count = 3, .gate = {0, 1, 2}, .operand_block = GK_OPERAND_H}},
+    .normalised = true,
+    .bias_block = 6,
+};

@@ -100,6 +100,7 @@ gk_status gk_cell_check_options(const gk_rnn_desc *desc) {
                    (double)o->cell_clip);
   const char *lstm = o->peephole        ? "peephole"
                      : o->coupled       ? "coupled"
+                     : o->layer_norm    ? "layer_norm"
                      : o->cell_clip > 0 ? "cell_clip"
                                         : NULL;
   if (lstm && desc->cell != GK_CELL_LSTM)
@@ -127,7 +128,7 @@ bool gk_cell_variant_of(const gk_rnn_desc *desc, struct gk_cell_variant *variant
   *variant = (struct gk_cell_variant){.clip = o->clip > 0 ? o->clip : INFINITY,
                                       .cell_clip = o->cell_clip > 0 ? o->cell_clip : INFINITY,
                                       .coupled = o->coupled};
-  bool general = o->clip > 0 || o->cell_clip > 0 || o->coupled || o->peephole;
+  bool general = o->clip > 0 || o->cell_clip > 0 || o->coupled || o->peephole || o->layer_norm;
   for (int place = 0; place < GK_ACTIVATION_PLACES; place++) {
     const gk_activation kind = *kind_of(&copy, place);
     const bool usual = kind == (place == GK_GATE ? GK_ACTIVATION_SIGMOID : GK_ACTIVATION_TANH);

@@ -15,9 +15,9 @@ gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *ke
   matrix->width = kernels->tile_vectors * v;
   matrix->panels = (matrix->vectors + kernels->tile_vectors - 1) / kernels->tile_vectors;
   matrix->panel_stride = matrix->width * k;
-  if (units > UINT32_MAX / (GK_MAX_GATES + 1))
+  if (units > UINT32_MAX / GK_MAX_BLOCKS)
     return gk_fail(GK_ERROR_OVERFLOW, "a row of %zu columns, must be at most %u", units,
-                   (unsigned)(UINT32_MAX / (GK_MAX_GATES + 1)));
+                   (unsigned)(UINT32_MAX / GK_MAX_BLOCKS));
   matrix->columns = calloc(matrix->vectors ? matrix->vectors : 1, sizeof *matrix->columns);
   if (!matrix->columns)
     return gk_fail(GK_ERROR_MEMORY, "no memory for %zu column entries", matrix->vectors);

@@ -8,7 +8,8 @@
 #include "kernels/kernels.h"
 #include "src/core/status.h"
 
-#define GK_MAX_GATES 4
+#define GK_MAX_GATES  4
+#define GK_MAX_BLOCKS 13 /* of a gates row */
 
 struct gk_matrix {
   size_t k;       /* rows of B: the length of the products */

@@ -28,19 +28,20 @@ double gk_reference_sigmoid(double x);
 
 /* One layer in one direction: G*H rows a matrix, gates outermost in PyTorch's order. */
 struct gk_reference_weights {
-  const gk_rnn_desc *desc; /* the cell's options; hidden_size is this layer's */
-  int64_t input_size;      /* of this layer */
-  int64_t output;          /* values of h: H, or what an LSTM's projection leaves */
-  const double *weight_ih; /* (G*H, input_size) */
-  const double *weight_hh; /* (G*H, output) */
-  const double *bias_ih;   /* (G*H) */
-  const double *bias_hh;   /* (G*H) */
-  const double *peephole;  /* (G - 1, H) or NULL */
+  const gk_rnn_desc *desc;                        /* the cell's options; hidden_size is this layer's */
+  int64_t input_size;                             /* of this layer */
+  int64_t output;                                 /* values of h: H, or what an LSTM's projection leaves */
+  const double *weight_ih;                        /* (G*H, input_size) */
+  const double *weight_hh;                        /* (G*H, output) */
+  const double *bias_ih;                          /* (G*H) */
+  const double *bias_hh;                          /* (G*H) */
+  const double *peephole;                         /* (G - 1, H) or NULL */
+  const double *ln_ih, *ln_hh, *ln_c, *bias_ln_c; /* layer normalisation: (G*H), (G*H), (H), (H), or NULL */
 };
 
 /* Added to, never overwritten. */
 struct gk_reference_weight_gradients {
-  double *weight_ih, *weight_hh, *bias_ih, *bias_hh, *peephole;
+  double *weight_ih, *weight_hh, *bias_ih, *bias_hh, *peephole, *ln_ih, *ln_hh, *ln_c, *bias_ln_c;
 };
 
 /* One time step of one sample. c is NULL in cells without memory.
@@ -111,8 +112,9 @@ struct gk_reference_layout {
   int64_t input_size, hidden, output; /* I, H, P of the layer */
   int64_t width, column;         /* of a row of the layer's output; where this direction's h stands in it */
   int64_t h_offset, unit_offset; /* values of h, units of all layers and directions before */
-  int64_t weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, peephole, h0, c0; /* offsets in values; one that
-                                                                        is the next one's has no values */
+  int64_t weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, peephole, ln_ih, ln_hh, ln_c, bias_ln_c, h0,
+      c0; /* offsets in values; one that
+is the next one's has no values */
   int64_t end;
 };
 struct gk_reference_layout gk_reference_layout_of(const gk_rnn_desc *desc, int64_t layer, int64_t direction);

@@ -256,8 +256,11 @@ static void stack_backward(const struct tape *tape, int64_t t, double *dh) {
   for (int64_t l = tape->L - 1; l >= 0; l--) {
     const struct gk_reference_weights w = weights_of(tape, l, offset);
     const struct gk_reference_weight_gradients dw = {
-        tape->gradients + offset[0], w.weight_hh == tape->zeros ? tape->sink : tape->gradients + offset[1],
-        tape->gradients + offset[2], tape->gradients + offset[3], tape->gradients + offset[4]};
+        .weight_ih = tape->gradients + offset[0],
+        .weight_hh = w.weight_hh == tape->zeros ? tape->sink : tape->gradients + offset[1],
+        .bias_ih = tape->gradients + offset[2],
+        .bias_hh = tape->gradients + offset[3],
+        .peephole = tape->gradients + offset[4]};
     const double *x = l ? h_of(tape, tape->h, t + 1, l - 1) : tape->in + t * tape->width;
     memset(dx, 0, (size_t)tape->widest * sizeof *dx);
     tape->cell->backward(&w, x, h_of(tape, tape->h, t, l), h_of(tape, tape->c, t, l), kept_of(tape, t, l),

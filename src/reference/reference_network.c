@@ -45,7 +45,12 @@ static struct gk_reference_layout next_layout(const gk_rnn_desc *desc, int64_t l
   at.bias_hh = at.bias_ih + rows;
   at.weight_hr = at.bias_hh + rows;
   at.peephole = at.weight_hr + (desc->projection_size > 0 ? at.output * at.hidden : 0);
-  at.h0 = at.peephole + (desc->options.peephole ? (gates - 1) * at.hidden : 0);
+  bool normalised = desc->options.layer_norm;
+  at.ln_ih = at.peephole + (desc->options.peephole ? (gates - 1) * at.hidden : 0);
+  at.ln_hh = at.ln_ih + (normalised ? rows : 0);
+  at.ln_c = at.ln_hh + (normalised ? rows : 0);
+  at.bias_ln_c = at.ln_c + (normalised ? at.hidden : 0);
+  at.h0 = at.bias_ln_c + (normalised ? at.hidden : 0);
   at.c0 = at.h0 + (desc->trained_states ? at.output : 0);
   at.end = at.c0 + (desc->trained_states && memory ? at.hidden : 0);
   return at;
@@ -165,7 +170,11 @@ static struct gk_reference_weights weights_of(const struct tape *tape, int64_t p
                                        .weight_hh = p + at->weight_hh,
                                        .bias_ih = p + at->bias_ih,
                                        .bias_hh = p + at->bias_hh,
-                                       .peephole = tape->desc->options.peephole ? p + at->peephole : NULL};
+                                       .peephole = tape->desc->options.peephole ? p + at->peephole : NULL,
+                                       .ln_ih = tape->desc->options.layer_norm ? p + at->ln_ih : NULL,
+                                       .ln_hh = p + at->ln_hh,
+                                       .ln_c = p + at->ln_c,
+                                       .bias_ln_c = p + at->bias_ln_c};
 }
 
 /* Row of masks of a step of one layer and direction, of h or of c; NULL if there are none. */
@@ -334,7 +343,8 @@ static void backward_step(struct tape *tape, int64_t part, int64_t n, int64_t s,
   struct gk_reference_weights w = weights_of(tape, part);
   double *g = tape->gradients;
   struct gk_reference_weight_gradients dw = {g + at->weight_ih, tape->d_weight_hh, g + at->bias_ih,
-                                             g + at->bias_hh, g + at->peephole};
+                                             g + at->bias_hh,   g + at->peephole,  g + at->ln_ih,
+                                             g + at->ln_hh,     g + at->ln_c,      g + at->bias_ln_c};
   int64_t layer = part / tape->D, t = time_of(tape, part % tape->D, n, s), row = n * call->time + t;
   bool reset = resets(tape, part % tape->D, n, s);
   const double *h = reset ? tape->zeros : h_of(tape, part, n, s);

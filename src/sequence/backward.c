@@ -43,6 +43,8 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
     if (has_dy)
       worker->dy[j] = output_gradient(run, layer, direction, s, i, chunk_begin);
+    if (saved->scales)
+      worker->scales[j] = gk_run_scales(run, saved, s, i);
     if (saved->d_h) {
       worker->saved_h[j] = gk_run_saved_d_h(run, saved, s, i);
       worker->whole_h[j] = gk_run_whole_h(run, i);
@@ -78,6 +80,11 @@ static void enter_step(struct backward_step *step, int64_t s) {
   step->cell.rows = (size_t)rows;
 }
 
+/* Is the arithmetic left until the gradient of h is whole? */
+static bool defers(const struct gk_run *run) {
+  return gk_run_projects(run) || run->rnn->cell->normalised;
+}
+
 /* No gradient goes from the first step of a sequence to the step before it: the worker's rows of step s, the
  * units of a strip. */
 static void stop_carries(const struct backward_step *step, int64_t s, size_t rows) {
@@ -87,7 +94,7 @@ static void stop_carries(const struct backward_step *step, int64_t s, size_t row
     if (!gk_run_resets(worker->run, step->direction, s, gk_worker_position(worker, (int64_t)j)))
       continue;
     memset(worker->dh[j] + unit, 0, bytes);
-    if (worker->run->dc && !gk_run_projects(worker->run))
+    if (worker->run->dc && !defers(worker->run))
       memset(worker->dc[j] + unit, 0, bytes);
   }
 }
@@ -101,49 +108,81 @@ static void stop_cell_carries(const struct backward_step *step, int64_t s, size_
 }
 
 /* What waits for the gradient of h of step s, in a strip of its values: phase 0 of the cell's arithmetic, or
- * with a projection the whole of that gradient. */
+ * where that needs all of them, what comes before. */
 static void start_cell(struct backward_step *step, int64_t s) {
   const struct gk_worker *worker = step->worker;
   const struct gk_run *run = worker->run;
-  const bool projects = gk_run_projects(run);
   struct gk_cell_backward cell = step->cell;
   if (run->dh_norms)
     gk_flow_keep(worker, &cell, s);
   if (run->zones_out)
     gk_zone_out_backward_h(worker, step->layer, step->direction, s, &cell);
-  if (run->zones_out && !projects)
+  if (run->zones_out && !defers(run))
     gk_zone_out_backward_c(worker, step->layer, step->direction, s, &cell);
-  if (projects)
+  if (gk_run_projects(run))
     gk_projection_gather(worker, cell.rows, cell.dy, cell.unit_begin, cell.unit_end);
-  else
+  else if (!defers(run))
     step->phases[0](&cell);
 }
 
-/* With a projection, when all of the gradient of h of step s is there: through it, and the cell's arithmetic;
- * then all that a step does to the gradient of c. */
-static void leave_projection(struct backward_step *step, int64_t s) {
+/* Arithmetic that needs whole rows: of those that a team shares each of its threads takes some. */
+static void whole_rows(const struct gk_worker *worker, struct gk_cell_backward cell) {
+  size_t begin = 0, end = cell.rows;
+  gk_worker_meet(worker);
+  if (worker->teams)
+    gk_split(cell.rows, 1, worker->thread, worker->threads, &begin, &end);
+  cell.rows = end - begin;
+  cell.unit_begin = 0;
+  cell.unit_end = cell.hidden;
+  cell.scales += begin;
+  cell.gates += begin;
+  cell.d_pre += begin;
+  cell.c_prev += begin;
+  cell.c += begin;
+  cell.dh += begin;
+  cell.dc += begin;
+  if (cell.kept)
+    cell.kept += begin;
+  if (cell.dy)
+    cell.dy += begin;
+  worker->run->rnn->kernels->lstm_normalised_backward(&cell);
+  gk_worker_meet(worker);
+}
+
+/* Where the cell's arithmetic was left until all of the gradient of h of step s is there: through the
+ * projection, the arithmetic, and all that a step does to the gradient of c. */
+static void finish_cell(struct backward_step *step, int64_t s) {
   const struct gk_worker *worker = step->worker;
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, step->layer, step->direction);
+  const bool projects = gk_run_projects(run), normalised = run->rnn->cell->normalised;
   struct gk_cell_backward cell = step->cell;
   size_t begin, end;
-  if (!gk_run_projects(run))
+  if (!defers(run))
     return;
-  cell.dh = worker->whole_h;
-  cell.dy = NULL;
-  columns_of(worker, &weights->dp, &begin, &end);
-  const size_t units = gk_matrix_strip_units(&weights->dp, cell.rows);
-  for (size_t unit = begin; unit < end; unit += units) {
+  if (projects)
+    cell.dh = worker->whole_h;
+  if (projects || run->rnn->desc.zoneout_h > 0)
+    cell.dy = NULL; /* it is in dh */
+  columns_of(worker, projects ? &weights->dp : &weights->dh[0], &begin, &end);
+  const size_t units = projects && !normalised ? gk_matrix_strip_units(&weights->dp, cell.rows) : end - begin;
+  for (size_t unit = begin; unit < end || (normalised && unit == begin); unit += units) {
     cell.unit_begin = unit;
     cell.unit_end = unit + units < end ? unit + units : end;
-    gk_projection_backward(worker, weights, cell.rows, unit, cell.unit_end);
+    if (projects)
+      gk_projection_backward(worker, weights, cell.rows, unit, cell.unit_end);
     if (run->zones_out)
       gk_zone_out_backward_c(worker, step->layer, step->direction, s, &cell);
-    step->phases[0](&cell);
+    if (normalised)
+      whole_rows(worker, cell);
+    else
+      step->phases[0](&cell);
     if (run->zones_out)
       gk_zone_out_return_c(worker, cell.rows, unit, cell.unit_end);
     if (run->reset)
       stop_cell_carries(step, s, unit, cell.unit_end);
+    if (normalised)
+      break;
   }
   gk_worker_meet(worker);
 }
@@ -176,7 +215,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
       gk_mask_gradient(worker, step->layer, step->direction, s, rows, unit, step->cell.unit_end, to_h);
     if (run->zones_out && phase == 0)
       gk_zone_out_return_h(worker, rows, unit, step->cell.unit_end);
-    if (run->zones_out && phase == 0 && !gk_run_projects(run))
+    if (run->zones_out && phase == 0 && !defers(run))
       gk_zone_out_return_c(worker, rows, unit, step->cell.unit_end);
     if (run->reset && phase == 0)
       stop_carries(step, s, rows);
@@ -259,6 +298,8 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
                .gates = (const float *const *)worker->saved_gates,
                .d_pre = worker->pre,
                .kept = run->rnn->directions == 2 ? worker->saved_gates : NULL,
+               .norm = run->packed + weights->norm,
+               .scales = (const float *const *)worker->scales,
                .h_prev = worker->h_prev,
                .c_prev = worker->c_prev,
                .h = (const float *const *)worker->h,
@@ -271,7 +312,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
   columns_of(worker, &weights->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
   start_cell(&step, end - 1);
   gk_worker_meet(worker);
-  leave_projection(&step, end - 1);
+  finish_cell(&step, end - 1);
   if (run->dh_norms)
     gk_flow_norms(worker, layer, direction, end - 1);
   for (int64_t s = end; s-- > begin;)
@@ -282,7 +323,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
       if (run->dh_norms && last && s > begin)
         gk_flow_norms(worker, layer, direction, s - 1);
       if (last && s > begin)
-        leave_projection(&step, s - 1);
+        finish_cell(&step, s - 1);
     }
 }
 

@@ -22,7 +22,7 @@ static const float *start_row(const struct gk_worker *worker, int layer, int dir
 static void start_recurrent_blocks(const struct gk_worker *worker, size_t hidden, const float *start,
                                    float *pre) {
   const struct gk_cell_info *cell = worker->run->rnn->cell;
-  for (int g = 0; g < cell->gates; g++) {
+  for (int g = 0; g < cell->gates && !cell->normalised; g++) {
     const size_t at = (size_t)cell->recurrent_block[g] * hidden + worker->unit_begin;
     bool filled = false;
     for (int other = 0; other < cell->gates; other++)
@@ -103,6 +103,8 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
       const struct gk_saved *saved = gk_run_saved(run, layer, direction);
       worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
       worker->saved_h[j] = gk_run_own_h(run, saved, s, i);
+      if (saved->scales)
+        worker->scales[j] = gk_run_scales(run, saved, s, i);
       if (saved->whole_h)
         worker->saved_whole_h[j] = gk_run_saved_whole_h(run, saved, s, i);
       if (ring->c)
@@ -132,6 +134,31 @@ static void finish_states(const struct gk_worker *worker, int layer, int directi
     gk_mask_state(worker, layer, direction, s + 1);
 }
 
+/* Arithmetic that needs whole rows: of those that a team shares each of its threads takes some. */
+static void whole_rows(const struct gk_worker *worker, const struct gk_cell_forward *units) {
+  struct gk_cell_forward cell = *units;
+  size_t begin = 0, end = cell.rows;
+  gk_worker_meet(worker);
+  if (worker->teams)
+    gk_split(cell.rows, 1, worker->thread, worker->threads, &begin, &end);
+  cell.rows = end - begin;
+  cell.unit_begin = 0;
+  cell.unit_end = cell.hidden;
+  cell.pre += begin;
+  cell.h_prev += begin;
+  cell.c_prev += begin;
+  cell.h += begin;
+  cell.c += begin;
+  if (cell.saved_gates) {
+    cell.scales += begin;
+    cell.saved_gates += begin;
+    cell.saved_h += begin;
+    cell.saved_c += begin;
+  }
+  worker->run->rnn->kernels->lstm_normalised_forward(&cell);
+  gk_worker_meet(worker);
+}
+
 /* The step's phases for the worker's rows and units. Joined: a strip's input and recurrent product follow one
  * another through the panels of [W_x | W_h], so that a streaming step reads its weights as they stand. */
 static void step(const struct gk_worker *worker, int layer, int direction, int64_t s, bool joined) {
@@ -147,6 +174,8 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                   .activation = run->rnn->desc.activation,
                                   .variant = &run->rnn->variant,
                                   .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
+                                  .norm = run->packed + weights->norm,
+                                  .scales = run->training ? worker->scales : NULL,
                                   .pre = worker->pre,
                                   .h_prev = worker->h_prev,
                                   .c_prev = worker->c_prev,
@@ -158,7 +187,9 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                                             : worker->saved_h,
                                   .saved_c = run->training ? worker->saved_c : NULL,
                                   .stream = run->stream};
-  const struct gk_start start = {.rows = layer == 0 && run->folded ? worker->from : NULL};
+  const bool normalised = cell->normalised;
+  const struct gk_start start = {.zero = normalised,
+                                 .rows = layer == 0 && run->folded && !normalised ? worker->from : NULL};
   gk_cell_forward_fn *const *phases =
       (run->rnn->general ? kernels->cell_forward_general : kernels->cell_forward)[run->rnn->desc.cell];
   for (int p = 0; p < cell->phases; p++) {
@@ -181,8 +212,11 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                           worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});
       gk_matrix_product(&weights->h[p], kernels, run->packed, unit, units.unit_end, (size_t)rows, operand,
                         worker->pre, start);
-      phases[p](&units);
+      if (!normalised)
+        phases[p](&units);
     }
+    if (normalised)
+      whole_rows(worker, &units);
     if (p + 1 == cell->phases)
       finish_states(worker, layer, direction, s, (size_t)rows);
     else if (run->drops_state && cell->phase[p + 1].operand_block != GK_OPERAND_H)

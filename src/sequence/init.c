@@ -109,6 +109,11 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
     memset(values, 0, (size_t)tensor->count * sizeof *values);
     return GK_OK;
   }
+  if (strncmp(tensor->name, "weight_ln", 9) == 0 || strncmp(tensor->name, "bias_ln", 7) == 0) {
+    for (int64_t i = 0; i < tensor->count; i++)
+      values[i] = tensor->name[0] == 'w';
+    return GK_OK;
+  }
   if (desc->init == GK_INIT_UNIFORM) {
     fill_uniform(desc->seed, index, tensor->shape[0], columns, 1.0 / sqrt((double)hidden), values);
     return GK_OK;

@@ -28,6 +28,8 @@ static const struct option {
     {"peephole", FLAG, offsetof(gk_rnn_desc, options.peephole), 0, "lstm: the gates see the cell state"},
     {"coupled", FLAG, offsetof(gk_rnn_desc, options.coupled), 0,
      "lstm: the forget gate is 1 - the input gate"},
+    {"layer-norm", FLAG, offsetof(gk_rnn_desc, options.layer_norm), 0,
+     "lstm: layer normalisation of both products and of the cell state"},
     {"cell-clip", NUMBER, offsetof(gk_rnn_desc, options.cell_clip), 0,
      "lstm: bound of the cell state's magnitude"},
 };

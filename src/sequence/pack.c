@@ -20,7 +20,7 @@ static void pack_bias(const struct packing *packing, const struct gk_rnn_layer *
   const float *b_ih = packing->parameters + layer->bias_ih, *b_hh = packing->parameters + layer->bias_hh;
   float *bias = packing->packed + layer->bias;
   memset(bias, 0, (size_t)cell->blocks * hidden * sizeof *bias);
-  for (int g = 0; g < cell->gates; g++) {
+  for (int g = 0; g < cell->gates && !cell->normalised; g++) {
     float *input = bias + (size_t)cell->input_block[g] * hidden;
     float *recurrent = bias + (size_t)cell->recurrent_block[g] * hidden;
     for (size_t u = 0; u < hidden; u++) {
@@ -43,6 +43,21 @@ static void pack_peepholes(const struct packing *packing, const struct gk_rnn_la
            (size_t)packing->rnn->peepholes * layer->hidden * sizeof(float));
 }
 
+/* Gains of both products, the sum of the biases, gain and bias of c. */
+static void pack_norm(const struct packing *packing, const struct gk_rnn_layer *layer) {
+  const size_t hidden = layer->hidden, width = (size_t)packing->rnn->cell->gates * hidden;
+  const float *p = packing->parameters;
+  float *norm = packing->packed + layer->norm;
+  if (!packing->rnn->cell->normalised)
+    return;
+  memcpy(norm, p + layer->weight_ln_ih, width * sizeof *norm);
+  memcpy(norm + width, p + layer->weight_ln_hh, width * sizeof *norm);
+  for (size_t i = 0; i < width; i++)
+    norm[2 * width + i] = p[(size_t)layer->bias_ih + i] + p[(size_t)layer->bias_hh + i];
+  memcpy(norm + 3 * width, p + layer->weight_ln_c, hidden * sizeof *norm);
+  memcpy(norm + 3 * width + hidden, p + layer->bias_ln_c, hidden * sizeof *norm);
+}
+
 static void pack_layer(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
                        int threads) {
   const struct gk_cell_info *cell = packing->rnn->cell;
@@ -54,8 +69,10 @@ static void pack_layer(const struct packing *packing, const struct gk_rnn_layer 
   size_t begin, end;
   if (thread == 0 && packing->rnn->desc.trained_states)
     pack_states(packing, layer);
-  if (thread == 0)
+  if (thread == 0) {
     pack_peepholes(packing, layer);
+    pack_norm(packing, layer);
+  }
   if (packing->flags & GK_PACK_FORWARD) {
     if (thread == 0)
       pack_bias(packing, layer);

@@ -152,6 +152,7 @@ static gk_status add_layer_tensors(struct gk_rnn *rnn, int index) {
   const int64_t rows = rnn->cell->gates * (int64_t)layer->hidden;
   const char *reverse = rnn->directions == 2 && index % 2 ? "_reverse" : "";
   const bool projected = rnn->desc.projection_size > 0, trained = rnn->desc.trained_states;
+  const bool normalised = rnn->cell->normalised;
   const int64_t hidden = (int64_t)layer->hidden, output = (int64_t)layer->output;
   const struct {
     bool present;
@@ -163,6 +164,10 @@ static gk_status add_layer_tensors(struct gk_rnn *rnn, int index) {
                 {true, "bias_hh", &layer->bias_hh, rows, -1},
                 {projected, "weight_hr", &layer->weight_hr, output, hidden},
                 {rnn->peepholes > 0, "weight_peephole", &layer->weight_peephole, rnn->peepholes, hidden},
+                {normalised, "weight_ln_ih", &layer->weight_ln_ih, rows, -1},
+                {normalised, "weight_ln_hh", &layer->weight_ln_hh, rows, -1},
+                {normalised, "weight_ln_c", &layer->weight_ln_c, hidden, -1},
+                {normalised, "bias_ln_c", &layer->bias_ln_c, hidden, -1},
                 {trained, "h0", &layer->h0, output, -1},
                 {trained && rnn->cell->memory, "c0", &layer->c0, hidden, -1}};
   gk_status status = GK_OK;
@@ -240,6 +245,8 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
             place_row(&rnn->packed.forward, &layer->c0_row, hidden);
   if (rnn->peepholes)
     fits &= place_row(&rnn->packed.forward, &layer->peephole, (size_t)rnn->peepholes * hidden);
+  if (cell->normalised)
+    fits &= place_row(&rnn->packed.forward, &layer->norm, (3 * gates + 2) * hidden);
   if (cell->phases ==
       1) { /* [W_x | W_h]: one panel after the other of both, as the streaming step reads them */
     layer->x.panel_stride = layer->h[0].panel_stride = layer->x.width * (input + recurrent * output);
@@ -261,10 +268,18 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
 
 /* Of what decides where a packed weight stands. */
 static uint64_t fingerprint(const gk_rnn_desc *desc) {
-  const int64_t values[] = {
-      desc->cell,           desc->input_size,      desc->hidden_size,     desc->layers,
-      desc->direction,      desc->recurrence,      desc->merge,           desc->projection_size,
-      desc->trained_states, desc->options.coupled, desc->options.peephole};
+  const int64_t values[] = {desc->cell,
+                            desc->input_size,
+                            desc->hidden_size,
+                            desc->layers,
+                            desc->direction,
+                            desc->recurrence,
+                            desc->merge,
+                            desc->projection_size,
+                            desc->trained_states,
+                            desc->options.coupled,
+                            desc->options.peephole,
+                            desc->options.layer_norm};
   uint64_t print = 1;
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     print = gk_packed_fingerprint(print, values[i]);

@@ -12,7 +12,7 @@
 #include "src/core/packed.h"
 #include "src/core/status.h"
 
-enum { GK_MAX_LAYER_TENSORS = 8 }; /* parameters of one direction of one layer */
+enum { GK_MAX_LAYER_TENSORS = 12 }; /* parameters of one direction of one layer */
 
 /* One direction of one layer. */
 struct gk_rnn_layer {
@@ -22,11 +22,13 @@ struct gk_rnn_layer {
   size_t output_width;        /* floats of a row of the layer's output, both directions */
   size_t output_column;       /* where this direction's h stands in it */
   int64_t h_offset, c_offset; /* floats of a sample in the layers before, in h0 and hn, c0 and cn */
-  int64_t weight_ih, weight_hh, bias_ih, bias_hh; /* offsets in the parameters */
-  int64_t weight_hr, weight_peephole, h0, c0;     /* the same, where the network has them */
-  size_t h0_row, c0_row;                          /* of the packed rows of trained states */
-  size_t peephole;                                /* offset of its packed peepholes */
-  size_t bias;                                    /* offset of its packed gates row of biases */
+  int64_t weight_ih, weight_hh, bias_ih, bias_hh;             /* offsets in the parameters */
+  int64_t weight_hr, weight_peephole, h0, c0;                 /* the same, where the network has them */
+  int64_t weight_ln_ih, weight_ln_hh, weight_ln_c, bias_ln_c; /* the same */
+  size_t h0_row, c0_row;                                      /* of the packed rows of trained states */
+  size_t peephole;                                            /* offset of its packed peepholes */
+  size_t norm;                          /* of the packed row of layer normalisation (kernels/kernels.h) */
+  size_t bias;                          /* offset of its packed gates row of biases */
   struct gk_matrix x, h[GK_MAX_PHASES]; /* forward: W_x and W_h, side by side where a step has one product */
   struct gk_matrix dx, dh[GK_MAX_PHASES]; /* backward */
   struct gk_matrix p, dp;                 /* projection: h (P) of the cell's (H), and its gradient */

@@ -11,7 +11,7 @@
  * traffic and leaves them to the weights (LSTM 512, batch 64, 25 steps: 5 % of the training step). */
 enum { STREAM_BYTES = 4 << 20 };
 
-enum { POINTER_ARRAYS = 16 }; /* of struct gk_worker, a pointer a row of a step */
+enum { POINTER_ARRAYS = 17 }; /* of struct gk_worker, a pointer a row of a step */
 
 /* Does position a come after position b? Longest first, ties by the caller's index. */
 static bool comes_after(const struct gk_run *run, int64_t a, int64_t b) {
@@ -87,6 +87,8 @@ void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
     if (run->rnn->cell->memory)
       saved.c = take_rows(run, reserve, run->time, saved.c_width);
     gk_masks_cut_saved(run, layer, &saved, reserve);
+    if (run->rnn->cell->normalised)
+      saved.scales = take_rows(run, reserve, run->time, 4);
     if (gk_run_projects(run)) {
       saved.whole_h = take_rows(run, reserve, run->time, saved.c_width);
       saved.d_h = take_rows(run, reserve, run->time, saved.h_width);
@@ -314,6 +316,7 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   worker->drh = take_pointers(&next, room);
   worker->whole_h = take_pointers(&next, room);
   worker->saved_whole_h = take_pointers(&next, room);
+  worker->scales = take_pointers(&next, room);
   worker->h_prev = take_pointers(&next, room);
   worker->c_prev = take_pointers(&next, room);
   worker->operand = take_pointers(&next, room);

@@ -21,6 +21,7 @@ struct gk_saved {
   size_t operand_width;
   float *operand; /* recurrent dropout: (T, N, padded H) the state before each step as products read it */
   float *whole_h; /* (T, N, H): h before its projection, c_width from row to row; or NULL */
+  float *scales;  /* (T, N, 4): layer normalisation's, of a step's rows; or NULL */
   float *d_h;     /* (T, N, P): with a projection, the gradient of h, all of it; backward fills it */
 };
 
@@ -129,7 +130,8 @@ struct gk_worker {
    * for a projection). */
   size_t unit_begin, unit_end, output_begin, output_end;
   /* Row pointers of one step [count] and of one chunk [count * chunk]. */
-  float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh, **whole_h, **saved_whole_h;
+  float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh, **whole_h, **saved_whole_h,
+      **scales;
   const float **h_prev, **c_prev, **operand, **from, **dy;
   const float **chunk_a, **chunk_from;
   float **chunk_c;
@@ -235,6 +237,10 @@ static inline float *gk_run_saved_d_h(const struct gk_run *run, const struct gk_
 /* h before its projection, of the step at hand. */
 static inline float *gk_run_whole_h(const struct gk_run *run, int64_t i) {
   return run->whole_h + (size_t)i * gk_padded(run->rnn->widest_hidden);
+}
+static inline float *gk_run_scales(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
+                                   int64_t i) {
+  return saved->scales + (size_t)(s * run->batch + i) * 4;
 }
 static inline bool gk_run_projects(const struct gk_run *run) {
   return run->rnn->desc.projection_size > 0;
@@ -382,7 +388,7 @@ struct gk_gradient_block {
   int32_t slot[GK_SUM_BLOCK]; /* layer 0 of a network with a vocabulary: the distinct token's */
 };
 struct gk_gradient_parts {
-  bool inputs, recurrent, peepholes;
+  bool inputs, recurrent, vectors; /* vectors: peepholes, layer normalisation */
 };
 /* Adds one block's share to the weight gradients; `first` begins the sum. By all threads. */
 void gk_weight_gradient_block(const struct gk_worker *worker, int layer, int direction,

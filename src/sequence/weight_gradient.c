@@ -68,7 +68,9 @@ static float *finished_row(const struct strip *strip, int64_t tensor, size_t col
 static void transpose_gates(const struct strip *strip) {
   const struct gk_run *run = strip->worker->run;
   const float *source[GK_SUM_BLOCK];
-  for (int b = 0; b < run->rnn->cell->blocks; b++) {
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const int blocks = cell->normalised ? cell->bias_block : cell->blocks; /* what products read */
+  for (int b = 0; b < blocks; b++) {
     for (size_t r = 0; r < strip->block->rows; r++)
       source[r] = strip->block->gates[r] + (size_t)b * strip->layer->hidden + strip->unit;
     run->rnn->kernels->transpose(strip->block->rows, strip->units, source,
@@ -104,7 +106,7 @@ static void bias_sums(const struct strip *strip) {
   const struct gk_gradient_block *block = strip->block;
   const float *source[GK_SUM_BLOCK];
   for (int g = 0; g < cell->gates; g++) {
-    const int half_block[2] = {cell->input_block[g], cell->recurrent_block[g]};
+    const int half_block[2] = {gk_cell_bias_block(cell, g, false), gk_cell_bias_block(cell, g, true)};
     for (int half = 0; half < 2; half++) {
       float *sum = finished_row(strip, half ? strip->layer->bias_hh : strip->layer->bias_ih, 1, (size_t)g, 0);
       for (size_t r = 0; r < block->rows; r++)
@@ -127,14 +129,45 @@ static void peephole_sums(const struct strip *strip) {
     const bool output = p + 1 == rnn->peepholes;
     const int gate = output ? rnn->cell->gates - 1 : p;
     for (size_t r = 0; r < block->rows; r++) {
-      gradient[r] =
-          block->gates[r] + (size_t)rnn->cell->recurrent_block[gate] * strip->layer->hidden + strip->unit;
+      gradient[r] = block->gates[r] +
+                    (size_t)gk_cell_bias_block(rnn->cell, gate, true) * strip->layer->hidden + strip->unit;
       seen[r] = (output ? block->c : block->c_prev)[r] + strip->unit;
     }
     rnn->kernels->column_dot(block->rows, strip->units, gradient, seen,
                              finished_row(strip, strip->layer->weight_peephole, 1, (size_t)p, 0),
                              strip->first);
   }
+}
+
+/* Block `of` of the gradients by block `by` of what forward kept, or alone. */
+static void norm_sum(const struct strip *strip, int of, int by, float *sum) {
+  const struct gk_kernels *kernels = strip->worker->run->rnn->kernels;
+  const struct gk_gradient_block *block = strip->block;
+  const size_t hidden = strip->layer->hidden;
+  const float *gradient[GK_SUM_BLOCK], *kept[GK_SUM_BLOCK];
+  for (size_t r = 0; r < block->rows; r++) {
+    gradient[r] = block->gates[r] + (size_t)of * hidden + strip->unit;
+    kept[r] = block->kept[r] + (size_t)by * hidden + strip->unit;
+  }
+  if (by)
+    kernels->column_dot(block->rows, strip->units, gradient, kept, sum, strip->first);
+  else
+    kernels->column_sum(block->rows, strip->units, gradient, sum, strip->first);
+}
+
+/* Gains and bias of layer normalisation; blocks as kernels/math/lstm_normalised.h names them. */
+static void norm_sums(const struct strip *strip) {
+  const struct gk_cell_info *cell = strip->worker->run->rnn->cell;
+  const struct gk_rnn_layer *layer = strip->layer;
+  const int gates = cell->gates, last = 3 * gates;
+  for (int g = 0; g < gates; g++) {
+    norm_sum(strip, cell->bias_block + g, gates + g,
+             finished_row(strip, layer->weight_ln_ih, 1, (size_t)g, 0));
+    norm_sum(strip, cell->bias_block + g, 2 * gates + g,
+             finished_row(strip, layer->weight_ln_hh, 1, (size_t)g, 0));
+  }
+  norm_sum(strip, last, last, finished_row(strip, layer->weight_ln_c, 1, 0, 0));
+  norm_sum(strip, last, 0, finished_row(strip, layer->bias_ln_c, 1, 0, 0));
 }
 
 /* The worker's share of the block's rows, as panels that all threads read. */
@@ -169,8 +202,10 @@ static void strip_block(const struct strip *strip, struct gk_gradient_parts part
                   layer->weight_ih);
     bias_sums(strip);
   }
-  if (parts.peepholes)
+  if (parts.vectors)
     peephole_sums(strip);
+  if (parts.vectors && cell->normalised)
+    norm_sums(strip);
   for (int p = 0; p < cell->phases && parts.recurrent; p++)
     strip_product(strip, &layer->dh[p], run->panels[1 + p], cell->phase[p].gate_count, cell->phase[p].gate,
                   cell->recurrent_block, layer->weight_hh);
@@ -253,9 +288,8 @@ void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction
   const struct gk_run *run = worker->run;
   const struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
   const bool folded = layer == 0 && run->rnn->desc.vocabulary && !run->unfolded;
-  const struct gk_gradient_parts parts = {.inputs = !folded,
-                                          .recurrent = run->rnn->desc.recurrence == GK_RECURRENCE_HIDDEN,
-                                          .peepholes = run->rnn->peepholes > 0};
+  const struct gk_gradient_parts parts = {
+      .inputs = !folded, .recurrent = run->rnn->desc.recurrence == GK_RECURRENCE_HIDDEN, .vectors = true};
   struct gk_gradient_block block;
   if (!run->gradients)
     return;
@@ -318,6 +352,12 @@ void gk_weight_gradient_end(const struct gk_worker *worker) {
     add_units(worker, layer, layer->bias_ih, gates, 1);
     add_units(worker, layer, layer->bias_hh, gates, 1);
     add_units(worker, layer, layer->weight_peephole, run->rnn->peepholes, 1);
+    if (!run->rnn->cell->normalised)
+      continue;
+    add_units(worker, layer, layer->weight_ln_ih, gates, 1);
+    add_units(worker, layer, layer->weight_ln_hh, gates, 1);
+    add_units(worker, layer, layer->weight_ln_c, 1, 1);
+    add_units(worker, layer, layer->bias_ln_c, 1, 1);
   }
   if (run->unfolded)
     gk_embedding_gradient_gather(worker);
