@@ -108,9 +108,6 @@ struct gk_cell_backward {
   gk_activation activation;
   const struct gk_cell_variant *variant; /* general kernels only */
   const float *peephole;                 /* the same, or NULL */
-  const float *norm;                     /* of the step forward */
-  const float *const *scales;
-  const float *const *squashed, *const *d_squashed; /* NULL, or in place of tanh(c) and of what it gives dc */
   const float *const *gates;
   float *const *d_pre;
   float *const *kept;
@@ -122,6 +119,9 @@ struct gk_cell_backward {
   float *const *dh;
   float *const *dc;
   float *const *drh; /* gru-reset-before: gradient of r * h_prev, between its two phases */
+  const float *norm; /* of the step forward */
+  const float *const *scales;
+  const float *const *squashed, *const *d_squashed; /* NULL, or in place of tanh(c) and of what it gives dc */
 };
 
 typedef void gk_cell_forward_fn(const struct gk_cell_forward *step);

@@ -116,11 +116,10 @@ GK_CELL_UNITS lstm_backward_body(const struct gk_cell_backward *step, size_t row
   if (step->dy)
     dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
   vf d_o = vf_mul(vf_mul(dh, output.y), cell_slope(general, GK_GATE, o));
-  vf dc = cell_load(step->dc[row] + unit, lanes);
-  if (normalised)
-    dc = vf_add(cell_load(step->d_squashed[row] + unit, lanes), dc);
-  else
-    dc = vf_fma(vf_mul(dh, o.y), cell_slope(general, GK_OUTPUT, output), dc);
+  vf dc = normalised
+              ? vf_add(cell_load(step->d_squashed[row] + unit, lanes), cell_load(step->dc[row] + unit, lanes))
+              : vf_fma(vf_mul(dh, o.y), cell_slope(general, GK_OUTPUT, output),
+                       cell_load(step->dc[row] + unit, lanes));
   if (general) { /* o sees c, and c is what the bounds left */
     dc = lstm_peep(at.peep_o, d_o, dc, lanes);
     dc = vf_zero_where(vf_ge(vf_abs(c), vf_set(variant->cell_clip)), dc);
