@@ -216,7 +216,7 @@ static void check_same(const struct decoder_case *c, const char *what, const str
 static void every_tier_schedule_and_number_of_threads_has_the_same_bits(void **state) {
   static const int threads[] = {1, 2, 3, 5};
   (void)state;
-  for (uint64_t seed = 0; seed < CASES / 2; seed++) {
+  for (uint64_t seed = 0; seed < CASES / 5; seed++) {
     struct buffers b = {0};
     struct decoder_case c = random_decoder(500 + seed);
     struct decoder_data data = take_decoder_data(&b, &c);
