@@ -191,6 +191,11 @@ static gk_status create_network(const verify_job *job, const verify_plan *plan, 
   desc.layers = c->layers;
   desc.vocabulary = c->vocabulary;
   desc.direction = c->direction;
+  if (c->structure) {
+    desc.trained_states = true;
+    desc.merge = c->direction == GK_BIDIRECTIONAL ? GK_MERGE_SUM : GK_MERGE_CONCATENATE;
+    desc.projection_size = job->cell == GK_CELL_LSTM ? c->hidden : 0;
+  }
   desc.layout = c->layout;
   desc.activation = c->activation;
   desc.dropout = c->dropout;
@@ -232,7 +237,7 @@ gk_status verify_open(const verify_case *this_case, gk_cell cell, uint64_t seed,
   job->seed = seed;
   job->stream = checksum_text(CHECKSUM_START, this_case->name) << 8;
   const int64_t directions = this_case->direction == GK_BIDIRECTIONAL ? 2 : 1;
-  job->output_hidden = directions * this_case->hidden;
+  job->output_hidden = (this_case->structure ? 1 : directions) * this_case->hidden;
   job->states = this_case->layers * directions * this_case->batch * this_case->hidden;
   job->pairs = this_case->batch * this_case->time;
   gk_status status = create_network(job, &any, &rnn, &output);

@@ -19,6 +19,7 @@ typedef struct verify_case {
   bool masks;  /* every kind of dropout, and zoneout */
   gk_dropout_masks dropout_masks;
   bool resets;     /* sequences begin inside others */
+  bool structure;  /* trained states are parameters, both directions are added, the LSTM projects */
   bool pools;      /* y is pooled over time */
   bool trains;     /* every loss with its options, norms of dL/dh, every optimizer, clipping */
   bool accumulate; /* the gradients are also added to random values */

@@ -5,6 +5,6 @@
 #define GATEKERN_CLI_VERIFY_EXPECTED_H
 
 #define VERIFY_DEFAULT_SEED 1
-#define VERIFY_EXPECTED     UINT64_C(0x26be7c4db49f48cb)
+#define VERIFY_EXPECTED     UINT64_C(0xebf0f2eb24e2fd6a)
 
 #endif
