@@ -123,7 +123,7 @@ static void forward(const struct gk_reference_weights *w, const double *x, const
     k.g[j] = gk_reference_activation(w->desc, GK_CANDIDATE, a[rows.g * H + j], &k.slope_g[j]);
     double limit = w->desc->options.cell_clip, sum = k.f[j] * c[j] + k.i[j] * k.g[j];
     k.inside[j] = !(limit > 0 && fabs(sum) > limit);
-    c_next[j] = k.c_next[j] = k.inside[j] ? sum : copysign(limit, sum);
+    c_next[j] = k.c_next[j] = k.inside[j] > 0 ? sum : copysign(limit, sum);
     k.o[j] = gk_reference_activation(
         w->desc, GK_GATE, a[rows.o * H + j] + peep(p, rows.peep_o * H + j, c_next[j]), &k.slope_o[j]);
   }
