@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Cells that are special cases of others, bit for bit: outputs, states and gradients. A gate is forced by its
- * bias, far enough for its sigmoid to be 0 or 1 exactly, and its weights are zero.
- * ctest labels: edges */
+ * bias, far enough for its sigmoid to be 0 or 1 exactly, and its weights are zero. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
