@@ -139,6 +139,43 @@ static void test_same_bits(void **state) {
   for_each_structure(__func__, check_plans);
 }
 
+/* ---- What is refused ------------------------------------------------------------------------- */
+
+static void check_refused(gk_rnn_desc desc, const char *first, const char *second) {
+  gk_rnn *rnn = NULL;
+  desc.input_size = 3;
+  desc.hidden_size = desc.hidden_sizes ? 0 : 4;
+  assert_int_not_equal(gk_rnn_create(&desc, &rnn), GK_OK);
+  assert_null(rnn);
+  if (!strstr(gk_last_error(), first) || !strstr(gk_last_error(), second))
+    fail_msg("the message '%s' names neither %s nor %s", gk_last_error(), first, second);
+}
+
+static void test_refusals(void **state) {
+  (void)state;
+  static const int64_t sizes[] = {4, 0};
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  desc.cell = GK_CELL_GRU;
+  desc.projection_size = 2;
+  check_refused(desc, "projection_size is 2", "gru");
+  desc = (gk_rnn_desc)GK_RNN_DESC_INIT;
+  desc.projection_size = -1;
+  check_refused(desc, "projection_size", "-1");
+  desc = (gk_rnn_desc)GK_RNN_DESC_INIT;
+  desc.merge = GK_MERGE_SUM;
+  check_refused(desc, "merge is sum", "direction");
+  desc.merge = (gk_merge)7;
+  check_refused(desc, "merge", "7");
+  desc = (gk_rnn_desc)GK_RNN_DESC_INIT;
+  desc.layers = 2;
+  desc.hidden_sizes = sizes;
+  check_refused(desc, "hidden_sizes[1]", "0");
+  desc = (gk_rnn_desc)GK_RNN_DESC_INIT;
+  desc.cell = GK_CELL_MGU;
+  desc.options.layer_norm = true;
+  check_refused(desc, "layer_norm", "mgu");
+}
+
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
   if (argc > 1)
@@ -151,6 +188,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_near_the_reference),
       cmocka_unit_test(test_same_bits),
+      cmocka_unit_test(test_refusals),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
