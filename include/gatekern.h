@@ -193,9 +193,19 @@ typedef enum gk_layout {
 } gk_layout;
 
 /* How work is cut. Never changes a bit of any result.
- *   slices  a thread owns samples and walks all steps alone
- *   teams   threads share the samples, own hidden units, and meet at a barrier each step */
-typedef enum gk_schedule { GK_SCHEDULE_AUTO = 0, GK_SCHEDULE_SLICES, GK_SCHEDULE_TEAMS } gk_schedule;
+ *   slices     a thread owns samples and walks all steps alone
+ *   teams      threads share the samples, own hidden units, and meet at a barrier each step
+ *   wavefront  a thread owns layers of a stack and walks all samples, some steps behind the layers below, or
+ *              owns one of two directions; they meet every few steps. Where there is no such thing (one layer
+ *              in one direction, directions that are added, tokens or input dropout in two directions,
+ *              feedback, a single step) it is teams */
+typedef enum gk_schedule {
+  GK_SCHEDULE_AUTO = 0,
+  GK_SCHEDULE_SLICES,
+  GK_SCHEDULE_TEAMS,
+  GK_SCHEDULE_WAVEFRONT
+} gk_schedule;
+GK_API int gk_schedule_count(void); /* schedules that exist, AUTO included */
 GK_API const char *gk_schedule_name(gk_schedule schedule);
 GK_API gk_status gk_schedule_from_name(const char *name, gk_schedule *schedule);
 

@@ -141,7 +141,7 @@ static void test_create(void **state) {
   EXPECT_OF(GK_CELL_GRU, peephole, true);
   EXPECT_OF(GK_CELL_MGU, coupled, true);
   EXPECT_OF(GK_CELL_RNN, cell_clip, 1);
-  EXPECT(schedule, (gk_schedule)9, GK_ERROR_ARGUMENT, "9", "2");
+  EXPECT(schedule, (gk_schedule)9, GK_ERROR_ARGUMENT, "9", "3");
   EXPECT(isa, (gk_isa)99, GK_ERROR_ISA, "99");
   EXPECT(isa, (gk_isa)-1, GK_ERROR_ISA, "-1");
   EXPECT(math, (gk_math)9, GK_ERROR_ARGUMENT, "9");

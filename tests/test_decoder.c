@@ -225,7 +225,7 @@ static void every_tier_schedule_and_number_of_threads_has_the_same_bits(void **s
     struct decoder_results wanted = run_decoder(&b, &c, &data);
     for (int i = 0; i < tier_count; i++)
       for (int k = 0; k < 4; k++)
-        for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+        for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++) {
           struct buffers run_buffers = {0};
           c.desc.rnn.isa = tiers[i];
           c.desc.rnn.threads = threads[k];

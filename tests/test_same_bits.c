@@ -22,9 +22,9 @@ struct plan {
   gk_schedule schedule;
 };
 static const struct plan plans[] = {
-    {1, GK_SCHEDULE_SLICES}, {2, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_TEAMS},  {5, GK_SCHEDULE_SLICES},
-    {8, GK_SCHEDULE_TEAMS},  {2, GK_SCHEDULE_TEAMS},  {3, GK_SCHEDULE_SLICES}, {5, GK_SCHEDULE_TEAMS},
-    {8, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_AUTO},
+    {1, GK_SCHEDULE_SLICES}, {2, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_TEAMS},     {5, GK_SCHEDULE_SLICES},
+    {8, GK_SCHEDULE_TEAMS},  {2, GK_SCHEDULE_TEAMS},  {3, GK_SCHEDULE_SLICES},    {5, GK_SCHEDULE_TEAMS},
+    {8, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_AUTO},   {2, GK_SCHEDULE_WAVEFRONT}, {3, GK_SCHEDULE_WAVEFRONT},
 };
 enum { PLANS = sizeof plans / sizeof *plans };
 
@@ -270,8 +270,8 @@ static struct training make_training(gk_cell cell, gk_optimizer_kind kind, gk_is
 /* Every other one for each tier but the strongest, which has all: six sequences of steps are what emulation
  * has time for. GATEKERN_TEST_FULL=1: all for each tier. */
 static const struct plan training_plans[] = {
-    {1, GK_SCHEDULE_SLICES}, {2, GK_SCHEDULE_TEAMS},  {5, GK_SCHEDULE_TEAMS},
-    {3, GK_SCHEDULE_SLICES}, {8, GK_SCHEDULE_SLICES}, {8, GK_SCHEDULE_TEAMS},
+    {1, GK_SCHEDULE_SLICES}, {2, GK_SCHEDULE_TEAMS}, {5, GK_SCHEDULE_TEAMS},     {3, GK_SCHEDULE_SLICES},
+    {8, GK_SCHEDULE_SLICES}, {8, GK_SCHEDULE_TEAMS}, {2, GK_SCHEDULE_WAVEFRONT},
 };
 enum { TRAINING_PLANS = sizeof training_plans / sizeof *training_plans };
 

@@ -89,7 +89,7 @@ static void check_near(struct network_case *c) {
   struct network_data d = take_data(&data_buffers, c);
   struct reference_results wanted = run_reference(&data_buffers, c, &d);
   for (int i = 0; i < tier_count; i++)
-    for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+    for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++) {
       struct buffers buffers = {0};
       c->desc.isa = tiers[i];
       c->desc.schedule = (gk_schedule)schedule;
@@ -120,7 +120,7 @@ static void check_plans(struct network_case *c) {
   struct network_results wanted = run_case(&data_buffers, c, &d);
   for (int i = 0; i < tier_count; i++)
     for (size_t p = 0; p < sizeof threads / sizeof *threads; p++)
-      for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++) {
+      for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++) {
         struct buffers buffers = {0};
         char what[64];
         c->desc.isa = tiers[i];

@@ -99,7 +99,7 @@ static const char *choice_name(const cli_option *option, int index) {
       return "auto";
     return index <= gk_isa_count() ? gk_isa_name((gk_isa)index) : NULL;
   case CLI_SCHEDULE:
-    return index <= GK_SCHEDULE_TEAMS ? gk_schedule_name((gk_schedule)index) : NULL;
+    return index < gk_schedule_count() ? gk_schedule_name((gk_schedule)index) : NULL;
   case CLI_OPTIMIZER:
     return index < gk_optimizer_count() ? gk_optimizer_name((gk_optimizer_kind)index) : NULL;
   case CLI_INIT:

@@ -81,7 +81,7 @@ static gk_status make_plans(const struct settings *settings, struct plans *plans
     snprintf(plans->tiers + used, sizeof plans->tiers - used, "%s%s", used ? ", " : "",
              gk_isa_name((gk_isa)isa));
     for (int threads = 1; threads <= MOST_THREADS; threads++)
-      for (int schedule = GK_SCHEDULE_SLICES; schedule <= GK_SCHEDULE_TEAMS; schedule++)
+      for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++)
         if (isa == (int)chosen || (threads + schedule) % 2 == 0)
           add_plan(plans, (gk_isa)isa, (gk_schedule)schedule, threads);
   }

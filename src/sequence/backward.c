@@ -8,13 +8,14 @@
 #include "src/sequence/masks.h"
 
 /* Row of the gradient of an inner layer's output. Threads may be at different layers: all have one stride. */
-static float *d_output_row(const struct gk_run *run, int layer, int64_t row) {
-  return run->d_output[layer % 2] + (size_t)row * run->rnn->widest_output;
+static float *d_output_row(const struct gk_run *run, int layer, int64_t s, int64_t i) {
+  const int64_t steps = run->plan.kept_steps, slot = layer % run->d_output_layers * steps + s % steps;
+  return run->d_output + (size_t)(slot * run->batch + i) * run->rnn->widest_output;
 }
 
 /* Where the gradient of a layer's output stands. */
-static const float *output_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i,
-                                    int64_t chunk_begin) {
+static const float *output_gradient(const struct gk_run *run, int layer, int direction, int64_t s,
+                                    int64_t i) {
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   if (layer + 1 == run->rnn->desc.layers)
@@ -22,7 +23,7 @@ static const float *output_gradient(const struct gk_run *run, int layer, int dir
            weights->output_column;
   if (run->rnn->directions == 2)
     return gk_run_output(run, layer, t, i) + weights->output_column;
-  return d_output_row(run, layer, (s - chunk_begin) * run->batch + i);
+  return d_output_row(run, layer, s, i);
 }
 
 /* Gradients of the pre-activations of a step of the current chunk. */
@@ -30,8 +31,7 @@ static float *d_pre(const struct gk_worker *worker, int layer, int64_t s, int64_
   return gk_run_d_pre(worker->run, layer, worker->chunk_row[s % worker->run->plan.chunk] + i);
 }
 
-static void point_at_cell(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows,
-                          int64_t chunk_begin) {
+static void point_at_cell(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
   const bool has_dy = layer + 1 < run->rnn->desc.layers || run->dy;
@@ -42,7 +42,7 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     worker->h[j] = gk_run_own_h(run, saved, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
     if (has_dy)
-      worker->dy[j] = output_gradient(run, layer, direction, s, i, chunk_begin);
+      worker->dy[j] = output_gradient(run, layer, direction, s, i);
     if (saved->scales)
       worker->scales[j] = gk_run_scales(run, saved, s, i);
     if (saved->d_h) {
@@ -68,7 +68,6 @@ static void columns_of(const struct gk_worker *worker, const struct gk_matrix *m
 struct backward_step {
   const struct gk_worker *worker;
   int layer, direction;
-  int64_t chunk_begin;
   gk_cell_backward_fn *const *phases;
   struct gk_cell_backward cell;
 };
@@ -76,7 +75,7 @@ struct backward_step {
 /* Phase p of the cell's backward arithmetic needs the rows of step s. */
 static void enter_step(struct backward_step *step, int64_t s) {
   const int64_t rows = gk_worker_rows(step->worker, s);
-  point_at_cell(step->worker, step->layer, step->direction, s, rows, step->chunk_begin);
+  point_at_cell(step->worker, step->layer, step->direction, s, rows);
   step->cell.rows = (size_t)rows;
 }
 
@@ -288,7 +287,6 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
       .worker = worker,
       .layer = layer,
       .direction = direction,
-      .chunk_begin = begin,
       .phases = (run->rnn->general ? run->rnn->kernels->cell_backward_general
                                    : run->rnn->kernels->cell_backward)[run->rnn->desc.cell],
       .cell = {.hidden = weights->hidden,
@@ -328,14 +326,13 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
 }
 
 /* Rows of dx: the caller's, or the gradient of the output of the layer below. */
-static float *input_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i,
-                             int64_t begin) {
+static float *input_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   if (layer == 0)
     return run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
   if (run->rnn->directions == 2)
     return gk_run_output(run, layer - 1, t, i);
-  return d_output_row(run, layer - 1, (s - begin) * run->batch + i);
+  return d_output_row(run, layer - 1, s, i);
 }
 
 /* dx of steps [begin, end); the second direction adds to what the first one wrote. */
@@ -357,7 +354,7 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
       worker->chunk_a[rows] = d_pre(worker, layer, s, i) + block;
-      worker->chunk_c[rows++] = input_gradient(run, layer, direction, s, i, begin);
+      worker->chunk_c[rows++] = input_gradient(run, layer, direction, s, i);
     }
   }
   gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit_begin, unit_end, rows, worker->chunk_a,
@@ -439,30 +436,76 @@ static void reload_chunk(struct gk_worker *worker, int layer, int direction, int
   gk_worker_meet(worker);
 }
 
+/* Layers at different times: in each wave a thread takes the chunk that the one above it has left. */
+static void sweep_stack_wavefront(const struct gk_worker *worker, struct gk_worker *lane) {
+  const struct gk_run *run = lane->run;
+  const int64_t longest = run->length[0], chunk = run->plan.chunk, chunks = (longest + chunk - 1) / chunk;
+  const int64_t behind = worker->threads - 1 - worker->thread;
+  int first, last;
+  gk_wavefront_layers(worker, &first, &last);
+  for (int64_t wave = 0; wave < chunks + worker->threads - 1; wave++) {
+    const int64_t begin = (chunks - 1 - wave + behind) * chunk;
+    const int64_t end = begin + chunk < longest ? begin + chunk : longest;
+    if (begin >= 0 && begin < longest) {
+      enter_chunk(lane, begin, end);
+      for (int layer = last; layer-- > first;) {
+        backward_chunk(lane, layer, 0, begin, end);
+        input_gradient_chunk(lane, layer, 0, begin, end);
+        gk_weight_gradient(lane, layer, 0, false);
+      }
+    }
+    gk_worker_wait(worker);
+  }
+  for (int layer = first; layer < last; layer++)
+    gk_weight_gradient(lane, layer, 0, true);
+  gk_worker_wait(worker);
+}
+
+/* All steps of one direction of a layer. */
+static void sweep_direction(struct gk_worker *worker, int layer, int direction) {
+  const struct gk_run *run = worker->run;
+  worker->rows_swept = 0;
+  for (int64_t end = run->length[0], begin; end > 0; end = begin) {
+    begin = chunk_start(run, end);
+    enter_chunk(worker, begin, end);
+    backward_chunk(worker, layer, direction, begin, end);
+    gk_weight_gradient(worker, layer, direction, false);
+  }
+  gk_weight_gradient(worker, layer, direction, true);
+}
+
+/* Then dx, of one after the other. */
+static void input_gradients_of_directions(struct gk_worker *worker, int layer) {
+  const struct gk_run *run = worker->run;
+  const int64_t longest = run->length[0], chunk = run->plan.chunk;
+  for (int direction = 0; direction < 2; direction++)
+    for (int64_t begin = 0, end; begin < longest; begin = end) {
+      end = begin + chunk < longest ? begin + chunk : longest;
+      reload_chunk(worker, layer, direction, begin, end);
+      input_gradient_chunk(worker, layer, direction, begin, end);
+    }
+  gk_worker_wait(worker); /* rows of the ring are numbered anew */
+}
+
 /* Two directions: a layer must be finished, weight gradients included, before dx may take the place of the
  * output of the layer below. */
 static void sweep_bidirectional(struct gk_worker *worker) {
-  const struct gk_run *run = worker->run;
-  const int64_t longest = run->length[0], chunk = run->plan.chunk;
-  for (int layer = (int)run->rnn->desc.layers; layer-- > 0;) {
+  for (int layer = (int)worker->run->rnn->desc.layers; layer-- > 0;) {
     for (int direction = 0; direction < 2; direction++) {
-      worker->rows_swept = 0;
-      for (int64_t end = longest, begin; end > 0; end = begin) {
-        begin = chunk_start(run, end);
-        enter_chunk(worker, begin, end);
-        backward_chunk(worker, layer, direction, begin, end);
-        gk_weight_gradient(worker, layer, direction, false);
-      }
-      gk_weight_gradient(worker, layer, direction, true);
+      sweep_direction(worker, layer, direction);
       gk_worker_wait(worker);
     }
-    for (int direction = 0; direction < 2; direction++)
-      for (int64_t begin = 0, end; begin < longest; begin = end) {
-        end = begin + chunk < longest ? begin + chunk : longest;
-        reload_chunk(worker, layer, direction, begin, end);
-        input_gradient_chunk(worker, layer, direction, begin, end);
-      }
-    gk_worker_wait(worker); /* rows of the ring are numbered anew */
+    input_gradients_of_directions(worker, layer);
+  }
+}
+
+/* Both directions at once. */
+static void sweep_directions_wavefront(struct gk_worker *worker, struct gk_worker *lane) {
+  for (int layer = (int)worker->run->rnn->desc.layers; layer-- > 0;) {
+    if (worker->thread < 2)
+      sweep_direction(lane, layer, worker->thread);
+    gk_worker_wait(worker);
+    input_gradients_of_directions(worker, layer);
   }
 }
 
@@ -477,10 +520,17 @@ static void backward_body(void *context, int thread, int threads) {
   for (int k = 0; k < run->rnn->layer_count; k++)
     start_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
   gk_weight_gradient_start(&worker);
-  if (run->rnn->directions == 1)
+  struct gk_worker lane;
+  if (gk_wavefront_enter(&worker, &lane)) {
+    if (run->rnn->directions == 1)
+      sweep_stack_wavefront(&worker, &lane);
+    else
+      sweep_directions_wavefront(&worker, &lane);
+  } else if (run->rnn->directions == 1) {
     sweep_stack(&worker);
-  else
+  } else {
     sweep_bidirectional(&worker);
+  }
   for (int k = 0; k < run->rnn->layer_count; k++)
     return_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
   gk_weight_gradient_end(&worker);

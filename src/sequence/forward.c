@@ -340,6 +340,34 @@ static void fold_embedding(const struct gk_worker *worker, int direction) {
   gk_worker_wait(worker);
 }
 
+/* Layers of a stack at different times: in each wave a thread takes the chunk that the one below it has left.
+ */
+static void walk_stack_wavefront(const struct gk_worker *worker, struct gk_worker *lane) {
+  const struct gk_run *run = lane->run;
+  const int64_t longest = run->length[0], chunk = run->plan.chunk, chunks = (longest + chunk - 1) / chunk;
+  int first, last;
+  gk_wavefront_layers(worker, &first, &last);
+  if (first == 0 && run->folded)
+    fold_embedding(lane, 0);
+  for (int64_t wave = 0; wave < chunks + worker->threads - 1; wave++) {
+    const int64_t begin = (wave - worker->thread) * chunk;
+    for (int layer = first; layer < last && begin >= 0 && begin < longest; layer++)
+      forward_chunk(lane, layer, 0, begin, begin + chunk < longest ? begin + chunk : longest);
+    gk_worker_wait(worker);
+  }
+}
+
+/* Both directions at once. */
+static void walk_directions(const struct gk_worker *worker, struct gk_worker *lane) {
+  const struct gk_run *run = lane->run;
+  const int64_t longest = run->length[0], chunk = run->plan.chunk;
+  for (int layer = 0; layer < run->rnn->desc.layers; layer++) {
+    for (int64_t begin = 0; begin < longest && worker->thread < 2; begin += chunk)
+      forward_chunk(lane, layer, worker->thread, begin, begin + chunk < longest ? begin + chunk : longest);
+    gk_worker_wait(worker);
+  }
+}
+
 /* One direction: a chunk goes up through all layers while it is in cache. Two: layer by layer. */
 static void walk_forward(struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
@@ -378,7 +406,13 @@ static void forward_body(void *context, int thread, int threads) {
   fill_untouched(&worker);
   if (run->feed)
     gk_feed_start(&worker);
-  walk_forward(&worker);
+  struct gk_worker lane;
+  if (!gk_wavefront_enter(&worker, &lane))
+    walk_forward(&worker);
+  else if (run->rnn->directions == 1)
+    walk_stack_wavefront(&worker, &lane);
+  else
+    walk_directions(&worker, &lane);
   if (run->stream)
     run->rnn->kernels->stream_end();
 }

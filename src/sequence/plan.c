@@ -12,6 +12,7 @@
  * to compute with the weights that it reads instead of waiting for them; else teams, which read each weight
  * once for all. Chunk: as many steps as make CHUNK_ROWS rows of an input product. */
 enum {
+  WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
   STEP_FLOP_A_THREAD = 120000
 };
@@ -24,6 +25,15 @@ static int64_t fewest_rows(const struct gk_rnn *rnn) {
 static double step_flop(const struct gk_rnn *rnn, int64_t batch) {
   return 2.0 * (double)batch * rnn->cell->gates * (double)rnn->widest_hidden *
          (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
+}
+
+/* Threads that a wavefront can use: layers of a stack, or directions whose outputs stand side by side and
+ * whose inputs need nothing that one would make for the other. */
+static int lanes_of(const struct gk_rnn *rnn) {
+  if (rnn->directions == 1)
+    return (int)rnn->desc.layers;
+  const bool made_once = rnn->desc.vocabulary || rnn->desc.input_dropout > 0;
+  return made_once || rnn->desc.merge == GK_MERGE_SUM ? 1 : 2;
 }
 
 /* Samples that a thread walks. */
@@ -40,12 +50,19 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
   if (plan.schedule == GK_SCHEDULE_AUTO)
     plan.schedule = plan.threads == 1 || batch / plan.threads >= fewest_rows(rnn) ? GK_SCHEDULE_SLICES
                                                                                   : GK_SCHEDULE_TEAMS;
+  if (plan.schedule == GK_SCHEDULE_WAVEFRONT && (lanes_of(rnn) < 2 || time < 2))
+    plan.schedule = GK_SCHEDULE_TEAMS;
+  if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.threads > lanes_of(rnn))
+    plan.threads = lanes_of(rnn);
   if (plan.schedule == GK_SCHEDULE_SLICES && plan.threads > batch)
     plan.threads = batch > 1 ? (int)batch : 1;
   const int64_t rows = rows_of(&plan, batch);
   plan.chunk = rows == 0 || rows >= CHUNK_ROWS ? 1 : (CHUNK_ROWS + rows - 1) / rows;
+  if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.chunk > (time + WAVES - 1) / WAVES)
+    plan.chunk = (time + WAVES - 1) / WAVES;
   if (plan.chunk > time)
     plan.chunk = time > 0 ? time : 1;
+  plan.kept_steps = plan.schedule == GK_SCHEDULE_WAVEFRONT ? 2 * plan.chunk : plan.chunk;
   return plan;
 }
 
@@ -162,9 +179,15 @@ static int find_name(const char *what, const char *const *names, int count, cons
   return -1;
 }
 
-static const char *const schedules[] = {
-    [GK_SCHEDULE_AUTO] = "auto", [GK_SCHEDULE_SLICES] = "slices", [GK_SCHEDULE_TEAMS] = "teams"};
+static const char *const schedules[] = {[GK_SCHEDULE_AUTO] = "auto",
+                                        [GK_SCHEDULE_SLICES] = "slices",
+                                        [GK_SCHEDULE_TEAMS] = "teams",
+                                        [GK_SCHEDULE_WAVEFRONT] = "wavefront"};
 enum { SCHEDULES = sizeof schedules / sizeof *schedules };
+
+int gk_schedule_count(void) {
+  return SCHEDULES;
+}
 
 const char *gk_schedule_name(gk_schedule schedule) {
   return (unsigned)schedule < SCHEDULES ? schedules[schedule] : "unknown";

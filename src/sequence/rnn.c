@@ -86,7 +86,7 @@ static gk_status check_description(const gk_rnn_desc *desc) {
   if (!status)
     status = check_choice("layout", (int)desc->layout, 2);
   if (!status)
-    status = check_choice("schedule", (int)desc->schedule, 3);
+    status = check_choice("schedule", (int)desc->schedule, gk_schedule_count());
   if (!status)
     status = check_choice("recurrence", (int)desc->recurrence, 2);
   if (!status)

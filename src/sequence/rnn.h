@@ -58,7 +58,8 @@ struct gk_rnn {
 struct gk_rnn_plan {
   gk_schedule schedule; /* slices or teams */
   int threads;
-  int64_t chunk; /* steps whose input product (or dx) is formed at once */
+  int64_t chunk;      /* steps whose input product (or dx) is formed at once */
+  int64_t kept_steps; /* that pass from layer to layer: a chunk, or with a wavefront two */
 };
 struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch);
 

@@ -105,7 +105,7 @@ void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
 static void cut_pointers(struct gk_run *run, struct gk_arena *workspace) {
   size_t rows = (size_t)run->batch;
   const int threads = run->plan.threads;
-  const bool teams = run->plan.schedule == GK_SCHEDULE_TEAMS;
+  const bool teams = run->plan.schedule != GK_SCHEDULE_SLICES; /* a wavefront may yet become teams */
   if (!(teams ? gk_size_multiply(&rows, threads) : gk_size_add(&rows, (size_t)threads)) || rows > INT64_MAX) {
     workspace->overflow = true;
     return;
@@ -118,9 +118,9 @@ static void cut_rings(struct gk_run *run, struct gk_arena *workspace) {
   for (int i = 0; i < run->rnn->layer_count; i++) {
     const struct gk_rnn_layer *layer = &run->rnn->layers[i];
     struct gk_ring ring = {.h_width = gk_padded(layer->output), .c_width = gk_padded(layer->hidden)};
-    ring.h = take_rows(run, workspace, run->plan.chunk + 1, ring.h_width);
+    ring.h = take_rows(run, workspace, run->plan.kept_steps + 1, ring.h_width);
     if (run->rnn->cell->memory)
-      ring.c = take_rows(run, workspace, run->plan.chunk + 1, ring.c_width);
+      ring.c = take_rows(run, workspace, run->plan.kept_steps + 1, ring.c_width);
     if (run->rings)
       run->rings[i] = ring;
   }
@@ -171,14 +171,20 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
     run->drh =
         rnn->cell->phases > 1 || run->drops_state ? take_rows(run, workspace, 1, gk_widest_state(rnn)) : NULL;
     run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
-    for (int i = 0; i < 2 && rnn->directions == 1 && d->layers > 1; i++)
-      run->d_output[i] = take_rows(run, workspace, chunk, rnn->widest_output);
+    if (rnn->directions == 1 && d->layers > 1) {
+      run->d_output_layers = run->plan.schedule == GK_SCHEDULE_WAVEFRONT ? (int)d->layers : 2;
+      run->d_output =
+          gk_arena_take(workspace, sizeof *run->d_output, run->d_output_layers * run->plan.kept_steps,
+                        run->batch, (int64_t)rnn->widest_output);
+    }
   }
   cut_pointers(run, workspace);
   if (backward)
     gk_weight_gradient_cut(run, workspace);
   if (backward && gk_run_projects(run))
     gk_projection_cut(run, workspace);
+  run->wavefront_at = workspace->used;
+  gk_wavefront_cut(run, workspace, backward);
 }
 
 gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
@@ -227,7 +233,9 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   const gk_rnn_desc *d = &run->rnn->desc;
   run->plan = gk_rnn_plan_for(run->rnn, run->time, run->batch);
   if (run->feed && run->feed->in_turn)
-    run->plan.chunk = 1; /* less memory than was asked for */
+    run->plan.chunk = run->plan.kept_steps = 1; /* less memory than was asked for */
+  if (run->feed && run->plan.schedule == GK_SCHEDULE_WAVEFRONT)
+    run->plan.schedule = GK_SCHEDULE_TEAMS; /* the first layer waits for the last */
   if (!workspace_base)
     return refuse(run, "workspace", false, backward);
   struct gk_arena workspace = gk_arena_start(workspace_base), reserve = gk_arena_start(reserve_base);
@@ -255,6 +263,8 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   } else if (d->vocabulary) { /* no step, no token: every row of the embedding's gradient is zero */
     gk_embedding_distinct(&run->embedding, NULL, 0, 0, NULL, 0, 0);
   }
+  workspace.used = run->wavefront_at; /* the views again, of a run that is complete now */
+  gk_wavefront_cut(run, &workspace, backward);
   return GK_OK;
 }
 
@@ -288,7 +298,7 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   }
   const bool equal = run->batch == 0 || run->length[0] == run->length[run->batch - 1];
   *worker = (struct gk_worker){.run = run, .thread = thread, .threads = threads, .stride = 1};
-  worker->teams = run->plan.schedule == GK_SCHEDULE_TEAMS && threads > 1;
+  worker->teams = run->plan.schedule != GK_SCHEDULE_SLICES && threads > 1;
   int64_t room = run->batch;
   worker->count = run->batch;
   if (!worker->teams && equal) { /* neighbours together: their rows share lines of cache */
@@ -330,6 +340,8 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   worker->scratch = run->scratch + (size_t)thread * run->scratch_floats;
   worker->chunk_row = run->chunk_rows + thread * run->plan.chunk;
   worker->walk = run->walks + thread * run->rnn->layer_count;
+  for (int k = 0; k < run->rnn->layer_count; k++)
+    worker->walk[k] = (struct gk_gradient_walk){.s = run->length[0]};
 }
 
 void gk_worker_enter_chunk(struct gk_worker *worker, int64_t begin, int64_t end) {

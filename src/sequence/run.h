@@ -25,7 +25,7 @@ struct gk_saved {
   float *d_h;     /* (T, N, P): with a projection, the gradient of h, all of it; backward fills it */
 };
 
-/* The states while forward walks, padded rows (s modulo chunk + 1, position). */
+/* The states while forward walks, padded rows (s modulo kept_steps + 1, position). */
 struct gk_ring {
   size_t h_width, c_width;
   float *h, *c;
@@ -91,7 +91,9 @@ struct gk_run {
   float *embedding_block,
       *embedding_dx; /* unfolded: (U, I) sums of the current blocks; dx, as the caller's */
   struct gk_barrier *barrier;
-  void *pointers; /* row pointers of all threads */
+  struct gk_run *lanes; /* wavefront: each thread's own view of the run, with scratch of its own */
+  size_t wavefront_at;  /* where they begin in the workspace */
+  void *pointers;       /* row pointers of all threads */
 
   /* forward */
   float *y, *hn, *cn;
@@ -102,10 +104,11 @@ struct gk_run {
   float *gradients;
   bool accumulate;
   float *dh, *dc, *drh; /* (L*D, N, H) carries; drh (N, widest H) */
-  float *d_output[2];   /* (chunk, N, widest output) gradient of an inner layer's output, alternating between
-                           layers */
-  float *stayed[2];     /* zoneout: (N, widest H) gradients of h' and c' that go past the cell of a step */
-  float *dh_norms;      /* (L*D, T, N) of the caller, or NULL */
+  float *d_output; /* (d_output_layers, kept_steps, N, widest output): gradients of inner layers' outputs,
+                      layer and step modulo these */
+  int d_output_layers;
+  float *stayed[2]; /* zoneout: (N, widest H) gradients of h' and c' that go past the cell of a step */
+  float *dh_norms;  /* (L*D, T, N) of the caller, or NULL */
   /* Gradients of pre-activations, rows numbered in the order of the sweep modulo d_pre_rows: of each layer
    * of a stack; one for all where directions finish one after the other. */
   struct gk_gradient_ring *d_pre;
@@ -180,6 +183,15 @@ static inline int64_t gk_worker_position(const struct gk_worker *worker, int64_t
   return worker->first + j * worker->stride;
 }
 
+/* ---- Wavefront (wavefront.c) ---- */
+
+/* Each thread's view of the run: what passes between layers is the run's, all scratch its own. */
+void gk_wavefront_cut(struct gk_run *run, struct gk_arena *workspace, bool backward);
+/* Is this call one, on the threads that it got? Then `lane` becomes a worker that walks all samples alone. */
+bool gk_wavefront_enter(const struct gk_worker *worker, struct gk_worker *lane);
+/* Its layers of a stack. */
+void gk_wavefront_layers(const struct gk_worker *worker, int *begin, int *end);
+
 /* ---- Addresses ---- */
 
 static inline const struct gk_rnn_layer *gk_run_layer(const struct gk_run *run, int layer, int direction) {
@@ -247,11 +259,11 @@ static inline bool gk_run_projects(const struct gk_run *run) {
 }
 static inline float *gk_run_ring_h(const struct gk_run *run, const struct gk_ring *ring, int64_t s,
                                    int64_t i) {
-  return ring->h + (size_t)(s % (run->plan.chunk + 1) * run->batch + i) * ring->h_width;
+  return ring->h + (size_t)(s % (run->plan.kept_steps + 1) * run->batch + i) * ring->h_width;
 }
 static inline float *gk_run_ring_c(const struct gk_run *run, const struct gk_ring *ring, int64_t s,
                                    int64_t i) {
-  return ring->c + (size_t)(s % (run->plan.chunk + 1) * run->batch + i) * ring->c_width;
+  return ring->c + (size_t)(s % (run->plan.kept_steps + 1) * run->batch + i) * ring->c_width;
 }
 /* Pre-activations of a step of the current chunk. */
 static inline float *gk_run_pre(const struct gk_run *run, int64_t s, int64_t i) {

@@ -278,8 +278,6 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
 
 void gk_weight_gradient_start(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
-  for (int k = 0; k < run->rnn->layer_count; k++)
-    worker->walk[k] = (struct gk_gradient_walk){.s = run->length[0]};
   if (run->rnn->desc.vocabulary && !run->unfolded && run->gradients)
     gk_embedding_gradient_start(worker);
 }
