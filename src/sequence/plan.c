@@ -9,17 +9,26 @@
 
 /* Threads: one step's products of a layer must bring each thread STEP_FLOP_A_THREAD, below which a barrier
  * or a region costs more than the thread gains. Schedule: slices, as long as each thread gets enough samples
- * to compute with the weights that it reads instead of waiting for them; else teams, which read each weight
- * once for all. Chunk: as many steps as make CHUNK_ROWS rows of an input product. */
+ * to compute with the weights that it reads instead of waiting for them, which is one where they stay in its
+ * own cache; else teams, which read each weight once for all. A wavefront, with fewer samples than threads,
+ * if the weights of its layers stay in each thread's cache: it meets once a chunk, so that its threads may
+ * bring less. Chunk: as many steps as make CHUNK_ROWS rows of an input product. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
-  STEP_FLOP_A_THREAD = 120000
+  STEP_FLOP_A_THREAD = 120000,
+  WAVE_FLOP = 240000,     /* of a chunk of a layer, below which a wavefront's barriers cost too much */
+  NEAR_BYTES = 640 * 1024 /* weights of a layer that stay in a core's own cache */
 };
+
+static double weight_bytes(const struct gk_rnn *rnn) {
+  return 4.0 * rnn->cell->gates * (double)rnn->widest_hidden *
+         (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
+}
 
 /* Rows a thread below which a tile waits for the weights instead of computing. */
 static int64_t fewest_rows(const struct gk_rnn *rnn) {
-  return rnn->kernels->lanes >= 16 ? 16 : 8;
+  return weight_bytes(rnn) <= NEAR_BYTES ? 1 : rnn->kernels->lanes >= 16 ? 16 : 8;
 }
 
 static double step_flop(const struct gk_rnn *rnn, int64_t batch) {
@@ -42,10 +51,17 @@ static int64_t rows_of(const struct gk_rnn_plan *plan, int64_t batch) {
   return batch / share + (batch % share != 0);
 }
 
+static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
+  return batch > 0 && batch < rnn->desc.threads && lanes_of(rnn) > 1 && weight_bytes(rnn) <= NEAR_BYTES &&
+         step_flop(rnn, batch) * (double)time / WAVES >= WAVE_FLOP;
+}
+
 struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = rnn->desc.threads};
+  if (plan.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch))
+    plan.schedule = GK_SCHEDULE_WAVEFRONT;
   const double most = 1 + step_flop(rnn, batch) / STEP_FLOP_A_THREAD;
-  if (plan.threads > most && !rnn->threads_forced)
+  if (plan.threads > most && !rnn->threads_forced && plan.schedule != GK_SCHEDULE_WAVEFRONT)
     plan.threads = (int)most;
   if (plan.schedule == GK_SCHEDULE_AUTO)
     plan.schedule = plan.threads == 1 || batch / plan.threads >= fewest_rows(rnn) ? GK_SCHEDULE_SLICES
@@ -74,7 +90,9 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan
   const int asked = rnn->desc.threads;
   const double step = 1e-6 * info->step_flop, worth = 1e-6 * STEP_FLOP_A_THREAD;
   const bool small = asked > 1 + info->step_flop / STEP_FLOP_A_THREAD && !rnn->threads_forced;
-  if (small)
+  if (info->schedule == GK_SCHEDULE_WAVEFRONT)
+    snprintf(text, size, "one a %s, of at most %d", rnn->directions == 2 ? "direction" : "layer", asked);
+  else if (small)
     snprintf(text, size,
              "fewer than %d: each thread beyond the first is worth its cost from %.3g MFLOP of a step, and a "
              "step of a layer is %.3g",
@@ -95,11 +113,19 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, gk_rnn_pla
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
   const char *tier = gk_isa_name(rnn->desc.isa);
+  const int asked = rnn->desc.threads;
   const long long fewest = fewest_rows(rnn), samples = batch;
   if (rnn->desc.schedule != GK_SCHEDULE_AUTO)
     snprintf(text, size, "as the caller asks");
   else if (info->threads == 1)
     snprintf(text, size, "one thread walks all samples and needs no barrier");
+  else if (info->schedule == GK_SCHEDULE_WAVEFRONT)
+    snprintf(
+        text, size,
+        "%lld samples are fewer than %d threads, and %.3g MB of weights stay in a thread's own cache: each "
+        "walks %s, and they meet once a chunk",
+        samples, asked, 1e-6 * weight_bytes(rnn),
+        rnn->directions == 2 ? "one direction" : "its layers, a chunk behind those below");
   else if (info->schedule == GK_SCHEDULE_SLICES)
     snprintf(text, size,
              "%lld samples over %d threads: from %lld each (%s) a thread computes instead of waiting for the "
@@ -115,7 +141,11 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, gk_rnn_pla
 
 static void explain_chunk(int64_t time, gk_rnn_plan_info *info) {
   const long long rows = info->chunk * info->rows;
-  if (info->chunk >= time)
+  if (info->schedule == GK_SCHEDULE_WAVEFRONT)
+    snprintf(info->chunk_reason, sizeof info->chunk_reason,
+             "a tenth of the sequence: the last layer waits that long for the first, and each chunk costs a "
+             "barrier");
+  else if (info->chunk >= time)
     snprintf(info->chunk_reason, sizeof info->chunk_reason,
              "the whole sequence is %lld rows of an input product", rows);
   else
