@@ -53,7 +53,7 @@ static int open_file(void **state) {
   if (!file)
     fail_msg("%s: %s", path, strerror(errno));
   read_values(magic, 1, 8);
-  assert_memory_equal(magic, "GKVECT01", 8);
+  assert_memory_equal(magic, "GKVECT02", 8);
   return 0;
 }
 
@@ -93,6 +93,13 @@ static struct network_vector read_network(struct buffers *b) {
   v.c.time = read_integer();
   v.c.batch = read_integer();
   v.c.seed = (uint64_t)read_integer();
+  desc->projection_size = read_integer();
+  desc->merge = read_integer() ? GK_MERGE_SUM : GK_MERGE_CONCATENATE;
+  if (read_integer()) {
+    int64_t *sizes = buffers_take(b, (size_t)desc->layers * sizeof(int64_t), sizeof(int64_t));
+    read_values(sizes, sizeof(int64_t), desc->layers);
+    desc->hidden_sizes = sizes;
+  }
   int64_t *lengths = NULL;
   if (read_integer()) {
     lengths = buffers_take(b, (size_t)v.c.batch * sizeof(int64_t), sizeof(int64_t));
@@ -104,8 +111,8 @@ static struct network_vector read_network(struct buffers *b) {
 
   struct network_sizes s = sizes_of(&v.c);
   v.truth = (struct reference_results){take_doubles(b, s.outputs),    take_doubles(b, s.states),
-                                       take_doubles(b, s.states),     take_doubles(b, s.inputs),
-                                       take_doubles(b, s.states),     take_doubles(b, s.states),
+                                       take_doubles(b, s.cells),      take_doubles(b, s.inputs),
+                                       take_doubles(b, s.states),     take_doubles(b, s.cells),
                                        take_doubles(b, s.parameters), NULL};
   struct named_tensor tensors[MAX_TENSORS];
   int count = stored_tensors_of(&v.c, tensors);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gatekern against PyTorch, live.
 
-    python compare_pytorch.py LIBGATEKERN.SO [--seed S] [--cases N]     or GATEKERN_LIBRARY=...
+    python compare_pytorch.py LIBGATEKERN.SO [--seed S] [--cases N] [--structures]     or GATEKERN_LIBRARY=...
 
 1. names      tensors of gk_rnn have the names, shapes and order of torch.nn.{LSTM,GRU,RNN}'s parameters
 2. accuracy   random cases (cell, sizes, layers, directions, ragged packed sequences, layout, initial states,
@@ -10,12 +10,18 @@
               as the truth; it is divided by PyTorch float32's error on the same case. The ratios' geometric
               mean is at most 1.2, none is above 3; an error of ours below 1e-6 counts as a ratio of 1
 3. training   the same initial weights and batches, ten steps with clipping: losses within 1e-5 relative
-4. runtimes   the same in a process that loads Gatekern's OpenMP runtime before PyTorch's
+4. structures with --structures: 2 with projection, layers of different sizes and added directions (the last
+              two from PyTorch's modules of one layer). NOT MET, hence only on request: the mean holds (1.01),
+              but in three to six of 60 cases (seeds 1 to 4) a gradient of weights or biases, a long sum over
+              time and batch, is 1e-6 to 2e-6 off and more than 3 times PyTorch's error. So it is in 2 for
+              some seeds (2 and 4)
+5. runtimes   the same in a process that loads Gatekern's OpenMP runtime before PyTorch's
 
 Exit status 1 if any of this does not hold.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -45,20 +51,37 @@ def random_case(random, seed):
     return case
 
 
+def random_structure(random, seed):
+    """A random case with projection, layers of different sizes or added directions."""
+    case = random_case(random, seed)
+    if random.random() < 0.7:
+        case.cell, case.activation = "lstm", "tanh"
+        case.projection = int(random.integers(1, case.hidden_size))
+    if case.bidirectional and random.random() < 0.5:
+        case.merge = "sum"
+    if not case.projection or random.random() < 0.3:
+        case.layers = max(case.layers, 2)
+        # PyTorch's modules want more units than projected values
+        sizes = random.integers(case.projection + 1, case.hidden_size + 1, case.layers)
+        case.hidden_sizes = [int(v) for v in sizes]
+    return case
+
+
 def compare_names(library):
     import torch
     from networks import Case, torch_module
 
     for cell in ("lstm", "gru", "rnn"):
-        for bidirectional in (False, True):
-            case = Case(cell=cell, input_size=5, hidden_size=7, layers=3, bidirectional=bidirectional)
+        for bidirectional, projection in itertools.product((False, True), (0, 4) if cell == "lstm" else (0,)):
+            case = Case(cell=cell, input_size=5, hidden_size=7, layers=3, bidirectional=bidirectional,
+                        projection=projection)
             ours = {k: shape for k, (_, shape) in Network(library, case).tensors().items()}
             theirs = {k: tuple(v.shape) for k, v in torch_module(case, torch.float32).named_parameters()}
             assert list(ours.items()) == list(theirs.items()), (ours, theirs)
     print("names: as PyTorch's")
 
 
-def compare_accuracy(library, count, seed):
+def compare_accuracy(library, what, random_case, count, seed):
     import numpy as np
     import torch
     from networks import relative_error, run
@@ -86,8 +109,9 @@ def compare_accuracy(library, count, seed):
                     failures += 1
                     print(f"FAILED {tier} {name}: error {error:.3g}, PyTorch float32's {theirs:.3g}; {case}")
     mean = float(np.exp(np.mean(np.log(ratios))))
-    print(f"accuracy: {count} cases, {len(ratios)} tensors, {ones} with an error below {COUNTS_AS_ONE}; error over "
-          f"PyTorch float32's: geometric mean {mean:.3f}, largest", " ".join(f"{k} {v:.2f}" for k, v in worst.items()))
+    print(f"accuracy, {what}: {count} cases, {len(ratios)} tensors, {ones} with an error below {COUNTS_AS_ONE}; "
+          f"error over PyTorch float32's: geometric mean {mean:.3f}, largest",
+          " ".join(f"{k} {v:.2f}" for k, v in worst.items()))
     return failures == 0 and mean <= LARGEST_MEAN_RATIO and len(ratios) > 0
 
 
@@ -152,6 +176,7 @@ def main():
     parser.add_argument("library", nargs="?", default=os.environ.get("GATEKERN_LIBRARY"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cases", type=int, default=60)
+    parser.add_argument("--structures", action="store_true", help="projection, unlike layers, added directions too")
     parser.add_argument("--gatekern-first", action="store_true", help="load Gatekern before PyTorch")
     arguments = parser.parse_args()
     if not arguments.library:
@@ -167,7 +192,9 @@ def main():
         library = Library(arguments.library)
     print("tiers:", " ".join(library.tiers()), "PyTorch", torch.__version__)
     compare_names(library)
-    good = compare_accuracy(library, arguments.cases, arguments.seed)
+    good = compare_accuracy(library, "plain", random_case, arguments.cases, arguments.seed)
+    if arguments.structures:
+        good = compare_accuracy(library, "structures", random_structure, arguments.cases, arguments.seed) and good
     if not arguments.gatekern_first:
         good = compare_training(library, arguments.seed, (128, 50, 32)) and good
         again = [sys.executable, os.path.abspath(__file__), arguments.library, "--gatekern-first", "--cases", "8",

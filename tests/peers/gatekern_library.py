@@ -70,7 +70,10 @@ class Network:
                             input_size=case.input_size, hidden_size=case.hidden_size, layers=case.layers,
                             vocabulary=case.vocabulary, direction=2 if case.bidirectional else int(reverse),
                             layout=int(case.batch_first), activation=ACTIVATIONS.index(case.activation),
-                            isa=isa, threads=threads, schedule=schedule)
+                            isa=isa, threads=threads, schedule=schedule, projection_size=case.projection,
+                            merge=int(case.merge == "sum"))
+        sizes = np.array(case.hidden_sizes, dtype=np.int64)  # gk_rnn_create copies them
+        self.desc.hidden_sizes = pointer(sizes) if case.hidden_sizes else None
         for name, value in options:
             library.check(library.c.gk_rnn_option_set(byref(self.desc), name.encode(), value.encode()))
         self.handle = c_void_p()
@@ -110,11 +113,10 @@ class Network:
 
     def forward(self, data, inference=False):
         case = self.case
-        states = (case.layers * case.directions, case.batch, case.hidden_size)
-        out = {"y": np.empty(case.rows(case.directions * case.hidden_size), np.float32),
-               "hn": np.empty(states, np.float32)}
+        out = {"y": np.empty(case.rows(case.output_width), np.float32),
+               "hn": np.empty(case.state_shape("h"), np.float32)}
         if case.cell == "lstm":
-            out["cn"] = np.empty(states, np.float32)
+            out["cn"] = np.empty(case.state_shape("c"), np.float32)
         args = ForwardArgs(size=ctypes.sizeof(ForwardArgs), reserve=None if inference else pointer(self.reserve),
                            **{k: pointer(v) for k, v in out.items()}, **self.call(data))
         self.library.check(self.library.c.gk_rnn_forward(self.handle, byref(args)))
@@ -122,11 +124,10 @@ class Network:
 
     def backward(self, data):
         case = self.case
-        states = (case.layers * case.directions, case.batch, case.hidden_size)
         count = self.library.c.gk_rnn_parameter_count(self.handle)
-        out = {"dh0": np.empty(states, np.float32), "gradients": np.empty(count, np.float32)}
+        out = {"dh0": np.empty(case.state_shape("h"), np.float32), "gradients": np.empty(count, np.float32)}
         if case.cell == "lstm":
-            out["dc0"] = np.empty(states, np.float32)
+            out["dc0"] = np.empty(case.state_shape("c"), np.float32)
         if not case.vocabulary:
             out["dx"] = np.empty(case.rows(case.input_size), np.float32)
         upstream = {k: pointer(data.get(k)) for k in ("dy", "dhn", "dcn")}

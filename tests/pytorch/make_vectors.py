@@ -5,11 +5,12 @@
 
 Needs torch. Little-endian, 8 bytes each: int64 (i) and float64 (d).
 
-    file      "GKVECT01", i cases, cases
+    file      "GKVECT02", i cases, cases
     case      i kind, then by kind:
     network 0 i cell, activation, input size, hidden size, layers, bidirectional, batch first, vocabulary,
-              time, batch, seed, lengths given; batch lengths if given; d scale of the parameters
-              (times 1/sqrt(hidden size)); i tensors;
+              time, batch, seed, projection, directions added, sizes given; layers hidden sizes if given;
+              lengths given; batch lengths if given; d scale of the parameters (times 1/sqrt(hidden size));
+              i tensors;
               each tensor: i count, d largest error of PyTorch's float32, relative to the tensor's largest
               magnitude, count d of PyTorch's float64.
               Order: y, hn, cn (lstm), dx (no vocabulary), dh0, dc0 (lstm), gradients of the parameters
@@ -58,13 +59,36 @@ def network_cases():
         # Longer sums and sequences, larger weights: where float32 shows.
         yield Case(input_size=18, hidden_size=13, time=20, batch=4, seed=seed + 5, parameter_scale=2.0,
                    **common)
+        # Layers of different sizes, directions added: PyTorch's modules of one layer upon each other.
+        yield Case(input_size=4, hidden_size=5, hidden_sizes=[6, 3], layers=2, time=6, batch=3,
+                   lengths=[4, 1, 6], seed=seed + 6, **common)
+        yield Case(input_size=3, hidden_size=4, hidden_sizes=[3, 5], layers=2, bidirectional=True, merge="sum",
+                   batch_first=True, time=5, batch=3, lengths=[5, 2, 3], seed=seed + 7, **common)
+
+
+def projection_cases():
+    common = dict(cell="lstm")
+    for number, (layers, bidirectional) in enumerate([(1, False), (1, True), (2, False), (2, True)]):
+        yield Case(input_size=4, hidden_size=5, projection=2, layers=layers, bidirectional=bidirectional,
+                   time=6, batch=3, seed=610 + number, **common)
+        yield Case(input_size=3, hidden_size=5, projection=4, layers=layers, bidirectional=bidirectional,
+                   batch_first=True, time=7, batch=4, lengths=[3, 7, 1, 5], seed=620 + number, **common)
+    # Longer sums and sequences, larger weights: where float32 shows.
+    yield Case(input_size=18, hidden_size=13, projection=8, time=20, batch=4, lengths=[20, 11, 2, 17], seed=630,
+               parameter_scale=2.0, **common)
+    yield Case(input_size=9, hidden_size=8, projection=5, layers=2, bidirectional=True, time=20, batch=3,
+               lengths=[9, 20, 14], seed=631, parameter_scale=2.0, **common)
+    yield Case(input_size=6, hidden_size=5, projection=2, layers=2, vocabulary=9, time=8, batch=3, seed=640, **common)
+    yield Case(input_size=3, hidden_size=4, hidden_sizes=[6, 5], projection=3, layers=2, bidirectional=True,
+               merge="sum", time=5, batch=3, lengths=[1, 5, 4], seed=641, **common)
 
 
 def write_network(case):
     truth, single = run(case, torch.float64), run(case, torch.float32)
     out = ints(0, CELLS.index(case.cell), int(case.activation == "relu"), case.input_size, case.hidden_size,
                case.layers, int(case.bidirectional), int(case.batch_first), case.vocabulary, case.time,
-               case.batch, case.seed, int(bool(case.lengths)), *case.lengths)
+               case.batch, case.seed, case.projection, int(case.merge == "sum"), int(bool(case.hidden_sizes)),
+               *case.hidden_sizes, int(bool(case.lengths)), *case.lengths)
     out += doubles(case.parameter_scale) + ints(len(truth))
     for name, value in truth.items():
         out += ints(value.size) + doubles(relative_error(single[name], value))
@@ -159,7 +183,7 @@ def main():
     torch.manual_seed(0)
     here = os.path.dirname(os.path.abspath(__file__))
     path = sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, "vectors.bin")
-    cases = [write_network(case) for case in network_cases()]
+    cases = [write_network(case) for case in (*network_cases(), *projection_cases())]
     cases.append(write_training("lstm", ADAM, 4e-3, 0, 0.2, seed=901))
     cases.append(write_training("gru", ADAM, 1e-2, 0, 0.3, seed=902))
     cases.append(write_training("lstm", RMSPROP, 2e-3, 0, 0.5, seed=903))
@@ -170,7 +194,7 @@ def main():
     cases.append(write_update(ADAM, 0, 0, seed=954))
     cases.append(write_update(ADAM, 0, 0.01, seed=955))
     with open(path, "wb") as file:
-        file.write(b"GKVECT01" + ints(len(cases)) + b"".join(cases))
+        file.write(b"GKVECT02" + ints(len(cases)) + b"".join(cases))
     print(f"{path}: {len(cases)} cases, {os.path.getsize(path)} bytes, PyTorch {torch.__version__}")
 
 

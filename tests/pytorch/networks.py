@@ -5,7 +5,7 @@ Tensors are named as in gatekern.h: y, hn, cn, dx, dh0, dc0, and each parameter'
 name. Inputs are the values of tests/random_values.h, so that C makes the same ones from the same seed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -52,10 +52,48 @@ class Case:
     lengths: list = field(default_factory=list)
     seed: int = 1
     parameter_scale: float = 1.0  # times 1/sqrt(H)
+    projection: int = 0  # lstm: h has so many values; 0: H
+    hidden_sizes: list = field(default_factory=list)  # of each layer; empty: all hidden_size
+    merge: str = "concatenate"  # of two directions, or "sum"
 
     @property
     def directions(self):
         return 2 if self.bidirectional else 1
+
+    @property
+    def has_pytorch_stack(self):
+        """PyTorch's modules stack such layers themselves."""
+        return not self.hidden_sizes and self.merge == "concatenate"
+
+    @property
+    def output_width(self):
+        return self.layer(self.layers - 1).width
+
+    def layer(self, index):
+        """Layer `index` as a case of one layer."""
+        case = replace(self, layers=1, hidden_sizes=[], vocabulary=0)
+        if self.hidden_sizes:
+            case.hidden_size = self.hidden_sizes[index]
+        if index > 0:
+            case.input_size = self.layer(index - 1).width
+        return case
+
+    @property
+    def width(self):
+        """Of y, of a case of one layer."""
+        return (self.projection or self.hidden_size) * (1 if self.merge == "sum" else self.directions)
+
+    def state_sizes(self, name):
+        """Values of each layer's h ("h") or c ("c") of one sample and direction."""
+        hidden = self.hidden_sizes or [self.hidden_size] * self.layers
+        return [self.projection or size for size in hidden] if name == "h" else hidden
+
+    def state_shape(self, name):
+        """(L*D, N, size); flat, one block of each layer after the other, where sizes differ."""
+        sizes = self.state_sizes(name)
+        if len(set(sizes)) > 1:
+            return (self.directions * self.batch * sum(sizes),)
+        return (self.layers * self.directions, self.batch, sizes[0])
 
     def rows(self, *width):
         leading = (self.batch, self.time) if self.batch_first else (self.time, self.batch)
@@ -73,26 +111,28 @@ class Case:
         shapes = {}
         if self.vocabulary:
             shapes["embedding.weight"] = (self.vocabulary, self.input_size)
-        rows = GATES[self.cell] * self.hidden_size
         for layer in range(self.layers):
-            width = self.input_size if layer == 0 else self.directions * self.hidden_size
+            one = self.layer(layer)
+            rows = GATES[self.cell] * one.hidden_size
             for direction in range(self.directions):
                 suffix = f"_l{layer}" + ("_reverse" if direction else "")
-                shapes["weight_ih" + suffix] = (rows, width)
-                shapes["weight_hh" + suffix] = (rows, self.hidden_size)
+                shapes["weight_ih" + suffix] = (rows, one.input_size)
+                shapes["weight_hh" + suffix] = (rows, self.projection or one.hidden_size)
                 shapes["bias_ih" + suffix] = (rows,)
                 shapes["bias_hh" + suffix] = (rows,)
+                if self.projection:
+                    shapes["weight_hr" + suffix] = (self.projection, one.hidden_size)
         return shapes
 
     def inputs(self):
         """fp32 arrays; parameters as one flat array."""
         count = sum(int(np.prod(s)) for s in self.parameter_shapes().values())
-        states = (self.layers * self.directions, self.batch, self.hidden_size)
+        states, cells = self.state_shape("h"), self.state_shape("c")
         stream = self.seed * 16
         data = {
             "parameters": random_floats(stream, self.parameter_scale / np.sqrt(self.hidden_size), (count,)),
             "h0": random_floats(stream + 2, 1, states),
-            "dy": random_floats(stream + 4, 1, self.rows(self.directions * self.hidden_size)),
+            "dy": random_floats(stream + 4, 1, self.rows(self.output_width)),
             "dhn": random_floats(stream + 5, 1, states),
         }
         if self.vocabulary:
@@ -100,8 +140,8 @@ class Case:
         else:
             data["x"] = random_floats(stream + 1, 1, self.rows(self.input_size))
         if self.cell == "lstm":
-            data["c0"] = random_floats(stream + 3, 1, states)
-            data["dcn"] = random_floats(stream + 6, 1, states)
+            data["c0"] = random_floats(stream + 3, 1, cells)
+            data["dcn"] = random_floats(stream + 6, 1, cells)
         return data
 
     def parameters_by_name(self, flat):
@@ -114,45 +154,83 @@ class Case:
 
 
 def gru_reset_before(case, x, h0, p):
-    """PyTorch has no such cell: its operations and autograd, one layer at a time. x (T, N, I)."""
-    finals = []
-    for layer in range(case.layers):
-        halves = []
-        for direction in range(case.directions):
-            suffix = f"_l{layer}" + ("_reverse" if direction else "")
-            w_ir, w_iz, w_in = p["weight_ih" + suffix].chunk(3)
-            w_hr, w_hz, w_hn = p["weight_hh" + suffix].chunk(3)
-            b_ir, b_iz, b_in = p["bias_ih" + suffix].chunk(3)
-            b_hr, b_hz, b_hn = p["bias_hh" + suffix].chunk(3)
-            lengths = case.lengths or [case.time] * case.batch
-            columns, last = [], []
-            for n in range(case.batch):
-                h = h0[layer * case.directions + direction, n]
-                steps = range(lengths[n])
-                outputs = {}
-                for t in reversed(steps) if direction else steps:
-                    r = torch.sigmoid(w_ir @ x[t, n] + b_ir + w_hr @ h + b_hr)
-                    z = torch.sigmoid(w_iz @ x[t, n] + b_iz + w_hz @ h + b_hz)
-                    candidate = torch.tanh(w_in @ x[t, n] + b_in + w_hn @ (r * h) + b_hn)
-                    h = (1 - z) * candidate + z * h
-                    outputs[t] = h
-                zero = torch.zeros_like(h)
-                columns.append(torch.stack([outputs.get(t, zero) for t in range(case.time)]))
-                last.append(h)
-            halves.append(torch.stack(columns, 1))
-            finals.append(torch.stack(last))
-        x = torch.cat(halves, 2)
-    return x, torch.stack(finals)
+    """PyTorch has no such cell: its operations and autograd. One layer; x (T, N, I), h0 (D, N, H)."""
+    halves, finals = [], []
+    for direction in range(case.directions):
+        suffix = "_l0" + ("_reverse" if direction else "")
+        w_ir, w_iz, w_in = p["weight_ih" + suffix].chunk(3)
+        w_hr, w_hz, w_hn = p["weight_hh" + suffix].chunk(3)
+        b_ir, b_iz, b_in = p["bias_ih" + suffix].chunk(3)
+        b_hr, b_hz, b_hn = p["bias_hh" + suffix].chunk(3)
+        lengths = case.lengths or [case.time] * case.batch
+        columns, last = [], []
+        for n in range(case.batch):
+            h = h0[direction, n]
+            steps = range(lengths[n])
+            outputs = {}
+            for t in reversed(steps) if direction else steps:
+                r = torch.sigmoid(w_ir @ x[t, n] + b_ir + w_hr @ h + b_hr)
+                z = torch.sigmoid(w_iz @ x[t, n] + b_iz + w_hz @ h + b_hz)
+                candidate = torch.tanh(w_in @ x[t, n] + b_in + w_hn @ (r * h) + b_hn)
+                h = (1 - z) * candidate + z * h
+                outputs[t] = h
+            zero = torch.zeros_like(h)
+            columns.append(torch.stack([outputs.get(t, zero) for t in range(case.time)]))
+            last.append(h)
+        halves.append(torch.stack(columns, 1))
+        finals.append(torch.stack(last))
+    return torch.cat(halves, 2), torch.stack(finals)
 
 
 def torch_module(case, dtype):
     options = dict(num_layers=case.layers, bidirectional=case.bidirectional, batch_first=case.batch_first)
     if case.cell == "rnn":
         module = torch.nn.RNN(case.input_size, case.hidden_size, nonlinearity=case.activation, **options)
+    elif case.cell == "lstm":
+        module = torch.nn.LSTM(case.input_size, case.hidden_size, proj_size=case.projection, **options)
     else:
-        kind = torch.nn.LSTM if case.cell == "lstm" else torch.nn.GRU
-        module = kind(case.input_size, case.hidden_size, **options)
+        module = torch.nn.GRU(case.input_size, case.hidden_size, **options)
     return module.to(dtype)
+
+
+def run_module(case, dtype, x, h0, c0, parameters):
+    """y, hn, cn of PyTorch's module (cn None but for the lstm); its parameters take their place in `parameters`."""
+    module = torch_module(case, dtype)
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            value.copy_(parameters[name])
+    parameters.update(module.named_parameters())
+    if case.lengths:
+        x = torch.nn.utils.rnn.pack_padded_sequence(
+            x, torch.tensor(case.lengths), batch_first=case.batch_first, enforce_sorted=False)
+    y, last = module(x, (h0, c0) if case.cell == "lstm" else h0)
+    if case.lengths:
+        y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=case.batch_first, total_length=case.time)
+    return (y, *last) if case.cell == "lstm" else (y, last, None)
+
+
+def run_layers(case, dtype, x, h0, c0, parameters):
+    """run_module for what PyTorch has no module of: a module of one layer upon the other."""
+    finals, memories = [], []
+    blocks = [None if c is None else c.flatten().split([case.directions * case.batch * s for s in case.state_sizes(k)])
+              for k, c in (("h", h0), ("c", c0))]
+    for layer in range(case.layers):
+        one = case.layer(layer)
+        own = {k: k.replace("_l0", f"_l{layer}") for k in one.parameter_shapes()}
+        named = {k: parameters[v] for k, v in own.items()}
+        h, c = (None if b is None else b[layer].view(one.state_shape(k)) for k, b in zip("hc", blocks))
+        if case.cell == "gru-reset-before":
+            y, h = gru_reset_before(one, x.transpose(0, 1) if case.batch_first else x, h, named)
+            x = y.transpose(0, 1) if case.batch_first else y
+        else:
+            x, h, c = run_module(one, dtype, x, h, c, named)
+        parameters.update({v: named[k] for k, v in own.items()})
+        if case.merge == "sum":
+            x = sum(x.chunk(case.directions, 2))
+        finals.append(h.flatten())
+        memories.append(None if c is None else c.flatten())
+    hn = torch.cat(finals).view(case.state_shape("h"))
+    return x, hn, None if c0 is None else torch.cat(memories).view(case.state_shape("c"))
 
 
 def run(case, dtype, data=None):
@@ -166,26 +244,10 @@ def run(case, dtype, data=None):
     else:
         x = leaf["x"]
 
-    cn = None
-    if case.cell == "gru-reset-before":
-        by_time = x.transpose(0, 1) if case.batch_first else x
-        y, hn = gru_reset_before(case, by_time, leaf["h0"], parameters)
-        y = y.transpose(0, 1) if case.batch_first else y
+    if case.has_pytorch_stack and case.cell != "gru-reset-before":
+        y, hn, cn = run_module(case, dtype, x, leaf["h0"], leaf.get("c0"), parameters)
     else:
-        module = torch_module(case, dtype)
-        with torch.no_grad():
-            for name, value in module.named_parameters():
-                value.copy_(parameters[name])
-        state = (leaf["h0"], leaf["c0"]) if case.cell == "lstm" else leaf["h0"]
-        if case.lengths:
-            x = torch.nn.utils.rnn.pack_padded_sequence(
-                x, torch.tensor(case.lengths), batch_first=case.batch_first, enforce_sorted=False)
-        y, last = module(x, state)
-        if case.lengths:
-            y, _ = torch.nn.utils.rnn.pad_packed_sequence(
-                y, batch_first=case.batch_first, total_length=case.time)
-        hn, cn = last if case.cell == "lstm" else (last, None)
-        parameters.update({k: v for k, v in module.named_parameters()})
+        y, hn, cn = run_layers(case, dtype, x, leaf["h0"], leaf.get("c0"), parameters)
 
     objective = (y * torch.tensor(data["dy"]).to(dtype)).sum()
     objective = objective + (hn * torch.tensor(data["dhn"]).to(dtype)).sum()
