@@ -6,8 +6,8 @@
  * Conventions
  *   T time steps, N samples of a batch, I input size, H hidden size, L layers, D directions (1 or 2),
  *   G gates (LSTM 4, GRU 3, simplified GRU and MGU 2, RNN 1), V vocabulary. Shapes are written outermost
- * first: (T, N, I). Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is
- * named. A gradient is called d + the name of its tensor.
+ *   first: (T, N, I). Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is
+ *   named. A gradient is called d + the name of its tensor.
  *
  * Errors
  *   Every function that can fail returns a gk_status. On failure nothing has been written to the
@@ -125,11 +125,11 @@ GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, dou
  *   gru-reset-before  n = tanh(W_in x + b_in + W_hn (r * h') + b_hn)                     (Cho 2014)
  *   lstm              i, f, o = sigmoid(...), g = tanh(...), c = f * c' + i * g, h = o * tanh(c)
  *   gru-simplified    gru without the reset gate: z = sigmoid(W_iz x + b + W_hz h' + b),
- *                     n = tanh(W_in x + b_in + W_hn h' + b_hn), h = n + z * (h' - n)   (Ng's course; its
- * update gate is 1 - z: its W_u and b_u change sign) mgu               minimal gated unit, its one gate
- * resets and forgets: f = sigmoid(W_if x + b + W_hf h' + b), n = tanh(W_in x + b_in + W_hn (f * h') + b_hn),
- * h = n + (1 - f) * (h' - n)   (Zhou 2016) Gate order of parameters is PyTorch's: i f g o; r z n; and z n; f
- * n. */
+ *                     n = tanh(W_in x + b_in + W_hn h' + b_hn), h = n + z * (h' - n)
+ *                     (Ng's course; its update gate is 1 - z: its W_u and b_u change sign)
+ *   mgu               minimal gated unit, its one gate resets and forgets: f = sigmoid(W_if x + b + W_hf h' + b),
+ *                     n = tanh(W_in x + b_in + W_hn (f * h') + b_hn), h = n + (1 - f) * (h' - n)   (Zhou 2016)
+ * Gate order of parameters is PyTorch's: i f g o; r z n; and z n; f n. */
 typedef enum gk_cell {
   GK_CELL_RNN = 0,
   GK_CELL_GRU,
@@ -318,10 +318,11 @@ GK_API int64_t gk_rnn_cell_values(const gk_rnn *rnn);
 GK_API int64_t gk_rnn_output_size(const gk_rnn *rnn); /* of a row of y: D*H, H where directions are added */
 
 /* Parameters are one array of floats that holds every tensor, in PyTorch's order and under PyTorch's
- * names: [embedding.weight,] weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H; with a projection G*H, P),
- * bias_ih_l0, bias_hh_l0 (G*H) [, weight_hr_l0 (P, H)] [, weight_peephole_l0 (G-1, H)] [, h0_l0 (H or P) [,
- * c0_l0 (H)]], then the same of
- * ..._l0_reverse, ..._l1. Gradients and optimizer states have the same layout. */
+ * names, G being the network's gates (3 of a coupled LSTM):
+ *   [embedding.weight,] weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H; with a projection G*H, P),
+ *   bias_ih_l0, bias_hh_l0 (G*H) [, weight_hr_l0 (P, H)] [, weight_peephole_l0 (G-1, H)]
+ *   [, weight_ln_ih_l0, weight_ln_hh_l0 (G*H), weight_ln_c_l0, bias_ln_c_l0 (H)] [, h0_l0 (H or P) [, c0_l0 (H)]],
+ * then the same of ..._l0_reverse, ..._l1. Gradients and optimizer states have the same layout. */
 typedef struct gk_tensor {
   char name[64];
   int rank;
@@ -555,11 +556,12 @@ GK_API gk_status gk_loss_gradient(const gk_loss_args *args);
 /* ---- Pooling over time ----------------------------------------------------------------------- */
 
 /* Many to one: a row (W) of each sample from the rows of its valid steps. Padding is not read; a sample
- * without a step gives zeros and takes no gradient. last  the state that the walk ends with: of t = length-1
- * forward, of t = 0 in reverse; of two directions side by side the first half of the columns is forward's (of
- * directions that were added no last state can be told from y: it is the sum of hn) mean  the sum over t in
- * ascending order, in blocks as every sum, divided by the length max   of each column; of equal ones the
- * earliest step. A NaN is larger than any number */
+ * without a step gives zeros and takes no gradient.
+ *   last  the state that the walk ends with: of t = length-1 forward, of t = 0 in reverse; of two directions side
+ *         by side the first half of the columns is forward's (of directions that were added no last state can be
+ *         told from y: it is the sum of hn)
+ *   mean  the sum over t in ascending order, in blocks as every sum, divided by the length
+ *   max   of each column; of equal ones the earliest step. A NaN is larger than any number */
 typedef enum gk_pool { GK_POOL_LAST = 0, GK_POOL_MEAN, GK_POOL_MAX } gk_pool;
 GK_API int gk_pool_count(void);
 GK_API const char *gk_pool_name(gk_pool pool);
@@ -660,10 +662,11 @@ GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const 
 /* ---- Decoders: feedback, attention, search -------------------------------------------------- */
 
 /* A decoder is a recurrent stack (gk_rnn) whose input at step t is joined from up to three parts, in this
- * order: x_t                    a vector that the caller gives at every step; rnn.input_size = I floats, 0:
- * none the output before      o_{t-1}: the embedding of a token, or a vector; what `feedback` says the
- * attentional vector of the step before, h~_{t-1} (input feeding; Luong 2015), zero before the first step and
- * whose output y_t is h_t of the last layer, or with attention over a source s_1 ... s_J of J <= Ts vectors
+ * order:
+ *   x_t                    a vector that the caller gives at every step; rnn.input_size = I floats, 0: none
+ *   the output before      o_{t-1}: the embedding of a token, or a vector; what `feedback` says
+ *   the attentional vector of the step before, h~_{t-1} (input feeding; Luong 2015), zero before the first step
+ * and whose output y_t is h_t of the last layer, or with attention over a source s_1 ... s_J of J <= Ts vectors
  *   score_j = h_t . s_j (dot; S = H)  or  h_t . W_a s_j (general; stored as W_q = W_a^T, (S, H))
  *   a = softmax(score) over the source's own length, c = sum_j a_j s_j, y_t = h~_t = tanh(W_c [c; h_t])
  * without biases, as in Luong, Pham, Manning 2015. A source of length 0 gives c = 0. Where something that the
@@ -673,9 +676,9 @@ GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const 
  * The courses' networks:
  *   output-to-hidden (Jordan 1986)  feedback output, rnn.recurrence none: o_{t-1} is fed instead of h_{t-1}
  *   one-to-many                     feedback output or token, rnn.input_size 0, sampling 1: `previous` or
- * `tokens` at t = 0 starts it, each output feeds the next step encoder-decoder                 feedback
- * token; h0, c0 from the encoder by gk_bridge, attention or not Teacher forcing is sampling 0 (the default),
- * free running 1, scheduled sampling between. */
+ *                                   `tokens` at t = 0 starts it, each output feeds the next step
+ *   encoder-decoder                 feedback token; h0, c0 from the encoder by gk_bridge, attention or not
+ * Teacher forcing is sampling 0 (the default), free running 1, scheduled sampling between. */
 typedef enum gk_feedback {
   GK_FEEDBACK_NONE = 0, /* the input is x_t (and h~_{t-1}) */
   GK_FEEDBACK_TOKEN,    /* embedding (E floats) of the token before; no gradient goes through its choice */
@@ -859,9 +862,10 @@ GK_API gk_status gk_decoder_search(const gk_decoder *decoder, const gk_search_ar
 
 /* From the final states of an encoder to the initial states of a decoder of other sizes, cells and
  * directions. Decoder layer l reads encoder layer max(0, L_e - L_d + l): the last ones match. With e the
- * encoder's h (D_e*H_e floats, both directions joined) and m its c, where it has one: copy    h0 = e, c0 = m
- * (0 without memory); one direction, equal H linear  h0 = W_h e + b_h, c0 = W_c (m, or e without memory) +
- * b_c tanh    the same through tanh */
+ * encoder's h (D_e*H_e floats, both directions joined) and m its c, where it has one:
+ *   copy    h0 = e, c0 = m (0 without memory); one direction, equal H
+ *   linear  h0 = W_h e + b_h, c0 = W_c (m, or e without memory) + b_c
+ *   tanh    the same through tanh */
 typedef enum gk_bridge_kind { GK_BRIDGE_COPY = 0, GK_BRIDGE_LINEAR, GK_BRIDGE_TANH } gk_bridge_kind;
 GK_API const char *gk_bridge_name(gk_bridge_kind kind);
 GK_API gk_status gk_bridge_from_name(const char *name, gk_bridge_kind *kind);
@@ -902,9 +906,10 @@ GK_API gk_status gk_bridge_backward(const gk_bridge *bridge, const gk_bridge_bac
 
 /* Formulas and defaults are PyTorch's (torch.optim); the state starts as zeros, which RMSprop and Adagrad
  * take as PyTorch does. g is the gradient after gradient_scale, plus weight_decay * parameter but for adamw.
- *   sgd      b = momentum * b + g (first step: b = g); p -= lr * b, with nesterov p -= lr * (g + momentum *
- * b) rmsprop  v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + epsilon) adagrad  s += g^2; p -= lr
- * / (1 + (step - 1) * rate_decay) * g / (sqrt(s) + epsilon) adam     Kingma and Ba 2015 with bias correction
+ *   sgd      b = momentum * b + g (first step: b = g); p -= lr * b, with nesterov p -= lr * (g + momentum * b)
+ *   rmsprop  v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + epsilon)
+ *   adagrad  s += g^2; p -= lr / (1 + (step - 1) * rate_decay) * g / (sqrt(s) + epsilon)
+ *   adam     Kingma and Ba 2015 with bias correction
  *   adamw    p *= 1 - lr * weight_decay, then adam                     (Loshchilov and Hutter 2019) */
 typedef enum gk_optimizer_kind {
   GK_OPTIMIZER_SGD = 0,

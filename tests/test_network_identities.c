@@ -33,8 +33,8 @@ static void for_each_case(const char *test, void (*adjust)(struct network_case *
         c.desc.hidden_size = hidden[shape];
         c.desc.layers = 1 + shape % 2;
         c.desc.layout = shape % 3 ? GK_TIME_MAJOR : GK_BATCH_FIRST;
-        c.desc.threads = 1 + shape % 3;
-        c.desc.schedule = (gk_schedule)(shape % 3);
+        c.desc.schedule = (gk_schedule)(shape % gk_schedule_count());
+        c.desc.threads = c.desc.schedule == GK_SCHEDULE_WAVEFRONT ? 2 : 1 + shape % 3;
         adjust(&c, shape);
         if (case_wanted(test))
           check(&c);

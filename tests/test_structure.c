@@ -93,7 +93,7 @@ static void check_near(struct network_case *c) {
       struct buffers buffers = {0};
       c->desc.isa = tiers[i];
       c->desc.schedule = (gk_schedule)schedule;
-      c->desc.threads = schedule == GK_SCHEDULE_TEAMS ? 2 : 1;
+      c->desc.threads = schedule == GK_SCHEDULE_SLICES ? 1 : 2;
       struct network_results got = run_case(&buffers, c, &d);
       largest_error = fmax(largest_error, check_near_reference(c, TOLERANCE, &got, &wanted));
       buffers_release(&buffers);

@@ -54,12 +54,14 @@ const char *gk_rnn_option_value(int index) {
 
 static gk_status find(const char *name, const struct option **option) {
   char names[256] = "";
+  size_t used = 0;
   for (int i = 0; i < OPTIONS; i++) {
     if (strcmp(name, options[i].name) == 0) {
       *option = &options[i];
       return GK_OK;
     }
-    strcat(strcat(names, " "), options[i].name);
+    if (used < sizeof names)
+      used += (size_t)snprintf(names + used, sizeof names - used, " %s", options[i].name);
   }
   return gk_fail(GK_ERROR_ARGUMENT, "option is '%s', must be one of:%s", name, names);
 }
