@@ -72,10 +72,10 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
     plan.threads = lanes_of(rnn);
   if (plan.schedule == GK_SCHEDULE_SLICES && plan.threads > batch)
     plan.threads = batch > 1 ? (int)batch : 1;
-  const int64_t rows = rows_of(&plan, batch);
+  const int64_t rows = rows_of(&plan, batch), wave = time / WAVES + (time % WAVES != 0);
   plan.chunk = rows == 0 || rows >= CHUNK_ROWS ? 1 : (CHUNK_ROWS + rows - 1) / rows;
-  if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.chunk > (time + WAVES - 1) / WAVES)
-    plan.chunk = (time + WAVES - 1) / WAVES;
+  if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.chunk > wave)
+    plan.chunk = wave;
   if (plan.chunk > time)
     plan.chunk = time > 0 ? time : 1;
   plan.kept_steps = plan.schedule == GK_SCHEDULE_WAVEFRONT ? 2 * plan.chunk : plan.chunk;
