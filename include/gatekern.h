@@ -381,6 +381,8 @@ typedef struct gk_rnn_memory {
   size_t forward_workspace_bytes;   /* of gk_rnn_forward with a reserve */
   size_t inference_workspace_bytes; /* of gk_rnn_forward without one, and of gk_rnn_step */
   size_t backward_workspace_bytes;
+  size_t keep_workspace_bytes; /* of gk_rnn_backward with keep_reserve; the same as the line above but in two
+                                  directions, where it grows with T */
 } gk_rnn_memory;
 GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_memory *memory);
 
@@ -472,8 +474,13 @@ typedef struct gk_rnn_backward_args {
                              of each sample (from y, from the layer above, and through time), 0 in padding;
                              what vanishes or explodes with the distance from the loss. NULL: off */
   gk_random_key random;
-  void *reserve; /* consumed */
+  /* What forward kept. After the call it is undefined, and only forward may use it again; unless keep_reserve
+   * is set: then another call with other dy, dhn, dcn gives the bits that it would give as the first one. That
+   * costs nothing in one direction; in two, workspace of keep_workspace_bytes (as much again as one layer's
+   * share of the reserve without its states), no more work. */
+  void *reserve;
   void *workspace;
+  bool keep_reserve;
 } gk_rnn_backward_args;
 #define GK_RNN_BACKWARD_ARGS_INIT                                                                            \
   { .size = sizeof(gk_rnn_backward_args) }
@@ -810,7 +817,7 @@ typedef struct gk_decoder_backward_args {
   float *output_gradients;
   bool accumulate; /* add to `gradients` instead of overwriting them */
   gk_random_key random;
-  void *reserve; /* consumed */
+  void *reserve; /* serves any number of backward calls: each has the bits that it would have as the first */
   void *workspace;
 } gk_decoder_backward_args;
 #define GK_DECODER_BACKWARD_ARGS_INIT                                                                        \

@@ -22,7 +22,7 @@ static const float *output_gradient(const struct gk_run *run, int layer, int dir
     return run->dy + (size_t)gk_run_caller_row(run, t, run->order[i]) * weights->output_width +
            weights->output_column;
   if (run->rnn->directions == 2)
-    return gk_run_output(run, layer, t, i) + weights->output_column;
+    return gk_run_left_output(run, layer, t, i) + weights->output_column;
   return d_output_row(run, layer, s, i);
 }
 
@@ -39,6 +39,8 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     const int64_t i = gk_worker_position(worker, j);
     worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
     worker->pre[j] = d_pre(worker, layer, s, i);
+    if (run->rnn->directions == 2)
+      worker->kept[j] = gk_run_left_gates(run, layer, direction, s, i);
     worker->h[j] = gk_run_own_h(run, saved, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
     if (has_dy)
@@ -295,7 +297,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
                .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
                .gates = (const float *const *)worker->saved_gates,
                .d_pre = worker->pre,
-               .kept = run->rnn->directions == 2 ? worker->saved_gates : NULL,
+               .kept = run->rnn->directions == 2 ? worker->kept : NULL,
                .norm = run->packed + weights->norm,
                .scales = (const float *const *)worker->scales,
                .h_prev = worker->h_prev,
@@ -331,7 +333,7 @@ static float *input_gradient(const struct gk_run *run, int layer, int direction,
   if (layer == 0)
     return run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
   if (run->rnn->directions == 2)
-    return gk_run_output(run, layer - 1, t, i);
+    return gk_run_left_output(run, layer - 1, t, i);
   return d_output_row(run, layer - 1, s, i);
 }
 
@@ -429,7 +431,7 @@ static void reload_chunk(struct gk_worker *worker, int layer, int direction, int
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
-      memcpy(d_pre(worker, layer, s, i), gk_run_gates(run, gk_run_saved(run, layer, direction), s, i),
+      memcpy(d_pre(worker, layer, s, i), gk_run_left_gates(run, layer, direction, s, i),
              width * sizeof(float));
     }
   }
@@ -596,6 +598,7 @@ gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *arg
                        .dc0 = args->dc0,
                        .gradients = args->gradients,
                        .accumulate = args->accumulate,
+                       .keep = args->keep_reserve,
                        .dh_norms = args->dh_norms};
   status = gk_run_open(&run, args->lengths, args->workspace, args->reserve, true);
   if (!status)

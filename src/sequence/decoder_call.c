@@ -92,7 +92,7 @@ gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int6
   if (source_time < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "source_time is %lld, must not be negative", (long long)source_time);
   const struct sizes sizes = {time, batch, source_time};
-  gk_rnn_memory stack, needed;
+  gk_rnn_memory stack, needed = {0};
   size_t unused;
   gk_status status = gk_rnn_memory_needed(decoder->rnn, time, batch, &stack);
   if (!status)
@@ -102,6 +102,7 @@ gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int6
     status = measure(decoder, &sizes, &stack, false, false, &unused, &needed.inference_workspace_bytes);
   if (!status)
     status = measure(decoder, &sizes, &stack, true, true, &unused, &needed.backward_workspace_bytes);
+  needed.keep_workspace_bytes = needed.backward_workspace_bytes;
   if (!status)
     *memory = needed;
   return status;

@@ -2,9 +2,11 @@
  * Sizes of the caller's memory: the cut itself, measured. */
 #include "src/sequence/run.h"
 
-static gk_status measure_workspace(struct gk_run *run, bool training, bool backward, size_t *bytes) {
+static gk_status measure_workspace(struct gk_run *run, bool training, bool backward, bool keep,
+                                   size_t *bytes) {
   struct gk_arena arena = gk_arena_start(NULL);
   run->training = training;
+  run->keep = keep;
   gk_run_cut_workspace(run, &arena, backward);
   if (!gk_arena_bytes(&arena, bytes))
     return gk_fail(GK_ERROR_OVERFLOW, "workspace of time %lld, batch %lld does not fit in memory",
@@ -27,11 +29,13 @@ gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, g
   if (!gk_arena_bytes(&reserve, &needed.reserve_bytes))
     return gk_fail(GK_ERROR_OVERFLOW, "reserve of time %lld, batch %lld does not fit in memory",
                    (long long)time, (long long)batch);
-  gk_status status = measure_workspace(&run, true, false, &needed.forward_workspace_bytes);
+  gk_status status = measure_workspace(&run, true, false, false, &needed.forward_workspace_bytes);
   if (!status)
-    status = measure_workspace(&run, false, false, &needed.inference_workspace_bytes);
+    status = measure_workspace(&run, false, false, false, &needed.inference_workspace_bytes);
   if (!status)
-    status = measure_workspace(&run, true, true, &needed.backward_workspace_bytes);
+    status = measure_workspace(&run, true, true, false, &needed.backward_workspace_bytes);
+  if (!status)
+    status = measure_workspace(&run, true, true, true, &needed.keep_workspace_bytes);
   if (!status)
     *memory = needed;
   return status;

@@ -11,7 +11,7 @@
  * traffic and leaves them to the weights (LSTM 512, batch 64, 25 steps: 5 % of the training step). */
 enum { STREAM_BYTES = 4 << 20 };
 
-enum { POINTER_ARRAYS = 17 }; /* of struct gk_worker, a pointer a row of a step */
+enum { POINTER_ARRAYS = 18 }; /* of struct gk_worker, a pointer a row of a step */
 
 /* Does position a come after position b? Longest first, ties by the caller's index. */
 static bool comes_after(const struct gk_run *run, int64_t a, int64_t b) {
@@ -126,6 +126,14 @@ static void cut_rings(struct gk_run *run, struct gk_arena *workspace) {
   }
 }
 
+static void cut_spare(struct gk_run *run, struct gk_arena *workspace) {
+  const struct gk_rnn *rnn = run->rnn;
+  run->spare_gates = gk_arena_take(workspace, 2 * sizeof(float), run->time, run->batch,
+                                   (int64_t)((size_t)rnn->cell->blocks * rnn->widest_hidden));
+  if (rnn->desc.layers > 1)
+    run->spare_output = take_rows(run, workspace, run->time, rnn->widest_output);
+}
+
 void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
   const struct gk_rnn *rnn = run->rnn;
   const gk_rnn_desc *d = &rnn->desc;
@@ -171,6 +179,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
     run->drh =
         rnn->cell->phases > 1 || run->drops_state ? take_rows(run, workspace, 1, gk_widest_state(rnn)) : NULL;
     run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
+    if (rnn->directions == 2 && run->keep)
+      cut_spare(run, workspace);
     if (rnn->directions == 1 && d->layers > 1) {
       run->d_output_layers = run->plan.schedule == GK_SCHEDULE_WAVEFRONT ? (int)d->layers : 2;
       run->d_output =
@@ -222,9 +232,10 @@ static gk_status refuse(const struct gk_run *run, const char *argument, bool ove
   gk_status status = gk_rnn_memory_needed(run->rnn, run->time, run->batch, &needed);
   if (status || overflow)
     return status ? status : gk_fail(GK_ERROR_OVERFLOW, "%s does not fit in memory", argument);
-  const size_t bytes = backward        ? needed.backward_workspace_bytes
-                       : run->training ? needed.forward_workspace_bytes
-                                       : needed.inference_workspace_bytes;
+  const size_t bytes = backward && run->keep ? needed.keep_workspace_bytes
+                       : backward            ? needed.backward_workspace_bytes
+                       : run->training       ? needed.forward_workspace_bytes
+                                             : needed.inference_workspace_bytes;
   return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL, must have %zu bytes", argument, bytes);
 }
 
@@ -327,6 +338,7 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   worker->whole_h = take_pointers(&next, room);
   worker->saved_whole_h = take_pointers(&next, room);
   worker->scales = take_pointers(&next, room);
+  worker->kept = take_pointers(&next, room);
   worker->h_prev = take_pointers(&next, room);
   worker->c_prev = take_pointers(&next, room);
   worker->operand = take_pointers(&next, room);

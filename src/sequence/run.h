@@ -61,6 +61,7 @@ struct gk_run {
   int64_t time, batch;
   bool training;
   bool stream; /* saved rows go past the caches */
+  bool keep;   /* backward: the reserve must be left as it is */
   const float *packed;
   const float *parameters;
   const float *x;
@@ -107,6 +108,9 @@ struct gk_run {
   float *d_output; /* (d_output_layers, kept_steps, N, widest output): gradients of inner layers' outputs,
                       layer and step modulo these */
   int d_output_layers;
+  /* Two directions leave gradients where forward left gates and outputs; with keep here instead: (2, T, N,
+   * blocks * widest H) and (T, N, widest output) of the layer at hand. Else NULL. */
+  float *spare_gates, *spare_output;
   float *stayed[2]; /* zoneout: (N, widest H) gradients of h' and c' that go past the cell of a step */
   float *dh_norms;  /* (L*D, T, N) of the caller, or NULL */
   /* Gradients of pre-activations, rows numbered in the order of the sweep modulo d_pre_rows: of each layer
@@ -134,7 +138,7 @@ struct gk_worker {
   size_t unit_begin, unit_end, output_begin, output_end;
   /* Row pointers of one step [count] and of one chunk [count * chunk]. */
   float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh, **whole_h, **saved_whole_h,
-      **scales;
+      **scales, **kept;
   const float **h_prev, **c_prev, **operand, **from, **dy;
   const float **chunk_a, **chunk_from;
   float **chunk_c;
@@ -341,6 +345,21 @@ static inline float *gk_run_masked_input(const struct gk_run *run, int64_t t, in
 /* Row of a layer's output buffer at time t. */
 static inline float *gk_run_output(const struct gk_run *run, int layer, int64_t t, int64_t i) {
   return run->outputs[layer] + (size_t)(t * run->batch + i) * gk_run_layer(run, layer, 0)->output_width;
+}
+/* Two directions: where backward leaves gradients of pre-activations until dx is formed, and that of an inner
+ * layer's output. */
+static inline float *gk_run_left_gates(const struct gk_run *run, int layer, int direction, int64_t s,
+                                       int64_t i) {
+  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
+  if (!run->spare_gates)
+    return gk_run_gates(run, saved, s, i);
+  const size_t widest = (size_t)run->rnn->cell->blocks * run->rnn->widest_hidden;
+  return run->spare_gates + (size_t)((direction * run->time + s) * run->batch + i) * widest;
+}
+static inline float *gk_run_left_output(const struct gk_run *run, int layer, int64_t t, int64_t i) {
+  if (!run->spare_output)
+    return gk_run_output(run, layer, t, i);
+  return run->spare_output + (size_t)(t * run->batch + i) * run->rnn->widest_output;
 }
 /* The input of a layer at internal step s, or NULL if it is just h of the layer below at the same step. */
 static inline const float *gk_run_input(const struct gk_run *run, int layer, int direction, int64_t s,

@@ -17,6 +17,8 @@ static void share(struct gk_run *own, const struct gk_run *run) {
   own->dh = run->dh;
   own->dc = run->dc;
   own->d_output = run->d_output;
+  own->spare_gates = run->spare_gates;
+  own->spare_output = run->spare_output;
   own->d_output_layers = run->d_output_layers;
   own->finished = run->finished;
   own->plan.kept_steps = run->plan.kept_steps;
@@ -34,6 +36,7 @@ void gk_wavefront_cut(struct gk_run *run, struct gk_arena *workspace, bool backw
     struct gk_run own = *run;
     own.plan.schedule = GK_SCHEDULE_SLICES;
     own.plan.threads = 1;
+    own.keep = false; /* the spare buffers are shared */
     gk_run_cut_workspace(&own, workspace, backward);
     share(&own, run);
     if (run->lanes)
