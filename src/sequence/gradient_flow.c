@@ -2,7 +2,7 @@
  * Gradient flow: the norm of the gradient of h against time. A row is whole only when all its strips have
  * come by, in teams from several threads, so it is kept until then; the norm is one reduction in the fixed
  * order. */
-#include <string.h>
+#include <math.h>
 
 #include "src/sequence/run.h"
 
@@ -10,19 +10,23 @@ static float *kept_row(const struct gk_run *run, int64_t s, int64_t i) {
   return run->flow + (size_t)(s % 2 * run->batch + i) * gk_padded(run->rnn->widest_output);
 }
 
-enum { LANES = 16 };
-
-static float norm(size_t count, const float *x) {
-  double sum[LANES] = {0};
-  for (size_t i = 0; i + LANES <= count; i += LANES)
-    for (size_t j = 0; j < LANES; j++)
-      sum[j] += (double)x[i + j] * (double)x[i + j];
-  for (size_t i = count / LANES * LANES; i < count; i++)
-    sum[i % LANES] += (double)x[i] * (double)x[i];
-  for (size_t width = LANES / 2; width; width /= 2)
-    for (size_t j = 0; j < width; j++)
-      sum[j] += sum[j + width];
-  return (float)__builtin_sqrt(sum[0]);
+/* By the kernel of all such sums. The row, which nobody needs after this, is brought near 1 by a power of two
+ * first, which is exact: what vanishes or explodes has squares beyond a float's range. */
+static float norm(const struct gk_kernels *kernels, size_t count, float *x) {
+  enum { LEAST = -126 };
+  float top = 0;
+  int exponent = 0;
+  for (size_t i = 0; i < count; i++)
+    if (fabsf(x[i]) > top)
+      top = fabsf(x[i]);
+  if (isfinite(top))
+    frexpf(top, &exponent);
+  if (exponent < LEAST)
+    exponent = LEAST;
+  const float scale = ldexpf(1, -exponent);
+  for (size_t i = 0; i < count; i++)
+    x[i] *= scale;
+  return (float)ldexp(sqrt((double)kernels->sum_squares(count, x)), exponent);
 }
 
 static float *norm_of(const struct gk_run *run, int index, int64_t t, int64_t i) {
@@ -56,6 +60,6 @@ void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int
     const int64_t i = gk_worker_position(worker, j);
     const int64_t t = gk_run_time(run, direction, s, run->length[i]);
     *norm_of(run, layer * run->rnn->directions + direction, t, i) =
-        norm(gk_run_layer(run, layer, direction)->output, kept_row(run, s, i));
+        norm(run->rnn->kernels, gk_run_layer(run, layer, direction)->output, kept_row(run, s, i));
   }
 }
