@@ -225,6 +225,10 @@ typedef struct gk_cell_options {
   /* Of the functions by enum gk_activation_place (the candidate's kind is `activation` of the network). Both
    * 0: the defaults of the kind. */
   float alpha[GK_ACTIVATION_PLACES], beta[GK_ACTIVATION_PLACES];
+  /* Bidirectional: functions of the reverse direction, by place, with their own alpha and beta (ONNX's lists
+   * have them behind the forward ones). DEFAULT: the forward direction's, its alpha and beta with it. */
+  gk_activation reverse_activation[GK_ACTIVATION_PLACES];
+  float reverse_alpha[GK_ACTIVATION_PLACES], reverse_beta[GK_ACTIVATION_PLACES];
   float clip; /* pre-activations of candidate and gates are bounded to [-clip, clip]; 0: not. The gradient is
                  0 outside */
   /* lstm: */

@@ -45,7 +45,24 @@ static const struct cell_variant cell_variants[] = {
     {GK_CELL_LSTM, "layer-norm=on coupled=on peephole=on", true},
     {GK_CELL_LSTM, "layer-norm=on peephole=on cell-clip=0.6 clip=1.1 output-activation=scaled-tanh(1.2,0.8)",
      false},
+    {GK_CELL_RNN, "reverse-activation=relu", false},
+    {GK_CELL_RNN, "activation=elu(0.7,0) reverse-activation=scaled-tanh(1.5,0.6)", false},
+    {GK_CELL_GRU, "reverse-activation=scaled-tanh(1.2,0.8) reverse-gate-activation=affine(0.25,0.5)", true},
+    {GK_CELL_GRU_RESET_BEFORE, "gate-activation=affine(0.25,0.5) reverse-gate-activation=sigmoid", true},
+    {GK_CELL_GRU_SIMPLIFIED, "reverse-activation=softsign", false},
+    {GK_CELL_MGU, "reverse-gate-activation=affine(0.3,0.4)", true},
+    {GK_CELL_LSTM, "reverse-gate-activation=affine(0.25,0.5) reverse-output-activation=identity peephole=on",
+     true},
+    {GK_CELL_LSTM,
+     "activation=softsign output-activation=identity reverse-activation=elu(0.6,0) "
+     "reverse-gate-activation=hard-sigmoid(0.3,0.45) reverse-output-activation=tanh coupled=on",
+     false},
+    {GK_CELL_LSTM, "layer-norm=on reverse-output-activation=scaled-tanh(1.2,0.8)", true},
 };
+/* Options of the reverse direction of two. */
+static inline bool needs_two_directions(const struct cell_variant *variant) {
+  return strstr(variant->options, "reverse-") != NULL;
+}
 enum { CELL_VARIANTS = sizeof cell_variants / sizeof *cell_variants };
 
 /* GK_OK, or the first refusal. */

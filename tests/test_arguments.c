@@ -126,6 +126,11 @@ static void test_create(void **state) {
   EXPECT(options.gate_activation, (gk_activation)-1, GK_ERROR_ARGUMENT, "gate_activation", "-1");
   EXPECT(options.alpha[GK_GATE], NAN, GK_ERROR_ARGUMENT, "alpha", "gate_activation", "nan");
   EXPECT(options.beta[GK_OUTPUT], 0.5f, GK_ERROR_ARGUMENT, "output_activation", "0.5");
+  EXPECT(options.reverse_activation[GK_GATE], (gk_activation)99, GK_ERROR_ARGUMENT, "99", "12");
+  EXPECT(options.reverse_activation[GK_OUTPUT], GK_ACTIVATION_RELU, GK_ERROR_UNSUPPORTED, "relu",
+         "not bidirectional");
+  EXPECT(options.reverse_alpha[GK_CANDIDATE], NAN, GK_ERROR_ARGUMENT, "nan");
+  EXPECT(options.reverse_beta[GK_CANDIDATE], 2, GK_ERROR_ARGUMENT, "reverse_activation[GK_CANDIDATE]", "2");
   EXPECT(options.clip, -1, GK_ERROR_ARGUMENT, "clip", "-1");
   EXPECT(options.clip, INFINITY, GK_ERROR_ARGUMENT, "clip", "inf");
   EXPECT(options.cell_clip, NAN, GK_ERROR_ARGUMENT, "cell_clip", "nan");
@@ -141,6 +146,7 @@ static void test_create(void **state) {
   EXPECT_OF(GK_CELL_GRU, peephole, true);
   EXPECT_OF(GK_CELL_MGU, coupled, true);
   EXPECT_OF(GK_CELL_RNN, cell_clip, 1);
+  EXPECT_OF(GK_CELL_RNN, reverse_activation[GK_GATE], GK_ACTIVATION_ELU);
   EXPECT(schedule, (gk_schedule)9, GK_ERROR_ARGUMENT, "9", "3");
   EXPECT(isa, (gk_isa)99, GK_ERROR_ISA, "99");
   EXPECT(isa, (gk_isa)-1, GK_ERROR_ISA, "-1");

@@ -110,6 +110,8 @@ static void test_options(void **state) {
       c.desc.layers = 2;
       c.desc.math = k == 1 ? GK_MATH_SLEEF : GK_MATH_OWN;
       c.desc.projection_size = c.desc.cell == GK_CELL_LSTM && k == 1 ? 9 : 0;
+      if (needs_two_directions(&cell_variants[i]))
+        c.desc.direction = GK_BIDIRECTIONAL;
       check_status(&c, set_options(&c.desc, cell_variants[i].options), "gk_rnn_option_set");
       if (case_wanted(__func__))
         check_case(&c);

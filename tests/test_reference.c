@@ -308,7 +308,8 @@ static void test_options(void **state) {
   (void)state;
   uint64_t seed = 70000;
   for (int i = 0; i < CELL_VARIANTS; i++)
-    for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++) {
+    for (int direction = needs_two_directions(&cell_variants[i]) ? GK_BIDIRECTIONAL : GK_FORWARD;
+         direction <= GK_BIDIRECTIONAL; direction++) {
       gk_rnn_desc desc = {.cell = cell_variants[i].cell,
                           .input_size = I,
                           .hidden_size = H,

@@ -60,7 +60,8 @@ const struct gk_cell_info *gk_cell_of(const gk_rnn_desc *desc);
 gk_status gk_cell_check_options(const gk_rnn_desc *desc);
 /* Replaces DEFAULT and zero alpha and beta by what they stand for. */
 void gk_cell_resolve_options(gk_rnn_desc *desc);
-/* What the general kernels need of a resolved description; false if the plain kernels do. */
-bool gk_cell_variant_of(const gk_rnn_desc *desc, struct gk_cell_variant *variant);
+/* What the general kernels need of a resolved description, in one direction (`reverse`: the second of two);
+ * false if the plain kernels do. */
+bool gk_cell_variant_of(const gk_rnn_desc *desc, bool reverse, struct gk_cell_variant *variant);
 
 #endif

@@ -50,11 +50,28 @@ gk_status gk_activation_from_name(const char *name, gk_activation *activation) {
   return gk_fail(GK_ERROR_ARGUMENT, "activation is '%s', must be one of:%s", name, names);
 }
 
-/* The kind at a place, and where it stands. */
-static gk_activation *kind_of(gk_rnn_desc *desc, int place) {
-  return place == GK_CANDIDATE ? &desc->activation
-         : place == GK_GATE    ? &desc->options.gate_activation
-                               : &desc->options.output_activation;
+/* A function of a description: its fields, and what messages call them. */
+struct function_at {
+  gk_activation *kind;
+  float *alpha, *beta;
+  const char *name, *alphas, *index;
+};
+
+/* That of a place in a direction; only the reverse one of two has functions of its own. */
+static struct function_at function_at(gk_rnn_desc *desc, int place, bool reverse) {
+  static const char *const names[] = {"activation", "options.gate_activation", "options.output_activation"};
+  static const char *const reverse_names[] = {"options.reverse_activation[GK_CANDIDATE]",
+                                              "options.reverse_activation[GK_GATE]",
+                                              "options.reverse_activation[GK_OUTPUT]"};
+  static const char *const indices[] = {"GK_CANDIDATE", "GK_GATE", "GK_OUTPUT"};
+  gk_cell_options *o = &desc->options;
+  if (reverse)
+    return (struct function_at){
+        &o->reverse_activation[place], &o->reverse_alpha[place], &o->reverse_beta[place],
+        reverse_names[place],          "options.reverse_",       indices[place]};
+  gk_activation *const kinds[] = {&desc->activation, &o->gate_activation, &o->output_activation};
+  return (struct function_at){kinds[place], &o->alpha[place], &o->beta[place],
+                              names[place], "options.",       indices[place]};
 }
 
 static bool has_place(const gk_rnn_desc *desc, int place) {
@@ -63,29 +80,40 @@ static bool has_place(const gk_rnn_desc *desc, int place) {
          (place == GK_OUTPUT && cell->memory);
 }
 
-static gk_status check_functions(const gk_rnn_desc *desc) {
-  static const char *const places[] = {"activation", "options.gate_activation", "options.output_activation"};
-  static const char *const indices[] = {"GK_CANDIDATE", "GK_GATE", "GK_OUTPUT"};
-  gk_rnn_desc copy = *desc;
-  for (int place = 0; place < GK_ACTIVATION_PLACES; place++) {
-    const gk_activation kind = *kind_of(&copy, place);
-    const float alpha = desc->options.alpha[place], beta = desc->options.beta[place];
-    if ((unsigned)kind >= FUNCTIONS)
-      return gk_fail(GK_ERROR_ARGUMENT, "%s is %d, must be 0..%d", places[place], (int)kind, FUNCTIONS - 1);
-    if (!isfinite(alpha) || !isfinite(beta))
-      return gk_fail(GK_ERROR_ARGUMENT, "options.%s[%s], of %s, is %g, must be finite",
-                     isfinite(alpha) ? "beta" : "alpha", indices[place], places[place],
-                     (double)(isfinite(alpha) ? beta : alpha));
-    if (!has_place(desc, place) && kind != GK_ACTIVATION_DEFAULT)
-      return gk_fail(GK_ERROR_UNSUPPORTED, "%s is %s, and the cell %s has none", places[place],
-                     functions[kind].name, gk_cell_name(desc->cell));
-    if ((alpha != 0 || beta != 0) && functions[kind].alpha == 0)
-      return gk_fail(GK_ERROR_ARGUMENT,
-                     "%s is %s, which has no alpha and beta: options.alpha[%s] is %g, options.beta[%s] is %g",
-                     places[place], functions[kind].name, indices[place], (double)alpha, indices[place],
-                     (double)beta);
-  }
+static gk_status check_function(const gk_rnn_desc *desc, int place, const struct function_at *at,
+                                bool reverse) {
+  const gk_activation kind = *at->kind;
+  const float alpha = *at->alpha, beta = *at->beta;
+  if ((unsigned)kind >= FUNCTIONS)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is %d, must be 0..%d", at->name, (int)kind, FUNCTIONS - 1);
+  if (!isfinite(alpha) || !isfinite(beta))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s%s[%s], of %s, is %g, must be finite", at->alphas,
+                   isfinite(alpha) ? "beta" : "alpha", at->index, at->name,
+                   (double)(isfinite(alpha) ? beta : alpha));
+  if (!has_place(desc, place) && kind != GK_ACTIVATION_DEFAULT)
+    return gk_fail(GK_ERROR_UNSUPPORTED, "%s is %s, and the cell %s has none", at->name, functions[kind].name,
+                   gk_cell_name(desc->cell));
+  if ((alpha != 0 || beta != 0) && functions[kind].alpha == 0)
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "%s is %s, which has no alpha and beta: %salpha[%s] is %g, %sbeta[%s] is %g", at->name,
+                   functions[kind].name, at->alphas, at->index, (double)alpha, at->alphas, at->index,
+                   (double)beta);
+  if (reverse && kind != GK_ACTIVATION_DEFAULT && desc->direction != GK_BIDIRECTIONAL)
+    return gk_fail(GK_ERROR_UNSUPPORTED,
+                   "%s is %s and direction is not bidirectional: there is no second one", at->name,
+                   functions[kind].name);
   return GK_OK;
+}
+
+static gk_status check_functions(const gk_rnn_desc *desc) {
+  gk_rnn_desc copy = *desc;
+  gk_status status = GK_OK;
+  for (int reverse = 0; reverse < 2; reverse++)
+    for (int place = 0; place < GK_ACTIVATION_PLACES && !status; place++) {
+      const struct function_at at = function_at(&copy, place, reverse);
+      status = check_function(desc, place, &at, reverse);
+    }
+  return status;
 }
 
 gk_status gk_cell_check_options(const gk_rnn_desc *desc) {
@@ -110,19 +138,25 @@ gk_status gk_cell_check_options(const gk_rnn_desc *desc) {
 }
 
 void gk_cell_resolve_options(gk_rnn_desc *desc) {
-  for (int place = 0; place < GK_ACTIVATION_PLACES; place++) {
-    gk_activation *kind = kind_of(desc, place);
-    float *alpha = &desc->options.alpha[place], *beta = &desc->options.beta[place];
-    if (*kind == GK_ACTIVATION_DEFAULT && has_place(desc, place))
-      *kind = place == GK_GATE ? GK_ACTIVATION_SIGMOID : GK_ACTIVATION_TANH;
-    if (*alpha != 0 || *beta != 0)
-      continue;
-    *alpha = functions[*kind].alpha;
-    *beta = functions[*kind].beta;
-  }
+  for (int place = 0; place < GK_ACTIVATION_PLACES; place++)
+    for (int reverse = 0; reverse < (desc->direction == GK_BIDIRECTIONAL ? 2 : 1); reverse++) {
+      const struct function_at at = function_at(desc, place, reverse);
+      if (*at.kind == GK_ACTIVATION_DEFAULT && reverse) {
+        const struct function_at forward = function_at(desc, place, false);
+        *at.kind = *forward.kind;
+        *at.alpha = *forward.alpha;
+        *at.beta = *forward.beta;
+      } else if (*at.kind == GK_ACTIVATION_DEFAULT && has_place(desc, place)) {
+        *at.kind = place == GK_GATE ? GK_ACTIVATION_SIGMOID : GK_ACTIVATION_TANH;
+      }
+      if (*at.alpha != 0 || *at.beta != 0)
+        continue;
+      *at.alpha = functions[*at.kind].alpha;
+      *at.beta = functions[*at.kind].beta;
+    }
 }
 
-bool gk_cell_variant_of(const gk_rnn_desc *desc, struct gk_cell_variant *variant) {
+bool gk_cell_variant_of(const gk_rnn_desc *desc, bool reverse, struct gk_cell_variant *variant) {
   const gk_cell_options *o = &desc->options;
   gk_rnn_desc copy = *desc;
   *variant = (struct gk_cell_variant){.clip = o->clip > 0 ? o->clip : INFINITY,
@@ -130,14 +164,15 @@ bool gk_cell_variant_of(const gk_rnn_desc *desc, struct gk_cell_variant *variant
                                       .coupled = o->coupled};
   bool general = o->clip > 0 || o->cell_clip > 0 || o->coupled || o->peephole || o->layer_norm;
   for (int place = 0; place < GK_ACTIVATION_PLACES; place++) {
-    const gk_activation kind = *kind_of(&copy, place);
+    const struct function_at at = function_at(&copy, place, reverse);
+    const gk_activation kind = *at.kind;
     const bool usual = kind == (place == GK_GATE ? GK_ACTIVATION_SIGMOID : GK_ACTIVATION_TANH);
     const bool rnn_relu = desc->cell == GK_CELL_RNN && kind == GK_ACTIVATION_RELU;
     general |= has_place(desc, place) && !usual && !rnn_relu;
     variant->function[place] =
         (struct gk_activation_function){.kind = kind,
-                                        .alpha = o->alpha[place],
-                                        .beta = o->beta[place],
+                                        .alpha = *at.alpha,
+                                        .beta = *at.beta,
                                         .from_output = usual && o->clip == 0 && desc->cell != GK_CELL_RNN};
   }
   return general;

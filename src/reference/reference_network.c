@@ -440,11 +440,26 @@ static void walk(struct tape *tape) {
     copy(tape->call->gradients, tape->gradients, gk_reference_parameter_count(tape->desc));
 }
 
+/* Those of the second direction where it has its own. */
+static void take_reverse_functions(gk_rnn_desc *desc) {
+  gk_cell_options *o = &desc->options;
+  gk_activation *kinds[] = {&desc->activation, &o->gate_activation, &o->output_activation};
+  for (int place = 0; place < GK_ACTIVATION_PLACES; place++) {
+    if (o->reverse_activation[place] == GK_ACTIVATION_DEFAULT)
+      continue;
+    *kinds[place] = o->reverse_activation[place];
+    o->alpha[place] = o->reverse_alpha[place];
+    o->beta[place] = o->reverse_beta[place];
+  }
+}
+
 static void lay_out(struct tape *tape) {
   for (int64_t part = 0; part < tape->desc->layers * tape->D; part++) {
     struct gk_reference_layout *at = &tape->layouts[part];
     *at = gk_reference_layout_of(tape->desc, part / tape->D, part % tape->D);
     tape->descs[part] = *tape->desc;
+    if (part % tape->D == 1)
+      take_reverse_functions(&tape->descs[part]);
     tape->descs[part].hidden_size = at->hidden;
     tape->widest = at->hidden > tape->widest ? at->hidden : tape->widest;
     tape->widest = at->output > tape->widest ? at->output : tape->widest;

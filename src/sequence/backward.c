@@ -292,8 +292,8 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
       .phases = (run->rnn->general ? run->rnn->kernels->cell_backward_general
                                    : run->rnn->kernels->cell_backward)[run->rnn->desc.cell],
       .cell = {.hidden = weights->hidden,
-               .activation = run->rnn->desc.activation,
-               .variant = &run->rnn->variant,
+               .activation = run->rnn->variant[direction].function[GK_CANDIDATE].kind,
+               .variant = &run->rnn->variant[direction],
                .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
                .gates = (const float *const *)worker->saved_gates,
                .d_pre = worker->pre,

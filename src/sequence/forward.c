@@ -171,8 +171,8 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   point_at_step(worker, layer, direction, s, rows);
   struct gk_cell_forward units = {.rows = (size_t)rows,
                                   .hidden = weights->hidden,
-                                  .activation = run->rnn->desc.activation,
-                                  .variant = &run->rnn->variant,
+                                  .activation = run->rnn->variant[direction].function[GK_CANDIDATE].kind,
+                                  .variant = &run->rnn->variant[direction],
                                   .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
                                   .norm = run->packed + weights->norm,
                                   .scales = run->training ? worker->scales : NULL,

@@ -10,12 +10,14 @@
 #include "src/core/status.h"
 
 enum kind { FLAG, NUMBER, FUNCTION };
+/* What is added to the place of a function of the reverse direction of two. */
+enum { REVERSE = GK_ACTIVATION_PLACES };
 
 static const struct option {
   const char *name;
   enum kind kind;
   size_t offset; /* in gk_rnn_desc */
-  gk_activation_place place;
+  int place;     /* of a function */
   const char *help;
 } options[] = {
     {"activation", FUNCTION, offsetof(gk_rnn_desc, activation), GK_CANDIDATE,
@@ -24,6 +26,13 @@ static const struct option {
      "function of the gates instead of sigmoid, as hard-sigmoid(0.2,0.5)"},
     {"output-activation", FUNCTION, offsetof(gk_rnn_desc, options.output_activation), GK_OUTPUT,
      "lstm: function of c on its way to h instead of tanh"},
+    {"reverse-activation", FUNCTION, offsetof(gk_rnn_desc, options.reverse_activation[GK_CANDIDATE]),
+     REVERSE + GK_CANDIDATE,
+     "bidirectional: that of the candidate in the reverse direction, where it differs"},
+    {"reverse-gate-activation", FUNCTION, offsetof(gk_rnn_desc, options.reverse_activation[GK_GATE]),
+     REVERSE + GK_GATE, "bidirectional: that of the gates in the reverse direction"},
+    {"reverse-output-activation", FUNCTION, offsetof(gk_rnn_desc, options.reverse_activation[GK_OUTPUT]),
+     REVERSE + GK_OUTPUT, "bidirectional lstm: that of c in the reverse direction"},
     {"clip", NUMBER, offsetof(gk_rnn_desc, options.clip), 0, "bound of the pre-activations' magnitude"},
     {"peephole", FLAG, offsetof(gk_rnn_desc, options.peephole), 0, "lstm: the gates see the cell state"},
     {"coupled", FLAG, offsetof(gk_rnn_desc, options.coupled), 0,
@@ -66,6 +75,15 @@ static gk_status find(const char *name, const struct option **option) {
   return gk_fail(GK_ERROR_ARGUMENT, "option is '%s', must be one of:%s", name, names);
 }
 
+static float *alpha_of(gk_rnn_desc *desc, const struct option *option) {
+  return option->place < REVERSE ? &desc->options.alpha[option->place]
+                                 : &desc->options.reverse_alpha[option->place - REVERSE];
+}
+static float *beta_of(gk_rnn_desc *desc, const struct option *option) {
+  return option->place < REVERSE ? &desc->options.beta[option->place]
+                                 : &desc->options.reverse_beta[option->place - REVERSE];
+}
+
 /* "name" or "name(alpha)" or "name(alpha,beta)". */
 static gk_status set_function(gk_rnn_desc *desc, const struct option *option, const char *value) {
   char name[32] = "";
@@ -89,8 +107,8 @@ static gk_status set_function(gk_rnn_desc *desc, const struct option *option, co
     return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be a function as %s(0.2,0.5)", option->name, value,
                    name);
   memcpy((char *)desc + option->offset, &kind, sizeof kind);
-  desc->options.alpha[option->place] = (float)number[0];
-  desc->options.beta[option->place] = (float)number[1];
+  *alpha_of(desc, option) = (float)number[0];
+  *beta_of(desc, option) = (float)number[1];
   return GK_OK;
 }
 
@@ -133,15 +151,17 @@ static void write_number(float number, char text[32]) {
 }
 
 static void get_function(const gk_rnn_desc *desc, const struct option *option, char *value, size_t size) {
-  char alpha[32], beta[32];
+  gk_rnn_desc copy = *desc;
+  const float alpha = *alpha_of(&copy, option), beta = *beta_of(&copy, option);
+  char alpha_text[32], beta_text[32];
   gk_activation kind;
   memcpy(&kind, (const char *)desc + option->offset, sizeof kind);
   if (kind == GK_ACTIVATION_DEFAULT)
     value[0] = '\0';
-  else if (desc->options.alpha[option->place] != 0 || desc->options.beta[option->place] != 0) {
-    write_number(desc->options.alpha[option->place], alpha);
-    write_number(desc->options.beta[option->place], beta);
-    snprintf(value, size, "%s(%s,%s)", gk_activation_name(kind), alpha, beta);
+  else if (alpha != 0 || beta != 0) {
+    write_number(alpha, alpha_text);
+    write_number(beta, beta_text);
+    snprintf(value, size, "%s(%s,%s)", gk_activation_name(kind), alpha_text, beta_text);
   } else
     snprintf(value, size, "%s", gk_activation_name(kind));
 }

@@ -318,7 +318,8 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
     rnn->desc.threads = gk_default_threads();
   rnn->cell = gk_cell_of(desc);
   gk_cell_resolve_options(&rnn->desc);
-  rnn->general = gk_cell_variant_of(&rnn->desc, &rnn->variant);
+  for (int direction = 0; direction < (desc->direction == GK_BIDIRECTIONAL ? 2 : 1); direction++)
+    rnn->general |= gk_cell_variant_of(&rnn->desc, direction == 1, &rnn->variant[direction]);
   rnn->peepholes = desc->options.peephole ? rnn->cell->gates - 1 : 0;
   rnn->packed.fingerprint = fingerprint(&rnn->desc);
   rnn->directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;

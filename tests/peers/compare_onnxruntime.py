@@ -4,7 +4,7 @@
     python compare_onnxruntime.py LIBGATEKERN.SO [--seed S] [--cases N]     or GATEKERN_LIBRARY=...
 
 Random weights, ragged lengths, initial states, every direction, and every attribute: activations with alpha and
-beta, clip, input_forget, peepholes; y, hn, cn on every tier within 1e-5 of the tensor's largest magnitude. Exit
+beta, others in each of two directions, clip, input_forget, peepholes; y, hn, cn on every tier within 1e-5 of the tensor's largest magnitude. Exit
 status 1 if not, or if an attribute was in no case.
 """
 
@@ -41,10 +41,10 @@ PLACES = {"rnn": ["activation"], "gru": ["gate-activation", "activation"],
 class Attributes:
     """Attributes of one case, for both sides."""
 
-    def __init__(self, cell, random):
+    def __init__(self, cell, direction, random):
         self.options, self.onnx, self.used = [], {}, set()
         if random.random() < 0.7:
-            self.activations(cell, random)
+            self.activations(cell, direction, random)
         if random.random() < 0.4:
             self.set("clip", np.float32(random.uniform(0.2, 1.5)), clip=lambda v: float(v))
         if cell != "lstm":
@@ -62,9 +62,13 @@ class Attributes:
     def has(self, option):
         return option in self.used
 
-    def activations(self, cell, random):
+    def activations(self, cell, direction, random):
+        """f g h of each direction, and their alpha and beta, one after the other."""
         names, alphas, betas = [], [], []
-        for place in PLACES[cell]:
+        places = PLACES[cell]
+        if direction == "bidirectional":
+            places = places + ["reverse-" + place for place in places]
+        for place in places:
             name, ours, parameters = FUNCTIONS[random.integers(len(FUNCTIONS))]
             alpha, beta = (np.float32(v) for v in random.uniform(0.2, 0.9, 2))
             names.append(name)
@@ -106,9 +110,7 @@ def onnx_forward(case, direction, attributes, tensors, data):
     operator = {"lstm": "LSTM", "rnn": "RNN"}.get(case.cell, "GRU")
     settings = {"hidden_size": case.hidden_size, "direction": direction, **attributes.onnx}
     for name in ("activations", "activation_alpha", "activation_beta"):
-        if settings.get(name):
-            settings[name] = settings[name] * case.directions
-        else:
+        if not settings.get(name):
             settings.pop(name, None)
     if operator == "GRU":
         settings["linear_before_reset"] = int(case.cell == "gru")
@@ -153,7 +155,7 @@ def main():
         case.bidirectional = direction == "bidirectional"
         if random.random() < 0.5:
             case.lengths = [int(v) for v in random.integers(1, case.time + 1, case.batch)]
-        attributes = Attributes(cell, random)
+        attributes = Attributes(cell, direction, random)
         data = case.inputs()
         wanted = None
         for tier, isa in library.tiers().items():
@@ -178,7 +180,8 @@ def main():
                 if not error <= LARGEST_ERROR:
                     failures += 1
                     print(f"FAILED {tier} {name}: error {error:.3g}; {direction} {attributes.options} {case}")
-    missing = ({name for name, _, _ in FUNCTIONS} | {"clip", "coupled", "peephole", "lengths", "reverse"}) - used
+    missing = ({name for name, _, _ in FUNCTIONS} | {"clip", "coupled", "peephole", "lengths", "reverse"}
+               | {"reverse-" + place for place in PLACES["lstm"]}) - used
     if missing:
         failures += 1
         print("FAILED: in no case:", *sorted(missing))
