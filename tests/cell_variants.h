@@ -78,6 +78,39 @@ static inline gk_status set_options(gk_rnn_desc *desc, const char *options) {
   return status;
 }
 
+/* ---- Kinds of networks ---- */
+
+/* What tests of properties walk: each cell as it is, each variant, and each LSTM of these with a projection. */
+static inline int network_kinds(void) {
+  int lstms = 1;
+  for (int i = 0; i < CELL_VARIANTS; i++)
+    lstms += cell_variants[i].cell == GK_CELL_LSTM;
+  return gk_cell_count() + CELL_VARIANTS + lstms;
+}
+
+/* Cell, options and projection of a kind; hidden_size is set already. */
+static inline gk_status set_network_kind(gk_rnn_desc *desc, int kind) {
+  const struct cell_variant plain_lstm = {GK_CELL_LSTM, "", true};
+  const struct cell_variant *variant = NULL;
+  if (kind < gk_cell_count()) {
+    desc->cell = (gk_cell)kind;
+    return GK_OK;
+  }
+  kind -= gk_cell_count();
+  if (kind < CELL_VARIANTS) {
+    variant = &cell_variants[kind];
+  } else {
+    variant = &plain_lstm;
+    kind -= CELL_VARIANTS;
+    for (int i = 0; i < CELL_VARIANTS && kind > 0; i++)
+      if (cell_variants[i].cell == GK_CELL_LSTM && kind-- > 0)
+        variant = &cell_variants[i];
+    desc->projection_size = 1 + desc->hidden_size / 2;
+  }
+  desc->cell = variant->cell;
+  return set_options(desc, variant->options);
+}
+
 /* The options that are set, for messages. */
 static inline void describe_options(const gk_rnn_desc *desc, char *text, size_t size) {
   size_t used = 0;

@@ -94,6 +94,12 @@ fail_case_at(const struct network_case *c, const char *file, int line, const cha
   _fail(file, line);
 }
 
+/* A network of a kind (cell_variants.h). */
+static inline void set_kind(struct network_case *c, int kind) {
+  if (set_network_kind(&c->desc, kind) != GK_OK)
+    fail_case(c, "kind %d: %s", kind, gk_last_error());
+}
+
 /* Every kind of mask that the case's network can have. */
 static inline void add_all_masks(struct network_case *c) {
   c->desc.dropout = 0.25f;
@@ -130,6 +136,14 @@ static inline struct network_sizes sizes_of(const struct network_case *c) {
 
 static inline bool has_memory(const struct network_case *c) {
   return gk_cell_has_memory(c->desc.cell);
+}
+
+/* Values of a sample's h and c in a layer and direction of a stack whose layers have one size. */
+static inline int64_t h_size(const struct network_case *c) {
+  return c->desc.projection_size > 0 ? c->desc.projection_size : c->desc.hidden_size;
+}
+static inline int64_t c_size(const struct network_case *c) {
+  return c->desc.hidden_size;
 }
 
 /* Row of (t, n) in x, y and tokens. */

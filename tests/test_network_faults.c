@@ -30,14 +30,22 @@ static struct network_case small_case(gk_isa isa, gk_cell cell, uint64_t seed) {
   return c;
 }
 
+/* Plain cells with vectors and with tokens; of the other kinds (cell_variants.h) each tier has one of these,
+ * some with masks. */
 static void for_each_case(const char *test, void (*check)(struct network_case *c)) {
   for (int tier = 0; tier < tier_count; tier++)
-    for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (int kind = 0; kind < network_kinds(); kind++)
       for (int tokens = 0; tokens < 2; tokens++) {
-        struct network_case c = small_case(tiers[tier], (gk_cell)cell, 500 + (uint64_t)cell);
+        const bool plain = kind < gk_cell_count();
+        struct network_case c = small_case(tiers[tier], (gk_cell)(kind % 2), 500 + (uint64_t)kind);
+        set_kind(&c, kind);
         c.desc.vocabulary = tokens ? 6 : 0;
         c.desc.direction = tokens ? GK_FORWARD : GK_BIDIRECTIONAL;
-        if (case_wanted(test))
+        if (!plain && kind % 3 == 0) {
+          add_all_masks(&c);
+          c.desc.weight_dropout = 0; /* which is a matter of packing */
+        }
+        if ((plain || (tier + kind) % 2 == tokens) && case_wanted(test))
           check(&c);
       }
 }
@@ -86,7 +94,8 @@ static void check_empty(struct network_case *c, int64_t time, int64_t batch, boo
   check_status(c, gk_rnn_forward(net.rnn, &forward), "gk_rnn_forward");
   check_status(c, gk_rnn_backward(net.rnn, &backward), "gk_rnn_backward");
   close_network(&net);
-  float *zeros = memset(take_floats(&b, s.states), 0, (size_t)s.states * sizeof(float));
+  const int64_t most = s.states > s.cells ? s.states : s.cells;
+  float *zeros = memset(take_floats(&b, most), 0, (size_t)most * sizeof(float));
   wanted.hn = wanted.dh0 = zeros;
   wanted.cn = wanted.dc0 = has_memory(c) ? zeros : NULL;
   check_same_results(c, what, &got, &wanted);
@@ -144,7 +153,7 @@ static void test_padding_is_not_read(void **state) {
 static void check_other_samples(const struct network_case *c, const char *what, int64_t poisoned,
                                 const struct network_results *got, const struct network_results *wanted) {
   struct network_sizes s = sizes_of(c);
-  int64_t H = c->desc.hidden_size, I = c->desc.input_size;
+  int64_t I = c->desc.input_size;
   for (int64_t n = 0; n < c->batch; n++) {
     if (n == poisoned)
       continue;
@@ -159,7 +168,7 @@ static void check_other_samples(const struct network_case *c, const char *what, 
     static const char *const names[] = {"hn of another sample", "cn of another sample",
                                         "dh0 of another sample", "dc0 of another sample"};
     for (int k = 0; k < 4; k++)
-      for (int64_t l = 0; l < c->desc.layers * s.directions && a[k]; l++)
+      for (int64_t l = 0, H = k % 2 ? c_size(c) : h_size(c); l < c->desc.layers * s.directions && a[k]; l++)
         check_bits(c, what, names[k], H, a[k] + (l * c->batch + n) * H, z[k] + (l * c->batch + n) * H);
   }
 }
@@ -177,10 +186,11 @@ static void check_poison(struct network_case *c) {
   struct buffers b = {0};
   struct network_data d = take_data(&b, c);
   struct network_results clean = run_case(&b, c, &d);
-  int64_t width = sizes_of(c).width, H = c->desc.hidden_size;
+  int64_t width = sizes_of(c).width, H = h_size(c);
   static const float poisons[] = {NAN, INFINITY, -INFINITY, 3e38f};
   float *places[] = {d.x ? d.x + row_of(c, 2, 2) * c->desc.input_size + 1 : NULL, d.h0 + 2 * H + 3,
-                     d.c0 ? d.c0 + 2 * H + 3 : NULL, d.dy + row_of(c, 3, 2) * width + 2, d.dhn + 2 * H};
+                     d.c0 ? d.c0 + 2 * c_size(c) + 3 : NULL, d.dy + row_of(c, 3, 2) * width + 2,
+                     d.dhn + 2 * H};
   for (int place = 0; place < 5; place++)
     for (int k = 0; k < 4 && places[place]; k++) {
       struct buffers run_buffers = {0};
@@ -192,9 +202,10 @@ static void check_poison(struct network_case *c) {
       *places[place] = poisons[k];
       struct network_results got = run_case(&run_buffers, c, &d);
       check_other_samples(c, what, 2, &got, &clean);
-      if (isnan(poisons[k]) && place < 2 && !any_nan(got.hn, sizes_of(c).states))
+      const bool whole = c->desc.recurrent_dropout == 0; /* a mask may drop it */
+      if (whole && isnan(poisons[k]) && place < 2 && !any_nan(got.hn, sizes_of(c).states))
         fail_case(c, "%s: no NaN arrives in hn", what);
-      if (isnan(poisons[k]) && !any_nan(got.gradients, sizes_of(c).parameters))
+      if (whole && isnan(poisons[k]) && !any_nan(got.gradients, sizes_of(c).parameters))
         fail_case(c, "%s: no NaN arrives in the gradients", what);
       struct network_case weakest = *c;
       weakest.desc.isa = tiers[0];
@@ -218,17 +229,17 @@ static void check_poisoned_empty_sample(struct network_case *c) {
   c->ragged = true; /* sample 1 has length 0 */
   struct network_data d = take_data(&b, c);
   struct network_results wanted = run_case(&b, c, &d);
-  int64_t H = c->desc.hidden_size, parts = c->desc.layers * sizes_of(c).directions;
+  int64_t parts = c->desc.layers * sizes_of(c).directions;
   float *states[] = {d.h0, d.c0, d.dhn, d.dcn};
   for (int k = 0; k < 4; k++)
-    for (int64_t l = 0; l < parts && states[k]; l++)
+    for (int64_t l = 0, H = k % 2 ? c_size(c) : h_size(c); l < parts && states[k]; l++)
       for (int64_t j = 0; j < H; j++)
         states[k][(l * c->batch + 1) * H + j] = NAN;
   struct network_results got = run_case(&b, c, &d);
   check_other_samples(c, "NaN states of an empty sample", 1, &got, &wanted);
   check_bits(c, "NaN states of an empty sample", "gradients", sizes_of(c).parameters, got.gradients,
              wanted.gradients);
-  assert_true(isnan(got.hn[H]) && isnan(got.dh0[H]));
+  assert_true(isnan(got.hn[h_size(c)]) && isnan(got.dh0[h_size(c)]));
   buffers_release(&b);
 }
 
@@ -249,9 +260,15 @@ static void check_placement(struct network_case *c, struct placement placement, 
   buffers_release(&plain);
 }
 
+static bool has_options(const struct network_case *c) {
+  char text[200];
+  describe_options(&c->desc, text, sizeof text);
+  return text[0] || c->desc.projection_size > 0;
+}
+
 /* Floats at every multiple of 4, packed parameters, reserve and workspaces at every byte. */
 static void check_offsets(struct network_case *c) {
-  for (size_t offset = 1; offset < 64; offset += c->desc.cell == GK_CELL_LSTM ? 1 : 9) {
+  for (size_t offset = 1; offset < 64; offset += has_options(c) ? 31 : c->desc.cell == GK_CELL_LSTM ? 1 : 9) {
     char what[64];
     c->desc.threads = offset % 9 == 1 ? 2 : 1;
     snprintf(what, sizeof what, "every buffer %zu bytes off a boundary of 64", offset);
@@ -267,7 +284,7 @@ static void test_misaligned_buffers(void **state) {
 /* An access past an end of any buffer faults. */
 static void check_pages(struct network_case *c) {
   static const int64_t hidden[] = {1, 8, 16, 19, 37};
-  for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
+  for (size_t i = has_options(c) ? 2 : 0; i < sizeof hidden / sizeof *hidden; i++) {
     c->desc.hidden_size = hidden[i];
     c->desc.input_size = 1 + 6 * (int64_t)i;
     c->desc.threads = 1 + (int)i % 2;

@@ -114,16 +114,16 @@ struct work {
   float *optimizer_state;
 };
 
-static void open_work(struct work *w, gk_isa isa, gk_cell cell, int threads, gk_schedule schedule) {
+static void open_work(struct work *w, gk_isa isa, int kind, int threads, gk_schedule schedule) {
   *w = (struct work){.c = {.desc = GK_RNN_DESC_INIT, .time = 9, .batch = 12, .ragged = true, .seed = 31},
                      .optimizer = GK_OPTIMIZER_DESC_INIT};
   struct buffers *b = &w->buffers;
   w->c.desc.isa = w->optimizer.isa = isa;
-  w->c.desc.cell = cell;
   w->c.desc.input_size = 20;
   w->c.desc.hidden_size = 48;
+  set_kind(&w->c, kind);
   w->c.desc.layers = 2;
-  w->c.desc.vocabulary = cell % 2 ? 10 : 0;
+  w->c.desc.vocabulary = kind % 2 ? 10 : 0;
   w->c.resets = true;
   add_all_masks(&w->c);
   w->c.desc.threads = w->optimizer.threads = threads;
@@ -132,7 +132,7 @@ static void open_work(struct work *w, gk_isa isa, gk_cell cell, int threads, gk_
   w->r = take_results(b, &w->c);
   w->net = open_network(b, &w->c, w->d.parameters);
   gk_output_desc desc = GK_OUTPUT_DESC_INIT;
-  desc.input_size = 48;
+  desc.input_size = h_size(&w->c);
   desc.output_size = 30;
   desc.isa = isa;
   desc.threads = threads;
@@ -201,18 +201,20 @@ static void do_work(struct work *w, int64_t step) {
 }
 
 static void test_no_allocation_no_lock(void **state) {
+  enum { PLANS = 4 };
   (void)state;
   gk_isa tiers[MAX_TIERS];
   int tier_count = usable_tiers(tiers);
   assert_true(tier_count > 0);
   for (int tier = 0; tier < tier_count; tier++)
-    for (int cell = 0; cell < gk_cell_count(); cell++)
-      for (int plan = 0; plan < 3; plan++) {
+    for (int kind = 0; kind < network_kinds(); kind++)
+      for (int plan = 0; plan < PLANS; plan++) {
+        static const gk_schedule schedules[PLANS] = {GK_SCHEDULE_SLICES, GK_SCHEDULE_SLICES,
+                                                     GK_SCHEDULE_TEAMS, GK_SCHEDULE_WAVEFRONT};
         struct work w;
-        if (!case_wanted(__func__))
+        if ((kind >= gk_cell_count() && (tier + kind + plan) % PLANS) || !case_wanted(__func__))
           continue;
-        open_work(&w, tiers[tier], (gk_cell)cell, plan ? 2 : 1,
-                  plan == 2 ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES);
+        open_work(&w, tiers[tier], kind, plan ? 2 : 1, schedules[plan]);
         do_work(&w, 1);
         long before = atomic_load(&allocations), locked = atomic_load(&locks);
         for (int64_t step = 2; step < 6; step++)

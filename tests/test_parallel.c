@@ -26,6 +26,7 @@
 #include "src/core/size.h"
 #include "src/core/status.h"
 #include "src/core/threads.h"
+#include "tests/temporary_folder.h"
 
 enum { MOST_THREADS = 8 };
 
@@ -291,7 +292,7 @@ static void test_default_threads(void **state) {
   omp_set_num_threads(usual);
 }
 
-static char root[64];
+static char root[96];
 
 static void put(const char *path, const char *text) {
   char full[512], *slash;
@@ -308,7 +309,7 @@ static void put(const char *path, const char *text) {
 }
 
 static void new_root(void) {
-  strcpy(root, "/tmp/gatekern-cgroup-XXXXXX");
+  snprintf(root, sizeof root, "%s/cgroup-XXXXXX", temporary_folder());
   assert_non_null(mkdtemp(root));
 }
 
