@@ -21,9 +21,13 @@ set(test_environment
   GATEKERN_PROGRAM=$<TARGET_FILE:gatekern> GATEKERN_LIBRARY=$<TARGET_FILE:gatekern-shared>
   $<$<BOOL:${GATEKERN_TEST_FULL}>:GATEKERN_TEST_FULL=1>)
 if(GATEKERN_SANITIZE STREQUAL thread)
-  # Archer tells ThreadSanitizer what OpenMP orders; what is not compiled with it cannot be judged.
+  # Archer, which comes with LLVM's OpenMP, tells ThreadSanitizer what OpenMP orders; what is not compiled with
+  # the sanitizer cannot be judged. Without Archer every parallel region would be a race.
+  get_filename_component(openmp_folder "${OpenMP_omp_LIBRARY}" REALPATH)
+  get_filename_component(openmp_folder "${openmp_folder}" DIRECTORY)
+  find_library(ARCHER NAMES libarcher.so archer HINTS ${openmp_folder} REQUIRED)
   list(APPEND test_environment
-    OMP_TOOL_LIBRARIES=libarcher.so "TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1")
+    OMP_TOOL_LIBRARIES=${ARCHER} "TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1")
 endif()
 
 function(gatekern_add_test name)
@@ -102,7 +106,8 @@ if(NOT GATEKERN_TEST_LABEL)
   foreach(source IN LISTS example_sources)
     get_filename_component(name ${source} NAME_WE)
     add_executable(example-${name} ${source})
-    target_link_libraries(example-${name} PRIVATE gatekern-shared)
+    target_link_libraries(example-${name} PRIVATE
+      gatekern-shared $<$<BOOL:${GATEKERN_SANITIZE}>:project-flags>)
     # What ends with a verdict on what it has learned is a test.
     file(STRINGS ${source} verdict REGEX "^  return right < " LIMIT_COUNT 1)
     if(verdict AND NOT GATEKERN_SANITIZE) # which would take minutes
