@@ -55,9 +55,9 @@ static float *floats(const bench_runner *runner, int index) {
 static void count_floats(bench_runner *runner) {
   const bench_shape *s = &runner->shape;
   bool step = runner->pass == BENCH_STEP;
-  int64_t outputs = s->time * s->batch * s->hidden;
-  int64_t states = s->layers * s->batch * s->hidden;
-  int64_t cells = gk_cell_has_memory(s->cell) ? states : 0;
+  int64_t outputs = s->time * s->batch * gk_rnn_output_size(runner->rnn);
+  int64_t states = s->batch * gk_rnn_hidden_values(runner->rnn);
+  int64_t cells = s->batch * gk_rnn_cell_values(runner->rnn);
   int64_t *count = runner->count;
   count[PARAMETERS] = gk_rnn_parameter_count(runner->rnn);
   count[X] = s->time * s->batch * s->input;
@@ -130,6 +130,21 @@ static void clear_outputs(bench_runner *runner) {
   runner->stream_step = 0;
 }
 
+/* Training passes with weight dropout read weights of which the mask of step 0 has dropped some. */
+static gk_status pack(bench_runner *runner) {
+  const gk_random_key key = {0};
+  const bool training = runner->pass == BENCH_STEP || runner->pass == BENCH_FORWARD;
+  if (training && gk_rnn_description(runner->rnn)->weight_dropout > 0)
+    return gk_rnn_pack_dropped(runner->rnn, runner->pack_flags, &key, floats(runner, PARAMETERS),
+                               runner->buffer[PACKED]);
+  return gk_rnn_pack(runner->rnn, runner->pack_flags, floats(runner, PARAMETERS), runner->buffer[PACKED]);
+}
+
+/* Whole passes then begin from the network's own states. */
+static bool trains_states(const bench_runner *runner) {
+  return gk_rnn_description(runner->rnn)->trained_states;
+}
+
 gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa isa, int threads,
                               gk_schedule schedule, bench_runner **result) {
   *result = NULL;
@@ -139,12 +154,7 @@ gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa 
   runner->shape = *shape;
   runner->pass = pass;
   runner->pack_flags = pass == BENCH_STEP ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD;
-  gk_rnn_desc desc = shape->options;
-  desc.size = sizeof desc;
-  desc.cell = shape->cell;
-  desc.input_size = shape->input;
-  desc.hidden_size = shape->hidden;
-  desc.layers = shape->layers;
+  gk_rnn_desc desc = bench_shape_description(shape);
   desc.isa = isa;
   desc.threads = threads;
   desc.schedule = schedule;
@@ -154,7 +164,7 @@ gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa 
   if (status == GK_OK) {
     fill_inputs(runner);
     clear_outputs(runner);
-    status = gk_rnn_pack(runner->rnn, runner->pack_flags, floats(runner, PARAMETERS), runner->buffer[PACKED]);
+    status = pack(runner);
   }
   if (status != GK_OK) {
     bench_runner_destroy(runner);
@@ -208,8 +218,10 @@ static gk_status run_forward(bench_runner *runner) {
   args.time = runner->shape.time;
   args.batch = runner->shape.batch;
   args.x = floats(runner, X);
-  args.h0 = floats(runner, H0);
-  args.c0 = floats(runner, C0);
+  if (!trains_states(runner)) {
+    args.h0 = floats(runner, H0);
+    args.c0 = floats(runner, C0);
+  }
   args.parameters = floats(runner, PARAMETERS);
   args.packed = runner->buffer[PACKED];
   args.y = floats(runner, Y);
@@ -225,8 +237,10 @@ static gk_status run_backward(bench_runner *runner) {
   args.time = runner->shape.time;
   args.batch = runner->shape.batch;
   args.x = floats(runner, X);
-  args.h0 = floats(runner, H0);
-  args.c0 = floats(runner, C0);
+  if (!trains_states(runner)) {
+    args.h0 = floats(runner, H0);
+    args.c0 = floats(runner, C0);
+  }
   args.parameters = floats(runner, PARAMETERS);
   args.packed = runner->buffer[PACKED];
   args.dy = floats(runner, DY);
@@ -256,7 +270,7 @@ static gk_status run_stream_step(bench_runner *runner, bench_interval *interval)
   args.packed = runner->buffer[PACKED];
   args.h = floats(runner, HN);
   args.c = floats(runner, CN);
-  args.y = floats(runner, Y) + t * runner->shape.batch * runner->shape.hidden;
+  args.y = floats(runner, Y) + t * runner->shape.batch * gk_rnn_output_size(runner->rnn);
   args.workspace = runner->buffer[WORKSPACE];
   runner->stream_step = (t + 1) % runner->shape.time;
 
@@ -273,7 +287,7 @@ gk_status bench_runner_run(bench_runner *runner, bench_interval *interval) {
   gk_status status = GK_OK;
   double start = clock_seconds(), packed = start;
   if (runner->pass == BENCH_STEP) {
-    status = gk_rnn_pack(runner->rnn, runner->pack_flags, floats(runner, PARAMETERS), runner->buffer[PACKED]);
+    status = pack(runner);
     packed = clock_seconds();
   }
   if (status == GK_OK)

@@ -123,9 +123,28 @@ void bench_shapes_free(bench_shapes *shapes) {
   *shapes = (bench_shapes){0};
 }
 
+gk_rnn_desc bench_shape_description(const bench_shape *shape) {
+  gk_rnn_desc desc = shape->options;
+  desc.size = sizeof desc;
+  desc.cell = shape->cell;
+  desc.input_size = shape->input;
+  desc.hidden_size = shape->hidden;
+  desc.layers = shape->layers;
+  return desc;
+}
+
 double bench_shape_flop(const bench_shape *shape) {
-  double hidden = (double)shape->hidden;
-  double columns = (double)shape->input + hidden + (double)(shape->layers - 1) * 2 * hidden;
-  const int gates = gk_cell_gates(shape->cell) - (shape->options.options.coupled ? 1 : 0);
-  return 2.0 * (double)shape->batch * (double)shape->time * gates * hidden * columns;
+  const gk_rnn_desc *desc = &shape->options;
+  const double gates = gk_cell_gates(shape->cell) - (desc->options.coupled ? 1 : 0);
+  const double directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
+  double input = (double)shape->input, products = 0;
+  for (int64_t l = 0; l < shape->layers; l++) {
+    const double hidden = (double)(desc->hidden_sizes ? desc->hidden_sizes[l] : shape->hidden);
+    const double output = desc->projection_size ? (double)desc->projection_size : hidden;
+    const double read = desc->recurrence == GK_RECURRENCE_NONE ? 0 : output;
+    products += directions * gates * hidden * (input + read);
+    products += desc->projection_size ? directions * output * hidden : 0;
+    input = desc->merge == GK_MERGE_SUM ? output : directions * output;
+  }
+  return 2.0 * (double)shape->batch * (double)shape->time * products;
 }

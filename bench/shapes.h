@@ -13,7 +13,7 @@ typedef struct bench_shape {
   char name[64];
   gk_cell cell;
   int64_t input, hidden, batch, time, layers;
-  gk_rnn_desc options; /* only its options are read (gk_rnn_option_name); zeros: none */
+  gk_rnn_desc options; /* of it are read: options (gk_rnn_option_name), layout, hidden_sizes; zeros: none */
 } bench_shape;
 
 typedef struct bench_shapes {
@@ -34,8 +34,10 @@ bool bench_shapes_load(const char *list, bench_shapes *shapes, char *message, si
 bool bench_shapes_parse(const char *text, bench_shapes *shapes, char *message, size_t message_size);
 void bench_shapes_free(bench_shapes *shapes);
 
-/* FLOP of one forward pass: 2 N T G (I_l + H) H summed over the layers, I_l = H above the first. Backward
- * is twice that. */
+/* All of the network; its plan is left to the library. */
+gk_rnn_desc bench_shape_description(const bench_shape *shape);
+/* FLOP of one forward pass: 2 N T G (I_l + H) H summed over layers and directions, I_l being what the layer
+ * below hands on; with a projection 2 N T (G (I_l + P) H + P H). Backward is twice that. */
 double bench_shape_flop(const bench_shape *shape);
 
 #endif

@@ -190,7 +190,7 @@ int main(int argc, char **argv) {
     } else {
       desc.projection_size = H / 2;
       desc.options.peephole = desc.options.coupled = desc.options.layer_norm = true;
-      desc.options.clip = desc.options.cell_clip = 10;
+      desc.options.preactivation_clip = desc.options.cell_clip = 10;
     }
     bool wanted = argc == 1;
     for (int i = 1; i < argc; i++)

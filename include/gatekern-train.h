@@ -74,25 +74,25 @@ typedef struct gk_language_model gk_language_model;
 
 typedef struct gk_language_model_desc {
   size_t size; /* sizeof(gk_language_model_desc) */
-  gk_cell cell;
-  gk_activation activation; /* of the candidate */
-  gk_cell_options options;
-  int64_t embedding_size;
-  int64_t hidden_size;
-  int64_t layers;
-  float dropout; /* between layers, as in PyTorch's modules: not on the last layer's output */
-  bool utf8;     /* symbols are code points instead of bytes */
-  bool tied;     /* the output layer's weight is the embedding (then embedding_size = hidden_size) */
-  /* Plan: how it runs, never what it computes. */
-  gk_isa isa;
-  gk_math math;
-  gk_schedule schedule;
-  int threads; /* 0: gk_default_threads() */
+  /* The recurrent layers, all that a network can be, and their plan. input_size is the embedding's; vocabulary
+   * is 0 here, it is the texts'; the layout is time-major; the direction is forward, since any other has
+   * seen the characters that the model is to predict. Trained states are what every text begins from.
+   * Regularisation acts in training and in gk_language_model_gradient_flow, never when a model is evaluated or
+   * sampled from, where zoneout takes its mean (gk_rnn_desc). */
+  gk_rnn_desc network;
+  bool utf8; /* symbols are code points instead of bytes */
+  bool tied; /* the output layer's weight is the embedding (then network.input_size is the size of the last
+                layer's h) */
 } gk_language_model_desc;
 #define GK_LANGUAGE_MODEL_DESC_INIT                                                                          \
   {                                                                                                          \
-    .size = sizeof(gk_language_model_desc), .cell = GK_CELL_LSTM, .embedding_size = 256, .hidden_size = 256, \
-    .layers = 1                                                                                              \
+    .size = sizeof(gk_language_model_desc), .network = {                                                     \
+      .size = sizeof(gk_rnn_desc),                                                                           \
+      .cell = GK_CELL_LSTM,                                                                                  \
+      .input_size = 256,                                                                                     \
+      .hidden_size = 256,                                                                                    \
+      .layers = 1                                                                                            \
+    }                                                                                                        \
   }
 
 /* A text of `bytes` bytes; it need not end with a zero. */
@@ -101,7 +101,7 @@ typedef struct gk_text {
   size_t bytes;
 } gk_text;
 
-/* Only isa, math, schedule and threads of `plan` are read; NULL: the defaults. */
+/* Only isa, math, schedule and threads of `plan->network` are read; NULL: the defaults. */
 GK_API gk_status gk_language_model_load(const char *path, const gk_language_model_desc *plan,
                                         gk_language_model **model);
 GK_API void gk_language_model_destroy(gk_language_model *model); /* NULL is allowed */
@@ -149,7 +149,7 @@ GK_API gk_status gk_language_model_evaluate_free_running(const gk_language_model
 /* How gradients flow through a model: the text's first batch * (time + 1) characters as `batch` streams from
  * zero states; the loss is that of each stream's last character alone. norms (L, T) is the Euclidean norm,
  * over the batch, of its gradient by h of each layer and step; radii (L, G) the spectral radius of each
- * gate's recurrent matrix (gk_spectral_radius). Either may be NULL. */
+ * gate's recurrent matrix (gk_rnn_spectral_radii). Either may be NULL. Random masks are those of seed 0. */
 GK_API gk_status gk_language_model_gradient_flow(const gk_language_model *model, const gk_text *text,
                                                  int64_t time, int64_t batch, double *norms, double *radii);
 
@@ -260,9 +260,9 @@ typedef struct gk_training_step {
   double gradient_norm; /* before clipping */
   float clip_scale;     /* that the gradients were multiplied by */
   /* Floating-point operations of the products, 2 a multiplication and addition, forward + backward:
-   *   3 * 2 * G*H * (U*E + N*T*H + (L - 1) * N*T*2*H) + 3 * 2 * N*T*H*V
-   * where U is the number of distinct characters in the step: the work that was done, not the work that
-   * one-hot or dense inputs would have cost. */
+   *   3 * 2 * (the first layer's U * G*H*E + N*T * all its other weights and the layers' above + N*T*H*V)
+   * where U is the number of distinct characters in the step (with input dropout N*T): the work that was
+   * done, not the work that one-hot or dense inputs would have cost. */
   double operations;
   double seconds[GK_TRAINING_PARTS]; /* by gk_training_part */
 } gk_training_step;

@@ -175,6 +175,8 @@ typedef enum gk_activation_place {
 enum { GK_ACTIVATION_PLACES = 3 };
 
 typedef enum gk_direction { GK_FORWARD = 0, GK_REVERSE, GK_BIDIRECTIONAL } gk_direction;
+GK_API const char *gk_direction_name(gk_direction direction); /* forward, reverse, bidirectional */
+GK_API gk_status gk_direction_from_name(const char *name, gk_direction *direction);
 /* How a layer of two directions hands on their h: side by side (forward's first), or added. */
 typedef enum gk_merge { GK_MERGE_CONCATENATE = 0, GK_MERGE_SUM } gk_merge;
 GK_API const char *gk_merge_name(gk_merge merge);
@@ -191,6 +193,8 @@ typedef enum gk_layout {
   GK_TIME_MAJOR = 0, /* x (T, N, I), y (T, N, D*H), tokens (T, N) */
   GK_BATCH_FIRST     /* x (N, T, I), y (N, T, D*H), tokens (N, T) */
 } gk_layout;
+GK_API const char *gk_layout_name(gk_layout layout); /* time-major, batch-first */
+GK_API gk_status gk_layout_from_name(const char *name, gk_layout *layout);
 
 /* How work is cut. Never changes a bit of any result.
  *   slices     a thread owns samples and walks all steps alone
@@ -229,8 +233,9 @@ typedef struct gk_cell_options {
    * have them behind the forward ones). DEFAULT: the forward direction's, its alpha and beta with it. */
   gk_activation reverse_activation[GK_ACTIVATION_PLACES];
   float reverse_alpha[GK_ACTIVATION_PLACES], reverse_beta[GK_ACTIVATION_PLACES];
-  float clip; /* pre-activations of candidate and gates are bounded to [-clip, clip]; 0: not. The gradient is
-                 0 outside */
+  float
+      preactivation_clip; /* pre-activations of candidate and gates are bounded to +-it (ONNX's clip); 0: not.
+                               The gradient is 0 outside */
   /* lstm: */
   bool peephole; /* gates see c (Gers 2000): i += p_i * c', f += p_f * c', o += p_o * c before their sigmoid.
                     Parameter weight_peephole_l0 (3, H), rows i f o ((2, H), rows i o, if coupled) */
@@ -296,12 +301,17 @@ GK_API const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn);
 /* Gates of its parameters: gk_cell_gates, one fewer if coupled. */
 GK_API int gk_rnn_gates(const gk_rnn *rnn);
 
-/* The options of a description as text, for files and command lines: one list (src/sequence/options.c). A
- * value is a number, "on" or "off", or a function with its alpha and beta: "elu", "hard-sigmoid(0.2,0.5)". */
+/* The options of a description as text, for files and command lines: one list (src/sequence/options.c) of all
+ * that is not a size every network has, nor the plan, nor the layout. An option has the name of its field,
+ * with '-'. A value is a number, "on" or "off", a name, or a function with its alpha and beta: "elu",
+ * "hard-sigmoid(0.2,0.5)". */
 GK_API int gk_rnn_option_count(void);
-GK_API const char *gk_rnn_option_name(int index);  /* "peephole", "cell-clip", ... */
+GK_API const char *gk_rnn_option_name(int index);  /* "peephole", "projection-size", ... */
 GK_API const char *gk_rnn_option_help(int index);  /* one line */
+GK_API const char *gk_rnn_option_group(int index); /* heading of those that belong together */
 GK_API const char *gk_rnn_option_value(int index); /* what its value is called: "X"; NULL: on or off */
+/* The choice-th name that it takes, the default first; NULL: no more, or its values are no names. */
+GK_API const char *gk_rnn_option_choice(int index, int choice);
 /* GK_ERROR_ARGUMENT: there is no such option, or the text is no value of it. */
 GK_API gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value);
 /* The value that sets it, "" where it is off or the default; cut to `size` bytes. */
@@ -514,6 +524,10 @@ GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
  * stands still (Gelfand's formula), which converges for complex pairs and defective matrices too. In double,
  * about 15 products of size^3; allocates two matrices. NaN if a value of the matrix is not finite. */
 GK_API gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius);
+/* The same of each gate's recurrent matrix of one direction of a layer, in the order of the parameters: radii
+ * (G). With a projection a step's h goes through W_hh W_hr, whose radius it is; 0 without recurrence. */
+GK_API gk_status gk_rnn_spectral_radii(const gk_rnn *rnn, const float *parameters, int64_t layer,
+                                       int direction, double *radii);
 
 /* ---- Losses --------------------------------------------------------------------------------- */
 

@@ -131,8 +131,8 @@ static void test_create(void **state) {
          "not bidirectional");
   EXPECT(options.reverse_alpha[GK_CANDIDATE], NAN, GK_ERROR_ARGUMENT, "nan");
   EXPECT(options.reverse_beta[GK_CANDIDATE], 2, GK_ERROR_ARGUMENT, "reverse_activation[GK_CANDIDATE]", "2");
-  EXPECT(options.clip, -1, GK_ERROR_ARGUMENT, "clip", "-1");
-  EXPECT(options.clip, INFINITY, GK_ERROR_ARGUMENT, "clip", "inf");
+  EXPECT(options.preactivation_clip, -1, GK_ERROR_ARGUMENT, "preactivation_clip", "-1");
+  EXPECT(options.preactivation_clip, INFINITY, GK_ERROR_ARGUMENT, "preactivation_clip", "inf");
   EXPECT(options.cell_clip, NAN, GK_ERROR_ARGUMENT, "cell_clip", "nan");
 #define EXPECT_OF(of, field, value, ...)                                                                     \
   do {                                                                                                       \

@@ -185,6 +185,20 @@ static const struct {
     {"train lm @/text --hidden 1e3", {"--hidden 1e3"}},
     {"train lm @/text --hidden 99999999999999999999", {"--hidden 99999999999999999999"}},
     {"train lm @/text --hidden", {"--hidden", "value"}},
+    {"train lm @/text --hidden 5,,6", {"--hidden 5,,6", "one for each layer"}},
+    {"train lm @/text --hidden 5,6 --layers 3", {"--hidden has 2", "--layers is 3"}},
+    {"train lm @/text --direction bidirectional", {"direction is bidirectional", "forward", "to predict"}},
+    {"train lm @/text --direction reverse", {"direction is reverse", "forward"}},
+    {"train lm @/text --direction up", {"--direction up", "forward, reverse or bidirectional"}},
+    {"train lm @/text --merge sum", {"merge is sum", "bidirectional"}},
+    {"train lm @/text --cell gru --projection-size 5", {"projection_size is 5", "gru"}},
+    {"train lm @/text --projection-size -1", {"--projection-size -1", "whole number"}},
+    {"train lm @/text --projection-size 8 --tie --embed 16", {"size is 16", "projection_size is 8"}},
+    {"train lm @/text --cell gru --zoneout-c 0.1", {"zoneout_c is 0.1", "gru"}},
+    {"train lm @/text --zoneout-h 1", {"--zoneout-h 1", "below 1"}},
+    {"train lm @/text --dropout-masks sequence", {"dropout_masks is sequence", "recurrent_dropout"}},
+    {"train lm @/text --recurrence none --weight-dropout 0.1", {"weight_dropout is 0.1", "none"}},
+    {"train lm @/text --clip 3", {"--clip"}},
     {"train lm @/text --layers 0", {"--layers 0"}},
     {"train lm @/text --embed -1", {"--embed -1"}},
     {"train lm @/text --batch 0", {"--batch 0"}},
@@ -206,12 +220,12 @@ static const struct {
     {"train lm @/text --optimizer sgd --nesterov", {"--nesterov", "--momentum"}},
     {"train lm @/text --weight-decay -1", {"--weight-decay -1"}},
     {"train lm @/text --clip-value -1", {"--clip-value -1"}},
-    {"train lm @/text --tie --embed 8 --hidden 16", {"--tie", "--embed, 8", "--hidden, 16"}},
+    {"train lm @/text --tie --embed 8 --hidden 16", {"tied", "embedding's size is 8", "hidden_size is 16"}},
     {"train lm @/text --optimizer lion", {"--optimizer lion", "adam"}},
     {"train lm @/text --momentum 0.9", {"--momentum 0.9", "sgd"}},
     {"train lm @/text --clip-norm -1", {"--clip-norm -1"}},
     {"train lm @/text --dropout 1 --layers 2", {"--dropout 1"}},
-    {"train lm @/text --dropout 0.5", {"--dropout 0.5", "--layers 2"}},
+    {"train lm @/text --dropout 0.5", {"dropout is 0.5", "layers is 1"}},
     {"train lm @/text --seed -1", {"--seed -1"}},
     {"train lm @/text --seed 18446744073709551616", {"--seed 18446744073709551616"}},
     {"train lm @/text --threads -1", {"--threads -1"}},
@@ -234,6 +248,7 @@ static const struct {
     {"train lm @/text --resume --out @/new", {"new.state", "No such file"}},
     {"train lm @/utf8 --resume --out @/model", {"utf8"}},
     {"train lm @/text --resume --out @/model --hidden 32", {"--hidden", "model.state"}},
+    {"train lm @/text --resume --out @/model --zoneout-h 0.5", {"--zoneout-h 0.5", "none"}},
     {"train lm @/text --resume --out @/model --seed 1", {"--seed", "model.state"}},
     {"train lm @/text --resume --out @/model --utf8", {"--utf8", "model.state"}},
     {"sample", {"MODEL"}},
@@ -259,6 +274,12 @@ static const struct {
     {"eval @/model @/text --free-running -1", {"--free-running -1"}},
     {"eval @/model @/text --temperature -1", {"--temperature -1"}},
     {"inspect --hidden 0", {"--hidden 0"}},
+    {"inspect --peephole", {"peephole", "rnn", "--cell"}},
+    {"inspect @/model --layers 2", {"--layers", "without a MODEL"}},
+    {"inspect @/model --zoneout-h 0.1", {"--zoneout-h", "without a MODEL"}},
+    {"inspect --cell lstm --hidden 4,5 --layers 1", {"--hidden has 2", "--layers is 1"}},
+    {"bench --hidden 4,5 --layers 3", {"--hidden has 2", "--layers is 3"}},
+    {"bench --direction reverse --pass stream --hidden 4", {"direction is reverse", "forward"}},
     {"inspect --init zeros", {"--init zeros", "orthogonal"}},
     {"inspect @/missing", {"missing"}},
     {"inspect @/damaged", {"checksum"}},
@@ -419,7 +440,7 @@ static void test_training_options(void **state) {
 #define OPTIONS                                                                                              \
   "train lm @/text " SMALL                                                                                   \
   "--tie --optimizer adamw --backward-time 12 --label-smoothing 0.1 --clip-value 1 "                         \
-  "--clip-tensor 1 --lr-schedule plateau --lr-warmup 5 --lr-patience 0 --lr-factor 0.5 --eval-every 10 "
+  "--clip-tensor-norm 1 --lr-schedule plateau --lr-warmup 5 --lr-patience 0 --lr-factor 0.5 --eval-every 10 "
   expect_exit(OPTIONS "--steps 40 --out @/whole", 0);
   expect_exit(OPTIONS "--steps 20 --out @/part", 0);
   expect_exit("train lm @/text --resume --eval-every 10 --steps 40 --out @/part", 0);

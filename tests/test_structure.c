@@ -57,7 +57,7 @@ static bool structure_case(gk_cell cell, uint64_t number, int64_t sizes[LAYERS],
     d->hidden_size += d->options.layer_norm ? 10 : 0;
     d->options.peephole = random_integer(seed, 31, 2);
     d->options.coupled = random_integer(seed, 32, 2);
-    d->options.clip = random_integer(seed, 33, 3) ? 0 : 1.5f;
+    d->options.preactivation_clip = random_integer(seed, 33, 3) ? 0 : 1.5f;
     d->options.cell_clip = random_integer(seed, 34, 3) ? 0 : 0.5f;
   }
   c->time = 1 + random_integer(seed, 20, 12);

@@ -37,12 +37,12 @@ static gk_text make_text(void) {
 
 static gk_language_model_desc small_model(gk_cell cell) {
   gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
-  desc.cell = cell;
-  desc.hidden_size = 19;
-  desc.embedding_size = 11;
-  desc.layers = 2;
-  desc.dropout = 0.25f;
-  desc.threads = 1; /* the work is too small for more; some tests ask for them */
+  desc.network.cell = cell;
+  desc.network.hidden_size = 19;
+  desc.network.input_size = 11;
+  desc.network.layers = 2;
+  desc.network.dropout = 0.25f;
+  desc.network.threads = 1; /* the work is too small for more; some tests ask for them */
   return desc;
 }
 
@@ -230,8 +230,8 @@ static void test_loss_falls(void **state) {
   for (int cell = 0; cell < gk_cell_count(); ++cell) {
     gk_language_model_desc model = small_model((gk_cell)cell);
     gk_training_desc training = small_training();
-    model.hidden_size = 48;
-    model.dropout = 0;
+    model.network.hidden_size = 48;
+    model.network.dropout = 0;
     training.steps = 250;
     training.time = 25;
     training.clip_norm = 5;
@@ -284,7 +284,7 @@ static void test_state_is_carried(void **state) {
   (void)state;
   gk_language_model_desc model = small_model(GK_CELL_GRU);
   gk_training_desc training = small_training();
-  model.dropout = 0;
+  model.network.dropout = 0;
   training.learning_rate = 1e-30; /* the weights stay what they are, so only the state makes a difference */
   training.minimum_learning_rate = 0;
   gk_language_trainer *trainer = create(&model, &training);
@@ -313,7 +313,7 @@ static void test_same_weights_everywhere(void **state) {
   training.batch = 23; /* the sums over a step's 299 characters take two blocks */
   for (int cell = 0; cell < gk_cell_count(); ++cell) {
     gk_language_model_desc model = small_model((gk_cell)cell);
-    model.isa = GK_ISA_SCALAR;
+    model.network.isa = GK_ISA_SCALAR;
     gk_language_trainer *reference = create(&model, &training);
     const double loss = run_steps(reference, STEPS).loss;
     for (int isa = 1; isa <= gk_isa_count(); ++isa)
@@ -321,12 +321,12 @@ static void test_same_weights_everywhere(void **state) {
         char what[64];
         snprintf(what, sizeof what, "%s, %s, %d threads", gk_cell_name((gk_cell)cell),
                  gk_isa_name((gk_isa)isa), threads);
-        model.isa = (gk_isa)isa;
-        model.threads = threads;
+        model.network.isa = (gk_isa)isa;
+        model.network.threads = threads;
         gk_language_trainer *other = create(&model, &training);
         const gk_language_model_desc *used = gk_language_model_description(gk_language_trainer_model(other));
-        assert_int_equal(used->isa, isa);
-        assert_int_equal(used->threads, threads);
+        assert_int_equal(used->network.isa, isa);
+        assert_int_equal(used->network.threads, threads);
         const double other_loss = run_steps(other, STEPS).loss;
         expect_same_weights(reference, other, what);
         assert_memory_equal(&loss, &other_loss, sizeof loss);
@@ -442,10 +442,10 @@ static void test_refused_descriptions(void **state) {
   training.size = 0;
   REFUSED(&text, NULL, "size");
   training = small_training();
-  model.layers = 1;
+  model.network.layers = 1;
   REFUSED(&text, NULL, "dropout");
   model = small_model(GK_CELL_LSTM);
-  model.hidden_size = 0;
+  model.network.hidden_size = 0;
   REFUSED(&text, NULL, "hidden_size");
   model = small_model((gk_cell)99);
   REFUSED(&text, NULL, "cell");
@@ -476,8 +476,8 @@ static void check_resume(const gk_language_model_desc *model, const gk_training_
   expect_ok(gk_language_trainer_save(unbroken, path));
   run_steps(unbroken, STEPS - stop);
   for (int threads = 1; threads <= 2; ++threads) {
-    plan.isa = threads == 1 ? GK_ISA_SCALAR : GK_ISA_AUTO;
-    plan.threads = threads;
+    plan.network.isa = threads == 1 ? GK_ISA_SCALAR : GK_ISA_AUTO;
+    plan.network.threads = threads;
     gk_language_trainer *resumed;
     gk_language_progress progress;
     expect_ok(gk_language_trainer_resume(path, &plan, &text, NULL, &resumed));
@@ -598,12 +598,12 @@ static void test_load_is_what_was_saved(void **state) {
   const gk_text text = make_text();
   gk_language_model_desc desc = small_model(GK_CELL_LSTM);
   const gk_training_desc training = small_training();
-  desc.activation = GK_ACTIVATION_RELU;
-  desc.options.peephole = desc.options.coupled = true;
-  desc.options.gate_activation = GK_ACTIVATION_HARD_SIGMOID;
-  desc.options.alpha[GK_GATE] = 0.3f;
-  desc.options.beta[GK_GATE] = 0.4f;
-  desc.options.cell_clip = 1.7f;
+  desc.network.activation = GK_ACTIVATION_RELU;
+  desc.network.options.peephole = desc.network.options.coupled = true;
+  desc.network.options.gate_activation = GK_ACTIVATION_HARD_SIGMOID;
+  desc.network.options.alpha[GK_GATE] = 0.3f;
+  desc.network.options.beta[GK_GATE] = 0.4f;
+  desc.network.options.cell_clip = 1.7f;
   desc.utf8 = true;
   gk_language_trainer *trainer = create(&desc, &training);
   run_steps(trainer, 3);
@@ -614,13 +614,13 @@ static void test_load_is_what_was_saved(void **state) {
   for (int i = 0; i < 2; ++i) {
     gk_language_model *model = load(paths[i]);
     const gk_language_model_desc *found = gk_language_model_description(model);
-    assert_int_equal(found->cell, desc.cell);
-    assert_int_equal(found->activation, desc.activation);
-    assert_memory_equal(&found->options, &desc.options, sizeof desc.options);
-    assert_int_equal(found->hidden_size, desc.hidden_size);
-    assert_int_equal(found->embedding_size, desc.embedding_size);
-    assert_int_equal(found->layers, desc.layers);
-    assert_true(found->dropout == desc.dropout && found->utf8);
+    assert_int_equal(found->network.cell, desc.network.cell);
+    assert_int_equal(found->network.activation, desc.network.activation);
+    assert_memory_equal(&found->network.options, &desc.network.options, sizeof desc.network.options);
+    assert_int_equal(found->network.hidden_size, desc.network.hidden_size);
+    assert_int_equal(found->network.input_size, desc.network.input_size);
+    assert_int_equal(found->network.layers, desc.network.layers);
+    assert_true(found->network.dropout == desc.network.dropout && found->utf8);
     const size_t count = (size_t)gk_language_model_parameter_count(model);
     assert_int_equal(count, gk_language_model_parameter_count(trained));
     assert_memory_equal(gk_language_model_parameters(model), gk_language_model_parameters(trained),
@@ -662,6 +662,14 @@ static const struct {
     {"a layer too many", "{\"layers\": 3}", NULL, GK_ERROR_FORMAT},
     {"2^31 - 1 layers", "{\"layers\": 2147483647}", NULL, GK_ERROR_FORMAT},
     {"no layers", "{\"layers\": 0}", NULL, GK_ERROR_FORMAT},
+    {"hidden of too few layers", "{\"hidden\": [19]}", NULL, GK_ERROR_FORMAT},
+    {"hidden of other sizes", "{\"hidden\": [19, 20]}", NULL, GK_ERROR_FORMAT},
+    {"hidden with a size below 1", "{\"hidden\": [19, 0]}", NULL, GK_ERROR_FORMAT},
+    {"hidden with text in it", "{\"hidden\": [19, \"19\"]}", NULL, GK_ERROR_FORMAT},
+    {"a projection", "{\"options\": {\"projection-size\": \"4\"}}", NULL, GK_ERROR_FORMAT},
+    {"a direction that sees what it predicts", "{\"options\": {\"direction\": \"reverse\"}}", NULL,
+     GK_ERROR_FORMAT},
+    {"a probability of 1", "{\"options\": {\"zoneout-h\": \"1\"}}", NULL, GK_ERROR_FORMAT},
     {"dropout 1", "{\"dropout\": 1}", NULL, GK_ERROR_FORMAT},
     {"dropout that is text", "{\"dropout\": \"0\"}", NULL, GK_ERROR_FORMAT},
     {"no symbols", "{\"symbols\": []}", NULL, GK_ERROR_FORMAT},
@@ -744,14 +752,14 @@ static void test_foreign_files(void **state) {
 
 /* The loss of a text, by single steps of batch 1 and float64 softmax. */
 static double loss_by_steps(const gk_language_model *model, const int32_t *tokens, int64_t count) {
-  const int64_t hidden = model->desc.hidden_size, symbols = model->vocabulary.count;
+  const int64_t hidden = model->desc.network.hidden_size, symbols = model->vocabulary.count;
   gk_rnn_memory memory;
   size_t bytes;
   expect_ok(gk_rnn_memory_needed(model->rnn, 1, 1, &memory));
   expect_ok(gk_output_workspace_bytes(model->output, 1, &bytes));
   void *workspace = malloc(memory.inference_workspace_bytes + 1), *output_workspace = malloc(bytes + 1);
-  float *h = calloc((size_t)(model->desc.layers * hidden), sizeof *h);
-  float *c = calloc((size_t)(model->desc.layers * hidden), sizeof *c);
+  float *h = calloc((size_t)(model->desc.network.layers * hidden), sizeof *h);
+  float *c = calloc((size_t)(model->desc.network.layers * hidden), sizeof *c);
   float *y = calloc((size_t)hidden, sizeof *y), *logits = calloc((size_t)symbols, sizeof *logits);
   assert_true(workspace && output_workspace && h && c && y && logits);
   double loss = 0;
@@ -762,7 +770,7 @@ static double loss_by_steps(const gk_language_model *model, const int32_t *token
     step.parameters = model->parameters;
     step.packed = model->packed_rnn;
     step.h = h;
-    step.c = gk_cell_has_memory(model->desc.cell) ? c : NULL;
+    step.c = gk_cell_has_memory(model->desc.network.cell) ? c : NULL;
     step.y = y;
     step.workspace = workspace;
     expect_ok(gk_rnn_step(model->rnn, &step));
@@ -857,7 +865,7 @@ static void test_sampling(void **state) {
   const char *path = temporary_path("sample.safetensors");
   gk_language_model_desc desc = small_model(GK_CELL_LSTM);
   gk_training_desc training = small_training();
-  desc.hidden_size = 48;
+  desc.network.hidden_size = 48;
   training.steps = 200;
   training.clip_norm = 5;
   gk_language_trainer *trainer = create(&desc, &training);
@@ -869,8 +877,8 @@ static void test_sampling(void **state) {
   for (int isa = 1; isa <= gk_isa_count(); ++isa)
     for (int threads = 1; threads <= 3 && gk_isa_usable((gk_isa)isa); ++threads) {
       gk_language_model_desc plan = GK_LANGUAGE_MODEL_DESC_INIT;
-      plan.isa = (gk_isa)isa;
-      plan.threads = threads;
+      plan.network.isa = (gk_isa)isa;
+      plan.network.threads = threads;
       gk_language_model *loaded;
       expect_ok(gk_language_model_load(path, &plan, &loaded));
       sample(loaded, 1, 0, 5, "the ", b);

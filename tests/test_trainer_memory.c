@@ -100,10 +100,10 @@ static gk_language_model *model;
 
 static gk_language_model_desc model_desc(void) {
   gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
-  desc.hidden_size = 9;
-  desc.embedding_size = 5;
-  desc.layers = 2;
-  desc.threads = 1;
+  desc.network.hidden_size = 9;
+  desc.network.input_size = 5;
+  desc.network.layers = 2;
+  desc.network.threads = 1;
   return desc;
 }
 

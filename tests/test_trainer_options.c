@@ -32,10 +32,10 @@ static gk_text make_text(void) {
 
 static gk_language_model_desc small_model(gk_cell cell) {
   gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
-  desc.cell = cell;
-  desc.hidden_size = desc.embedding_size = 19;
-  desc.layers = 2;
-  desc.threads = 1;
+  desc.network.cell = cell;
+  desc.network.hidden_size = desc.network.input_size = 19;
+  desc.network.layers = 2;
+  desc.network.threads = 1;
   return desc;
 }
 
@@ -110,7 +110,7 @@ OPTION(clip_tensor, training->clip_tensor_norm = 0.02; training->clip_value = 0.
 OPTION(smoothing, training->label_smoothing = 0.1f)
 OPTION(tied, model->tied = true)
 OPTION(k2, training->backward_time = 30)
-OPTION(k2_dropout, training->backward_time = 20; model->dropout = 0.3f; model->tied = true)
+OPTION(k2_dropout, training->backward_time = 20; model->network.dropout = 0.3f; model->tied = true)
 
 static const struct option options[] = {
     {"sgd", set_sgd},
@@ -141,13 +141,13 @@ static void test_same_weights_and_exact_resume(void **state) {
     gk_language_model_desc model = small_model(i % 2 ? GK_CELL_LSTM : GK_CELL_GRU);
     gk_training_desc training = small_training();
     options[i].set(&model, &training);
-    model.isa = GK_ISA_SCALAR;
+    model.network.isa = GK_ISA_SCALAR;
     gk_language_trainer *whole = create(&model, &training), *resumed = NULL;
     run_steps(whole, CUT, VALIDATE);
     expect_ok(gk_language_trainer_save(whole, path));
     run_steps(whole, STEPS - CUT, VALIDATE);
     gk_language_model_desc plan = GK_LANGUAGE_MODEL_DESC_INIT; /* best instruction set, other threads */
-    plan.threads = 3;
+    plan.network.threads = 3;
     expect_ok(gk_language_trainer_resume(path, &plan, &text, NULL, &resumed));
     run_steps(resumed, STEPS - CUT, VALIDATE);
     expect_same_weights(whole, resumed, options[i].name);
@@ -321,7 +321,7 @@ static void test_tied_gradient(void **state) {
     fail_msg("slope %g along the gradient, its squared length is %g", slope, length * length);
   free(gradient);
   gk_language_trainer_destroy(trainer);
-  model.embedding_size = 18;
+  model.network.input_size = 18;
   const gk_text text = make_text();
   assert_int_equal(gk_language_trainer_create(&model, &training, &text, NULL, &trainer), GK_ERROR_ARGUMENT);
   assert_non_null(strstr(gk_last_error(), "tied"));

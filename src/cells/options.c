@@ -121,8 +121,9 @@ gk_status gk_cell_check_options(const gk_rnn_desc *desc) {
   gk_status status = check_functions(desc);
   if (status)
     return status;
-  if (!(o->clip >= 0) || isinf(o->clip))
-    return gk_fail(GK_ERROR_ARGUMENT, "options.clip is %g, must be finite and not negative", (double)o->clip);
+  if (!(o->preactivation_clip >= 0) || isinf(o->preactivation_clip))
+    return gk_fail(GK_ERROR_ARGUMENT, "options.preactivation_clip is %g, must be finite and not negative",
+                   (double)o->preactivation_clip);
   if (!(o->cell_clip >= 0) || isinf(o->cell_clip))
     return gk_fail(GK_ERROR_ARGUMENT, "options.cell_clip is %g, must be finite and not negative",
                    (double)o->cell_clip);
@@ -159,21 +160,21 @@ void gk_cell_resolve_options(gk_rnn_desc *desc) {
 bool gk_cell_variant_of(const gk_rnn_desc *desc, bool reverse, struct gk_cell_variant *variant) {
   const gk_cell_options *o = &desc->options;
   gk_rnn_desc copy = *desc;
-  *variant = (struct gk_cell_variant){.clip = o->clip > 0 ? o->clip : INFINITY,
+  *variant = (struct gk_cell_variant){.clip = o->preactivation_clip > 0 ? o->preactivation_clip : INFINITY,
                                       .cell_clip = o->cell_clip > 0 ? o->cell_clip : INFINITY,
                                       .coupled = o->coupled};
-  bool general = o->clip > 0 || o->cell_clip > 0 || o->coupled || o->peephole || o->layer_norm;
+  bool general = o->preactivation_clip > 0 || o->cell_clip > 0 || o->coupled || o->peephole || o->layer_norm;
   for (int place = 0; place < GK_ACTIVATION_PLACES; place++) {
     const struct function_at at = function_at(&copy, place, reverse);
     const gk_activation kind = *at.kind;
     const bool usual = kind == (place == GK_GATE ? GK_ACTIVATION_SIGMOID : GK_ACTIVATION_TANH);
     const bool rnn_relu = desc->cell == GK_CELL_RNN && kind == GK_ACTIVATION_RELU;
     general |= has_place(desc, place) && !usual && !rnn_relu;
-    variant->function[place] =
-        (struct gk_activation_function){.kind = kind,
-                                        .alpha = *at.alpha,
-                                        .beta = *at.beta,
-                                        .from_output = usual && o->clip == 0 && desc->cell != GK_CELL_RNN};
+    variant->function[place] = (struct gk_activation_function){
+        .kind = kind,
+        .alpha = *at.alpha,
+        .beta = *at.beta,
+        .from_output = usual && o->preactivation_clip == 0 && desc->cell != GK_CELL_RNN};
   }
   return general;
 }

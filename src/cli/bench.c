@@ -9,11 +9,12 @@
 #include "runner.h"
 
 struct settings {
-  int cell, isa, schedule, pass, check;
-  int64_t input, hidden, batch, time, layers, threads, steps, words;
+  int cell, isa, schedule, layout, pass, check;
+  struct cli_hidden hidden;
+  int64_t input, batch, time, layers, threads, steps, words;
   double seconds;
   const char *shapes;
-  gk_rnn_desc network; /* its options */
+  gk_rnn_desc network; /* its options; with cli_take_layers also its layers */
   bool json;
 };
 
@@ -24,6 +25,8 @@ struct settings {
     .maximum = BENCH_LARGEST_SIZE, .value = meaning, .help = help_text                                       \
   }
 
+static const char *const layouts[] = {"time-major", "batch-first", NULL}; /* enum gk_layout */
+
 static const cli_option options[] = {
     {.name = "cell",
      .type = CLI_CELL,
@@ -31,12 +34,17 @@ static const cli_option options[] = {
      .fallback = "lstm",
      .help = "recurrent cell",
      .group = "Network"},
-    SIZE(input, "I", NULL, "input size; the hidden size if it is not given"),
-    SIZE(hidden, "H", "512", "hidden size"),
+    SIZE(input, "I", NULL, "input size; the first hidden size if it is not given"),
+    {.name = "hidden",
+     .type = CLI_HIDDEN,
+     FIELD(hidden),
+     .fallback = "512",
+     .minimum = 1,
+     .maximum = BENCH_LARGEST_SIZE,
+     .help = "hidden size, or that of each layer, the first one first, as 512,256"},
     SIZE(batch, "N", "64", "samples of a batch"),
     SIZE(time, "T", "25", "time steps"),
     SIZE(layers, "L", "1", "layers"),
-    {.type = CLI_NETWORK, FIELD(network)},
     {.name = "shapes",
      .type = CLI_TEXT,
      FIELD(shapes),
@@ -44,6 +52,7 @@ static const cli_option options[] = {
      .help =
          "instead of one network, every shape of a built-in list (anchors, char-rnn, deepbench, deepspeech2, "
          "gnmt, ptb, real-time, rnn-t) or of a file with lines: name cell input hidden batch time layers"},
+    {.type = CLI_NETWORK, FIELD(network)},
     {.name = "isa",
      .type = CLI_ISA,
      FIELD(isa),
@@ -62,6 +71,12 @@ static const cli_option options[] = {
      FIELD(schedule),
      .fallback = "auto",
      .help = "how work is cut; never changes a result"},
+    {.name = "layout",
+     .type = CLI_CHOICE,
+     FIELD(layout),
+     .choice = layouts,
+     .fallback = "time-major",
+     .help = "of inputs and outputs: (T, N, I) or (N, T, I)"},
     {.name = "pass",
      .type = CLI_CHOICE,
      FIELD(pass),
@@ -124,7 +139,8 @@ static const cli_command command = {
     .name = "bench",
     .summary =
         "Times one recurrent network and compares it with this machine's measured peak.\n"
-        "GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three times that a step.\n"
+        "GFLOP/s count matrix products only: 2 N T G H (I + H) a layer, direction and forward pass, three "
+        "times that a step.\n"
         "The checksum of all results is the same for every instruction set, thread count and schedule.",
     .options = options,
     .examples = "  gatekern bench --cell gru --hidden 512 --batch 32 --time 100\n"
@@ -137,7 +153,8 @@ static const cli_command command = {
 
 struct measurement {
   bench_shape shape;
-  gk_rnn_desc desc;
+  gk_rnn_desc desc; /* its hidden_sizes are read only whether there are any */
+  char hidden[CLI_HIDDEN_TEXT];
   gk_schedule schedule; /* as it ran */
   int threads_used;
   bench_pass pass;
@@ -173,6 +190,7 @@ static gk_status measure(const struct settings *settings, const bench_shape *sha
   if (status != GK_OK)
     return status;
   m->desc = *bench_runner_description(runner);
+  cli_hidden_text(&m->desc, m->hidden);
   /* Long enough for the core's clock to settle, unless the user is in a hurry. */
   const double peak_seconds = fmin(0.2, settings->seconds);
   status = bench_runner_plan(runner, &m->schedule, &m->threads_used);
@@ -222,10 +240,11 @@ static void print_json(const struct measurement *m) {
   printf("{");
   if (*s->name)
     printf("\"name\": \"%s\", ", s->name);
-  printf("\"cell\": \"%s\", \"input\": %lld, \"hidden\": %lld, \"batch\": %lld, \"time\": %lld, \"layers\": "
-         "%lld, ",
-         gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
-         (long long)s->time, (long long)s->layers);
+  printf(
+      "\"cell\": \"%s\", \"input\": %lld, \"hidden\": %s%s%s, \"batch\": %lld, \"time\": %lld, \"layers\": "
+      "%lld, ",
+      gk_cell_name(s->cell), (long long)s->input, m->desc.hidden_sizes ? "[" : "", m->hidden,
+      m->desc.hidden_sizes ? "]" : "", (long long)s->batch, (long long)s->time, (long long)s->layers);
   print_options(&s->options, true);
   printf("\"threads\": %d, \"threads_used\": %d, \"isa\": \"%s\", \"schedule\": \"%s\", \"pass\": \"%s\", ",
          m->desc.threads, m->threads_used, gk_isa_name(m->desc.isa), gk_schedule_name(m->schedule),
@@ -248,9 +267,9 @@ static void print_text(const struct measurement *m) {
   const bench_shape *s = &m->shape;
   printf("%s", gk_cell_name(s->cell));
   print_options(&s->options, false);
-  printf(": input %lld, hidden %lld, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
-         (long long)s->input, (long long)s->hidden, (long long)s->batch, (long long)s->time,
-         (long long)s->layers, gk_isa_name(m->desc.isa), m->desc.threads, gk_schedule_name(m->schedule));
+  printf(": input %lld, hidden %s, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
+         (long long)s->input, m->hidden, (long long)s->batch, (long long)s->time, (long long)s->layers,
+         gk_isa_name(m->desc.isa), m->desc.threads, gk_schedule_name(m->schedule));
   printf("  %-10s %13s %13s %9s\n", "", "best", "median", "spread");
   if (m->pass == BENCH_STEP) {
     print_line("forward", &m->result.forward);
@@ -289,11 +308,11 @@ enum { OF_ONE = sizeof of_one / sizeof *of_one };
 static bench_shape shape_of_options(const struct settings *settings) {
   return (bench_shape){
       .cell = (gk_cell)settings->cell,
-      .input = settings->input ? settings->input : settings->hidden,
-      .hidden = settings->hidden,
+      .input = settings->input ? settings->input : settings->hidden.sizes[0],
+      .hidden = settings->hidden.sizes[0],
       .batch = settings->batch,
       .time = settings->time,
-      .layers = settings->layers,
+      .layers = settings->network.layers,
       .options = settings->network,
   };
 }
@@ -377,6 +396,9 @@ int run_bench(int argc, char **argv) {
   for (int i = 0; i < 2; i++)
     if (settings.check && cli_given(of_runs[i]))
       return cli_error(&command, "--%s and --check: the check says what runs", of_runs[i]);
+  if (!cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
+    return CLI_BAD_INPUT;
+  settings.network.layout = (gk_layout)settings.layout;
   if (settings.check)
     return run_check(&settings);
   if (settings.shapes)

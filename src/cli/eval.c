@@ -137,8 +137,8 @@ static gk_status measure(const struct settings *settings, const gk_language_mode
 
 static int evaluate(const struct settings *settings, const gk_text *text) {
   gk_language_model_desc plan = GK_LANGUAGE_MODEL_DESC_INIT;
-  plan.isa = (gk_isa)settings->isa;
-  plan.threads = (int)settings->threads;
+  plan.network.isa = (gk_isa)settings->isa;
+  plan.network.threads = (int)settings->threads;
   gk_language_model *model;
   gk_status status = gk_language_model_load(settings->model, &plan, &model);
   if (status != GK_OK)

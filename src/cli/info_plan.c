@@ -7,10 +7,11 @@
 
 static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc *desc,
                        const gk_rnn_plan_info *info) {
-  printf("%s%s%s%s: %s, input %lld, hidden %lld, batch %lld, time %lld, layers %lld; %s\n", list,
+  char hidden[CLI_HIDDEN_TEXT];
+  cli_hidden_text(desc, hidden);
+  printf("%s%s%s%s: %s, input %lld, hidden %s, batch %lld, time %lld, layers %lld; %s\n", list,
          *list ? "/" : "", s->name, *s->name ? "" : "network", gk_cell_name(s->cell), (long long)s->input,
-         (long long)s->hidden, (long long)s->batch, (long long)s->time, (long long)s->layers,
-         gk_isa_name(desc->isa));
+         hidden, (long long)s->batch, (long long)s->time, (long long)s->layers, gk_isa_name(desc->isa));
   printf("  %-9s%-7s  %s\n", "schedule", gk_schedule_name(info->schedule), info->schedule_reason);
   printf("  %-9s%-7d  %s\n", "threads", info->threads, info->threads_reason);
   printf("  %-9s%-7lld  %s\n", "chunk", (long long)info->chunk, info->chunk_reason);
@@ -19,16 +20,20 @@ static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc
 /* Names and reasons hold nothing that JSON escapes. */
 static void print_json(const char *list, const bench_shape *s, const gk_rnn_desc *desc,
                        const gk_rnn_plan_info *info) {
+  char hidden[CLI_HIDDEN_TEXT];
+  cli_hidden_text(desc, hidden);
   printf("{");
   if (*list)
     printf("\"list\": \"%s\", ", list);
   if (*s->name)
     printf("\"name\": \"%s\", ", s->name);
-  printf("\"cell\": \"%s\", \"input\": %lld, \"hidden\": %lld, \"batch\": %lld, \"time\": %lld, \"layers\": "
-         "%lld, "
-         "\"isa\": \"%s\", ",
-         gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
-         (long long)s->time, (long long)s->layers, gk_isa_name(desc->isa));
+  printf(
+      "\"cell\": \"%s\", \"input\": %lld, \"hidden\": %s%s%s, \"batch\": %lld, \"time\": %lld, \"layers\": "
+      "%lld, "
+      "\"isa\": \"%s\", ",
+      gk_cell_name(s->cell), (long long)s->input, desc->hidden_sizes ? "[" : "", hidden,
+      desc->hidden_sizes ? "]" : "", (long long)s->batch, (long long)s->time, (long long)s->layers,
+      gk_isa_name(desc->isa));
   printf("\"schedule\": \"%s\", \"schedule_reason\": \"%s\", \"threads\": %d, \"threads_reason\": \"%s\", "
          "\"chunk\": %lld, \"chunk_reason\": \"%s\", \"rows_a_thread\": %lld, \"step_flop\": %.17g}\n",
          gk_schedule_name(info->schedule), info->schedule_reason, info->threads, info->threads_reason,
@@ -39,12 +44,9 @@ static int print_plan(const cli_command *command, const struct plan_settings *se
                       const char *list, const bench_shape *shape) {
   gk_rnn *rnn;
   gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
-  gk_rnn_desc desc = settings->network;
-  desc.size = sizeof desc;
-  desc.cell = shape->cell;
-  desc.input_size = shape->input;
-  desc.hidden_size = shape->hidden;
-  desc.layers = shape->layers;
+  bench_shape whole = *shape;
+  whole.options = settings->network;
+  gk_rnn_desc desc = bench_shape_description(&whole);
   desc.isa = (gk_isa)settings->isa;
   desc.schedule = (gk_schedule)settings->schedule;
   desc.threads = (int)settings->threads;
@@ -70,7 +72,7 @@ static int print_list(const cli_command *command, const struct plan_settings *se
   return exit_code;
 }
 
-int print_plans(const cli_command *command, const struct plan_settings *settings, bool json) {
+int print_plans(const cli_command *command, struct plan_settings *settings, bool json) {
   static const char *const of_one[] = {"cell", "input", "hidden", "batch", "time", "layers"};
   bool one = false;
   for (size_t i = 0; i < sizeof of_one / sizeof *of_one; i++) {
@@ -78,14 +80,16 @@ int print_plans(const cli_command *command, const struct plan_settings *settings
       return cli_error(command, "--%s and --shapes: the list says which networks are explained", of_one[i]);
     one |= cli_given(of_one[i]);
   }
+  if (!cli_take_layers(command, &settings->hidden, settings->layers, &settings->network))
+    return CLI_BAD_INPUT;
   if (one)
     return print_plan(command, settings, json, "",
                       &(bench_shape){.cell = (gk_cell)settings->cell,
-                                     .input = settings->input ? settings->input : settings->hidden,
-                                     .hidden = settings->hidden,
+                                     .input = settings->input ? settings->input : settings->hidden.sizes[0],
+                                     .hidden = settings->hidden.sizes[0],
                                      .batch = settings->batch,
                                      .time = settings->time,
-                                     .layers = settings->layers});
+                                     .layers = settings->network.layers});
   if (settings->shapes)
     return print_list(command, settings, json, settings->shapes);
   int exit_code = CLI_SUCCESS;

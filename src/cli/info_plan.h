@@ -6,14 +6,15 @@
 #include "options.h"
 
 struct plan_settings {
-  gk_rnn_desc network; /* its options */
+  gk_rnn_desc network; /* its options; with cli_take_layers also its layers */
   int cell, isa, schedule;
-  int64_t input, hidden, batch, time, layers, threads;
+  struct cli_hidden hidden;
+  int64_t input, batch, time, layers, threads;
   const char *shapes;
 };
 
 /* One network if one of its sizes is on the command line, else the list --shapes, else every built-in list.
  * Returns the exit code. */
-int print_plans(const cli_command *command, const struct plan_settings *settings, bool json);
+int print_plans(const cli_command *command, struct plan_settings *settings, bool json);
 
 #endif

@@ -13,14 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_GATES = 8 };
+enum { MOST_GATES = 8, COLUMNS_A_LINE = 7 };
 
 struct settings {
   const char *model, *file;
-  int init, isa;
-  int64_t hidden, time, batch, threads;
+  int cell, init, isa;
+  struct cli_hidden hidden;
+  int64_t layers, time, batch, threads;
   double gain, forget_bias, input;
   uint64_t seed;
+  gk_rnn_desc network; /* its options and layers */
   bool json;
 };
 
@@ -42,15 +44,26 @@ static const cli_option options[] = {
      .maximum = 1 << 16,
      .value = "N",
      .help = "sequences over which the norm is taken"},
+    {.name = "cell",
+     .type = CLI_CELL,
+     .offset = FIELD(cell),
+     .group = "Fresh networks (without MODEL)",
+     .help = "only this cell; all of them, and a linear network, if it is not given"},
     {.name = "hidden",
-     .type = CLI_INTEGER,
+     .type = CLI_HIDDEN,
      .offset = FIELD(hidden),
      .fallback = "64",
      .minimum = 1,
      .maximum = 4096,
-     .value = "H",
-     .group = "Fresh networks (without MODEL)",
-     .help = "hidden units, and inputs"},
+     .help = "hidden units (of a layer, or of each, as 64,32), and inputs"},
+    {.name = "layers",
+     .type = CLI_INTEGER,
+     .offset = FIELD(layers),
+     .fallback = "1",
+     .minimum = 1,
+     .maximum = CLI_MOST_HIDDEN,
+     .value = "L",
+     .help = "layers; the loss is a function of the last step of the last one"},
     {.name = "init",
      .type = CLI_INIT,
      .offset = FIELD(init),
@@ -85,6 +98,7 @@ static const cli_option options[] = {
      .offset = FIELD(seed),
      .fallback = "0",
      .help = "of weights and inputs"},
+    {.type = CLI_NETWORK, .offset = FIELD(network)},
     {.name = "json",
      .type = CLI_FLAG,
      .offset = FIELD(json),
@@ -110,19 +124,23 @@ static const cli_command command = {
         "Shows how gradients flow back through time: the norm of dL/dh_t against the distance from the "
         "loss, relative to distance 0, and the spectral radius of each recurrent matrix. Where the norm "
         "falls fast, nothing that far back can be learned (it vanishes); where it grows, training needs "
-        "clipping (it explodes). A linear network's norm is exactly radius^distance.",
+        "clipping (it explodes). A linear network's norm is exactly radius^distance. A direction's distance "
+        "is "
+        "counted from its own last step; its random masks are those of one training step.",
     .options = options,
     .positionals = positionals,
     .examples = "  gatekern inspect                                  RNN, GRU and LSTM as they start\n"
                 "  gatekern inspect --gain 1.5                       what explodes\n"
                 "  gatekern inspect --forget-bias 5                  what the LSTM keeps\n"
+                "  gatekern inspect --cell lstm --layers 3 --zoneout-c 0.3\n"
+                "                                                    layer by layer\n"
                 "  gatekern inspect model.safetensors book.txt       what a trained model does\n",
     .settings_size = sizeof(struct settings)};
 
 /* ---- What is shown: a network, or a layer of a model ---- */
 
 struct column {
-  char name[40];
+  char name[48];
   double *norms; /* (T) */
   int gates;
   double radii[MOST_GATES];
@@ -133,6 +151,11 @@ struct table {
   int count;
   struct column *columns;
 };
+
+static int width(const struct column *column) {
+  const int length = (int)strlen(column->name);
+  return length > 16 ? length : 16;
+}
 
 static bool make_table(struct table *table, int64_t time, int count) {
   *table = (struct table){time, count, calloc((size_t)count, sizeof *table->columns)};
@@ -166,30 +189,39 @@ static void print_json(const struct table *table) {
   printf("]}\n");
 }
 
-static void print_distance(const struct table *table, int64_t distance) {
+/* Columns first..end - 1. */
+static void print_distance(const struct table *table, int first, int end, int64_t distance) {
   printf("%-9" PRId64, distance);
-  for (int i = 0; i < table->count; ++i) {
+  for (int i = first; i < end; ++i) {
     const double *norms = table->columns[i].norms;
-    printf(" %16.3g", norms[table->time - 1 - distance] / norms[table->time - 1]);
+    printf(" %*.3g", width(&table->columns[i]), norms[table->time - 1 - distance] / norms[table->time - 1]);
   }
   printf("\n");
 }
 
-static void print_table(const struct table *table) {
-  printf("norm of dL/dh against the distance from the loss, relative to distance 0\ndistance ");
-  for (int i = 0; i < table->count; ++i)
-    printf(" %16s", table->columns[i].name);
+static void print_columns(const struct table *table, int first, int end) {
+  printf("distance ");
+  for (int i = first; i < end; ++i)
+    printf(" %*s", width(&table->columns[i]), table->columns[i].name);
   printf("\n");
   int64_t last = 0;
-  print_distance(table, 0);
+  print_distance(table, first, end, 0);
   for (int64_t ten = 1; ten < table->time; ten *= 10)
     for (int step = 0; step < 3 && ten * (step == 0 ? 1 : step == 1 ? 2 : 5) < table->time; ++step)
-      print_distance(table, last = ten * (step == 0 ? 1 : step == 1 ? 2 : 5));
+      print_distance(table, first, end, last = ten * (step == 0 ? 1 : step == 1 ? 2 : 5));
   if (last < table->time - 1)
-    print_distance(table, table->time - 1);
-  printf("\nspectral radius of the recurrent matrix, gate by gate\n");
+    print_distance(table, first, end, table->time - 1);
+  printf("\n");
+}
+
+static void print_table(const struct table *table) {
+  printf("norm of dL/dh against the distance from the loss, relative to distance 0\n");
+  for (int first = 0; first < table->count; first += COLUMNS_A_LINE)
+    print_columns(table, first,
+                  first + COLUMNS_A_LINE < table->count ? first + COLUMNS_A_LINE : table->count);
+  printf("spectral radius of the recurrent matrix, gate by gate\n");
   for (int i = 0; i < table->count; ++i) {
-    printf("%-17s", table->columns[i].name);
+    printf("%-*s", width(&table->columns[i]) + 1, table->columns[i].name);
     for (int gate = 0; gate < table->columns[i].gates; ++gate)
       printf("  %.4f", table->columns[i].radii[gate]);
     printf("\n");
@@ -211,8 +243,13 @@ static gk_status take_floats(int64_t count, float **floats) {
   return status;
 }
 
+static int directions_of(const gk_rnn *rnn) {
+  return gk_rnn_description(rnn)->direction == GK_BIDIRECTIONAL ? 2 : 1;
+}
+
 static gk_status allocate_fresh(const struct settings *settings, struct fresh *fresh) {
-  const int64_t rows = settings->batch, hidden = settings->hidden;
+  const gk_rnn_desc *desc = gk_rnn_description(fresh->rnn);
+  const int64_t rows = settings->batch;
   size_t packed = 0;
   gk_rnn_memory needed = {0};
   gk_status status = gk_rnn_packed_bytes(fresh->rnn, GK_PACK_FORWARD | GK_PACK_BACKWARD, &packed);
@@ -229,10 +266,12 @@ static gk_status allocate_fresh(const struct settings *settings, struct fresh *f
   if (status == GK_OK)
     status = take_floats(gk_rnn_parameter_count(fresh->rnn), &fresh->parameters);
   if (status == GK_OK)
-    status = take_floats(settings->time * rows * hidden, &fresh->x);
+    status = take_floats(settings->time * rows * desc->input_size, &fresh->x);
   if (status == GK_OK)
-    status = take_floats(rows * hidden, &fresh->dhn);
-  return status == GK_OK ? take_floats(settings->time * rows, &fresh->norms) : status;
+    status = take_floats(rows * gk_rnn_hidden_values(fresh->rnn), &fresh->dhn);
+  return status == GK_OK
+             ? take_floats(desc->layers * directions_of(fresh->rnn) * settings->time * rows, &fresh->norms)
+             : status;
 }
 
 static void free_fresh(struct fresh *fresh) {
@@ -250,40 +289,74 @@ static void free_fresh(struct fresh *fresh) {
 }
 
 /* Weights, and what depends on them alone. */
-static gk_status start_weights(const struct settings *settings, struct fresh *fresh, struct column *column) {
+static gk_status start_weights(const struct settings *settings, struct fresh *fresh, struct column *columns) {
   gk_init_desc init = GK_INIT_DESC_INIT;
   init.init = (gk_init)settings->init;
   init.forget_bias = (float)settings->forget_bias;
   init.seed = settings->seed;
   gk_status status = gk_rnn_init(fresh->rnn, &init, fresh->parameters);
-  const int64_t hidden = settings->hidden;
   for (int i = 0; i < gk_rnn_tensor_count(fresh->rnn) && status == GK_OK; ++i) {
     gk_tensor tensor;
     status = gk_rnn_tensor(fresh->rnn, i, &tensor);
     if (status != GK_OK || strncmp(tensor.name, "weight_hh", 9) != 0)
       continue;
-    float *weights = fresh->parameters + tensor.offset;
     for (int64_t j = 0; j < tensor.count; ++j)
-      weights[j] *= (float)settings->gain;
-    column->gates = (int)(tensor.count / (hidden * hidden));
-    for (int gate = 0; gate < column->gates && gate < MOST_GATES && status == GK_OK; ++gate)
-      status = gk_spectral_radius((int)settings->threads, hidden, weights + gate * hidden * hidden,
-                                  &column->radii[gate]);
+      fresh->parameters[tensor.offset + j] *= (float)settings->gain;
+  }
+  const int directions = directions_of(fresh->rnn), gates = gk_rnn_gates(fresh->rnn);
+  const int count = (int)gk_rnn_description(fresh->rnn)->layers * directions;
+  for (int i = 0; i < count && status == GK_OK; ++i) {
+    columns[i].gates = gates;
+    status = gk_rnn_spectral_radii(fresh->rnn, fresh->parameters, i / directions, i % directions,
+                                   columns[i].radii);
   }
   return status;
 }
 
-static gk_status differentiate(const struct settings *settings, struct fresh *fresh, struct column *column) {
-  const int64_t time = settings->time, batch = settings->batch, hidden = settings->hidden;
-  for (int64_t i = 0; i < time * batch * hidden; ++i)
+/* Weights as a training step reads them, with the masks of seed and step 0. */
+static gk_status pack(struct fresh *fresh) {
+  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  const gk_random_key key = {0};
+  return gk_rnn_description(fresh->rnn)->weight_dropout > 0
+             ? gk_rnn_pack_dropped(fresh->rnn, both, &key, fresh->parameters, fresh->packed)
+             : gk_rnn_pack(fresh->rnn, both, fresh->parameters, fresh->packed);
+}
+
+/* The loss is linear in the last layer's final states: random numbers are its gradient. */
+static gk_status fill_inputs(const struct settings *settings, struct fresh *fresh) {
+  const gk_rnn_desc *desc = gk_rnn_description(fresh->rnn);
+  const int64_t batch = settings->batch, values = gk_rnn_hidden_values(fresh->rnn);
+  gk_rnn_state last;
+  for (int64_t i = 0; i < settings->time * batch * desc->input_size; ++i)
     fresh->x[i] = (float)settings->input * (2 * gk_uniform(settings->seed, 1, (uint64_t)i) - 1);
-  for (int64_t i = 0; i < batch * hidden; ++i)
-    fresh->dhn[i] = 2 * gk_uniform(settings->seed, 2, (uint64_t)i) - 1;
-  gk_status status =
-      gk_rnn_pack(fresh->rnn, GK_PACK_FORWARD | GK_PACK_BACKWARD, fresh->parameters, fresh->packed);
+  const gk_status status = gk_rnn_state_of(fresh->rnn, desc->layers - 1, 0, &last);
+  const int64_t first = status == GK_OK ? batch * last.h_offset : 0;
+  memset(fresh->dhn, 0, (size_t)(batch * values) * sizeof(float));
+  for (int64_t i = first; i < batch * values; ++i)
+    fresh->dhn[i] = 2 * gk_uniform(settings->seed, 2, (uint64_t)(i - first)) - 1;
+  return status;
+}
+
+/* Of one direction of a layer, over the batch; a direction that walks backward ends at step 0. */
+static void sum_norms(const struct settings *settings, const float *norms, bool backward,
+                      struct column *column) {
+  const int64_t time = settings->time, batch = settings->batch;
+  for (int64_t t = 0; t < time; ++t) {
+    double squares = 0;
+    for (int64_t n = 0; n < batch; ++n)
+      squares += (double)norms[t * batch + n] * (double)norms[t * batch + n];
+    column->norms[backward ? time - 1 - t : t] = sqrt(squares);
+  }
+}
+
+static gk_status differentiate(const struct settings *settings, struct fresh *fresh, struct column *columns) {
+  const gk_rnn_desc *desc = gk_rnn_description(fresh->rnn);
+  gk_status status = fill_inputs(settings, fresh);
+  if (status == GK_OK)
+    status = pack(fresh);
   gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
-  forward.time = time;
-  forward.batch = batch;
+  forward.time = settings->time;
+  forward.batch = settings->batch;
   forward.x = fresh->x;
   forward.packed = fresh->packed;
   forward.reserve = fresh->reserve;
@@ -291,8 +364,8 @@ static gk_status differentiate(const struct settings *settings, struct fresh *fr
   if (status == GK_OK)
     status = gk_rnn_forward(fresh->rnn, &forward);
   gk_rnn_backward_args backward = GK_RNN_BACKWARD_ARGS_INIT;
-  backward.time = time;
-  backward.batch = batch;
+  backward.time = settings->time;
+  backward.batch = settings->batch;
   backward.x = fresh->x;
   backward.packed = fresh->packed;
   backward.dhn = fresh->dhn;
@@ -301,50 +374,73 @@ static gk_status differentiate(const struct settings *settings, struct fresh *fr
   backward.workspace = fresh->backward_workspace;
   if (status == GK_OK)
     status = gk_rnn_backward(fresh->rnn, &backward);
-  for (int64_t t = 0; t < time && status == GK_OK; ++t) {
-    double squares = 0;
-    for (int64_t n = 0; n < batch; ++n)
-      squares += (double)fresh->norms[t * batch + n] * (double)fresh->norms[t * batch + n];
-    column->norms[t] = sqrt(squares);
-  }
+  const int directions = directions_of(fresh->rnn);
+  for (int i = 0; i < desc->layers * directions && status == GK_OK; ++i)
+    sum_norms(settings, fresh->norms + i * settings->time * settings->batch,
+              desc->direction == GK_REVERSE || i % directions == 1, &columns[i]);
   return status;
 }
 
-static gk_status inspect_cell(const struct settings *settings, gk_cell cell, gk_activation activation,
-                              struct column *column) {
-  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+/* "lstm", "lstm 2", "lstm 2 reverse": the cell, the layer of several, the direction of two. */
+static void name_columns(const gk_rnn_desc *desc, bool linear, struct column *columns) {
+  const int directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
+  for (int i = 0; i < desc->layers * directions; ++i) {
+    char layer[24] = "";
+    if (desc->layers > 1)
+      snprintf(layer, sizeof layer, " %d", i / directions + 1);
+    snprintf(columns[i].name, sizeof columns[i].name, "%s%s%s%s", gk_cell_name(desc->cell), layer,
+             i % directions ? " reverse" : "", linear ? ", linear" : "");
+  }
+}
+
+static gk_status inspect_cell(const struct settings *settings, gk_cell cell, bool linear,
+                              struct column *columns) {
+  gk_rnn_desc desc = settings->network;
   struct fresh fresh = {0};
   desc.cell = cell;
-  desc.activation = activation;
-  desc.input_size = desc.hidden_size = settings->hidden;
+  if (linear)
+    desc.activation = GK_ACTIVATION_IDENTITY;
+  desc.input_size = settings->hidden.sizes[0];
   desc.isa = (gk_isa)settings->isa;
   desc.threads = (int)settings->threads;
-  snprintf(column->name, sizeof column->name, "%s%s", gk_cell_name(cell),
-           activation == GK_ACTIVATION_IDENTITY ? ", linear" : "");
+  name_columns(&desc, linear, columns);
   gk_status status = gk_rnn_create(&desc, &fresh.rnn);
   if (status == GK_OK)
     status = allocate_fresh(settings, &fresh);
   if (status == GK_OK)
-    status = start_weights(settings, &fresh, column);
+    status = start_weights(settings, &fresh, columns);
   if (status == GK_OK)
-    status = differentiate(settings, &fresh, column);
+    status = differentiate(settings, &fresh, columns);
   free_fresh(&fresh);
   return status;
 }
 
 /* The linear RNN as the yardstick, then every cell. */
-static int inspect_fresh(const struct settings *settings) {
+static int inspect_every_cell(const struct settings *settings, struct table *table, int columns) {
+  gk_status status = inspect_cell(settings, GK_CELL_RNN, true, table->columns);
+  int cell = 0;
+  for (; cell < gk_cell_count() && status == GK_OK; ++cell)
+    status = inspect_cell(settings, (gk_cell)cell, false, table->columns + (1 + cell) * columns);
+  if (status == GK_ERROR_UNSUPPORTED)
+    return cli_error(&command, "%s; --cell shows one cell only", gk_last_error());
+  return cli_status(&command, status);
+}
+
+static int inspect_fresh(struct settings *settings) {
   struct table table;
-  gk_status status = GK_OK;
+  if (!cli_take_layers(&command, &settings->hidden, settings->layers, &settings->network))
+    return CLI_BAD_INPUT;
+  const bool one = cli_given("cell");
+  const int columns =
+      (int)settings->network.layers * (settings->network.direction == GK_BIDIRECTIONAL ? 2 : 1);
   int exit_code = CLI_SUCCESS;
-  if (!make_table(&table, settings->time, 1 + gk_cell_count())) {
+  if (!make_table(&table, settings->time, (one ? 1 : 1 + gk_cell_count()) * columns)) {
     cli_error(&command, "out of memory");
     exit_code = CLI_FAILURE;
+  } else if (one) {
+    exit_code = cli_status(&command, inspect_cell(settings, (gk_cell)settings->cell, false, table.columns));
   } else {
-    status = inspect_cell(settings, GK_CELL_RNN, GK_ACTIVATION_IDENTITY, &table.columns[0]);
-    for (int cell = 0; cell < gk_cell_count() && status == GK_OK; ++cell)
-      status = inspect_cell(settings, (gk_cell)cell, GK_ACTIVATION_DEFAULT, &table.columns[1 + cell]);
-    exit_code = cli_status(&command, status);
+    exit_code = inspect_every_cell(settings, &table, columns);
   }
   if (exit_code == CLI_SUCCESS)
     (settings->json ? print_json : print_table)(&table);
@@ -377,8 +473,8 @@ static gk_status inspect_layers(const struct settings *settings, const gk_langua
 
 static int inspect_model(const struct settings *settings, const gk_text *text) {
   gk_language_model_desc plan = GK_LANGUAGE_MODEL_DESC_INIT;
-  plan.isa = (gk_isa)settings->isa;
-  plan.threads = (int)settings->threads;
+  plan.network.isa = (gk_isa)settings->isa;
+  plan.network.threads = (int)settings->threads;
   gk_language_model *model;
   struct table table;
   gk_status status = gk_language_model_load(settings->model, &plan, &model);
@@ -386,25 +482,40 @@ static int inspect_model(const struct settings *settings, const gk_text *text) {
     return cli_input_status(&command, status);
   const gk_language_model_desc *desc = gk_language_model_description(model);
   int exit_code = CLI_SUCCESS;
-  if (!make_table(&table, settings->time, (int)desc->layers)) {
+  if (!make_table(&table, settings->time, (int)desc->network.layers)) {
     cli_error(&command, "out of memory");
     exit_code = CLI_FAILURE;
   } else {
-    table.columns[0].gates = gk_cell_gates(desc->cell) - (desc->options.coupled ? 1 : 0);
+    table.columns[0].gates = gk_cell_gates(desc->network.cell) - (desc->network.options.coupled ? 1 : 0);
     status = inspect_layers(settings, model, text, &table);
     exit_code =
         status == GK_OK
             ? CLI_SUCCESS
             : cli_text_status(&command, status, settings->file ? settings->file : "the built-in text", NULL);
   }
-  if (exit_code == CLI_SUCCESS && !settings->json)
-    printf("%s, %" PRId64 " x %" PRId64 "; the loss is that of the last of %" PRId64 " characters\n",
-           gk_cell_name(desc->cell), desc->layers, desc->hidden_size, settings->time);
+  if (exit_code == CLI_SUCCESS && !settings->json) {
+    char network[CLI_NETWORK_TEXT];
+    cli_network_text(&desc->network, network);
+    printf("%s; the loss is that of the last of %" PRId64 " characters\n", network, settings->time);
+  }
   if (exit_code == CLI_SUCCESS)
     (settings->json ? print_json : print_table)(&table);
   free_table(&table);
   gk_language_model_destroy(model);
   return exit_code;
+}
+
+/* One that was given, or NULL. */
+static const char *option_of_fresh(void) {
+  static const char *const names[] = {"cell", "hidden",      "layers", "init",
+                                      "gain", "forget-bias", "input",  "seed"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
+    if (cli_given(names[i]))
+      return names[i];
+  for (int i = 0; i < gk_rnn_option_count(); ++i)
+    if (cli_given(gk_rnn_option_name(i)))
+      return gk_rnn_option_name(i);
+  return NULL;
 }
 
 int run_inspect(int argc, char **argv) {
@@ -414,10 +525,9 @@ int run_inspect(int argc, char **argv) {
     return exit_code;
   if (!settings.model)
     return inspect_fresh(&settings);
-  static const char *const fresh[] = {"hidden", "init", "gain", "forget-bias", "input", "seed"};
-  for (size_t i = 0; i < sizeof fresh / sizeof *fresh; ++i)
-    if (cli_given(fresh[i]))
-      return cli_error(&command, "--%s: only without a MODEL, for fresh networks", fresh[i]);
+  const char *of_fresh = option_of_fresh();
+  if (of_fresh)
+    return cli_error(&command, "--%s: only without a MODEL, for fresh networks", of_fresh);
   gk_text text = {.data = gk_builtin_corpus_valid, .bytes = gk_builtin_corpus_valid_size};
   if (settings.file && !cli_read_text(&command, settings.file, &text))
     return CLI_BAD_INPUT;

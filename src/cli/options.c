@@ -32,7 +32,9 @@ static int expand_options(const cli_command *command) {
       to->help = gk_rnn_option_help(i);
       to->value = gk_rnn_option_value(i);
       to->type = to->value ? CLI_NETWORK_VALUE : CLI_NETWORK_FLAG;
-      to->group = i == 0 ? from->group : NULL;
+      const char *group = gk_rnn_option_group(i);
+      to->group = i == 0 || strcmp(group, gk_rnn_option_group(i - 1)) != 0 ? group : NULL;
+      to->minimum = i; /* its number, for choice_name */
     }
   }
   parsed_options[count] = (cli_option){0};
@@ -104,6 +106,8 @@ static const char *choice_name(const cli_option *option, int index) {
     return index < gk_optimizer_count() ? gk_optimizer_name((gk_optimizer_kind)index) : NULL;
   case CLI_INIT:
     return index <= GK_INIT_ORTHOGONAL ? gk_init_name((gk_init)index) : NULL;
+  case CLI_NETWORK_VALUE:
+    return gk_rnn_option_choice((int)option->minimum, index);
   case CLI_DECAY:
     return index < gk_decay_count() ? gk_decay_name((gk_decay)index) : NULL;
   default:
@@ -159,6 +163,68 @@ static bool parse_integer(const cli_command *command, const cli_option *option, 
   }
   *value = (int64_t)parsed;
   return true;
+}
+
+static bool parse_hidden(const cli_command *command, const cli_option *option, const char *text,
+                         struct cli_hidden *hidden) {
+  const char *at = text;
+  char *end;
+  for (hidden->count = 0;; at = end + 1) {
+    errno = 0;
+    const long long size = strtoll(at, &end, 10);
+    if (end == at || (*end && *end != ',') || errno || (double)size < option->minimum ||
+        (double)size > option->maximum) {
+      cli_error(command,
+                "--%s %s: must be a whole number from %.0f to %.0f, or one for each layer with commas "
+                "between them",
+                option->name, text, option->minimum, option->maximum);
+      return false;
+    }
+    if (hidden->count == CLI_MOST_HIDDEN) {
+      cli_error(command, "--%s %s: more than %d sizes", option->name, text, CLI_MOST_HIDDEN);
+      return false;
+    }
+    hidden->sizes[hidden->count++] = size;
+    if (!*end)
+      return true;
+  }
+}
+
+bool cli_take_layers(const cli_command *command, const struct cli_hidden *hidden, int64_t layers,
+                     gk_rnn_desc *network) {
+  const bool unlike = hidden->count > 1;
+  if (unlike && cli_given("layers") && layers != hidden->count) {
+    cli_error(command, "--hidden has %lld sizes, and --layers is %lld: both must be the number of layers",
+              (long long)hidden->count, (long long)layers);
+    return false;
+  }
+  network->size = sizeof *network;
+  network->hidden_size = hidden->sizes[0];
+  network->layers = unlike ? hidden->count : layers;
+  network->hidden_sizes = unlike ? hidden->sizes : NULL;
+  return true;
+}
+
+void cli_hidden_text(const gk_rnn_desc *network, char text[CLI_HIDDEN_TEXT]) {
+  size_t used = 0;
+  const int64_t sizes = network->hidden_sizes ? network->layers : 1;
+  for (int64_t l = 0; l < sizes && used < CLI_HIDDEN_TEXT; ++l)
+    used += (size_t)snprintf(
+        text + used, CLI_HIDDEN_TEXT - used, "%s%lld", l ? "," : "",
+        (long long)(network->hidden_sizes ? network->hidden_sizes[l] : network->hidden_size));
+}
+
+void cli_network_text(const gk_rnn_desc *network, char text[CLI_NETWORK_TEXT]) {
+  char hidden[CLI_HIDDEN_TEXT], value[96];
+  cli_hidden_text(network, hidden);
+  size_t used = network->hidden_sizes
+                    ? (size_t)snprintf(text, CLI_NETWORK_TEXT, "%s, %s", gk_cell_name(network->cell), hidden)
+                    : (size_t)snprintf(text, CLI_NETWORK_TEXT, "%s, %lld x %s", gk_cell_name(network->cell),
+                                       (long long)network->layers, hidden);
+  for (int i = 0; i < gk_rnn_option_count() && used < CLI_NETWORK_TEXT; ++i)
+    if (gk_rnn_option_get(network, gk_rnn_option_name(i), value, sizeof value) == GK_OK && *value)
+      used += (size_t)snprintf(text + used, CLI_NETWORK_TEXT - used, ", %s%s%s", gk_rnn_option_name(i),
+                               strcmp(value, "on") == 0 ? "" : " ", strcmp(value, "on") == 0 ? "" : value);
 }
 
 static bool parse_number(const cli_command *command, const cli_option *option, const char *text,
@@ -217,6 +283,8 @@ static bool parse_value(const cli_command *command, const cli_option *option, co
     return false;
   case CLI_INTEGER:
     return parse_integer(command, option, text, field);
+  case CLI_HIDDEN:
+    return parse_hidden(command, option, text, field);
   case CLI_SEED:
     return parse_seed(command, option, text, field);
   case CLI_NUMBER:
@@ -268,10 +336,10 @@ static bool takes_value(const cli_option *option) {
 
 static const char *value_name(const cli_option *option) {
   static const char *const names[] = {
-      [CLI_FLAG] = "",         [CLI_INTEGER] = "N",      [CLI_SEED] = "N",     [CLI_NUMBER] = "X",
-      [CLI_TEXT] = "TEXT",     [CLI_CHOICE] = "NAME",    [CLI_CELL] = "NAME",  [CLI_ISA] = "NAME",
-      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME", [CLI_DECAY] = "NAME", [CLI_INIT] = "NAME",
-      [CLI_NETWORK_FLAG] = "",
+      [CLI_FLAG] = "",         [CLI_INTEGER] = "N",       [CLI_SEED] = "N",     [CLI_NUMBER] = "X",
+      [CLI_TEXT] = "TEXT",     [CLI_CHOICE] = "NAME",     [CLI_CELL] = "NAME",  [CLI_ISA] = "NAME",
+      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME",  [CLI_DECAY] = "NAME", [CLI_INIT] = "NAME",
+      [CLI_NETWORK_FLAG] = "", [CLI_HIDDEN] = "H[,H...]",
   };
   return option->value ? option->value : names[option->type];
 }

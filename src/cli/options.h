@@ -38,7 +38,8 @@ typedef enum cli_type {
   CLI_DECAY,     /* int: gk_decay */
   CLI_OPTIMIZER, /* int: gk_optimizer_kind */
   CLI_INIT,      /* int: gk_init */
-  CLI_NETWORK,   /* gk_rnn_desc: stands for all options of gk_rnn_option_name, without name and help */
+  CLI_HIDDEN,    /* struct cli_hidden: a size, or one for each layer with commas between them */
+  CLI_NETWORK,   /* gk_rnn_desc: stands for all options of gk_rnn_option_name, which also have their groups */
   CLI_NETWORK_FLAG,
   CLI_NETWORK_VALUE /* one of them: what CLI_NETWORK becomes */
 } cli_type;
@@ -54,6 +55,11 @@ typedef struct cli_option {
   const char *help;          /* one or more lines; wrapped by the help printer */
   const char *group;         /* heading of this and the following options in help; may be NULL */
 } cli_option;
+
+enum { CLI_MOST_HIDDEN = 64 };
+struct cli_hidden {
+  int64_t count, sizes[CLI_MOST_HIDDEN];
+};
 
 /* A word that is not an option, in the order of the command line. */
 typedef struct cli_positional {
@@ -77,6 +83,16 @@ typedef struct cli_command {
 bool cli_parse(const cli_command *command, int argc, char **argv, void *settings, int *exit_code);
 /* Was the option given on the command line of the last cli_parse? */
 bool cli_given(const char *name);
+/* The hidden size, or one for each layer, as the user types it. */
+enum { CLI_HIDDEN_TEXT = CLI_MOST_HIDDEN * 9 };
+void cli_hidden_text(const gk_rnn_desc *network, char text[CLI_HIDDEN_TEXT]);
+/* "lstm, 2 x 512, dropout 0.2": cell, layers, and the options that are set. */
+enum { CLI_NETWORK_TEXT = CLI_HIDDEN_TEXT + 1024 };
+void cli_network_text(const gk_rnn_desc *network, char text[CLI_NETWORK_TEXT]);
+/* Puts --hidden and --layers into a description, whose hidden_sizes then points into `hidden`. false: they do
+ * not fit; a line on stderr says so. */
+bool cli_take_layers(const cli_command *command, const struct cli_hidden *hidden, int64_t layers,
+                     gk_rnn_desc *network);
 void cli_print_help(const cli_command *command);
 
 /* One line on stderr, "gatekern NAME: ..."; returns CLI_BAD_INPUT. */

@@ -105,8 +105,8 @@ int run_sample(int argc, char **argv) {
   if (!cli_parse(&command, argc, argv, &settings, &exit_code))
     return exit_code;
   gk_language_model_desc plan = GK_LANGUAGE_MODEL_DESC_INIT;
-  plan.isa = (gk_isa)settings.isa;
-  plan.threads = (int)settings.threads;
+  plan.network.isa = (gk_isa)settings.isa;
+  plan.network.threads = (int)settings.threads;
   gk_language_model *model;
   gk_status status = gk_language_model_load(settings.model, &plan, &model);
   if (status != GK_OK)

@@ -17,19 +17,18 @@ static const cli_option options[] = {
      .group = "Model",
      .help = "recurrent cell"},
     {.name = "hidden",
-     .type = CLI_INTEGER,
+     .type = CLI_HIDDEN,
      .offset = FIELD(hidden),
      .fallback = "256",
      .minimum = 1,
      .maximum = 65536,
-     .value = "H",
-     .help = "hidden units of a layer"},
+     .help = "hidden units of a layer, or of each layer, the first one first, as 512,256"},
     {.name = "layers",
      .type = CLI_INTEGER,
      .offset = FIELD(layers),
      .fallback = "1",
      .minimum = 1,
-     .maximum = 64,
+     .maximum = CLI_MOST_HIDDEN,
      .value = "L",
      .help = "recurrent layers, one on the other"},
     {.name = "embed",
@@ -39,16 +38,7 @@ static const cli_option options[] = {
      .minimum = 0,
      .maximum = 65536,
      .value = "E",
-     .help = "size of a character's embedding, 0: as --hidden"},
-    {.type = CLI_NETWORK, .offset = FIELD(network)},
-    {.name = "dropout",
-     .type = CLI_NUMBER,
-     .offset = FIELD(dropout),
-     .fallback = "0",
-     .minimum = 0,
-     .maximum = 0.99,
-     .value = "P",
-     .help = "share of outputs that is zeroed between layers while training"},
+     .help = "size of a character's embedding; 0: that of the first layer, or what --tie needs"},
     {.name = "init",
      .type = CLI_INIT,
      .offset = FIELD(init),
@@ -66,7 +56,9 @@ static const cli_option options[] = {
     {.name = "tie",
      .type = CLI_FLAG,
      .offset = FIELD(tied),
-     .help = "tied weights: the output layer reads the embedding's, so that --embed must be --hidden"},
+     .help = "tied weights: the output layer reads the embedding's, so that --embed must be the size of the "
+             "last layer's h"},
+    {.type = CLI_NETWORK, .offset = FIELD(network)},
 
     {.name = "bytes",
      .type = CLI_FLAG,
@@ -221,33 +213,35 @@ static const cli_option options[] = {
      .value = "W",
      .help =
          "pulls weights towards 0: joins the gradient, with adamw it shrinks them (there 0.01 unless given)"},
+    {.name = "seed",
+     .type = CLI_SEED,
+     .offset = FIELD(seed),
+     .fallback = "0",
+     .help = "of initial weights and dropout: the same seed gives the same weights on every machine"},
     {.name = "clip-norm",
      .type = CLI_NUMBER,
      .offset = FIELD(clip_norm),
      .fallback = "5",
      .minimum = 0,
      .maximum = 1e12,
-     .help = "longest gradient, over all weights; 0: not limited"},
-    {.name = "clip-tensor",
+     .value = "NORM",
+     .group = "Gradients that are too large",
+     .help = "bound of the gradient's norm over all weights; 0: none"},
+    {.name = "clip-tensor-norm",
      .type = CLI_NUMBER,
-     .offset = FIELD(clip_tensor),
+     .offset = FIELD(clip_tensor_norm),
      .fallback = "0",
      .minimum = 0,
      .maximum = 1e12,
      .value = "NORM",
-     .help = "longest gradient of each tensor by itself, before that; 0: not limited"},
+     .help = "bound of the norm of each tensor's gradient, before that; 0: none"},
     {.name = "clip-value",
      .type = CLI_NUMBER,
      .offset = FIELD(clip_value),
      .fallback = "0",
      .minimum = 0,
      .maximum = 1e12,
-     .help = "largest value of a gradient, before both; 0: not limited"},
-    {.name = "seed",
-     .type = CLI_SEED,
-     .offset = FIELD(seed),
-     .fallback = "0",
-     .help = "of initial weights and dropout: the same seed gives the same weights on every machine"},
+     .help = "bound of each single value of the gradient, before both; 0: none"},
 
     {.name = "out",
      .type = CLI_TEXT,
@@ -317,6 +311,7 @@ static const cli_command command = {
     .examples = "  gatekern train lm                                  the built-in text, about a minute\n"
                 "  gatekern train lm book.txt --minutes 10 --out book.safetensors\n"
                 "  gatekern train lm book.txt --cell gru --hidden 512 --layers 2 --dropout 0.2 --epochs 20\n"
+                "  gatekern train lm book.txt --hidden 512,256 --zoneout-h 0.05 --zoneout-c 0.3\n"
                 "  gatekern train lm book.txt --resume --out book.safetensors --steps 20000\n"
                 "  gatekern sample book.safetensors --prompt 'Once '  what it has learned\n",
     .settings_size = sizeof(struct train_settings)};
@@ -328,9 +323,6 @@ static int check_settings(const struct train_settings *settings) {
     return cli_error(&command, "--steps, --epochs and --minutes: give only one of them");
   if (settings->bytes && settings->utf8)
     return cli_error(&command, "--bytes and --utf8: give only one of them");
-  if (settings->dropout > 0 && settings->layers == 1 && !settings->resume)
-    return cli_error(&command, "--dropout %g: acts between layers, so it needs --layers 2 or more",
-                     settings->dropout);
   if (settings->minimum_learning_rate > settings->learning_rate)
     return cli_error(&command, "--lr-min %g: must not be above --lr, %g", settings->minimum_learning_rate,
                      settings->learning_rate);
@@ -345,11 +337,6 @@ static int check_settings(const struct train_settings *settings) {
         "--backward-time %lld: must be at least --time, %lld: a gradient goes back at least to the "
         "start of its own step",
         (long long)settings->backward_time, (long long)settings->time);
-  if (settings->tied && settings->embed && settings->embed != settings->hidden && !settings->resume)
-    return cli_error(&command,
-                     "--tie: the embedding is the output's weight, so that --embed, %lld, must be "
-                     "--hidden, %lld",
-                     (long long)settings->embed, (long long)settings->hidden);
   if (cli_given("validation") && (settings->validation_file || !settings->file))
     return cli_error(&command, "--validation %g: only without --validation-file, and with a FILE",
                      settings->validation);
@@ -419,6 +406,9 @@ static int train_language_model(int argc, char **argv) {
   snprintf(state_path, size, "%s.state", settings.out);
   struct training_run run = {.command = &command, .settings = &settings, .state_path = state_path};
   exit_code = check_settings(&settings);
+  if (exit_code == CLI_SUCCESS &&
+      !cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
+    exit_code = CLI_BAD_INPUT;
   if (exit_code == CLI_SUCCESS)
     exit_code = check_outputs(&settings, state_path);
   if (exit_code == CLI_SUCCESS)

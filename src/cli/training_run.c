@@ -40,19 +40,24 @@ static void catch_signals(void) {
 
 /* ---- Opening ---- */
 
+static int64_t embedding_size(const struct train_settings *settings) {
+  const gk_rnn_desc *network = &settings->network;
+  if (settings->embed)
+    return settings->embed;
+  if (settings->tied && network->projection_size)
+    return network->projection_size;
+  return settings->hidden.sizes[settings->tied ? settings->hidden.count - 1 : 0];
+}
+
 static gk_language_model_desc describe_model(const struct train_settings *settings) {
   gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
-  desc.cell = (gk_cell)settings->cell;
-  desc.activation = settings->network.activation;
-  desc.options = settings->network.options;
-  desc.hidden_size = settings->hidden;
-  desc.embedding_size = settings->embed ? settings->embed : settings->hidden;
-  desc.layers = settings->layers;
-  desc.dropout = (float)settings->dropout;
+  desc.network = settings->network;
+  desc.network.cell = (gk_cell)settings->cell;
+  desc.network.input_size = embedding_size(settings);
+  desc.network.isa = (gk_isa)settings->isa;
+  desc.network.threads = (int)settings->threads;
   desc.tied = settings->tied;
   desc.utf8 = settings->utf8;
-  desc.isa = (gk_isa)settings->isa;
-  desc.threads = (int)settings->threads;
   return desc;
 }
 
@@ -77,7 +82,7 @@ static gk_training_desc describe_training(const struct train_settings *settings)
     desc.weight_decay = adamw_weight_decay;
   desc.label_smoothing = (float)settings->label_smoothing;
   desc.clip_value = settings->clip_value;
-  desc.clip_tensor_norm = settings->clip_tensor;
+  desc.clip_tensor_norm = settings->clip_tensor_norm;
   desc.warmup = settings->warmup;
   desc.decay_period = settings->decay_period;
   desc.decay_factor = settings->decay_factor;
@@ -89,16 +94,24 @@ static gk_training_desc describe_training(const struct train_settings *settings)
 static int check_resumed_options(const struct training_run *run) {
   const gk_language_model_desc *model =
       gk_language_model_description(gk_language_trainer_model(run->trainer));
-  const gk_rnn_desc found = {.activation = model->activation, .options = model->options};
+  const gk_rnn_desc *found = &model->network;
   for (int i = 0; i < gk_rnn_option_count(); i++) {
     const char *name = gk_rnn_option_name(i);
     char asked[96], has[96];
     if (cli_given(name) && gk_rnn_option_get(&run->settings->network, name, asked, sizeof asked) == GK_OK &&
-        gk_rnn_option_get(&found, name, has, sizeof has) == GK_OK && strcmp(asked, has) != 0)
+        gk_rnn_option_get(found, name, has, sizeof has) == GK_OK && strcmp(asked, has) != 0)
       return cli_error(run->command, "--%s %s: the run that goes on has %s", name, asked,
                        *has ? has : "none");
   }
   return CLI_SUCCESS;
+}
+
+static bool same_hidden(const struct cli_hidden *asked, const gk_rnn_desc *network) {
+  bool same = asked->count == 1 || asked->count == network->layers;
+  for (int64_t l = 0; same && l < network->layers; ++l)
+    same = asked->sizes[asked->count == 1 ? 0 : l] ==
+           (network->hidden_sizes ? network->hidden_sizes[l] : network->hidden_size);
+  return same;
 }
 
 /* An option that was given, but is another one in the run that goes on. */
@@ -116,11 +129,10 @@ static int check_resumed(const struct training_run *run) {
     const char *name;
     bool same;
   } fixed[] = {
-      {"cell", asked.cell == model->cell},
-      {"hidden", asked.hidden_size == model->hidden_size},
-      {"embed", asked.embedding_size == model->embedding_size},
-      {"layers", asked.layers == model->layers},
-      {"dropout", asked.dropout == model->dropout},
+      {"cell", asked.network.cell == model->network.cell},
+      {"hidden", same_hidden(&settings->hidden, &model->network)},
+      {"embed", asked.network.input_size == model->network.input_size},
+      {"layers", asked.network.layers == model->network.layers},
       {"utf8", model->utf8},
       {"bytes", !model->utf8},
       {"batch", wanted.batch == training->batch},
@@ -129,7 +141,7 @@ static int check_resumed(const struct training_run *run) {
       {"momentum", wanted.momentum == training->momentum},
       {"clip-norm", wanted.clip_norm == training->clip_norm},
       {"clip-value", wanted.clip_value == training->clip_value},
-      {"clip-tensor", wanted.clip_tensor_norm == training->clip_tensor_norm},
+      {"clip-tensor-norm", wanted.clip_tensor_norm == training->clip_tensor_norm},
       {"tie", asked.tied == model->tied},
       {"nesterov", wanted.nesterov == training->nesterov},
       {"weight-decay", wanted.weight_decay == training->weight_decay},
@@ -308,7 +320,9 @@ static void print_start(const struct training_run *run, const struct training_pr
   const gk_language_model *model = gk_language_trainer_model(run->trainer);
   const gk_language_model_desc *desc = gk_language_model_description(model);
   const gk_training_desc *training = gk_language_trainer_description(run->trainer);
+  const gk_rnn_desc *network = &desc->network;
   gk_language_progress state;
+  char options[CLI_NETWORK_TEXT];
   int64_t symbols;
   gk_language_model_symbols(model, &symbols);
   gk_language_trainer_progress(run->trainer, &state);
@@ -316,16 +330,16 @@ static void print_start(const struct training_run *run, const struct training_pr
          " different %s\n",
          run->text_name, state.training_characters, state.validation_characters, symbols,
          desc->utf8 ? "code points" : "bytes");
-  printf("model    %s, %" PRId64 " x %" PRId64 ", embedding %" PRId64 ": %" PRId64 " weights\n",
-         gk_cell_name(desc->cell), desc->layers, desc->hidden_size, desc->embedding_size,
+  cli_network_text(network, options);
+  printf("model    %s, embedding %" PRId64 ": %" PRId64 " weights\n", options, network->input_size,
          gk_language_model_parameter_count(model));
   printf("plan     %" PRId64 " steps of %" PRId64 " x %" PRId64 " characters (%.2f epochs), seed %" PRIu64
          "%s\n",
          progress->steps, training->batch, training->time,
          (double)progress->steps / (double)state.steps_per_epoch, training->seed,
          run->settings->resume ? ", resumed" : "");
-  printf("machine  %s on %d thread%s, at most %.0f GFLOP/s\n", gk_isa_name(desc->isa), desc->threads,
-         desc->threads == 1 ? "" : "s", progress->peak_gflops);
+  printf("machine  %s on %d thread%s, at most %.0f GFLOP/s\n", gk_isa_name(network->isa), network->threads,
+         network->threads == 1 ? "" : "s", progress->peak_gflops);
 }
 
 static int interrupted(struct training_run *run, struct training_progress *progress) {
@@ -421,7 +435,7 @@ int training_loop(struct training_run *run) {
   if (planned != CLI_SUCCESS)
     return planned;
   gk_language_trainer_progress(run->trainer, &state);
-  const gk_language_model_desc *desc = gk_language_model_description(gk_language_trainer_model(run->trainer));
+  const gk_rnn_desc *desc = &gk_language_model_description(gk_language_trainer_model(run->trainer))->network;
   const gk_status measured = gk_measure_peak(desc->isa, desc->threads, peak_seconds, &progress.peak_gflops);
   if (measured != GK_OK)
     return cli_status(run->command, measured);

@@ -10,13 +10,14 @@
 struct train_settings {
   const char *file, *validation_file, *out, *log;
   int cell, optimizer, decay, init, isa;
-  int64_t hidden, embed, layers, batch, time, epochs, steps, eval_every, threads;
-  double minutes, learning_rate, minimum_learning_rate, momentum, clip_norm, dropout, forget_bias;
+  struct cli_hidden hidden;
+  int64_t embed, layers, batch, time, epochs, steps, eval_every, threads;
+  double minutes, learning_rate, minimum_learning_rate, momentum, clip_norm, forget_bias;
   int64_t backward_time, warmup, decay_period, decay_patience;
-  double weight_decay, label_smoothing, clip_value, clip_tensor, decay_factor;
+  double weight_decay, label_smoothing, clip_value, clip_tensor_norm, decay_factor;
   double validation, save_minutes;
   uint64_t seed;
-  gk_rnn_desc network; /* its options */
+  gk_rnn_desc network; /* its options; with cli_take_layers also its layers */
   bool bytes, utf8, tied, nesterov, resume, keep_all, profile;
 };
 

@@ -106,7 +106,7 @@ const verify_case verify_cases[] = {
      .layers = 2,
      .batch = 3,
      .time = 4,
-     .options = "activation=elu(0.75) clip=1.25"},
+     .options = "activation=elu(0.75) preactivation-clip=1.25"},
     {.name = "gates",
      .input = 8,
      .hidden = 17,
@@ -137,7 +137,8 @@ const verify_case verify_cases[] = {
      .batch = 6,
      .time = 5,
      .direction = GK_BIDIRECTIONAL,
-     .options = "coupled=on peephole=on cell-clip=0.5 clip=1 output-activation=scaled-tanh(1.25,0.75)",
+     .options =
+         "coupled=on peephole=on cell-clip=0.5 preactivation-clip=1 output-activation=scaled-tanh(1.25,0.75)",
      .accumulate = true},
     {.name = "layer-norm",
      .input = 12,
@@ -166,7 +167,7 @@ const verify_case verify_cases[] = {
      .time = 4,
      .resets = true,
      .structure = true,
-     .options = "layer-norm=on coupled=on peephole=on cell-clip=0.5 clip=1"},
+     .options = "layer-norm=on coupled=on peephole=on cell-clip=0.5 preactivation-clip=1"},
     {.name = "training", .input = 9, .hidden = 37, .layers = 2, .batch = 5, .time = 7, .trains = true},
     {.name = "accumulate", .input = 3, .hidden = 261, .layers = 1, .batch = 2, .time = 3, .accumulate = true},
 };

@@ -75,7 +75,7 @@ static double apply(gk_activation kind, double alpha, double beta, double x, dou
 }
 
 double gk_reference_activation(const gk_rnn_desc *desc, gk_activation_place place, double a, double *slope) {
-  double clip = desc->options.clip, alpha, beta, derivative;
+  double clip = desc->options.preactivation_clip, alpha, beta, derivative;
   gk_activation kind = place == GK_CANDIDATE ? desc->activation
                        : place == GK_GATE    ? desc->options.gate_activation
                                              : desc->options.output_activation;

@@ -54,7 +54,8 @@ static gk_status check_description(const gk_decoder_desc *desc) {
                      choices[i].count - 1);
   if (desc->rnn.direction != GK_FORWARD)
     return gk_fail(GK_ERROR_UNSUPPORTED,
-                   "rnn.direction is not forward: a decoder's next input is not known yet");
+                   "rnn.direction is %s, must be forward: a decoder's next input is not known yet",
+                   gk_direction_name(desc->rnn.direction));
   if (desc->rnn.vocabulary)
     return gk_fail(GK_ERROR_ARGUMENT,
                    "rnn.vocabulary is %lld, must be 0: tokens are the decoder's (vocabulary)",

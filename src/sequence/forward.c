@@ -466,7 +466,9 @@ gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args) {
     return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_STEP_ARGS_INIT)", args->size,
                    sizeof *args);
   if (rnn->desc.direction != GK_FORWARD)
-    return gk_fail(GK_ERROR_UNSUPPORTED, "direction is not forward: a single step has no future to read");
+    return gk_fail(GK_ERROR_UNSUPPORTED,
+                   "direction is %s, must be forward: a single step has no future to read",
+                   gk_direction_name(rnn->desc.direction));
   if (args->batch && !args->h)
     return gk_fail(GK_ERROR_ARGUMENT, "h is NULL");
   if (args->batch && !args->c && rnn->cell->memory)

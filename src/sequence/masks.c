@@ -369,22 +369,3 @@ gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key,
     factors[u] = zoneout ? (float)(factors[u] < p) : factors[u] < p ? 0 : 1.0f / (1.0f - p);
   return GK_OK;
 }
-
-static const char *const dropout_masks[] = {
-    [GK_DROPOUT_EACH_STEP] = "step", [GK_DROPOUT_EACH_SEQUENCE] = "sequence"};
-enum { DROPOUT_MASKS = sizeof dropout_masks / sizeof *dropout_masks };
-
-const char *gk_dropout_masks_name(gk_dropout_masks masks) {
-  return (unsigned)masks < DROPOUT_MASKS ? dropout_masks[masks] : "unknown";
-}
-
-gk_status gk_dropout_masks_from_name(const char *name, gk_dropout_masks *masks) {
-  if (!name || !masks)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "masks" : "name");
-  for (int i = 0; i < DROPOUT_MASKS; i++)
-    if (strcmp(name, dropout_masks[i]) == 0) {
-      *masks = (gk_dropout_masks)i;
-      return GK_OK;
-    }
-  return gk_fail(GK_ERROR_ARGUMENT, "dropout masks are '%s', must be one of: step sequence", name);
-}

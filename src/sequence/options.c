@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The options of a description as text: the list that command lines, files and tests read. */
+#include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -9,38 +10,79 @@
 #include "include/gatekern.h"
 #include "src/core/status.h"
 
-enum kind { FLAG, NUMBER, FUNCTION };
+enum kind { FLAG, NUMBER, SHARE, SIZE, FUNCTION, CHOICE };
 /* What is added to the place of a function of the reverse direction of two. */
 enum { REVERSE = GK_ACTIVATION_PLACES };
 
+static const char *direction(int index) {
+  return gk_direction_name((gk_direction)index);
+}
+static const char *merge(int index) {
+  return gk_merge_name((gk_merge)index);
+}
+static const char *recurrence(int index) {
+  return gk_recurrence_name((gk_recurrence)index);
+}
+static const char *dropout_masks(int index) {
+  return gk_dropout_masks_name((gk_dropout_masks)index);
+}
+
+static const char cell[] = "Cell", layers[] = "Layers", regularisation[] = "Regularisation, while training";
+
+#define FIELD(field)         .offset = offsetof(gk_rnn_desc, field)
+#define NAMES(function, ...) .choice = (function), .choices = (__VA_ARGS__)
 static const struct option {
-  const char *name;
+  const char *name; /* that of the field, with '-' */
   enum kind kind;
   size_t offset; /* in gk_rnn_desc */
-  int place;     /* of a function */
-  const char *help;
+  const char *group, *help;
+  int place;                         /* FUNCTION */
+  const char *(*choice)(int choice); /* CHOICE: names of 0..choices-1; the first is the default */
+  int choices;
 } options[] = {
-    {"activation", FUNCTION, offsetof(gk_rnn_desc, activation), GK_CANDIDATE,
-     "function of the candidate (rnn: of h) instead of tanh, as relu or elu(0.5)"},
-    {"gate-activation", FUNCTION, offsetof(gk_rnn_desc, options.gate_activation), GK_GATE,
-     "function of the gates instead of sigmoid, as hard-sigmoid(0.2,0.5)"},
-    {"output-activation", FUNCTION, offsetof(gk_rnn_desc, options.output_activation), GK_OUTPUT,
-     "lstm: function of c on its way to h instead of tanh"},
-    {"reverse-activation", FUNCTION, offsetof(gk_rnn_desc, options.reverse_activation[GK_CANDIDATE]),
-     REVERSE + GK_CANDIDATE,
-     "bidirectional: that of the candidate in the reverse direction, where it differs"},
-    {"reverse-gate-activation", FUNCTION, offsetof(gk_rnn_desc, options.reverse_activation[GK_GATE]),
-     REVERSE + GK_GATE, "bidirectional: that of the gates in the reverse direction"},
-    {"reverse-output-activation", FUNCTION, offsetof(gk_rnn_desc, options.reverse_activation[GK_OUTPUT]),
-     REVERSE + GK_OUTPUT, "bidirectional lstm: that of c in the reverse direction"},
-    {"clip", NUMBER, offsetof(gk_rnn_desc, options.clip), 0, "bound of the pre-activations' magnitude"},
-    {"peephole", FLAG, offsetof(gk_rnn_desc, options.peephole), 0, "lstm: the gates see the cell state"},
-    {"coupled", FLAG, offsetof(gk_rnn_desc, options.coupled), 0,
-     "lstm: the forget gate is 1 - the input gate"},
-    {"layer-norm", FLAG, offsetof(gk_rnn_desc, options.layer_norm), 0,
+    {"activation", FUNCTION, FIELD(activation), cell, .place = GK_CANDIDATE,
+     .help = "function of the candidate (rnn: of h) instead of tanh, as relu or elu(0.5)"},
+    {"gate-activation", FUNCTION, FIELD(options.gate_activation), cell, .place = GK_GATE,
+     .help = "function of the gates instead of sigmoid, as hard-sigmoid(0.2,0.5)"},
+    {"output-activation", FUNCTION, FIELD(options.output_activation), cell, .place = GK_OUTPUT,
+     .help = "lstm: function of c on its way to h instead of tanh"},
+    {"reverse-activation", FUNCTION, FIELD(options.reverse_activation[GK_CANDIDATE]), cell,
+     .place = REVERSE + GK_CANDIDATE,
+     .help = "bidirectional: that of the candidate in the reverse direction, where it differs"},
+    {"reverse-gate-activation", FUNCTION, FIELD(options.reverse_activation[GK_GATE]), cell,
+     .place = REVERSE + GK_GATE, .help = "bidirectional: that of the gates in the reverse direction"},
+    {"reverse-output-activation", FUNCTION, FIELD(options.reverse_activation[GK_OUTPUT]), cell,
+     .place = REVERSE + GK_OUTPUT, .help = "bidirectional lstm: that of c in the reverse direction"},
+    {"preactivation-clip", NUMBER, FIELD(options.preactivation_clip), cell,
+     "bound of what the cell's functions are applied to (ONNX's clip); not of gradients"},
+    {"cell-clip", NUMBER, FIELD(options.cell_clip), cell,
+     "lstm: bound of the cell state's magnitude; not of gradients"},
+    {"peephole", FLAG, FIELD(options.peephole), cell, "lstm: the gates see the cell state"},
+    {"coupled", FLAG, FIELD(options.coupled), cell, "lstm: the forget gate is 1 - the input gate"},
+    {"layer-norm", FLAG, FIELD(options.layer_norm), cell,
      "lstm: layer normalisation of both products and of the cell state"},
-    {"cell-clip", NUMBER, offsetof(gk_rnn_desc, options.cell_clip), 0,
-     "lstm: bound of the cell state's magnitude"},
+    {"recurrence", CHOICE, FIELD(recurrence), cell,
+     "what a step reads of the one before, besides the cell state", NAMES(recurrence, 2)},
+    {"projection-size", SIZE, FIELD(projection_size), layers,
+     "lstm: h is a product of so many values, in every layer"},
+    {"trained-states", FLAG, FIELD(trained_states), layers, "initial states are parameters instead of zeros"},
+    {"direction", CHOICE, FIELD(direction), layers, "how layers walk through time", NAMES(direction, 3)},
+    {"merge", CHOICE, FIELD(merge), layers, "bidirectional: what a layer makes of its directions' h",
+     NAMES(merge, 2)},
+    {"dropout", SHARE, FIELD(dropout), regularisation,
+     "share of each layer's outputs but the last's that is zeroed"},
+    {"input-dropout", SHARE, FIELD(input_dropout), regularisation,
+     "share of the first layer's inputs that is zeroed"},
+    {"recurrent-dropout", SHARE, FIELD(recurrent_dropout), regularisation,
+     "share of the h that recurrent products read that is zeroed"},
+    {"dropout-masks", CHOICE, FIELD(dropout_masks), regularisation,
+     "when these three draw their masks: each step, or once a sequence (variational dropout)",
+     NAMES(dropout_masks, 2)},
+    {"weight-dropout", SHARE, FIELD(weight_dropout), regularisation,
+     "share of the recurrent weights that is zeroed, drawn once a training step"},
+    {"zoneout-h", SHARE, FIELD(zoneout_h), regularisation,
+     "probability of a unit's h to keep the value of the step before"},
+    {"zoneout-c", SHARE, FIELD(zoneout_c), regularisation, "lstm: the same of c"},
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
@@ -56,13 +98,24 @@ const char *gk_rnn_option_help(int index) {
   return index >= 0 && index < OPTIONS ? options[index].help : "";
 }
 
+const char *gk_rnn_option_group(int index) {
+  return index >= 0 && index < OPTIONS ? options[index].group : "";
+}
+
 const char *gk_rnn_option_value(int index) {
-  static const char *const values[] = {[FLAG] = NULL, [NUMBER] = "X", [FUNCTION] = "FUNCTION"};
+  static const char *const values[] = {
+      [FLAG] = NULL, [NUMBER] = "X", [SHARE] = "P", [SIZE] = "N", [FUNCTION] = "FUNCTION", [CHOICE] = "NAME"};
   return index >= 0 && index < OPTIONS ? values[options[index].kind] : NULL;
 }
 
+const char *gk_rnn_option_choice(int index, int choice) {
+  if (index < 0 || index >= OPTIONS || choice < 0 || choice >= options[index].choices)
+    return NULL;
+  return options[index].choice(choice);
+}
+
 static gk_status find(const char *name, const struct option **option) {
-  char names[256] = "";
+  char names[640] = "";
   size_t used = 0;
   for (int i = 0; i < OPTIONS; i++) {
     if (strcmp(name, options[i].name) == 0) {
@@ -119,8 +172,39 @@ static gk_status set_number(gk_rnn_desc *desc, const struct option *option, cons
   if (end == value || *end || !(number >= 0) || isinf(rounded))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be a number that is not negative", option->name,
                    value);
+  if (option->kind == SHARE && !(rounded < 1))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be at least 0 and below 1", option->name, value);
   memcpy((char *)desc + option->offset, &rounded, sizeof rounded);
   return GK_OK;
+}
+
+static gk_status set_size(gk_rnn_desc *desc, const struct option *option, const char *value) {
+  char *end;
+  errno = 0;
+  const int64_t number = strtoll(value, &end, 10);
+  if (end == value || *end || errno || number < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be a whole number, 0 or above", option->name, value);
+  memcpy((char *)desc + option->offset, &number, sizeof number);
+  return GK_OK;
+}
+
+/* Enumerations are all of int's size. */
+static gk_status set_choice(gk_rnn_desc *desc, const struct option *option, const char *value) {
+  char names[128] = "";
+  size_t used = 0;
+  for (int i = 0; i < option->choices; i++) {
+    if (strcmp(option->choice(i), value) == 0) {
+      memcpy((char *)desc + option->offset, &i, sizeof i);
+      return GK_OK;
+    }
+    if (used < sizeof names)
+      used += (size_t)snprintf(names + used, sizeof names - used, "%s%s",
+                               i == 0                     ? ""
+                               : i == option->choices - 1 ? " or "
+                                                          : ", ",
+                               option->choice(i));
+  }
+  return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be %s", option->name, value, names);
 }
 
 gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value) {
@@ -132,8 +216,12 @@ gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *val
     return status;
   if (option->kind == FUNCTION)
     return set_function(desc, option, value);
-  if (option->kind == NUMBER)
+  if (option->kind == NUMBER || option->kind == SHARE)
     return set_number(desc, option, value);
+  if (option->kind == SIZE)
+    return set_size(desc, option, value);
+  if (option->kind == CHOICE)
+    return set_choice(desc, option, value);
   const bool on = strcmp(value, "on") == 0;
   if (!on && strcmp(value, "off") != 0)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be on or off", name, value);
@@ -166,7 +254,40 @@ static void get_function(const gk_rnn_desc *desc, const struct option *option, c
     snprintf(value, size, "%s", gk_activation_name(kind));
 }
 
+/* "" where it is 0. */
+static void get_number(const gk_rnn_desc *desc, const struct option *option, char *value, size_t size) {
+  char text[32] = "";
+  float number;
+  memcpy(&number, (const char *)desc + option->offset, sizeof number);
+  if (number != 0)
+    write_number(number, text);
+  snprintf(value, size, "%s", text);
+}
+
+static void get_size(const gk_rnn_desc *desc, const struct option *option, char *value, size_t size) {
+  int64_t number;
+  memcpy(&number, (const char *)desc + option->offset, sizeof number);
+  value[0] = '\0';
+  if (number != 0)
+    snprintf(value, size, "%lld", (long long)number);
+}
+
+static void get_choice(const gk_rnn_desc *desc, const struct option *option, char *value, size_t size) {
+  int choice;
+  memcpy(&choice, (const char *)desc + option->offset, sizeof choice);
+  snprintf(value, size, "%s", choice > 0 && choice < option->choices ? option->choice(choice) : "");
+}
+
+static void get_flag(const gk_rnn_desc *desc, const struct option *option, char *value, size_t size) {
+  bool on;
+  memcpy(&on, (const char *)desc + option->offset, sizeof on);
+  snprintf(value, size, "%s", on ? "on" : "");
+}
+
 gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *value, size_t size) {
+  static void (*const get[])(const gk_rnn_desc *, const struct option *, char *,
+                             size_t) = {[FLAG] = get_flag, [NUMBER] = get_number,     [SHARE] = get_number,
+                                        [SIZE] = get_size, [FUNCTION] = get_function, [CHOICE] = get_choice};
   const struct option *option = NULL;
   if (!desc || !name || !value)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !desc ? "desc" : !name ? "name" : "value");
@@ -175,22 +296,6 @@ gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *val
   gk_status status = find(name, &option);
   if (status)
     return status;
-  const char *field = (const char *)desc + option->offset;
-  float number = 0;
-  bool on = false;
-  value[0] = '\0';
-  if (option->kind == FUNCTION)
-    get_function(desc, option, value, size);
-  else if (option->kind == NUMBER)
-    memcpy(&number, field, sizeof number);
-  else
-    memcpy(&on, field, sizeof on);
-  if (number != 0) {
-    char text[32];
-    write_number(number, text);
-    snprintf(value, size, "%s", text);
-  }
-  if (on)
-    snprintf(value, size, "on");
+  get[option->kind](desc, option, value, size);
   return GK_OK;
 }

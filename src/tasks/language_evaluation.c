@@ -16,7 +16,6 @@ struct evaluation {
 
 static gk_status allocate_evaluation(const gk_language_model *model, int64_t time, int64_t batch,
                                      struct evaluation *memory) {
-  const gk_language_model_desc *desc = &model->desc;
   gk_rnn_memory needed = {0};
   size_t output_bytes = 0;
   gk_status status = gk_rnn_memory_needed(model->rnn, time, batch, &needed);
@@ -24,12 +23,12 @@ static gk_status allocate_evaluation(const gk_language_model *model, int64_t tim
     status = gk_output_workspace_bytes(model->output, time * batch, &output_bytes);
   memory->inputs = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
   memory->targets = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
-  memory->h = gk_buffer_array(&status, sizeof(float), desc->layers, batch, desc->hidden_size);
-  memory->c = gk_buffer_array(&status, sizeof(float), desc->layers, batch, desc->hidden_size);
-  memory->y = gk_buffer_array(&status, sizeof(float), time, batch, desc->hidden_size);
+  memory->h = gk_buffer_array(&status, sizeof(float), gk_rnn_hidden_values(model->rnn), batch, 1);
+  memory->c = gk_buffer_array(&status, sizeof(float), gk_rnn_cell_values(model->rnn), batch, 1);
+  memory->y = gk_buffer_array(&status, sizeof(float), time, batch, gk_rnn_output_size(model->rnn));
   memory->rnn_workspace = gk_buffer_allocate(&status, needed.inference_workspace_bytes);
   memory->output_workspace = gk_buffer_allocate(&status, output_bytes);
-  return status;
+  return status == GK_OK ? gk_language_model_initial_states(model, batch, memory->h, memory->c) : status;
 }
 
 static void free_evaluation(struct evaluation *memory) {
@@ -45,7 +44,7 @@ static void free_evaluation(struct evaluation *memory) {
 /* The summed loss of `time` steps of every stream; the states move on. */
 static gk_status evaluate_steps(const gk_language_model *model, int64_t time, int64_t batch,
                                 const struct evaluation *memory, double *loss) {
-  const bool memory_cell = gk_cell_has_memory(model->desc.cell);
+  const bool memory_cell = gk_cell_has_memory(model->desc.network.cell);
   gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
   forward.time = time;
   forward.batch = batch;
@@ -128,7 +127,7 @@ gk_status gk_language_model_evaluate(const gk_language_model *model, const gk_te
 struct free_run {
   const gk_free_running_desc *desc;
   int64_t batch;
-  float *h, *c, *y; /* (L, N, H), (N, H) */
+  float *h, *c, *y; /* states; (N, P) */
   float *logits;    /* (N, V) */
   float *p;         /* (V) */
   int32_t *inputs;  /* (N) */
@@ -138,12 +137,11 @@ struct free_run {
 };
 
 static gk_status allocate_free_run(const gk_language_model *model, struct free_run *run) {
-  const gk_language_model_desc *desc = &model->desc;
   gk_rnn_memory needed = {0};
   gk_status status = gk_rnn_memory_needed(model->rnn, 1, run->batch, &needed);
-  run->h = gk_buffer_array(&status, sizeof(float), desc->layers, run->batch, desc->hidden_size);
-  run->c = gk_buffer_array(&status, sizeof(float), desc->layers, run->batch, desc->hidden_size);
-  run->y = gk_buffer_array(&status, sizeof(float), run->batch, desc->hidden_size, 1);
+  run->h = gk_buffer_array(&status, sizeof(float), gk_rnn_hidden_values(model->rnn), run->batch, 1);
+  run->c = gk_buffer_array(&status, sizeof(float), gk_rnn_cell_values(model->rnn), run->batch, 1);
+  run->y = gk_buffer_array(&status, sizeof(float), run->batch, gk_rnn_output_size(model->rnn), 1);
   run->logits = gk_buffer_array(&status, sizeof(float), run->batch, model->vocabulary.count, 1);
   run->p = gk_buffer_array(&status, sizeof(float), model->vocabulary.count, 1, 1);
   run->inputs = gk_buffer_array(&status, sizeof(int32_t), run->batch, 1, 1);
@@ -170,7 +168,8 @@ static gk_status choose(const gk_language_model *model, const struct free_run *r
       *token = (int32_t)i;
   if (run->desc->temperature == 0)
     return GK_OK;
-  const gk_status status = gk_softmax(model->desc.isa, symbols, run->desc->temperature, logits, run->p);
+  const gk_status status =
+      gk_softmax(model->desc.network.isa, symbols, run->desc->temperature, logits, run->p);
   double left = 0;
   for (int64_t i = 0; i < symbols; ++i)
     left += (double)run->p[i];
@@ -188,10 +187,9 @@ static gk_status choose(const gk_language_model *model, const struct free_run *r
 static gk_status run_freely(const gk_language_model *model, const struct evaluation *forced, int64_t first,
                             int64_t time, struct free_run *run) {
   const int64_t batch = run->batch, symbols = model->vocabulary.count;
-  const size_t states = (size_t)(model->desc.layers * batch * model->desc.hidden_size) * sizeof(float);
   gk_status status = GK_OK;
-  memcpy(run->h, forced->h, states);
-  memcpy(run->c, forced->c, states);
+  memcpy(run->h, forced->h, (size_t)(gk_rnn_hidden_values(model->rnn) * batch) * sizeof(float));
+  memcpy(run->c, forced->c, (size_t)(gk_rnn_cell_values(model->rnn) * batch) * sizeof(float));
   memcpy(run->inputs, forced->inputs, (size_t)batch * sizeof(int32_t));
   for (int64_t t = 0; t < time && status == GK_OK; ++t) {
     gk_rnn_step_args step = GK_RNN_STEP_ARGS_INIT;
@@ -200,7 +198,7 @@ static gk_status run_freely(const gk_language_model *model, const struct evaluat
     step.parameters = model->parameters;
     step.packed = model->packed_rnn;
     step.h = run->h;
-    step.c = gk_cell_has_memory(model->desc.cell) ? run->c : NULL;
+    step.c = gk_cell_has_memory(model->desc.network.cell) ? run->c : NULL;
     step.y = run->y;
     step.workspace = run->step_workspace;
     status = gk_rnn_step(model->rnn, &step);
@@ -214,9 +212,9 @@ static gk_status run_freely(const gk_language_model *model, const struct evaluat
     loss.x = run->logits;
     loss.targets = forced->targets + t * batch;
     loss.loss = &sum;
-    loss.isa = model->desc.isa;
-    loss.math = model->desc.math;
-    loss.threads = model->desc.threads;
+    loss.isa = model->desc.network.isa;
+    loss.math = model->desc.network.math;
+    loss.threads = model->desc.network.threads;
     if (status == GK_OK)
       status = gk_loss_gradient(&loss);
     run->sums[t] += sum;

@@ -16,7 +16,7 @@ struct flow {
 
 static gk_status allocate(const gk_language_model *model, struct flow *flow) {
   const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
-  const int64_t time = flow->time, batch = flow->batch, hidden = model->desc.hidden_size;
+  const int64_t time = flow->time, batch = flow->batch, width = gk_rnn_output_size(model->rnn);
   gk_rnn_memory needed = {0};
   size_t rnn_bytes = 0, output_bytes = 0, workspace = 0;
   gk_status status = gk_rnn_memory_needed(model->rnn, time, batch, &needed);
@@ -30,9 +30,9 @@ static gk_status allocate(const gk_language_model *model, struct flow *flow) {
   workspace = workspace < needed.backward_workspace_bytes ? needed.backward_workspace_bytes : workspace;
   flow->inputs = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
   flow->targets = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
-  flow->y = gk_buffer_array(&status, sizeof(float), time, batch, hidden);
-  flow->dy = gk_buffer_array(&status, sizeof(float), time, batch, hidden);
-  flow->norms = gk_buffer_array(&status, sizeof(float), model->desc.layers, time, batch);
+  flow->y = gk_buffer_array(&status, sizeof(float), time, batch, width);
+  flow->dy = gk_buffer_array(&status, sizeof(float), time, batch, width);
+  flow->norms = gk_buffer_array(&status, sizeof(float), model->desc.network.layers, time, batch);
   flow->packed_rnn = gk_buffer_allocate(&status, rnn_bytes);
   flow->packed_output = gk_buffer_allocate(&status, output_bytes);
   flow->reserve = gk_buffer_allocate(&status, needed.reserve_bytes);
@@ -50,7 +50,11 @@ static void release(struct flow *flow) {
 static gk_status pack(const gk_language_model *model, struct flow *flow) {
   const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
   const float *output = model->parameters + model->rnn_count;
-  const gk_status status = gk_rnn_pack(model->rnn, both, model->parameters, flow->packed_rnn);
+  const gk_random_key key = {0};
+  const gk_status status =
+      model->desc.network.weight_dropout > 0
+          ? gk_rnn_pack_dropped(model->rnn, both, &key, model->parameters, flow->packed_rnn)
+          : gk_rnn_pack(model->rnn, both, model->parameters, flow->packed_rnn);
   if (status != GK_OK)
     return status;
   return model->desc.tied
@@ -60,7 +64,7 @@ static gk_status pack(const gk_language_model *model, struct flow *flow) {
 
 /* The loss of the last step alone. */
 static gk_status differentiate(const gk_language_model *model, struct flow *flow) {
-  const int64_t last = (flow->time - 1) * flow->batch, hidden = model->desc.hidden_size;
+  const int64_t last = (flow->time - 1) * flow->batch, width = gk_rnn_output_size(model->rnn);
   gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
   forward.time = flow->time;
   forward.batch = flow->batch;
@@ -73,11 +77,11 @@ static gk_status differentiate(const gk_language_model *model, struct flow *flow
   gk_status status = gk_rnn_forward(model->rnn, &forward);
   gk_output_loss_args output = GK_OUTPUT_LOSS_ARGS_INIT;
   output.rows = flow->batch;
-  output.h = flow->y + last * hidden;
+  output.h = flow->y + last * width;
   output.targets = flow->targets + last;
   output.packed = flow->packed_output;
   output.gradient_scale = 1 / (float)flow->batch;
-  output.dh = flow->dy + last * hidden; /* the steps before stay zero */
+  output.dh = flow->dy + last * width; /* the steps before stay zero */
   output.workspace = flow->workspace;
   if (status == GK_OK)
     status = gk_output_loss(model->output, &output);
@@ -104,7 +108,7 @@ static gk_status measure(const gk_language_model *model, const int32_t *tokens, 
   }
   if (status == GK_OK)
     status = differentiate(model, flow);
-  for (int64_t row = 0; row < model->desc.layers * flow->time && status == GK_OK; ++row) {
+  for (int64_t row = 0; row < model->desc.network.layers * flow->time && status == GK_OK; ++row) {
     double squares = 0;
     for (int64_t n = 0; n < flow->batch; ++n) {
       const double norm = (double)flow->norms[row * flow->batch + n];
@@ -117,21 +121,10 @@ static gk_status measure(const gk_language_model *model, const int32_t *tokens, 
 }
 
 static gk_status measure_radii(const gk_language_model *model, double *radii) {
-  const int64_t hidden = model->desc.hidden_size;
-  const int gates = gk_rnn_gates(model->rnn);
   gk_status status = GK_OK;
-  int layer = 0;
-  for (int i = 0; i < gk_rnn_tensor_count(model->rnn) && status == GK_OK; ++i) {
-    gk_tensor tensor;
-    status = gk_rnn_tensor(model->rnn, i, &tensor);
-    if (status != GK_OK || strncmp(tensor.name, "weight_hh", 9) != 0)
-      continue;
-    for (int gate = 0; gate < gates && status == GK_OK; ++gate)
-      status = gk_spectral_radius(model->desc.threads, hidden,
-                                  model->parameters + tensor.offset + gate * hidden * hidden,
-                                  &radii[layer * gates + gate]);
-    ++layer;
-  }
+  for (int64_t layer = 0; layer < model->desc.network.layers && status == GK_OK; ++layer)
+    status = gk_rnn_spectral_radii(model->rnn, model->parameters, layer, 0,
+                                   radii + layer * gk_rnn_gates(model->rnn));
   return status;
 }
 

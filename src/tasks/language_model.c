@@ -3,45 +3,60 @@
 #include "src/tasks/buffer.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 /* ---- Creation ---- */
 
-static gk_status create_plans(gk_language_model *model) {
-  const gk_language_model_desc *desc = &model->desc;
-  if (desc->tied && desc->embedding_size != desc->hidden_size)
+static gk_status check_description(const gk_language_model_desc *desc) {
+  const gk_rnn_desc *network = &desc->network;
+  if (network->direction != GK_FORWARD)
+    return gk_fail(GK_ERROR_UNSUPPORTED,
+                   "direction is %s, must be forward: a language model that reads backward would see the "
+                   "characters it is to predict",
+                   gk_direction_name(network->direction));
+  if (network->layout != GK_TIME_MAJOR)
+    return gk_fail(GK_ERROR_UNSUPPORTED, "layout is %s, must be time-major, as texts are read",
+                   gk_layout_name(network->layout));
+  if (network->vocabulary != 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "vocabulary is %" PRId64 ", must be 0: it is that of the texts",
+                   network->vocabulary);
+  return GK_OK;
+}
+
+static gk_status create_output(gk_language_model *model) {
+  const gk_rnn_desc *network = &model->desc.network;
+  const int64_t width = gk_rnn_output_size(model->rnn);
+  if (model->desc.tied && network->input_size != width)
     return gk_fail(GK_ERROR_ARGUMENT,
-                   "tied weights with embedding_size %" PRId64 " and hidden_size %" PRId64
-                   ": both must be equal",
-                   desc->embedding_size, desc->hidden_size);
-  gk_rnn_desc rnn = GK_RNN_DESC_INIT;
-  rnn.cell = desc->cell;
-  rnn.activation = desc->activation;
-  rnn.options = desc->options;
-  rnn.input_size = desc->embedding_size;
-  rnn.hidden_size = desc->hidden_size;
-  rnn.layers = desc->layers;
-  rnn.vocabulary = model->vocabulary.count;
-  rnn.dropout = desc->dropout;
-  rnn.layout = GK_TIME_MAJOR;
-  rnn.isa = desc->isa;
-  rnn.math = desc->math;
-  rnn.schedule = desc->schedule;
-  rnn.threads = desc->threads;
-  const gk_status created = gk_rnn_create(&rnn, &model->rnn);
-  if (created != GK_OK)
-    return created;
-  const gk_rnn_desc *resolved = gk_rnn_description(model->rnn);
-  model->desc.isa = resolved->isa;
-  model->desc.math = resolved->math;
-  model->desc.schedule = resolved->schedule;
-  model->desc.threads = resolved->threads;
+                   "tied is set, the embedding's size is %" PRId64 ", %s is %" PRId64 ": both must be equal",
+                   network->input_size, network->projection_size ? "projection_size" : "hidden_size", width);
   gk_output_desc output = GK_OUTPUT_DESC_INIT;
-  output.input_size = desc->hidden_size;
+  output.input_size = width;
   output.output_size = model->vocabulary.count;
-  output.tied = desc->tied;
-  output.isa = resolved->isa;
-  output.threads = resolved->threads;
+  output.tied = model->desc.tied;
+  output.isa = network->isa;
+  output.threads = network->threads;
   return gk_output_create(&output, &model->output);
+}
+
+static gk_status create_plans(gk_language_model *model) {
+  gk_rnn_desc *network = &model->desc.network;
+  gk_status status = check_description(&model->desc);
+  if (status != GK_OK)
+    return status;
+  gk_rnn_desc rnn = *network;
+  rnn.vocabulary = model->vocabulary.count;
+  status = gk_rnn_create(&rnn, &model->rnn);
+  if (status != GK_OK)
+    return status;
+  const gk_rnn_desc *resolved = gk_rnn_description(model->rnn);
+  network->hidden_size = resolved->hidden_size;
+  network->hidden_sizes = resolved->hidden_sizes;
+  network->isa = resolved->isa;
+  network->math = resolved->math;
+  network->schedule = resolved->schedule;
+  network->threads = resolved->threads;
+  return create_output(model);
 }
 
 gk_status gk_language_model_allocate(gk_language_model *model) {
@@ -91,6 +106,35 @@ void gk_language_model_destroy(gk_language_model *model) {
   gk_free(model->packed_rnn);
   gk_free(model->packed_output);
   free(model);
+}
+
+/* One row of trained initial states, to every sample of its block. */
+static void repeat_row(const float *row, int64_t size, int64_t batch, float *block) {
+  for (int64_t n = 0; n < batch; ++n)
+    memcpy(block + n * size, row, (size_t)size * sizeof(float));
+}
+
+gk_status gk_language_model_initial_states(const gk_language_model *model, int64_t batch, float *h,
+                                           float *c) {
+  const gk_rnn *rnn = model->rnn;
+  memset(h, 0, (size_t)(gk_rnn_hidden_values(rnn) * batch) * sizeof(float));
+  if (c)
+    memset(c, 0, (size_t)(gk_rnn_cell_values(rnn) * batch) * sizeof(float));
+  int64_t h_layer = 0, c_layer = 0;
+  gk_status status = GK_OK;
+  for (int i = 0; i < gk_rnn_tensor_count(rnn) && status == GK_OK; ++i) {
+    gk_tensor tensor;
+    gk_rnn_state state;
+    status = gk_rnn_tensor(rnn, i, &tensor);
+    const bool hidden = status == GK_OK && strncmp(tensor.name, "h0_", 3) == 0;
+    if (status != GK_OK || (!hidden && strncmp(tensor.name, "c0_", 3) != 0))
+      continue;
+    status = gk_rnn_state_of(rnn, hidden ? h_layer++ : c_layer++, 0, &state);
+    if (status == GK_OK)
+      repeat_row(model->parameters + tensor.offset, tensor.count, batch,
+                 hidden ? h + state.h_offset * batch : c + state.c_offset * batch);
+  }
+  return status;
 }
 
 gk_status gk_language_model_pack(gk_language_model *model) {

@@ -39,14 +39,13 @@ static gk_status model_tensor(const gk_language_model *model, int index, gk_tens
 
 /* ---- Writing ---- */
 
-/* The options of the cell that are set, by their names; NULL: out of memory */
-static json_t *describe_options(const gk_language_model_desc *desc) {
-  const gk_rnn_desc network = {.activation = desc->activation, .options = desc->options};
+/* The options of the network that are set, by their names; NULL: out of memory */
+static json_t *describe_options(const gk_rnn_desc *network) {
   json_t *options = json_object();
   for (int i = 0; options && i < gk_rnn_option_count(); ++i) {
     const char *name = gk_rnn_option_name(i);
     char value[96];
-    if (gk_rnn_option_get(&network, name, value, sizeof value) != GK_OK || !*value)
+    if (gk_rnn_option_get(network, name, value, sizeof value) != GK_OK || !*value)
       continue;
     if (json_object_set_new(options, name, json_string(value)) != 0) {
       json_decref(options);
@@ -56,9 +55,21 @@ static json_t *describe_options(const gk_language_model_desc *desc) {
   return options;
 }
 
+/* A number, or a list where the layers' sizes differ; NULL: out of memory */
+static json_t *describe_hidden(const gk_rnn_desc *network) {
+  json_t *sizes = network->hidden_sizes ? json_array() : json_integer(network->hidden_size);
+  for (int64_t l = 0; sizes && network->hidden_sizes && l < network->layers; ++l)
+    if (json_array_append_new(sizes, json_integer(network->hidden_sizes[l])) != 0) {
+      json_decref(sizes);
+      return NULL;
+    }
+  return sizes;
+}
+
 /* NULL: out of memory */
 static json_t *describe_model(const gk_language_model *model, const json_t *training) {
   const gk_language_model_desc *desc = &model->desc;
+  const gk_rnn_desc *network = &desc->network;
   json_t *symbols = json_array();
   for (int64_t i = 0; i < model->vocabulary.count; ++i)
     if (json_array_append_new(symbols, json_integer(model->vocabulary.symbols[i])) != 0) {
@@ -66,11 +77,11 @@ static json_t *describe_model(const gk_language_model *model, const json_t *trai
       return NULL;
     }
   json_t *description =
-      json_pack("{s:i, s:s, s:s, s:o, s:I, s:I, s:I, s:f, s:b, s:s, s:o}", "format", 1, "task", task, "cell",
-                gk_cell_name(desc->cell), "options", describe_options(desc), "embedding",
-                (json_int_t)desc->embedding_size, "hidden", (json_int_t)desc->hidden_size, "layers",
-                (json_int_t)desc->layers, "dropout", (double)desc->dropout, "tied", (int)desc->tied, "mode",
-                mode_names[desc->utf8], "symbols", symbols);
+      json_pack("{s:i, s:s, s:s, s:o, s:I, s:o, s:I, s:b, s:s, s:o}", "format", 1, "task", task, "cell",
+                gk_cell_name(network->cell), "options", describe_options(network), "embedding",
+                (json_int_t)network->input_size, "hidden", describe_hidden(network), "layers",
+                (json_int_t)network->layers, "tied", (int)desc->tied, "mode", mode_names[desc->utf8],
+                "symbols", symbols);
   if (description && training && json_object_set(description, "training", (json_t *)training) != 0) {
     json_decref(description);
     return NULL;
@@ -131,23 +142,28 @@ static gk_status read_choice(const struct gk_checkpoint *checkpoint, const char 
                  name);
 }
 
-/* "options", or "activation" alone, which older files have. */
-static gk_status read_options(const struct gk_checkpoint *checkpoint, gk_language_model_desc *desc) {
-  gk_rnn_desc network = {0};
-  json_t *options = json_object_get(checkpoint->description, "options");
+/* Names of options in files of earlier versions. */
+static const char *today(const char *name) {
+  return strcmp(name, "clip") == 0 ? "preactivation-clip" : name;
+}
+
+/* "options"; older files have "activation" alone, and "dropout" beside it. */
+static gk_status read_options(const struct gk_checkpoint *checkpoint, gk_rnn_desc *network) {
+  const json_t *description = checkpoint->description;
+  json_t *options = json_object_get(description, "options");
   json_t *value;
   const char *name = "activation", *text = NULL;
   gk_status status = GK_OK;
   if (!options) {
-    status = gk_checkpoint_text(checkpoint, checkpoint->description, name, &text);
+    status = gk_checkpoint_text(checkpoint, description, name, &text);
     if (status == GK_OK && strcmp(text, "tanh") != 0)
-      status = gk_rnn_option_set(&network, name, text);
+      status = gk_rnn_option_set(network, name, text);
   } else if (!json_is_object(options)) {
     return gk_fail(GK_ERROR_FORMAT, "%s: options in the description is not an object", checkpoint->path);
   } else {
     json_object_foreach(options, name, value) {
       text = json_string_value(value);
-      if (!text || gk_rnn_option_set(&network, name, text) != GK_OK) {
+      if (!text || gk_rnn_option_set(network, today(name), text) != GK_OK) {
         status = GK_ERROR_FORMAT;
         break;
       }
@@ -156,43 +172,64 @@ static gk_status read_options(const struct gk_checkpoint *checkpoint, gk_languag
   if (status != GK_OK)
     return gk_fail(GK_ERROR_FORMAT, "%s: %.40s is %.40s, which this version does not know", checkpoint->path,
                    name, text ? text : "not a string");
-  desc->activation = network.activation;
-  desc->options = network.options;
-  return GK_OK;
+  double dropout = (double)network->dropout;
+  if (json_object_get(description, "dropout"))
+    status = gk_checkpoint_number(checkpoint, description, "dropout", 0, 0.999999, &dropout);
+  network->dropout = (float)dropout;
+  return status;
 }
 
-static gk_status read_description(const struct gk_checkpoint *checkpoint, gk_language_model_desc *desc) {
-  const int64_t largest = INT32_MAX;
+/* "hidden": a size, or one for each layer; *sizes is then theirs, for gk_free. */
+static gk_status read_hidden(const struct gk_checkpoint *checkpoint, gk_rnn_desc *network, int64_t **sizes) {
+  const json_t *hidden = json_object_get(checkpoint->description, "hidden");
+  if (!json_is_array(hidden))
+    return gk_checkpoint_integer(checkpoint, checkpoint->description, "hidden", 1, INT32_MAX,
+                                 &network->hidden_size);
+  if ((int64_t)json_array_size(hidden) != network->layers)
+    return gk_fail(GK_ERROR_FORMAT, "%s: hidden in the description has %zu sizes, and layers is %lld",
+                   checkpoint->path, json_array_size(hidden), (long long)network->layers);
+  gk_status status = GK_OK;
+  *sizes = gk_buffer_array(&status, sizeof **sizes, network->layers, 1, 1);
+  for (int64_t l = 0; l < network->layers && status == GK_OK; ++l) {
+    const json_t *size = json_array_get(hidden, (size_t)l);
+    (*sizes)[l] = json_integer_value(size);
+    if (!json_is_integer(size) || (*sizes)[l] < 1 || (*sizes)[l] > INT32_MAX)
+      status = gk_fail(GK_ERROR_FORMAT, "%s: hidden[%lld] in the description is no size from 1 to %d",
+                       checkpoint->path, (long long)l, INT32_MAX);
+  }
+  network->hidden_sizes = *sizes;
+  return status;
+}
+
+static gk_status read_description(const struct gk_checkpoint *checkpoint, gk_language_model_desc *desc,
+                                  int64_t **sizes) {
   const char *const tasks[] = {task};
   const json_t *description = checkpoint->description;
+  gk_rnn_desc *network = &desc->network;
   int choice, mode = 0;
   const char *cell = NULL;
-  double dropout = 0;
   gk_status status = read_choice(checkpoint, "task", tasks, 1, &choice);
   if (status == GK_OK)
     status = gk_checkpoint_text(checkpoint, description, "cell", &cell);
-  if (status == GK_OK && gk_cell_from_name(cell, &desc->cell) != GK_OK)
+  if (status == GK_OK && gk_cell_from_name(cell, &network->cell) != GK_OK)
     status =
         gk_fail(GK_ERROR_FORMAT, "%s: cell is %s, which this version does not know", checkpoint->path, cell);
   if (status == GK_OK)
-    status = read_options(checkpoint, desc);
+    status = read_options(checkpoint, network);
   if (status == GK_OK)
     status = read_choice(checkpoint, "mode", mode_names, 2, &mode);
   if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, description, "embedding", 1, largest, &desc->embedding_size);
-  if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, description, "hidden", 1, largest, &desc->hidden_size);
+    status = gk_checkpoint_integer(checkpoint, description, "embedding", 1, INT32_MAX, &network->input_size);
   if (status == GK_OK) /* a layer has four tensors: a file cannot claim more layers than it has tensors */
     status = gk_checkpoint_integer(checkpoint, description, "layers", 1,
-                                   gk_safetensors_count(checkpoint->file), &desc->layers);
+                                   gk_safetensors_count(checkpoint->file), &network->layers);
   if (status == GK_OK)
-    status = gk_checkpoint_number(checkpoint, description, "dropout", 0, 0.999999, &dropout);
+    status = read_hidden(checkpoint, network, sizes);
   const json_t *tied = json_object_get(description, "tied"); /* not in files of earlier versions */
   if (status == GK_OK && tied && !json_is_boolean(tied))
     status =
         gk_fail(GK_ERROR_FORMAT, "%s: tied in the description is neither true nor false", checkpoint->path);
   desc->tied = json_is_true(tied);
-  desc->dropout = (float)dropout;
   desc->utf8 = mode == 1;
   return status;
 }
@@ -252,19 +289,23 @@ gk_status gk_language_model_read(const struct gk_checkpoint *checkpoint, const g
   gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
   struct gk_vocabulary vocabulary = {0};
   gk_language_model *model = NULL;
-  gk_status status = read_description(checkpoint, &desc);
+  int64_t *sizes = NULL;
+  gk_status status = read_description(checkpoint, &desc, &sizes);
   if (status == GK_OK)
     status = read_vocabulary(checkpoint, desc.utf8, &vocabulary);
-  if (status != GK_OK)
-    return status;
   if (plan) {
-    desc.isa = plan->isa;
-    desc.math = plan->math;
-    desc.schedule = plan->schedule;
-    desc.threads = plan->threads;
+    desc.network.isa = plan->network.isa;
+    desc.network.math = plan->network.math;
+    desc.network.schedule = plan->network.schedule;
+    desc.network.threads = plan->network.threads;
   }
-  status = gk_language_model_create_plans(&desc, &vocabulary, pack_flags, &model);
-  if (status == GK_ERROR_ARGUMENT || status == GK_ERROR_OVERFLOW) {
+  bool described = status == GK_OK;
+  if (described)
+    status = gk_language_model_create_plans(&desc, &vocabulary, pack_flags, &model);
+  gk_free(sizes);
+  if (!described)
+    return status;
+  if (status == GK_ERROR_ARGUMENT || status == GK_ERROR_OVERFLOW || status == GK_ERROR_UNSUPPORTED) {
     char reason[256]; /* gk_fail must not read the message that it replaces */
     snprintf(reason, sizeof reason, "%s", gk_last_error());
     return gk_fail(GK_ERROR_FORMAT, "%s: %s", checkpoint->path, reason);

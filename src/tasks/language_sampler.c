@@ -9,8 +9,8 @@ struct gk_sampler {
   const gk_language_model *model;
   int32_t pending; /* read or generated, but not yet given to the model; -1: none */
   uint64_t drawn;  /* random numbers used */
-  float *h, *c;    /* (L, 1, H) */
-  float *y;        /* (H) */
+  float *h, *c;    /* states of one sample */
+  float *y;        /* the last layer's h */
   float *logits, *candidate_logits, *probabilities; /* (V) */
   int32_t *candidates;                              /* (V) tokens */
   void *rnn_workspace, *output_workspace;
@@ -18,23 +18,22 @@ struct gk_sampler {
 
 static gk_status allocate(gk_sampler *sampler) {
   const gk_language_model *model = sampler->model;
-  const int64_t layers = model->desc.layers, hidden = model->desc.hidden_size;
   const int64_t symbols = model->vocabulary.count;
   gk_rnn_memory needed = {0};
   size_t output_bytes = 0;
   gk_status status = gk_rnn_memory_needed(model->rnn, 1, 1, &needed);
   if (status == GK_OK)
     status = gk_output_workspace_bytes(model->output, 1, &output_bytes);
-  sampler->h = gk_buffer_array(&status, sizeof(float), layers, hidden, 1);
-  sampler->c = gk_buffer_array(&status, sizeof(float), layers, hidden, 1);
-  sampler->y = gk_buffer_array(&status, sizeof(float), hidden, 1, 1);
+  sampler->h = gk_buffer_array(&status, sizeof(float), gk_rnn_hidden_values(model->rnn), 1, 1);
+  sampler->c = gk_buffer_array(&status, sizeof(float), gk_rnn_cell_values(model->rnn), 1, 1);
+  sampler->y = gk_buffer_array(&status, sizeof(float), gk_rnn_output_size(model->rnn), 1, 1);
   sampler->logits = gk_buffer_array(&status, sizeof(float), symbols, 1, 1);
   sampler->candidate_logits = gk_buffer_array(&status, sizeof(float), symbols, 1, 1);
   sampler->probabilities = gk_buffer_array(&status, sizeof(float), symbols, 1, 1);
   sampler->candidates = gk_buffer_array(&status, sizeof(int32_t), symbols, 1, 1);
   sampler->rnn_workspace = gk_buffer_allocate(&status, needed.inference_workspace_bytes);
   sampler->output_workspace = gk_buffer_allocate(&status, output_bytes);
-  return status;
+  return status == GK_OK ? gk_language_model_initial_states(model, 1, sampler->h, sampler->c) : status;
 }
 
 gk_status gk_sampler_create(const gk_language_model *model, const gk_sampler_desc *desc,
@@ -87,7 +86,7 @@ static gk_status read_pending(gk_sampler *sampler) {
   step.parameters = model->parameters;
   step.packed = model->packed_rnn;
   step.h = sampler->h;
-  step.c = gk_cell_has_memory(model->desc.cell) ? sampler->c : NULL;
+  step.c = gk_cell_has_memory(model->desc.network.cell) ? sampler->c : NULL;
   step.y = sampler->y;
   step.workspace = sampler->rnn_workspace;
   return gk_rnn_step(model->rnn, &step);
@@ -144,7 +143,7 @@ static gk_status choose(gk_sampler *sampler, int32_t *token) {
     return GK_OK;
   for (int64_t i = 0; i < count; ++i)
     sampler->candidate_logits[i] = sampler->logits[sampler->candidates[i]];
-  const gk_status status = gk_softmax(sampler->model->desc.isa, count, sampler->desc.temperature,
+  const gk_status status = gk_softmax(sampler->model->desc.network.isa, count, sampler->desc.temperature,
                                       sampler->candidate_logits, sampler->probabilities);
   if (status != GK_OK)
     return status;

@@ -51,9 +51,16 @@ static gk_status check_training(const gk_training_desc *desc) {
 static gk_status check_model(const gk_language_model_desc *desc) {
   if (desc->size != sizeof *desc)
     return gk_fail(GK_ERROR_ARGUMENT, "model.size is %zu, must be %zu", desc->size, sizeof *desc);
-  if (desc->dropout > 0 && desc->layers == 1)
-    return gk_fail(GK_ERROR_ARGUMENT, "dropout is %g with 1 layer: it acts between layers, so it needs 2",
-                   (double)desc->dropout);
+  const gk_rnn_desc *network = &desc->network;
+  if (network->dropout > 0 && network->layers == 1)
+    return gk_fail(GK_ERROR_ARGUMENT, "dropout is %g and layers is 1: it acts between layers, so it needs 2",
+                   (double)network->dropout);
+  if (network->dropout_masks != GK_DROPOUT_EACH_STEP &&
+      network->dropout + network->input_dropout + network->recurrent_dropout == 0)
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "dropout_masks is %s, and dropout, input_dropout and recurrent_dropout are 0: one of them "
+                   "must be above",
+                   gk_dropout_masks_name(network->dropout_masks));
   return GK_OK;
 }
 
@@ -112,28 +119,30 @@ static gk_status cut_streams(gk_language_trainer *trainer) {
 
 static gk_status allocate_states(gk_language_trainer *trainer) {
   const gk_language_model *model = trainer->model;
-  const int64_t layers = model->desc.layers, batch = trainer->desc.batch, hidden = model->desc.hidden_size;
+  const int64_t batch = trainer->desc.batch;
+  const int64_t h_values = gk_rnn_hidden_values(model->rnn), c_values = gk_rnn_cell_values(model->rnn);
   gk_status status = gk_optimizer_defaults(trainer->desc.optimizer, &trainer->optimizer);
   if (status != GK_OK)
     return status;
   trainer->optimizer.momentum = trainer->desc.momentum;
   trainer->optimizer.nesterov = trainer->desc.nesterov;
   trainer->optimizer.weight_decay = trainer->desc.weight_decay;
-  trainer->optimizer.isa = model->desc.isa;
-  trainer->optimizer.threads = model->desc.threads;
-  trainer->state_count = layers * batch * hidden;
+  trainer->optimizer.isa = model->desc.network.isa;
+  trainer->optimizer.threads = model->desc.network.threads;
+  trainer->h_count = h_values * batch;
+  trainer->c_count = c_values * batch;
   status = gk_optimizer_state_count(&trainer->optimizer, model->rnn_count + model->output_count,
                                     &trainer->optimizer_state_count);
   trainer->optimizer_state = gk_buffer_array(&status, sizeof(float), trainer->optimizer_state_count, 1, 1);
   for (int i = 0; i < 2 && status == GK_OK; ++i) {
-    trainer->h[i] = gk_buffer_array(&status, sizeof(float), layers, batch, hidden);
-    if (status == GK_OK && gk_cell_has_memory(model->desc.cell))
-      trainer->c[i] = gk_buffer_array(&status, sizeof(float), layers, batch, hidden);
+    trainer->h[i] = gk_buffer_array(&status, sizeof(float), h_values, batch, 1);
+    if (c_values)
+      trainer->c[i] = gk_buffer_array(&status, sizeof(float), c_values, batch, 1);
   }
   if (trainer->history > trainer->window) {
-    trainer->dh = gk_buffer_array(&status, sizeof(float), layers, batch, hidden);
-    if (gk_cell_has_memory(model->desc.cell))
-      trainer->dc = gk_buffer_array(&status, sizeof(float), layers, batch, hidden);
+    trainer->dh = gk_buffer_array(&status, sizeof(float), h_values, batch, 1);
+    if (c_values)
+      trainer->dc = gk_buffer_array(&status, sizeof(float), c_values, batch, 1);
   }
   return status;
 }
@@ -164,11 +173,12 @@ static size_t larger(size_t a, size_t b) {
 
 static gk_status allocate_scratch(gk_language_trainer *trainer) {
   const gk_language_model *model = trainer->model;
-  const int64_t time = trainer->history, batch = trainer->desc.batch, hidden = model->desc.hidden_size;
+  const int64_t time = trainer->history, batch = trainer->desc.batch;
+  const int64_t width = gk_rnn_output_size(model->rnn);
   /* A step's two parts: what the next step no longer reaches, and what it will see again. */
   const int64_t parts[2] = {trainer->window, time - trainer->window};
   gk_rnn_memory needed[2] = {0};
-  size_t workspace = 0;
+  size_t workspace = 0, packed = 0;
   gk_status status = gk_output_workspace_bytes(model->output, trainer->window * batch, &workspace);
   for (int i = 0; i < 2 && status == GK_OK; ++i) {
     status = gk_rnn_memory_needed(model->rnn, parts[i], batch, &needed[i]);
@@ -180,11 +190,15 @@ static gk_status allocate_scratch(gk_language_trainer *trainer) {
   }
   trainer->inputs = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
   trainer->targets = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
-  trainer->y = gk_buffer_array(&status, sizeof(float), time, batch, hidden);
-  trainer->dy = gk_buffer_array(&status, sizeof(float), time, batch, hidden);
+  trainer->y = gk_buffer_array(&status, sizeof(float), time, batch, width);
+  trainer->dy = gk_buffer_array(&status, sizeof(float), time, batch, width);
   trainer->gradients = gk_buffer_array(&status, sizeof(float), model->rnn_count + model->output_count, 1, 1);
   trainer->last_seen = gk_buffer_array(&status, sizeof(int64_t), model->vocabulary.count, 1, 1);
   trainer->workspace = gk_buffer_allocate(&status, workspace);
+  if (status == GK_OK && model->desc.network.weight_dropout > 0) {
+    status = gk_rnn_packed_bytes(model->rnn, model->pack_flags, &packed);
+    trainer->packed = gk_buffer_allocate(&status, packed);
+  }
   return status == GK_OK ? list_tensors(trainer) : status;
 }
 
@@ -277,6 +291,7 @@ void gk_language_trainer_destroy(gk_language_trainer *trainer) {
   gk_free(trainer->reserve[0]);
   gk_free(trainer->reserve[1]);
   gk_free(trainer->workspace);
+  gk_free(trainer->packed);
   free(trainer);
 }
 

@@ -25,14 +25,15 @@ struct gk_language_trainer {
   int64_t best_step;
   float *optimizer_state;
   int64_t optimizer_state_count;
-  float *h[2], *c[2];  /* (L, N, H); states where the next step begins to read are number step % 2 */
-  int64_t state_count; /* L * N * H */
+  float *h[2], *c[2]; /* states where the next step begins to read are number step % 2 */
+  int64_t h_count, c_count;
   gk_learning_rate_state rate_state;
 
   /* Scratch of a step: (history, N) arrays. */
   int32_t *inputs, *targets;
-  float *y, *dy;  /* (history, N, H) */
-  float *dh, *dc; /* (L, N, H) gradients of the states between a step's two parts */
+  float *y, *dy;  /* (history, N, h of the last layer) */
+  float *dh, *dc; /* gradients of the states between a step's two parts */
+  void *packed;   /* the network with a step's mask of weight_dropout; NULL: the model's packed_rnn does */
   float *gradients;
   int64_t *last_seen; /* (V): step in which a symbol was read last */
   float **tensor_gradients;

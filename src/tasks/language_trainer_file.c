@@ -49,20 +49,31 @@ static json_t *describe_training(const gk_language_trainer *trainer) {
   return training;
 }
 
+/* The shape of carried states of `values` a sample: (L, N, values of a layer) where all layers are alike, else
+ * what gk_rnn_forward takes, in one row. */
+static int state_shape(const gk_language_trainer *trainer, int64_t values, int64_t shape[3]) {
+  const gk_rnn_desc *network = &trainer->model->desc.network;
+  const int64_t batch = trainer->desc.batch;
+  shape[0] = network->hidden_sizes ? batch * values : network->layers;
+  shape[1] = batch;
+  shape[2] = values / network->layers;
+  return network->hidden_sizes ? 1 : 3;
+}
+
 gk_status gk_language_trainer_save(const gk_language_trainer *trainer, const char *path) {
   if (!trainer || !path)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", trainer ? "path" : "trainer");
-  const gk_language_model_desc *model = &trainer->model->desc;
   const int now = (int)(trainer->step % 2);
-  const int64_t state[] = {model->layers, trainer->desc.batch, model->hidden_size};
-  const gk_file_tensor extra[] = {
+  gk_file_tensor extra[] = {
       {.name = optimizer_tensor,
        .rank = 1,
        .shape = {trainer->optimizer_state_count},
        .data = trainer->optimizer_state},
-      {.name = h_tensor, .rank = 3, .shape = {state[0], state[1], state[2]}, .data = trainer->h[now]},
-      {.name = c_tensor, .rank = 3, .shape = {state[0], state[1], state[2]}, .data = trainer->c[now]},
+      {.name = h_tensor, .data = trainer->h[now]},
+      {.name = c_tensor, .data = trainer->c[now]},
   };
+  extra[1].rank = state_shape(trainer, gk_rnn_hidden_values(trainer->model->rnn), extra[1].shape);
+  extra[2].rank = state_shape(trainer, gk_rnn_cell_values(trainer->model->rnn), extra[2].shape);
   json_t *training = describe_training(trainer);
   if (!training)
     return gk_fail(GK_ERROR_MEMORY, "%s: no memory for the description", path);
@@ -208,15 +219,17 @@ static gk_status read_position(const struct gk_checkpoint *checkpoint, const jso
 }
 
 static gk_status read_states(const struct gk_checkpoint *checkpoint, gk_language_trainer *trainer) {
-  const gk_language_model_desc *model = &trainer->model->desc;
+  const gk_rnn *rnn = trainer->model->rnn;
   const int now = (int)(trainer->step % 2);
-  const int64_t state[] = {model->layers, trainer->desc.batch, model->hidden_size};
+  int64_t shape[3];
   gk_status status = gk_checkpoint_read(checkpoint, optimizer_tensor, 1, &trainer->optimizer_state_count,
                                         trainer->optimizer_state);
+  int rank = state_shape(trainer, gk_rnn_hidden_values(rnn), shape);
   if (status == GK_OK)
-    status = gk_checkpoint_read(checkpoint, h_tensor, 3, state, trainer->h[now]);
+    status = gk_checkpoint_read(checkpoint, h_tensor, rank, shape, trainer->h[now]);
+  rank = state_shape(trainer, gk_rnn_cell_values(rnn), shape);
   if (status == GK_OK && trainer->c[now])
-    status = gk_checkpoint_read(checkpoint, c_tensor, 3, state, trainer->c[now]);
+    status = gk_checkpoint_read(checkpoint, c_tensor, rank, shape, trainer->c[now]);
   return status;
 }
 

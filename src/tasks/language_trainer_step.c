@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 #include <time.h>
 
 /* Times of the streams: read from begin on, the loss is taken from `loss` on, and the next step begins at
@@ -43,16 +44,26 @@ static int64_t count_distinct(gk_language_trainer *trainer, int64_t count) {
   return distinct;
 }
 
+static bool is_matrix(const char *name) {
+  return strncmp(name, "weight_ih", 9) == 0 || strncmp(name, "weight_hh", 9) == 0 ||
+         strncmp(name, "weight_hr", 9) == 0;
+}
+
 static double count_operations(gk_language_trainer *trainer, const struct span *span) {
-  const gk_language_model_desc *desc = &trainer->model->desc;
+  const gk_language_model *model = trainer->model;
   const int64_t time = span->end - span->begin;
-  const double rows = (double)(time * trainer->desc.batch), hidden = (double)desc->hidden_size;
+  const double rows = (double)(time * trainer->desc.batch);
   const double distinct = (double)count_distinct(trainer, time * trainer->desc.batch);
-  const double gates = (double)gk_cell_gates(desc->cell) * hidden;
-  const double inputs = distinct * (double)desc->embedding_size + rows * hidden;
-  const double upper = (double)(desc->layers - 1) * rows * 2 * hidden;
   const double targets = (double)((span->end - span->loss) * trainer->desc.batch);
-  return 6 * (gates * (inputs + upper) + targets * hidden * (double)trainer->model->vocabulary.count);
+  double products = targets * (double)(gk_rnn_output_size(model->rnn) * model->vocabulary.count);
+  for (int i = 0; i < gk_rnn_tensor_count(model->rnn); ++i) {
+    gk_tensor tensor;
+    if (gk_rnn_tensor(model->rnn, i, &tensor) != GK_OK || !is_matrix(tensor.name))
+      continue;
+    const bool folded = strcmp(tensor.name, "weight_ih_l0") == 0 && model->desc.network.input_dropout == 0;
+    products += (double)tensor.count * (folded ? distinct : rows);
+  }
+  return 6 * products;
 }
 
 /* Rows (t, stream) of a time's arrays. */
@@ -64,6 +75,15 @@ static gk_random_key random_key(const gk_language_trainer *trainer) {
   return (gk_random_key){.seed = trainer->desc.seed, .step = (uint64_t)trainer->step + 1};
 }
 
+/* Does a part that begins there read the network's own initial states? */
+static bool from_trained(const gk_language_trainer *trainer, int64_t begin) {
+  return begin == 0 && trainer->model->desc.network.trained_states;
+}
+
+static const void *packed_of(const gk_language_trainer *trainer) {
+  return trainer->packed ? trainer->packed : trainer->model->packed_rnn;
+}
+
 /* Part 0 from the carried states up to the cut, whose states are carried on; part 1 from there to the end. */
 static gk_status forward_part(gk_language_trainer *trainer, const struct span *span, int part) {
   const gk_language_model *model = trainer->model;
@@ -72,24 +92,26 @@ static gk_status forward_part(gk_language_trainer *trainer, const struct span *s
   const int64_t row = rows_until(trainer, span, begin);
   gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
   if (part == 0 && begin == end) {
-    memcpy(trainer->h[after], trainer->h[before], (size_t)trainer->state_count * sizeof(float));
+    memcpy(trainer->h[after], trainer->h[before], (size_t)trainer->h_count * sizeof(float));
     if (trainer->c[before])
-      memcpy(trainer->c[after], trainer->c[before], (size_t)trainer->state_count * sizeof(float));
+      memcpy(trainer->c[after], trainer->c[before], (size_t)trainer->c_count * sizeof(float));
   }
   if (begin == end)
     return GK_OK;
   forward.time = end - begin;
   forward.batch = trainer->desc.batch;
   forward.tokens = trainer->inputs + row;
-  forward.h0 = trainer->h[from];
-  forward.c0 = trainer->c[from];
+  if (!from_trained(trainer, begin)) {
+    forward.h0 = trainer->h[from];
+    forward.c0 = trainer->c[from];
+  }
   if (part == 0) {
     forward.hn = trainer->h[after];
     forward.cn = trainer->c[after];
   }
   forward.parameters = model->parameters;
-  forward.packed = model->packed_rnn;
-  forward.y = trainer->y + row * model->desc.hidden_size;
+  forward.packed = packed_of(trainer);
+  forward.y = trainer->y + row * gk_rnn_output_size(model->rnn);
   forward.random = random_key(trainer);
   forward.reserve = trainer->reserve[part];
   forward.workspace = trainer->workspace;
@@ -107,11 +129,13 @@ static gk_status backward_part(gk_language_trainer *trainer, const struct span *
   backward.time = end - begin;
   backward.batch = trainer->desc.batch;
   backward.tokens = trainer->inputs + row;
-  backward.h0 = trainer->h[from];
-  backward.c0 = trainer->c[from];
+  if (!from_trained(trainer, begin)) {
+    backward.h0 = trainer->h[from];
+    backward.c0 = trainer->c[from];
+  }
   backward.parameters = model->parameters;
-  backward.packed = model->packed_rnn;
-  backward.dy = trainer->dy + row * model->desc.hidden_size;
+  backward.packed = packed_of(trainer);
+  backward.dy = trainer->dy + row * gk_rnn_output_size(model->rnn);
   if (both && part == 0) {
     backward.dhn = trainer->dh;
     backward.dcn = trainer->dc;
@@ -130,17 +154,17 @@ static gk_status backward_part(gk_language_trainer *trainer, const struct span *
 /* Loss, and its gradient by y; none of the steps before the loss begins. */
 static gk_status take_loss(gk_language_trainer *trainer, const struct span *span, gk_training_step *report) {
   const gk_language_model *model = trainer->model;
-  const int64_t row = rows_until(trainer, span, span->loss), hidden = model->desc.hidden_size;
-  memset(trainer->dy, 0, (size_t)(row * hidden) * sizeof(float));
+  const int64_t row = rows_until(trainer, span, span->loss), width = gk_rnn_output_size(model->rnn);
+  memset(trainer->dy, 0, (size_t)(row * width) * sizeof(float));
   gk_output_loss_args output = GK_OUTPUT_LOSS_ARGS_INIT;
   output.rows = rows_until(trainer, span, span->end) - row;
-  output.h = trainer->y + row * hidden;
+  output.h = trainer->y + row * width;
   output.targets = trainer->targets + row;
   output.packed = model->packed_output;
   output.loss = &report->loss;
   output.label_smoothing = trainer->desc.label_smoothing;
   output.gradient_scale = 1 / (float)report->characters;
-  output.dh = trainer->dy + row * hidden;
+  output.dh = trainer->dy + row * width;
   output.gradients = trainer->gradients + model->rnn_count;
   output.workspace = trainer->workspace;
   if (model->desc.tied) { /* the network's gradients are added to it: zeros, but for the embedding */
@@ -152,7 +176,13 @@ static gk_status take_loss(gk_language_trainer *trainer, const struct span *span
 
 static gk_status differentiate(gk_language_trainer *trainer, const struct span *span,
                                gk_training_step *report, double *start) {
-  gk_status status = forward_part(trainer, span, 0);
+  const gk_random_key key = random_key(trainer);
+  gk_status status = GK_OK;
+  if (trainer->packed)
+    status = gk_rnn_pack_dropped(trainer->model->rnn, trainer->model->pack_flags, &key,
+                                 trainer->model->parameters, trainer->packed);
+  if (status == GK_OK)
+    status = forward_part(trainer, span, 0);
   if (status == GK_OK)
     status = forward_part(trainer, span, 1);
   end_part(report, GK_PART_FORWARD, start);
@@ -174,13 +204,13 @@ static gk_status measure_norm(const gk_language_trainer *trainer, double *norm) 
   const gk_language_model *model = trainer->model;
   const int64_t count = model->rnn_count + model->output_count;
   const float *const gradients[] = {trainer->gradients};
-  return gk_gradient_norm(model->desc.isa, model->desc.threads, 1, gradients, &count, norm);
+  return gk_gradient_norm(model->desc.network.isa, model->desc.network.threads, 1, gradients, &count, norm);
 }
 
 /* By value, then by tensor, both in place; what the update scales by is left for the norm of all that is
  * left. */
 static gk_status clip(gk_language_trainer *trainer, gk_training_step *report) {
-  const gk_language_model_desc *model = &trainer->model->desc;
+  const gk_rnn_desc *model = &trainer->model->desc.network;
   const gk_training_desc *desc = &trainer->desc;
   double norm;
   gk_status status = measure_norm(trainer, &report->gradient_norm);
@@ -240,9 +270,9 @@ gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_ste
   const int before = (int)(trainer->step % 2);
   const int64_t row = rows_until(trainer, &span, span.loss);
   if (span.loss == 0) {
-    memset(trainer->h[before], 0, (size_t)trainer->state_count * sizeof(float));
+    memset(trainer->h[before], 0, (size_t)trainer->h_count * sizeof(float));
     if (trainer->c[before])
-      memset(trainer->c[before], 0, (size_t)trainer->state_count * sizeof(float));
+      memset(trainer->c[before], 0, (size_t)trainer->c_count * sizeof(float));
   }
   *report = (gk_training_step){.step = trainer->step + 1};
   double start = 0;

@@ -2,6 +2,7 @@
  * The spectral radius by repeated squaring. B times 2^exponent is A to the power of 2^squarings: the exponent
  * is kept apart, so that nothing overflows. Plain loops in double: a few seconds at size 1024. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,4 +112,58 @@ gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, dou
   gk_float_environment_restore(callers);
   free(b);
   return GK_OK;
+}
+
+/* Where a tensor of one direction of a layer stands; NULL: the network has none. */
+static const float *find_tensor(const gk_rnn *rnn, const float *parameters, const char *kind, int64_t layer,
+                                int direction) {
+  char name[64];
+  gk_tensor tensor;
+  snprintf(name, sizeof name, "%s_l%lld%s", kind, (long long)layer, direction ? "_reverse" : "");
+  for (int i = 0; i < gk_rnn_tensor_count(rnn); i++)
+    if (gk_rnn_tensor(rnn, i, &tensor) == GK_OK && strcmp(tensor.name, name) == 0)
+      return parameters + tensor.offset;
+  return NULL;
+}
+
+/* (P, P): W_hr (P, H) times one gate's W_hh (H, P). Its eigenvalues but zero are those of W_hh W_hr. */
+static void through_projection(int64_t p, int64_t h, const float *w_hr, const float *w_hh, float *product) {
+  for (int64_t i = 0; i < p; i++)
+    for (int64_t j = 0; j < p; j++) {
+      double sum = 0;
+      for (int64_t k = 0; k < h; k++)
+        sum += (double)w_hr[i * h + k] * (double)w_hh[k * p + j];
+      product[i * p + j] = (float)sum;
+    }
+}
+
+gk_status gk_rnn_spectral_radii(const gk_rnn *rnn, const float *parameters, int64_t layer, int direction,
+                                double *radii) {
+  gk_rnn_state state;
+  if (!rnn || !parameters || !radii)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !parameters ? "parameters" : "radii");
+  gk_status status = gk_rnn_state_of(rnn, layer, direction, &state);
+  if (status != GK_OK)
+    return status;
+  const gk_rnn_desc *desc = gk_rnn_description(rnn);
+  const int gates = gk_rnn_gates(rnn);
+  if (desc->recurrence == GK_RECURRENCE_NONE) {
+    memset(radii, 0, (size_t)gates * sizeof *radii);
+    return GK_OK;
+  }
+  const int64_t p = state.h_size, h = desc->projection_size ? state.c_size : p;
+  const float *w_hh = find_tensor(rnn, parameters, "weight_hh", layer, direction);
+  const float *w_hr =
+      desc->projection_size ? find_tensor(rnn, parameters, "weight_hr", layer, direction) : NULL;
+  float *product = w_hr ? malloc((size_t)p * (size_t)p * sizeof *product) : NULL;
+  if (w_hr && !product)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for a matrix of %lld x %lld", (long long)p, (long long)p);
+  for (int gate = 0; gate < gates && status == GK_OK; gate++) {
+    const float *matrix = w_hh + gate * h * p;
+    if (w_hr)
+      through_projection(p, h, w_hr, matrix, product);
+    status = gk_spectral_radius(desc->threads, p, w_hr ? product : matrix, &radii[gate]);
+  }
+  free(product);
+  return status;
 }

@@ -46,7 +46,7 @@ class Attributes:
         if random.random() < 0.7:
             self.activations(cell, direction, random)
         if random.random() < 0.4:
-            self.set("clip", np.float32(random.uniform(0.2, 1.5)), clip=lambda v: float(v))
+            self.set("preactivation-clip", np.float32(random.uniform(0.2, 1.5)), clip=lambda v: float(v))
         if cell != "lstm":
             return
         if random.random() < 0.4:
@@ -180,8 +180,9 @@ def main():
                 if not error <= LARGEST_ERROR:
                     failures += 1
                     print(f"FAILED {tier} {name}: error {error:.3g}; {direction} {attributes.options} {case}")
-    missing = ({name for name, _, _ in FUNCTIONS} | {"clip", "coupled", "peephole", "lengths", "reverse"}
-               | {"reverse-" + place for place in PLACES["lstm"]}) - used
+    wanted = {"preactivation-clip", "coupled", "peephole", "lengths", "reverse"}
+    wanted |= {"reverse-" + place for place in PLACES["lstm"]}
+    missing = ({name for name, _, _ in FUNCTIONS} | wanted) - used
     if missing:
         failures += 1
         print("FAILED: in no case:", *sorted(missing))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Names of the choices that a decoder has. */
+ * Names of the choices that networks and decoders have. */
 #include <string.h>
 
 #include "src/core/status.h"
@@ -39,3 +39,12 @@ GK_NAMES(choice, gk_choice, "greedy", "sample")
 GK_NAMES(teacher, gk_teacher, "linear", "exponential", "inverse-sigmoid")
 GK_NAMES(bridge, gk_bridge_kind, "copy", "linear", "tanh")
 GK_NAMES(recurrence, gk_recurrence, "hidden", "none")
+GK_NAMES(direction, gk_direction, "forward", "reverse", "bidirectional")
+GK_NAMES(merge, gk_merge, "concatenate", "sum")
+GK_NAMES(layout, gk_layout, "time-major", "batch-first")
+GK_NAMES(dropout_masks, gk_dropout_masks, "step", "sequence")
+GK_NAMES(schedule, gk_schedule, "auto", "slices", "teams", "wavefront")
+
+int gk_schedule_count(void) {
+  return sizeof schedule_names / sizeof *schedule_names;
+}
