@@ -440,7 +440,8 @@ static void test_training_options(void **state) {
 #define OPTIONS                                                                                              \
   "train lm @/text " SMALL                                                                                   \
   "--tie --optimizer adamw --backward-time 12 --label-smoothing 0.1 --clip-value 1 "                         \
-  "--clip-tensor-norm 1 --lr-schedule plateau --lr-warmup 5 --lr-patience 0 --lr-factor 0.5 --eval-every 10 "
+  "--clip-tensor-norm 1 --lr-schedule plateau --lr-warmup 5 --lr-patience 0 --lr-factor 0.5 --eval-every "   \
+  "10 "
   expect_exit(OPTIONS "--steps 40 --out @/whole", 0);
   expect_exit(OPTIONS "--steps 20 --out @/part", 0);
   expect_exit("train lm @/text --resume --eval-every 10 --steps 40 --out @/part", 0);
