@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Kernels on matrices: products, packing, sums over rows, attention's reads; the loops that measure a machine. */
+
+#include "kernel_work.h"
+
+void run_product(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const struct gk_kernels *kernels = work->kernels;
+  const size_t rows = work->size[0], k = work->size[1], columns = work->size[2], v = kernels->lanes;
+  const size_t vectors = (columns + v - 1) / v, nv = kernels->tile_vectors, panels = (vectors + nv - 1) / nv;
+  struct arena arena = {0};
+  struct gk_column *column = malloc(vectors * sizeof *column);
+  if (!column)
+    abort();
+  for (size_t q = 0; q < vectors; q++)
+    column[q] = (struct gk_column){(uint32_t)(q * v), (uint32_t)(columns - q * v < v ? columns - q * v : v)};
+  struct gk_product product = {.rows = rows, .k = k, .panel_stride = k * nv * v, .columns = column};
+  product.a = take_rows(&arena, take(&arena, rows * k, -1, 1), rows, k);
+  product.b = take(&arena, panels * product.panel_stride, -0.1f, 0.1f);
+  product.c = take_rows(&arena, take(&arena, rows * columns, 0, 1), rows, columns);
+  product.vector_end = vectors;
+  product.overwrite = true;
+  while (shim_keep_running(state))
+    kernels->product(&product);
+  shim_flop(state, 2.0 * (double)rows * (double)k * (double)columns);
+  shim_bytes(state, sizeof(float) * ((double)rows * (double)(k + columns) + (double)k * (double)columns));
+  free(column);
+  release(&arena);
+}
+
+void run_transpose(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], columns = work->size[1];
+  struct arena arena = {0};
+  const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  float *destination = take(&arena, rows * columns, 0, 1);
+  while (shim_keep_running(state))
+    work->kernels->transpose(rows, columns, source, destination, rows);
+  shim_bytes(state, 2 * sizeof(float) * (double)rows * (double)columns);
+  release(&arena);
+}
+
+void run_pack_rows(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], columns = work->size[1];
+  const size_t width = work->kernels->lanes * work->kernels->tile_vectors;
+  struct arena arena = {0};
+  const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  float *panels = take(&arena, (columns + width) * rows, 0, 1);
+  while (shim_keep_running(state))
+    work->kernels->pack_rows(rows, columns, source, panels, rows * width);
+  shim_bytes(state, 2 * sizeof(float) * (double)rows * (double)columns);
+  release(&arena);
+}
+
+void run_column_sum(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], columns = work->size[1];
+  struct arena arena = {0};
+  const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  float *sum = take(&arena, columns, 0, 1);
+  while (shim_keep_running(state))
+    work->kernels->column_sum(rows, columns, source, sum, true);
+  shim_flop(state, (double)rows * (double)columns);
+  shim_bytes(state, sizeof(float) * (double)(rows + 1) * (double)columns);
+  release(&arena);
+}
+
+void run_column_dot(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], columns = work->size[1];
+  struct arena arena = {0};
+  const float *const *a = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  const float *const *b = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  float *sum = take(&arena, columns, 0, 1);
+  while (shim_keep_running(state))
+    work->kernels->column_dot(rows, columns, a, b, sum, true);
+  shim_flop(state, 2 * (double)rows * (double)columns);
+  shim_bytes(state, sizeof(float) * (double)(2 * rows + 1) * (double)columns);
+  release(&arena);
+}
+
+void run_column_max(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], columns = work->size[1];
+  struct arena arena = {0};
+  const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  float *best = take(&arena, columns, 0, 1);
+  int32_t *row = (int32_t *)take(&arena, columns, 0, 1);
+  while (shim_keep_running(state))
+    work->kernels->column_max(rows, columns, source, 0, best, row, true);
+  shim_bytes(state, sizeof(float) * (double)rows * (double)columns);
+  release(&arena);
+}
+
+/* One query against `rows` keys, or their weighted sum. */
+static void run_attention(shim_state *state, const struct work *work, bool scores) {
+  const size_t rows = work->size[0], columns = work->size[1];
+  struct arena arena = {0};
+  float *values = take(&arena, rows * columns, -1, 1), *row = take(&arena, columns, -1, 1);
+  float *weights = take(&arena, rows, 0, 1);
+  while (shim_keep_running(state))
+    if (scores)
+      work->kernels->dots(rows, columns, row, values, (ptrdiff_t)columns, weights);
+    else
+      work->kernels->weighted_sum(rows, columns, weights, 1, values, (ptrdiff_t)columns, row, true);
+  shim_flop(state, 2.0 * (double)rows * (double)columns);
+  shim_bytes(state, sizeof(float) * (double)(rows + 1) * (double)columns);
+  release(&arena);
+}
+
+void run_dots(shim_state *state, const void *context) {
+  run_attention(state, context, true);
+}
+
+void run_weighted_sum(shim_state *state, const void *context) {
+  run_attention(state, context, false);
+}
+
+void run_fma_loop(shim_state *state, const void *context) {
+  const struct work *work = context;
+  float sink[64] = {0.5f, 0.5f};
+  double flop = 0;
+  while (shim_keep_running(state))
+    flop = work->kernels->fma_loop(work->size[0], sink);
+  shim_flop(state, flop);
+}
+
+void run_read_loop(shim_state *state, const void *context) {
+  const struct work *work = context;
+  struct arena arena = {0};
+  const float *x = take(&arena, work->size[0], -1, 1);
+  volatile float sum = 0;
+  while (shim_keep_running(state))
+    sum = work->kernels->read_loop(work->size[0], x);
+  shim_bytes(state, sizeof(float) * (double)work->size[0]);
+  release(&arena);
+  (void)sum;
+}
