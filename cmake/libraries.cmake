@@ -38,7 +38,3 @@ foreach(kind STATIC SHARED)
   gatekern_add_library(gatekern-train ${kind} $<TARGET_OBJECTS:train-objects>)
   target_link_libraries(gatekern-train-${suffix} PUBLIC gatekern-${suffix} PRIVATE PkgConfig::JANSSON m)
 endforeach()
-
-include(GNUInstallDirs)
-install(TARGETS gatekern-static gatekern-shared gatekern-train-static gatekern-train-shared)
-install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")

@@ -56,7 +56,6 @@ target_include_directories(gatekern PRIVATE
   src/cli bench ${PROJECT_BINARY_DIR}/generated ${PROJECT_BINARY_DIR}/generated/include)
 target_include_directories(gatekern SYSTEM PRIVATE ${JANSSON_INCLUDE_DIRS})
 target_link_libraries(gatekern PRIVATE baseline-flags gatekern-train-static PkgConfig::JANSSON m)
-install(TARGETS gatekern)
 
 if(GATEKERN_BUILD_BENCH)
   enable_language(CXX)

@@ -138,7 +138,12 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
 
   gatekern_add_test(binary.kernel-objects sh ${tests_dir}/check_kernel_objects.sh generated ${tables})
   gatekern_add_test(binary.exports sh ${tests_dir}/check_exports.sh
-    $<TARGET_FILE:gatekern-shared> $<TARGET_FILE:gatekern-train-shared>)
+    ${PROJECT_SOURCE_DIR}/include/gatekern.h $<TARGET_FILE:gatekern-shared>
+    ${PROJECT_SOURCE_DIR}/include/gatekern-train.h $<TARGET_FILE:gatekern-train-shared>)
+  if(GATEKERN_BUILD_BENCH) # where there is a C++ compiler
+    gatekern_add_test(install sh ${tests_dir}/check_install.sh
+      ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_COMMAND})
+  endif()
   if(GATEKERN_ARCHITECTURE STREQUAL x86)
     gatekern_add_test(binary.baseline sh ${tests_dir}/check_baseline.sh generated/baseline_objects.txt)
     # The check itself is checked: it must find every tier's instructions.

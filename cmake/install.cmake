@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What `cmake --install` puts down: libraries, headers, the program, and how others find them: pkg-config
+# (gatekern, gatekern-train; --static for the archives) and find_package(gatekern) (gatekern::gatekern,
+# gatekern::gatekern-train, the shared libraries).
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set_target_properties(gatekern-shared PROPERTIES EXPORT_NAME gatekern)
+set_target_properties(gatekern-train-shared PROPERTIES EXPORT_NAME gatekern-train)
+install(TARGETS gatekern gatekern-static gatekern-train-static)
+install(TARGETS gatekern-shared gatekern-train-shared EXPORT gatekern)
+install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/gatekern)
+install(EXPORT gatekern NAMESPACE gatekern:: FILE gatekernConfig.cmake DESTINATION ${package})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/generated/gatekernConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/generated/gatekernConfigVersion.cmake DESTINATION ${package})
+
+# Relative to where the file itself stands, so that a tree that is moved, or installed with --prefix, works.
+file(RELATIVE_PATH to_prefix ${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+function(gatekern_add_pkgconfig name description fields)
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/${name}.pc @ONLY CONTENT
+"prefix=\${pcfiledir}/@to_prefix@
+Name: @name@
+Description: @description@
+Version: @PROJECT_VERSION@
+Cflags: -I\${prefix}/@CMAKE_INSTALL_INCLUDEDIR@
+Libs: -L\${prefix}/@CMAKE_INSTALL_LIBDIR@ -l@name@
+@fields@
+")
+  install(FILES ${PROJECT_BINARY_DIR}/generated/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endfunction()
+gatekern_add_pkgconfig(gatekern "Recurrent networks on CPUs, with the same bits everywhere"
+  "Requires.private: sleef\nLibs.private: ${OpenMP_C_FLAGS} -lm")
+gatekern_add_pkgconfig(gatekern-train "Files, language models and their trainer for gatekern"
+  "Requires: gatekern\nRequires.private: jansson\nLibs.private: -lm")

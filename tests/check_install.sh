@@ -1,0 +1,58 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# check_install.sh SOURCE BUILD CMAKE: what is installed is enough. The examples and a C++ program that uses both
+# headers build against an installation, by pkg-config (shared and --static) and by find_package, and run.
+set -eu
+source=$1 build=$2 cmake=$3
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+prefix=$folder/prefix
+"$cmake" --install "$build" --prefix "$prefix" >"$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
+pc=$(find "$prefix" -name gatekern.pc)
+export PKG_CONFIG_PATH="${pc%/*}" LD_LIBRARY_PATH="${pc%/pkgconfig/*}"
+export CCACHE_DISABLE=1
+cd "$folder"
+
+cat >both.cc <<'END'
+#include "gatekern-train.h"
+#include "gatekern.h"
+
+int main() {
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  gk_rnn *rnn = nullptr;
+  desc.input_size = 3;
+  desc.hidden_size = 4;
+  if (gk_rnn_create(&desc, &rnn) != GK_OK)
+    return 1;
+  gk_rnn_destroy(rnn);
+  return gk_gradient_norm(GK_ISA_AUTO, 1, 0, nullptr, nullptr, nullptr) == GK_OK; /* refused */
+}
+END
+
+for example in "$source"/examples/*.c; do
+  name=$(basename "$example" .c)
+  cc -std=c11 -Wall -Wextra -Werror -pedantic -O1 "$example" $(pkg-config --cflags --libs gatekern) -lm -o "$name"
+done
+./train_lstm >/dev/null
+cc -O1 "$source/examples/train_lstm.c" $(pkg-config --cflags gatekern) "$LD_LIBRARY_PATH/libgatekern.a" \
+  $(pkg-config --static --libs gatekern | sed 's/-lgatekern//') -o static
+LD_LIBRARY_PATH= ./static >/dev/null
+for standard in c++11 c++20; do
+  c++ -std=$standard -Wall -Werror both.cc $(pkg-config --cflags --libs gatekern-train) -o both
+  ./both
+done
+
+cat >CMakeLists.txt <<END
+cmake_minimum_required(VERSION 3.20)
+project(user C CXX)
+find_package(gatekern REQUIRED)
+add_executable(user-c $source/examples/train_lstm.c)
+target_link_libraries(user-c gatekern::gatekern)
+add_executable(user-cc both.cc)
+target_link_libraries(user-cc gatekern::gatekern-train)
+END
+"$cmake" -S . -B user -DCMAKE_PREFIX_PATH="$prefix" >log 2>&1 && "$cmake" --build user >>log 2>&1 || { cat log; exit 1; }
+user/user-c >/dev/null
+user/user-cc
+echo "examples, C++, pkg-config, CMake: all build and run"
