@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The program as people use it (GATEKERN_PROGRAM): interrupted, killed and resumed runs end with the files of
+ * an unbroken one; a full disk leaves them as they were. */
+#include <math.h>
+#include <signal.h>
+#include <time.h>
+
+#include "tests/command_line_fixture.h"
+
+/* ---- Interrupted, killed, resumed ---- */
+
+static void pause_shortly(void) {
+  nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+}
+
+/* Waits until the file has `lines` lines; 20 seconds at most. */
+static void wait_for_lines(const char *name, int lines) {
+  for (int tries = 0; tries < 10000; ++tries, pause_shortly()) {
+    if (!file_exists(temporary_path(name)))
+      continue;
+    size_t bytes;
+    int found = 0;
+    char *content = read_file(temporary_path(name), &bytes);
+    for (size_t i = 0; i < bytes; ++i)
+      found += content[i] == '\n';
+    free(content);
+    if (found >= lines)
+      return;
+  }
+  fail_msg("%s does not get %d lines", name, lines);
+}
+
+static int step_of_state(const char *name) {
+  size_t bytes;
+  char *content = read_file(temporary_path(name), &bytes);
+  const char key[] = "\\\"step\\\":";
+  int step = -1;
+  for (size_t i = 0; step < 0 && i + sizeof key < bytes; ++i)
+    if (memcmp(content + i, key, sizeof key - 1) == 0)
+      step = atoi(content + i + sizeof key - 1);
+  free(content);
+  return step;
+}
+
+#define LONG_RUN "train lm @/text " SMALL "--lr-schedule constant --eval-every 16 --layers 2 --dropout 0.1 "
+
+/* Stops an endless run by a signal, goes on for some steps, and compares with a run of as many. */
+static void stop_and_resume(int signal_number, int exit_code, const char *name) {
+  const struct run run = {0};
+  char line[512], state[64], unbroken[64], unbroken_state[80];
+  snprintf(state, sizeof state, "%s.state", name);
+  snprintf(unbroken, sizeof unbroken, "%s-unbroken", name);
+  snprintf(unbroken_state, sizeof unbroken_state, "%s.state", unbroken);
+  snprintf(line, sizeof line, LONG_RUN "--steps 100000000 --out @/%s --log @/%s.log", name, name);
+  const pid_t child = start(line, &run);
+  char log[64];
+  snprintf(log, sizeof log, "%s.log", name);
+  wait_for_lines(log, 40);
+  kill(child, signal_number);
+  struct result result = finish(child, &run);
+  if (result.exit_code != exit_code)
+    fail_msg("signal %d: exit %d, wanted %d: %s", signal_number, result.exit_code, exit_code, result.err);
+  if (signal_number != SIGKILL)
+    assert_non_null(strstr(result.out, "--resume goes on"));
+  free_result(&result);
+  const int step = step_of_state(state);
+  assert_true(step >= 32);
+  snprintf(line, sizeof line, "train lm @/text --resume --steps %d --eval-every 16 --threads 2 --out @/%s",
+           step + 21, name);
+  expect_exit(line, 0);
+  snprintf(line, sizeof line, LONG_RUN "--steps %d --out @/%s", step + 21, unbroken);
+  expect_exit(line, 0);
+  expect_same_files(name, unbroken);
+  expect_same_files(state, unbroken_state);
+}
+
+static void test_interrupted(void **state) {
+  (void)state;
+  stop_and_resume(SIGINT, 130, "interrupted");
+}
+
+static void test_terminated(void **state) {
+  (void)state;
+  stop_and_resume(SIGTERM, 143, "terminated");
+}
+
+static void test_hung_up(void **state) {
+  (void)state;
+  stop_and_resume(SIGHUP, 129, "hung-up");
+}
+
+/* `gatekern train lm | head`: the reader goes away. */
+static void test_nobody_reads(void **state) {
+  (void)state;
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+  fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+  char path[64];
+  snprintf(path, sizeof path, "/dev/fd/%d", ends[1]);
+  const struct run run = {.output = path};
+  const pid_t child =
+      start("train lm @/text " SMALL "--steps 100000000 --log @/unread.log --out @/unread", &run);
+  wait_for_lines("unread.log", 3);
+  close(ends[0]);
+  close(ends[1]);
+  struct result result = finish(child, &run);
+  assert_int_equal(result.exit_code, 141);
+  free_result(&result);
+  assert_true(step_of_state("unread.state") >= 3);
+}
+
+static void test_killed(void **state) {
+  (void)state;
+  stop_and_resume(SIGKILL, 137, "killed");
+}
+
+static void test_interrupted_twice(void **state) {
+  (void)state;
+  const struct run run = {0};
+  /* A step of minutes: the second signal cannot wait for its end. */
+  const pid_t child = start("train lm --isa scalar --threads 1 --hidden 1500 --steps 9 --out @/slow", &run);
+  wait_for_lines("stdout", 4);
+  kill(child, SIGINT);
+  for (int i = 0; i < 50; ++i)
+    pause_shortly();
+  assert_int_equal(waitpid(child, NULL, WNOHANG), 0); /* still at the step */
+  kill(child, SIGINT);
+  const time_t begin = time(NULL);
+  struct result result = finish(child, &run);
+  assert_int_equal(result.exit_code, 130);
+  assert_true(time(NULL) - begin <= 5);
+  assert_false(file_exists(temporary_path("slow")));
+  free_result(&result);
+}
+
+static void test_interrupted_before_validation(void **state) {
+  (void)state;
+  const struct run run = {0};
+  const pid_t child =
+      start("train lm @/text " SMALL "--steps 100000000 --log @/early.log --out @/early", &run);
+  wait_for_lines("early.log", 3);
+  kill(child, SIGINT);
+  struct result result = finish(child, &run);
+  assert_int_equal(result.exit_code, 130);
+  free_result(&result);
+  expect_exit("eval @/early @/text", 0); /* the newest weights: better than nothing */
+}
+
+/* Resuming a finished run does nothing; with more steps it goes on. */
+static void test_resume_finished(void **state) {
+  (void)state;
+  expect_exit("train lm @/text " SMALL "--steps 20 --eval-every 10 --lr-schedule constant --out @/more", 0);
+  expect_exit("train lm @/text --resume --out @/more", 0);
+  assert_int_equal(step_of_state("more.state"), 20);
+  expect_exit("train lm @/text --resume --epochs 1 --eval-every 10 --out @/more", 0);
+  const int step = step_of_state("more.state");
+  assert_true(step > 100);
+  expect_exit("train lm @/text " SMALL "--epochs 1 --eval-every 10 --lr-schedule constant --out @/at-once",
+              0);
+  expect_same_files("more.state", "at-once.state");
+}
+
+/* ---- Disks that are full ---- */
+
+static void test_full_disk(void **state) {
+  (void)state;
+  size_t bytes, after;
+  const struct run to_full = {.output = "/dev/full"};
+  struct result result = finish(start("sample @/model", &to_full), &to_full);
+  assert_int_equal(result.exit_code, 1);
+  assert_non_null(strstr(result.err, "standard output"));
+  free_result(&result);
+  result = finish(start("train lm --help", &to_full), &to_full);
+  assert_int_equal(result.exit_code, 1);
+  free_result(&result);
+  result = run_line("train lm @/text " SMALL "--steps 20 --log /dev/full --out @/unlogged");
+  assert_int_equal(result.exit_code, 1);
+  assert_non_null(strstr(result.err, "--log /dev/full"));
+  free_result(&result);
+
+  char *before = read_file(temporary_path("model"), &bytes);
+  const int files = count_files(temporary_folder());
+  const struct run limited = {.largest_file = bytes - 1};
+  result = finish(start("train lm @/text " SMALL "--steps 20 --seed 9 --out @/model", &limited), &limited);
+  assert_int_equal(result.exit_code, 1);
+  assert_non_null(strstr(result.err, "model: cannot write: File too large"));
+  free_result(&result);
+  char *now = read_file(temporary_path("model"), &after);
+  assert_int_equal(bytes, after);
+  assert_memory_equal(before, now, bytes);
+  assert_int_equal(count_files(temporary_folder()), files);
+  free(before);
+  free(now);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_interrupted),
+      cmocka_unit_test(test_terminated),
+      cmocka_unit_test(test_hung_up),
+      cmocka_unit_test(test_nobody_reads),
+      cmocka_unit_test(test_killed),
+      cmocka_unit_test(test_interrupted_twice),
+      cmocka_unit_test(test_interrupted_before_validation),
+      cmocka_unit_test(test_resume_finished),
+      cmocka_unit_test(test_full_disk),
+  };
+  return cmocka_run_group_tests(tests, set_up, NULL);
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The program as people use it (GATEKERN_PROGRAM): training, evaluating, inspecting, sampling. */
+#include <math.h>
+#include <time.h>
+
+#include <jansson.h>
+
+#include "tests/command_line_fixture.h"
+
+/* ---- Training, evaluating, sampling ---- */
+
+/* The number of lines of a log, each of which must be an object with the right step. */
+static int check_log(const char *name, int validations) {
+  size_t bytes;
+  char *log = read_file(temporary_path(name), &bytes), *rest = log;
+  int lines = 0, validated = 0;
+  for (char *feed; (feed = strchr(rest, '\n')); rest = feed + 1) {
+    json_error_t error;
+    json_t *object = json_loadb(rest, (size_t)(feed - rest), JSON_REJECT_DUPLICATES, &error);
+    if (!object)
+      fail_msg("line %d of the log: %s", lines + 1, error.text);
+    assert_int_equal(json_integer_value(json_object_get(object, "step")), ++lines);
+    static const char *const numbers[] = {
+        "epoch",         "loss",       "bits_per_character",    "learning_rate",
+        "gradient_norm", "seconds",    "characters_per_second", "gflops",
+        "clip_scale",    "characters", "percent_of_peak"};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; ++i)
+      if (!(json_number_value(json_object_get(object, numbers[i])) > 0))
+        fail_msg("line %d of the log: %s is missing or not above 0", lines, numbers[i]);
+    validated += json_object_get(object, "validation_loss") != NULL;
+    json_decref(object);
+  }
+  assert_int_equal(*rest, 0);
+  assert_int_equal(validated, validations);
+  free(log);
+  return lines;
+}
+
+/* Number `index` of the array `key`. */
+static double number_at(const json_t *value, const char *key, size_t index) {
+  const json_t *array = json_object_get(value, key);
+  assert_true(json_array_size(array) > index);
+  return json_number_value(json_array_get(array, index));
+}
+
+static void test_inspect_fresh(void **state) {
+  (void)state;
+  struct result result = run_line("inspect --hidden 24 --time 40 --batch 3 --gain 1.25 --json");
+  assert_int_equal(result.exit_code, 0);
+  json_t *root = json_loads(result.out, 0, NULL);
+  const json_t *networks = json_object_get(root, "networks"), *linear = json_array_get(networks, 0);
+  assert_true(json_array_size(networks) > 4);
+  assert_string_equal(json_string_value(json_object_get(linear, "name")), "rnn, linear");
+  assert_true(fabs(number_at(linear, "spectral_radius", 0) - 1.25) < 1e-5);
+  for (size_t t = 0; t < 40; ++t) {
+    const double wanted = pow(1.25, 39.0 - (double)t) * number_at(linear, "norms", 39);
+    assert_true(fabs(number_at(linear, "norms", t) / wanted - 1) < 1e-5);
+  }
+  json_decref(root);
+  free_result(&result);
+  const char *const table[] = {"distance", "rnn, linear", "lstm", "spectral radius", NULL};
+  expect_says("inspect --hidden 24 --time 40 --batch 3", table);
+}
+
+/* Options of a training survive a resume, and another value is refused. */
+static void test_training_options(void **state) {
+  (void)state;
+#define OPTIONS                                                                                              \
+  "train lm @/text " SMALL                                                                                   \
+  "--tie --optimizer adamw --backward-time 12 --label-smoothing 0.1 --clip-value 1 "                         \
+  "--clip-tensor-norm 1 --lr-schedule plateau --lr-warmup 5 --lr-patience 0 --lr-factor 0.5 --eval-every "   \
+  "10 "
+  expect_exit(OPTIONS "--steps 40 --out @/whole", 0);
+  expect_exit(OPTIONS "--steps 20 --out @/part", 0);
+  expect_exit("train lm @/text --resume --eval-every 10 --steps 40 --out @/part", 0);
+  expect_same_files("whole", "part");
+  expect_same_files("whole.state", "part.state");
+  expect_exit("train lm @/text --resume --backward-time 20 --steps 50 --out @/part", 2);
+  expect_exit("train lm @/text " SMALL
+              "--optimizer sgd --momentum 0.9 --nesterov --lr 0.1 --lr-schedule step "
+              "--lr-every 5 --steps 12 --out @/sgd",
+              0);
+#undef OPTIONS
+}
+
+static void test_train_eval_sample(void **state) {
+  (void)state;
+  static const char *const trained[] = {
+      "text ",     "model ",     "machine ", "step 250/250",
+      "bits/char", "chars/s",    "GFLOP/s",  "of peak",
+      "left",      "validation", "done",     "profile  medians of 247 steps",
+      "forward",   "output",     "update",   "beside layers and pack",
+      NULL};
+  expect_says("train lm @/text " SMALL "--lr 0.02 --steps 250 --eval-every 100 --log @/log --out @/trained "
+              "--profile",
+              trained);
+  assert_int_equal(check_log("log", 3), 250);
+  struct result result = run_line("eval @/trained @/text --json");
+  json_t *loss = json_loads(result.out, 0, NULL);
+  assert_int_equal(json_integer_value(json_object_get(loss, "characters")), SENTENCES * SENTENCE - 1);
+  assert_true(json_number_value(json_object_get(loss, "nats_per_character")) < 1);
+  json_decref(loss);
+  free_result(&result);
+  const char *const inspected[] = {"lstm", "layer 1", "spectral radius", NULL};
+  expect_says("inspect @/trained @/text --time 30 --batch 4", inspected);
+  const char *const evaluated[] = {"nats/char",       "bits/char",    "perplexity",
+                                   "6199 characters", "free-running", NULL};
+  expect_says("eval @/trained @/text", evaluated);
+  struct result a = run_line("sample @/trained --prompt gates --length 70 --seed 3");
+  struct result b = run_line("sample @/trained --prompt gates --length 70 --seed 3 --isa scalar --threads 2");
+  assert_int_equal(a.exit_code, 0);
+  assert_int_equal(strlen(a.out), 5 + 70 + 1);
+  assert_string_equal(a.out, b.out);
+  assert_int_equal(strncmp(a.out, "gates", 5), 0);
+  free_result(&b);
+  b = run_line("sample @/trained --prompt gates --length 70 --seed 4 --temperature 1.5");
+  assert_string_not_equal(a.out, b.out);
+  free_result(&a);
+  free_result(&b);
+}
+
+static void test_machine_changes_nothing(void **state) {
+  (void)state;
+  expect_exit("train lm @/text --cell gru --layers 2 --dropout 0.3 --hidden 24 --embed 9 --batch 5 --time 11 "
+              "--steps 40 --threads 1 --isa scalar --out @/one",
+              0);
+  expect_exit("train lm @/text --cell gru --layers 2 --dropout 0.3 --hidden 24 --embed 9 --batch 5 --time 11 "
+              "--steps 40 --threads 3 --out @/three",
+              0);
+  expect_same_files("one", "three");
+  expect_same_files("one.state", "three.state");
+}
+
+static void test_builtin_text(void **state) {
+  (void)state;
+  const char *const trained[] = {"the built-in text", "done", NULL};
+  expect_says("train lm --hidden 8 --steps 3 --threads 1 --out @/builtin", trained);
+  const char *const evaluated[] = {"built-in text", NULL};
+  expect_says("eval @/builtin", evaluated);
+}
+
+static void test_other_texts(void **state) {
+  (void)state;
+  const char *const code_points[] = {"4 different code points", "15 characters", NULL};
+  expect_says("train lm @/utf8 --utf8 --validation 0 " SMALL "--batch 2 --time 3 --steps 60 --out @/points",
+              code_points);
+  struct result result = run_line("sample @/points --prompt \xE2\x82\xAC --length 1 --temperature 0");
+  assert_string_equal(result.out, "\xE2\x82\xAC\xF0\x9F\x98\x80\n");
+  free_result(&result);
+  const struct run from_input = {.input = temporary_path("text")};
+  result = finish(start("train lm - " SMALL "--steps 30 --out @/piped", &from_input), &from_input);
+  assert_int_equal(result.exit_code, 0);
+  free_result(&result);
+  expect_same_files("model", "piped");
+  const char *const validated[] = {"6200 characters for training, 20 for validation", NULL};
+  expect_says("train lm @/text --validation-file @/short " SMALL "--steps 3 --out @/other", validated);
+}
+
+static void test_minutes(void **state) {
+  (void)state;
+  const time_t begin = time(NULL);
+  expect_exit("train lm @/text " SMALL "--minutes 0.05 --log @/minutes.log --out @/minutes", 0);
+  assert_true(time(NULL) - begin < 50); /* 3 seconds, on a machine that does something else too */
+  size_t bytes;
+  char *log = read_file(temporary_path("minutes.log"), &bytes);
+  int lines = 0;
+  for (size_t i = 0; i < bytes; ++i)
+    lines += log[i] == '\n';
+  free(log);
+  assert_true(lines > 10);
+  char line[256];
+  snprintf(line, sizeof line, "train lm @/text " SMALL "--steps %d --eval-every %d --out @/steps", lines,
+           lines);
+  expect_exit(line, 0);
+  snprintf(line, sizeof line, "train lm @/text " SMALL "--minutes 0.05 --steps %d", lines);
+  expect_exit(line, 2);
+}
+
+static void test_keep_all(void **state) {
+  (void)state;
+  expect_exit("train lm @/text " SMALL "--steps 9 --eval-every 4 --keep-all --out @/kept", 0);
+  assert_true(file_exists(temporary_path("kept.step-4")) && file_exists(temporary_path("kept.step-8")));
+  expect_same_files("kept", "kept.step-9");
+  assert_false(file_exists(temporary_path("kept.step-5")));
+}
+
+/* Each as train, bench, inspect and info take it. */
+static const struct {
+  const char *options, *says;
+  bool trains; /* a language model can be so */
+} networks[] = {
+    {"--cell lstm --hidden 6,5 --projection-size 4", "6,5", true},
+    {"--cell lstm --hidden 6 --layers 2 --zoneout-h 0.1 --zoneout-c 0.2", "zoneout-c", true},
+    {"--cell gru --hidden 5,6,4 --trained-states --recurrent-dropout 0.1", "trained-states", true},
+    {"--cell mgu --hidden 6 --layers 2 --dropout 0.1 --input-dropout 0.1 --dropout-masks sequence",
+     "dropout-masks sequence", true},
+    {"--cell rnn --hidden 6 --weight-dropout 0.3", "weight-dropout", true},
+    {"--cell lstm --hidden 6 --recurrence none", "recurrence none", true},
+    {"--cell gru --hidden 6 --layers 2 --direction bidirectional", "direction bidirectional", false},
+    {"--cell lstm --hidden 6,5 --direction bidirectional --merge sum --weight-dropout 0.1", "merge sum",
+     false},
+    {"--cell lstm --hidden 6 --direction reverse --projection-size 3", "direction reverse", false},
+};
+
+static void test_every_network(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof networks / sizeof *networks; ++i) {
+    char line[512];
+    const char *const says[] = {networks[i].says, NULL};
+    snprintf(line, sizeof line, "bench %s --batch 3 --time 4 --seconds 0.001", networks[i].options);
+    expect_says(line, says);
+    snprintf(line, sizeof line, "bench %s --batch 3 --time 4 --seconds 0.001 --layout batch-first --json",
+             networks[i].options);
+    expect_exit(line, 0);
+    snprintf(line, sizeof line, "inspect %s --batch 3 --time 4", networks[i].options);
+    expect_exit(line, 0);
+    snprintf(line, sizeof line, "info --plan %s --batch 3 --time 4", networks[i].options);
+    expect_exit(line, 0);
+    if (!networks[i].trains)
+      continue;
+    snprintf(line, sizeof line, "train lm @/text %s --batch 4 --time 8 --threads 1 --steps 8 --out @/network",
+             networks[i].options);
+    expect_says(line, says);
+    snprintf(
+        line, sizeof line,
+        "train lm @/text %s --batch 4 --time 8 --threads 1 --steps 4 --out @/half --lr-schedule constant",
+        networks[i].options);
+    expect_exit(line, 0);
+    expect_exit("train lm @/text --resume --steps 8 --out @/half", 0);
+    snprintf(
+        line, sizeof line,
+        "train lm @/text %s --batch 4 --time 8 --threads 2 --steps 8 --out @/whole --lr-schedule constant",
+        networks[i].options);
+    expect_exit(line, 0);
+    expect_same_files("half.state", "whole.state");
+    expect_exit("sample @/network --length 5", 0);
+    expect_exit("eval @/network @/text", 0);
+    expect_exit("inspect @/network @/text --time 5 --batch 3", 0);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_inspect_fresh),
+      cmocka_unit_test(test_training_options),
+      cmocka_unit_test(test_every_network),
+      cmocka_unit_test(test_train_eval_sample),
+      cmocka_unit_test(test_machine_changes_nothing),
+      cmocka_unit_test(test_builtin_text),
+      cmocka_unit_test(test_other_texts),
+      cmocka_unit_test(test_minutes),
+      cmocka_unit_test(test_keep_all),
+  };
+  return cmocka_run_group_tests(tests, set_up, NULL);
+}
