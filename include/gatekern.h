@@ -834,6 +834,8 @@ typedef struct gk_decoder_backward_args {
    * gk_output_loss or zeros. */
   float *output_gradients;
   bool accumulate; /* add to `gradients` instead of overwriting them */
+  float *dh_norms; /* (L, T, N): of h of each layer, as gk_rnn_backward_args has them; here the gradient also
+                      comes from attention and from what is fed back. NULL: off */
   gk_random_key random;
   void *reserve; /* serves any number of backward calls: each has the bits that it would have as the first */
   void *workspace;

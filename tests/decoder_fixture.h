@@ -42,11 +42,13 @@ enum decoder_tensor {
   D_DFEED0,
   D_GRADIENTS,
   D_OUTPUT_GRADIENTS,
+  D_DH_NORMS, /* no gradient of a tensor */
   D_TENSORS
 };
-static const char *const decoder_tensor_names[D_TENSORS] __attribute__((unused)) = {
-    "y",         "outputs", "weights", "hn",  "cn",     "feedn",     "dx",
-    "dprevious", "dsource", "dh0",     "dc0", "dfeed0", "gradients", "output_gradients"};
+static const char *const decoder_tensor_names[D_TENSORS]
+    __attribute__((unused)) = {"y",         "outputs",          "weights", "hn",  "cn",  "feedn",
+                               "dx",        "dprevious",        "dsource", "dh0", "dc0", "dfeed0",
+                               "gradients", "output_gradients", "dh_norms"};
 
 struct decoder_sizes {
   int64_t count[D_TENSORS]; /* 0: the case does not have it */
@@ -71,6 +73,7 @@ static inline struct decoder_sizes decoder_sizes_of(const struct decoder_case *c
   s.count[D_FEEDN] = s.count[D_DFEED0] = d->input_feeding ? c->batch * s.top : 0;
   s.count[D_DX] = rows * d->rnn.input_size;
   s.count[D_DSOURCE] = attends ? c->source_time * c->batch * d->source_size : 0;
+  s.count[D_DH_NORMS] = L * rows;
   s.count[D_OUTPUT_GRADIENTS] = output ? s.fed * (s.top + 1) : 0;
   return s;
 }
@@ -384,6 +387,7 @@ static inline gk_decoder_backward_args decoder_backward_args(const struct open_d
   args.dfeed0 = r->tensor[D_DFEED0];
   args.gradients = r->tensor[D_GRADIENTS];
   args.output_gradients = r->tensor[D_OUTPUT_GRADIENTS];
+  args.dh_norms = r->tensor[D_DH_NORMS];
   args.random = (gk_random_key){.seed = c->seed, .step = 3, .first_sample = 40};
   args.reserve = o->reserve;
   args.workspace = o->backward;
@@ -458,7 +462,8 @@ decoder_reference_call(struct buffers *b, const struct decoder_case *c, const st
       .dc0 = tensor[D_DC0],
       .dfeed0 = tensor[D_DFEED0],
       .gradients = tensor[D_GRADIENTS],
-      .output_gradients = tensor[D_OUTPUT_GRADIENTS]};
+      .output_gradients = tensor[D_OUTPUT_GRADIENTS],
+      .dh_norms = tensor[D_DH_NORMS]};
 }
 
 static inline struct decoder_reference run_decoder_reference(struct buffers *b, struct decoder_case *c,

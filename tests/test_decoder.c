@@ -121,7 +121,7 @@ static void the_reference_has_the_gradients_of_its_outputs(void **state) {
                                        [D_DFEED0] = d.call.feed0,
                                        [D_GRADIENTS] = d.call.parameters,
                                        [D_OUTPUT_GRADIENTS] = d.call.output_parameters};
-    for (int i = D_DX; i < D_TENSORS; i++)
+    for (int i = D_DX; i < D_DH_NORMS; i++)
       check_quotients(&c, &d, decoder_tensor_names[i], values[i], tensor[i], r.count[i]);
     buffers_release(&b);
   }
@@ -351,6 +351,9 @@ static void a_sample_does_not_depend_on_its_batch(void **state) {
           memcmp(got.tensor[k], all.tensor[k] + n * width[k], (size_t)width[k] * sizeof(float)) != 0)
         fail_decoder(&c, "alone: %s of sample %d has other bits", decoder_tensor_names[k], (int)n);
     }
+    for (int64_t i = 0; i < c.desc.rnn.layers * c.time; i++)
+      if (memcmp(&got.tensor[D_DH_NORMS][i], &all.tensor[D_DH_NORMS][i * c.batch + n], sizeof(float)) != 0)
+        fail_decoder(&c, "alone: dh_norms[%d] of sample %d has other bits", (int)i, (int)n);
     close_decoder(&o);
     buffers_release(&b);
   }

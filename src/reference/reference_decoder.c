@@ -249,7 +249,17 @@ static void attention_backward(const struct tape *tape, int64_t t, int64_t n, do
     gk_reference_add(tape->H, d_query, dh);
 }
 
-static void stack_backward(const struct tape *tape, int64_t t, double *dh) {
+/* Of the whole gradient of h of a layer, which its carry holds before the cell's backward step. */
+static void keep_norm(const struct tape *tape, int64_t l, int64_t t, int64_t n) {
+  const struct gk_reference_decoder *call = tape->call;
+  double squares = 0;
+  for (int64_t i = 0; i < tape->layers[l].hidden_size; i++)
+    squares += tape->dh[tape->state[l] + i] * tape->dh[tape->state[l] + i];
+  if (call->dh_norms)
+    call->dh_norms[(l * call->time + t) * call->batch + n] = sqrt(squares);
+}
+
+static void stack_backward(const struct tape *tape, int64_t t, int64_t n, double *dh) {
   int64_t offset[5];
   double *dx = tape->scratch, *scratch = dx + tape->widest;
   gk_reference_add(tape->H, dh, tape->dh + tape->state[tape->L - 1]);
@@ -263,6 +273,7 @@ static void stack_backward(const struct tape *tape, int64_t t, double *dh) {
         .peephole = tape->gradients + offset[4]};
     const double *x = l ? h_of(tape, tape->h, t + 1, l - 1) : tape->in + t * tape->width;
     memset(dx, 0, (size_t)tape->widest * sizeof *dx);
+    keep_norm(tape, l, t, n);
     tape->cell->backward(&w, x, h_of(tape, tape->h, t, l), h_of(tape, tape->c, t, l), kept_of(tape, t, l),
                          tape->dh + tape->state[l], tape->dc + tape->state[l], dx, &dw, scratch);
     gk_reference_add(layer_input(tape, l), dx,
@@ -296,8 +307,11 @@ static void backward(const struct tape *tape, int64_t n, int64_t length) {
     }
     memset(dh, 0, (size_t)tape->H * sizeof *dh);
     attention_backward(tape, t, n, dy, dh);
-    stack_backward(tape, t, dh);
+    stack_backward(tape, t, n, dh);
   }
+  for (int64_t t = length; t < call->time && call->dh_norms; t++)
+    for (int64_t l = 0; l < tape->L; l++)
+      call->dh_norms[(l * call->time + t) * call->batch + n] = 0;
   for (int64_t t = 0; t < call->time; t++) {
     const int64_t r = row_of(tape, t, n);
     const double *d = tape->d_in + t * tape->width;

@@ -26,6 +26,7 @@ struct gk_reference_decoder {
   const double *dy, *doutputs, *dhn, *dcn, *dfeedn;
   double *dx, *dprevious, *dsource, *dh0, *dc0, *dfeed0;
   double *gradients, *output_gradients; /* overwritten */
+  double *dh_norms;                     /* (L, T, N); NULL: not wanted */
 };
 /* GK_OK or GK_ERROR_MEMORY. */
 gk_status gk_reference_decoder_run(const struct gk_reference_decoder *call);

@@ -343,6 +343,7 @@ static gk_rnn_backward_args stack_backward(const gk_decoder *decoder, const gk_d
   run.dc0 = args->dc0;
   run.gradients = args->gradients ? args->gradients + decoder->rnn_offset : NULL;
   run.accumulate = args->accumulate;
+  run.dh_norms = args->dh_norms;
   run.random = args->random;
   run.reserve = places->reserve;
   run.workspace = places->workspace;
