@@ -20,6 +20,10 @@
  *   nothing and take no lock. A description struct starts with its own size: initialise it with the
  *   macro of the same name, e.g. gk_rnn_desc d = GK_RNN_DESC_INIT;
  *
+ *   What gk_rnn, gk_output, gk_decoder and gk_bridge have alike is described once, at gk_rnn: _create (on
+ *   failure the object is NULL), _destroy (of NULL does nothing), _tensor (of an index from 0), _packed_bytes,
+ *   _pack, _workspace_bytes and _memory_needed (GK_ERROR_ARGUMENT, or _OVERFLOW where a size does not fit).
+ *
  * Threads
  *   A created object is immutable: any number of threads may use one at the same time, each with its
  *   own reserve and workspace.
@@ -58,8 +62,8 @@ typedef enum gk_status {
   GK_ERROR_FORMAT       /* a file's content is not what it must be */
 } gk_status;
 
-GK_API const char *gk_version(void);
-GK_API const char *gk_status_name(gk_status status);
+GK_API const char *gk_version(void);                 /* "0.1.0", of the library that is linked */
+GK_API const char *gk_status_name(gk_status status); /* here and in every _name: "unknown" if it is none */
 /* The message of the last failure in this thread; "" before the first. Valid until the next failure. */
 GK_API const char *gk_last_error(void);
 /* For libraries built on this one: keeps a message (printf's format) for gk_last_error, returns `status`. */
@@ -87,8 +91,8 @@ typedef enum gk_isa {
 } gk_isa;
 
 GK_API int gk_isa_count(void); /* tiers that exist, usable here or not; the n-th is (gk_isa)(n + 1) */
-GK_API const char *gk_isa_name(gk_isa isa);
-GK_API bool gk_isa_usable(gk_isa isa); /* compiled in, and CPU and operating system have it */
+GK_API const char *gk_isa_name(gk_isa isa); /* "auto", "scalar", ... */
+GK_API bool gk_isa_usable(gk_isa isa);      /* compiled in, and CPU and operating system have it */
 /* The tier of this name; GK_ERROR_ISA (the message lists the usable ones) if there is none. */
 GK_API gk_status gk_isa_from_name(const char *name, gk_isa *isa);
 /* What `request` comes to on this machine. GK_ERROR_ISA if it, or GATEKERN_ISA, cannot be had. */
@@ -97,7 +101,7 @@ GK_API gk_status gk_isa_resolve(gk_isa request, gk_isa *isa);
 GK_API const char *gk_isa_reason(void);
 GK_API const char *gk_cpu_features(void);
 
-/* Threads that GK default picks: the least of OMP_NUM_THREADS / OpenMP's maximum, the CPUs this process
+/* Threads that `threads = 0` stands for: the least of OMP_NUM_THREADS / OpenMP's maximum, the CPUs this process
  * may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. */
 GK_API int gk_default_threads(void);
 
@@ -106,11 +110,12 @@ GK_API int gk_default_threads(void);
  * GATEKERN_MATH=own|sleef, else own. */
 typedef enum gk_math { GK_MATH_AUTO = 0, GK_MATH_OWN, GK_MATH_SLEEF } gk_math;
 
-/* y[i] = sigmoid(x[i]), tanh(x[i]); y may be x. Same bits on every tier. */
+/* y[i] = sigmoid(x[i]), tanh(x[i]) of `count` values; y may be x. Same bits on every tier. GK_ERROR_ARGUMENT,
+ * _ISA. */
 GK_API gk_status gk_sigmoid(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 
-/* Largest fp32 FMA rate in GFLOP/s of `isa` on `threads` threads, measured for about `seconds`. */
+/* Largest fp32 FMA rate in GFLOP/s (an FMA is two) of `isa` on `threads` threads, measured for about `seconds`. */
 GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops);
 /* Read bandwidth in GB/s of `bytes` a thread, read again and again for about `seconds`. */
 GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, double seconds,
@@ -340,9 +345,9 @@ GK_API int64_t gk_rnn_output_size(const gk_rnn *rnn); /* of a row of y: D*H, H w
 typedef struct gk_tensor {
   char name[64];
   int rank;
-  int64_t shape[4];
-  int64_t offset; /* in floats from the start of the array */
-  int64_t count;  /* floats */
+  int64_t shape[4]; /* the first `rank`; 0 behind them */
+  int64_t offset;   /* in floats from the start of the array */
+  int64_t count;    /* floats */
 } gk_tensor;
 GK_API int gk_rnn_tensor_count(const gk_rnn *rnn);
 GK_API gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor);
@@ -376,7 +381,10 @@ typedef struct gk_random_key {
 } gk_random_key;
 
 /* Packed parameters: what the kernels read, for the tier of `rnn`. Pack again after each update;
- * any number of callers may read one packed buffer. Any alignment will do; pack where it stays. */
+ * any number of callers may read one packed buffer. Any alignment will do; pack where it stays. `flags` are
+ * GK_PACK_FORWARD, GK_PACK_BACKWARD or both: what the calls that will read it need; a call that finds what it
+ * needs missing, or packed for another network or tier, refuses it (GK_ERROR_ARGUMENT). `packed` must have
+ * packed_bytes of the same flags; `parameters` is the whole array. */
 typedef enum gk_pack_flags { GK_PACK_FORWARD = 1, GK_PACK_BACKWARD = 2 } gk_pack_flags;
 GK_API gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes);
 GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed);
@@ -451,14 +459,15 @@ typedef struct gk_rnn_forward_args {
   float *y;                /* all hidden states of the last layer in the plan's layout; may be NULL */
   float *hn, *cn;          /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 */
   gk_random_key random;
-  void *reserve; /* NULL: inference, without dropout */
-  void *workspace;
+  void *reserve;   /* reserve_bytes, for backward; NULL: inference, without dropout */
+  void *workspace; /* forward_workspace_bytes; inference_workspace_bytes without a reserve */
 } gk_rnn_forward_args;
 #define GK_RNN_FORWARD_ARGS_INIT                                                                             \
   { .size = sizeof(gk_rnn_forward_args) }
+/* GK_ERROR_ARGUMENT, _OVERFLOW. */
 GK_API gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args);
 
-/* BPTT, strictly t = T-1 ... 0. Call it with what the forward call had.
+/* BPTT, strictly t = T-1 ... 0. Call it with what the forward call had. GK_ERROR_ARGUMENT, _OVERFLOW.
  *
  * Truncated BPTT (k1, k2): every k1 steps the loss of these is carried back through the last k2 >= k1 steps.
  * With k1 = k2 = T it is one forward and one backward call of T steps, h0 and c0 being hn and cn of the call
@@ -493,7 +502,7 @@ typedef struct gk_rnn_backward_args {
    * costs nothing in one direction; in two, workspace of keep_workspace_bytes (as much again as one layer's
    * share of the reserve without its states), no more work. */
   void *reserve;
-  void *workspace;
+  void *workspace; /* backward_workspace_bytes, or keep_workspace_bytes */
   bool keep_reserve;
 } gk_rnn_backward_args;
 #define GK_RNN_BACKWARD_ARGS_INIT                                                                            \
@@ -522,7 +531,8 @@ GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
  * gradients vanish or explode through time (the recurrent matrix of one gate is rows gate * H ... of
  * weight_hh). Power iteration on all vectors at once: the matrix is squared until (|A^2k| / |A^k|)^(1/k)
  * stands still (Gelfand's formula), which converges for complex pairs and defective matrices too. In double,
- * about 15 products of size^3; allocates two matrices. NaN if a value of the matrix is not finite. */
+ * about 15 products of size^3; allocates two matrices (GK_ERROR_MEMORY). NaN if a value of the matrix is not
+ * finite. */
 GK_API gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius);
 /* The same of each gate's recurrent matrix of one direction of a layer, in the order of the parameters: radii
  * (G). With a projection a step's h goes through W_hh W_hr, whose radius it is; 0 without recurrence. */
@@ -654,7 +664,7 @@ GK_API gk_status gk_output_pack_tied(const gk_output *output, unsigned flags, co
                                      const float *bias, void *packed);
 /* The same for any number of rows. */
 GK_API gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes);
-/* logits (R, V) of h (R, H). */
+/* logits (R, V) of h (R, H), without a loss; packed with GK_PACK_FORWARD. */
 GK_API gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed,
                                    float *logits, void *workspace);
 
@@ -954,7 +964,7 @@ typedef struct gk_optimizer_desc {
   float epsilon;
   float weight_decay; /* added to the gradient as weight_decay * parameter; AdamW: shrinks the parameter */
   gk_isa isa;
-  int threads;
+  int threads;      /* 0: up to gk_default_threads(), fewer where work is small */
   bool nesterov;    /* SGD with momentum */
   float rate_decay; /* Adagrad */
 } gk_optimizer_desc;
@@ -987,7 +997,9 @@ typedef struct gk_optimizer_part {
 GK_API gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
                                          int parts, const gk_optimizer_part *part);
 
-/* The Euclidean norm over `parts` arrays, in one fixed order whatever the threads. */
+/* Of the four calls below: `parts` arrays of counts[i] floats each; threads as in gk_optimizer_desc.
+ *
+ * The Euclidean norm over all arrays, in one fixed order whatever the threads. */
 GK_API gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
                                   const int64_t *counts, double *norm);
 /* The gradient_scale that clips a norm to max_norm: min(1, max_norm / (norm + 1e-6)), as

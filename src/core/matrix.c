@@ -34,7 +34,8 @@ void gk_matrix_destroy(struct gk_matrix *matrix) {
   matrix->columns = NULL;
 }
 
-size_t gk_matrix_granule(const struct gk_matrix *matrix) {
+/* Units that end where a panel ends as well: where a range of units is best cut. A multiple of v. */
+static size_t cut_granule(const struct gk_matrix *matrix) {
   size_t groups = 1;
   while (groups * matrix->gates % matrix->tile_vectors)
     groups++;
@@ -42,13 +43,13 @@ size_t gk_matrix_granule(const struct gk_matrix *matrix) {
 }
 
 size_t gk_matrix_strip_units(const struct gk_matrix *matrix, size_t rows) {
-  const size_t granule = gk_matrix_granule(matrix), floats = 4096; /* 16 KiB */
+  const size_t granule = cut_granule(matrix), floats = 4096; /* 16 KiB */
   const size_t units = rows ? floats / (rows * matrix->gates * granule) * granule : matrix->units;
   return units > granule ? units : granule;
 }
 
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end) {
-  const size_t granule = gk_matrix_granule(matrix);
+  const size_t granule = cut_granule(matrix);
   gk_split(matrix->units, granule * (size_t)threads > matrix->units ? matrix->lanes : granule, thread,
            threads, begin, end);
 }

@@ -30,9 +30,6 @@ gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *ke
                            size_t gates, const int *block);
 void gk_matrix_destroy(struct gk_matrix *matrix);
 
-/* Units that end where a panel ends as well: where a range of units is best cut. A multiple of v. */
-size_t gk_matrix_granule(const struct gk_matrix *matrix);
-
 /* What a product starts from: what is in C, zero, or rows of initial values that are addressed as C is. */
 struct gk_start {
   bool zero;

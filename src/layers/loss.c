@@ -35,7 +35,8 @@ gk_status gk_loss_from_name(const char *name, gk_loss_kind *kind) {
   return gk_fail(GK_ERROR_ARGUMENT, "loss is '%s', must be one of: softmax binary squared huber", name);
 }
 
-bool gk_loss_counts(const struct gk_loss_rows *rows, int64_t r) {
+/* Does row r count? Otherwise it has neither loss nor gradient. */
+static bool row_counts(const struct gk_loss_rows *rows, int64_t r) {
   if (rows->row_weights && rows->row_weights[r] == 0)
     return false;
   if (rows->kind != GK_LOSS_SOFTMAX)
@@ -73,14 +74,14 @@ gk_status gk_loss_check(const struct gk_loss_rows *rows) {
       return gk_fail(GK_ERROR_ARGUMENT, "row_weights[%lld] is %g, must be finite and at least 0",
                      (long long)r, (double)rows->row_weights[r]);
   for (int64_t r = 0; r < rows->rows && rows->kind == GK_LOSS_SOFTMAX; r++)
-    if (rows->targets[r] >= rows->columns && gk_loss_counts(rows, r))
+    if (rows->targets[r] >= rows->columns && row_counts(rows, r))
       return gk_fail(GK_ERROR_ARGUMENT, "targets[%lld] is %ld, must be below %lld, the number of classes",
                      (long long)r, (long)rows->targets[r], (long long)rows->columns);
   return GK_OK;
 }
 
 float gk_loss_of_row(const struct gk_loss_rows *rows, int64_t r, const float *x, float *dx) {
-  if (!gk_loss_counts(rows, r)) {
+  if (!row_counts(rows, r)) {
     if (dx)
       memset(dx, 0, (size_t)rows->columns * sizeof *dx);
     return 0;

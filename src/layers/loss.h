@@ -22,7 +22,5 @@ gk_status gk_loss_check(const struct gk_loss_rows *rows);
 /* The loss of row r, in float; x -> dx (may be x; NULL: the loss alone). A row that does not count is not
  * read. */
 float gk_loss_of_row(const struct gk_loss_rows *rows, int64_t r, const float *x, float *dx);
-/* Does it count? Otherwise it has neither loss nor gradient. */
-bool gk_loss_counts(const struct gk_loss_rows *rows, int64_t r);
 
 #endif
