@@ -123,12 +123,20 @@ struct plan {
   float *c;                    /* (T, N, H) */
   float *d_input, *d_hidden;   /* (T N, G H), of the pre-activations on either side */
   float *x_swept, *h_swept;    /* (T N, I), (T N, H) */
-  float *reset_h;              /* (T N, H): r h', reset before; in the order of the sweep */
+  float *reset_h;              /* (T N, H): r h', MGU's f h'; in the order of the sweep */
   float *dh, *dc, *carry;      /* (N, H) */
 };
 
 static size_t gates_of(gk_cell cell) {
-  return cell == GK_CELL_LSTM ? 4 : cell == GK_CELL_RNN ? 1 : 3;
+  return cell == GK_CELL_LSTM                                    ? 4
+         : cell == GK_CELL_RNN                                   ? 1
+         : cell == GK_CELL_GRU_SIMPLIFIED || cell == GK_CELL_MGU ? 2
+                                                                 : 3;
+}
+
+/* Cells whose candidate, the last gate, has a product of its own with the reset h'. */
+static bool resets_before(gk_cell cell) {
+  return cell == GK_CELL_GRU_RESET_BEFORE || cell == GK_CELL_MGU;
 }
 
 /* The floats that it takes; `at` may be NULL. */
@@ -200,7 +208,20 @@ static void forward_cell(const struct plan *p, float *gate, const float *h_prev,
       h[j] = fmaf(b[j], h_prev[j] - d[j], d[j]);
     }
     break;
-  case GK_CELL_GRU_RESET_BEFORE: /* r and z are done */
+  case GK_CELL_GRU_SIMPLIFIED: /* z n */
+    for (size_t j = 0; j < units; j++) {
+      a[j] = sigmoid(a[j]);
+      b[j] = tangent(b[j]);
+      h[j] = fmaf(a[j], h_prev[j] - b[j], b[j]);
+    }
+    break;
+  case GK_CELL_MGU: /* f n; f is done */
+    for (size_t j = 0; j < units; j++) {
+      b[j] = tangent(b[j]);
+      h[j] = fmaf(1.0f - a[j], h_prev[j] - b[j], b[j]);
+    }
+    break;
+  case GK_CELL_GRU_RESET_BEFORE: /* r z n; r and z are done */
     for (size_t j = 0; j < units; j++) {
       d[j] = tangent(d[j]);
       h[j] = fmaf(b[j], h_prev[j] - d[j], d[j]);
@@ -228,8 +249,8 @@ static const float *state_before(const struct plan *p, size_t t, size_t n) {
 /* Rows [begin, end) of the batch through all steps. */
 static void forward_rows(const struct plan *p, size_t begin, size_t end) {
   const struct plain_c_layer *l = p->layer;
-  const size_t h = l->hidden, all = p->gates * h, rows = end - begin;
-  const bool after = l->cell == GK_CELL_GRU, before = l->cell == GK_CELL_GRU_RESET_BEFORE;
+  const size_t h = l->hidden, all = p->gates * h, rows = end - begin, candidate = all - h;
+  const bool after = l->cell == GK_CELL_GRU, before = resets_before(l->cell);
   for (size_t t = 0; t < l->time; t++) {
     const size_t first = t * l->batch + begin, swept = (l->time - 1 - t) * l->batch + begin;
     float *gate = p->gate + first * p->width;
@@ -238,19 +259,20 @@ static void forward_rows(const struct plan *p, size_t begin, size_t end) {
       start_gates(p, gate + n * p->width);
     product(rows, all, l->input, rows_of(l->x + first * l->input, l->input), p->w_ih, all, gate, p->width);
     if (after || before) {
-      product(rows, 2 * h, h, rows_of(h_prev, h), p->w_hh, all, gate, p->width);
+      product(rows, candidate, h, rows_of(h_prev, h), p->w_hh, all, gate, p->width);
       const float *operand = h_prev;
       if (before)
         for (size_t n = 0; n < rows; n++)
           for (size_t j = 0; j < h; j++) {
             float *r = gate + n * p->width + j;
-            r[0] = sigmoid(r[0]);
-            r[h] = sigmoid(r[h]);
+            for (size_t g = 0; g < candidate; g += h)
+              r[g] = sigmoid(r[g]);
             p->reset_h[(swept + n) * h + j] = r[0] * h_prev[n * h + j];
           }
       if (before)
         operand = p->reset_h + swept * h;
-      product(rows, h, h, rows_of(operand, h), p->w_hh + 2 * h, all, gate + (after ? 3 : 2) * h, p->width);
+      product(rows, h, h, rows_of(operand, h), p->w_hh + candidate, all, gate + (after ? 3 * h : candidate),
+              p->width);
     } else {
       product(rows, all, h, rows_of(h_prev, h), p->w_hh, all, gate, p->width);
     }
@@ -287,8 +309,23 @@ static void backward_cell(const struct plan *p, const float *gate, const float *
       dh[j] *= b[j];
     }
     break;
+  case GK_CELL_GRU_SIMPLIFIED:
+    for (size_t j = 0; j < u; j++) {
+      di[j] = dr[j] = dh[j] * (h_prev[j] - b[j]) * (a[j] * (1.0f - a[j]));
+      di[u + j] = dr[u + j] = dh[j] * (1.0f - a[j]) * fmaf(-b[j], b[j], 1.0f);
+      dh[j] *= a[j];
+    }
+    break;
+  case GK_CELL_MGU: /* di has what reaches f by way of h; the rest comes after the candidate's product */
+    for (size_t j = 0; j < u; j++) {
+      di[j] = dh[j] * (b[j] - h_prev[j]);
+      di[u + j] = dr[u + j] = dh[j] * a[j] * fmaf(-b[j], b[j], 1.0f);
+      dh[j] *= 1.0f - a[j];
+    }
+    break;
   case GK_CELL_GRU_RESET_BEFORE: /* r's gradient comes after the candidate's product */
     for (size_t j = 0; j < u; j++) {
+      di[j] = 0;
       di[u + j] = dr[u + j] = dh[j] * (h_prev[j] - d[j]) * (b[j] * (1.0f - b[j]));
       di[2 * u + j] = dr[2 * u + j] = dh[j] * (1.0f - b[j]) * fmaf(-d[j], d[j], 1.0f);
       dh[j] *= b[j];
@@ -309,8 +346,8 @@ static void backward_cell(const struct plan *p, const float *gate, const float *
 
 static void backward_rows(const struct plan *p, size_t begin, size_t end) {
   const struct plain_c_layer *l = p->layer;
-  const size_t h = l->hidden, all = p->gates * h, rows = end - begin;
-  const bool before = l->cell == GK_CELL_GRU_RESET_BEFORE;
+  const size_t h = l->hidden, all = p->gates * h, rows = end - begin, candidate = all - h;
+  const bool before = resets_before(l->cell);
   float *dh = p->dh + begin * h, *dc = p->dc + begin * h;
   memcpy(dh, l->dhn + begin * h, rows * h * sizeof *dh);
   if (l->dcn)
@@ -328,15 +365,16 @@ static void backward_rows(const struct plan *p, size_t begin, size_t end) {
     }
     if (before) {
       memset(carry, 0, rows * h * sizeof *carry);
-      product(rows, h, h, rows_of(dr + 2 * h, all), weight_hh(p) + 2 * h * h, h, carry, h);
+      product(rows, h, h, rows_of(dr + candidate, all), weight_hh(p) + candidate * h, h, carry, h);
       for (size_t n = 0; n < rows; n++)
         for (size_t j = 0; j < h; j++) {
           const float r = gate[n * p->width + j], d = carry[n * h + j];
-          di[n * all + j] = dr[n * all + j] = d * h_prev[n * h + j] * (r * (1.0f - r));
+          const float through_h = di[n * all + j];
+          di[n * all + j] = dr[n * all + j] = fmaf(d, h_prev[n * h + j], through_h) * (r * (1.0f - r));
           dh[n * h + j] = fmaf(d, r, dh[n * h + j]);
         }
     }
-    product(rows, h, before ? 2 * h : all, rows_of(dr, all), weight_hh(p), h, dh, h);
+    product(rows, h, before ? candidate : all, rows_of(dr, all), weight_hh(p), h, dh, h);
     float *dx = l->dx + first * l->input;
     memset(dx, 0, rows * l->input * sizeof *dx);
     product(rows, l->input, all, rows_of(di, all), weight_ih(p), l->input, dx, l->input);
@@ -351,7 +389,7 @@ static void weight_rows(const struct plan *p, size_t begin, size_t end) {
   const struct plain_c_layer *l = p->layer;
   const size_t h = l->hidden, all = p->gates * h, steps = l->time * l->batch, in = l->input;
   float *d_ih = l->gradients, *d_hh = d_ih + all * in, *db_ih = d_hh + all * h, *db_hh = db_ih + all;
-  const size_t candidate = l->cell == GK_CELL_GRU_RESET_BEFORE ? 2 * h : all;
+  const size_t candidate = resets_before(l->cell) ? all - h : all;
   const size_t split = candidate < begin ? begin : candidate > end ? end : candidate;
   memset(d_ih + begin * in, 0, (end - begin) * in * sizeof *d_ih);
   memset(d_hh + begin * h, 0, (end - begin) * h * sizeof *d_hh);

@@ -208,11 +208,6 @@ static void register_shape(const char *list, const bench_shape *shape) {
   }
 }
 
-static bool plain_c_has(gk_cell cell) {
-  return cell == GK_CELL_RNN || cell == GK_CELL_LSTM || cell == GK_CELL_GRU ||
-         cell == GK_CELL_GRU_RESET_BEFORE;
-}
-
 void register_plain_c_benchmarks(void) {
   for (const bench_list *list = bench_lists; list->name; list++) {
     char message[256];
@@ -220,7 +215,7 @@ void register_plain_c_benchmarks(void) {
     if (!bench_shapes_parse(list->text, &shapes, message, sizeof message))
       continue; /* register_layer_benchmarks has said why */
     for (size_t i = 0; i < shapes.count; i++)
-      if (shapes.shape[i].layers == 1 && plain_c_has(shapes.shape[i].cell))
+      if (shapes.shape[i].layers == 1)
         register_shape(list->name, &shapes.shape[i]);
     bench_shapes_free(&shapes);
   }
