@@ -126,7 +126,7 @@ static void print_totals(const struct totals *totals, const struct plans *plans,
   printf("; tails, long sums, layers, layouts, ragged lengths, resets, masks, options of cells, tokens, "
          "pooling, loss, "
          "accumulation, "
-         "clipping, optimizers, single steps) x %d ways (%s; slices, teams; 1 to %d threads)\n",
+         "clipping, optimizers, single steps, decoders) x %d ways (%s; slices, teams; 1 to %d threads)\n",
          plans->count, plans->tiers, MOST_THREADS);
 }
 

@@ -23,6 +23,14 @@ typedef struct verify_case {
   bool pools;      /* y is pooled over time */
   bool trains;     /* every loss with its options, norms of dL/dh, every optimizer, clipping */
   bool accumulate; /* the gradients are also added to random values */
+  /* A decoder over the stack, fed by itself at half of the steps; input may be 0. */
+  struct verify_decoder {
+    bool used, input_feeding;
+    gk_feedback feedback;
+    gk_attention attention;
+    gk_output_function output_function;
+    int64_t embedding, source_time, source, attention_size; /* E, Ts, S, A */
+  } decoder;
 } verify_case;
 
 extern const verify_case verify_cases[];
