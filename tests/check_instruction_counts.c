@@ -85,51 +85,69 @@ static void call_pack_rows(const struct gk_kernels *kernels, void *source) {
   kernels->pack_rows(K, COLUMNS, source, panels, K * kernels->lanes * kernels->tile_vectors);
 }
 
+/* Which kernel of a cell, with what it is given. */
+enum kind { PLAIN, GENERAL, COUPLED, NORMALISED };
+static const char *const kind_suffix[] = {"", "_general", "_coupled", "_normalised"};
+
 struct cell_call {
   int cell, phase;
+  enum kind kind;
   struct gk_cell_forward forward;
   struct gk_cell_backward backward;
 };
 
 static void call_forward(const struct gk_kernels *kernels, void *arguments) {
   const struct cell_call *call = arguments;
-  (call->forward.variant ? kernels->cell_forward_general
-                         : kernels->cell_forward)[call->cell][call->phase](&call->forward);
+  if (call->kind == NORMALISED)
+    kernels->lstm_normalised_forward(&call->forward);
+  else
+    (call->kind ? kernels->cell_forward_general
+                : kernels->cell_forward)[call->cell][call->phase](&call->forward);
 }
 
 static void call_backward(const struct gk_kernels *kernels, void *arguments) {
   const struct cell_call *call = arguments;
-  (call->backward.variant ? kernels->cell_backward_general
-                          : kernels->cell_backward)[call->cell][call->phase](&call->backward);
+  if (call->kind == NORMALISED)
+    kernels->lstm_normalised_backward(&call->backward);
+  else
+    (call->kind ? kernels->cell_backward_general
+                : kernels->cell_backward)[call->cell][call->phase](&call->backward);
 }
 
-/* The usual functions, and every other option. */
-static const struct gk_cell_variant variant = {.function = {[GK_CANDIDATE] = {GK_ACTIVATION_TANH, 0, 0, true},
-                                                            [GK_GATE] = {GK_ACTIVATION_SIGMOID, 0, 0, true},
-                                                            [GK_OUTPUT] = {GK_ACTIVATION_TANH, 0, 0, true}},
-                                               .clip = INFINITY,
-                                               .cell_clip = 0.5f};
+/* The usual functions, and options that do not depend on the cell. */
+static struct gk_cell_variant variant_of(enum kind kind) {
+  return (struct gk_cell_variant){.function = {[GK_CANDIDATE] = {GK_ACTIVATION_TANH, 0, 0, true},
+                                               [GK_GATE] = {GK_ACTIVATION_SIGMOID, 0, 0, true},
+                                               [GK_OUTPUT] = {GK_ACTIVATION_TANH, 0, 0, true}},
+                                  .clip = INFINITY,
+                                  .cell_clip = 0.5f,
+                                  .coupled = kind == COUPLED};
+}
 
-static void measure_phase(const struct gk_kernels *kernels, int cell, int phase, bool general,
+static void measure_phase(const struct gk_kernels *kernels, int cell, int phase, enum kind kind,
                           const char *forward, const char *backward) {
+  const struct gk_cell_variant variant = variant_of(kind);
+  /* Normalised: also both products, and c, normalised (kernels/math/lstm_normalised.h). */
+  const size_t width = (kind == NORMALISED ? 3 * BLOCKS + 1 : BLOCKS) * HIDDEN;
   struct cell_call call = {
       .cell = cell,
+      .kind = kind,
       .phase = phase,
       .forward = {.rows = ROWS,
                   .unit_end = HIDDEN,
                   .hidden = HIDDEN,
-                  .pre = new_rows(ROWS, BLOCKS * HIDDEN),
+                  .pre = new_rows(ROWS, width),
                   .h_prev = new_rows(ROWS, HIDDEN),
                   .c_prev = new_rows(ROWS, HIDDEN),
                   .h = new_rows(ROWS, HIDDEN),
                   .c = new_rows(ROWS, HIDDEN),
-                  .saved_gates = new_rows(ROWS, BLOCKS * HIDDEN),
+                  .saved_gates = new_rows(ROWS, width),
                   .saved_h = new_rows(ROWS, HIDDEN),
                   .saved_c = new_rows(ROWS, HIDDEN)},
       .backward = {.rows = ROWS,
                    .unit_end = HIDDEN,
                    .hidden = HIDDEN,
-                   .d_pre = new_rows(ROWS, BLOCKS * HIDDEN),
+                   .d_pre = new_rows(ROWS, width),
                    .dy = new_rows(ROWS, HIDDEN),
                    .dh = new_rows(ROWS, HIDDEN),
                    .dc = new_rows(ROWS, HIDDEN),
@@ -140,23 +158,29 @@ static void measure_phase(const struct gk_kernels *kernels, int cell, int phase,
   call.backward.c_prev = call.forward.c_prev;
   call.backward.h = (const float *const *)call.forward.saved_h;
   call.backward.c = (const float *const *)call.forward.saved_c;
-  if (general) {
+  if (kind != PLAIN) {
     call.forward.variant = call.backward.variant = &variant;
     call.forward.peephole = call.backward.peephole = new_values(3 * HIDDEN);
+  }
+  if (kind == NORMALISED) {
+    call.forward.norm = call.backward.norm = new_values((3 * BLOCKS + 2) * HIDDEN);
+    call.forward.scales = new_rows(ROWS, 3);
+    call.backward.scales = (const float *const *)call.forward.scales;
+    call.backward.kept = new_rows(ROWS, width);
   }
   measure(forward, (size_t)ROWS * HIDDEN, call_forward, kernels, &call);
   measure(backward, (size_t)ROWS * HIDDEN, call_backward, kernels, &call);
 }
 
 /* Every phase of a cell, under its name in the list of cells. */
-static void measure_cell(const struct gk_kernels *kernels, int cell, const char *name, bool general) {
+static void measure_cell(const struct gk_kernels *kernels, int cell, const char *name, enum kind kind) {
   const bool phases = kernels->cell_forward[cell][1] != NULL;
   for (int phase = 0; phase < (phases ? 2 : 1); phase++) {
     char forward[64], backward[64];
     const char *suffix = !phases ? "" : phase ? "_2" : "_1";
-    snprintf(forward, sizeof forward, "%s_forward%s%s", name, general ? "_general" : "", suffix);
-    snprintf(backward, sizeof backward, "%s_backward%s%s", name, general ? "_general" : "", suffix);
-    measure_phase(kernels, cell, phase, general, forward, backward);
+    snprintf(forward, sizeof forward, "%s_forward%s%s", name, kind_suffix[kind], suffix);
+    snprintf(backward, sizeof backward, "%s_backward%s%s", name, kind_suffix[kind], suffix);
+    measure_phase(kernels, cell, phase, kind, forward, backward);
   }
 }
 
@@ -194,10 +218,12 @@ int main(int argc, char **argv) {
   measure("transpose", ROWS * K, call_transpose, kernels, new_rows(ROWS, K));
   measure("pack_rows", K * COLUMNS, call_pack_rows, kernels, new_rows(K, COLUMNS));
 #define GK_CELL(constant, identifier, name)                                                                  \
-  measure_cell(kernels, GK_KERNEL_CELL_##constant, #identifier, false);
+  measure_cell(kernels, GK_KERNEL_CELL_##constant, #identifier, PLAIN);                                      \
+  measure_cell(kernels, GK_KERNEL_CELL_##constant, #identifier, GENERAL);
 #include "kernels/cells.def"
 #undef GK_CELL
-  measure_cell(kernels, GK_KERNEL_CELL_LSTM, "lstm", true);
+  measure_cell(kernels, GK_KERNEL_CELL_LSTM, "lstm", COUPLED);
+  measure_cell(kernels, GK_KERNEL_CELL_LSTM, "lstm", NORMALISED);
   measure("sigmoid", COUNT, call_sigmoid, kernels, new_values(COUNT));
   measure("tanh", COUNT, call_tanh, kernels, new_values(COUNT));
   measure("softmax_loss", COUNT, call_softmax_loss, kernels, new_values(COUNT));
