@@ -82,31 +82,41 @@ static inline gk_status set_options(gk_rnn_desc *desc, const char *options) {
 
 /* ---- Kinds of networks ---- */
 
-/* What tests of properties walk: each cell as it is, each variant, and each LSTM of these with a projection. */
-static inline int network_kinds(void) {
-  int lstms = 1;
+/* The index-th variant that any direction can have, of the LSTM's alone if `lstm`; NULL: no more. */
+static inline const struct cell_variant *variant_of_any_direction(int index, bool lstm) {
   for (int i = 0; i < CELL_VARIANTS; i++)
-    lstms += cell_variants[i].cell == GK_CELL_LSTM;
-  return gk_cell_count() + CELL_VARIANTS + lstms;
+    if (!needs_two_directions(&cell_variants[i]) && (!lstm || cell_variants[i].cell == GK_CELL_LSTM) &&
+        index-- == 0)
+      return &cell_variants[i];
+  return NULL;
+}
+
+static inline int count_variants(bool lstm) {
+  int count = 0;
+  while (variant_of_any_direction(count, lstm))
+    count++;
+  return count;
+}
+
+/* What tests of properties walk: each cell as it is, each variant that any direction can have (those with
+ * functions of the reverse direction are walked with the directions, in test_gradients, test_reference,
+ * test_same_bits), and the LSTM and each of its variants with a projection. */
+static inline int network_kinds(void) {
+  return gk_cell_count() + count_variants(false) + 1 + count_variants(true);
 }
 
 /* Cell, options and projection of a kind; hidden_size is set already. */
 static inline gk_status set_network_kind(gk_rnn_desc *desc, int kind) {
-  const struct cell_variant plain_lstm = {GK_CELL_LSTM, "", true};
-  const struct cell_variant *variant = NULL;
+  static const struct cell_variant plain_lstm = {GK_CELL_LSTM, "", true};
   if (kind < gk_cell_count()) {
     desc->cell = (gk_cell)kind;
     return GK_OK;
   }
   kind -= gk_cell_count();
-  if (kind < CELL_VARIANTS) {
-    variant = &cell_variants[kind];
-  } else {
-    variant = &plain_lstm;
-    kind -= CELL_VARIANTS;
-    for (int i = 0; i < CELL_VARIANTS && kind > 0; i++)
-      if (cell_variants[i].cell == GK_CELL_LSTM && kind-- > 0)
-        variant = &cell_variants[i];
+  const struct cell_variant *variant = variant_of_any_direction(kind, false);
+  if (!variant) {
+    kind -= count_variants(false);
+    variant = kind == 0 ? &plain_lstm : variant_of_any_direction(kind - 1, true);
     desc->projection_size = 1 + desc->hidden_size / 2;
   }
   desc->cell = variant->cell;
