@@ -125,37 +125,42 @@ static int check_resumed(const struct training_run *run) {
   const gk_training_desc *training = gk_language_trainer_description(run->trainer);
   const gk_language_model_desc asked = describe_model(settings);
   const gk_training_desc wanted = describe_training(settings);
+  char network[CLI_NETWORK_TEXT], embedding[32];
+  cli_network_text(&model->network, network);
+  snprintf(embedding, sizeof embedding, "%" PRId64, model->network.input_size);
   const struct {
     const char *name;
     bool same;
+    const char *has; /* what the run has; NULL: not said */
   } fixed[] = {
-      {"cell", asked.network.cell == model->network.cell},
-      {"hidden", same_hidden(&settings->hidden, &model->network)},
-      {"embed", asked.network.input_size == model->network.input_size},
-      {"layers", asked.network.layers == model->network.layers},
-      {"utf8", model->utf8},
-      {"bytes", !model->utf8},
-      {"batch", wanted.batch == training->batch},
-      {"time", wanted.time == training->time},
-      {"optimizer", wanted.optimizer == training->optimizer},
-      {"momentum", wanted.momentum == training->momentum},
-      {"clip-norm", wanted.clip_norm == training->clip_norm},
-      {"clip-value", wanted.clip_value == training->clip_value},
-      {"clip-tensor-norm", wanted.clip_tensor_norm == training->clip_tensor_norm},
-      {"tie", asked.tied == model->tied},
-      {"nesterov", wanted.nesterov == training->nesterov},
-      {"weight-decay", wanted.weight_decay == training->weight_decay},
-      {"label-smoothing", wanted.label_smoothing == training->label_smoothing},
-      {"backward-time", wanted.backward_time == training->backward_time},
-      {"init", wanted.init == training->init},
-      {"forget-bias", wanted.forget_bias == training->forget_bias},
-      {"seed", wanted.seed == training->seed},
-      {"validation", wanted.validation == training->validation},
+      {"cell", asked.network.cell == model->network.cell, network},
+      {"hidden", same_hidden(&settings->hidden, &model->network), network},
+      {"embed", asked.network.input_size == model->network.input_size, embedding},
+      {"layers", asked.network.layers == model->network.layers, network},
+      {"utf8", model->utf8, NULL},
+      {"bytes", !model->utf8, NULL},
+      {"batch", wanted.batch == training->batch, NULL},
+      {"time", wanted.time == training->time, NULL},
+      {"optimizer", wanted.optimizer == training->optimizer, NULL},
+      {"momentum", wanted.momentum == training->momentum, NULL},
+      {"clip-norm", wanted.clip_norm == training->clip_norm, NULL},
+      {"clip-value", wanted.clip_value == training->clip_value, NULL},
+      {"clip-tensor-norm", wanted.clip_tensor_norm == training->clip_tensor_norm, NULL},
+      {"tie", asked.tied == model->tied, NULL},
+      {"nesterov", wanted.nesterov == training->nesterov, NULL},
+      {"weight-decay", wanted.weight_decay == training->weight_decay, NULL},
+      {"label-smoothing", wanted.label_smoothing == training->label_smoothing, NULL},
+      {"backward-time", wanted.backward_time == training->backward_time, NULL},
+      {"init", wanted.init == training->init, NULL},
+      {"forget-bias", wanted.forget_bias == training->forget_bias, NULL},
+      {"seed", wanted.seed == training->seed, NULL},
+      {"validation", wanted.validation == training->validation, NULL},
   };
   for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; ++i)
     if (cli_given(fixed[i].name) && !fixed[i].same)
-      return cli_error(run->command, "--%s: is another one in the run that %s goes on with; leave it out",
-                       fixed[i].name, run->state_path);
+      return cli_error(run->command, "--%s: is another one in the run that %s goes on with%s%s; leave it out",
+                       fixed[i].name, run->state_path, fixed[i].has ? ", which has " : "",
+                       fixed[i].has ? fixed[i].has : "");
   return CLI_SUCCESS;
 }
 
