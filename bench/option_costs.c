@@ -12,42 +12,43 @@
 
 #include "runner_clock.h"
 
+enum { ALL_CELLS = -1 };
+
 typedef struct option {
   const char *name;
-  double most; /* promised ratio; 0: none is */
-  void (*set)(gk_rnn_desc *desc, int64_t time, int64_t batch, int64_t *lengths, bool *reset);
+  double most;         /* promised ratio; 0: none is */
+  const char *options; /* of the network: name=value, separated by spaces (gk_rnn_option_set) */
+  void (*set)(gk_rnn_desc *desc, int64_t time, int64_t batch, int64_t *lengths, bool *reset); /* or NULL */
   int64_t layers;
   int64_t only_hidden; /* promised at this size alone; 0: at all */
+  int cell;            /* the only one that has it, or ALL_CELLS */
+  int against;         /* the plain network's cell, or ALL_CELLS: the same */
 } option;
 
-static void set_dropout(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
-  (void)time, (void)batch, (void)lengths, (void)reset;
-  d->dropout = 0.25f;
-}
 static void set_variational(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
   (void)time, (void)batch, (void)lengths, (void)reset;
   d->dropout = d->input_dropout = d->recurrent_dropout = 0.25f;
   d->dropout_masks = GK_DROPOUT_EACH_SEQUENCE;
 }
-static void set_weight(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
-  (void)time, (void)batch, (void)lengths, (void)reset;
-  d->weight_dropout = 0.5f;
-}
+
 static void set_zoneout(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
   (void)time, (void)batch, (void)lengths, (void)reset;
   d->zoneout_h = 0.1f;
   d->zoneout_c = gk_cell_has_memory(d->cell) ? 0.2f : 0;
 }
+
 static void set_reset(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
   (void)d, (void)lengths;
   for (int64_t i = 0; i < time * batch; i++)
     reset[i] = gk_uniform(3, 0, (uint64_t)i) < 0.05f;
 }
+
 static void set_ragged(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
   (void)d, (void)reset;
   for (int64_t n = 0; n < batch; n++) /* 1 ... time evenly, in an order that is not sorted */
     lengths[n] = 1 + (n * 37 % batch * (time - 1) + batch / 2) / (batch > 1 ? batch - 1 : 1) % time;
 }
+
 static void set_equal(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
   (void)d, (void)reset;
   for (int64_t n = 0; n < batch; n++)
@@ -58,28 +59,56 @@ static void set_projection(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t 
   (void)time, (void)batch, (void)lengths, (void)reset;
   d->projection_size = d->hidden_size / 2;
 }
-static void set_layer_norm(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
-  (void)time, (void)batch, (void)lengths, (void)reset;
-  d->options.layer_norm = true;
-}
-static void set_bidirectional(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
-  (void)time, (void)batch, (void)lengths, (void)reset;
-  d->direction = GK_BIDIRECTIONAL;
-}
 
+#define LSTM(name, most, options, set)                                                                       \
+  { name, most, options, set, 1, 0, GK_CELL_LSTM, ALL_CELLS }
+#define EVERY(name, most, options, set, layers, only_hidden)                                                 \
+  { name, most, options, set, layers, only_hidden, ALL_CELLS, ALL_CELLS }
+#define CELL(name, most, cell, against)                                                                      \
+  { name, most, "", NULL, 1, 0, cell, against }
+
+/* However many options an LSTM has at once, it is one variant (1.3; 1.5 with layer normalisation), and dropout
+ * adds its own 0.15. */
 static const option options[] = {
-    {"dropout", 1.15, set_dropout, 2, 0},
-    {"variational-dropout", 1.15, set_variational, 2, 0},
-    {"weight-dropout", 1.15, set_weight, 1, 0},
-    {"zoneout", 1.15, set_zoneout, 1, 0},
-    {"resets", 0, set_reset, 1, 0},
-    {"lengths-all-equal", 1.05, set_equal, 1, 0},
-    {"lengths-uniform", 0.6, set_ragged, 1, 256},
-    {"projection", 1.3, set_projection, 1, 0},
-    {"layer-norm", 1.5, set_layer_norm, 1, 0},
-    {"bidirectional", 2.05, set_bidirectional, 1, 0},
+    EVERY("dropout", 1.15, "dropout=0.25", NULL, 2, 0),
+    EVERY("variational-dropout", 1.15, "", set_variational, 2, 0),
+    EVERY("weight-dropout", 1.15, "weight-dropout=0.5", NULL, 1, 0),
+    EVERY("zoneout", 1.15, "", set_zoneout, 1, 0),
+    EVERY("resets", 0, "", set_reset, 1, 0),
+    EVERY("lengths-all-equal", 1.05, "", set_equal, 1, 0),
+    EVERY("lengths-uniform", 0.6, "", set_ragged, 1, 256),
+    EVERY("bidirectional", 2.05, "direction=bidirectional", NULL, 1, 0),
+    LSTM("preactivation-clip", 1.3, "preactivation-clip=2", NULL),
+    LSTM("hard-sigmoid", 1.3, "gate-activation=hard-sigmoid", NULL),
+    LSTM("peephole", 1.3, "peephole=on", NULL),
+    LSTM("coupled", 1.3, "coupled=on", NULL),
+    LSTM("cell-clip", 1.3, "cell-clip=1", NULL),
+    LSTM("projection", 1.3, "", set_projection),
+    LSTM("layer-norm", 1.5, "layer-norm=on", NULL),
+    LSTM("peephole+coupled+projection", 1.3, "peephole=on coupled=on", set_projection),
+    LSTM("layer-norm+peephole+cell-clip+dropout", 1.65,
+         "layer-norm=on peephole=on cell-clip=1 input-dropout=0.25", NULL),
+    LSTM("everything", 1.65,
+         "layer-norm=on peephole=on coupled=on cell-clip=1 preactivation-clip=2 input-dropout=0.25",
+         set_projection),
+    CELL("against-lstm", 0.8, GK_CELL_GRU, GK_CELL_LSTM),
+    CELL("against-lstm", 0.8, GK_CELL_GRU_RESET_BEFORE, GK_CELL_LSTM),
+    CELL("against-gru", 0, GK_CELL_GRU_SIMPLIFIED, GK_CELL_GRU),
+    CELL("against-gru", 0, GK_CELL_MGU, GK_CELL_GRU),
 };
 enum { OPTIONS = sizeof options / sizeof *options };
+
+static gk_status set_options(gk_rnn_desc *desc, const char *text) {
+  char copy[256], *rest = NULL;
+  gk_status status = GK_OK;
+  snprintf(copy, sizeof copy, "%s", text);
+  for (char *word = strtok_r(copy, " ", &rest); word && !status; word = strtok_r(NULL, " ", &rest)) {
+    char *value = strchr(word, '=');
+    *value++ = '\0';
+    status = gk_rnn_option_set(desc, word, value);
+  }
+  return status;
+}
 
 /* One network with the memory of a training step. */
 typedef struct contestant {
@@ -177,11 +206,16 @@ static int compare(const option *o, gk_cell cell, int64_t hidden, int64_t batch,
     desc.layers = o->layers;
     int64_t *lengths = calloc((size_t)batch, sizeof *lengths);
     bool *reset = calloc((size_t)(time * batch), sizeof *reset);
-    if (i == 1 && lengths && reset)
+    if (i == 0 && o->against != ALL_CELLS)
+      desc.cell = (gk_cell)o->against;
+    if (i == 1 && o->set && lengths && reset)
       o->set(&desc, time, batch, lengths, reset);
+    if (i == 1)
+      status = set_options(&desc, o->options);
     pair[i].lengths = i == 1 && lengths && lengths[0] ? lengths : (free(lengths), NULL);
     pair[i].reset = i == 1 && o->set == set_reset ? reset : (free(reset), NULL);
-    status = open_contestant(&pair[i], &desc, time, batch);
+    if (status == GK_OK)
+      status = open_contestant(&pair[i], &desc, time, batch);
     if (status == GK_OK)
       status = run(&pair[i], &now);
   }
@@ -199,7 +233,7 @@ static int compare(const option *o, gk_cell cell, int64_t hidden, int64_t batch,
   }
   const double ratio = best[1] / best[0];
   const double most = o->only_hidden && o->only_hidden != hidden ? 0 : o->most;
-  printf("%-16s %3lld/%lld/%-3lld %-20s %8.3f ms, plain %8.3f ms: ratio %.3f", gk_cell_name(cell),
+  printf("%-16s %3lld/%lld/%-3lld %-37s %8.3f ms, plain %8.3f ms: ratio %.3f", gk_cell_name(cell),
          (long long)hidden, (long long)batch, (long long)time, o->name, 1e3 * best[1], 1e3 * best[0], ratio);
   printf(most > 0 ? ", at most %g%s\n" : "\n", most, ratio > most ? "  MISSED" : "");
   fflush(stdout);
@@ -216,7 +250,7 @@ int main(int argc, char **argv) {
         if ((argc > 2 && strcmp(argv[2], "all") && strcmp(argv[2], gk_cell_name((gk_cell)cell))) ||
             (argc > 3 && strcmp(argv[3], options[o].name)))
           continue;
-        if (cell != GK_CELL_LSTM && (options[o].set == set_projection || options[o].set == set_layer_norm))
+        if (options[o].cell != ALL_CELLS && options[o].cell != cell)
           continue;
         missed += compare(&options[o], (gk_cell)cell, shapes[s][0], shapes[s][1], shapes[s][2], seconds);
       }
