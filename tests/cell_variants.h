@@ -123,6 +123,14 @@ static inline gk_status set_network_kind(gk_rnn_desc *desc, int kind) {
   return set_options(desc, variant->options);
 }
 
+/* Options of the reverse direction are refused without two directions. */
+static inline bool lacks_a_direction(const gk_rnn_desc *desc) {
+  const gk_activation *reverse = desc->options.reverse_activation;
+  return desc->direction != GK_BIDIRECTIONAL &&
+         (reverse[GK_CANDIDATE] != GK_ACTIVATION_DEFAULT || reverse[GK_GATE] != GK_ACTIVATION_DEFAULT ||
+          reverse[GK_OUTPUT] != GK_ACTIVATION_DEFAULT);
+}
+
 /* The options that are set, for messages. */
 static inline void describe_options(const gk_rnn_desc *desc, char *text, size_t size) {
   size_t used = 0;

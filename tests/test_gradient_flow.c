@@ -136,6 +136,7 @@ static void test_recording_changes_nothing(void **state) {
       c.desc.hidden_size = 37;
       c.desc.layers = 2;
       set_kind(&c, kind);
+      c.desc.direction = lacks_a_direction(&c.desc) ? GK_BIDIRECTIONAL : GK_FORWARD;
       if (kind % 2)
         add_all_masks(&c);
       c.desc.schedule = (gk_schedule)schedule;

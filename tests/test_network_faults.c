@@ -45,7 +45,10 @@ static void for_each_case(const char *test, void (*check)(struct network_case *c
           add_all_masks(&c);
           c.desc.weight_dropout = 0; /* which is a matter of packing */
         }
-        if ((plain || (tier + kind) % 2 == tokens) && case_wanted(test))
+        const bool wanted = plain || (tier + kind) % 2 == tokens;
+        if (lacks_a_direction(&c.desc))
+          c.desc.direction = GK_BIDIRECTIONAL;
+        if (wanted && case_wanted(test))
           check(&c);
       }
 }
