@@ -263,6 +263,61 @@ static void test_radius_refuses(void **state) {
   assert_true(isnan(radius));
 }
 
+/* Of a network: each gate's own matrix; with a projection W_hh W_hr (H, H), whose P largest eigenvalues the
+ * library takes from the smaller product. */
+static void test_radii_of_a_network(void **state) {
+  (void)state;
+  static const int64_t sizes[] = {9, 14};
+  for (int projected = 0; projected < 2; projected++)
+    for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++) {
+      gk_rnn_desc desc = GK_RNN_DESC_INIT;
+      desc.input_size = 5;
+      desc.layers = 2;
+      desc.hidden_sizes = sizes;
+      desc.projection_size = projected ? 6 : 0;
+      desc.direction = (gk_direction)direction;
+      gk_rnn *rnn;
+      gk_init_desc init = GK_INIT_DESC_INIT;
+      static float parameters[20000], product[14 * 14];
+      assert_int_equal(gk_rnn_create(&desc, &rnn), GK_OK);
+      assert_true(gk_rnn_parameter_count(rnn) <= 20000);
+      assert_int_equal(gk_rnn_init(rnn, &init, parameters), GK_OK);
+      const float *hh = NULL, *hr = NULL;
+      double radii_of[4], wanted;
+      int checked = 0;
+      const int directions = direction == GK_BIDIRECTIONAL ? 2 : 1;
+      for (int i = 0; i < gk_rnn_tensor_count(rnn); i++) {
+        gk_tensor tensor;
+        assert_int_equal(gk_rnn_tensor(rnn, i, &tensor), GK_OK);
+        if (strncmp(tensor.name, "weight_hh", 9) == 0)
+          hh = parameters + tensor.offset;
+        if (strncmp(tensor.name, "weight_hr", 9) == 0)
+          hr = parameters + tensor.offset;
+        if (strncmp(tensor.name, projected ? "weight_hr" : "weight_hh", 9) != 0)
+          continue;
+        const int64_t layer = checked / directions, h = sizes[layer], p = projected ? 6 : h;
+        assert_int_equal(gk_rnn_spectral_radii(rnn, parameters, layer, checked % directions, radii_of),
+                         GK_OK);
+        for (int gate = 0; gate < 4; gate++) {
+          for (int64_t j = 0; j < h * h && projected; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < p; k++)
+              sum += (double)hh[(gate * h + j / h) * p + k] * (double)hr[k * h + j % h];
+            product[j] = (float)sum;
+          }
+          assert_int_equal(gk_spectral_radius(1, h, projected ? product : hh + gate * h * h, &wanted), GK_OK);
+          assert_true(fabs(radii_of[gate] - wanted) <= 1e-4 * wanted);
+        }
+        checked++;
+      }
+      assert_int_equal(checked, 2 * directions);
+      assert_int_equal(gk_rnn_spectral_radii(rnn, parameters, 2, 0, radii_of), GK_ERROR_ARGUMENT);
+      assert_int_equal(gk_rnn_spectral_radii(rnn, parameters, 0, directions, radii_of), GK_ERROR_ARGUMENT);
+      assert_int_equal(gk_rnn_spectral_radii(rnn, NULL, 0, 0, radii_of), GK_ERROR_ARGUMENT);
+      gk_rnn_destroy(rnn);
+    }
+}
+
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
   if (argc > 1)
@@ -282,6 +337,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_radius_of_rotations),
       cmocka_unit_test(test_radius_of_non_normal_matrices),
       cmocka_unit_test(test_radius_refuses),
+      cmocka_unit_test(test_radii_of_a_network),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
