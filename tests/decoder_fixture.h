@@ -13,6 +13,7 @@
 #include "include/gatekern.h"
 #include "src/reference/reference_decoder.h"
 #include "tests/buffers.h"
+#include "tests/cell_variants.h"
 #include "tests/random_values.h"
 
 struct decoder_case {
@@ -157,6 +158,20 @@ static inline struct decoder_case random_decoder(uint64_t seed) {
   c.chosen = d->feedback == GK_FEEDBACK_TOKEN;
   c.sampling = d->feedback == GK_FEEDBACK_NONE ? 0 : 0.5f * (float)pick(&p, 3);
   c.choice = (gk_choice)pick(&p, 2);
+  return c;
+}
+
+/* A random case of a kind of network (cell_variants.h). */
+static inline struct decoder_case variant_decoder(int kind, uint64_t seed) {
+  struct decoder_case c = random_decoder(seed);
+  gk_rnn_desc *rnn = &c.desc.rnn;
+  for (int l = 0; l < 2; l++) /* layer normalisation of few values hardly depends on them */
+    c.sizes[l] += 8;
+  rnn->hidden_size = c.sizes[rnn->layers - 1];
+  if (set_network_kind(rnn, kind) != GK_OK)
+    fail_msg("kind %d: %s", kind, gk_last_error());
+  if (c.desc.attention == GK_ATTENTION_DOT)
+    c.desc.source_size = rnn->projection_size ? rnn->projection_size : rnn->hidden_size;
   return c;
 }
 

@@ -13,11 +13,14 @@ struct tape {
   const gk_decoder_desc *desc;
   const struct gk_reference_cell *cell;
   int64_t L, I, fed, top, H, S, J, width, widest;
+  int64_t P;                              /* of an LSTM's projection; 0: none */
   gk_rnn_desc *layers;                    /* [L]: hidden_size of each */
   int64_t *at;                            /* [L + 1]: where its parameters start */
-  int64_t *state;                         /* [L + 1]: floats of h before it, of one sample */
+  int64_t *state;                         /* [L + 1]: units before it, of one sample */
+  int64_t *room;                          /* [L + 1]: the same with room for h and c */
   double *in, *d_in;                      /* (T, width) */
   double *h, *c, *kept;                   /* (T + 1, all H), (T, 5 kept H) */
+  double *whole;                          /* (T, all H): h before its projection */
   double *query, *alpha, *joined, *y, *o; /* (T, .) */
   double *dh, *dc;                        /* (all H) carries */
   double *zeros, *sink;                   /* weight_hh of a stack without recurrence, its gradient */
@@ -37,36 +40,60 @@ static int64_t source_row(const struct tape *tape, int64_t j, int64_t n) {
   return tape->desc->rnn.layout == GK_BATCH_FIRST ? n * call->source_time + j : j * call->batch + n;
 }
 
-static int64_t layer_input(const struct tape *tape, int64_t l) {
-  return l == 0 ? tape->width : tape->layers[l - 1].hidden_size;
+static int64_t h_size(const struct tape *tape, int64_t l) {
+  return tape->P ? tape->P : tape->layers[l].hidden_size;
 }
 
-static struct gk_reference_weights weights_of(const struct tape *tape, int64_t l, int64_t offset[5]) {
-  const int64_t H = tape->layers[l].hidden_size, in = layer_input(tape, l);
-  const int64_t rows = gk_reference_gates(&tape->desc->rnn) * H;
+static int64_t layer_input(const struct tape *tape, int64_t l) {
+  return l == 0 ? tape->width : h_size(tape, l - 1);
+}
+
+/* Where the tensors of a layer stand. */
+struct offsets {
+  int64_t weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, peephole, ln_ih, ln_hh, ln_c, bias_ln_c, end;
+};
+
+static struct offsets offsets_of(const struct tape *tape, int64_t l) {
+  const gk_rnn_desc *desc = &tape->desc->rnn;
+  const int64_t H = tape->layers[l].hidden_size, gates = gk_reference_gates(desc), rows = gates * H;
+  const bool none = desc->recurrence == GK_RECURRENCE_NONE, normalised = desc->options.layer_norm;
+  struct offsets at = {.weight_ih = tape->at[l]};
+  at.weight_hh = at.weight_ih + rows * layer_input(tape, l);
+  at.bias_ih = at.weight_hh + (none ? 0 : rows * h_size(tape, l));
+  at.bias_hh = at.bias_ih + rows;
+  at.weight_hr = at.bias_hh + rows;
+  at.peephole = at.weight_hr + tape->P * H;
+  at.ln_ih = at.peephole + (desc->options.peephole ? (gates - 1) * H : 0);
+  at.ln_hh = at.ln_ih + (normalised ? rows : 0);
+  at.ln_c = at.ln_hh + (normalised ? rows : 0);
+  at.bias_ln_c = at.ln_c + (normalised ? H : 0);
+  at.end = at.bias_ln_c + (normalised ? H : 0);
+  return at;
+}
+
+static struct gk_reference_weights weights_of(const struct tape *tape, int64_t l, const struct offsets *at) {
   const bool none = tape->desc->rnn.recurrence == GK_RECURRENCE_NONE;
-  offset[0] = tape->at[l];
-  offset[1] = offset[0] + rows * in;
-  offset[2] = offset[1] + (none ? 0 : rows * H);
-  offset[3] = offset[2] + rows;
-  offset[4] = offset[3] + rows;
   const double *p = tape->call->parameters;
   return (struct gk_reference_weights){.desc = &tape->layers[l],
-                                       .input_size = in,
-                                       .output = H,
-                                       .weight_ih = p + offset[0],
-                                       .weight_hh = none ? tape->zeros : p + offset[1],
-                                       .bias_ih = p + offset[2],
-                                       .bias_hh = p + offset[3],
-                                       .peephole = tape->desc->rnn.options.peephole ? p + offset[4] : NULL};
+                                       .input_size = layer_input(tape, l),
+                                       .output = h_size(tape, l),
+                                       .weight_ih = p + at->weight_ih,
+                                       .weight_hh = none ? tape->zeros : p + at->weight_hh,
+                                       .bias_ih = p + at->bias_ih,
+                                       .bias_hh = p + at->bias_hh,
+                                       .peephole = tape->desc->rnn.options.peephole ? p + at->peephole : NULL,
+                                       .ln_ih = tape->desc->rnn.options.layer_norm ? p + at->ln_ih : NULL,
+                                       .ln_hh = p + at->ln_hh,
+                                       .ln_c = p + at->ln_c,
+                                       .bias_ln_c = p + at->bias_ln_c};
 }
 
 static double *h_of(const struct tape *tape, double *states, int64_t t, int64_t l) {
-  return states + t * tape->state[tape->L] + tape->state[l];
+  return states + t * tape->room[tape->L] + tape->room[l];
 }
 
 static double *kept_of(const struct tape *tape, int64_t t, int64_t l) {
-  return tape->kept + (t * tape->state[tape->L] + tape->state[l]) * tape->cell->kept;
+  return tape->kept + (t * tape->room[tape->L] + tape->room[l]) * tape->cell->kept;
 }
 
 static const double *query_weight(const struct tape *tape) {
@@ -150,27 +177,35 @@ static void give(double *to, int64_t row, int64_t count, const double *from) {
     memset(to + row * count, 0, (size_t)count * sizeof *to);
 }
 
-/* Rows of a (L, N, H) tensor: blocks of layers. */
-static int64_t tensor_row(const struct tape *tape, int64_t l, int64_t n) {
+/* Rows of a (L, N, H) tensor, of h or of c: blocks of layers. */
+static int64_t h_row(const struct tape *tape, int64_t l, int64_t n) {
+  return tape->P ? (l * tape->call->batch + n) * tape->P
+                 : tape->state[l] * tape->call->batch + n * tape->layers[l].hidden_size;
+}
+static int64_t c_row(const struct tape *tape, int64_t l, int64_t n) {
   return tape->state[l] * tape->call->batch + n * tape->layers[l].hidden_size;
 }
 
 static void forward(const struct tape *tape, int64_t n, int64_t length) {
   const struct gk_reference_decoder *call = tape->call;
-  int64_t offset[5];
   for (int64_t l = 0; l < tape->L; l++) {
-    const int64_t H = tape->layers[l].hidden_size, row = tensor_row(tape, l, n);
-    give(h_of(tape, tape->h, 0, l), 0, H, call->h0 ? call->h0 + row : NULL);
-    give(h_of(tape, tape->c, 0, l), 0, H, call->c0 ? call->c0 + row : NULL);
+    const int64_t H = tape->layers[l].hidden_size, h = h_row(tape, l, n), c = c_row(tape, l, n);
+    give(h_of(tape, tape->h, 0, l), 0, h_size(tape, l), call->h0 ? call->h0 + h : NULL);
+    give(h_of(tape, tape->c, 0, l), 0, H, call->c0 ? call->c0 + c : NULL);
   }
   for (int64_t t = 0; t < length; t++) {
     join(tape, t, n);
     for (int64_t l = 0; l < tape->L; l++) {
-      const struct gk_reference_weights w = weights_of(tape, l, offset);
+      const struct offsets at = offsets_of(tape, l);
+      const struct gk_reference_weights w = weights_of(tape, l, &at);
       const double *x = l ? h_of(tape, tape->h, t + 1, l - 1) : tape->in + t * tape->width;
-      tape->cell->forward(&w, x, h_of(tape, tape->h, t, l), h_of(tape, tape->c, t, l),
-                          h_of(tape, tape->h, t + 1, l), h_of(tape, tape->c, t + 1, l), kept_of(tape, t, l),
-                          tape->scratch);
+      double *h = h_of(tape, tape->h, t + 1, l), *whole = tape->P ? h_of(tape, tape->whole, t, l) : h;
+      tape->cell->forward(&w, x, h_of(tape, tape->h, t, l), h_of(tape, tape->c, t, l), whole,
+                          h_of(tape, tape->c, t + 1, l), kept_of(tape, t, l), tape->scratch);
+      if (tape->P) {
+        memset(h, 0, (size_t)tape->P * sizeof *h);
+        gk_reference_product(tape->P, tape->layers[l].hidden_size, call->parameters + at.weight_hr, whole, h);
+      }
     }
     attend(tape, t, n);
     make_output(tape, t);
@@ -185,9 +220,9 @@ static void forward(const struct tape *tape, int64_t n, int64_t length) {
       memcpy(call->weights + r * tape->J, tape->alpha + t * tape->J, (size_t)J * sizeof(double));
   }
   for (int64_t l = 0; l < tape->L; l++) {
-    const int64_t H = tape->layers[l].hidden_size, row = tensor_row(tape, l, n);
-    give(call->hn ? call->hn + row : NULL, 0, H, h_of(tape, tape->h, length, l));
-    give(call->cn ? call->cn + row : NULL, 0, H, h_of(tape, tape->c, length, l));
+    const int64_t H = tape->layers[l].hidden_size;
+    give(call->hn ? call->hn + h_row(tape, l, n) : NULL, 0, h_size(tape, l), h_of(tape, tape->h, length, l));
+    give(call->cn ? call->cn + c_row(tape, l, n) : NULL, 0, H, h_of(tape, tape->c, length, l));
   }
   give(call->feedn, n, tape->top,
        length > 0    ? tape->y + (length - 1) * tape->top
@@ -253,31 +288,44 @@ static void attention_backward(const struct tape *tape, int64_t t, int64_t n, do
 static void keep_norm(const struct tape *tape, int64_t l, int64_t t, int64_t n) {
   const struct gk_reference_decoder *call = tape->call;
   double squares = 0;
-  for (int64_t i = 0; i < tape->layers[l].hidden_size; i++)
-    squares += tape->dh[tape->state[l] + i] * tape->dh[tape->state[l] + i];
+  for (int64_t i = 0; i < h_size(tape, l); i++)
+    squares += tape->dh[tape->room[l] + i] * tape->dh[tape->room[l] + i];
   if (call->dh_norms)
     call->dh_norms[(l * call->time + t) * call->batch + n] = sqrt(squares);
 }
 
 static void stack_backward(const struct tape *tape, int64_t t, int64_t n, double *dh) {
-  int64_t offset[5];
   double *dx = tape->scratch, *scratch = dx + tape->widest;
-  gk_reference_add(tape->H, dh, tape->dh + tape->state[tape->L - 1]);
+  gk_reference_add(tape->H, dh, tape->dh + tape->room[tape->L - 1]);
   for (int64_t l = tape->L - 1; l >= 0; l--) {
-    const struct gk_reference_weights w = weights_of(tape, l, offset);
+    const struct offsets at = offsets_of(tape, l);
+    const struct gk_reference_weights w = weights_of(tape, l, &at);
+    double *const d = tape->gradients, *dh_l = tape->dh + tape->room[l];
     const struct gk_reference_weight_gradients dw = {
-        .weight_ih = tape->gradients + offset[0],
-        .weight_hh = w.weight_hh == tape->zeros ? tape->sink : tape->gradients + offset[1],
-        .bias_ih = tape->gradients + offset[2],
-        .bias_hh = tape->gradients + offset[3],
-        .peephole = tape->gradients + offset[4]};
+        .weight_ih = d + at.weight_ih,
+        .weight_hh = w.weight_hh == tape->zeros ? tape->sink : d + at.weight_hh,
+        .bias_ih = d + at.bias_ih,
+        .bias_hh = d + at.bias_hh,
+        .peephole = d + at.peephole,
+        .ln_ih = d + at.ln_ih,
+        .ln_hh = d + at.ln_hh,
+        .ln_c = d + at.ln_c,
+        .bias_ln_c = d + at.bias_ln_c};
+    keep_norm(tape, l, t, n);
+    if (tape->P) { /* dh of the whole h takes the place of the projected one's */
+      const int64_t H = tape->layers[l].hidden_size;
+      memset(scratch, 0, (size_t)H * sizeof *scratch);
+      gk_reference_product_backward(tape->P, H, tape->call->parameters + at.weight_hr,
+                                    h_of(tape, tape->whole, t, l), dh_l, scratch, d + at.weight_hr);
+      memset(dh_l, 0, (size_t)tape->P * sizeof *dh_l);
+      memcpy(dh_l, scratch, (size_t)H * sizeof *dh_l);
+    }
     const double *x = l ? h_of(tape, tape->h, t + 1, l - 1) : tape->in + t * tape->width;
     memset(dx, 0, (size_t)tape->widest * sizeof *dx);
-    keep_norm(tape, l, t, n);
     tape->cell->backward(&w, x, h_of(tape, tape->h, t, l), h_of(tape, tape->c, t, l), kept_of(tape, t, l),
-                         tape->dh + tape->state[l], tape->dc + tape->state[l], dx, &dw, scratch);
+                         dh_l, tape->dc + tape->room[l], dx, &dw, scratch);
     gk_reference_add(layer_input(tape, l), dx,
-                     l ? tape->dh + tape->state[l - 1] : tape->d_in + t * tape->width);
+                     l ? tape->dh + tape->room[l - 1] : tape->d_in + t * tape->width);
   }
 }
 
@@ -287,9 +335,9 @@ static void backward(const struct tape *tape, int64_t n, int64_t length) {
   const int64_t fed_at = tape->I, feed_at = tape->I + tape->fed;
   memset(tape->d_in, 0, (size_t)(call->time * tape->width) * sizeof(double));
   for (int64_t l = 0; l < tape->L; l++) {
-    const int64_t H = tape->layers[l].hidden_size, row = tensor_row(tape, l, n);
-    give(tape->dh + tape->state[l], 0, H, call->dhn ? call->dhn + row : NULL);
-    give(tape->dc + tape->state[l], 0, H, call->dcn ? call->dcn + row : NULL);
+    const int64_t H = tape->layers[l].hidden_size, h = h_row(tape, l, n), c = c_row(tape, l, n);
+    give(tape->dh + tape->room[l], 0, h_size(tape, l), call->dhn ? call->dhn + h : NULL);
+    give(tape->dc + tape->room[l], 0, H, call->dcn ? call->dcn + c : NULL);
   }
   for (int64_t t = length - 1; t >= 0; t--) {
     const int64_t r = row_of(tape, t, n);
@@ -322,9 +370,9 @@ static void backward(const struct tape *tape, int64_t n, int64_t length) {
       gk_reference_add(tape->fed, d + fed_at, tape->gradients + call->fed[r] * tape->fed);
   }
   for (int64_t l = 0; l < tape->L; l++) {
-    const int64_t H = tape->layers[l].hidden_size, row = tensor_row(tape, l, n);
-    give(call->dh0 ? call->dh0 + row : NULL, 0, H, tape->dh + tape->state[l]);
-    give(call->dc0 ? call->dc0 + row : NULL, 0, H, tape->dc + tape->state[l]);
+    const int64_t H = tape->layers[l].hidden_size, h = h_row(tape, l, n), c = c_row(tape, l, n);
+    give(call->dh0 ? call->dh0 + h : NULL, 0, h_size(tape, l), tape->dh + tape->room[l]);
+    give(call->dc0 ? call->dc0 + c : NULL, 0, H, tape->dc + tape->room[l]);
   }
   give(call->dfeed0, n, tape->top,
        length > 0     ? tape->d_in + feed_at
@@ -342,22 +390,22 @@ static void measure(struct tape *tape) {
                                                      : 0;
   tape->S = desc->source_size;
   tape->J = tape->call->source_time;
+  tape->P = desc->rnn.projection_size;
   for (int64_t l = 0; l < tape->L; l++) {
     tape->layers[l] = desc->rnn;
     tape->layers[l].hidden_size = desc->rnn.hidden_sizes ? desc->rnn.hidden_sizes[l] : desc->rnn.hidden_size;
+    /* Room for h too, which a projection may make wider than c. */
+    const int64_t most = tape->P > tape->layers[l].hidden_size ? tape->P : tape->layers[l].hidden_size;
+    tape->room[l + 1] = tape->room[l] + most;
     tape->state[l + 1] = tape->state[l] + tape->layers[l].hidden_size;
   }
-  tape->H = tape->layers[tape->L - 1].hidden_size;
+  tape->H = h_size(tape, tape->L - 1);
   tape->top = desc->attention != GK_ATTENTION_NONE && desc->attention_size ? desc->attention_size : tape->H;
   tape->width = tape->I + tape->fed + (desc->input_feeding ? tape->top : 0);
   tape->at[0] = desc->vocabulary * desc->embedding_size;
-  for (int64_t l = 0; l < tape->L; l++) {
-    const int64_t H = tape->layers[l].hidden_size, gates = gk_reference_gates(&desc->rnn), rows = gates * H;
-    tape->at[l + 1] = tape->at[l] + rows * (layer_input(tape, l) + 2) +
-                      (desc->rnn.recurrence == GK_RECURRENCE_NONE ? 0 : rows * H) +
-                      (desc->rnn.options.peephole ? (gates - 1) * H : 0);
-  }
-  tape->widest = tape->width + tape->state[tape->L] + tape->S * 2 + tape->J + tape->top + tape->fed;
+  for (int64_t l = 0; l < tape->L; l++)
+    tape->at[l + 1] = offsets_of(tape, l).end;
+  tape->widest = tape->width + tape->room[tape->L] + tape->S * 2 + tape->J + tape->top + tape->fed;
 }
 
 /* Counts, and with a base hands out. */
@@ -378,12 +426,13 @@ static int64_t parameter_count(const struct tape *tape) {
 }
 
 static int64_t lay_out(struct tape *tape, double *base) {
-  const int64_t T = tape->call->time, all = tape->state[tape->L], top = tape->top;
+  const int64_t T = tape->call->time, all = tape->room[tape->L], top = tape->top;
   struct cut next = {.base = base};
   tape->in = take(&next, T * tape->width);
   tape->d_in = take(&next, T * tape->width);
   tape->h = take(&next, (T + 1) * all);
   tape->c = take(&next, (T + 1) * all);
+  tape->whole = take(&next, T * all);
   tape->kept = take(&next, T * all * tape->cell->kept);
   tape->query = take(&next, T * tape->S);
   tape->alpha = take(&next, T * tape->J);
@@ -407,10 +456,11 @@ gk_status gk_reference_decoder_run(const struct gk_reference_decoder *call) {
                       .L = call->desc->rnn.layers};
   const size_t L = (size_t)tape.L;
   tape.layers = calloc(L, sizeof *tape.layers);
-  tape.at = calloc(2 * (L + 1), sizeof *tape.at);
+  tape.at = calloc(3 * (L + 1), sizeof *tape.at);
   double *values = NULL;
   if (tape.layers && tape.at) {
     tape.state = tape.at + L + 1;
+    tape.room = tape.state + L + 1;
     measure(&tape);
     values = calloc((size_t)lay_out(&tape, NULL), sizeof(double));
     if (values)
