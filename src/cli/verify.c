@@ -39,10 +39,9 @@ static const cli_command command = {
     .name = "verify",
     .summary =
         "Computes many small networks, their losses, gradients and updates, and prints one hash of all "
-        "bits.\n"
-        "Every case is computed with every schedule and with 1, 2 and 3 threads on every instruction set: "
-        "all\n"
-        "must agree. Without --seed the hash must also be the committed one, the same on every machine.",
+        "bits. Every case is computed with every schedule and with 1, 2 and 3 threads on every instruction "
+        "set: all must agree. Without --seed the hash must also be the committed one, the same on every "
+        "machine.",
     .options = options,
     .examples = "  gatekern verify\n"
                 "  GATEKERN_ISA=avx2 gatekern verify --seed 7\n"
