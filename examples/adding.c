@@ -28,7 +28,7 @@ enum {
   EVERY = 100,
   BOTH = GK_PACK_FORWARD | GK_PACK_BACKWARD
 };
-static const double ENOUGH = 0.0015; /* mean square of an error: twice its root is below 0.1 */
+static const double ENOUGH = 0.001; /* mean square of an error: three times its root is below 0.1 */
 
 /* Time-major: a number and its mark a step; what their sum is. */
 static float x[T * TESTED * 2], sums[TESTED];

@@ -65,6 +65,7 @@ static void measure_product(const struct gk_kernels *kernels) {
     column[q] = (struct gk_column){(uint32_t)(q * v), (uint32_t)(COLUMNS - q * v < v ? COLUMNS - q * v : v)};
   struct gk_product product = {.rows = ROWS,
                                .k = K,
+                               .sum_block = GK_SUM_BLOCK,
                                .a = new_rows(ROWS, K),
                                .panel_stride = K * nv * v,
                                .columns = column,

@@ -18,15 +18,25 @@ static gk_isa tiers[MAX_TIERS];
 static int tier_count;
 
 /* y += sum of a[k * a_stride] * b[k * b_stride]. */
-static float canonical_sum(float y, int64_t count, const float *a, int64_t a_stride, const float *b,
-                           int64_t b_stride) {
-  for (int64_t begin = 0; begin < count; begin += GK_SUM_BLOCK) {
+static float blocked_sum(int64_t block, float y, int64_t count, const float *a, int64_t a_stride,
+                         const float *b, int64_t b_stride) {
+  for (int64_t begin = 0; begin < count; begin += block) {
     float acc = 0;
-    for (int64_t k = begin; k < count && k < begin + GK_SUM_BLOCK; k++)
+    for (int64_t k = begin; k < count && k < begin + block; k++)
       acc = fmaf(a[k * a_stride], b[k * b_stride], acc);
     y = y + acc;
   }
   return y;
+}
+
+static float canonical_sum(float y, int64_t count, const float *a, int64_t a_stride, const float *b,
+                           int64_t b_stride) {
+  return blocked_sum(GK_SUM_BLOCK, y, count, a, a_stride, b, b_stride);
+}
+
+/* Over rows (t, sample), or over tokens: gradients of parameters. */
+static float gradient_sum(int64_t count, const float *a, int64_t a_stride, const float *b) {
+  return blocked_sum(GK_GRADIENT_BLOCK, 0, count, a, a_stride, b, 1);
 }
 
 /* What stands in memory: magnitudes below 2^-95 are +0. */
@@ -144,16 +154,16 @@ static void weight_gradients(struct buffers *b, const struct relu *r) {
       da[k] = r->da[rows[k] * H + j];
       ones[k] = 1;
     }
-    r->db[j] = canonical_sum(0, count, da, 1, ones, 1);
+    r->db[j] = gradient_sum(count, da, 1, ones);
     for (int64_t i = 0; i < I; i++) {
       for (int64_t k = 0; k < count; k++)
         other[k] = r->d->x[rows[k] * I + i];
-      r->dw_ih[j * I + i] = canonical_sum(0, count, da, 1, other, 1);
+      r->dw_ih[j * I + i] = gradient_sum(count, da, 1, other);
     }
     for (int64_t i = 0; i < H; i++) {
       for (int64_t k = 0; k < count; k++)
         other[k] = r->h[rows[k] * H + i];
-      r->dw_hh[j * H + i] = canonical_sum(0, count, da, 1, other, 1);
+      r->dw_hh[j * H + i] = gradient_sum(count, da, 1, other);
     }
   }
 }
@@ -179,7 +189,7 @@ static void embedding_gradients(struct buffers *b, const struct relu *r, int64_t
       for (int64_t k = 0; k < count; k++)
         if (r->d->tokens[rows[k]] == token)
           of_token[occurrences++] = r->da[rows[k] * H + j];
-      sums[distinct * H + j] = canonical_sum(0, occurrences, of_token, 1, ones, 1);
+      sums[distinct * H + j] = gradient_sum(occurrences, of_token, 1, ones);
     }
     most = occurrences > most ? occurrences : most;
     if (!occurrences)
@@ -190,11 +200,11 @@ static void embedding_gradients(struct buffers *b, const struct relu *r, int64_t
   }
   assert_true(r->T * r->N < 200 || most > GK_SUM_BLOCK || distinct > GK_SUM_BLOCK);
   for (int64_t j = 0; j < H; j++) {
-    r->db[j] = canonical_sum(0, distinct, sums + j, H, ones, 1);
+    r->db[j] = gradient_sum(distinct, sums + j, H, ones);
     for (int64_t i = 0; i < I; i++) {
       for (int64_t u = 0; u < distinct; u++)
         column[u] = embedding[u][i];
-      r->dw_ih[j * I + i] = canonical_sum(0, distinct, sums + j, H, column, 1);
+      r->dw_ih[j * I + i] = gradient_sum(distinct, sums + j, H, column);
     }
   }
 }

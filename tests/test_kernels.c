@@ -18,17 +18,18 @@
 enum { MOST_ROWS = 96, MOST_COLUMNS = 192, MOST_K = 600 };
 
 /* k at both sides of a block's end, and more blocks than one. */
-static const size_t ks[] = {1, 2, 255, 256, 257, 600};
+static const size_t ks[] = {1, 2, 64, 65, 255, 256, 257, 600};
 enum { KS = sizeof ks / sizeof ks[0] };
 
 /* sum[i][j] of rows x columns in the canonical order; a is (rows, k), b (k, columns). */
-static void plain_product(size_t rows, size_t columns, size_t k, const float *a, const float *b, float *sum) {
+static void plain_product(size_t rows, size_t columns, size_t k, size_t sum_block, const float *a,
+                          const float *b, float *sum) {
   for (size_t i = 0; i < rows; i++)
     for (size_t j = 0; j < columns; j++) {
       float y = sum[i * columns + j];
-      for (size_t first = 0; first < k; first += GK_SUM_BLOCK) {
+      for (size_t first = 0; first < k; first += sum_block) {
         float block = 0;
-        for (size_t l = first; l < k && l < first + GK_SUM_BLOCK; l++)
+        for (size_t l = first; l < k && l < first + sum_block; l++)
           block = fmaf(a[i * k + l], b[l * columns + j], block);
         y = y + block;
       }
@@ -42,7 +43,7 @@ enum { INIT_ROWS = 2 };
 
 /* Matrices of one size, plain and as product() takes them, in guarded memory. */
 struct problem {
-  size_t rows, columns, k, vectors, panel_stride;
+  size_t rows, columns, k, sum_block, vectors, panel_stride;
   float *a, *b, *initial, *wanted; /* plain: (rows, k), (k, columns), (rows, columns) twice */
   float init[INIT_ROWS * MOST_COLUMNS];
   struct guarded_memory a_memory, b_memory, c_memory, init_memory;
@@ -78,7 +79,7 @@ static void close_problem(struct problem *p) {
 }
 
 static void make_problem(struct problem *p, uint64_t stream, size_t rows, size_t columns, size_t k) {
-  p->rows = rows, p->columns = columns, p->k = k;
+  p->rows = rows, p->columns = columns, p->k = k, p->sum_block = GK_SUM_BLOCK;
   kernel_random(4 * stream, 1, rows * k, p->a);
   kernel_random(4 * stream + 1, 1, k * columns, p->b);
   kernel_random(4 * stream + 2, 1, rows * columns, p->initial);
@@ -91,7 +92,7 @@ static void solve_plainly(struct problem *p, enum start start) {
       p->wanted[i * p->columns + j] = start == START_ZERO ? 0.0f
                                       : start == START_C  ? p->initial[i * p->columns + j]
                                                           : p->init[i % INIT_ROWS * p->columns + j];
-  plain_product(p->rows, p->columns, p->k, p->a, p->b, p->wanted);
+  plain_product(p->rows, p->columns, p->k, p->sum_block, p->a, p->b, p->wanted);
 }
 
 /* Rows of A lie in any order; the last one ends at a protected page. */
@@ -172,6 +173,7 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
   const struct gk_product product = {
       .rows = rows,
       .k = p->k,
+      .sum_block = p->sum_block,
       .a = p->a_rows,
       .b = p->packed,
       .panel_stride = p->panel_stride,
@@ -192,6 +194,7 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
   const size_t v = kernels->lanes, nv = kernels->tile_vectors, mr = kernels->tile_rows, vectors = 2 * nv;
   int turn = (int)lanes;
   make_problem(p, k, 2 * mr + 1, (vectors - 1) * v + lanes, k);
+  p->sum_block = turn % 2 == (k % 3 == 0) ? GK_SUM_BLOCK : GK_GRADIENT_BLOCK;
   for (int start = 0; start < STARTS; start++) {
     const int place = start == START_C ? (int)(k % 16) : GUARD_AT_END;
     solve_plainly(p, (enum start)start);
@@ -205,8 +208,8 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
             continue;
           place_c(p, v, turn % 4 == 3, turn % 17 == 0 ? GUARD_AT_START : turn % 2 ? GUARD_AT_END : turn % 16);
           kernel_case(tier, "product",
-                      "rows %zu, vectors %zu..%zu, lanes of vector %zu: %zu, k %zu, start %d", rows, begin,
-                      end - 1, vectors - 1, lanes, k, start);
+                      "rows %zu, vectors %zu..%zu, lanes of vector %zu: %zu, k %zu in %zu, start %d", rows,
+                      begin, end - 1, vectors - 1, lanes, k, p->sum_block, start);
           run_product(p, kernels, rows, begin, end, (enum start)start);
           compare_c(p, v, rows, begin, end);
         }
@@ -249,6 +252,8 @@ static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
     const size_t columns = 1 + (size_t)random_integer(stream, 1, trial % 4 ? 40 : MOST_COLUMNS - 1);
     const size_t k = 1 + (size_t)random_integer(stream, 2, trial % 5 ? 300 : MOST_K - 1);
     make_problem(&p, stream, rows, columns, k);
+    if (trial % 4 > 1)
+      p.sum_block = GK_GRADIENT_BLOCK;
     if (trial % 2)
       make_extreme(&p, stream);
     solve_plainly(&p, START_C);
@@ -325,8 +330,14 @@ static void product_over_nothing_is_zero(void **state) {
     const float *a_row = b;
     float *c_row = c;
     const struct gk_column column = {0, (uint32_t)v};
-    const struct gk_product product = {
-        .rows = 1, .a = &a_row, .b = b, .columns = &column, .vector_end = 1, .c = &c_row, .overwrite = true};
+    const struct gk_product product = {.rows = 1,
+                                       .sum_block = GK_SUM_BLOCK,
+                                       .a = &a_row,
+                                       .b = b,
+                                       .columns = &column,
+                                       .vector_end = 1,
+                                       .c = &c_row,
+                                       .overwrite = true};
     kernel_random(8, 1, 64, c);
     kernel_case(tier, "product", "rows 1, columns %zu, k 0", v);
     tier->kernels->product(&product);
@@ -415,7 +426,7 @@ static void packed_panels_hold_every_column_and_zeros(void **state) {
 
 /* Bias gradients: rows times 1 in the canonical order. Rows repeat, so that many of them need little room. */
 static void column_sum_is_the_plain_sum(void **state) {
-  static const size_t row_counts[] = {0, 1, 2, 255, 256, 257, 600};
+  static const size_t row_counts[] = {0, 1, 2, 64, 65, 257, 600};
   static const float *source[MOST_K];
   float wanted[MOST_COLUMNS];
   struct matrix m;
@@ -433,9 +444,9 @@ static void column_sum_is_the_plain_sum(void **state) {
         kernel_random(5, 1, columns, sum);
         for (size_t j = 0; j < columns; j++) {
           wanted[j] = overwrite ? 0 : sum[j];
-          for (size_t first = 0; first < row_counts[r]; first += GK_SUM_BLOCK) {
+          for (size_t first = 0; first < row_counts[r]; first += GK_GRADIENT_BLOCK) {
             float block = 0;
-            for (size_t i = first; i < row_counts[r] && i < first + GK_SUM_BLOCK; i++)
+            for (size_t i = first; i < row_counts[r] && i < first + GK_GRADIENT_BLOCK; i++)
               block = fmaf(source[i][j], 1, block);
             wanted[j] += block;
           }
@@ -451,7 +462,7 @@ static void column_sum_is_the_plain_sum(void **state) {
 }
 
 static void column_dot_is_the_plain_sum(void **state) {
-  static const size_t row_counts[] = {0, 1, 255, 257, 600};
+  static const size_t row_counts[] = {0, 1, 64, 65, 600};
   static const float *a[MOST_K], *b[MOST_K];
   float wanted[MOST_COLUMNS];
   struct matrix m;
@@ -471,9 +482,9 @@ static void column_dot_is_the_plain_sum(void **state) {
         kernel_random(5, 1, columns, sum);
         for (size_t j = 0; j < columns; j++) {
           wanted[j] = overwrite ? 0 : sum[j];
-          for (size_t first = 0; first < row_counts[r]; first += GK_SUM_BLOCK) {
+          for (size_t first = 0; first < row_counts[r]; first += GK_GRADIENT_BLOCK) {
             float block = 0;
-            for (size_t i = first; i < row_counts[r] && i < first + GK_SUM_BLOCK; i++)
+            for (size_t i = first; i < row_counts[r] && i < first + GK_GRADIENT_BLOCK; i++)
               block = fmaf(a[i][j], b[i][j], block);
             wanted[j] += block;
           }

@@ -10,54 +10,68 @@
 #define GK_TILE_VECTORS      2
 #define GK_TILE_PANELS(rows) ((rows) == 1 ? 4u : (rows) <= 3 ? 2u : 1u)
 
-static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
-                                                            const int vectors) {
-  __m256 sum[6][8];
-  const float *a[6];
-  float *c[6];
-  const float *from[6];
-  size_t offset[8];
-  const float *b = t->b;
-  const size_t panel = t->b_panel_stride;
-  GK_UNROLL for (int j = 0; j < vectors; j++)
-    offset[j] = t->columns[j].offset;
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    a[i] = t->a[i] + t->k_begin;
-    c[i] = t->c[i];
-    from[i] = t->from[i];
-    GK_UNROLL for (int j = 0; j < vectors; j++) {
-      sum[i][j] = _mm256_setzero_ps();
-      _mm_prefetch((const char *)(from[i] + offset[j]), _MM_HINT_T0);
-    }
-  }
-  const float *next = t->b_next;
-  for (size_t k = 0; k < t->k; k++) {
-    __m256 bk[8];
-    if (rows > 3)
-      _mm_prefetch((const char *)(next + k * 16), _MM_HINT_T1);
+static inline __attribute__((always_inline)) void tile_add(__m256 sum[6][8], const struct gk_column *columns,
+                                                           const float *const *from, float *const *c,
+                                                           bool full, bool overwrite, const int rows,
+                                                           const int vectors) {
+  if (full && !overwrite) {
+    size_t offset[8];
     GK_UNROLL for (int j = 0; j < vectors; j++)
-      bk[j] = _mm256_loadu_ps(b + (size_t)(j / 2) * panel + (j % 2) * 8);
+      offset[j] = columns[j].offset;
     GK_UNROLL for (int i = 0; i < rows; i++) {
-      __m256 ak = _mm256_broadcast_ss(a[i] + k);
+      const float *before = from[i];
+      float *after = c[i];
       GK_UNROLL for (int j = 0; j < vectors; j++)
-        sum[i][j] = _mm256_fmadd_ps(ak, bk[j], sum[i][j]);
+        _mm256_storeu_ps(after + offset[j], _mm256_add_ps(_mm256_loadu_ps(before + offset[j]), sum[i][j]));
     }
-    b += 2 * 8;
-  }
-  if (t->full && !t->overwrite) {
-    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-      for (int j = 0; j < vectors; j++) {
-        _mm256_storeu_ps(c[i] + offset[j], _mm256_add_ps(_mm256_loadu_ps(from[i] + offset[j]), sum[i][j]));
-      }
     return;
   }
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
     for (int j = 0; j < vectors; j++) {
-      float *cell = c[i] + offset[j];
-      const size_t lanes = t->columns[j].lanes;
-      vf_store_n(cell, _mm256_add_ps(vf_load_n(from[i] + offset[j], t->overwrite ? 0 : lanes), sum[i][j]),
-                 lanes);
+      const size_t lanes = columns[j].lanes;
+      const __m256 before = vf_load_n(from[i] + columns[j].offset, overwrite ? 0 : lanes);
+      vf_store_n(c[i] + columns[j].offset, _mm256_add_ps(before, sum[i][j]), lanes);
     }
+}
+
+static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
+                                                            const int vectors) {
+  __m256 sum[6][8];
+  const float *a[6];
+  const float *b = t->b, *next = t->b_next;
+  const size_t panel = t->b_panel_stride;
+  const float *const *from = t->from;
+  bool overwrite = t->overwrite;
+  GK_UNROLL for (int i = 0; i < rows; i++) {
+    a[i] = t->a[i] + t->k_begin;
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      _mm_prefetch((const char *)(from[i] + t->columns[j].offset), _MM_HINT_T0);
+  }
+  size_t k = 0;
+  do {
+    const size_t end = t->k - k < t->sum_block ? t->k : k + t->sum_block;
+    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+      for (int j = 0; j < vectors; j++)
+        sum[i][j] = _mm256_setzero_ps();
+    for (; k < end; k++) {
+      __m256 bk[8];
+      if (rows > 3)
+        _mm_prefetch((const char *)(next + k * 16), _MM_HINT_T1);
+      GK_UNROLL for (int j = 0; j < vectors; j++)
+        bk[j] = _mm256_loadu_ps(b + (size_t)(j / 2) * panel + (j % 2) * 8);
+      GK_UNROLL for (int i = 0; i < rows; i++) {
+        __m256 ak = _mm256_broadcast_ss(a[i] + k);
+        GK_UNROLL for (int j = 0; j < vectors; j++)
+          sum[i][j] = _mm256_fmadd_ps(ak, bk[j], sum[i][j]);
+      }
+      b += 2 * 8;
+    }
+    const struct gk_column *columns = t->columns;
+    GK_ADDRESSES_FROM_HERE(columns);
+    tile_add(sum, columns, from, t->c, t->full, overwrite, rows, vectors);
+    from = (const float *const *)t->c;
+    overwrite = false;
+  } while (k < t->k);
 }
 
 #define GK_TILE(rows, vectors)                                                                               \

@@ -9,54 +9,68 @@
 #define GK_TILE_VECTORS      4
 #define GK_TILE_PANELS(rows) ((rows) == 1 ? 2u : 1u)
 
-static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
-                                                            const int vectors) {
-  __m512 sum[6][8];
-  const float *a[6];
-  float *c[6];
-  const float *from[6];
-  size_t offset[8];
-  const float *b = t->b;
-  const size_t panel = t->b_panel_stride;
-  GK_UNROLL for (int j = 0; j < vectors; j++)
-    offset[j] = t->columns[j].offset;
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    a[i] = t->a[i] + t->k_begin;
-    c[i] = t->c[i];
-    from[i] = t->from[i];
-    GK_UNROLL for (int j = 0; j < vectors; j++) {
-      sum[i][j] = _mm512_setzero_ps();
-      _mm_prefetch((const char *)(from[i] + offset[j]), _MM_HINT_T0);
-    }
-  }
-  const float *next = t->b_next;
-  for (size_t k = 0; k < t->k; k++) {
-    __m512 bk[8];
-    if (rows > 2)
-      _mm_prefetch((const char *)(next + k * 16), _MM_HINT_T1);
+static inline __attribute__((always_inline)) void tile_add(__m512 sum[6][8], const struct gk_column *columns,
+                                                           const float *const *from, float *const *c,
+                                                           bool full, bool overwrite, const int rows,
+                                                           const int vectors) {
+  if (full && !overwrite) {
+    size_t offset[8];
     GK_UNROLL for (int j = 0; j < vectors; j++)
-      bk[j] = _mm512_loadu_ps(b + (size_t)(j / 4) * panel + (j % 4) * 16);
+      offset[j] = columns[j].offset;
     GK_UNROLL for (int i = 0; i < rows; i++) {
-      __m512 ak = _mm512_set1_ps(a[i][k]);
+      const float *before = from[i];
+      float *after = c[i];
       GK_UNROLL for (int j = 0; j < vectors; j++)
-        sum[i][j] = _mm512_fmadd_ps(ak, bk[j], sum[i][j]);
+        _mm512_storeu_ps(after + offset[j], _mm512_add_ps(_mm512_loadu_ps(before + offset[j]), sum[i][j]));
     }
-    b += 4 * 16;
-  }
-  if (t->full && !t->overwrite) {
-    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-      for (int j = 0; j < vectors; j++) {
-        _mm512_storeu_ps(c[i] + offset[j], _mm512_add_ps(_mm512_loadu_ps(from[i] + offset[j]), sum[i][j]));
-      }
     return;
   }
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
     for (int j = 0; j < vectors; j++) {
-      float *cell = c[i] + offset[j];
-      const __mmask16 mask = (__mmask16)((1u << t->columns[j].lanes) - 1);
-      __m512 before = _mm512_maskz_loadu_ps(t->overwrite ? 0 : mask, from[i] + offset[j]);
-      _mm512_mask_storeu_ps(cell, mask, _mm512_add_ps(before, sum[i][j]));
+      const __mmask16 mask = (__mmask16)((1u << columns[j].lanes) - 1);
+      const __m512 before = _mm512_maskz_loadu_ps(overwrite ? 0 : mask, from[i] + columns[j].offset);
+      _mm512_mask_storeu_ps(c[i] + columns[j].offset, mask, _mm512_add_ps(before, sum[i][j]));
     }
+}
+
+static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
+                                                            const int vectors) {
+  __m512 sum[6][8];
+  const float *a[6];
+  const float *b = t->b, *next = t->b_next;
+  const size_t panel = t->b_panel_stride;
+  const float *const *from = t->from;
+  bool overwrite = t->overwrite;
+  GK_UNROLL for (int i = 0; i < rows; i++) {
+    a[i] = t->a[i] + t->k_begin;
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      _mm_prefetch((const char *)(from[i] + t->columns[j].offset), _MM_HINT_T0);
+  }
+  size_t k = 0;
+  do {
+    const size_t end = t->k - k < t->sum_block ? t->k : k + t->sum_block;
+    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+      for (int j = 0; j < vectors; j++)
+        sum[i][j] = _mm512_setzero_ps();
+    for (; k < end; k++) {
+      __m512 bk[8];
+      if (rows > 2)
+        _mm_prefetch((const char *)(next + k * 16), _MM_HINT_T1);
+      GK_UNROLL for (int j = 0; j < vectors; j++)
+        bk[j] = _mm512_loadu_ps(b + (size_t)(j / 4) * panel + (j % 4) * 16);
+      GK_UNROLL for (int i = 0; i < rows; i++) {
+        __m512 ak = _mm512_set1_ps(a[i][k]);
+        GK_UNROLL for (int j = 0; j < vectors; j++)
+          sum[i][j] = _mm512_fmadd_ps(ak, bk[j], sum[i][j]);
+      }
+      b += 4 * 16;
+    }
+    const struct gk_column *columns = t->columns;
+    GK_ADDRESSES_FROM_HERE(columns);
+    tile_add(sum, columns, from, t->c, t->full, overwrite, rows, vectors);
+    from = (const float *const *)t->c;
+    overwrite = false;
+  } while (k < t->k);
 }
 
 #define GK_TILE(rows, vectors)                                                                               \

@@ -9,9 +9,9 @@
 
 /* A build that sums in another order, so that the tests of the same bits can be seen to fail. */
 #if GK_REORDERED_SUM && GK_V > 1
-#define GK_PRODUCT_BLOCK (GK_SUM_BLOCK / 2)
+#define GK_SUM_PART 2
 #else
-#define GK_PRODUCT_BLOCK GK_SUM_BLOCK
+#define GK_SUM_PART 1
 #endif
 
 static void product(const struct gk_product *p) {
@@ -29,22 +29,25 @@ static void product(const struct gk_product *p) {
     if (vectors > p->vector_end - q)
       vectors = p->vector_end - q;
     const float *b = p->b + q / GK_TILE_VECTORS * p->panel_stride + first * GK_V;
-    struct tile tile = {.b_panel_stride = p->panel_stride, .columns = p->columns + q, .full = true};
+    struct tile tile = {.b_panel_stride = p->panel_stride,
+                        .columns = p->columns + q,
+                        .sum_block = p->sum_block / GK_SUM_PART,
+                        .full = true};
     for (size_t j = 0; j < vectors; j++)
       tile.full &= p->columns[q + j].lanes == GK_V;
-    for (size_t k = 0; k < p->k || k == 0; k += GK_PRODUCT_BLOCK) {
-      tile.k = p->k - k < GK_PRODUCT_BLOCK ? p->k - k : GK_PRODUCT_BLOCK;
+    for (size_t k = 0; k < p->k || k == 0; k += GK_SUM_BLOCK) {
+      tile.k = p->k - k < GK_SUM_BLOCK ? p->k - k : GK_SUM_BLOCK;
       tile.k_begin = k;
       tile.b = b + k * GK_TILE_VECTORS * GK_V;
       tile.overwrite = p->overwrite && k == 0;
       const float *next = tile.b;
-      if (k + GK_PRODUCT_BLOCK < p->k)
-        next = tile.b + GK_PRODUCT_BLOCK * GK_TILE_VECTORS * GK_V;
+      if (k + GK_SUM_BLOCK < p->k)
+        next = tile.b + GK_SUM_BLOCK * GK_TILE_VECTORS * GK_V;
       else if (q + vectors < p->vector_end)
         next = p->b + (q + vectors) / GK_TILE_VECTORS * p->panel_stride;
       for (size_t strip = 0, row = 0; strip < strips; strip++) {
         const size_t rows = height + (strip < taller);
-        tile.b_next = next + (strip * 16 < GK_TILE_VECTORS * GK_V ? strip * GK_PRODUCT_BLOCK * 16 : 0);
+        tile.b_next = next + (strip * 16 < GK_TILE_VECTORS * GK_V ? strip * GK_SUM_BLOCK * 16 : 0);
         tile.a = p->a + row;
         tile.c = p->c + row;
         tile.from = p->init && k == 0 ? p->init + row : (const float *const *)tile.c;

@@ -120,8 +120,8 @@ static void softmax(size_t count, float scale, const float *logits, float *p) {
 }
 
 static void column_sum(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite) {
-  for (size_t first = 0; first < rows || first == 0; first += GK_SUM_BLOCK) {
-    size_t end = rows < first + GK_SUM_BLOCK ? rows : first + GK_SUM_BLOCK;
+  for (size_t first = 0; first < rows || first == 0; first += GK_GRADIENT_BLOCK) {
+    size_t end = rows < first + GK_GRADIENT_BLOCK ? rows : first + GK_GRADIENT_BLOCK;
     for (size_t j = 0; j < columns;) {
       if (j + 4 * GK_V <= columns) {
         vf block[4];
@@ -150,8 +150,8 @@ static void column_sum(size_t rows, size_t columns, const float *const *source, 
 
 static void column_dot(size_t rows, size_t columns, const float *const *a, const float *const *b, float *sum,
                        bool overwrite) {
-  for (size_t first = 0; first < rows || first == 0; first += GK_SUM_BLOCK) {
-    size_t end = rows < first + GK_SUM_BLOCK ? rows : first + GK_SUM_BLOCK;
+  for (size_t first = 0; first < rows || first == 0; first += GK_GRADIENT_BLOCK) {
+    size_t end = rows < first + GK_GRADIENT_BLOCK ? rows : first + GK_GRADIENT_BLOCK;
     for (size_t j = 0; j < columns;) {
       size_t lanes = columns - j < GK_V ? columns - j : GK_V;
       vf block = vf_set(0.0f);

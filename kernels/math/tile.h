@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a tier's matrix tile is given: `rows` by `vectors` of C, one block of at most GK_SUM_BLOCK k. */
+ * What a tier's matrix tile is given: `rows` by `vectors` of C, at most GK_SUM_BLOCK k, added to C in sums of
+ * sum_block k each. C stays in the nearest cache from one to the next, which is why the tile does it. */
 #ifndef GK_KERNELS_MATH_TILE_H
 #define GK_KERNELS_MATH_TILE_H
 
 struct tile {
-  size_t k, k_begin;
+  size_t k, k_begin, sum_block;
   const float *const *a;
   const float *b; /* vector j of row k: b + (j / nv) * b_panel_stride + (k * nv + j % nv) * v */
   size_t b_panel_stride;
@@ -24,5 +25,9 @@ typedef void tile_fn(const struct tile *tile);
 #else
 #define GK_UNROLL _Pragma("GCC unroll 16")
 #endif
+
+/* What is read through `pointer` is computed here: before the loop over k it would be kept in memory, as two
+ * addresses for each vector of C. */
+#define GK_ADDRESSES_FROM_HERE(pointer) __asm__("" : "+r"(pointer))
 
 #endif

@@ -23,46 +23,52 @@
 static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
                                                             const int vectors) {
   float32x4_t sum[5][8];
-  const float *a[5];
+  const float *a[5], *from[5];
   const float *b = t->b;
   const size_t panel = t->b_panel_stride;
   GK_UNROLL for (int i = 0; i < rows; i++) {
     a[i] = t->a[i] + t->k_begin;
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      sum[i][j] = vdupq_n_f32(0);
+    from[i] = t->from[i];
   }
+  bool overwrite = t->overwrite;
   size_t k = 0;
-  for (; k + 4 <= t->k; k += 4) {
-    float32x4_t ak[5];
-    GK_UNROLL for (int i = 0; i < rows; i++)
-      ak[i] = vld1q_f32(a[i] + k);
-    GK_TILE_LANE(0);
-    GK_TILE_LANE(1);
-    GK_TILE_LANE(2);
-    GK_TILE_LANE(3);
-    b += 4 * 16;
-  }
-  for (; k < t->k; k++) {
-    float32x4_t ak[5];
-    GK_UNROLL for (int i = 0; i < rows; i++)
-      ak[i] = vld1q_dup_f32(a[i] + k);
-    GK_TILE_LANE(0);
-    b += 16;
-  }
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    GK_UNROLL for (int j = 0; j < vectors; j++) {
-      float *c = t->c[i] + t->columns[j].offset;
-      const float *from = t->from[i] + t->columns[j].offset;
-      const size_t lanes = t->columns[j].lanes;
-      if (lanes == GK_V) {
-        float32x4_t before = t->overwrite ? vdupq_n_f32(0) : vld1q_f32(from);
-        vst1q_f32(c, vaddq_f32(before, sum[i][j]));
-      } else {
-        float32x4_t before = t->overwrite ? vdupq_n_f32(0) : vf_load_n(from, lanes);
-        vf_store_n(c, vaddq_f32(before, sum[i][j]), lanes);
-      }
+  do {
+    const size_t end = t->k - k < t->sum_block ? t->k : k + t->sum_block;
+    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+      for (int j = 0; j < vectors; j++)
+        sum[i][j] = vdupq_n_f32(0);
+    for (; k + 4 <= end; k += 4) {
+      float32x4_t ak[5];
+      GK_UNROLL for (int i = 0; i < rows; i++)
+        ak[i] = vld1q_f32(a[i] + k);
+      GK_TILE_LANE(0);
+      GK_TILE_LANE(1);
+      GK_TILE_LANE(2);
+      GK_TILE_LANE(3);
+      b += 4 * 16;
     }
-  }
+    for (; k < end; k++) {
+      float32x4_t ak[5];
+      GK_UNROLL for (int i = 0; i < rows; i++)
+        ak[i] = vld1q_dup_f32(a[i] + k);
+      GK_TILE_LANE(0);
+      b += 16;
+    }
+    GK_UNROLL for (int i = 0; i < rows; i++) {
+      GK_UNROLL for (int j = 0; j < vectors; j++) {
+        const size_t offset = t->columns[j].offset, lanes = t->columns[j].lanes;
+        if (lanes == GK_V) {
+          float32x4_t before = overwrite ? vdupq_n_f32(0) : vld1q_f32(from[i] + offset);
+          vst1q_f32(t->c[i] + offset, vaddq_f32(before, sum[i][j]));
+        } else {
+          float32x4_t before = overwrite ? vdupq_n_f32(0) : vf_load_n(from[i] + offset, lanes);
+          vf_store_n(t->c[i] + offset, vaddq_f32(before, sum[i][j]), lanes);
+        }
+      }
+      from[i] = t->c[i];
+    }
+    overwrite = false;
+  } while (k < t->k);
 }
 #undef GK_TILE_LANE
 

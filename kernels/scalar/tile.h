@@ -11,18 +11,26 @@
 
 static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
                                                             const int vectors) {
-  float sum[3][4] = {{0}};
+  const float *const *from = t->from;
   const float *b = t->b;
-  for (size_t k = 0; k < t->k; k++, b += 4) GK_UNROLL
-    for (int i = 0; i < rows; i++) GK_UNROLL
-      for (int j = 0; j < vectors; j++)
-        sum[i][j] = fmaf(t->a[i][t->k_begin + k], b[j], sum[i][j]);
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    GK_UNROLL for (int j = 0; j < vectors; j++) {
-      float *c = t->c[i] + t->columns[j].offset;
-      *c = (t->overwrite ? 0.0f : t->from[i][t->columns[j].offset]) + sum[i][j];
+  bool overwrite = t->overwrite;
+  size_t k = 0;
+  do {
+    const size_t end = t->k - k < t->sum_block ? t->k : k + t->sum_block;
+    float sum[3][4] = {{0}};
+    for (; k < end; k++, b += 4) GK_UNROLL
+      for (int i = 0; i < rows; i++) GK_UNROLL
+        for (int j = 0; j < vectors; j++)
+          sum[i][j] = fmaf(t->a[i][t->k_begin + k], b[j], sum[i][j]);
+    GK_UNROLL for (int i = 0; i < rows; i++) {
+      GK_UNROLL for (int j = 0; j < vectors; j++) {
+        const size_t offset = t->columns[j].offset;
+        t->c[i][offset] = (overwrite ? 0.0f : from[i][offset]) + sum[i][j];
+      }
     }
-  }
+    from = (const float *const *)t->c;
+    overwrite = false;
+  } while (k < t->k);
 }
 
 #define GK_TILE(rows, vectors)                                                                               \

@@ -63,6 +63,7 @@ void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *
   kernels->product(&(struct gk_product){
       .rows = rows,
       .k = matrix->k,
+      .sum_block = GK_SUM_BLOCK,
       .a = a,
       .b = packed + matrix->offset,
       .panel_stride = matrix->panel_stride,

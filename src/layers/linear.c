@@ -111,6 +111,7 @@ static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, siz
     g->kernels->transpose(rows, rows_of_w, source, transposed, TRANSPOSED_STRIDE);
     g->kernels->product(&(struct gk_product){.rows = rows_of_w,
                                              .k = rows,
+                                             .sum_block = GK_GRADIENT_BLOCK,
                                              .a = a,
                                              .b = panels,
                                              .panel_stride = g->linear->backward.width * GK_SUM_BLOCK,

@@ -294,6 +294,7 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
     }
     kernels->product(&(struct gk_product){.rows = columns,
                                           .k = rows,
+                                          .sum_block = GK_GRADIENT_BLOCK,
                                           .a = share->a,
                                           .b = share->panels,
                                           .panel_stride = output->backward.width * GK_SUM_BLOCK,

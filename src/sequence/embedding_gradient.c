@@ -56,7 +56,7 @@ void gk_embedding_gradient_rows(const struct gk_worker *worker, const struct gk_
     const size_t slot = (size_t)block->slot[r];
     float *sum = embedding->block + slot * width;
     add(worker, &own, block->gates[r], sum);
-    if (++pending[slot] < GK_SUM_BLOCK)
+    if (++pending[slot] < GK_GRADIENT_BLOCK)
       continue;
     pending[slot] = 0;
     add(worker, &own, sum, embedding->table + slot * width);
@@ -131,7 +131,7 @@ void gk_embedding_gradient_gather(const struct gk_worker *worker) {
       const int64_t row = gk_run_caller_row(run, gk_run_time(run, 0, s, run->length[i]), run->order[i]);
       const size_t slot = (size_t)run->embedding.slot[run->tokens[row]], at = slot * width + begin;
       kernels->add(count, run->dx + (size_t)row * width + begin, run->embedding_block + at);
-      if (++pending[slot] < GK_SUM_BLOCK)
+      if (++pending[slot] < GK_GRADIENT_BLOCK)
         continue;
       pending[slot] = 0;
       kernels->add(count, run->embedding_block + at, run->embedding_gradient + at);

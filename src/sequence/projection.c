@@ -107,6 +107,7 @@ static void gradient_rows(const struct gk_worker *worker, int layer, int directi
     kernels->transpose(rows, end - begin, d_h, transposed, TRANSPOSED_STRIDE);
     kernels->product(&(struct gk_product){.rows = end - begin,
                                           .k = rows,
+                                          .sum_block = GK_GRADIENT_BLOCK,
                                           .a = a,
                                           .b = panels,
                                           .panel_stride = stride,

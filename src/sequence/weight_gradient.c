@@ -91,6 +91,7 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
     }
   strip->worker->run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
                                                                  .k = strip->block->rows,
+                                                                 .sum_block = GK_GRADIENT_BLOCK,
                                                                  .a = strip->a,
                                                                  .b = panels,
                                                                  .panel_stride = matrix->width * GK_SUM_BLOCK,
