@@ -23,8 +23,13 @@ static void pack_rows(size_t rows, size_t columns, const float *const *source, f
     for (; first + width <= columns; first += width, panel += panel_stride) GK_UNROLL
       for (size_t j = 0; j < GK_TILE_VECTORS; j++)
         vf_store(panel + j * GK_V, vf_load(source[row] + first + j * GK_V));
-    for (size_t lane = 0; lane < width && first < columns; lane++)
-      panel[lane] = first + lane < columns ? source[row][first + lane] : 0.0f;
+    if (first == columns)
+      continue;
+    for (size_t j = 0; j < width; j += GK_V) {
+      const size_t left = first + j < columns ? columns - first - j : 0;
+      vf_store(panel + j,
+               left < GK_V ? vf_load_n(source[row] + first + j, left) : vf_load(source[row] + first + j));
+    }
   }
 }
 
