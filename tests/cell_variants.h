@@ -105,8 +105,7 @@ static inline int network_kinds(void) {
   return gk_cell_count() + count_variants(false) + 1 + count_variants(true);
 }
 
-/* Cell, options and projection of a kind; hidden_size is set already. Options of the second of two directions
- * are left out, because tests walk kinds in one direction too. */
+/* Cell, options and projection of a kind; hidden_size is set already. */
 static inline gk_status set_network_kind(gk_rnn_desc *desc, int kind) {
   static const struct cell_variant plain_lstm = {GK_CELL_LSTM, "", true};
   if (kind < gk_cell_count()) {
@@ -121,13 +120,7 @@ static inline gk_status set_network_kind(gk_rnn_desc *desc, int kind) {
     desc->projection_size = 1 + desc->hidden_size / 2;
   }
   desc->cell = variant->cell;
-  char options[256];
-  snprintf(options, sizeof options, "%s", variant->options);
-  for (char *of_reverse; (of_reverse = strstr(options, "reverse-")) != NULL;) {
-    const size_t word = strcspn(of_reverse, " "), after = word + (of_reverse[word] == ' ');
-    memmove(of_reverse, of_reverse + after, strlen(of_reverse + after) + 1);
-  }
-  return set_options(desc, options);
+  return set_options(desc, variant->options);
 }
 
 /* Options of the reverse direction are refused without two directions. */
