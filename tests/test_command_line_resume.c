@@ -164,6 +164,16 @@ static void test_resume_finished(void **state) {
 
 /* ---- Disks that are full ---- */
 
+/* ThreadSanitizer's runtime maps a file larger than any limit that is of use here. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define LIMITS_FILES 0
+#endif
+#endif
+#ifndef LIMITS_FILES
+#define LIMITS_FILES 1
+#endif
+
 static void test_full_disk(void **state) {
   (void)state;
   size_t bytes, after;
@@ -180,6 +190,8 @@ static void test_full_disk(void **state) {
   assert_non_null(strstr(result.err, "--log /dev/full"));
   free_result(&result);
 
+  if (!LIMITS_FILES)
+    return;
   char *before = read_file(temporary_path("model"), &bytes);
   const int files = count_files(temporary_folder());
   const struct run limited = {.largest_file = bytes - 1};
