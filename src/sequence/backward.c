@@ -31,6 +31,13 @@ static float *d_pre(const struct gk_worker *worker, int layer, int64_t s, int64_
   return gk_run_d_pre(worker->run, layer, worker->chunk_row[s % worker->run->plan.chunk] + i);
 }
 
+/* Of two directions, dx waits until both have finished a layer where it takes the place of what the layer
+ * read, or where both are swept at once; until then the gradients of the pre-activations are left in the
+ * reserve. */
+static bool dx_waits(const struct gk_run *run, int layer) {
+  return run->rnn->directions == 2 && (layer > 0 || run->lanes);
+}
+
 static void point_at_cell(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
@@ -39,7 +46,7 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     const int64_t i = gk_worker_position(worker, j);
     worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
     worker->pre[j] = d_pre(worker, layer, s, i);
-    if (run->rnn->directions == 2)
+    if (dx_waits(run, layer))
       worker->kept[j] = gk_run_left_gates(run, layer, direction, s, i);
     worker->h[j] = gk_run_own_h(run, saved, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
@@ -297,7 +304,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
                .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
                .gates = (const float *const *)worker->saved_gates,
                .d_pre = worker->pre,
-               .kept = run->rnn->directions == 2 ? worker->kept : NULL,
+               .kept = dx_waits(run, layer) ? worker->kept : NULL,
                .norm = run->packed + weights->norm,
                .scales = (const float *const *)worker->scales,
                .h_prev = worker->h_prev,
@@ -471,6 +478,10 @@ static void sweep_direction(struct gk_worker *worker, int layer, int direction) 
     begin = chunk_start(run, end);
     enter_chunk(worker, begin, end);
     backward_chunk(worker, layer, direction, begin, end);
+    if (!dx_waits(run, layer)) {
+      input_gradient_chunk(worker, layer, direction, begin, end);
+      gk_worker_meet(worker);
+    }
     gk_weight_gradient(worker, layer, direction, false);
   }
   gk_weight_gradient(worker, layer, direction, true);
@@ -479,6 +490,8 @@ static void sweep_direction(struct gk_worker *worker, int layer, int direction) 
 /* Then dx, of one after the other. */
 static void input_gradients_of_directions(struct gk_worker *worker, int layer) {
   const struct gk_run *run = worker->run;
+  if (!dx_waits(run, layer))
+    return;
   const int64_t longest = run->length[0], chunk = run->plan.chunk;
   for (int direction = 0; direction < 2; direction++)
     for (int64_t begin = 0, end; begin < longest; begin = end) {
