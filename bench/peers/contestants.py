@@ -76,6 +76,8 @@ class Gatekern:
         shape = row.shape
         case = SimpleNamespace(cell=shape.cell, input_size=shape.input, hidden_size=shape.hidden, layers=shape.layers,
                                vocabulary=0, bidirectional=False, batch_first=False, activation="tanh",
+                               projection=0, merge="concatenate", hidden_sizes=[], output_width=shape.hidden,
+                               state_shape=lambda name: (shape.layers, shape.batch, shape.hidden),
                                directions=1, lengths=[], time=shape.time, batch=shape.batch,
                                rows=lambda width: (shape.time, shape.batch, width))
         isa = 0 if row.isa == "auto" else self.library.tiers()[row.isa]
