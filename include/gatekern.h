@@ -232,7 +232,7 @@ typedef struct gk_cell_options {
   gk_activation gate_activation;   /* cells with gates */
   gk_activation output_activation; /* lstm */
   /* Of the functions by enum gk_activation_place (the candidate's kind is `activation` of the network). Both
-   * 0: the defaults of the kind. */
+   * 0: the defaults of the kind; a beta where the kind has none is refused. */
   float alpha[GK_ACTIVATION_PLACES], beta[GK_ACTIVATION_PLACES];
   /* Bidirectional: functions of the reverse direction, by place, with their own alpha and beta (ONNX's lists
    * have them behind the forward ones). DEFAULT: the forward direction's, its alpha and beta with it. */
@@ -308,8 +308,8 @@ GK_API int gk_rnn_gates(const gk_rnn *rnn);
 
 /* The options of a description as text, for files and command lines: one list (src/sequence/options.c) of all
  * that is not a size every network has, nor the plan, nor the layout. An option has the name of its field,
- * with '-'. A value is a number, "on" or "off", a name, or a function with its alpha and beta: "elu",
- * "hard-sigmoid(0.2,0.5)". */
+ * with '-'. A value is a number, "on" or "off", a name, or a function: "elu", "elu(0.5)" with
+ * alpha, "hard-sigmoid(0.2,0.5)" with beta too; a beta that is left out is the default. */
 GK_API int gk_rnn_option_count(void);
 GK_API const char *gk_rnn_option_name(int index);  /* "peephole", "projection-size", ... */
 GK_API const char *gk_rnn_option_help(int index);  /* one line */

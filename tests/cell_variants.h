@@ -19,7 +19,7 @@ struct cell_variant {
 static const struct cell_variant cell_variants[] = {
     {GK_CELL_RNN, "activation=identity", true},
     {GK_CELL_RNN, "activation=leaky-relu(0.2,0)", false},
-    {GK_CELL_RNN, "activation=elu(0.7,0)", false},
+    {GK_CELL_RNN, "activation=elu(0.7)", false},
     {GK_CELL_RNN, "activation=softsign", false},
     {GK_CELL_RNN, "activation=scaled-tanh(1.5,0.6) preactivation-clip=1.25", false},
     {GK_CELL_GRU, "activation=softplus gate-activation=hard-sigmoid", false},

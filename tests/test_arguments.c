@@ -150,6 +150,50 @@ static void test_create(void **state) {
 #undef EXPECT
 }
 
+/* A beta that is left out is the default; 0 and 0, which stand for both defaults, cannot be given. */
+static void test_functions_as_text(void **state) {
+  (void)state;
+  static const struct {
+    const char *given, *taken; /* NULL: refused */
+  } functions[] = {{"scaled-tanh(1.5)", "scaled-tanh(1.5,1)"},
+                   {"hard-sigmoid(0.25)", "hard-sigmoid(0.25,0.5)"},
+                   {"hard-sigmoid(0.25,0)", "hard-sigmoid(0.25,0)"},
+                   {"hard-sigmoid", "hard-sigmoid"},
+                   {"scaled-tanh(0)", "scaled-tanh(0,1)"},
+                   {"affine(2)", "affine(2,0)"},
+                   {"elu(0.7)", "elu(0.7,0)"},
+                   {"elu(0)", NULL},
+                   {"elu(1e-60)", NULL},
+                   {"hard-sigmoid(0,0)", NULL},
+                   {"affine(1e60)", NULL},
+                   {"elu(0.7", NULL}};
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    gk_rnn_desc d = good_desc();
+    char value[96] = "";
+    const gk_status status = gk_rnn_option_set(&d, "activation", functions[i].given);
+    assert_int_equal(gk_rnn_option_get(&d, "activation", value, sizeof value), GK_OK);
+    if (functions[i].taken) {
+      assert_int_equal(status, GK_OK);
+      assert_string_equal(value, functions[i].taken);
+      assert_int_equal(try_create(&d), GK_OK);
+    } else {
+      expect(__LINE__, status, GK_ERROR_ARGUMENT, "activation", functions[i].given, NULL);
+      assert_string_equal(value, "");
+    }
+  }
+  static const gk_activation without_beta[] = {GK_ACTIVATION_LEAKY_RELU, GK_ACTIVATION_THRESHOLDED_RELU,
+                                               GK_ACTIVATION_ELU};
+  for (int i = 0; i < 3; i++) {
+    gk_rnn_desc d = good_desc();
+    d.activation = without_beta[i];
+    d.options.alpha[GK_CANDIDATE] = 0.2f;
+    assert_int_equal(try_create(&d), GK_OK);
+    d.options.beta[GK_CANDIDATE] = 3;
+    expect(__LINE__, try_create(&d), GK_ERROR_ARGUMENT, gk_activation_name(without_beta[i]), "no beta",
+           "beta[GK_CANDIDATE] is 3", NULL);
+  }
+}
+
 /* Large but valid sizes: either an exact size or an overflow, never a product that wrapped. Creating such a
  * network allocates little. */
 static void test_sizes_do_not_wrap(void **state) {
@@ -496,12 +540,19 @@ int main(int argc, char **argv) {
   if (argc > 1)
     cmocka_set_test_filter(argv[1]);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_first_message), cmocka_unit_test(test_names),
-      cmocka_unit_test(test_create),        cmocka_unit_test(test_sizes_do_not_wrap),
-      cmocka_unit_test(test_memory_needed), cmocka_unit_test(test_forward),
-      cmocka_unit_test(test_backward),      cmocka_unit_test(test_tokens),
-      cmocka_unit_test(test_packed),        cmocka_unit_test(test_packed_of_another_cell),
-      cmocka_unit_test(test_step),          cmocka_unit_test(test_tensors_and_init),
+      cmocka_unit_test(test_first_message),
+      cmocka_unit_test(test_names),
+      cmocka_unit_test(test_create),
+      cmocka_unit_test(test_functions_as_text),
+      cmocka_unit_test(test_sizes_do_not_wrap),
+      cmocka_unit_test(test_memory_needed),
+      cmocka_unit_test(test_forward),
+      cmocka_unit_test(test_backward),
+      cmocka_unit_test(test_tokens),
+      cmocka_unit_test(test_packed),
+      cmocka_unit_test(test_packed_of_another_cell),
+      cmocka_unit_test(test_step),
+      cmocka_unit_test(test_tensors_and_init),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,6 +56,8 @@ const struct gk_cell_info *gk_cell_of(const gk_rnn_desc *desc);
 
 /* ---- Options (options.c) ---- */
 
+/* How many of alpha and beta a function has, and their defaults; `activation` is one of the enumeration. */
+int gk_activation_parameters(gk_activation activation, float *alpha, float *beta);
 /* Refuses what the cell does not have. */
 gk_status gk_cell_check_options(const gk_rnn_desc *desc);
 /* Replaces DEFAULT and zero alpha and beta by what they stand for. */

@@ -7,24 +7,26 @@
 #include "src/cells/cell.h"
 #include "src/core/status.h"
 
-/* Names and ONNX's defaults of alpha and beta. */
+/* Names and ONNX's defaults of alpha and beta. Where both are 0 the function has neither: to give 0 and 0 is to
+ * ask for the defaults. */
 static const struct {
   const char *name;
   float alpha, beta;
+  int parameters; /* 1: alpha, 2: beta too */
 } functions[] = {
-    [GK_ACTIVATION_DEFAULT] = {"default", 0, 0},
-    [GK_ACTIVATION_TANH] = {"tanh", 0, 0},
-    [GK_ACTIVATION_RELU] = {"relu", 0, 0},
-    [GK_ACTIVATION_SIGMOID] = {"sigmoid", 0, 0},
-    [GK_ACTIVATION_AFFINE] = {"affine", 1, 0},
-    [GK_ACTIVATION_LEAKY_RELU] = {"leaky-relu", 0.01f, 0},
-    [GK_ACTIVATION_THRESHOLDED_RELU] = {"thresholded-relu", 1, 0},
-    [GK_ACTIVATION_SCALED_TANH] = {"scaled-tanh", 1, 1},
-    [GK_ACTIVATION_HARD_SIGMOID] = {"hard-sigmoid", 0.2f, 0.5f},
-    [GK_ACTIVATION_ELU] = {"elu", 1, 0},
-    [GK_ACTIVATION_SOFTSIGN] = {"softsign", 0, 0},
-    [GK_ACTIVATION_SOFTPLUS] = {"softplus", 0, 0},
-    [GK_ACTIVATION_IDENTITY] = {"identity", 0, 0},
+    [GK_ACTIVATION_DEFAULT] = {"default", 0, 0, 0},
+    [GK_ACTIVATION_TANH] = {"tanh", 0, 0, 0},
+    [GK_ACTIVATION_RELU] = {"relu", 0, 0, 0},
+    [GK_ACTIVATION_SIGMOID] = {"sigmoid", 0, 0, 0},
+    [GK_ACTIVATION_AFFINE] = {"affine", 1, 0, 2},
+    [GK_ACTIVATION_LEAKY_RELU] = {"leaky-relu", 0.01f, 0, 1},
+    [GK_ACTIVATION_THRESHOLDED_RELU] = {"thresholded-relu", 1, 0, 1},
+    [GK_ACTIVATION_SCALED_TANH] = {"scaled-tanh", 1, 1, 2},
+    [GK_ACTIVATION_HARD_SIGMOID] = {"hard-sigmoid", 0.2f, 0.5f, 2},
+    [GK_ACTIVATION_ELU] = {"elu", 1, 0, 1},
+    [GK_ACTIVATION_SOFTSIGN] = {"softsign", 0, 0, 0},
+    [GK_ACTIVATION_SOFTPLUS] = {"softplus", 0, 0, 0},
+    [GK_ACTIVATION_IDENTITY] = {"identity", 0, 0, 0},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
@@ -48,6 +50,12 @@ gk_status gk_activation_from_name(const char *name, gk_activation *activation) {
     strcat(strcat(names, " "), functions[i].name);
   }
   return gk_fail(GK_ERROR_ARGUMENT, "activation is '%s', must be one of:%s", name, names);
+}
+
+int gk_activation_parameters(gk_activation activation, float *alpha, float *beta) {
+  *alpha = functions[activation].alpha;
+  *beta = functions[activation].beta;
+  return functions[activation].parameters;
 }
 
 /* A function of a description: its fields, and what messages call them. */
@@ -93,11 +101,14 @@ static gk_status check_function(const gk_rnn_desc *desc, int place, const struct
   if (!has_place(desc, place) && kind != GK_ACTIVATION_DEFAULT)
     return gk_fail(GK_ERROR_UNSUPPORTED, "%s is %s, and the cell %s has none", at->name, functions[kind].name,
                    gk_cell_name(desc->cell));
-  if ((alpha != 0 || beta != 0) && functions[kind].alpha == 0)
+  if ((alpha != 0 || beta != 0) && functions[kind].parameters == 0)
     return gk_fail(GK_ERROR_ARGUMENT,
                    "%s is %s, which has no alpha and beta: %salpha[%s] is %g, %sbeta[%s] is %g", at->name,
                    functions[kind].name, at->alphas, at->index, (double)alpha, at->alphas, at->index,
                    (double)beta);
+  if (beta != 0 && functions[kind].parameters == 1)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is %s, which has no beta: %sbeta[%s] is %g", at->name,
+                   functions[kind].name, at->alphas, at->index, (double)beta);
   if (reverse && kind != GK_ACTIVATION_DEFAULT && desc->direction != GK_BIDIRECTIONAL)
     return gk_fail(GK_ERROR_UNSUPPORTED,
                    "%s is %s and direction is not bidirectional: there is no second one", at->name,

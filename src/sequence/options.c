@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "include/gatekern.h"
+#include "src/cells/cell.h"
 #include "src/core/status.h"
 
 enum kind { FLAG, NUMBER, SHARE, SIZE, FUNCTION, CHOICE };
@@ -137,21 +138,23 @@ static float *beta_of(gk_rnn_desc *desc, const struct option *option) {
                                  : &desc->options.reverse_beta[option->place - REVERSE];
 }
 
-/* "name" or "name(alpha)" or "name(alpha,beta)". */
+/* "name" or "name(alpha)", whose beta is the default, or "name(alpha,beta)". */
 static gk_status set_function(gk_rnn_desc *desc, const struct option *option, const char *value) {
   char name[32] = "";
   const size_t length = strcspn(value, "(");
-  double number[2] = {0, 0};
+  float number[2] = {0, 0}, defaults[2];
   if (length < sizeof name)
     memcpy(name, value, length);
   gk_activation kind;
   gk_status status = gk_activation_from_name(length < sizeof name ? name : value, &kind);
   if (status)
     return status;
+  gk_activation_parameters(kind, &defaults[0], &defaults[1]);
   const char *at = value + length;
+  number[1] = *at == '(' ? defaults[1] : 0;
   for (int i = 0; i < 2 && (i == 0 ? *at == '(' : *at == ','); i++) {
     char *end;
-    number[i] = strtod(at + 1, &end);
+    number[i] = strtof(at + 1, &end);
     if (end == at + 1)
       break;
     at = end;
@@ -159,9 +162,12 @@ static gk_status set_function(gk_rnn_desc *desc, const struct option *option, co
   if (value[length] == '(' && (strcmp(at, ")") != 0 || !isfinite(number[0]) || !isfinite(number[1])))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be a function as %s(0.2,0.5)", option->name, value,
                    name);
+  if (value[length] == '(' && number[0] == 0 && number[1] == 0 && defaults[0] != 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s': alpha and beta 0 stand for the defaults of %s, %g and %g",
+                   option->name, value, name, (double)defaults[0], (double)defaults[1]);
   memcpy((char *)desc + option->offset, &kind, sizeof kind);
-  *alpha_of(desc, option) = (float)number[0];
-  *beta_of(desc, option) = (float)number[1];
+  *alpha_of(desc, option) = number[0];
+  *beta_of(desc, option) = number[1];
   return GK_OK;
 }
 
