@@ -16,6 +16,10 @@ enum { MAXIMUM_OPTIONS = 96, HELP_WIDTH = 96, HELP_COLUMN = 30 };
 static cli_option parsed_options[MAXIMUM_OPTIONS + 1];
 static bool given[MAXIMUM_OPTIONS];
 
+static bool of_other_directions(const char *name) {
+  return strcmp(name, "direction") == 0 || strcmp(name, "merge") == 0 || strncmp(name, "reverse-", 8) == 0;
+}
+
 /* The command's table with the library's options of a network in the place of CLI_NETWORK; returns their
  * number.
  */
@@ -23,7 +27,10 @@ static int expand_options(const cli_command *command) {
   int count = 0;
   for (const cli_option *from = command->options; from && (from->name || from->type == CLI_NETWORK); from++) {
     const int options = from->type == CLI_NETWORK ? gk_rnn_option_count() : 1;
+    const char *last_group = "";
     for (int i = 0; i < options && count < MAXIMUM_OPTIONS; i++) {
+      if (from->type == CLI_NETWORK && from->forward_only && of_other_directions(gk_rnn_option_name(i)))
+        continue;
       cli_option *to = &parsed_options[count++];
       *to = *from;
       if (from->type != CLI_NETWORK)
@@ -33,7 +40,8 @@ static int expand_options(const cli_command *command) {
       to->value = gk_rnn_option_value(i);
       to->type = to->value ? CLI_NETWORK_VALUE : CLI_NETWORK_FLAG;
       const char *group = gk_rnn_option_group(i);
-      to->group = i == 0 || strcmp(group, gk_rnn_option_group(i - 1)) != 0 ? group : NULL;
+      to->group = strcmp(group, last_group) != 0 ? group : NULL;
+      last_group = group;
       to->minimum = i; /* its number, for choice_name */
     }
   }

@@ -54,6 +54,7 @@ typedef struct cli_option {
   const char *value;         /* what help calls the argument; NULL: derived from the type */
   const char *help;          /* one or more lines; wrapped by the help printer */
   const char *group;         /* heading of this and the following options in help; may be NULL */
+  bool forward_only;         /* CLI_NETWORK: without the options of other directions than forward */
 } cli_option;
 
 enum { CLI_MOST_HIDDEN = 64 };

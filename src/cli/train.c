@@ -58,7 +58,7 @@ static const cli_option options[] = {
      .offset = FIELD(tied),
      .help = "tied weights: the output layer reads the embedding's, so that --embed must be the size of the "
              "last layer's h"},
-    {.type = CLI_NETWORK, .offset = FIELD(network)},
+    {.type = CLI_NETWORK, .offset = FIELD(network), .forward_only = true},
 
     {.name = "bytes",
      .type = CLI_FLAG,
