@@ -396,6 +396,10 @@ int run_bench(int argc, char **argv) {
   for (int i = 0; i < 2; i++)
     if (settings.check && cli_given(of_runs[i]))
       return cli_error(&command, "--%s and --check: the check says what runs", of_runs[i]);
+  if (cli_given("steps") && settings.check != CHECK_LATENCY)
+    return cli_error(&command, "--steps: only with --check latency");
+  if (cli_given("words") && settings.check != CHECK_SOFTMAX)
+    return cli_error(&command, "--words: only with --check softmax");
   if (!cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
     return CLI_BAD_INPUT;
   settings.network.layout = (gk_layout)settings.layout;

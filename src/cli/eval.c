@@ -161,6 +161,10 @@ int run_eval(int argc, char **argv) {
   int exit_code;
   if (!cli_parse(&command, argc, argv, &settings, &exit_code))
     return exit_code;
+  static const char *const of_choices[] = {"temperature", "seed"};
+  for (int i = 0; i < 2; ++i)
+    if (settings.free_running == 0 && cli_given(of_choices[i]))
+      return cli_error(&command, "--%s and --free-running 0: the model makes no choices", of_choices[i]);
   gk_text text = {.data = gk_builtin_corpus_valid, .bytes = gk_builtin_corpus_valid_size};
   if (settings.file && !cli_read_text(&command, settings.file, &text))
     return CLI_BAD_INPUT;

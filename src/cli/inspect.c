@@ -431,6 +431,9 @@ static int inspect_fresh(struct settings *settings) {
   if (!cli_take_layers(&command, &settings->hidden, settings->layers, &settings->network))
     return CLI_BAD_INPUT;
   const bool one = cli_given("cell");
+  if (one && cli_given("forget-bias") && settings->cell != GK_CELL_LSTM)
+    return cli_error(&command, "--forget-bias %g: only the cell lstm has a forget gate with it, not %s",
+                     settings->forget_bias, gk_cell_name((gk_cell)settings->cell));
   const int columns =
       (int)settings->network.layers * (settings->network.direction == GK_BIDIRECTIONAL ? 2 : 1);
   int exit_code = CLI_SUCCESS;

@@ -337,6 +337,9 @@ static int check_settings(const struct train_settings *settings) {
         "--backward-time %lld: must be at least --time, %lld: a gradient goes back at least to the "
         "start of its own step",
         (long long)settings->backward_time, (long long)settings->time);
+  if (cli_given("forget-bias") && settings->cell != GK_CELL_LSTM && !settings->resume)
+    return cli_error(&command, "--forget-bias %g: only for --cell lstm, not %s", settings->forget_bias,
+                     gk_cell_name((gk_cell)settings->cell));
   if (cli_given("validation") && (settings->validation_file || !settings->file))
     return cli_error(&command, "--validation %g: only without --validation-file, and with a FILE",
                      settings->validation);

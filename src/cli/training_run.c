@@ -227,12 +227,40 @@ static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code)
   return done + (fitting > 1 ? (int64_t)fitting : 1);
 }
 
+/* Refuses what the schedule, that of a resumed run if it is not given, does not read. */
+static int check_schedule(const struct training_run *run) {
+  gk_learning_rate_desc rate;
+  gk_language_trainer_learning_rate(run->trainer, &rate);
+  const gk_decay decay =
+      !run->settings->resume || cli_given("lr-schedule") ? (gk_decay)run->settings->decay : rate.decay;
+  const struct {
+    const char *name;
+    bool read;
+    const char *readers;
+  } options[] = {{"lr-min", decay != GK_DECAY_CONSTANT, "cosine, step or plateau"},
+                 {"lr-every", decay == GK_DECAY_STEP, "step"},
+                 {"lr-factor", decay == GK_DECAY_STEP || decay == GK_DECAY_PLATEAU, "step or plateau"},
+                 {"lr-patience", decay == GK_DECAY_PLATEAU, "plateau"}};
+  for (size_t i = 0; i < sizeof options / sizeof *options; ++i)
+    if (cli_given(options[i].name) && !options[i].read)
+      return cli_error(run->command, "--%s: only for --lr-schedule %s, not %s", options[i].name,
+                       options[i].readers, gk_decay_name(decay));
+  gk_language_progress progress;
+  gk_language_trainer_progress(run->trainer, &progress);
+  if (decay == GK_DECAY_PLATEAU && !progress.validation_characters)
+    return cli_error(run->command, "--lr-schedule plateau: follows the validation loss, and there is no text "
+                                   "for validation");
+  return CLI_SUCCESS;
+}
+
 /* Sets the number of steps and the learning rate's course. */
 static int plan_steps(struct training_run *run, int64_t *steps) {
   const struct train_settings *settings = run->settings;
   const gk_training_desc *desc = gk_language_trainer_description(run->trainer);
-  int exit_code = CLI_SUCCESS;
   gk_language_progress progress;
+  int exit_code = check_schedule(run);
+  if (exit_code != CLI_SUCCESS)
+    return exit_code;
   gk_language_trainer_progress(run->trainer, &progress);
   if (settings->steps)
     *steps = settings->steps;
@@ -262,9 +290,6 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
   if (cli_given("lr-patience"))
     rate.patience = settings->decay_patience;
   rate.steps = *steps;
-  if (rate.decay == GK_DECAY_PLATEAU && !progress.validation_characters)
-    return cli_error(run->command, "--lr-schedule plateau: follows the validation loss, and there is no text "
-                                   "for validation");
   return cli_status(run->command, gk_language_trainer_set_learning_rate(run->trainer, &rate));
 }
 
