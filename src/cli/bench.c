@@ -305,6 +305,14 @@ static int fail(const bench_shape *shape, gk_status status) {
 static const char *const of_one[] = {"cell", "input", "hidden", "batch", "time", "layers"};
 enum { OF_ONE = sizeof of_one / sizeof *of_one };
 
+/* The options describe the network; else lists do. */
+static bool one_network(const struct settings *settings) {
+  bool one = !settings->check && !settings->shapes;
+  for (int i = 0; i < OF_ONE; i++)
+    one |= cli_given(of_one[i]);
+  return one;
+}
+
 static bench_shape shape_of_options(const struct settings *settings) {
   return (bench_shape){
       .cell = (gk_cell)settings->cell,
@@ -344,11 +352,8 @@ static int run_check(const struct settings *settings) {
                                   .json = settings->json};
   struct check_summary summary = {.networks = 0};
   const char *list = settings->shapes ? settings->shapes : bench_check_list(plan.check);
-  bool one = false;
   int exit_code = CLI_SUCCESS;
-  for (int i = 0; i < OF_ONE; i++)
-    one |= cli_given(of_one[i]);
-  if (one) {
+  if (one_network(settings)) {
     const bench_shape shape = shape_of_options(settings);
     const gk_status status = bench_check_run(&plan, &shape, &summary);
     exit_code = status == GK_OK ? CLI_SUCCESS : fail(&shape, status);
@@ -401,6 +406,11 @@ int run_bench(int argc, char **argv) {
   if (cli_given("words") && settings.check != CHECK_SOFTMAX)
     return cli_error(&command, "--words: only with --check softmax");
   if (!cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
+    return CLI_BAD_INPUT;
+  const bool trains = settings.check ? settings.check != CHECK_LATENCY && settings.check != CHECK_SOFTMAX
+                                     : settings.pass == BENCH_STEP || settings.pass == BENCH_FORWARD;
+  const int64_t layers = one_network(&settings) ? settings.network.layers : 0;
+  if (!cli_check_masks(&command, &settings.network, layers, trains))
     return CLI_BAD_INPUT;
   settings.network.layout = (gk_layout)settings.layout;
   if (settings.check)

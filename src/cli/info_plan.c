@@ -82,6 +82,8 @@ int print_plans(const cli_command *command, struct plan_settings *settings, bool
   }
   if (!cli_take_layers(command, &settings->hidden, settings->layers, &settings->network))
     return CLI_BAD_INPUT;
+  if (!cli_check_masks(command, &settings->network, one ? settings->network.layers : 0, true))
+    return CLI_BAD_INPUT;
   if (one)
     return print_plan(command, settings, json, "",
                       &(bench_shape){.cell = (gk_cell)settings->cell,

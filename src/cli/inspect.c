@@ -428,7 +428,8 @@ static int inspect_every_cell(const struct settings *settings, struct table *tab
 
 static int inspect_fresh(struct settings *settings) {
   struct table table;
-  if (!cli_take_layers(&command, &settings->hidden, settings->layers, &settings->network))
+  if (!cli_take_layers(&command, &settings->hidden, settings->layers, &settings->network) ||
+      !cli_check_masks(&command, &settings->network, settings->network.layers, true))
     return CLI_BAD_INPUT;
   const bool one = cli_given("cell");
   if (one && cli_given("forget-bias") && settings->cell != GK_CELL_LSTM)

@@ -213,6 +213,36 @@ bool cli_take_layers(const cli_command *command, const struct cli_hidden *hidden
   return true;
 }
 
+bool cli_check_masks(const cli_command *command, const gk_rnn_desc *network, int64_t layers, bool trains) {
+  const struct {
+    const char *name;
+    float share;
+  } drawn[] = {{"dropout", network->dropout},
+               {"input_dropout", network->input_dropout},
+               {"recurrent_dropout", network->recurrent_dropout},
+               {"weight_dropout", network->weight_dropout}};
+  for (size_t i = 0; i < sizeof drawn / sizeof *drawn; ++i)
+    if (drawn[i].share > 0 && !trains) {
+      cli_error(command, "%s is %g, and only passes of training drop anything", drawn[i].name,
+                (double)drawn[i].share);
+      return false;
+    }
+  if (network->dropout > 0 && layers == 1) {
+    cli_error(command, "dropout is %g and layers is 1: it acts between layers, so it needs 2",
+              (double)network->dropout);
+    return false;
+  }
+  if (network->dropout_masks != GK_DROPOUT_EACH_STEP &&
+      network->dropout + network->input_dropout + network->recurrent_dropout == 0) {
+    cli_error(command,
+              "dropout_masks is %s, and dropout, input_dropout and recurrent_dropout are 0: one of them must "
+              "be above",
+              gk_dropout_masks_name(network->dropout_masks));
+    return false;
+  }
+  return true;
+}
+
 void cli_hidden_text(const gk_rnn_desc *network, char text[CLI_HIDDEN_TEXT]) {
   size_t used = 0;
   const int64_t sizes = network->hidden_sizes ? network->layers : 1;
