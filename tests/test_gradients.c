@@ -317,15 +317,15 @@ static void test_accumulate(void **state) {
       }
 }
 
-/* More units than a share of the weight gradients' work (GK_GRADIENT_UNITS), more terms than a block of a
- * sum, several threads. */
+/* More units than a share of the weight gradients' work (GK_GRADIENT_UNITS), more terms than a block of
+ * their sums (GK_GRADIENT_BLOCK), several threads. */
 static void test_accumulate_large(void **state) {
   (void)state;
   for (int i = 0; i < tier_count; i++)
     for (int cell = 0; cell < gk_cell_count(); cell++)
       for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++) {
         struct network_case c = {
-            .desc = GK_RNN_DESC_INIT, .time = 3, .batch = 4, .states = true, .seed = 170 + (uint64_t)cell};
+            .desc = GK_RNN_DESC_INIT, .time = 9, .batch = 9, .states = true, .seed = 170 + (uint64_t)cell};
         c.desc.cell = (gk_cell)cell;
         c.desc.isa = tiers[i];
         c.desc.input_size = 5;
