@@ -82,13 +82,18 @@ static inline gk_status set_options(gk_rnn_desc *desc, const char *options) {
 
 /* ---- Kinds of networks ---- */
 
-/* The index-th variant that any direction can have, of the LSTM's alone if `lstm`; NULL: no more. */
-static inline const struct cell_variant *variant_of_any_direction(int index, bool lstm) {
+/* The index-th variant that any direction can have, or that needs two; of the LSTM's alone if `lstm`. NULL: no
+ * more. */
+static inline const struct cell_variant *variant_of_directions(bool two, int index, bool lstm) {
   for (int i = 0; i < CELL_VARIANTS; i++)
-    if (!needs_two_directions(&cell_variants[i]) && (!lstm || cell_variants[i].cell == GK_CELL_LSTM) &&
+    if (needs_two_directions(&cell_variants[i]) == two && (!lstm || cell_variants[i].cell == GK_CELL_LSTM) &&
         index-- == 0)
       return &cell_variants[i];
   return NULL;
+}
+
+static inline const struct cell_variant *variant_of_any_direction(int index, bool lstm) {
+  return variant_of_directions(false, index, lstm);
 }
 
 static inline int count_variants(bool lstm) {
@@ -98,37 +103,39 @@ static inline int count_variants(bool lstm) {
   return count;
 }
 
-/* What tests of properties walk: each cell as it is, each variant that any direction can have (those with
- * functions of the reverse direction are walked with the directions, in test_gradients, test_reference,
- * test_same_bits), and the LSTM and each of its variants with a projection. */
+/* What tests of properties walk: each cell as it is, each variant that any direction can have, and the LSTM and
+ * each of its variants with a projection. */
 static inline int network_kinds(void) {
   return gk_cell_count() + count_variants(false) + 1 + count_variants(true);
 }
 
-/* Cell, options and projection of a kind; hidden_size is set already. */
+/* Then, for tests whose networks may have both directions, each variant with functions of the reverse one. */
+static inline int network_kinds_of_both_directions(void) {
+  int count = network_kinds();
+  while (variant_of_directions(true, count - network_kinds(), false))
+    count++;
+  return count;
+}
+
+/* Cell, options and projection of a kind, and two directions where it needs them; hidden_size is set already. */
 static inline gk_status set_network_kind(gk_rnn_desc *desc, int kind) {
   static const struct cell_variant plain_lstm = {GK_CELL_LSTM, "", true};
   if (kind < gk_cell_count()) {
     desc->cell = (gk_cell)kind;
     return GK_OK;
   }
-  kind -= gk_cell_count();
-  const struct cell_variant *variant = variant_of_any_direction(kind, false);
-  if (!variant) {
+  const bool two = kind >= network_kinds();
+  kind -= two ? network_kinds() : gk_cell_count();
+  const struct cell_variant *variant = variant_of_directions(two, kind, false);
+  if (two) {
+    desc->direction = GK_BIDIRECTIONAL;
+  } else if (!variant) {
     kind -= count_variants(false);
     variant = kind == 0 ? &plain_lstm : variant_of_any_direction(kind - 1, true);
     desc->projection_size = 1 + desc->hidden_size / 2;
   }
   desc->cell = variant->cell;
   return set_options(desc, variant->options);
-}
-
-/* Options of the reverse direction are refused without two directions. */
-static inline bool lacks_a_direction(const gk_rnn_desc *desc) {
-  const gk_activation *reverse = desc->options.reverse_activation;
-  return desc->direction != GK_BIDIRECTIONAL &&
-         (reverse[GK_CANDIDATE] != GK_ACTIVATION_DEFAULT || reverse[GK_GATE] != GK_ACTIVATION_DEFAULT ||
-          reverse[GK_OUTPUT] != GK_ACTIVATION_DEFAULT);
 }
 
 /* The options that are set, for messages. */

@@ -111,7 +111,7 @@ static bool smooth_variant(struct decoder_case *c, int number) {
   rnn->projection_size = variant->cell == GK_CELL_LSTM && number % 2 ? 2 : 0;
   if (c->desc.attention == GK_ATTENTION_DOT)
     c->desc.source_size = rnn->projection_size ? 2 : rnn->hidden_size;
-  return variant->smooth && !lacks_a_direction(rnn);
+  return variant->smooth && !needs_two_directions(variant);
 }
 
 static void the_reference_has_the_gradients_of_its_outputs(void **state) {
@@ -190,8 +190,6 @@ static void results_and_gradients_are_near_the_reference_on_every_tier(void **st
   (void)state;
   for (uint64_t seed = 0; seed < CASES + (uint64_t)network_kinds(); seed++) {
     struct decoder_case c = seed < CASES ? random_decoder(seed) : variant_decoder((int)(seed - CASES), seed);
-    if (lacks_a_direction(&c.desc.rnn)) /* a decoder has one */
-      continue;
     struct buffers b = {0};
     struct decoder_data data = take_decoder_data(&b, &c);
     for (int i = 0; i < tier_count; i++) {
@@ -243,8 +241,6 @@ static void every_tier_schedule_and_number_of_threads_has_the_same_bits(void **s
     const bool plain = seed < CASES / 5; /* of other kinds one number of threads each */
     struct decoder_case c =
         plain ? random_decoder(500 + seed) : variant_decoder((int)(seed - CASES / 5), 500 + seed);
-    if (lacks_a_direction(&c.desc.rnn)) /* a decoder has one */
-      continue;
     struct buffers b = {0};
     struct decoder_data data = take_decoder_data(&b, &c);
     c.desc.rnn.isa = tiers[0];

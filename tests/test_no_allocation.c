@@ -214,9 +214,6 @@ static void test_no_allocation_no_lock(void **state) {
         struct work w;
         if ((kind >= gk_cell_count() && (tier + kind + plan) % PLANS) || !case_wanted(__func__))
           continue;
-        gk_rnn_desc forward = GK_RNN_DESC_INIT; /* single steps have one direction */
-        if (set_network_kind(&forward, kind) != GK_OK || lacks_a_direction(&forward))
-          continue;
         open_work(&w, tiers[tier], kind, plan ? 2 : 1, schedules[plan]);
         do_work(&w, 1);
         long before = atomic_load(&allocations), locked = atomic_load(&locks);

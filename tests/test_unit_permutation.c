@@ -172,7 +172,7 @@ static void test_renamed_units(void **state) {
   static const int64_t hidden[SHAPES] = {5, 16, 35, MOST_UNITS}, input[SHAPES] = {3, 19, 8, 41};
   (void)state;
   for (int tier = 0; tier < tier_count; tier++)
-    for (int kind = 0; kind < network_kinds(); kind++)
+    for (int kind = 0; kind < network_kinds_of_both_directions(); kind++)
       for (int shape = 0; shape < SHAPES; shape++) {
         struct network_case c = {.desc = GK_RNN_DESC_INIT,
                                  .time = 7,
@@ -189,8 +189,6 @@ static void test_renamed_units(void **state) {
         c.desc.threads = 1 + shape % 3;
         set_kind(&c, kind);
         const bool wanted = kind < gk_cell_count() || (tier + kind + shape) % 4 == 0;
-        if (lacks_a_direction(&c.desc))
-          c.desc.direction = GK_BIDIRECTIONAL;
         if (wanted && case_wanted(__func__))
           check_case(&c);
       }
