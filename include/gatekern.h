@@ -359,6 +359,7 @@ typedef enum gk_init {
   GK_INIT_ORTHOGONAL   /* recurrent matrix of each gate orthogonal, input matrices Glorot, biases and
                           peepholes 0 */
 } gk_init;
+GK_API int gk_init_count(void);
 GK_API const char *gk_init_name(gk_init init);
 GK_API gk_status gk_init_from_name(const char *name, gk_init *init);
 typedef struct gk_init_desc {

@@ -297,7 +297,7 @@ static void test_refused(void **state) {
   assert_int_equal(gk_clip_norms(GK_ISA_AUTO, 1, -1, parts, &count, 1, NULL), GK_ERROR_ARGUMENT);
   assert_true(values[0] == 1 && values[1] == 1);
   gk_init init;
-  for (int i = 0; i <= GK_INIT_ORTHOGONAL; i++) {
+  for (int i = 0; i < gk_init_count(); i++) {
     assert_int_equal(gk_init_from_name(gk_init_name((gk_init)i), &init), GK_OK);
     assert_int_equal(init, i);
   }

@@ -171,20 +171,25 @@ static void free_table(struct table *table) {
   free(table->columns);
 }
 
+static void print_numbers(const char *name, int64_t count, const double *numbers) {
+  printf("\"%s\": [", name);
+  for (int64_t i = 0; i < count; ++i)
+    if (isfinite(numbers[i]))
+      printf("%s%.9g", i ? ", " : "", numbers[i]);
+    else
+      printf("%snull", i ? ", " : "");
+  printf("]");
+}
+
 static void print_json(const struct table *table) {
   printf("{\"time\": %" PRId64 ", \"networks\": [", table->time);
   for (int i = 0; i < table->count; ++i) {
     const struct column *column = &table->columns[i];
-    printf("%s\n{\"name\": \"%s\", \"spectral_radius\": [", i ? "," : "", column->name);
-    for (int gate = 0; gate < column->gates; ++gate)
-      printf("%s%.9g", gate ? ", " : "", column->radii[gate]);
-    printf("], \"norms\": [");
-    for (int64_t t = 0; t < table->time; ++t)
-      if (isfinite(column->norms[t]))
-        printf("%s%.9g", t ? ", " : "", column->norms[t]);
-      else
-        printf("%snull", t ? ", " : "");
-    printf("]}");
+    printf("%s\n{\"name\": \"%s\", ", i ? "," : "", column->name);
+    print_numbers("spectral_radius", column->gates, column->radii);
+    printf(", ");
+    print_numbers("norms", table->time, column->norms);
+    printf("}");
   }
   printf("]}\n");
 }

@@ -113,7 +113,7 @@ static const char *choice_name(const cli_option *option, int index) {
   case CLI_OPTIMIZER:
     return index < gk_optimizer_count() ? gk_optimizer_name((gk_optimizer_kind)index) : NULL;
   case CLI_INIT:
-    return index <= GK_INIT_ORTHOGONAL ? gk_init_name((gk_init)index) : NULL;
+    return index < gk_init_count() ? gk_init_name((gk_init)index) : NULL;
   case CLI_NETWORK_VALUE:
     return gk_rnn_option_choice((int)option->minimum, index);
   case CLI_DECAY:

@@ -12,6 +12,10 @@ static const char *const names[] = {
     [GK_INIT_UNIFORM] = "uniform", [GK_INIT_GLOROT] = "glorot", [GK_INIT_ORTHOGONAL] = "orthogonal"};
 enum { INITS = sizeof names / sizeof *names };
 
+int gk_init_count(void) {
+  return INITS;
+}
+
 const char *gk_init_name(gk_init init) {
   return (unsigned)init < INITS ? names[init] : "unknown";
 }

@@ -174,7 +174,7 @@ static gk_status read_training(const struct gk_checkpoint *checkpoint, const jso
   if (status == GK_OK)
     status = gk_checkpoint_number(checkpoint, training, "clip_norm", 0, largest, &desc->clip_norm);
   if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, training, "init", 0, GK_INIT_ORTHOGONAL, &init);
+    status = gk_checkpoint_integer(checkpoint, training, "init", 0, gk_init_count() - 1, &init);
   if (status == GK_OK)
     status = gk_checkpoint_number(checkpoint, training, "forget_bias", -largest, largest, &forget_bias);
   if (status == GK_OK)
