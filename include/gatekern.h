@@ -353,6 +353,18 @@ GK_API int gk_rnn_tensor_count(const gk_rnn *rnn);
 GK_API gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor);
 GK_API int64_t gk_rnn_parameter_count(const gk_rnn *rnn); /* floats of the whole array */
 
+/* The weights of one direction of a layer as textbooks write a cell, a = W [h', x] + b: weight (G*H, H + I) is
+ * [W_hh | W_ih], row by row (I is that of the layer; W_hh has P columns with a projection, none without
+ * recurrence), bias (G*H) is b_ih + b_hh. The candidate of `gru` resets b_hh with the product, so that its two
+ * do not add: its bias (4*H) is b_r, b_z, b_in, b_hn. Gates are in the order of the parameters. Either may be
+ * NULL: not wanted. GK_ERROR_ARGUMENT. */
+GK_API gk_status gk_rnn_combined_weights(const gk_rnn *rnn, const float *parameters, int64_t layer,
+                                         int direction, float *weight, float *bias);
+/* The way back, into the whole array: b becomes bias_ih, and bias_hh 0 (but gru's b_hn). NULL: these parameters
+ * stay as they are. */
+GK_API gk_status gk_rnn_set_combined_weights(const gk_rnn *rnn, int64_t layer, int direction,
+                                             const float *weight, const float *bias, float *parameters);
+
 typedef enum gk_init {
   GK_INIT_UNIFORM = 0, /* everything U(-1/sqrt(H), 1/sqrt(H)): PyTorch's RNN modules */
   GK_INIT_GLOROT,      /* each gate's matrix U(+-sqrt(6/(fan in + fan out))), biases and peepholes 0 */
