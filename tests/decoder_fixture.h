@@ -81,12 +81,15 @@ static inline struct decoder_sizes decoder_sizes_of(const struct decoder_case *c
 
 static inline void describe_decoder(const struct decoder_case *c, char *text, size_t size) {
   const gk_decoder_desc *d = &c->desc;
+  char options[200];
+  describe_options(&d->rnn, options, sizeof options);
   snprintf(
       text, size,
-      "cell %s, isa %s, feedback %s, attention %s%s, function %s, recurrence %s, L %d (%d, %d), I %d, O %d, "
+      "cell %s%s, isa %s, feedback %s, attention %s%s, function %s, recurrence %s, L %d (%d, %d), I %d, O "
+      "%d, "
       "E %d, "
       "S %d, A %d, %s, T %d, N %d, Ts %d%s, sampling %g, choice %s, schedule %s, threads %d, seed %" PRIu64,
-      gk_cell_name(d->rnn.cell), gk_isa_name(d->rnn.isa), gk_feedback_name(d->feedback),
+      gk_cell_name(d->rnn.cell), options, gk_isa_name(d->rnn.isa), gk_feedback_name(d->feedback),
       gk_attention_name(d->attention), d->input_feeding ? " (input feeding)" : "",
       gk_output_function_name(d->output_function), gk_recurrence_name(d->rnn.recurrence), (int)d->rnn.layers,
       (int)c->sizes[0], (int)c->sizes[1], (int)d->rnn.input_size, (int)c->output_size, (int)d->embedding_size,
@@ -98,7 +101,7 @@ static inline void describe_decoder(const struct decoder_case *c, char *text, si
 
 #define fail_decoder(c, ...)                                                                                 \
   do {                                                                                                       \
-    char decoder_text[500];                                                                                  \
+    char decoder_text[700];                                                                                  \
     describe_decoder(c, decoder_text, sizeof decoder_text);                                                  \
     print_error(__VA_ARGS__);                                                                                \
     print_error("\n  %s\n", decoder_text);                                                                   \
@@ -173,6 +176,19 @@ static inline struct decoder_case variant_decoder(int kind, uint64_t seed) {
   if (c.desc.attention == GK_ATTENTION_DOT)
     c.desc.source_size = rnn->projection_size ? rnn->projection_size : rnn->hidden_size;
   return c;
+}
+
+/* Each kind of random mask that the stack can have or not, by a bit of `bits`. */
+static inline void add_decoder_masks(struct decoder_case *c, uint64_t bits) {
+  gk_rnn_desc *rnn = &c->desc.rnn;
+  const bool recurrent = rnn->recurrence == GK_RECURRENCE_HIDDEN;
+  rnn->dropout = bits & 1 ? 0.25f : 0;
+  rnn->input_dropout = bits & 2 ? 0.3f : 0;
+  rnn->recurrent_dropout = bits & 4 && recurrent ? 0.2f : 0;
+  rnn->zoneout_h = bits & 8 ? 0.15f : 0;
+  rnn->zoneout_c = bits & 16 && gk_cell_has_memory(rnn->cell) ? 0.4f : 0;
+  rnn->weight_dropout = bits & 32 && recurrent ? 0.35f : 0;
+  rnn->dropout_masks = bits & 64 ? GK_DROPOUT_EACH_SEQUENCE : GK_DROPOUT_EACH_STEP;
 }
 
 /* ---- Data ---- */
@@ -322,7 +338,13 @@ static inline struct open_decoder open_decoder(struct buffers *b, const struct d
   decoder_ok(c, gk_output_pack(o.output, both, d->output_parameters, o.output_packed), "gk_output_pack");
   decoder_ok(c, gk_decoder_packed_bytes(o.decoder, both, &bytes), "gk_decoder_packed_bytes");
   o.packed = buffers_take(b, bytes, 1);
-  decoder_ok(c, gk_decoder_pack(o.decoder, both, d->parameters, o.packed), "gk_decoder_pack");
+  if (desc.rnn.weight_dropout > 0)
+    decoder_ok(c,
+               gk_decoder_pack_dropped(o.decoder, both, &(gk_random_key){.seed = c->seed, .step = 3},
+                                       d->parameters, o.packed),
+               "gk_decoder_pack_dropped");
+  else
+    decoder_ok(c, gk_decoder_pack(o.decoder, both, d->parameters, o.packed), "gk_decoder_pack");
   decoder_ok(c, gk_decoder_memory_needed(o.decoder, c->time, c->batch, c->source_time, &memory),
              "gk_decoder_memory_needed");
   o.reserve = buffers_take(b, memory.reserve_bytes, 1);
@@ -419,6 +441,31 @@ static inline struct decoder_results run_decoder(struct buffers *b, const struct
   decoder_ok(c, gk_decoder_backward(o.decoder, &backward), "gk_decoder_backward");
   close_decoder(&o);
   return r;
+}
+
+/* ---- The same bits ---- */
+
+static inline int first_other(const struct decoder_results *got, const struct decoder_results *wanted,
+                              int tensor) {
+  int i = 0;
+  while (memcmp(&got->tensor[tensor][i], &wanted->tensor[tensor][i], sizeof(float)) == 0)
+    i++;
+  print_error("%.9g instead of %.9g\n", (double)got->tensor[tensor][i], (double)wanted->tensor[tensor][i]);
+  return i;
+}
+
+static inline void check_same_decoder(const struct decoder_case *c, const char *what,
+                                      const struct decoder_results *got,
+                                      const struct decoder_results *wanted) {
+  const size_t rows = (size_t)(c->time * c->batch) * sizeof(int32_t);
+  for (int k = 0; k < D_TENSORS; k++)
+    if (got->tensor[k] &&
+        memcmp(got->tensor[k], wanted->tensor[k], (size_t)got->count[k] * sizeof(float)) != 0)
+      fail_decoder(c, "%s: %s[%d] has other bits", what, decoder_tensor_names[k],
+                   first_other(got, wanted, k));
+  if ((got->chosen && memcmp(got->chosen, wanted->chosen, rows) != 0) ||
+      (got->fed && memcmp(got->fed, wanted->fed, rows) != 0))
+    fail_decoder(c, "%s: other tokens", what);
 }
 
 /* ---- The reference ---- */
