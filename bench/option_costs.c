@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What options cost: a training step (pack, forward, backward with every gradient) with an option on against
- * the plain one of the same cell and shape, taken in turn, the best of each. Prints the ratio and the most
+ * the plain one of the same cell and shape, taken in turn, the best of each. Those of the output layer are of
+ * a language model's step: tokens, the network, the output layer with its loss. Prints the ratio and the most
  * that is promised; exit status 1 where a promise is missed. gatekern-bench-options [SECONDS a pair [CELL
  * [OPTION]]] */
 #include <math.h>
@@ -14,6 +15,10 @@
 
 enum { ALL_CELLS = -1 };
 
+/* What follows the network, of both; the option is on one's. */
+enum head { NO_HEAD, SMOOTHED, TIED };
+enum { VOCABULARY = 512 };
+
 typedef struct option {
   const char *name;
   double most;         /* promised ratio; 0: none is */
@@ -23,6 +28,7 @@ typedef struct option {
   int64_t only_hidden; /* promised at this size alone; 0: at all */
   int cell;            /* the only one that has it, or ALL_CELLS */
   int against;         /* the plain network's cell, or ALL_CELLS: the same */
+  enum head head;
 } option;
 
 static void set_variational(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t *lengths, bool *reset) {
@@ -61,16 +67,20 @@ static void set_projection(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t 
 }
 
 #define LSTM(name, most, options, set)                                                                       \
-  { name, most, options, set, 1, 0, GK_CELL_LSTM, ALL_CELLS }
+  { name, most, options, set, 1, 0, GK_CELL_LSTM, ALL_CELLS, NO_HEAD }
 #define EVERY(name, most, options, set, layers, only_hidden)                                                 \
-  { name, most, options, set, layers, only_hidden, ALL_CELLS, ALL_CELLS }
+  { name, most, options, set, layers, only_hidden, ALL_CELLS, ALL_CELLS, NO_HEAD }
 #define CELL(name, most, cell, against)                                                                      \
-  { name, most, "", NULL, 1, 0, cell, against }
+  { name, most, "", NULL, 1, 0, cell, against, NO_HEAD }
+#define HEAD(name, most, head)                                                                               \
+  { name, most, "", NULL, 1, 0, ALL_CELLS, ALL_CELLS, head }
 
 /* However many options an LSTM has at once, it is one variant (1.3; 1.5 with layer normalisation), and dropout
  * adds its own 0.15. */
 static const option options[] = {
     EVERY("dropout", 1.15, "dropout=0.25", NULL, 2, 0),
+    EVERY("input-dropout", 1.15, "input-dropout=0.25", NULL, 1, 0),
+    EVERY("recurrent-dropout", 1.15, "recurrent-dropout=0.25", NULL, 1, 0),
     EVERY("variational-dropout", 1.15, "", set_variational, 2, 0),
     EVERY("weight-dropout", 1.15, "weight-dropout=0.5", NULL, 1, 0),
     EVERY("zoneout", 1.15, "", set_zoneout, 1, 0),
@@ -78,6 +88,9 @@ static const option options[] = {
     EVERY("lengths-all-equal", 1.05, "", set_equal, 1, 0),
     EVERY("lengths-uniform", 0.6, "", set_ragged, 1, 256),
     EVERY("bidirectional", 2.05, "direction=bidirectional", NULL, 1, 0),
+    EVERY("bidirectional-sum", 2.05, "direction=bidirectional merge=sum", NULL, 1, 0),
+    HEAD("label-smoothing", 1.15, SMOOTHED),
+    HEAD("weight-tying", 1.15, TIED),
     LSTM("preactivation-clip", 1.3, "preactivation-clip=2", NULL),
     LSTM("hard-sigmoid", 1.3, "gate-activation=hard-sigmoid", NULL),
     LSTM("peephole", 1.3, "peephole=on", NULL),
@@ -115,8 +128,10 @@ typedef struct contestant {
   gk_rnn *rnn;
   gk_rnn_forward_args forward;
   gk_rnn_backward_args backward;
-  float *parameters;
-  void *packed, *memory[12];
+  gk_output *output; /* NULL: none */
+  gk_output_loss_args loss;
+  float *parameters, *output_parameters;
+  void *packed, *output_packed, *memory[24];
   int arrays;
   int64_t *lengths;
   bool *reset;
@@ -137,6 +152,47 @@ static float *take_values(contestant *c, int64_t count, float scale) {
   return values;
 }
 
+static int32_t *take_tokens(contestant *c, int64_t count) {
+  int32_t *tokens = take(c, (size_t)count * sizeof *tokens);
+  for (int64_t i = 0; tokens && i < count; i++)
+    tokens[i] = (int32_t)(gk_uniform(2, (uint64_t)c->arrays, (uint64_t)i) * VOCABULARY);
+  return tokens;
+}
+
+/* The output layer behind a network that is open; of a tied one the embedding is its weight. */
+static gk_status open_head(contestant *c, enum head head) {
+  gk_output_desc desc = GK_OUTPUT_DESC_INIT;
+  const int64_t rows = c->forward.time * c->forward.batch;
+  size_t packed = 0, workspace = 0;
+  double *loss = take(c, sizeof *loss);
+  desc.input_size = gk_rnn_output_size(c->rnn);
+  desc.output_size = VOCABULARY;
+  desc.tied = head == TIED;
+  gk_status status = gk_output_create(&desc, &c->output);
+  if (status == GK_OK)
+    status = gk_output_packed_bytes(c->output, GK_PACK_FORWARD | GK_PACK_BACKWARD, &packed);
+  if (status == GK_OK)
+    status = gk_output_workspace_bytes(c->output, rows, &workspace);
+  if (status != GK_OK)
+    return status;
+  const int64_t count = gk_output_parameter_count(c->output);
+  c->output_parameters = take_values(c, count, 1 / sqrtf((float)desc.input_size));
+  c->output_packed = take(c, packed);
+  c->loss = (gk_output_loss_args){.size = sizeof c->loss, .rows = rows, .gradient_scale = 1 / (float)rows};
+  c->loss.loss = loss;
+  c->loss.h = c->forward.y;
+  c->loss.targets = take_tokens(c, rows);
+  c->loss.packed = c->output_packed;
+  c->loss.dh = take(c, (size_t)(rows * desc.input_size) * sizeof(float));
+  c->loss.gradients = take(c, (size_t)count * sizeof(float));
+  c->loss.workspace = take(c, workspace);
+  c->loss.label_smoothing = head == SMOOTHED ? 0.1f : 0;
+  c->loss.dweight = head == TIED ? c->backward.gradients : NULL; /* the embedding is the first tensor */
+  c->backward.dy = c->loss.dh;
+  c->backward.accumulate = head == TIED;
+  return c->loss.workspace && c->loss.gradients && c->loss.dh ? GK_OK : GK_ERROR_MEMORY;
+}
+
 static gk_status open_contestant(contestant *c, const gk_rnn_desc *desc, int64_t time, int64_t batch) {
   gk_rnn_memory memory;
   size_t packed = 0;
@@ -153,16 +209,20 @@ static gk_status open_contestant(contestant *c, const gk_rnn_desc *desc, int64_t
   c->parameters = take_values(c, count, 1 / sqrtf((float)desc->hidden_size));
   c->packed = take(c, packed);
   c->forward = (gk_rnn_forward_args){.size = sizeof c->forward, .time = time, .batch = batch};
-  c->forward.x = take_values(c, x, 1);
+  c->backward = (gk_rnn_backward_args){.size = sizeof c->backward, .time = time, .batch = batch};
+  if (desc->vocabulary) {
+    c->forward.tokens = c->backward.tokens = take_tokens(c, time * batch);
+    c->forward.parameters = c->backward.parameters = c->parameters;
+  } else {
+    c->forward.x = c->backward.x = take_values(c, x, 1);
+    c->backward.dx = take(c, (size_t)x * sizeof(float));
+  }
   c->forward.y = take(c, (size_t)y * sizeof(float));
   c->forward.packed = c->packed;
   c->forward.reserve = take(c, memory.reserve_bytes);
   c->forward.workspace = take(c, memory.forward_workspace_bytes);
-  c->backward = (gk_rnn_backward_args){.size = sizeof c->backward, .time = time, .batch = batch};
-  c->backward.x = c->forward.x;
   c->backward.packed = c->packed;
   c->backward.dy = take_values(c, y, 1);
-  c->backward.dx = take(c, (size_t)x * sizeof(float));
   c->backward.gradients = take(c, (size_t)count * sizeof(float));
   c->backward.reserve = c->forward.reserve;
   c->backward.workspace = take(c, memory.backward_workspace_bytes);
@@ -179,6 +239,19 @@ static void close_contestant(contestant *c) {
   free(c->lengths);
   free(c->reset);
   gk_rnn_destroy(c->rnn);
+  gk_output_destroy(c->output);
+}
+
+static gk_status run_head(contestant *c) {
+  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  gk_status status;
+  if (c->loss.dweight) {
+    memset(c->backward.gradients, 0, (size_t)gk_rnn_parameter_count(c->rnn) * sizeof(float));
+    status = gk_output_pack_tied(c->output, both, c->parameters, c->output_parameters, c->output_packed);
+  } else {
+    status = gk_output_pack(c->output, both, c->output_parameters, c->output_packed);
+  }
+  return status == GK_OK ? gk_output_loss(c->output, &c->loss) : status;
 }
 
 static gk_status run(contestant *c, double *seconds) {
@@ -187,6 +260,8 @@ static gk_status run(contestant *c, double *seconds) {
   gk_status status = gk_rnn_pack_dropped(c->rnn, both, &c->forward.random, c->parameters, c->packed);
   if (status == GK_OK)
     status = gk_rnn_forward(c->rnn, &c->forward);
+  if (status == GK_OK && c->output)
+    status = run_head(c);
   if (status == GK_OK)
     status = gk_rnn_backward(c->rnn, &c->backward);
   *seconds = clock_seconds() - start;
@@ -204,6 +279,7 @@ static int compare(const option *o, gk_cell cell, int64_t hidden, int64_t batch,
     desc.cell = cell;
     desc.input_size = desc.hidden_size = hidden;
     desc.layers = o->layers;
+    desc.vocabulary = o->head != NO_HEAD ? VOCABULARY : 0;
     int64_t *lengths = calloc((size_t)batch, sizeof *lengths);
     bool *reset = calloc((size_t)(time * batch), sizeof *reset);
     if (i == 0 && o->against != ALL_CELLS)
@@ -216,6 +292,8 @@ static int compare(const option *o, gk_cell cell, int64_t hidden, int64_t batch,
     pair[i].reset = i == 1 && o->set == set_reset ? reset : (free(reset), NULL);
     if (status == GK_OK)
       status = open_contestant(&pair[i], &desc, time, batch);
+    if (status == GK_OK && o->head != NO_HEAD)
+      status = open_head(&pair[i], i == 1 ? o->head : NO_HEAD);
     if (status == GK_OK)
       status = run(&pair[i], &now);
   }
@@ -244,6 +322,12 @@ int main(int argc, char **argv) {
   static const int64_t shapes[][3] = {{256, 64, 100}, {128, 50, 50}};
   const double seconds = argc > 1 ? atof(argv[1]) : 1;
   int missed = 0;
+  gk_isa isa;
+  if (gk_isa_resolve(GK_ISA_AUTO, &isa) != GK_OK) {
+    printf("%s\n", gk_last_error());
+    return 1;
+  }
+  printf("tier %s, %d threads; cell, H/N/T (I = H), option\n", gk_isa_name(isa), gk_default_threads());
   for (int cell = 0; cell < gk_cell_count(); cell++)
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
       for (int o = 0; o < OPTIONS; o++) {
