@@ -114,8 +114,9 @@ GK_API int64_t gk_language_model_parameter_count(const gk_language_model *model)
 GK_API const float *gk_language_model_parameters(const gk_language_model *model);
 
 /* Mean cross-entropy of each character given those before it, in nats. The text is cut into one stream for
- * each 2048 characters, at most 64, which start from zero states; the first character of the text is not
- * predicted. Bits per character are nats / ln 2. GK_ERROR_FORMAT names a character that is no symbol. */
+ * each 2048 characters, at most 64, which start from the trained states, or zero; the first character of the
+ * text is not predicted. Bits per character are nats / ln 2. GK_ERROR_FORMAT names a character that is no
+ * symbol. */
 typedef struct gk_language_loss {
   double nats;
   int64_t characters; /* predicted */
@@ -147,9 +148,10 @@ GK_API gk_status gk_language_model_evaluate_free_running(const gk_language_model
                                                          gk_free_running_loss *loss, double *nats_at);
 
 /* How gradients flow through a model: the text's first batch * (time + 1) characters as `batch` streams from
- * zero states; the loss is that of each stream's last character alone. norms (L, T) is the Euclidean norm,
- * over the batch, of its gradient by h of each layer and step; radii (L, G) the spectral radius of each
- * gate's recurrent matrix (gk_rnn_spectral_radii). Either may be NULL. Random masks are those of seed 0. */
+ * the trained states, or zero; the loss is that of each stream's last character alone. norms (L, T) is the
+ * Euclidean norm, over the batch, of its gradient by h of each layer and step; radii (L, G) the spectral radius
+ * of each gate's recurrent matrix (gk_rnn_spectral_radii). Either may be NULL. Random masks are those of seed
+ * 0. */
 GK_API gk_status gk_language_model_gradient_flow(const gk_language_model *model, const gk_text *text,
                                                  int64_t time, int64_t batch, double *norms, double *radii);
 
@@ -176,10 +178,10 @@ GK_API gk_status gk_sampler_next(gk_sampler *sampler, char bytes[4], int *count)
 /* ---- Training ------------------------------------------------------------------------------- */
 
 /* The training text is cut into `batch` streams of equal length that are read side by side, `time`
- * characters a step; the hidden state is carried from step to step and starts at zero in each epoch. Each
- * character but the first is a target once an epoch; the last step of an epoch is shorter if it must be.
- * The loss is the mean over a step's targets. Weights after any step are the same bits for every
- * instruction set, number of threads, and schedule. */
+ * characters a step; the hidden state is carried from step to step and starts from the trained states, or
+ * zero, in each epoch. Each character but the first is a target once an epoch; the last step of an epoch is
+ * shorter if it must be. The loss is the mean over a step's targets. Weights after any step are the same bits
+ * for every instruction set, number of threads, and schedule. */
 typedef struct gk_training_desc {
   size_t size;
   int64_t batch; /* N: streams */

@@ -794,7 +794,8 @@ GK_API gk_status gk_decoder_pack_dropped(const gk_decoder *decoder, unsigned fla
 GK_API gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int64_t batch,
                                           int64_t source_time, gk_rnn_memory *memory);
 
-/* (T, N, .) stands for the layout of rnn.layout: batch-first is (N, T, .), a source (N, Ts, S). */
+/* (T, N, .) stands for the layout of rnn.layout: batch-first is (N, T, .), a source (N, Ts, S). A sample is one
+ * sequence: a decoder has no resets inside a call, as gk_rnn_forward_args.reset are. */
 typedef struct gk_decoder_forward_args {
   size_t size;
   int64_t time, batch;
@@ -811,7 +812,7 @@ typedef struct gk_decoder_forward_args {
   int64_t source_time; /* Ts, with attention */
   const int64_t *source_lengths; /* (N), 0..Ts; NULL: all Ts. What lies past a length is not read */
   const float *source;           /* (Ts, N, S) */
-  const float *h0, *c0;          /* (L, N, H); NULL: zero */
+  const float *h0, *c0;          /* (L, N, H); NULL: the trained ones, or zero */
   const float *feed0;            /* (N, A): h~ before the first step, with input feeding; NULL: zero */
   const float *parameters;       /* needed with tokens (the embedding), else may be NULL */
   const void *packed;
@@ -1010,7 +1011,8 @@ typedef struct gk_optimizer_part {
 GK_API gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
                                          int parts, const gk_optimizer_part *part);
 
-/* Of the four calls below: `parts` arrays of counts[i] floats each; threads as in gk_optimizer_desc.
+/* Of the calls below that take arrays: `parts` of them, of counts[i] floats each; threads as in
+ * gk_optimizer_desc.
  *
  * The Euclidean norm over all arrays, in one fixed order whatever the threads. */
 GK_API gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
