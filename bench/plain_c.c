@@ -127,11 +127,22 @@ struct plan {
   float *dh, *dc, *carry;      /* (N, H) */
 };
 
+/* 0: not a cell of this file. */
 static size_t gates_of(gk_cell cell) {
-  return cell == GK_CELL_LSTM                                    ? 4
-         : cell == GK_CELL_RNN                                   ? 1
-         : cell == GK_CELL_GRU_SIMPLIFIED || cell == GK_CELL_MGU ? 2
-                                                                 : 3;
+  switch ((int)cell) {
+  case GK_CELL_RNN:
+    return 1;
+  case GK_CELL_GRU_SIMPLIFIED:
+  case GK_CELL_MGU:
+    return 2;
+  case GK_CELL_GRU:
+  case GK_CELL_GRU_RESET_BEFORE:
+    return 3;
+  case GK_CELL_LSTM:
+    return 4;
+  default:
+    return 0;
+  }
 }
 
 /* Cells whose candidate, the last gate, has a product of its own with the reset h'. */
@@ -195,7 +206,7 @@ static void forward_cell(const struct plan *p, float *gate, const float *h_prev,
                          float *c, float *h) {
   const size_t units = p->layer->hidden;
   float *a = gate, *b = gate + units, *d = gate + 2 * units, *e = gate + 3 * units;
-  switch (p->layer->cell) {
+  switch ((int)p->layer->cell) {
   case GK_CELL_RNN:
     for (size_t j = 0; j < units; j++)
       h[j] = a[j] = tangent(a[j]);
@@ -227,7 +238,7 @@ static void forward_cell(const struct plan *p, float *gate, const float *h_prev,
       h[j] = fmaf(b[j], h_prev[j] - d[j], d[j]);
     }
     break;
-  default: /* i f g o */
+  case GK_CELL_LSTM: /* i f g o */
     for (size_t j = 0; j < units; j++) {
       a[j] = sigmoid(a[j]);
       b[j] = sigmoid(b[j]);
@@ -292,7 +303,7 @@ static void backward_cell(const struct plan *p, const float *gate, const float *
                           const float *c, float *dh, float *dc, float *di, float *dr) {
   const size_t u = p->layer->hidden;
   const float *a = gate, *b = gate + u, *d = gate + 2 * u, *e = gate + 3 * u;
-  switch (p->layer->cell) {
+  switch ((int)p->layer->cell) {
   case GK_CELL_RNN:
     for (size_t j = 0; j < u; j++) {
       di[j] = dr[j] = dh[j] * fmaf(-a[j], a[j], 1.0f);
@@ -331,7 +342,7 @@ static void backward_cell(const struct plan *p, const float *gate, const float *
       dh[j] *= b[j];
     }
     break;
-  default:
+  case GK_CELL_LSTM:
     for (size_t j = 0; j < u; j++) {
       const float y = tangent(c[j]), dcj = fmaf(dh[j] * e[j], fmaf(-y, y, 1.0f), dc[j]);
       di[j] = dr[j] = dcj * d[j] * (a[j] * (1.0f - a[j]));
@@ -410,7 +421,7 @@ static void weight_rows(const struct plan *p, size_t begin, size_t end) {
 
 size_t PLAIN_C_NAME(scratch)(const struct plain_c_layer *layer) {
   struct plan plan;
-  return lay_out(layer, &plan, NULL);
+  return gates_of(layer->cell) ? lay_out(layer, &plan, NULL) : 0;
 }
 
 void PLAIN_C_NAME(step)(const struct plain_c_layer *l) {

@@ -18,6 +18,7 @@ struct plain_c_layer {
   float *scratch; /* plain_c_scratch_... floats */
 };
 
+/* 0: it does not know the cell. */
 typedef size_t plain_c_scratch(const struct plain_c_layer *layer);
 plain_c_scratch plain_c_scratch_avx2, plain_c_scratch_avx512;
 

@@ -61,15 +61,19 @@ static void destroy(struct network *network) {
     gk_free(network->array[i]);
 }
 
+static struct plain_c_layer layer_of(const bench_shape *s) {
+  return (struct plain_c_layer){.cell = s->cell,
+                                .input = (size_t)s->input,
+                                .hidden = (size_t)s->hidden,
+                                .batch = (size_t)s->batch,
+                                .time = (size_t)s->time,
+                                .threads = gk_default_threads()};
+}
+
 /* The data of bench/runner.c. */
 static bool create(const struct benchmark *benchmark, struct network *network) {
   const bench_shape *s = &benchmark->shape;
-  *network = (struct network){.layer = {.cell = s->cell,
-                                        .input = (size_t)s->input,
-                                        .hidden = (size_t)s->hidden,
-                                        .batch = (size_t)s->batch,
-                                        .time = (size_t)s->time,
-                                        .threads = gk_default_threads()}};
+  *network = (struct network){.layer = layer_of(s)};
   count_floats(s, network);
   network->count[SCRATCH] = benchmark->tier->scratch(&network->layer);
   for (int i = 0; i < ARRAYS; i++) {
@@ -197,9 +201,12 @@ static void run_plain_c(shim_state *state, const void *context) {
 }
 
 static void register_shape(const char *list, const bench_shape *shape) {
+  const struct plain_c_layer layer = layer_of(shape);
   for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++) {
     char name[256];
-    struct benchmark *benchmark = gk_isa_usable(tiers[i].isa) ? malloc(sizeof *benchmark) : NULL;
+    struct benchmark *benchmark = NULL;
+    if (gk_isa_usable(tiers[i].isa) && tiers[i].scratch(&layer) > 0)
+      benchmark = malloc(sizeof *benchmark);
     if (!benchmark)
       continue;
     *benchmark = (struct benchmark){*shape, &tiers[i]};

@@ -9,6 +9,12 @@ static const struct gk_cell_info *const cells[GK_CELL_COUNT] = {
 #undef GK_CELL
 };
 
+#define GK_CELL(constant, identifier, name)                                                                  \
+  _Static_assert((int)GK_CELL_##constant == (int)GK_KERNEL_CELL_##constant,                                  \
+                 "enum gk_cell must have the order of kernels/cells.def: " name);
+#include "kernels/cells.def"
+#undef GK_CELL
+
 const struct gk_cell_info *gk_cell_find(gk_cell cell) {
   return (unsigned)cell < GK_CELL_COUNT ? cells[cell] : NULL;
 }
