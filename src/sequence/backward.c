@@ -4,6 +4,7 @@
  * the rows of whole blocks of their sums while these are in cache. */
 #include <string.h>
 
+#include "src/sequence/backward.h"
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
 
@@ -26,18 +27,6 @@ static const float *output_gradient(const struct gk_run *run, int layer, int dir
   return d_output_row(run, layer, s, i);
 }
 
-/* Gradients of the pre-activations of a step of the current chunk. */
-static float *d_pre(const struct gk_worker *worker, int layer, int64_t s, int64_t i) {
-  return gk_run_d_pre(worker->run, layer, worker->chunk_row[s % worker->run->plan.chunk] + i);
-}
-
-/* Of two directions, dx waits until both have finished a layer where it takes the place of what the layer
- * read, or where both are swept at once; until then the gradients of the pre-activations are left in the
- * reserve. */
-static bool dx_waits(const struct gk_run *run, int layer) {
-  return run->rnn->directions == 2 && (layer > 0 || run->lanes);
-}
-
 static void point_at_cell(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
@@ -45,8 +34,8 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j);
     worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
-    worker->pre[j] = d_pre(worker, layer, s, i);
-    if (dx_waits(run, layer))
+    worker->pre[j] = gk_worker_d_pre(worker, layer, s, i);
+    if (gk_dx_waits(run, layer))
       worker->kept[j] = gk_run_left_gates(run, layer, direction, s, i);
     worker->h[j] = gk_run_own_h(run, saved, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
@@ -278,9 +267,7 @@ static void return_carries(const struct gk_worker *worker, int layer, int direct
   }
 }
 
-/* Steps end-1 ... begin of one layer. */
-static void backward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
-                           int64_t end) {
+void gk_backward_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
   const struct gk_run *run = worker->run;
   const struct gk_cell_info *info = run->rnn->cell;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
@@ -304,7 +291,7 @@ static void backward_chunk(const struct gk_worker *worker, int layer, int direct
                .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
                .gates = (const float *const *)worker->saved_gates,
                .d_pre = worker->pre,
-               .kept = dx_waits(run, layer) ? worker->kept : NULL,
+               .kept = gk_dx_waits(run, layer) ? worker->kept : NULL,
                .norm = run->packed + weights->norm,
                .scales = (const float *const *)worker->scales,
                .h_prev = worker->h_prev,
@@ -344,9 +331,8 @@ static float *input_gradient(const struct gk_run *run, int layer, int direction,
   return d_output_row(run, layer - 1, s, i);
 }
 
-/* dx of steps [begin, end); the second direction adds to what the first one wrote. */
-static void input_gradient_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
-                                 int64_t end) {
+void gk_input_gradient_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
+                             int64_t end) {
   const struct gk_run *run = worker->run;
   if (layer == 0 && !run->dx)
     return;
@@ -362,7 +348,7 @@ static void input_gradient_chunk(const struct gk_worker *worker, int layer, int 
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
-      worker->chunk_a[rows] = d_pre(worker, layer, s, i) + block;
+      worker->chunk_a[rows] = gk_worker_d_pre(worker, layer, s, i) + block;
       worker->chunk_c[rows++] = input_gradient(run, layer, direction, s, i);
     }
   }
@@ -393,29 +379,18 @@ static void clear_padding(const struct gk_worker *worker) {
   }
 }
 
-static int64_t chunk_start(const struct gk_run *run, int64_t end) {
-  return (end - 1) / run->plan.chunk * run->plan.chunk;
-}
-
-static void enter_chunk(struct gk_worker *worker, int64_t begin, int64_t end) {
-  if (worker->run->gradients)
-    gk_worker_enter_chunk(worker, begin, end);
-  else
-    gk_worker_enter_lone_chunk(worker, begin, end);
-}
-
 /* One direction: a chunk goes down through all layers while its gradients are in cache. */
 static void sweep_stack(struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const int layers = (int)run->rnn->desc.layers;
   for (int64_t end = run->length[0], begin; end > 0; end = begin) {
-    begin = chunk_start(run, end);
-    enter_chunk(worker, begin, end);
+    begin = gk_chunk_before(run, end);
+    gk_backward_enter(worker, begin, end);
     if (run->feed)
       gk_feed_backward(worker, begin, end);
     for (int layer = layers; layer-- > 0;) {
-      backward_chunk(worker, layer, 0, begin, end);
-      input_gradient_chunk(worker, layer, 0, begin, end);
+      gk_backward_chunk(worker, layer, 0, begin, end);
+      gk_input_gradient_chunk(worker, layer, 0, begin, end);
       gk_worker_meet(worker);
       gk_weight_gradient(worker, layer, 0, false);
     }
@@ -424,25 +399,6 @@ static void sweep_stack(struct gk_worker *worker) {
     gk_weight_gradient(worker, layer, 0, true);
   if (run->feed)
     gk_feed_gradients(worker);
-}
-
-/* Gradients of the pre-activations of a chunk, again as operands: two directions finish their sweep first. */
-static void reload_chunk(struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
-  const struct gk_run *run = worker->run;
-  const size_t width = gk_run_saved(run, layer, direction)->gates_width;
-  if (layer == 0 && !run->dx)
-    return;
-  gk_worker_enter_lone_chunk(worker, begin, end);
-  gk_worker_meet(worker);
-  for (int64_t s = begin; s < end && !(worker->teams && worker->thread != 0); s++) {
-    const int64_t count = gk_worker_rows(worker, s);
-    for (int64_t j = 0; j < count; j++) {
-      const int64_t i = gk_worker_position(worker, j);
-      memcpy(d_pre(worker, layer, s, i), gk_run_left_gates(run, layer, direction, s, i),
-             width * sizeof(float));
-    }
-  }
-  gk_worker_meet(worker);
 }
 
 /* Layers at different times: in each wave a thread takes the chunk that the one above it has left. */
@@ -456,10 +412,10 @@ static void sweep_stack_wavefront(const struct gk_worker *worker, struct gk_work
     const int64_t begin = (chunks - 1 - wave + behind) * chunk;
     const int64_t end = begin + chunk < longest ? begin + chunk : longest;
     if (begin >= 0 && begin < longest) {
-      enter_chunk(lane, begin, end);
+      gk_backward_enter(lane, begin, end);
       for (int layer = last; layer-- > first;) {
-        backward_chunk(lane, layer, 0, begin, end);
-        input_gradient_chunk(lane, layer, 0, begin, end);
+        gk_backward_chunk(lane, layer, 0, begin, end);
+        gk_input_gradient_chunk(lane, layer, 0, begin, end);
         gk_weight_gradient(lane, layer, 0, false);
       }
     }
@@ -468,60 +424,6 @@ static void sweep_stack_wavefront(const struct gk_worker *worker, struct gk_work
   for (int layer = first; layer < last; layer++)
     gk_weight_gradient(lane, layer, 0, true);
   gk_worker_wait(worker);
-}
-
-/* All steps of one direction of a layer. */
-static void sweep_direction(struct gk_worker *worker, int layer, int direction) {
-  const struct gk_run *run = worker->run;
-  worker->rows_swept = 0;
-  for (int64_t end = run->length[0], begin; end > 0; end = begin) {
-    begin = chunk_start(run, end);
-    enter_chunk(worker, begin, end);
-    backward_chunk(worker, layer, direction, begin, end);
-    if (!dx_waits(run, layer)) {
-      input_gradient_chunk(worker, layer, direction, begin, end);
-      gk_worker_meet(worker);
-    }
-    gk_weight_gradient(worker, layer, direction, false);
-  }
-  gk_weight_gradient(worker, layer, direction, true);
-}
-
-/* Then dx, of one after the other. */
-static void input_gradients_of_directions(struct gk_worker *worker, int layer) {
-  const struct gk_run *run = worker->run;
-  if (!dx_waits(run, layer))
-    return;
-  const int64_t longest = run->length[0], chunk = run->plan.chunk;
-  for (int direction = 0; direction < 2; direction++)
-    for (int64_t begin = 0, end; begin < longest; begin = end) {
-      end = begin + chunk < longest ? begin + chunk : longest;
-      reload_chunk(worker, layer, direction, begin, end);
-      input_gradient_chunk(worker, layer, direction, begin, end);
-    }
-  gk_worker_wait(worker); /* rows of the ring are numbered anew */
-}
-
-/* Two directions: a layer must be finished, weight gradients included, before dx may take the place of the
- * output of the layer below. */
-static void sweep_bidirectional(struct gk_worker *worker) {
-  for (int layer = (int)worker->run->rnn->desc.layers; layer-- > 0;) {
-    for (int direction = 0; direction < 2; direction++) {
-      sweep_direction(worker, layer, direction);
-      gk_worker_wait(worker);
-    }
-    input_gradients_of_directions(worker, layer);
-  }
-}
-
-/* Both directions at once. */
-static void sweep_directions_wavefront(struct gk_worker *worker, struct gk_worker *lane) {
-  for (int layer = (int)worker->run->rnn->desc.layers; layer-- > 0;) {
-    if (worker->thread < 2)
-      sweep_direction(lane, layer, worker->thread);
-    gk_worker_wait(worker);
-    input_gradients_of_directions(worker, layer);
-  }
 }
 
 static void backward_body(void *context, int thread, int threads) {
@@ -540,11 +442,11 @@ static void backward_body(void *context, int thread, int threads) {
     if (run->rnn->directions == 1)
       sweep_stack_wavefront(&worker, &lane);
     else
-      sweep_directions_wavefront(&worker, &lane);
+      gk_backward_directions_at_once(&worker, &lane);
   } else if (run->rnn->directions == 1) {
     sweep_stack(&worker);
   } else {
-    sweep_bidirectional(&worker);
+    gk_backward_directions(&worker);
   }
   for (int k = 0; k < run->rnn->layer_count; k++)
     return_carries(&worker, k / run->rnn->directions, k % run->rnn->directions);
