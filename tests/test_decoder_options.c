@@ -2,8 +2,7 @@
  *
  * Decoders whose stack has trained states, dropout of each kind and zoneout, which their float64 reference has
  * not: the gradient of each tensor along a random direction is the difference quotient of the loss, the masks
- * staying what the key says; the same bits on every tier, schedule and number of threads. ctest labels:
- * same-bits */
+ * staying what the key says; the same bits on every tier, schedule and number of threads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
