@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bench/peers/compare.py still works: its outputs agree with PyTorch's and ONNX Runtime's for each of their cells.
 
-    python compare_speed.py LIBGATEKERN.SO
+    python compare_speed.py LIBGATEKERN.SO     or GATEKERN_LIBRARY=...
 
 The speeds of these short runs mean nothing. oneDNN is compared where bench/peers/build_onednn has been run.
 """
@@ -16,7 +16,7 @@ SHAPES = ["lstm,33,20,3,5", "gru,20,20,3,5,2", "rnn,20,33,3,5"]
 
 
 def main():
-    library = os.path.abspath(sys.argv[1])
+    library = os.path.abspath((sys.argv[1:] or [os.environ["GATEKERN_LIBRARY"]])[0])
     program = os.path.join(os.path.dirname(library), "gatekern")
     good = True
     for passes in ("step", "inference"):
