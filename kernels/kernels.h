@@ -21,8 +21,8 @@
 #define GK_SUM_BLOCK 256
 
 /* The block of sums over the rows (t, sample) of a batch: gradients of weights and biases. Their terms often
- * cancel, so that blocks of 256 left some tensors 3 to 9 times less exact than PyTorch's; it costs 1 % of a
- * training step. A divisor of GK_SUM_BLOCK, in which rows are packed. */
+ * cancel, so that blocks of 256 left some tensors 3 to 9 times less exact than PyTorch's; such a product
+ * takes 2 % longer (AVX-512, H = 128 and 512). A divisor of GK_SUM_BLOCK, in which rows are packed. */
 #define GK_GRADIENT_BLOCK 64
 
 /* Virtual lanes of every other reduction: value i joins lane i % GK_SUM_LANES, in ascending order;

@@ -11,6 +11,9 @@
 #define GK_MAX_GATES  4
 #define GK_MAX_BLOCKS 13 /* of a gates row */
 
+/* Floats from row to row of a transposed block of a sum: rows of a tile must not share a set of L1. */
+#define GK_TRANSPOSED_STRIDE (GK_SUM_BLOCK + 16)
+
 struct gk_matrix {
   size_t k;       /* rows of B: the length of the products */
   size_t units;   /* columns of one gate */

@@ -6,10 +6,7 @@
 #include "src/core/random.h"
 #include "src/core/size.h"
 
-enum {
-  STRIP = 64,                           /* rows of the weight gradient formed together */
-  TRANSPOSED_STRIDE = GK_SUM_BLOCK + 16 /* rows of a tile must not share a set of L1 */
-};
+enum { STRIP = 64 }; /* rows of the weight gradient formed together */
 
 static bool place(size_t *floats, size_t *offset, size_t count) {
   *offset = *floats;
@@ -81,7 +78,7 @@ static size_t panel_floats(const struct gk_linear *linear) {
 
 bool gk_linear_scratch(const struct gk_linear *linear, size_t *floats) {
   *floats = STRIP;
-  return gk_size_multiply(floats, (int64_t)(linear->in + 1 + TRANSPOSED_STRIDE)) &&
+  return gk_size_multiply(floats, (int64_t)(linear->in + 1 + GK_TRANSPOSED_STRIDE)) &&
          gk_size_add(floats, panel_floats(linear)) && gk_size_align(floats, 16);
 }
 
@@ -89,14 +86,14 @@ bool gk_linear_scratch(const struct gk_linear *linear, size_t *floats) {
 static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, size_t end) {
   const size_t in = g->linear->in, rows_of_w = end - begin;
   float *panels = g->scratch, *transposed = panels + panel_floats(g->linear);
-  float *finished = transposed + (size_t)STRIP * TRANSPOSED_STRIDE, *finished_bias = finished + STRIP * in;
+  float *finished = transposed + (size_t)STRIP * GK_TRANSPOSED_STRIDE, *finished_bias = finished + STRIP * in;
   float *weight = g->accumulate ? finished : g->weight + begin * in;
   float *bias = g->accumulate || !g->bias ? finished_bias : g->bias + begin;
   int64_t row[GK_SUM_BLOCK];
   const float *source[GK_SUM_BLOCK], *a[STRIP];
   float *c[STRIP];
   for (size_t j = 0; j < rows_of_w; j++) {
-    a[j] = transposed + j * TRANSPOSED_STRIDE;
+    a[j] = transposed + j * GK_TRANSPOSED_STRIDE;
     c[j] = weight + j * in;
   }
   g->rows.rewind(g->rows.context);
@@ -108,7 +105,7 @@ static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, siz
     for (size_t r = 0; r < rows; r++)
       source[r] = g->dy + (size_t)row[r] * g->dy_stride + begin;
     g->kernels->column_sum(rows, rows_of_w, source, bias, first);
-    g->kernels->transpose(rows, rows_of_w, source, transposed, TRANSPOSED_STRIDE);
+    g->kernels->transpose(rows, rows_of_w, source, transposed, GK_TRANSPOSED_STRIDE);
     g->kernels->product(&(struct gk_product){.rows = rows_of_w,
                                              .k = rows,
                                              .sum_block = GK_GRADIENT_BLOCK,

@@ -13,10 +13,7 @@
 #include "src/layers/loss.h"
 #include "src/layers/output.h"
 
-enum {
-  GRADIENT_COLUMNS = 64,                /* rows of the weight gradient formed together */
-  TRANSPOSED_STRIDE = GK_SUM_BLOCK + 16 /* rows of a tile must not share a set of L1 */
-};
+enum { GRADIENT_COLUMNS = 64 }; /* rows of the weight gradient formed together */
 
 static gk_status check_description(const gk_output_desc *desc) {
   if (!desc)
@@ -180,7 +177,7 @@ struct share {
   const float **a;   /* [block] */
   float **c;         /* [block] */
   float *panels;     /* packed rows of h */
-  float *transposed; /* (GRADIENT_COLUMNS, TRANSPOSED_STRIDE) */
+  float *transposed; /* (GRADIENT_COLUMNS, GK_TRANSPOSED_STRIDE) */
 };
 
 struct loss_call {
@@ -209,7 +206,7 @@ static void cut_workspace(struct loss_call *call, struct gk_arena *arena) {
         .c = gk_arena_take(arena, sizeof(void *), GK_SUM_BLOCK, 1, 1),
         .panels =
             gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, (int64_t)((h + width - 1) / width * width), 1),
-        .transposed = gk_arena_take(arena, sizeof(float), TRANSPOSED_STRIDE, GRADIENT_COLUMNS, 1)};
+        .transposed = gk_arena_take(arena, sizeof(float), GK_TRANSPOSED_STRIDE, GRADIENT_COLUMNS, 1)};
     if (call->shares)
       call->shares[thread] = share;
   }
@@ -287,9 +284,9 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
     const size_t columns = end - column < GRADIENT_COLUMNS ? end - column : GRADIENT_COLUMNS;
     for (size_t r = 0; r < rows; r++)
       source[r] = call->logits + (rows - 1 - r) * v + column;
-    kernels->transpose(rows, columns, source, share->transposed, TRANSPOSED_STRIDE);
+    kernels->transpose(rows, columns, source, share->transposed, GK_TRANSPOSED_STRIDE);
     for (size_t j = 0; j < columns; j++) {
-      share->a[j] = share->transposed + j * TRANSPOSED_STRIDE;
+      share->a[j] = share->transposed + j * GK_TRANSPOSED_STRIDE;
       share->c[j] = call->dweight + (column + j) * h;
     }
     kernels->product(&(struct gk_product){.rows = columns,

@@ -108,33 +108,23 @@ void gk_feed_backward(const struct gk_worker *worker, int64_t begin, int64_t end
 
 /* ---- When all steps are done ---- */
 
-/* Rows in the order of the backward sweep: t = T-1 ... 0, within a step the longest sample first. */
+/* The caller's rows, in the order of the backward sweep. */
 struct sweep {
   const struct gk_run *run;
-  int64_t s, i, samples;
+  struct gk_sweep next;
 };
 
 static void rewind_sweep(void *context) {
   struct sweep *sweep = context;
-  sweep->s = sweep->run->length[0];
-  sweep->i = sweep->samples = 0;
+  sweep->next = (struct gk_sweep){.s = sweep->run->length[0]};
 }
 
 static size_t next_rows(void *context, int64_t rows[GK_SUM_BLOCK]) {
   struct sweep *sweep = context;
   const struct gk_run *run = sweep->run;
   size_t count = 0;
-  while (count < GK_SUM_BLOCK) {
-    if (sweep->i == sweep->samples) {
-      if (sweep->s == 0)
-        break;
-      sweep->s--;
-      sweep->i = 0;
-      while (sweep->samples < run->batch && run->length[sweep->samples] > sweep->s)
-        sweep->samples++;
-    }
-    rows[count++] = gk_run_caller_row(run, sweep->s, run->order[sweep->i++]);
-  }
+  for (int64_t s, i; count < GK_SUM_BLOCK && gk_sweep_next(run, &sweep->next, &s, &i); count++)
+    rows[count] = gk_run_caller_row(run, s, run->order[i]);
   return count;
 }
 

@@ -44,14 +44,13 @@ void gk_projection_backward(const struct gk_worker *worker, const struct gk_rnn_
 
 /* ---- The gradient of W_hr ---- */
 
-/* Floats from row to row of a transposed block: rows of a tile must not share a set of L1. */
-enum { TRANSPOSED_STRIDE = GK_SUM_BLOCK + 16, GRADIENT_ROWS = 128 };
+enum { GRADIENT_ROWS = 128 }; /* formed together */
 
 void gk_projection_cut(struct gk_run *run, struct gk_arena *workspace) {
   size_t floats;
   if (!gk_size_array(&floats, 1, (int64_t)(run->rnn->widest_hidden + run->rnn->layers[0].dp.width),
                      GK_SUM_BLOCK, 1) ||
-      !gk_size_add(&floats, GRADIENT_ROWS * TRANSPOSED_STRIDE) ||
+      !gk_size_add(&floats, GRADIENT_ROWS * GK_TRANSPOSED_STRIDE) ||
       !gk_size_align(&floats, GK_CACHE_LINE / sizeof(float)) || floats > INT64_MAX)
     workspace->overflow = true;
   run->projection_floats = workspace->overflow ? 0 : floats;
@@ -59,27 +58,13 @@ void gk_projection_cut(struct gk_run *run, struct gk_arena *workspace) {
       gk_arena_take(workspace, sizeof(float), run->plan.threads, (int64_t)run->projection_floats, 1);
 }
 
-/* Rows of the sum, in the order of the backward sweep: (s, position). */
-struct walk {
-  int64_t s, i, samples;
-};
-
 /* The next block of the sum: d h and whole_h of each row. */
-static size_t next_block(const struct gk_run *run, const struct gk_saved *saved, struct walk *walk,
+static size_t next_block(const struct gk_run *run, const struct gk_saved *saved, struct gk_sweep *sweep,
                          const float *d_h[GK_SUM_BLOCK], const float *whole_h[GK_SUM_BLOCK]) {
   size_t rows = 0;
-  while (rows < GK_SUM_BLOCK) {
-    if (walk->i == walk->samples) {
-      if (walk->s == 0)
-        break;
-      walk->s--;
-      walk->i = 0;
-      while (walk->samples < run->batch && run->length[walk->samples] > walk->s)
-        walk->samples++;
-    }
-    d_h[rows] = gk_run_saved_d_h(run, saved, walk->s, walk->i);
-    whole_h[rows++] = gk_run_saved_whole_h(run, saved, walk->s, walk->i);
-    walk->i++;
+  for (int64_t s, i; rows < GK_SUM_BLOCK && gk_sweep_next(run, sweep, &s, &i); rows++) {
+    d_h[rows] = gk_run_saved_d_h(run, saved, s, i);
+    whole_h[rows] = gk_run_saved_whole_h(run, saved, s, i);
   }
   return rows;
 }
@@ -94,17 +79,17 @@ static void gradient_rows(const struct gk_worker *worker, int layer, int directi
   float *panels = run->projection_scratch + (size_t)worker->thread * run->projection_floats;
   float *transposed = panels + (matrix->units + matrix->width) * GK_SUM_BLOCK;
   const float *d_h[GK_SUM_BLOCK], *whole_h[GK_SUM_BLOCK], *a[GRADIENT_ROWS];
-  struct walk walk = {.s = run->length[0]};
+  struct gk_sweep sweep = {.s = run->length[0]};
   for (size_t p = begin; p < end; p++)
-    a[p - begin] = transposed + (p - begin) * TRANSPOSED_STRIDE;
+    a[p - begin] = transposed + (p - begin) * GK_TRANSPOSED_STRIDE;
   for (bool first = true;; first = false) {
-    const size_t rows = next_block(run, gk_run_saved(run, layer, direction), &walk, d_h, whole_h);
+    const size_t rows = next_block(run, gk_run_saved(run, layer, direction), &sweep, d_h, whole_h);
     if (rows == 0 && !first)
       return;
     kernels->pack_rows(rows, matrix->units, whole_h, panels, stride);
     for (size_t r = 0; r < rows; r++)
       d_h[r] += begin;
-    kernels->transpose(rows, end - begin, d_h, transposed, TRANSPOSED_STRIDE);
+    kernels->transpose(rows, end - begin, d_h, transposed, GK_TRANSPOSED_STRIDE);
     kernels->product(&(struct gk_product){.rows = end - begin,
                                           .k = rows,
                                           .sum_block = GK_GRADIENT_BLOCK,

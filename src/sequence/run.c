@@ -353,7 +353,7 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   worker->chunk_row = run->chunk_rows + thread * run->plan.chunk;
   worker->walk = run->walks + thread * run->rnn->layer_count;
   for (int k = 0; k < run->rnn->layer_count; k++)
-    worker->walk[k] = (struct gk_gradient_walk){.s = run->length[0]};
+    worker->walk[k] = (struct gk_gradient_walk){.next.s = run->length[0]};
 }
 
 void gk_worker_enter_chunk(struct gk_worker *worker, int64_t begin, int64_t end) {
@@ -396,4 +396,17 @@ int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {
       high = middle;
   }
   return low;
+}
+
+bool gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t *s, int64_t *i) {
+  if (sweep->i == sweep->samples) {
+    if (sweep->s == 0)
+      return false;
+    sweep->s--;
+    sweep->i = 0;
+    sweep->samples = gk_run_rows(run, sweep->s);
+  }
+  *s = sweep->s;
+  *i = sweep->i++;
+  return true;
 }

@@ -37,10 +37,15 @@ struct gk_gradient_ring {
   float *rows;
 };
 
-/* How far the weight gradients of one direction of a layer have come: the next row is sample i of the
- * `samples` of step s. */
-struct gk_gradient_walk {
+/* A walk over all rows in the order of the backward sweep, which begins with s = length[0]: the next row is
+ * sample i of the `samples` of step s, or the first one of the step before. */
+struct gk_sweep {
   int64_t s, i, samples;
+};
+
+/* How far the weight gradients of one direction of a layer have come. */
+struct gk_gradient_walk {
+  struct gk_sweep next;
   int64_t rows; /* taken */
 };
 
@@ -181,6 +186,8 @@ static inline void gk_worker_meet(const struct gk_worker *worker) {
 }
 /* Samples that exist at step s, and those of them that are the worker's. */
 int64_t gk_run_rows(const struct gk_run *run, int64_t s);
+/* The step and the position of the next row of a sweep; false after the last one. */
+bool gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t *s, int64_t *i);
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
 
 static inline int64_t gk_worker_position(const struct gk_worker *worker, int64_t j) {

@@ -8,10 +8,7 @@
 #include "src/sequence/masks.h"
 #include "src/sequence/run.h"
 
-enum {
-  STRIP_UNITS = 128,                    /* units whose gates are formed together */
-  TRANSPOSED_STRIDE = GK_SUM_BLOCK + 16 /* floats: rows of a tile must not share a set of L1 */
-};
+enum { STRIP_UNITS = 128 }; /* units whose gates are formed together */
 
 /* The next rows of the sweep, a block of them or as many as there are. */
 static void next_rows(const struct gk_worker *worker, int layer, int direction,
@@ -20,13 +17,10 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction,
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
   struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
   const bool dense = layer > 0 || !run->folded, peepholes = run->rnn->peepholes > 0;
-  for (block->rows = 0; block->rows < GK_SUM_BLOCK && walk->rows < worker->rows_swept; block->rows++) {
-    if (walk->i == walk->samples) {
-      walk->s--;
-      walk->i = 0;
-      walk->samples = gk_run_rows(run, walk->s);
-    }
-    const int64_t s = walk->s, i = walk->i++;
+  int64_t s, i;
+  for (block->rows = 0; block->rows < GK_SUM_BLOCK && walk->rows < worker->rows_swept &&
+                        gk_sweep_next(run, &walk->next, &s, &i);
+       block->rows++) {
     block->gates[block->rows] = gk_run_d_pre(run, layer, walk->rows++);
     block->kept[block->rows] = gk_run_gates(run, saved, s, i);
     block->h_prev[block->rows] = run->drops_state ? gk_run_saved_operand(run, saved, s, i)
@@ -53,7 +47,7 @@ struct strip {
   const struct gk_gradient_block *block;
   size_t unit, units;
   bool first;
-  float *transposed; /* (blocks * units, TRANSPOSED_STRIDE) */
+  float *transposed; /* (blocks * units, GK_TRANSPOSED_STRIDE) */
   const float **a;
   float **c;
 };
@@ -74,8 +68,8 @@ static void transpose_gates(const struct strip *strip) {
     for (size_t r = 0; r < strip->block->rows; r++)
       source[r] = strip->block->gates[r] + (size_t)b * strip->layer->hidden + strip->unit;
     run->rnn->kernels->transpose(strip->block->rows, strip->units, source,
-                                 strip->transposed + (size_t)b * strip->units * TRANSPOSED_STRIDE,
-                                 TRANSPOSED_STRIDE);
+                                 strip->transposed + (size_t)b * strip->units * GK_TRANSPOSED_STRIDE,
+                                 GK_TRANSPOSED_STRIDE);
   }
 }
 
@@ -86,7 +80,7 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
   for (int g = 0; g < gate_count; g++)
     for (size_t u = 0; u < units; u++) {
       const size_t index = (size_t)g * units + u;
-      strip->a[index] = strip->transposed + ((size_t)gate_block[gate[g]] * units + u) * TRANSPOSED_STRIDE;
+      strip->a[index] = strip->transposed + ((size_t)gate_block[gate[g]] * units + u) * GK_TRANSPOSED_STRIDE;
       strip->c[index] = finished_row(strip, tensor, columns, (size_t)gate[g], u);
     }
   strip->worker->run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
@@ -230,7 +224,7 @@ void gk_weight_gradient_block(const struct gk_worker *worker, int layer, int dir
                         .block = block,
                         .first = first,
                         .transposed = worker->scratch,
-                        .a = (const float **)(worker->scratch + rows * TRANSPOSED_STRIDE)};
+                        .a = (const float **)(worker->scratch + rows * GK_TRANSPOSED_STRIDE)};
   strip.c = (float **)(strip.a + rows);
   size_t begin, end;
   own_units(worker, strip.layer, &begin, &end);
@@ -248,7 +242,7 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
   const int rings = rnn->directions == 2 ? 1 : (int)rnn->desc.layers;
   const int64_t threads = run->plan.threads, width = (int64_t)rnn->layers[0].dx.width;
   const size_t operand = rnn->widest_hidden > rnn->widest_output ? rnn->widest_hidden : rnn->widest_output;
-  const size_t scratch = strip_rows(run) * (TRANSPOSED_STRIDE + 2 * sizeof(void *) / sizeof(float));
+  const size_t scratch = strip_rows(run) * (GK_TRANSPOSED_STRIDE + 2 * sizeof(void *) / sizeof(float));
   /* A block that some thread still reads, one that is not yet full, and a chunk. */
   size_t rows = 0, all = 0;
   if (!gk_size_array(&rows, 1, run->plan.chunk, run->batch, 1) || !gk_size_add(&rows, 2 * GK_SUM_BLOCK) ||
