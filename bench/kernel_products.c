@@ -14,8 +14,12 @@ void run_product(shim_state *state, const void *context) {
     abort();
   for (size_t q = 0; q < vectors; q++)
     column[q] = (struct gk_column){(uint32_t)(q * v), (uint32_t)(columns - q * v < v ? columns - q * v : v)};
-  struct gk_product product = {
-      .rows = rows, .k = k, .sum_block = GK_SUM_BLOCK, .panel_stride = k * nv * v, .columns = column};
+  struct gk_product product = {.rows = rows,
+                               .k = k,
+                               .sum_block = GK_SUM_BLOCK,
+                               .a_step = 1,
+                               .panel_stride = k * nv * v,
+                               .columns = column};
   product.a = take_rows(&arena, take(&arena, rows * k, -1, 1), rows, k);
   product.b = take(&arena, panels * product.panel_stride, -0.1f, 0.1f);
   product.c = take_rows(&arena, take(&arena, rows * columns, 0, 1), rows, columns);

@@ -44,21 +44,34 @@ struct gk_column {
   uint32_t lanes;  /* 1..v valid lanes; the others are not written */
 };
 
-/* C[i][column(q) + lane] += sum over k of a[i][k] * B[k][q][lane] in the canonical order, for i < rows and
- * the vectors q of [vector_begin, vector_end). B is packed in panels of nv vectors: vector q of row k is
- * at b + (q / nv) * panel_stride + (k * nv + q % nv) * v. Lanes beyond a column's are zero in B. */
+/* Memory that the caller will read next: while a product computes it asks for a little of it with each k.
+ * Read in one burst it would keep the caller waiting for memory that was idle before. Only a hint. */
+#define GK_AHEAD_RANGES 32
+struct gk_ahead {
+  size_t count, floats; /* floats: of all ranges */
+  struct gk_ahead_range {
+    const float *start;
+    size_t floats;
+  } range[GK_AHEAD_RANGES];
+};
+
+/* C[i][column(q) + lane] += sum over k of a[i][k * a_step] * B[k][q][lane] in the canonical order, for
+ * i < rows and the vectors q of [vector_begin, vector_end). B is packed in panels of nv vectors: vector q of
+ * row k is at b + (q / nv) * panel_stride + (k * nv + q % nv) * v. Lanes beyond a column's are zero in B. */
 struct gk_product {
   size_t rows;
   size_t k;
   size_t sum_block;      /* GK_SUM_BLOCK or GK_GRADIENT_BLOCK */
-  const float *const *a; /* [rows] pointers to k floats */
+  const float *const *a; /* [rows] */
+  ptrdiff_t a_step;      /* floats from k to k: 1, or any number on a tier that reads_across */
   const float *b;
   size_t panel_stride;             /* floats from panel to panel, >= k * nv * v */
   const struct gk_column *columns; /* of vector 0 */
   size_t vector_begin, vector_end;
-  float *const *c;          /* [rows] */
-  bool overwrite;           /* C = 0 + sum instead */
-  const float *const *init; /* [rows]: C = init + sum instead, init being addressed as C is; or NULL */
+  float *const *c;              /* [rows] */
+  bool overwrite;               /* C = 0 + sum instead */
+  const float *const *init;     /* [rows]: C = init + sum instead, init being addressed as C is; or NULL */
+  const struct gk_ahead *ahead; /* or NULL */
 };
 
 /* An activation as kernels take it: never DEFAULT. from_output: forward saves its value, from which backward
@@ -172,6 +185,7 @@ struct gk_kernels {
   size_t lanes;        /* v, floats of a vector */
   size_t tile_rows;    /* mr */
   size_t tile_vectors; /* nv, vectors of a panel */
+  bool reads_across;   /* products take A transposed as it stands: see a_step */
 
   void (*product)(const struct gk_product *product);
 

@@ -67,6 +67,7 @@ static void measure_product(const struct gk_kernels *kernels) {
                                .k = K,
                                .sum_block = GK_SUM_BLOCK,
                                .a = new_rows(ROWS, K),
+                               .a_step = 1,
                                .panel_stride = K * nv * v,
                                .columns = column,
                                .vector_end = vectors,

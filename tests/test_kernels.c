@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "src/core/matrix.h"
 #include "tests/guarded_memory.h"
 #include "tests/kernel_tiers.h"
 #include "tests/random_values.h"
@@ -48,6 +49,8 @@ struct problem {
   float init[INIT_ROWS * MOST_COLUMNS];
   struct guarded_memory a_memory, b_memory, c_memory, init_memory;
   const float *a_rows[MOST_ROWS], *init_rows[MOST_ROWS];
+  ptrdiff_t a_step;
+  const struct gk_ahead *ahead;
   float *c_rows[MOST_ROWS];
   struct gk_column columns_at[MOST_COLUMNS];
   float *packed, *c;
@@ -95,12 +98,16 @@ static void solve_plainly(struct problem *p, enum start start) {
   plain_product(p->rows, p->columns, p->k, p->sum_block, p->a, p->b, p->wanted);
 }
 
-/* Rows of A lie in any order; the last one ends at a protected page. */
-static void place_a(struct problem *p, int place) {
+/* Rows of A lie in any order; the last one ends at a protected page. Across: one k of all rows after the
+ * other, either way round, for tiers that read it so. */
+static void place_a(struct problem *p, int place, bool across) {
   float *a = guarded_take(&p->a_memory, p->rows * p->k, place);
+  const bool downwards = across && p->rows % 2;
+  p->a_step = !across ? 1 : downwards ? -(ptrdiff_t)p->rows : (ptrdiff_t)p->rows;
   for (size_t i = 0; i < p->rows; i++) {
-    float *row = a + (p->rows - 1 - i) * p->k;
-    memcpy(row, p->a + i * p->k, p->k * sizeof(float));
+    float *row = a + (p->rows - 1 - i) * (across ? 1 : p->k) + (downwards ? (p->k - 1) * p->rows : 0);
+    for (size_t l = 0; l < p->k; l++)
+      row[(ptrdiff_t)l * p->a_step] = p->a[i * p->k + l];
     p->a_rows[i] = row;
   }
 }
@@ -175,6 +182,7 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
       .k = p->k,
       .sum_block = p->sum_block,
       .a = p->a_rows,
+      .a_step = p->a_step,
       .b = p->packed,
       .panel_stride = p->panel_stride,
       .columns = p->columns_at,
@@ -183,6 +191,7 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
       .c = p->c_rows,
       .overwrite = start == START_ZERO,
       .init = start == START_INIT ? p->init_rows : NULL,
+      .ahead = p->ahead,
   };
   kernels->product(&product);
 }
@@ -198,7 +207,7 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
   for (int start = 0; start < STARTS; start++) {
     const int place = start == START_C ? (int)(k % 16) : GUARD_AT_END;
     solve_plainly(p, (enum start)start);
-    place_a(p, place);
+    place_a(p, place, kernels->reads_across && (lanes + k + (size_t)start) % 2);
     pack_b(p, kernels, lanes % 5, place);
     for (size_t rows = 1; rows <= p->rows; rows++)
       for (size_t begin = 0; begin < vectors; begin++)
@@ -258,7 +267,7 @@ static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
       make_extreme(&p, stream);
     solve_plainly(&p, START_C);
     for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
-      place_a(&p, GUARD_AT_END);
+      place_a(&p, GUARD_AT_END, tier->kernels->reads_across && trial % 3 == 1);
       pack_b(&p, tier->kernels, trial % 3, GUARD_AT_END);
       place_c(&p, tier->kernels->lanes, trial % 7 == 0, GUARD_AT_END);
       kernel_case(tier, "product", "rows %zu, columns %zu, k %zu, trial %llu", rows, columns, k,
@@ -269,6 +278,58 @@ static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
   }
   assert_true(kernel_cases() > 0);
   close_problem(&p);
+}
+
+/* Nor is it read past its end where that is not mapped. */
+static void what_a_product_asks_for_ahead_changes_nothing(void **state) {
+  struct problem p;
+  struct guarded_memory memory = {0};
+  (void)state;
+  open_problem(&p);
+  assert_true(guarded_open(&memory, 4096));
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t rows = 1; rows <= 2 * tier->kernels->tile_rows; rows++) {
+      struct gk_ahead ahead = {0};
+      const float *asked[] = {guarded_take(&memory, 4096, GUARD_AT_END), NULL};
+      make_problem(&p, rows, rows, 70, 300);
+      solve_plainly(&p, START_C);
+      place_a(&p, 1, false);
+      pack_b(&p, tier->kernels, 1, 2);
+      place_c(&p, tier->kernels->lanes, false, 3);
+      p.ahead = &ahead;
+      for (size_t floats = rows; floats <= 4096; floats *= 2)
+        gk_ahead_add(&ahead, asked, 2, floats);
+      kernel_case(tier, "product", "rows %zu, %zu floats in %zu ranges asked for", rows, ahead.floats,
+                  ahead.count);
+      run_product(&p, tier->kernels, rows, 0, p.vectors, START_C);
+      compare_c(&p, tier->kernels->lanes, rows, 0, p.vectors);
+      p.ahead = NULL;
+    }
+  assert_true(kernel_cases() > 0);
+  guarded_close(&memory);
+  close_problem(&p);
+}
+
+static void rows_that_follow_one_another_are_asked_for_as_one(void **state) {
+  enum { ROWS = GK_AHEAD_RANGES + 8, WIDTH = 100 };
+  static const float memory[(ROWS + 1) * 2 * WIDTH];
+  struct gk_ahead ahead = {0};
+  const float *rows[ROWS];
+  (void)state;
+  for (size_t i = 0; i < ROWS; i++)
+    rows[i] = memory + i * (WIDTH + 12);
+  gk_ahead_add(&ahead, rows, ROWS, WIDTH);
+  assert_int_equal(ahead.count, 1);
+  assert_int_equal(ahead.range[0].floats, (ROWS - 1) * (WIDTH + 12) + WIDTH);
+  assert_int_equal(ahead.floats, ahead.range[0].floats);
+  for (size_t i = 0; i < ROWS; i++) /* backwards, and apart: more ranges than there is room for */
+    rows[i] = memory + (ROWS - i) * 2 * WIDTH;
+  gk_ahead_add(&ahead, rows, ROWS, WIDTH);
+  assert_int_equal(ahead.count, GK_AHEAD_RANGES);
+  size_t floats = 0;
+  for (size_t i = 0; i < ahead.count; i++)
+    floats += ahead.range[i].floats;
+  assert_int_equal(ahead.floats, floats);
 }
 
 /* A NaN and an infinity in one row of A reach that row of C, and no other. */
@@ -283,7 +344,7 @@ static void product_keeps_rows_apart(void **state) {
         p.a[poisoned * p.k + 3] = NAN;
         p.a[poisoned * p.k + 4] = INFINITY;
         solve_plainly(&p, START_ZERO);
-        place_a(&p, 1);
+        place_a(&p, 1, false);
         pack_b(&p, tier->kernels, 1, 2);
         place_c(&p, tier->kernels->lanes, false, 3);
         kernel_case(tier, "product", "rows %zu, columns 37, k 19, row %zu poisoned", rows, poisoned);
@@ -305,7 +366,7 @@ static void product_may_be_cut_between_blocks(void **state) {
     const size_t width = kernels->lanes * kernels->tile_vectors;
     make_problem(&p, 7, 9, 45, 600);
     solve_plainly(&p, START_INIT);
-    place_a(&p, 5);
+    place_a(&p, 5, false);
     pack_b(&p, kernels, 0, 6);
     place_c(&p, kernels->lanes, false, 7);
     kernel_case(tier, "product", "rows 9, columns 45, k 256 + 256 + 88");
@@ -333,6 +394,7 @@ static void product_over_nothing_is_zero(void **state) {
     const struct gk_product product = {.rows = 1,
                                        .sum_block = GK_SUM_BLOCK,
                                        .a = &a_row,
+                                       .a_step = 1,
                                        .b = b,
                                        .columns = &column,
                                        .vector_end = 1,
@@ -508,6 +570,8 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_teardown(product_of_every_edge_tile_is_the_plain_sum, kernel_say_where),
       cmocka_unit_test_teardown(product_of_any_size_has_the_same_bits_on_every_tier, kernel_say_where),
+      cmocka_unit_test_teardown(what_a_product_asks_for_ahead_changes_nothing, kernel_say_where),
+      cmocka_unit_test(rows_that_follow_one_another_are_asked_for_as_one),
       cmocka_unit_test_teardown(product_keeps_rows_apart, kernel_say_where),
       cmocka_unit_test_teardown(product_may_be_cut_between_blocks, kernel_say_where),
       cmocka_unit_test_teardown(product_over_nothing_is_zero, kernel_say_where),

@@ -7,6 +7,8 @@
 
 #define GK_TILE_ROWS         6
 #define GK_TILE_VECTORS      4
+#define GK_TILE_K            512 /* B comes from L2 either way, and a call costs some 40 cycles */
+#define GK_TILE_READS_ACROSS true
 #define GK_TILE_PANELS(rows) ((rows) == 1 ? 2u : 1u)
 
 static inline __attribute__((always_inline)) void tile_add(__m512 sum[6][8], const struct gk_column *columns,
@@ -37,12 +39,14 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
                                                             const int vectors) {
   __m512 sum[6][8];
   const float *a[6];
-  const float *b = t->b, *next = t->b_next;
-  const size_t panel = t->b_panel_stride;
+  const float *b = t->b, *next = t->b_next, *ahead = t->ahead;
+  const size_t panel = t->b_panel_stride, ahead_step = t->ahead_step;
+  const ptrdiff_t a_step = t->a_step;
+  ptrdiff_t at = 0; /* of a */
   const float *const *from = t->from;
   bool overwrite = t->overwrite;
   GK_UNROLL for (int i = 0; i < rows; i++) {
-    a[i] = t->a[i] + t->k_begin;
+    a[i] = t->a[i] + (ptrdiff_t)t->k_begin * a_step;
     GK_UNROLL for (int j = 0; j < vectors; j++)
       _mm_prefetch((const char *)(from[i] + t->columns[j].offset), _MM_HINT_T0);
   }
@@ -54,16 +58,20 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
         sum[i][j] = _mm512_setzero_ps();
     for (; k < end; k++) {
       __m512 bk[8];
-      if (rows > 2)
+      if (rows > 2) {
         _mm_prefetch((const char *)(next + k * 16), _MM_HINT_T1);
+        _mm_prefetch((const char *)ahead, _MM_HINT_T1);
+        ahead += ahead_step;
+      }
       GK_UNROLL for (int j = 0; j < vectors; j++)
         bk[j] = _mm512_loadu_ps(b + (size_t)(j / 4) * panel + (j % 4) * 16);
       GK_UNROLL for (int i = 0; i < rows; i++) {
-        __m512 ak = _mm512_set1_ps(a[i][k]);
+        __m512 ak = _mm512_set1_ps(a[i][at]);
         GK_UNROLL for (int j = 0; j < vectors; j++)
           sum[i][j] = _mm512_fmadd_ps(ak, bk[j], sum[i][j]);
       }
       b += 4 * 16;
+      at += a_step;
     }
     const struct gk_column *columns = t->columns;
     GK_ADDRESSES_FROM_HERE(columns);

@@ -36,6 +36,7 @@ const struct gk_kernels GK_TABLE = {
     .lanes = GK_V,
     .tile_rows = GK_TILE_ROWS,
     .tile_vectors = GK_TILE_VECTORS,
+    .reads_across = GK_TILE_READS_ACROSS,
     .product = product,
     .transpose = transpose,
     .pack_rows = pack_rows,

@@ -8,6 +8,8 @@
 
 #define GK_TILE_ROWS         5
 #define GK_TILE_VECTORS      4
+#define GK_TILE_K            GK_SUM_BLOCK
+#define GK_TILE_READS_ACROSS false /* four k of a row come as one vector */
 #define GK_TILE_PANELS(rows) ((rows) <= 2 ? 2u : 1u)
 
 #define GK_TILE_LANE(lane)                                                                                   \

@@ -7,6 +7,8 @@
 
 #define GK_TILE_ROWS         3
 #define GK_TILE_VECTORS      4
+#define GK_TILE_K            GK_SUM_BLOCK
+#define GK_TILE_READS_ACROSS false
 #define GK_TILE_PANELS(rows) 1u
 
 static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,

@@ -54,9 +54,32 @@ void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, si
            threads, begin, end);
 }
 
+void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats) {
+  enum { PADDING = 32 }; /* floats between neighbours */
+  for (size_t i = 0; i < count; i++) {
+    struct gk_ahead_range *last = ahead->count ? &ahead->range[ahead->count - 1] : NULL;
+    const uintptr_t end = last ? (uintptr_t)(last->start + last->floats) : 0;
+    if (last && (uintptr_t)rows[i] - end <= PADDING * sizeof(float)) {
+      const size_t more = (size_t)((uintptr_t)rows[i] - end) / sizeof(float) + floats;
+      last->floats += more;
+      ahead->floats += more;
+    } else if (ahead->count < GK_AHEAD_RANGES) {
+      ahead->range[ahead->count++] = (struct gk_ahead_range){rows[i], floats};
+      ahead->floats += floats;
+    }
+  }
+}
+
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
                        size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
                        float *const *c, struct gk_start start) {
+  gk_matrix_product_ahead(matrix, kernels, packed, unit_begin, unit_end, rows, a, c, start, NULL);
+}
+
+void gk_matrix_product_ahead(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                             const float *packed, size_t unit_begin, size_t unit_end, size_t rows,
+                             const float *const *a, float *const *c, struct gk_start start,
+                             const struct gk_ahead *ahead) {
   const size_t v = matrix->lanes;
   if (rows == 0 || unit_begin >= unit_end)
     return;
@@ -65,6 +88,7 @@ void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *
       .k = matrix->k,
       .sum_block = GK_SUM_BLOCK,
       .a = a,
+      .a_step = 1,
       .b = packed + matrix->offset,
       .panel_stride = matrix->panel_stride,
       .columns = matrix->columns,
@@ -73,6 +97,7 @@ void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *
       .c = c,
       .overwrite = start.zero,
       .init = start.rows,
+      .ahead = ahead,
   });
 }
 

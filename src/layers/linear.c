@@ -110,6 +110,7 @@ static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, siz
                                              .k = rows,
                                              .sum_block = GK_GRADIENT_BLOCK,
                                              .a = a,
+                                             .a_step = 1,
                                              .b = panels,
                                              .panel_stride = g->linear->backward.width * GK_SUM_BLOCK,
                                              .columns = g->linear->backward.columns,

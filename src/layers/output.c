@@ -293,6 +293,7 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
                                           .k = rows,
                                           .sum_block = GK_GRADIENT_BLOCK,
                                           .a = share->a,
+                                          .a_step = 1,
                                           .b = share->panels,
                                           .panel_stride = output->backward.width * GK_SUM_BLOCK,
                                           .columns = output->backward.columns,

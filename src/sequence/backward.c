@@ -184,6 +184,22 @@ static void finish_cell(struct backward_step *step, int64_t s) {
   gk_worker_meet(worker);
 }
 
+/* What the arithmetic of the step will read of what forward saved long ago: it would wait for memory. A team's
+ * threads each read a part of a row, of few rows. */
+static void list_ahead(const struct backward_step *step, struct gk_ahead *ahead) {
+  const struct gk_run *run = step->worker->run;
+  const struct gk_cell_backward *cell = &step->cell;
+  ahead->count = ahead->floats = 0;
+  if (step->worker->teams)
+    return;
+  gk_ahead_add(ahead, cell->gates, cell->rows, (size_t)run->rnn->cell->blocks * cell->hidden);
+  if (run->rnn->cell->memory)
+    gk_ahead_add(ahead, cell->c_prev, cell->rows, cell->hidden);
+  gk_ahead_add(ahead, cell->h_prev, cell->rows, gk_run_layer(run, step->layer, step->direction)->output);
+  if (cell->dy)
+    gk_ahead_add(ahead, cell->dy, cell->rows, cell->hidden);
+}
+
 /* One recurrent product (its rows are those of step s, where `step` stands on entry) and, strip by strip, the
  * cell arithmetic that waits for it: phase `next` of this step, or phase 0 of step s-1. */
 static void product_then_cell(struct backward_step *step, int phase, int64_t s, int next, bool leave_step) {
@@ -197,17 +213,20 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   const size_t block = (size_t)cell->recurrent_block[product->gate[0]];
   for (size_t j = 0; j < rows; j++)
     worker->operand[j] = worker->pre[j] + block * hidden;
-  if (leave_step)
+  struct gk_ahead ahead = {0};
+  if (leave_step) {
     enter_step(step, s - 1);
+    list_ahead(step, &ahead);
+  }
   const size_t units = gk_matrix_strip_units(matrix, rows);
   size_t begin, end;
   columns_of(worker, matrix, &begin, &end);
   for (size_t unit = begin; unit < end; unit += units) {
     step->cell.unit_begin = unit;
     step->cell.unit_end = unit + units < end ? unit + units : end;
-    gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows,
-                      worker->operand, in_place ? worker->dh : worker->drh,
-                      in_place ? GK_START_C : GK_START_ZERO);
+    gk_matrix_product_ahead(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows,
+                            worker->operand, in_place ? worker->dh : worker->drh,
+                            in_place ? GK_START_C : GK_START_ZERO, unit == begin ? &ahead : NULL);
     if (run->drops_state)
       gk_mask_gradient(worker, step->layer, step->direction, s, rows, unit, step->cell.unit_end, to_h);
     if (run->zones_out && phase == 0)

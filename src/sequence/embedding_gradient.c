@@ -55,7 +55,7 @@ void gk_embedding_gradient_rows(const struct gk_worker *worker, const struct gk_
   for (size_t r = 0; r < block->rows; r++) {
     const size_t slot = (size_t)block->slot[r];
     float *sum = embedding->block + slot * width;
-    add(worker, &own, block->gates[r], sum);
+    add(worker, &own, gk_gradient_row(block, r), sum);
     if (++pending[slot] < GK_GRADIENT_BLOCK)
       continue;
     pending[slot] = 0;
@@ -99,10 +99,10 @@ void gk_embedding_gradient_finish(const struct gk_worker *worker, int direction)
   struct gk_gradient_block block;
   for (size_t token = 0; token < distinct || token == 0; token += GK_SUM_BLOCK) {
     block.rows = distinct - token < GK_SUM_BLOCK ? distinct - token : GK_SUM_BLOCK;
-    for (size_t r = 0; r < block.rows; r++) {
-      block.gates[r] = embedding->table + (token + r) * width;
+    block.gates = embedding->table + token * width;
+    block.gates_step = (ptrdiff_t)width;
+    for (size_t r = 0; r < block.rows; r++)
       block.x[r] = run->parameters + (size_t)embedding->token[token + r] * (size_t)run->rnn->desc.input_size;
-    }
     gk_weight_gradient_block(worker, 0, direction, &block, (struct gk_gradient_parts){.inputs = true},
                              token == 0);
   }

@@ -94,6 +94,7 @@ static void gradient_rows(const struct gk_worker *worker, int layer, int directi
                                           .k = rows,
                                           .sum_block = GK_GRADIENT_BLOCK,
                                           .a = a,
+                                          .a_step = 1,
                                           .b = panels,
                                           .panel_stride = stride,
                                           .columns = matrix->columns,

@@ -122,9 +122,13 @@ struct gk_run {
    * of a stack; one for all where directions finish one after the other. */
   struct gk_gradient_ring *d_pre;
   int64_t d_pre_rows;
-  int64_t *chunk_rows;              /* [threads][chunk] */
-  struct gk_gradient_walk *walks;   /* [threads][L * D] */
-  float *panels[1 + GK_MAX_PHASES]; /* packed rows of x and of the recurrent operands of a block */
+  int64_t *chunk_rows;            /* [threads][chunk] */
+  struct gk_gradient_walk *walks; /* [threads][L * D] */
+  /* Packed rows of x and of the recurrent operands of a block: panel_floats each, one for all threads or one
+   * for each. */
+  float *panels[1 + GK_MAX_PHASES];
+  size_t panel_floats[1 + GK_MAX_PHASES];
+  bool own_panels;
   float *finished;           /* accumulate: gradients until they are finished, laid out as parameters */
   float *scratch;            /* scratch_floats a thread */
   float *projection_scratch; /* projection_floats a thread: blocks of the gradient of W_hr */
@@ -151,7 +155,7 @@ struct gk_worker {
   int64_t *chunk_row;            /* [chunk] number, in the order of the sweep, of the first row of a step */
   int64_t rows_swept;            /* rows that the sweep has finished, those of the current chunk included */
   struct gk_gradient_walk *walk; /* [L * D] */
-  float *scratch;                /* transposed blocks of the weight gradient */
+  float *scratch;                /* pointers and transposed blocks of the weight gradient */
 };
 
 /* ---- Setting up (run.c) ---- */
@@ -281,9 +285,13 @@ static inline float *gk_run_pre(const struct gk_run *run, int64_t s, int64_t i) 
   const size_t width = gk_padded((size_t)run->rnn->cell->blocks * run->rnn->widest_hidden);
   return run->pre + (size_t)(s % run->plan.chunk * run->batch + i) * width;
 }
-/* Gradients of pre-activations: row number `row` of the sweep, and that of a step of the current chunk. */
+/* Gradients of pre-activations: row number `row` of the sweep, and that of a step of the current chunk. A
+ * block of the weight gradient's sums never goes round the ring. */
+static inline const struct gk_gradient_ring *gk_run_gradient_ring(const struct gk_run *run, int layer) {
+  return &run->d_pre[run->rnn->directions == 2 ? 0 : layer];
+}
 static inline float *gk_run_d_pre(const struct gk_run *run, int layer, int64_t row) {
-  const struct gk_gradient_ring *ring = &run->d_pre[run->rnn->directions == 2 ? 0 : layer];
+  const struct gk_gradient_ring *ring = gk_run_gradient_ring(run, layer);
   return ring->rows + (size_t)(row % run->d_pre_rows) * ring->width;
 }
 /* Row n of a layer's block of a (L*D, N, H) tensor: h's, and c's. */
@@ -420,11 +428,16 @@ void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction
 /* A block of the sum: where its rows stand. */
 struct gk_gradient_block {
   size_t rows;
-  const float *gates[GK_SUM_BLOCK], *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];
+  const float *gates; /* gradients of pre-activations, rows that are gates_step floats apart */
+  ptrdiff_t gates_step;
+  const float *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];
   const float *kept[GK_SUM_BLOCK];                     /* saved gates: operands that a phase computed */
   const float *c_prev[GK_SUM_BLOCK], *c[GK_SUM_BLOCK]; /* with peepholes */
   int32_t slot[GK_SUM_BLOCK]; /* layer 0 of a network with a vocabulary: the distinct token's */
 };
+static inline const float *gk_gradient_row(const struct gk_gradient_block *block, size_t r) {
+  return block->gates + (ptrdiff_t)r * block->gates_step;
+}
 struct gk_gradient_parts {
   bool inputs, recurrent, vectors; /* vectors: peepholes, layer normalisation */
 };
