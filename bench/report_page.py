@@ -6,7 +6,7 @@ import statistics
 from html import escape
 
 import reasons
-from bars import geometric_means
+from bars import geometric_means, text_of_peer
 from report_pictures import PEERS, SERIES, curves, roofline, rows_of_dots
 
 METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime stay alive and idle between theirs):
@@ -148,14 +148,15 @@ def peer_sections(report):
                     ("!" if "peak" in missed else "") + f"{own['percent_of_peak']:.0f}"]
             for name in names:
                 peer = row["peers"].get(name)
-                line.append(("!" if name in missed else "") + f"{peer['ratio']:.2f} ({peer['ratio_median']:.2f})"
-                            if peer else "–")
+                line.append(("!" if name in missed else "") + text_of_peer(peer) if peer else "–")
             line += [", ".join(f"{PEERS[k][0] if k in PEERS else k} {v}" for k, v in row["at_least"].items()) or "–",
                      str(row["steal_percent"])]
             table.append(line)
         versions = "; ".join(report["peer_versions"])
         sections.append(Section(f"Peers: {what}", f"Throughput of Gatekern / the peer's, by best run (by medians); "
-                                f"above 1 Gatekern is faster. Outputs were compared before anything was timed. "
+                                f"above 1 Gatekern is faster. In brackets with the peer's "
+                                f"reorders of weights and gradients counted, as our packing is. Outputs were compared "
+                                f"before anything was timed. "
                                 f"{versions}.",
                                 rows_of_dots(list(values), PEERS, values, what, "ours / the peer's", [(1.0, "equal")]),
                                 f"peers-{passes}", table))

@@ -54,6 +54,12 @@ def geometric_means(lines):
              GEOMETRIC_MEANS.get((group, name))) for (group, cell, name), values in ratios.items() if len(values) > 1]
 
 
+def text_of_peer(peer):
+    """ours / theirs by best run, (by medians), [theirs with what brings weights into its layout and gradients back]"""
+    reorders = f" [{peer['ratio_with_reorders']:.2f}]" if "ratio_with_reorders" in peer else ""
+    return f"{peer['ratio']:.2f} ({peer['ratio_median']:.2f}){reorders}"
+
+
 def read_list(name):
     """A list of bench/shapes, by name, or a file of that form."""
     path = LISTS / f"{name}.txt"

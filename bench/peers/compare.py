@@ -24,7 +24,7 @@ import numpy as np
 
 import machine
 import reasons
-from bars import BARS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list
+from bars import BARS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list, text_of_peer
 from contestants import Gatekern, NotOffered, Onednn, Worker, make_data, pause
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
@@ -105,6 +105,8 @@ def run_row(row, gatekern, peers, options, folder):
         result["peers"][name] = {**theirs, "ratio": theirs["best"] / ours["best"],
                                  "ratio_median": theirs["median"] / ours["median"],
                                  "difference": differences[name][0]}
+        if "best_with_reorders" in theirs:
+            result["peers"][name]["ratio_with_reorders"] = theirs["best_with_reorders"] / ours["best"]
     reached = {**{k: v["ratio"] for k, v in result["peers"].items()}, "peak": gflops / peak}
     result["missed"] = [name for name in row.at_least
                         if name in reached and is_missed(row, name, reached[name], gflops / peak)]
@@ -121,8 +123,7 @@ def describe_row(row, result):
     parts = [f"{row.shape.name} {row.passes} {result['gatekern']['isa']}: {1e3 * result['gatekern']['best']:.3f} ms, "
              f"{result['gatekern']['gflops']:.1f} GFLOP/s, {result['gatekern']['percent_of_peak']:.1f} % of peak"]
     for name, peer in result["peers"].items():
-        parts.append(f"{NAMES[name]} x{peer['ratio']:.2f} (median x{peer['ratio_median']:.2f}, outputs within "
-                     f"{peer['difference']:.1g})")
+        parts.append(f"{NAMES[name]} x{text_of_peer(peer)}, outputs within {peer['difference']:.1g}")
     if result["missed"]:
         parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]} ({reason_of(row, name)})"
                                             for name in result["missed"]))
@@ -136,7 +137,8 @@ def markdown(header, rows, results, means):
              f"{header['machine']['date']}. {versions}.", "",
              f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. The last "
              "columns say what disturbed them: the lowest FMA peak of a round (a slower clock, or others at work), "
-             "time that the hypervisor took, the clock that the kernel reports, runnable programs.", "",
+             "time that the hypervisor took, the clock that the kernel reports, runnable programs. In brackets the "
+             "best with the peer's reorders of weights and gradients counted, as our packing is.", "",
              "| network | pass | isa | ms | GFLOP/s | % of peak | " + " | ".join(f"ours / {NAMES[p]}" for p in peers)
              + " | needed | lowest peak, % | steal % | MHz | load |", "|---" * (11 + len(peers)) + "|"]
     for row, result in zip(rows, results):
@@ -146,7 +148,7 @@ def markdown(header, rows, results, means):
         own, cells = result["gatekern"], []
         for name in peers:
             peer = result["peers"].get(name)
-            text = f"{peer['ratio']:.2f} ({peer['ratio_median']:.2f})" if peer else "–"
+            text = text_of_peer(peer) if peer else "–"
             cells.append(f"**{text}**" if name in result["missed"] else text)
         needed = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in row.at_least.items()) or "–"
         peak = f"{own['percent_of_peak']:.1f}"
