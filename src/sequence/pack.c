@@ -58,48 +58,47 @@ static void pack_norm(const struct packing *packing, const struct gk_rnn_layer *
   memcpy(norm + 3 * width + hidden, p + layer->bias_ln_c, hidden * sizeof *norm);
 }
 
-static void pack_layer(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
-                       int threads) {
+static const int in_order[GK_MAX_GATES] = {0, 1, 2, 3};
+
+static void pack_forward(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
+                         int threads) {
   const struct gk_cell_info *cell = packing->rnn->cell;
   const struct gk_kernels *kernels = packing->rnn->kernels;
-  const float *w_ih = packing->parameters + layer->weight_ih, *w_hh = packing->parameters + layer->weight_hh;
-  static const int in_order[GK_MAX_GATES] = {0, 1, 2, 3};
-  const bool projected = packing->rnn->desc.projection_size > 0;
-  const float *w_hr = packing->parameters + (projected ? layer->weight_hr : 0);
+  const float *p = packing->parameters;
   size_t begin, end;
-  if (thread == 0 && packing->rnn->desc.trained_states)
-    pack_states(packing, layer);
-  if (thread == 0) {
-    pack_peepholes(packing, layer);
-    pack_norm(packing, layer);
+  if (thread == 0)
+    pack_bias(packing, layer);
+  gk_split(layer->x.panels, 1, thread, threads, &begin, &end);
+  gk_matrix_pack_transposed(&layer->x, kernels, p + layer->weight_ih, in_order, begin, end, packing->packed);
+  for (int phase = 0; phase < cell->phases; phase++) {
+    gk_split(layer->h[phase].panels, 1, thread, threads, &begin, &end);
+    gk_matrix_pack_transposed(&layer->h[phase], kernels, p + layer->weight_hh, cell->phase[phase].gate, begin,
+                              end, packing->packed);
   }
-  if (packing->flags & GK_PACK_FORWARD) {
-    if (thread == 0)
-      pack_bias(packing, layer);
-    gk_split(layer->x.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_transposed(&layer->x, kernels, w_ih, in_order, begin, end, packing->packed);
-    for (int p = 0; p < cell->phases; p++) {
-      gk_split(layer->h[p].panels, 1, thread, threads, &begin, &end);
-      gk_matrix_pack_transposed(&layer->h[p], kernels, w_hh, cell->phase[p].gate, begin, end,
-                                packing->packed);
-    }
-    gk_split(layer->p.panels, 1, thread, threads, &begin, &end);
-    if (projected)
-      gk_matrix_pack_transposed(&layer->p, kernels, w_hr, in_order, begin, end, packing->packed);
+  if (!packing->rnn->desc.projection_size)
+    return;
+  gk_split(layer->p.panels, 1, thread, threads, &begin, &end);
+  gk_matrix_pack_transposed(&layer->p, kernels, p + layer->weight_hr, in_order, begin, end, packing->packed);
+}
+
+static void pack_backward(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
+                          int threads) {
+  const struct gk_cell_info *cell = packing->rnn->cell;
+  const struct gk_kernels *kernels = packing->rnn->kernels;
+  const float *p = packing->parameters;
+  size_t begin, end;
+  gk_split(layer->dx.panels, 1, thread, threads, &begin, &end);
+  gk_matrix_pack_rows(&layer->dx, kernels, p + layer->weight_ih, cell->input_order, (size_t)cell->gates,
+                      begin, end, packing->packed);
+  for (int phase = 0; phase < cell->phases; phase++) {
+    gk_split(layer->dh[phase].panels, 1, thread, threads, &begin, &end);
+    gk_matrix_pack_rows(&layer->dh[phase], kernels, p + layer->weight_hh, cell->phase[phase].gate,
+                        (size_t)cell->phase[phase].gate_count, begin, end, packing->packed);
   }
-  if (packing->flags & GK_PACK_BACKWARD) {
-    gk_split(layer->dx.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_rows(&layer->dx, kernels, w_ih, cell->input_order, (size_t)cell->gates, begin, end,
-                        packing->packed);
-    for (int p = 0; p < cell->phases; p++) {
-      gk_split(layer->dh[p].panels, 1, thread, threads, &begin, &end);
-      gk_matrix_pack_rows(&layer->dh[p], kernels, w_hh, cell->phase[p].gate,
-                          (size_t)cell->phase[p].gate_count, begin, end, packing->packed);
-    }
-    gk_split(layer->dp.panels, 1, thread, threads, &begin, &end);
-    if (projected)
-      gk_matrix_pack_rows(&layer->dp, kernels, w_hr, in_order, 1, begin, end, packing->packed);
-  }
+  if (!packing->rnn->desc.projection_size)
+    return;
+  gk_split(layer->dp.panels, 1, thread, threads, &begin, &end);
+  gk_matrix_pack_rows(&layer->dp, kernels, p + layer->weight_hr, in_order, 1, begin, end, packing->packed);
 }
 
 /* Over the recurrent weights as they are: those of this step's mask. */
@@ -124,8 +123,19 @@ static void pack_dropped(const struct packing *packing, int index, int thread, i
 
 static void pack_body(void *context, int thread, int threads) {
   const struct packing *packing = context;
-  for (int i = 0; i < packing->rnn->layer_count; i++)
-    pack_layer(packing, &packing->rnn->layers[i], thread, threads);
+  const struct gk_rnn_layer *layers = packing->rnn->layers;
+  const int count = packing->rnn->layer_count;
+  for (int i = 0; i < count && thread == 0; i++) {
+    if (packing->rnn->desc.trained_states)
+      pack_states(packing, &layers[i]);
+    pack_peepholes(packing, &layers[i]);
+    pack_norm(packing, &layers[i]);
+  }
+  /* What is read first is written last, and so is found in a cache that does not hold all. */
+  for (int i = 0; i < count && packing->flags & GK_PACK_BACKWARD; i++)
+    pack_backward(packing, &layers[i], thread, threads);
+  for (int i = count; i-- > 0 && packing->flags & GK_PACK_FORWARD;)
+    pack_forward(packing, &layers[i], thread, threads);
   for (int i = 0; i < packing->rnn->layer_count && packing->key; i++)
     pack_dropped(packing, i, thread, threads);
 }
