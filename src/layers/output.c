@@ -270,7 +270,7 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
   const size_t v = (size_t)output->desc.output_size, h = (size_t)output->desc.input_size;
   const float *source[GK_SUM_BLOCK];
   size_t begin, end;
-  gk_split(v, GK_CACHE_LINE / sizeof(float), thread, threads, &begin, &end);
+  gk_split(v, 1, thread, threads, &begin, &end);
   if (begin == end)
     return;
   for (size_t r = 0; r < rows; r++)
