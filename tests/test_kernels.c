@@ -16,10 +16,10 @@
 #include "tests/kernel_tiers.h"
 #include "tests/random_values.h"
 
-enum { MOST_ROWS = 96, MOST_COLUMNS = 192, MOST_K = 600 };
+enum { MOST_ROWS = 96, MOST_COLUMNS = 192, MOST_K = 1030 };
 
 /* k at both sides of a block's end, and more blocks than one. */
-static const size_t ks[] = {1, 2, 64, 65, 255, 256, 257, 600};
+static const size_t ks[] = {1, 2, 64, 65, 255, 256, 257, 512, 600, 1030};
 enum { KS = sizeof ks / sizeof ks[0] };
 
 /* sum[i][j] of rows x columns in the canonical order; a is (rows, k), b (k, columns). */
@@ -50,6 +50,7 @@ struct problem {
   struct guarded_memory a_memory, b_memory, c_memory, init_memory;
   const float *a_rows[MOST_ROWS], *init_rows[MOST_ROWS];
   ptrdiff_t a_step;
+  int turns; /* of A across */
   const struct gk_ahead *ahead;
   float *c_rows[MOST_ROWS];
   struct gk_column columns_at[MOST_COLUMNS];
@@ -102,7 +103,7 @@ static void solve_plainly(struct problem *p, enum start start) {
  * other, either way round, for tiers that read it so. */
 static void place_a(struct problem *p, int place, bool across) {
   float *a = guarded_take(&p->a_memory, p->rows * p->k, place);
-  const bool downwards = across && p->rows % 2;
+  const bool downwards = across && p->turns++ % 2;
   p->a_step = !across ? 1 : downwards ? -(ptrdiff_t)p->rows : (ptrdiff_t)p->rows;
   for (size_t i = 0; i < p->rows; i++) {
     float *row = a + (p->rows - 1 - i) * (across ? 1 : p->k) + (downwards ? (p->k - 1) * p->rows : 0);
@@ -280,7 +281,7 @@ static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
   close_problem(&p);
 }
 
-/* Nor is it read past its end where that is not mapped. */
+/* Not even where nothing may be read: past the memory's end. */
 static void what_a_product_asks_for_ahead_changes_nothing(void **state) {
   struct problem p;
   struct guarded_memory memory = {0};
@@ -291,6 +292,7 @@ static void what_a_product_asks_for_ahead_changes_nothing(void **state) {
     for (size_t rows = 1; rows <= 2 * tier->kernels->tile_rows; rows++) {
       struct gk_ahead ahead = {0};
       const float *asked[] = {guarded_take(&memory, 4096, GUARD_AT_END), NULL};
+      asked[1] = asked[0] + 4096;
       make_problem(&p, rows, rows, 70, 300);
       solve_plainly(&p, START_C);
       place_a(&p, 1, false);
@@ -311,25 +313,28 @@ static void what_a_product_asks_for_ahead_changes_nothing(void **state) {
 }
 
 static void rows_that_follow_one_another_are_asked_for_as_one(void **state) {
-  enum { ROWS = GK_AHEAD_RANGES + 8, WIDTH = 100 };
+  enum { ROWS = GK_AHEAD_RANGES + 8, WIDTH = 100, CLOSE = WIDTH + 32, APART = WIDTH + 33 };
   static const float memory[(ROWS + 1) * 2 * WIDTH];
-  struct gk_ahead ahead = {0};
   const float *rows[ROWS];
   (void)state;
+  for (size_t stride = CLOSE; stride <= APART; stride++) {
+    struct gk_ahead ahead = {0};
+    const size_t ranges = stride == CLOSE ? 1 : GK_AHEAD_RANGES,
+                 room = stride == CLOSE ? ROWS : GK_AHEAD_RANGES;
+    for (size_t i = 0; i < ROWS; i++)
+      rows[i] = memory + i * stride;
+    gk_ahead_add(&ahead, rows, ROWS, WIDTH);
+    assert_int_equal(ahead.count, ranges);
+    assert_int_equal(ahead.floats, stride == CLOSE ? (ROWS - 1) * stride + WIDTH : room * WIDTH);
+    for (size_t i = 0; i < ranges; i++)
+      assert_ptr_equal(ahead.range[i].start, rows[i]);
+  }
+  struct gk_ahead ahead = {0};
   for (size_t i = 0; i < ROWS; i++)
-    rows[i] = memory + i * (WIDTH + 12);
-  gk_ahead_add(&ahead, rows, ROWS, WIDTH);
-  assert_int_equal(ahead.count, 1);
-  assert_int_equal(ahead.range[0].floats, (ROWS - 1) * (WIDTH + 12) + WIDTH);
-  assert_int_equal(ahead.floats, ahead.range[0].floats);
-  for (size_t i = 0; i < ROWS; i++) /* backwards, and apart: more ranges than there is room for */
-    rows[i] = memory + (ROWS - i) * 2 * WIDTH;
-  gk_ahead_add(&ahead, rows, ROWS, WIDTH);
-  assert_int_equal(ahead.count, GK_AHEAD_RANGES);
-  size_t floats = 0;
-  for (size_t i = 0; i < ahead.count; i++)
-    floats += ahead.range[i].floats;
-  assert_int_equal(ahead.floats, floats);
+    rows[i] = memory + (i / 2 % 2) * WIDTH * 4; /* each twice */
+  gk_ahead_add(&ahead, rows, 4, WIDTH);
+  assert_int_equal(ahead.count, 2);
+  assert_int_equal(ahead.floats, 2 * WIDTH);
 }
 
 /* A NaN and an infinity in one row of A reach that row of C, and no other. */

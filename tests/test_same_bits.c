@@ -22,9 +22,10 @@ struct plan {
   gk_schedule schedule;
 };
 static const struct plan plans[] = {
-    {1, GK_SCHEDULE_SLICES}, {2, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_TEAMS},     {5, GK_SCHEDULE_SLICES},
-    {8, GK_SCHEDULE_TEAMS},  {2, GK_SCHEDULE_TEAMS},  {3, GK_SCHEDULE_SLICES},    {5, GK_SCHEDULE_TEAMS},
-    {8, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_AUTO},   {2, GK_SCHEDULE_WAVEFRONT}, {3, GK_SCHEDULE_WAVEFRONT},
+    {1, GK_SCHEDULE_SLICES},    {4, GK_SCHEDULE_SLICES}, {2, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_TEAMS},
+    {5, GK_SCHEDULE_SLICES},    {8, GK_SCHEDULE_TEAMS},  {2, GK_SCHEDULE_TEAMS},  {3, GK_SCHEDULE_SLICES},
+    {5, GK_SCHEDULE_TEAMS},     {8, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_AUTO},   {2, GK_SCHEDULE_WAVEFRONT},
+    {3, GK_SCHEDULE_WAVEFRONT},
 };
 enum { PLANS = sizeof plans / sizeof *plans };
 
@@ -76,6 +77,9 @@ static const struct {
     {11, 37, 2, 0, 5, 6, GK_FORWARD, GK_TIME_MAJOR, true, 0, true},
     {13, 21, 2, 0, 4, 7, GK_BIDIRECTIONAL, GK_BATCH_FIRST, true, 0, true},
     {9, 70, 1, 17, 3, 5, GK_REVERSE, GK_TIME_MAJOR, false, 0, true},
+    {5, 70, 1, 0, 40, 40, GK_FORWARD, GK_TIME_MAJOR, false, 0, false}, /* round the ring of gradients */
+    {4, 50, 2, 700, 45, 30, GK_FORWARD, GK_TIME_MAJOR, true, 0, false},
+    {4, 34, 1, 0, 45, 30, GK_BIDIRECTIONAL, GK_TIME_MAJOR, true, 0, false},
 };
 
 static void test_plans(void **state) {

@@ -55,7 +55,7 @@ def geometric_means(lines):
 
 
 def text_of_peer(peer):
-    """ours / theirs by best run, (by medians), [theirs with what brings weights into its layout and gradients back]"""
+    """Ours / the peer's by best run, (by medians), [by best run with its reorders of weights and gradients counted]"""
     reorders = f" [{peer['ratio_with_reorders']:.2f}]" if "ratio_with_reorders" in peer else ""
     return f"{peer['ratio']:.2f} ({peer['ratio_median']:.2f}){reorders}"
 

@@ -16,7 +16,9 @@
 #define GK_SUM_PART 1
 #endif
 
-/* What is left to ask for, and how much of it with each k. */
+_Static_assert(GK_TILE_K % GK_SUM_BLOCK == 0, "sums must begin where tiles do");
+
+/* What is left to ask for, and how much of it with each k: all, if its ranges are fewer than the tiles. */
 struct ahead_left {
   const struct gk_ahead_range *range, *end;
   size_t done, step;
@@ -85,7 +87,7 @@ static void product(const struct gk_product *p) {
         next = p->b + (q + vectors) / GK_TILE_VECTORS * p->panel_stride;
       for (size_t strip = 0, row = 0; strip < strips; strip++) {
         const size_t rows = height + (strip < taller);
-        tile.b_next = next + (strip * 16 < GK_TILE_VECTORS * GK_V ? strip * GK_TILE_K * 16 : 0);
+        tile.b_next = next + (strip * 16 < GK_TILE_VECTORS * GK_V ? strip * tile.k * 16 : 0);
         tile.a = p->a + row;
         tile.c = p->c + row;
         tile.from = p->init && k == 0 ? p->init + row : (const float *const *)tile.c;

@@ -58,7 +58,9 @@ void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count
   enum { PADDING = 32 }; /* floats between neighbours */
   for (size_t i = 0; i < count; i++) {
     struct gk_ahead_range *last = ahead->count ? &ahead->range[ahead->count - 1] : NULL;
-    const uintptr_t end = last ? (uintptr_t)(last->start + last->floats) : 0;
+    const uintptr_t end = last ? (uintptr_t)last->start + last->floats * sizeof(float) : 0;
+    if (last && rows[i] == last->start)
+      continue; /* rows may be one and the same, of zeros */
     if (last && (uintptr_t)rows[i] - end <= PADDING * sizeof(float)) {
       const size_t more = (size_t)((uintptr_t)rows[i] - end) / sizeof(float) + floats;
       last->floats += more;

@@ -58,8 +58,8 @@ void gk_matrix_product_ahead(const struct gk_matrix *matrix, const struct gk_ker
                              const float *packed, size_t unit_begin, size_t unit_end, size_t rows,
                              const float *const *a, float *const *c, struct gk_start start,
                              const struct gk_ahead *ahead);
-/* Adds rows of `floats` floats to what is asked for; those that follow one another become one range, and what
- * finds no room is left out. */
+/* Adds rows of `floats` floats to what is asked for; those that follow one another become one range, a row that is
+ * the last one again and what finds no room are left out. */
 void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats);
 
 /* Packs panels [begin, end). Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows +

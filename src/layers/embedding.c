@@ -7,6 +7,7 @@ void gk_embedding_cut(struct gk_embedding *embedding, struct gk_arena *arena, in
                       int64_t inputs, int64_t row_floats, int threads, bool backward) {
   const int64_t most = inputs < vocabulary ? inputs : vocabulary;
   embedding->vocabulary = vocabulary;
+  embedding->row_floats = (size_t)row_floats;
   embedding->slot = gk_arena_take(arena, sizeof *embedding->slot, vocabulary, 1, 1);
   embedding->token = gk_arena_take(arena, sizeof *embedding->token, most, 1, 1);
   embedding->table = gk_arena_take(arena, sizeof *embedding->table, most, row_floats, 1);

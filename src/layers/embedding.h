@@ -14,6 +14,7 @@ struct gk_embedding {
   int64_t distinct;  /* U */
   int32_t *slot;     /* [V] index among the distinct tokens, -1 if absent */
   int32_t *token;    /* [U] ascending */
+  size_t row_floats; /* from row to row of table and block */
   float *table;      /* (U, gates row): forward pre-activations, or the gradient of them */
   float *block;      /* backward: the sum of the current block of each row of table */
   uint32_t *pending; /* backward, [threads][U]: rows in the current block */

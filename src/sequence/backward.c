@@ -184,20 +184,22 @@ static void finish_cell(struct backward_step *step, int64_t s) {
   gk_worker_meet(worker);
 }
 
-/* What the arithmetic of the step will read of what forward saved long ago: it would wait for memory. A team's
- * threads each read a part of a row, of few rows. */
+/* What the arithmetic of the step will read of what forward saved long ago, and would wait for; h of the step
+ * before is for the weight gradient too, soon after. The kernels ask once more, some rows ahead, for what a
+ * product was too short to ask for. Of few rows a team's threads each read a part. */
 static void list_ahead(const struct backward_step *step, struct gk_ahead *ahead) {
-  const struct gk_run *run = step->worker->run;
+  const struct gk_rnn *rnn = step->worker->run->rnn;
   const struct gk_cell_backward *cell = &step->cell;
-  ahead->count = ahead->floats = 0;
+  const size_t output = gk_run_layer(step->worker->run, step->layer, step->direction)->output;
   if (step->worker->teams)
     return;
-  gk_ahead_add(ahead, cell->gates, cell->rows, (size_t)run->rnn->cell->blocks * cell->hidden);
-  if (run->rnn->cell->memory)
+  if (rnn->general || rnn->desc.cell != GK_CELL_RNN) /* h says all of that one */
+    gk_ahead_add(ahead, cell->gates, cell->rows, (size_t)rnn->cell->blocks * cell->hidden);
+  if (rnn->cell->memory)
     gk_ahead_add(ahead, cell->c_prev, cell->rows, cell->hidden);
-  gk_ahead_add(ahead, cell->h_prev, cell->rows, gk_run_layer(run, step->layer, step->direction)->output);
+  gk_ahead_add(ahead, cell->h_prev, cell->rows, output);
   if (cell->dy)
-    gk_ahead_add(ahead, cell->dy, cell->rows, cell->hidden);
+    gk_ahead_add(ahead, cell->dy, cell->rows, output);
 }
 
 /* One recurrent product (its rows are those of step s, where `step` stands on entry) and, strip by strip, the

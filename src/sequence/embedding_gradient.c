@@ -39,7 +39,7 @@ static uint32_t *pending_rows(const struct gk_worker *worker) {
 void gk_embedding_gradient_start(const struct gk_worker *worker) {
   const struct gk_embedding *embedding = &worker->run->embedding;
   const struct share own = own_share(worker);
-  const size_t width = own.blocks * own.hidden, distinct = (size_t)embedding->distinct;
+  const size_t width = embedding->row_floats, distinct = (size_t)embedding->distinct;
   memset(pending_rows(worker), 0, distinct * sizeof *embedding->pending);
   for (size_t row = 0; row < distinct; row++) {
     clear(&own, embedding->table + row * width);
@@ -50,7 +50,7 @@ void gk_embedding_gradient_start(const struct gk_worker *worker) {
 void gk_embedding_gradient_rows(const struct gk_worker *worker, const struct gk_gradient_block *block) {
   const struct gk_embedding *embedding = &worker->run->embedding;
   const struct share own = own_share(worker);
-  const size_t width = own.blocks * own.hidden;
+  const size_t width = embedding->row_floats;
   uint32_t *pending = pending_rows(worker);
   for (size_t r = 0; r < block->rows; r++) {
     const size_t slot = (size_t)block->slot[r];
@@ -70,7 +70,7 @@ static void embedding_rows(const struct gk_worker *worker, int direction) {
   const struct gk_embedding *embedding = &run->embedding;
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_rnn_layer *layer = gk_run_layer(run, 0, direction);
-  const size_t width = (size_t)cell->blocks * layer->hidden, input = layer->dx.units;
+  const size_t width = embedding->row_floats, input = layer->dx.units;
   const size_t block = (size_t)cell->input_block[cell->input_order[0]] * layer->hidden;
   enum { ROWS = 48 };
   const float *a[ROWS];
@@ -92,7 +92,7 @@ void gk_embedding_gradient_finish(const struct gk_worker *worker, int direction)
   const struct gk_run *run = worker->run;
   const struct gk_embedding *embedding = &run->embedding;
   const struct share own = own_share(worker);
-  const size_t width = own.blocks * own.hidden, distinct = (size_t)embedding->distinct;
+  const size_t width = embedding->row_floats, distinct = (size_t)embedding->distinct;
   for (size_t row = 0; row < distinct; row++)
     if (pending_rows(worker)[row])
       add(worker, &own, embedding->block + row * width, embedding->table + row * width);

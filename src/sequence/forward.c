@@ -14,8 +14,7 @@ static const float *start_row(const struct gk_worker *worker, int layer, int dir
     return run->packed + gk_run_layer(run, layer, direction)->bias;
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   const int32_t token = run->tokens[gk_run_caller_row(run, t, run->order[i])];
-  return run->embedding.table +
-         (size_t)run->embedding.slot[token] * (size_t)run->rnn->cell->blocks * run->rnn->layers[0].hidden;
+  return run->embedding.table + (size_t)run->embedding.slot[token] * run->embedding.row_floats;
 }
 
 /* Blocks that no input product fills, but a recurrent one adds to: the candidate's half that stays apart. */
@@ -330,7 +329,7 @@ static void fold_embedding(const struct gk_worker *worker, int direction) {
     const size_t rows = end - u < ROWS ? end - u : ROWS;
     for (size_t j = 0; j < rows; j++) {
       a[j] = run->parameters + (size_t)run->embedding.token[u + j] * input;
-      c[j] = run->embedding.table + (u + j) * width;
+      c[j] = run->embedding.table + (u + j) * run->embedding.row_floats;
       from[j] = run->packed + layer->bias;
       memcpy(c[j], from[j], width * sizeof(float)); /* also the blocks that the product does not fill */
     }

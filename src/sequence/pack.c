@@ -131,7 +131,8 @@ static void pack_body(void *context, int thread, int threads) {
     pack_peepholes(packing, &layers[i]);
     pack_norm(packing, &layers[i]);
   }
-  /* What is read first is written last, and so is found in a cache that does not hold all. */
+  /* What is read first is written last, and so is found in a cache that does not hold all (unless weights are
+   * dropped from it afterwards). */
   for (int i = 0; i < count && packing->flags & GK_PACK_BACKWARD; i++)
     pack_backward(packing, &layers[i], thread, threads);
   for (int i = count; i-- > 0 && packing->flags & GK_PACK_FORWARD;)

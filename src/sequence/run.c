@@ -151,7 +151,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
     if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX)
       workspace->overflow = true;
     gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs,
-                     rnn->cell->blocks * (int64_t)rnn->layers[0].hidden, run->plan.threads, backward);
+                     (int64_t)gk_padded((size_t)rnn->cell->blocks * rnn->layers[0].hidden), run->plan.threads,
+                     backward);
     if (backward)
       run->embedding_gradient =
           gk_arena_take(workspace, sizeof *run->embedding_gradient,

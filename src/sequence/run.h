@@ -190,9 +190,9 @@ static inline void gk_worker_meet(const struct gk_worker *worker) {
 }
 /* Samples that exist at step s, and those of them that are the worker's. */
 int64_t gk_run_rows(const struct gk_run *run, int64_t s);
+int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
 /* The step and the position of the next row of a sweep; false after the last one. */
 bool gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t *s, int64_t *i);
-int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
 
 static inline int64_t gk_worker_position(const struct gk_worker *worker, int64_t j) {
   return worker->first + j * worker->stride;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Weight gradients: one product over all (t, sample) that exist, in the order in which the backward sweep
  * visits them, so that a sum's blocks depend on neither threads nor schedule. As soon as the sweep has
- * finished a block's rows, and while they are in cache, the threads together pack its inputs; each then
- * transposes the gate gradients of its own units, 128 at a time, and forms their share of the product. */
+ * finished a block's rows, and while they are in cache, its inputs are packed, by each thread for itself or by
+ * all together; each then forms the share of its own units, 128 at a time. */
 #include <string.h>
 
 #include "src/sequence/masks.h"
@@ -11,7 +11,8 @@
 enum {
   STRIP_UNITS = 128, /* units whose gates are formed together */
   /* So few threads pack a block each for itself: what one writes and another reads goes from cache to cache,
-   * twice. With two threads a step takes 1 to 2 % less (AVX-512, H = 128 and 512). */
+   * twice. Measured with two: a step takes 1 to 2 % less (AVX-512, H = 128 and 512), with packing at 1.2 % of
+   * it; each further thread's copy costs as much of its own, smaller part of the work. */
   OWN_PANELS_THREADS = 4
 };
 
@@ -259,8 +260,10 @@ void gk_weight_gradient_block(const struct gk_worker *worker, int layer, int dir
   size_t begin, end;
   own_units(worker, strip.layer, &begin, &end);
   gk_worker_wait(worker); /* the rows are there, and the panels have been read */
-  pack_block(worker, strip.layer, block, parts);
-  if (!worker->run->own_panels)
+  if (!worker->run->own_panels || begin < end)
+    pack_block(worker, strip.layer, block, parts);
+  if (!worker->run
+           ->own_panels) /* no thread writes over what packing reads before all come to the next block */
     gk_worker_wait(worker);
   for (strip.unit = begin; strip.unit < end; strip.unit += strip.units) {
     strip.units = end - strip.unit < STRIP_UNITS ? end - strip.unit : STRIP_UNITS;
