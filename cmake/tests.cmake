@@ -107,7 +107,7 @@ if(NOT GATEKERN_TEST_LABEL)
     get_filename_component(name ${source} NAME_WE)
     add_executable(example-${name} ${source})
     target_link_libraries(example-${name} PRIVATE
-      gatekern-shared $<$<BOOL:${GATEKERN_SANITIZE}>:project-flags>)
+      gatekern-shared $<$<NOT:$<STREQUAL:"${GATEKERN_SANITIZE}","">>:project-flags>)
     # What ends with a verdict on what it has learned is a test.
     file(STRINGS ${source} verdict REGEX "^  return right < " LIMIT_COUNT 1)
     if(verdict AND NOT GATEKERN_SANITIZE) # which would take minutes
