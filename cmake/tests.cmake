@@ -106,8 +106,10 @@ if(NOT GATEKERN_TEST_LABEL)
   foreach(source IN LISTS example_sources)
     get_filename_component(name ${source} NAME_WE)
     add_executable(example-${name} ${source})
-    target_link_libraries(example-${name} PRIVATE
-      gatekern-shared $<$<NOT:$<STREQUAL:"${GATEKERN_SANITIZE}","">>:project-flags>)
+    target_link_libraries(example-${name} PRIVATE gatekern-shared)
+    if(GATEKERN_SANITIZE)
+      target_link_libraries(example-${name} PRIVATE project-flags)
+    endif()
     # What ends with a verdict on what it has learned is a test.
     file(STRINGS ${source} verdict REGEX "^  return right < " LIMIT_COUNT 1)
     if(verdict AND NOT GATEKERN_SANITIZE) # which would take minutes
