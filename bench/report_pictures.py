@@ -81,13 +81,13 @@ def number(value):
 
 def rows_of_dots(names, series, values, title, unit, marker=None):
     """values[name][key] -> dots along a logarithmic axis, one row a name. marker: (value, label) lines."""
-    left, right, row, top = 250, 30, 26, 66
+    left, right, row, top = max(250, 24 + 7 * max(map(len, names))), 30, 26, 66
     height = top + row * len(names) + 44
     picture = Picture(920, height, title)
     numbers = [v for name in names for v in values[name].values()] + [value for value, _ in marker or []]
     scale = Log(numbers, left, picture.width - right)
     used = [key for key in series if any(key in values[name] for name in names)]
-    picture.legend(left - 240, 22, [series[key] for key in used])
+    picture.legend(10, 22, [series[key] for key in used])
     bottom = height - 40
     for tick in scale.ticks():
         picture.rule(scale(tick), top - 14, scale(tick), bottom)
