@@ -222,9 +222,10 @@ static float sum_of(int64_t count, const float *a, const float *b, int64_t strid
 static void plain_forward(struct plain_layer *p, int64_t t, int64_t n) {
   float tanh_c[UNITS], (*gate)[UNITS] = p->gate[t][n], *c = p->c[t + 1][n];
   for (int64_t row = 0; row < GATES * UNITS; row++)
-    gate[0][row] = p->b_ih[row] + p->b_hh[row] +
-                   sum_of(p->inputs, p->x + (t * SAMPLES + n) * p->inputs, p->w_ih + row * p->inputs, 1) +
-                   sum_of(UNITS, p->h[t][n], p->w_hh + row * UNITS, 1);
+    gate[row / UNITS][row % UNITS] =
+        p->b_ih[row] + p->b_hh[row] +
+        sum_of(p->inputs, p->x + (t * SAMPLES + n) * p->inputs, p->w_ih + row * p->inputs, 1) +
+        sum_of(UNITS, p->h[t][n], p->w_hh + row * UNITS, 1);
   for (int g = 0; g < GATES; g++)
     assert_int_equal((g == G ? gk_tanh : gk_sigmoid)(GK_ISA_SCALAR, GK_MATH_OWN, UNITS, gate[g], gate[g]),
                      GK_OK);

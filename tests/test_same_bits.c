@@ -105,8 +105,12 @@ static void test_plans(void **state) {
       c.desc.dropout_masks = (gk_dropout_masks)(i % 2);
       if (shapes[i].masks)
         add_all_masks(&c);
+      const bool round_the_ring =
+          c.time * c.batch > 1000; /* slow under emulation, and the same for all cells */
+      if (round_the_ring && kind != GK_CELL_LSTM)
+        continue;
       if (case_wanted(__func__))
-        check_plans(&c);
+        check_some_plans(&c, round_the_ring ? 5 : PLANS);
       c.desc.math = GK_MATH_SLEEF;
       if (i == 2 && case_wanted(__func__))
         check_plans(&c);
