@@ -14,6 +14,7 @@
 #include "src/reference/reference_decoder.h"
 #include "tests/buffers.h"
 #include "tests/cell_variants.h"
+#include "tests/network_tiers.h"
 #include "tests/random_values.h"
 
 struct decoder_case {

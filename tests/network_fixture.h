@@ -15,6 +15,7 @@
 #include "src/reference/reference.h"
 #include "tests/buffers.h"
 #include "tests/cell_variants.h"
+#include "tests/network_tiers.h"
 #include "tests/random_values.h"
 
 /* ---- Cases ----------------------------------------------------------------------------------- */
@@ -48,17 +49,6 @@ static inline void describe(const struct network_case *c, char *text, size_t siz
            d->hidden_sizes ? ", sizes differ" : "", d->trained_states ? ", states trained" : "",
            d->projection_size, gk_merge_name(d->merge), (double)d->dropout, masks,
            gk_schedule_name(d->schedule), d->threads, c->seed);
-}
-
-/* Tiers that this machine runs, weakest first; GATEKERN_TEST_ISA=name leaves only that one. */
-#define MAX_TIERS 8
-static inline int usable_tiers(gk_isa tiers[MAX_TIERS]) {
-  const char *only = getenv("GATEKERN_TEST_ISA");
-  int count = 0;
-  for (int i = 1; i <= gk_isa_count() && count < MAX_TIERS; i++)
-    if (gk_isa_usable((gk_isa)i) && (!only || strcmp(only, gk_isa_name((gk_isa)i)) == 0))
-      tiers[count++] = (gk_isa)i;
-  return count;
 }
 
 /* The command that runs only the case that is being run. */

@@ -47,12 +47,7 @@ static inline void for_each_case(const char *test, void (*adjust)(struct network
 /* Of a test program: its arguments, and the tiers; false: there are none. */
 static inline bool start_walk(int argc, char **argv) {
   repeat_command.program = argv[0];
-  if (argc > 1)
-    cmocka_set_test_filter(argv[1]);
-  tier_count = usable_tiers(tiers);
-  if (tier_count == 0)
-    print_error("no usable tier: nothing would be tested\n");
-  return tier_count > 0;
+  return start_on_tiers(argc, argv, tiers, &tier_count);
 }
 
 #endif

@@ -381,13 +381,8 @@ static void coupled_lstm_is_the_lstm_with_f_one_minus_i(void **state) {
 
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
-  if (argc > 1)
-    cmocka_set_test_filter(argv[1]);
-  tier_count = usable_tiers(tiers);
-  if (tier_count == 0) {
-    print_error("no usable tier: nothing would be tested\n");
+  if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
-  }
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(gru_with_open_gates_is_the_rnn),
       cmocka_unit_test(gru_with_reset_at_one_is_the_simplified_gru),

@@ -16,7 +16,7 @@
 
 enum { CASES = 120, DIFFERENCE_CASES = 60 };
 
-static gk_isa tiers[8];
+static gk_isa tiers[MAX_TIERS];
 static int tier_count;
 
 /* ---- The reference against itself ---- */
@@ -495,12 +495,8 @@ static void teacher_schedules_are_their_formulas(void **state) {
 }
 
 int main(int argc, char **argv) {
-  const char *only = getenv("GATEKERN_TEST_ISA");
-  for (int i = 1; i <= gk_isa_count(); i++)
-    if (gk_isa_usable((gk_isa)i) && (!only || strcmp(only, gk_isa_name((gk_isa)i)) == 0))
-      tiers[tier_count++] = (gk_isa)i;
-  if (argc > 1)
-    cmocka_set_test_filter(argv[1]);
+  if (!start_on_tiers(argc, argv, tiers, &tier_count))
+    return 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_reference_has_the_gradients_of_its_outputs),
       cmocka_unit_test(results_and_gradients_are_near_the_reference_on_every_tier),

@@ -13,7 +13,7 @@
 
 enum { CASES = 48 };
 
-static gk_isa tiers[8];
+static gk_isa tiers[MAX_TIERS];
 static int tier_count;
 
 /* A smooth case without a choice that could flip. */
@@ -129,12 +129,8 @@ static void every_tier_schedule_and_number_of_threads_has_the_same_bits(void **s
 }
 
 int main(int argc, char **argv) {
-  const char *only = getenv("GATEKERN_TEST_ISA");
-  for (int i = 1; i <= gk_isa_count(); i++)
-    if (gk_isa_usable((gk_isa)i) && (!only || strcmp(only, gk_isa_name((gk_isa)i)) == 0))
-      tiers[tier_count++] = (gk_isa)i;
-  if (argc > 1)
-    cmocka_set_test_filter(argv[1]);
+  if (!start_on_tiers(argc, argv, tiers, &tier_count))
+    return 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_gradient_of_every_tensor_is_a_difference_of_losses),
       cmocka_unit_test(every_tier_schedule_and_number_of_threads_has_the_same_bits),

@@ -306,13 +306,8 @@ static void test_refused(void **state) {
 
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
-  if (argc > 1)
-    cmocka_set_test_filter(argv[1]);
-  tier_count = usable_tiers(tiers);
-  if (tier_count == 0) {
-    print_error("no usable tier: nothing would be tested\n");
+  if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
-  }
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_vectors),
       cmocka_unit_test(test_parts_are_single_steps),

@@ -12,7 +12,7 @@
 
 enum { MOST_BEAM = 4, MOST_LENGTH = 7, MOST_VOCABULARY = 21, CASES = 60 };
 
-static gk_isa tiers[8];
+static gk_isa tiers[MAX_TIERS];
 static int tier_count;
 
 struct search_case {
@@ -340,12 +340,8 @@ static void a_beam_of_one_is_the_free_running_decoder(void **state) {
 }
 
 int main(int argc, char **argv) {
-  const char *only = getenv("GATEKERN_TEST_ISA");
-  for (int i = 1; i <= gk_isa_count(); i++)
-    if (gk_isa_usable((gk_isa)i) && (!only || strcmp(only, gk_isa_name((gk_isa)i)) == 0))
-      tiers[tier_count++] = (gk_isa)i;
-  if (argc > 1)
-    cmocka_set_test_filter(argv[1]);
+  if (!start_on_tiers(argc, argv, tiers, &tier_count))
+    return 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(hypotheses_are_those_of_the_plain_search_on_every_tier),
       cmocka_unit_test(every_tier_schedule_and_number_of_threads_has_the_same_bits),
