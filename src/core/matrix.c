@@ -49,9 +49,7 @@ size_t gk_matrix_strip_units(const struct gk_matrix *matrix, size_t rows) {
 }
 
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end) {
-  const size_t granule = cut_granule(matrix);
-  gk_split(matrix->units, granule * (size_t)threads > matrix->units ? matrix->lanes : granule, thread,
-           threads, begin, end);
+  gk_split(matrix->units, matrix->lanes, thread, threads, begin, end);
 }
 
 void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats) {
