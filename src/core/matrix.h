@@ -45,8 +45,7 @@ struct gk_start {
  */
 size_t gk_matrix_strip_units(const struct gk_matrix *matrix, size_t rows);
 
-/* The units of `thread` where threads share them: cut where panels end, unless there are fewer panels than
- * threads. */
+/* The units of `thread` where threads share them: vectors, as evenly as they divide. */
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end);
 
 /* C = start + A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v. */

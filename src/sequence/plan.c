@@ -9,8 +9,8 @@
 
 /* Threads: one step's products of a layer must bring each thread STEP_FLOP_A_THREAD, below which a barrier
  * or a region costs more than the thread gains. Schedule: slices, as long as each thread gets enough samples
- * to compute with the weights that it reads instead of waiting for them, which is one where they stay in its
- * own cache; else teams, which read each weight once for all. A wavefront, with fewer samples than threads,
+ * to compute with the weights that it reads instead of waiting for them, and the samples divide about as evenly
+ * as the hidden units; else teams, which read each weight once for all and meet each step. A wavefront, with fewer samples than threads,
  * if the weights of its layers stay in each thread's cache: it meets once a chunk, so that its threads may
  * bring less. Chunk: as many steps as make CHUNK_ROWS rows of an input product. */
 enum {
@@ -27,19 +27,48 @@ static double weight_bytes(const struct gk_rnn *rnn) {
          (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
 }
 
-/* Rows a thread below which a tile waits for the weights instead of computing. Measured on AVX-512 with two
- * threads: from 4 rows on slices took 0.87 to 1.01 of a team's time where the weights are in the shared cache
- * (least where a team's halves of the units end in tails), and 1.09 with 75 MB of them. */
-static int64_t fewest_rows(const struct gk_rnn *rnn) {
-  const double bytes = weight_bytes(rnn);
-  if (bytes <= NEAR_BYTES)
-    return 1;
-  return rnn->kernels->lanes < 16 ? 8 : bytes <= SHARED_BYTES ? 4 : 16;
-}
-
 static double step_flop(const struct gk_rnn *rnn, int64_t batch) {
   return 2.0 * (double)batch * rnn->cell->gates * (double)rnn->widest_hidden *
          (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
+}
+
+/* Rows a thread below which a tile waits for the weights instead of computing. Measured with two threads, AVX-512,
+ * slices' time / a team's: where the weights are in a thread's own cache 1.06 to 1.27 with two or three samples,
+ * 1.02 to 1.18 with four or five (but 0.95 where a step is too short for its barriers), 0.94 to 1.14 with six to
+ * eight; where they are in the shared cache 0.87 to 1.01 from four rows a thread on, and 1.09 with 75 MB of them. */
+static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t batch) {
+  const double bytes = weight_bytes(rnn);
+  if (bytes <= NEAR_BYTES)
+    return step_flop(rnn, batch) >= 3 * STEP_FLOP_A_THREAD ? 3 : 2;
+  return rnn->kernels->lanes < 16 ? 8 : bytes <= SHARED_BYTES ? 4 : 16;
+}
+
+/* The longest share of pieces that threads divide, against an even one. */
+static double longest_share(int64_t pieces, int threads) {
+  const int64_t longest = pieces / threads + (pieces % threads != 0);
+  return pieces ? (double)longest * threads / (double)pieces : 1;
+}
+
+/* How much longer than a team's longest share of the units the longest slice may be: where each thread has samples
+ * enough (slices took 1.03 to 1.13 of a team's time with 9 to 15 of them, shared unevenly), and where not. */
+static const double UNEVEN = 1.06, UNEVEN_OF_FEW = 0.9;
+
+static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int threads) {
+  const int64_t v = rnn->kernels->lanes, units = (int64_t)rnn->widest_hidden;
+  return longest_share(batch, threads) / longest_share((units + v - 1) / v, threads);
+}
+
+/* Threads that a step's products keep busy. */
+static int busy_threads(const struct gk_rnn *rnn, int64_t batch) {
+  const double most = 1 + step_flop(rnn, batch) / STEP_FLOP_A_THREAD;
+  return most < rnn->desc.threads ? (int)most : rnn->desc.threads;
+}
+
+/* Slices or teams? More threads than are busy are the caller's wish: a barrier each step would cost the most. */
+static bool slices_pay(const struct gk_rnn *rnn, int64_t batch, int threads) {
+  const bool enough = batch / threads >= fewest_rows(rnn, batch);
+  return threads == 1 || (weight_bytes(rnn) <= NEAR_BYTES && threads > busy_threads(rnn, batch)) ||
+         slices_unevenness(rnn, batch, threads) <= (enough ? UNEVEN : UNEVEN_OF_FEW);
 }
 
 /* Threads that a wavefront can use: layers of a stack, or directions whose outputs stand side by side and
@@ -66,12 +95,10 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
   struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = rnn->desc.threads};
   if (plan.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch))
     plan.schedule = GK_SCHEDULE_WAVEFRONT;
-  const double most = 1 + step_flop(rnn, batch) / STEP_FLOP_A_THREAD;
-  if (plan.threads > most && !rnn->threads_forced && plan.schedule != GK_SCHEDULE_WAVEFRONT)
-    plan.threads = (int)most;
+  if (!rnn->threads_forced && plan.schedule != GK_SCHEDULE_WAVEFRONT)
+    plan.threads = busy_threads(rnn, batch);
   if (plan.schedule == GK_SCHEDULE_AUTO)
-    plan.schedule = plan.threads == 1 || batch / plan.threads >= fewest_rows(rnn) ? GK_SCHEDULE_SLICES
-                                                                                  : GK_SCHEDULE_TEAMS;
+    plan.schedule = slices_pay(rnn, batch, plan.threads) ? GK_SCHEDULE_SLICES : GK_SCHEDULE_TEAMS;
   if (plan.schedule == GK_SCHEDULE_WAVEFRONT && (lanes_of(rnn) < 2 || time < 2))
     plan.schedule = GK_SCHEDULE_TEAMS;
   if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.threads > lanes_of(rnn))
@@ -95,7 +122,7 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan
   const size_t size = sizeof info->threads_reason;
   const int asked = rnn->desc.threads;
   const double step = 1e-6 * info->step_flop, worth = 1e-6 * STEP_FLOP_A_THREAD;
-  const bool small = asked > 1 + info->step_flop / STEP_FLOP_A_THREAD && !rnn->threads_forced;
+  const bool small = asked > busy_threads(rnn, batch) && !rnn->threads_forced;
   if (info->schedule == GK_SCHEDULE_WAVEFRONT)
     snprintf(text, size, "one a %s, of at most %d", rnn->directions == 2 ? "direction" : "layer", asked);
   else if (small)
@@ -120,7 +147,7 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, gk_rnn_pla
   const size_t size = sizeof info->schedule_reason;
   const char *tier = gk_isa_name(rnn->desc.isa);
   const int asked = rnn->desc.threads;
-  const long long fewest = fewest_rows(rnn), samples = batch;
+  const long long fewest = fewest_rows(rnn, batch), samples = batch;
   if (rnn->desc.schedule != GK_SCHEDULE_AUTO)
     snprintf(text, size, "as the caller asks");
   else if (info->threads == 1)
@@ -132,11 +159,22 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, gk_rnn_pla
         "walks %s, and they meet once a chunk",
         samples, asked, 1e-6 * weight_bytes(rnn),
         rnn->directions == 2 ? "one direction" : "its layers, a chunk behind those below");
+  else if (info->schedule == GK_SCHEDULE_SLICES && samples / info->threads < fewest)
+    snprintf(
+        text, size,
+        "%lld samples divide more evenly over %d threads than the hidden units, and slices need no barrier",
+        samples, info->threads);
   else if (info->schedule == GK_SCHEDULE_SLICES)
     snprintf(text, size,
              "%lld samples over %d threads: from %lld each (%s) a thread computes instead of waiting for the "
              "weights, and needs no barrier",
              samples, info->threads, fewest, tier);
+  else if (samples / info->threads >= fewest)
+    snprintf(
+        text, size,
+        "%lld samples divide less evenly over %d threads than the hidden units: the longest slice would be "
+        "%.2f times as long; threads split the units instead and meet each step",
+        samples, info->threads, slices_unevenness(rnn, batch, info->threads));
   else
     snprintf(
         text, size,
