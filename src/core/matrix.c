@@ -29,6 +29,22 @@ gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *ke
   return GK_OK;
 }
 
+void gk_matrix_make_dense(struct gk_matrix *matrix, const int *block) {
+  const size_t v = matrix->lanes, width = matrix->gates * matrix->units;
+  int first = block[0];
+  for (size_t g = 1; g < matrix->gates; g++)
+    first = block[g] < first ? block[g] : first;
+  for (size_t g = 0; g < matrix->gates; g++)
+    matrix->order[block[g] - first] = (int)g;
+  matrix->dense = true;
+  matrix->vectors = width / v + (width % v != 0);
+  matrix->panels = (matrix->vectors + matrix->tile_vectors - 1) / matrix->tile_vectors;
+  for (size_t q = 0; q < matrix->vectors; q++) {
+    matrix->columns[q].offset = (uint32_t)((size_t)first * matrix->units + q * v);
+    matrix->columns[q].lanes = (uint32_t)(width - q * v < v ? width - q * v : v);
+  }
+}
+
 void gk_matrix_destroy(struct gk_matrix *matrix) {
   free(matrix->columns);
   matrix->columns = NULL;
@@ -44,12 +60,14 @@ static size_t cut_granule(const struct gk_matrix *matrix) {
 
 size_t gk_matrix_strip_units(const struct gk_matrix *matrix, size_t rows) {
   const size_t granule = cut_granule(matrix), floats = 4096; /* 16 KiB */
+  if (matrix->dense)
+    return matrix->units;
   const size_t units = rows ? floats / (rows * matrix->gates * granule) * granule : matrix->units;
   return units > granule ? units : granule;
 }
 
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end) {
-  gk_split(matrix->units, matrix->lanes, thread, threads, begin, end);
+  gk_split(matrix->units, matrix->dense ? matrix->units : matrix->lanes, thread, threads, begin, end);
 }
 
 void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats) {
@@ -93,12 +111,20 @@ void gk_matrix_product_ahead(const struct gk_matrix *matrix, const struct gk_ker
       .panel_stride = matrix->panel_stride,
       .columns = matrix->columns,
       .vector_begin = unit_begin / v * matrix->gates,
-      .vector_end = (unit_end + v - 1) / v * matrix->gates,
+      .vector_end = matrix->dense ? matrix->vectors : (unit_end + v - 1) / v * matrix->gates,
       .c = c,
       .overwrite = start.zero,
       .init = start.rows,
       .ahead = ahead,
   });
+}
+
+size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane) {
+  if (!matrix->dense)
+    return (size_t)gate[vector % matrix->gates] * matrix->units + vector / matrix->gates * matrix->lanes +
+           lane;
+  const size_t column = vector * matrix->lanes + lane;
+  return (size_t)gate[matrix->order[column / matrix->units]] * matrix->units + column % matrix->units;
 }
 
 void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
@@ -116,9 +142,8 @@ void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_k
           memset(destination + i * matrix->width + j * v, 0, v * sizeof(float));
       if (lanes == 0)
         continue;
-      const size_t row = (size_t)gate[q % matrix->gates] * matrix->units + q / matrix->gates * v;
       for (size_t lane = 0; lane < lanes; lane++)
-        rows[lane] = source + (row + lane) * k;
+        rows[lane] = source + gk_matrix_source_row(matrix, gate, q, lane) * k;
       kernels->transpose(lanes, k, rows, destination + j * v, matrix->width);
     }
   }

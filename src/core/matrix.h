@@ -24,13 +24,18 @@ struct gk_matrix {
   size_t panel_stride;
   size_t offset;              /* of panel 0 in the packed buffer, in floats */
   size_t lanes, tile_vectors; /* the tier's v and nv */
-  struct gk_column *columns;  /* [vectors], owned */
+  bool dense;              /* vectors run on from one gate into the next: a product forms all units or none */
+  int order[GK_MAX_GATES]; /* of its gates in a row of C, where it is dense */
+  struct gk_column *columns; /* [vectors], owned */
 };
 
 /* Lays out a matrix of k rows whose column block of gate g starts at block[g] * units in a row of C.
  * GK_ERROR_OVERFLOW, GK_ERROR_MEMORY. */
 gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t k, size_t units,
                            size_t gates, const int *block);
+/* Lays it out anew without lanes that are left empty where gates end. Their column blocks must follow one another, in
+ * any order. */
+void gk_matrix_make_dense(struct gk_matrix *matrix, const int *block);
 void gk_matrix_destroy(struct gk_matrix *matrix);
 
 /* What a product starts from: what is in C, zero, or rows of initial values that are addressed as C is. */
@@ -45,7 +50,8 @@ struct gk_start {
  */
 size_t gk_matrix_strip_units(const struct gk_matrix *matrix, size_t rows);
 
-/* The units of `thread` where threads share them: vectors, as evenly as they divide. */
+/* The units of `thread` where threads share them: vectors, as evenly as they divide; of a dense matrix one thread has
+ * all. */
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end);
 
 /* C = start + A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v. */
@@ -61,6 +67,8 @@ void gk_matrix_product_ahead(const struct gk_matrix *matrix, const struct gk_ker
  * the last one again and what finds no room are left out. */
 void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats);
 
+/* The row of W (gates * units, k), gate[] of it interleaved, whose transpose is a lane of a vector of B. */
+size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane);
 /* Packs panels [begin, end). Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows +
  * k], the matrix of y = x W^T for W (gates * units, k). */
 void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,

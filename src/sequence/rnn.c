@@ -219,7 +219,10 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
   gk_status status;
   for (int j = 0; j < cell->gates; j++)
     block[j] = cell->input_block[j];
+  const bool dense = gk_rnn_packs_densely(rnn, layer);
   status = gk_matrix_create(&layer->x, rnn->kernels, input, hidden, gates, block);
+  if (!status && dense)
+    gk_matrix_make_dense(&layer->x, block);
   if (!status)
     status = gk_matrix_create(&layer->dx, rnn->kernels, gates * hidden, input, 1, plain);
   for (int p = 0; p < cell->phases && !status; p++) {
@@ -228,6 +231,8 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
     for (size_t j = 0; j < count; j++)
       block[j] = cell->recurrent_block[phase->gate[j]];
     status = gk_matrix_create(&layer->h[p], rnn->kernels, recurrent * output, hidden, count, block);
+    if (!status && dense)
+      gk_matrix_make_dense(&layer->h[p], block);
     if (!status)
       status = gk_matrix_create(&layer->dh[p], rnn->kernels, recurrent * count * hidden, output, 1, plain);
   }

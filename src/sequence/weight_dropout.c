@@ -12,15 +12,14 @@ void gk_pack_dropped_transposed(const struct gk_rnn *rnn, const struct gk_random
   float dropped[MOST_LANES][COLUMNS];
   const float *rows[MOST_LANES];
   for (size_t q = begin * matrix->tile_vectors; q < end * matrix->tile_vectors && q < matrix->vectors; q++) {
-    const size_t row = (size_t)gate[q % matrix->gates] * matrix->units + q / matrix->gates * v;
     float *destination = packed + matrix->offset + q / matrix->tile_vectors * matrix->panel_stride +
                          q % matrix->tile_vectors * v;
     for (size_t k = 0; k < matrix->k; k += COLUMNS) {
       const size_t count = matrix->k - k < COLUMNS ? matrix->k - k : COLUMNS;
       for (size_t lane = 0; lane < matrix->columns[q].lanes; lane++) {
+        const size_t row = gk_matrix_source_row(matrix, gate, q, lane);
         rows[lane] = dropped[lane];
-        gk_mask_weights(rnn, stream, row + lane, k, count, source + (row + lane) * matrix->k + k,
-                        dropped[lane]);
+        gk_mask_weights(rnn, stream, row, k, count, source + row * matrix->k + k, dropped[lane]);
       }
       rnn->kernels->transpose(matrix->columns[q].lanes, count, rows, destination + k * matrix->width,
                               matrix->width);
