@@ -20,7 +20,7 @@ static inline bool shape_wanted(int tier, int kind, int shape) {
 /* Runs `check` over the walk. `adjust` sets what the identity is about. */
 static inline void for_each_case(const char *test, void (*adjust)(struct network_case *c, int shape),
                                  void (*check)(struct network_case *c)) {
-  static const int64_t hidden[WALK_SHAPES] = {5, 16, 35, 70}, input[WALK_SHAPES] = {3, 19, 40, 8};
+  static const int64_t hidden[WALK_SHAPES] = {5, 16, 35, 62}, input[WALK_SHAPES] = {3, 19, 40, 8};
   static const int64_t time[WALK_SHAPES] = {6, 9, 5, 12}, batch[WALK_SHAPES] = {4, 7, 11, 3};
   for (int tier = 0; tier < tier_count; tier++)
     for (int kind = 0; kind < network_kinds(); kind++)
