@@ -185,7 +185,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                              : projects     ? worker->saved_whole_h
                                                             : worker->saved_h,
                                   .saved_c = run->training ? worker->saved_c : NULL,
-                                  .stream = run->stream};
+                                  .stream = run->stream && weights->hidden % kernels->lanes == 0};
   const bool normalised = cell->normalised;
   const struct gk_start start = {.zero = normalised,
                                  .rows = layer == 0 && run->folded && !normalised ? worker->from : NULL};
