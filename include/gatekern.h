@@ -203,7 +203,8 @@ GK_API gk_status gk_layout_from_name(const char *name, gk_layout *layout);
 
 /* How work is cut. Never changes a bit of any result.
  *   slices     a thread owns samples and walks all steps alone
- *   teams      threads share the samples, own hidden units, and meet at a barrier each step
+ *   teams      threads share the samples, own hidden units (one thread those of a layer of very few), and meet
+ *              at a barrier each step
  *   wavefront  a thread owns layers of a stack and walks all samples, some steps behind the layers below, or
  *              owns one of two directions; they meet every few steps. Where there is no such thing (one layer
  *              in one direction, directions that are added, tokens or input dropout in two directions,
@@ -291,7 +292,7 @@ typedef struct gk_rnn_desc {
   gk_isa isa;
   gk_math math;
   gk_schedule schedule;
-  int threads; /* 0: up to gk_default_threads(), fewer where work is small; else so many */
+  int threads; /* 0: up to gk_default_threads(), fewer where work is small; else so many at most */
 } gk_rnn_desc;
 #define GK_RNN_DESC_INIT                                                                                     \
   { .size = sizeof(gk_rnn_desc), .cell = GK_CELL_LSTM, .layers = 1 }
@@ -408,9 +409,10 @@ GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *par
 GK_API gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk_random_key *key,
                                      const float *parameters, void *packed);
 
-/* Sizes of the caller's memory for one call with T = time, N = batch. Any alignment is accepted. Workspace
- * does not grow with T, but for what lies between the layers of a bidirectional stack in inference, and for
- * the folded embedding, which has min(V, T * N) rows, or with input dropout for its rows' gradients. */
+/* Sizes of the caller's memory for one call with T = time, N = batch; a smaller batch may need more workspace,
+ * because threads may share it otherwise. Any alignment is accepted. Workspace does not grow with T, but for
+ * what lies between the layers of a bidirectional stack in inference, and for the folded embedding, which has
+ * min(V, T * N) rows, or with input dropout for its rows' gradients. */
 typedef struct gk_rnn_memory {
   size_t reserve_bytes;             /* training only: what backward needs of forward */
   size_t forward_workspace_bytes;   /* of gk_rnn_forward with a reserve */
@@ -622,7 +624,7 @@ typedef struct gk_pool_desc {
   gk_layout layout;       /* of y */
   int64_t width;          /* W, floats of a row of y */
   gk_isa isa;
-  int threads; /* 0: up to gk_default_threads(), fewer where work is small */
+  int threads; /* 0: up to gk_default_threads(), fewer where work is small; else so many at most */
 } gk_pool_desc;
 #define GK_POOL_DESC_INIT                                                                                    \
   { .size = sizeof(gk_pool_desc) }

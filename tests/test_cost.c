@@ -85,6 +85,36 @@ static void an_explanation_is_the_plan_with_reasons(void **state) {
         }
 }
 
+/* Of the cost model: what each ground decides, and says. */
+static void samples_and_units_decide_the_schedule(void **state) {
+  static const struct {
+    int64_t input, hidden, batch;
+    gk_schedule schedule;
+    const char *reason;
+  } plans[] = {
+      {128, 128, 3, GK_SCHEDULE_TEAMS, "would wait"},   {128, 128, 9, GK_SCHEDULE_TEAMS, "less evenly"},
+      {128, 128, 8, GK_SCHEDULE_SLICES, "from 3 each"}, {512, 512, 64, GK_SCHEDULE_SLICES, "samples over 2"},
+      {512, 512, 2, GK_SCHEDULE_TEAMS, "would wait"},   {512, 48, 4, GK_SCHEDULE_SLICES, "more evenly"},
+      {16, 16, 2, GK_SCHEDULE_SLICES, "too little"},    {17, 17, 9, GK_SCHEDULE_SLICES, "without gaps"}};
+  gk_rnn_desc desc = describe_network(GK_CELL_LSTM, 0, 0);
+  (void)state;
+  desc.isa = GK_ISA_AVX512;
+  desc.threads = 2;
+  if (!gk_isa_usable(desc.isa))
+    skip();
+  for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+    gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
+    desc.input_size = plans[i].input;
+    desc.hidden_size = plans[i].hidden;
+    gk_rnn *rnn = create(desc);
+    assert_int_equal(gk_rnn_explain_plan(rnn, 20, plans[i].batch, &info), GK_OK);
+    gk_rnn_destroy(rnn);
+    if (info.schedule != plans[i].schedule || !strstr(info.schedule_reason, plans[i].reason))
+      fail_msg("H %lld N %lld: %s, %s", (long long)plans[i].hidden, (long long)plans[i].batch,
+               gk_schedule_name(info.schedule), info.schedule_reason);
+  }
+}
+
 static void an_explanation_without_a_place_is_refused(void **state) {
   (void)state;
   gk_rnn *rnn = create(describe_network(GK_CELL_LSTM, 4, 4));
@@ -242,6 +272,7 @@ static void threads_sleep_after_a_call(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_explanation_is_the_plan_with_reasons),
+      cmocka_unit_test(samples_and_units_decide_the_schedule),
       cmocka_unit_test(an_explanation_without_a_place_is_refused),
       cmocka_unit_test(the_reserve_is_gates_and_two_states),
       cmocka_unit_test(the_workspace_does_not_grow_with_time),

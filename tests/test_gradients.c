@@ -101,7 +101,7 @@ static void test_recurrence_none(void **state) {
 /* Every option of cells, two layers; with SLEEF's functions, and an LSTM's projection, every other one. */
 static void test_options(void **state) {
   (void)state;
-  static const int64_t hidden[] = {5, 17, 61};
+  static const int64_t hidden[] = {5, 17, 61, 64};
   largest_error = 0;
   for (int i = 0; i < CELL_VARIANTS; i++)
     for (size_t k = 0; k < sizeof hidden / sizeof *hidden; k++) {

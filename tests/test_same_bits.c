@@ -77,8 +77,11 @@ static const struct {
     {11, 37, 2, 0, 5, 6, GK_FORWARD, GK_TIME_MAJOR, true, 0, true},
     {13, 21, 2, 0, 4, 7, GK_BIDIRECTIONAL, GK_BATCH_FIRST, true, 0, true},
     {9, 62, 1, 17, 3, 5, GK_REVERSE, GK_TIME_MAJOR, false, 0, true},
-    {5, 70, 1, 0, 40, 40, GK_FORWARD, GK_TIME_MAJOR, false, 0, false}, /* round the ring of gradients */
-    {4, 50, 2, 700, 45, 30, GK_FORWARD, GK_TIME_MAJOR, true, 0, false},
+    {5, 203, 1, 0, 2, 34, GK_FORWARD, GK_TIME_MAJOR, false, 0,
+     false}, /* teams' strips begin inside a panel */
+    /* round the ring of gradients, with saved rows past the caches where they begin lines */
+    {5, 70, 1, 0, 52, 52, GK_FORWARD, GK_TIME_MAJOR, false, 0, false},
+    {4, 64, 2, 700, 45, 31, GK_FORWARD, GK_TIME_MAJOR, true, 0, false},
     {4, 34, 1, 0, 45, 30, GK_BIDIRECTIONAL, GK_TIME_MAJOR, true, 0, false},
 };
 

@@ -50,20 +50,16 @@ void gk_matrix_destroy(struct gk_matrix *matrix) {
   matrix->columns = NULL;
 }
 
-/* Units that end where a panel ends as well: where a range of units is best cut. A multiple of v. */
-static size_t cut_granule(const struct gk_matrix *matrix) {
-  size_t groups = 1;
+size_t gk_matrix_strip_end(const struct gk_matrix *matrix, size_t rows, size_t unit, size_t end) {
+  enum { FLOATS = 4096 }; /* 16 KiB */
+  size_t groups = 1;      /* of v units, that fill panels */
+  if (matrix->dense || rows == 0)
+    return end;
   while (groups * matrix->gates % matrix->tile_vectors)
     groups++;
-  return groups * matrix->lanes;
-}
-
-size_t gk_matrix_strip_units(const struct gk_matrix *matrix, size_t rows) {
-  const size_t granule = cut_granule(matrix), floats = 4096; /* 16 KiB */
-  if (matrix->dense)
-    return matrix->units;
-  const size_t units = rows ? floats / (rows * matrix->gates * granule) * granule : matrix->units;
-  return units > granule ? units : granule;
+  const size_t granule = groups * matrix->lanes, fit = FLOATS / (rows * matrix->gates * granule) * granule;
+  const size_t next = unit - unit % granule + (fit > granule ? fit : granule);
+  return next < end ? next : end;
 }
 
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A weight matrix as kernels read it: panels of nv vectors of v columns, columns of several gates
- * interleaved, so that consecutive vectors hold all gates of the same v units. */
+ * interleaved, so that consecutive vectors hold all gates of the same v units; or dense, gate after gate. */
 #ifndef GK_CORE_MATRIX_H
 #define GK_CORE_MATRIX_H
 
@@ -17,8 +17,8 @@
 struct gk_matrix {
   size_t k;       /* rows of B: the length of the products */
   size_t units;   /* columns of one gate */
-  size_t gates;   /* gates interleaved */
-  size_t vectors; /* gates * ceil(units / v) */
+  size_t gates;   /* that it holds */
+  size_t vectors; /* gates * ceil(units / v); dense: ceil(gates * units / v) */
   size_t width;   /* floats of one k of a panel: nv * v */
   size_t panels;  /* ceil(vectors / nv) */
   size_t panel_stride;
@@ -33,8 +33,8 @@ struct gk_matrix {
  * GK_ERROR_OVERFLOW, GK_ERROR_MEMORY. */
 gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t k, size_t units,
                            size_t gates, const int *block);
-/* Lays it out anew without lanes that are left empty where gates end. Their column blocks must follow one another, in
- * any order. */
+/* Lays it out anew without lanes that are left empty where gates end. Their column blocks must follow one
+ * another, in any order. */
 void gk_matrix_make_dense(struct gk_matrix *matrix, const int *block);
 void gk_matrix_destroy(struct gk_matrix *matrix);
 
@@ -46,15 +46,16 @@ struct gk_start {
 #define GK_START_C    ((struct gk_start){false, NULL})
 #define GK_START_ZERO ((struct gk_start){true, NULL})
 
-/* Units of a strip: rows by all gates of so many units, small enough that what a product leaves stays in L1.
- */
-size_t gk_matrix_strip_units(const struct gk_matrix *matrix, size_t rows);
+/* Where a strip of units that begins at `unit` ends, at most at `end`: rows by all gates of a strip are few
+ * enough that what a product leaves stays in L1, and strips end where panels do. A dense matrix is one strip. */
+size_t gk_matrix_strip_end(const struct gk_matrix *matrix, size_t rows, size_t unit, size_t end);
 
-/* The units of `thread` where threads share them: vectors, as evenly as they divide; of a dense matrix one thread has
- * all. */
+/* The units of `thread` where threads share them: vectors, as evenly as they divide; of a dense matrix one
+ * thread has all. */
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end);
 
-/* C = start + A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v. */
+/* C = start + A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v; of a dense
+ * matrix all units or none. */
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
                        size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
                        float *const *c, struct gk_start start);

@@ -162,10 +162,9 @@ static void finish_cell(struct backward_step *step, int64_t s) {
   if (projects || run->rnn->desc.zoneout_h > 0)
     cell.dy = NULL; /* it is in dh */
   columns_of(worker, projects ? &weights->dp : &weights->dh[0], &begin, &end);
-  const size_t units = projects && !normalised ? gk_matrix_strip_units(&weights->dp, cell.rows) : end - begin;
-  for (size_t unit = begin; unit < end || (normalised && unit == begin); unit += units) {
+  for (size_t unit = begin; unit < end || (normalised && unit == begin); unit = cell.unit_end) {
     cell.unit_begin = unit;
-    cell.unit_end = unit + units < end ? unit + units : end;
+    cell.unit_end = projects && !normalised ? gk_matrix_strip_end(&weights->dp, cell.rows, unit, end) : end;
     if (projects)
       gk_projection_backward(worker, weights, cell.rows, unit, cell.unit_end);
     if (run->zones_out)
@@ -220,12 +219,11 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     enter_step(step, s - 1);
     list_ahead(step, &ahead);
   }
-  const size_t units = gk_matrix_strip_units(matrix, rows);
   size_t begin, end;
   columns_of(worker, matrix, &begin, &end);
-  for (size_t unit = begin; unit < end; unit += units) {
+  for (size_t unit = begin; unit < end; unit = step->cell.unit_end) {
     step->cell.unit_begin = unit;
-    step->cell.unit_end = unit + units < end ? unit + units : end;
+    step->cell.unit_end = gk_matrix_strip_end(matrix, rows, unit, end);
     gk_matrix_product_ahead(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows,
                             worker->operand, in_place ? worker->dh : worker->drh,
                             in_place ? GK_START_C : GK_START_ZERO, unit == begin ? &ahead : NULL);

@@ -159,7 +159,8 @@ static void whole_rows(const struct gk_worker *worker, const struct gk_cell_forw
 }
 
 /* The step's phases for the worker's rows and units. Joined: a strip's input and recurrent product follow one
- * another through the panels of [W_x | W_h], so that a streaming step reads its weights as they stand. */
+ * another through the panels of [W_x | W_h], so that a streaming step reads its weights as they stand (those of a
+ * dense layer: W_x, then W_h). */
 static void step(const struct gk_worker *worker, int layer, int direction, int64_t s, bool joined) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
@@ -185,6 +186,8 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                              : projects     ? worker->saved_whole_h
                                                             : worker->saved_h,
                                   .saved_c = run->training ? worker->saved_c : NULL,
+                                  /* blocks of a row that begin no line would be written to the caches after
+                                   * all, unasked for */
                                   .stream = run->stream && weights->hidden % kernels->lanes == 0};
   const bool normalised = cell->normalised;
   const struct gk_start start = {.zero = normalised,
@@ -202,10 +205,9 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                          ? gk_run_saved_operand(run, saved, s, gk_worker_position(worker, j))
                          : worker->pre[j] + (size_t)block * units.hidden;
     }
-    const size_t strip = gk_matrix_strip_units(&weights->h[p], (size_t)rows);
-    for (size_t unit = worker->unit_begin; unit < worker->unit_end && rows; unit += strip) {
+    for (size_t unit = worker->unit_begin; unit < worker->unit_end && rows; unit = units.unit_end) {
       units.unit_begin = unit;
-      units.unit_end = unit + strip < worker->unit_end ? unit + strip : worker->unit_end;
+      units.unit_end = gk_matrix_strip_end(&weights->h[p], (size_t)rows, unit, worker->unit_end);
       if (joined)
         gk_matrix_product(&weights->x, kernels, run->packed, unit, units.unit_end, (size_t)rows,
                           worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});

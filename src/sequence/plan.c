@@ -9,14 +9,16 @@
 
 /* Threads: one step's products of a layer must bring each thread STEP_FLOP_A_THREAD, below which a barrier
  * or a region costs more than the thread gains. Schedule: slices, as long as each thread gets enough samples
- * to compute with the weights that it reads instead of waiting for them, and the samples divide about as evenly
- * as the hidden units; else teams, which read each weight once for all and meet each step. A wavefront, with fewer samples than threads,
- * if the weights of its layers stay in each thread's cache: it meets once a chunk, so that its threads may
- * bring less. Chunk: as many steps as make CHUNK_ROWS rows of an input product. */
+ * to compute with the weights that it reads instead of waiting for them, and the samples divide about as
+ * evenly as the hidden units; else teams, which read each weight once for all and meet each step. A
+ * wavefront, with fewer samples than threads, if the weights of its layers stay in each thread's cache: it
+ * meets once a chunk, so that its threads may bring less. Chunk: as many steps as make CHUNK_ROWS rows of an
+ * input product. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
   STEP_FLOP_A_THREAD = 120000,
+  BARRIER_FLOP = 20000,       /* that each thread of a team must save a step for its barriers to pay */
   WAVE_FLOP = 240000,         /* of a chunk of a layer, below which a wavefront's barriers cost too much */
   NEAR_BYTES = 640 * 1024,    /* weights of a layer that stay in a core's own cache */
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
@@ -32,10 +34,11 @@ static double step_flop(const struct gk_rnn *rnn, int64_t batch) {
          (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
 }
 
-/* Rows a thread below which a tile waits for the weights instead of computing. Measured with two threads, AVX-512,
- * slices' time / a team's: where the weights are in a thread's own cache 1.06 to 1.27 with two or three samples,
- * 1.02 to 1.18 with four or five (but 0.95 where a step is too short for its barriers), 0.94 to 1.14 with six to
- * eight; where they are in the shared cache 0.87 to 1.01 from four rows a thread on, and 1.09 with 75 MB of them. */
+/* Rows a thread below which slices are slower than teams: a tile waits for the weights instead of computing,
+ * or has too few sums. Measured with two threads, AVX-512, slices' time / a team's: where the weights are in a
+ * thread's own cache 1.06 to 1.27 with two or three samples, 1.02 to 1.18 with four or five (but 0.95 where a
+ * step is too short for its barriers), 0.94 to 1.14 with six to eight; where they are in the shared cache 0.87
+ * to 1.01 from four rows a thread on, and 1.09 with 75 MB of them. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t batch) {
   const double bytes = weight_bytes(rnn);
   if (bytes <= NEAR_BYTES)
@@ -49,26 +52,29 @@ static double longest_share(int64_t pieces, int threads) {
   return pieces ? (double)longest * threads / (double)pieces : 1;
 }
 
-/* How much longer than a team's longest share of the units the longest slice may be: where each thread has samples
- * enough (slices took 1.03 to 1.13 of a team's time with 9 to 15 of them, shared unevenly), and where not. */
-static const double UNEVEN = 1.06, UNEVEN_OF_FEW = 0.9;
-
-static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int threads) {
-  const int64_t v = rnn->kernels->lanes, units = (int64_t)rnn->widest_hidden;
-  const struct gk_rnn_layer *widest = rnn->layers;
-  while (widest->hidden < rnn->widest_hidden)
-    widest++;
-  return longest_share(batch, threads) / longest_share(widest->x.dense ? 1 : (units + v - 1) / v, threads);
+/* Only one thread of a team would form the products of a dense layer. */
+static bool dense(const struct gk_rnn *rnn) {
+  for (int i = 0; i < rnn->layer_count; i++)
+    if (rnn->layers[i].hidden == rnn->widest_hidden && !rnn->layers[i].x.dense)
+      return false;
+  return true;
 }
 
-/* Teams cannot cut a dense layer. Vectors saved, and forward's gain: LSTM 19 1.6, 1.55; GRU 24 1.2, 1.15 to 1.45; LSTM
- * 100 1.12, 1.10 to 1.15, but with one sample two threads of a team would take 0.72 of the time. */
+/* The longest slice against a team's longest share of the hidden units. */
+static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int threads) {
+  const int64_t v = (int64_t)rnn->kernels->lanes, units = (int64_t)rnn->widest_hidden;
+  return longest_share(batch, threads) / longest_share((units + v - 1) / v, threads);
+}
+
+/* Teams cannot cut a dense layer. Vectors saved, and forward's gain: LSTM 19 1.6, 1.55; GRU 24 1.2, 1.15 to
+ * 1.45; LSTM 100 1.12, 1.10 to 1.15, but with one sample two threads of a team would take 0.72 of the time. It
+ * decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
 bool gk_rnn_packs_densely(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
   const size_t v = rnn->kernels->lanes, gates = (size_t)rnn->cell->gates, hidden = layer->hidden;
-  const size_t apart = gates * ((hidden + v - 1) / v), dense = (gates * hidden + v - 1) / v;
-  const double step =
+  const size_t apart = gates * ((hidden + v - 1) / v), vectors = (gates * hidden + v - 1) / v;
+  const double flop_of_a_sample =
       2.0 * (double)gates * (double)hidden * ((double)layer->input_size + (double)layer->output);
-  return (double)apart >= (step < STEP_FLOP_A_THREAD ? 1.1 : 1.25) * (double)dense;
+  return (double)apart >= (flop_of_a_sample < STEP_FLOP_A_THREAD ? 1.1 : 1.25) * (double)vectors;
 }
 
 /* Threads that a step's products keep busy. */
@@ -77,11 +83,27 @@ static int busy_threads(const struct gk_rnn *rnn, int64_t batch) {
   return most < rnn->desc.threads ? (int)most : rnn->desc.threads;
 }
 
-/* Slices or teams? More threads than are busy are the caller's wish: a barrier each step would cost the most. */
-static bool slices_pay(const struct gk_rnn *rnn, int64_t batch, int threads) {
-  const bool enough = batch / threads >= fewest_rows(rnn, batch);
-  return threads == 1 || (weight_bytes(rnn) <= NEAR_BYTES && threads > busy_threads(rnn, batch)) ||
-         slices_unevenness(rnn, batch, threads) <= (enough ? UNEVEN : UNEVEN_OF_FEW);
+/* Why slices, and from SAMPLES_UNEVEN on, why teams. */
+enum ground { ALONE, DENSE, LITTLE_WORK, ENOUGH_SAMPLES, UNITS_UNEVEN, SAMPLES_UNEVEN, FEW_SAMPLES };
+
+static enum ground ground_of(const struct gk_rnn *rnn, int64_t batch, int threads) {
+  /* Where each thread has samples enough, slices took 1.03 to 1.13 of a team's time with 9 to 15 of them,
+   * shared unevenly; where not, slices must be a tenth shorter than a team's share to be as fast. */
+  const double uneven = 1.06, shorter = 0.9, unevenness = slices_unevenness(rnn, batch, threads);
+  const double gained = (unevenness - 1) * step_flop(rnn, batch) / threads;
+  if (threads == 1)
+    return ALONE;
+  if (dense(rnn))
+    return DENSE;
+  if (weight_bytes(rnn) <= NEAR_BYTES && threads > busy_threads(rnn, batch))
+    return LITTLE_WORK;
+  if (batch / threads >= fewest_rows(rnn, batch))
+    return unevenness > uneven && gained > (double)BARRIER_FLOP * threads ? SAMPLES_UNEVEN : ENOUGH_SAMPLES;
+  return unevenness <= shorter ? UNITS_UNEVEN : FEW_SAMPLES;
+}
+
+static int threads_of(const struct gk_rnn *rnn, int64_t batch) {
+  return rnn->threads_forced ? rnn->desc.threads : busy_threads(rnn, batch);
 }
 
 /* Threads that a wavefront can use: layers of a stack, or directions whose outputs stand side by side and
@@ -108,10 +130,11 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
   struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = rnn->desc.threads};
   if (plan.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch))
     plan.schedule = GK_SCHEDULE_WAVEFRONT;
-  if (!rnn->threads_forced && plan.schedule != GK_SCHEDULE_WAVEFRONT)
-    plan.threads = busy_threads(rnn, batch);
+  if (plan.schedule != GK_SCHEDULE_WAVEFRONT)
+    plan.threads = threads_of(rnn, batch);
   if (plan.schedule == GK_SCHEDULE_AUTO)
-    plan.schedule = slices_pay(rnn, batch, plan.threads) ? GK_SCHEDULE_SLICES : GK_SCHEDULE_TEAMS;
+    plan.schedule =
+        ground_of(rnn, batch, plan.threads) >= SAMPLES_UNEVEN ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES;
   if (plan.schedule == GK_SCHEDULE_WAVEFRONT && (lanes_of(rnn) < 2 || time < 2))
     plan.schedule = GK_SCHEDULE_TEAMS;
   if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.threads > lanes_of(rnn))
@@ -155,45 +178,65 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan
              step, worth);
 }
 
-static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_info *info) {
+static void explain_ground(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
   const char *tier = gk_isa_name(rnn->desc.isa);
-  const int asked = rnn->desc.threads;
+  const int threads = threads_of(rnn, batch);
   const long long fewest = fewest_rows(rnn, batch), samples = batch;
+  switch (info->threads == 1 ? ALONE : ground_of(rnn, batch, threads)) {
+  case ALONE:
+    snprintf(text, size, "one thread walks all samples and needs no barrier");
+    break;
+  case DENSE:
+    snprintf(text, size, "so few hidden units are packed without gaps, and threads cannot split them");
+    break;
+  case LITTLE_WORK:
+    snprintf(text, size, "a step of %.3g MFLOP is too little for %d threads to meet in it",
+             1e-6 * step_flop(rnn, batch), threads);
+    break;
+  case ENOUGH_SAMPLES:
+    snprintf(text, size,
+             "%lld samples over %d threads: from %lld each (%s) a thread computes instead of waiting for the "
+             "weights, and needs no barrier",
+             samples, threads, fewest, tier);
+    break;
+  case UNITS_UNEVEN:
+    snprintf(text, size,
+             "%lld samples divide more evenly over %d threads than the hidden units, and need no barrier",
+             samples, threads);
+    break;
+  case SAMPLES_UNEVEN:
+    snprintf(
+        text, size,
+        "%lld samples divide less evenly over %d threads than the hidden units: the longest slice would be "
+        "%.2f times as long; threads split the units instead and meet each step",
+        samples, threads, slices_unevenness(rnn, batch, threads));
+    break;
+  case FEW_SAMPLES:
+    snprintf(
+        text, size,
+        "%lld samples over %d threads: with fewer than %lld each (%s) it would wait for the weights; threads "
+        "split the hidden units instead and meet each step",
+        samples, threads, fewest, tier);
+    break;
+  }
+}
+
+static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_info *info) {
+  char *text = info->schedule_reason;
+  const size_t size = sizeof info->schedule_reason;
   if (rnn->desc.schedule != GK_SCHEDULE_AUTO)
     snprintf(text, size, "as the caller asks");
-  else if (info->threads == 1)
-    snprintf(text, size, "one thread walks all samples and needs no barrier");
   else if (info->schedule == GK_SCHEDULE_WAVEFRONT)
     snprintf(
         text, size,
         "%lld samples are fewer than %d threads, and %.3g MB of weights stay in a thread's own cache: each "
         "walks %s, and they meet once a chunk",
-        samples, asked, 1e-6 * weight_bytes(rnn),
+        (long long)batch, rnn->desc.threads, 1e-6 * weight_bytes(rnn),
         rnn->directions == 2 ? "one direction" : "its layers, a chunk behind those below");
-  else if (info->schedule == GK_SCHEDULE_SLICES && samples / info->threads < fewest)
-    snprintf(
-        text, size,
-        "%lld samples divide more evenly over %d threads than the hidden units, and slices need no barrier",
-        samples, info->threads);
-  else if (info->schedule == GK_SCHEDULE_SLICES)
-    snprintf(text, size,
-             "%lld samples over %d threads: from %lld each (%s) a thread computes instead of waiting for the "
-             "weights, and needs no barrier",
-             samples, info->threads, fewest, tier);
-  else if (samples / info->threads >= fewest)
-    snprintf(
-        text, size,
-        "%lld samples divide less evenly over %d threads than the hidden units: the longest slice would be "
-        "%.2f times as long; threads split the units instead and meet each step",
-        samples, info->threads, slices_unevenness(rnn, batch, info->threads));
   else
-    snprintf(
-        text, size,
-        "%lld samples over %d threads: with fewer than %lld each (%s) it would wait for the weights; threads "
-        "split the hidden units instead and meet each step",
-        samples, info->threads, fewest, tier);
+    explain_ground(rnn, batch, info);
 }
 
 static void explain_chunk(int64_t time, gk_rnn_plan_info *info) {

@@ -9,9 +9,8 @@
 void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_kernels *kernels = run->rnn->kernels;
-  const size_t units = gk_matrix_strip_units(&weights->p, rows);
-  for (size_t begin = worker->output_begin; begin < worker->output_end && rows; begin += units) {
-    const size_t end = begin + units < worker->output_end ? begin + units : worker->output_end;
+  for (size_t begin = worker->output_begin, end; begin < worker->output_end && rows; begin = end) {
+    end = gk_matrix_strip_end(&weights->p, rows, begin, worker->output_end);
     gk_matrix_product(&weights->p, kernels, run->packed, begin, end, rows,
                       (const float *const *)worker->whole_h, worker->h, GK_START_ZERO);
     for (size_t j = 0; j < rows; j++) {

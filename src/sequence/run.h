@@ -65,7 +65,7 @@ struct gk_run {
   struct gk_rnn_plan plan;
   int64_t time, batch;
   bool training;
-  bool stream; /* saved rows go past the caches */
+  bool stream; /* saved rows go past the caches, where their blocks begin lines of it */
   bool keep;   /* backward: the reserve must be left as it is */
   const float *packed;
   const float *parameters;
