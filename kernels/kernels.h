@@ -65,11 +65,13 @@ struct gk_product {
   const float *const *a; /* [rows] */
   ptrdiff_t a_step;      /* floats from k to k: 1, or any number on a tier that reads_across */
   const float *b;
+  const float *b_after;            /* what will be read like B next, or NULL. Only a hint */
   size_t panel_stride;             /* floats from panel to panel, >= k * nv * v */
   const struct gk_column *columns; /* of vector 0 */
   size_t vector_begin, vector_end;
-  float *const *c;              /* [rows] */
-  bool overwrite;               /* C = 0 + sum instead */
+  bool descending; /* the last vectors first: what a call left in the caches is read first by the next one */
+  float *const *c; /* [rows] */
+  bool overwrite;  /* C = 0 + sum instead */
   const float *const *init;     /* [rows]: C = init + sum instead, init being addressed as C is; or NULL */
   const struct gk_ahead *ahead; /* or NULL */
 };

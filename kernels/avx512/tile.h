@@ -3,22 +3,31 @@
 #ifndef GK_KERNELS_AVX512_TILE_H
 #define GK_KERNELS_AVX512_TILE_H
 
-#include "kernels/math/tile.h"
-
 #define GK_TILE_ROWS         6
 #define GK_TILE_VECTORS      4
 #define GK_TILE_K            512 /* B comes from L2 either way, and a call costs some 40 cycles */
-#define GK_TILE_READS_ACROSS true
+#define GK_TILE_READS_ACROSS 1
+#define GK_TILE_NEXT_STRIPS  3
 #define GK_TILE_PANELS(rows) ((rows) == 1 ? 2u : 1u)
 
-static inline __attribute__((always_inline)) void tile_add(__m512 sum[6][8], const struct gk_column *columns,
-                                                           const float *const *from, float *const *c,
-                                                           bool full, bool overwrite, const int rows,
+#include "kernels/math/tile.h"
+
+/* C = from (or 0) + sum. */
+static inline __attribute__((always_inline)) void tile_add(const struct tile *t, const float *const *from,
+                                                           bool zero, __m512 sum[6][8], const int rows,
                                                            const int vectors) {
-  if (full && !overwrite) {
+  const struct gk_column *columns = t->columns;
+  float *const *c = t->c;
+  if (t->full) {
     size_t offset[8];
     GK_UNROLL for (int j = 0; j < vectors; j++)
       offset[j] = columns[j].offset;
+    if (zero) {
+      GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+        for (int j = 0; j < vectors; j++)
+          _mm512_storeu_ps(c[i] + offset[j], _mm512_add_ps(_mm512_setzero_ps(), sum[i][j]));
+      return;
+    }
     GK_UNROLL for (int i = 0; i < rows; i++) {
       const float *before = from[i];
       float *after = c[i];
@@ -30,59 +39,103 @@ static inline __attribute__((always_inline)) void tile_add(__m512 sum[6][8], con
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
     for (int j = 0; j < vectors; j++) {
       const __mmask16 mask = (__mmask16)((1u << columns[j].lanes) - 1);
-      const __m512 before = _mm512_maskz_loadu_ps(overwrite ? 0 : mask, from[i] + columns[j].offset);
+      const __m512 before = _mm512_maskz_loadu_ps(zero ? 0 : mask, from[i] + columns[j].offset);
       _mm512_mask_storeu_ps(c[i] + columns[j].offset, mask, _mm512_add_ps(before, sum[i][j]));
     }
 }
 
-static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
-                                                            const int vectors) {
-  __m512 sum[6][8];
-  const float *a[6];
-  const float *b = t->b, *next = t->b_next, *ahead = t->ahead;
-  const size_t panel = t->b_panel_stride, ahead_step = t->ahead_step;
-  const ptrdiff_t a_step = t->a_step;
-  ptrdiff_t at = 0; /* of a */
-  const float *const *from = t->from;
-  bool overwrite = t->overwrite;
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    a[i] = t->a[i] + (ptrdiff_t)t->k_begin * a_step;
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      _mm_prefetch((const char *)(from[i] + t->columns[j].offset), _MM_HINT_T0);
-  }
-  size_t k = 0;
-  do {
-    const size_t end = t->k - k < t->sum_block ? t->k : k + t->sum_block;
-    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-      for (int j = 0; j < vectors; j++)
-        sum[i][j] = _mm512_setzero_ps();
-    for (; k < end; k++) {
-      __m512 bk[8];
-      if (rows > 2) {
-        _mm_prefetch((const char *)(next + k * 16), _MM_HINT_T1);
-        _mm_prefetch((const char *)ahead, _MM_HINT_T1);
-        ahead += ahead_step;
-      }
+/* What is asked for while it computes, by line of cache. Few rows leave B behind as fast as it can be read, in one
+ * stream: the next 8 KiB of it. More rows use each block of B again and again, while the next one comes. */
+#define GK_TILE_STREAMS(rows) ((rows) <= 4)
+#define GK_TILE_STREAM_AHEAD  (32 * 4 * 16)
+
+/* Where a sum has come to. */
+struct tile_cursor {
+  const float *b, *next, *ahead;
+  size_t panel, next_step, ahead_step;
+  const char *a[6], *a_next;
+  ptrdiff_t at, a_step; /* of a and a_next, in bytes */
+};
+
+static inline __attribute__((always_inline)) void
+tile_k(struct tile_cursor *to, __m512 sum[6][8], const int rows, const int vectors, const bool across) {
+  __m512 bk[8];
+  if (rows > 2) {
+    if (GK_TILE_STREAMS(rows)) {
       GK_UNROLL for (int j = 0; j < vectors; j++)
-        bk[j] = _mm512_loadu_ps(b + (size_t)(j / 4) * panel + (j % 4) * 16);
-      GK_UNROLL for (int i = 0; i < rows; i++) {
-        __m512 ak = _mm512_set1_ps(a[i][at]);
-        GK_UNROLL for (int j = 0; j < vectors; j++)
-          sum[i][j] = _mm512_fmadd_ps(ak, bk[j], sum[i][j]);
-      }
-      b += 4 * 16;
-      at += a_step;
+        _mm_prefetch((const char *)(to->b + GK_TILE_STREAM_AHEAD + j * 16), _MM_HINT_T0);
+    } else {
+      _mm_prefetch((const char *)to->next, _MM_HINT_T0);
+      to->next += to->next_step;
     }
-    const struct gk_column *columns = t->columns;
-    GK_ADDRESSES_FROM_HERE(columns);
-    tile_add(sum, columns, from, t->c, t->full, overwrite, rows, vectors);
-    from = (const float *const *)t->c;
-    overwrite = false;
-  } while (k < t->k);
+    if (across) {
+      _mm_prefetch(to->a_next + to->at, _MM_HINT_T0);
+    } else {
+      _mm_prefetch((const char *)to->ahead, _MM_HINT_T1);
+      to->ahead += to->ahead_step;
+    }
+  }
+  GK_UNROLL for (int j = 0; j < vectors; j++)
+    bk[j] = _mm512_loadu_ps(to->b + (size_t)(j / 4) * to->panel + (j % 4) * 16);
+  GK_UNROLL for (int i = 0; i < rows; i++) {
+    const __m512 ak = _mm512_set1_ps(*(const float *)(to->a[i] + to->at));
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      sum[i][j] = _mm512_fmadd_ps(ak, bk[j], sum[i][j]);
+  }
+  to->b += 4 * 16;
+  to->at += to->a_step;
 }
 
+/* One sum: `count` k from k on. */
+static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
+                                                           __m512 sum[6][8], const int rows,
+                                                           const int vectors, const bool across) {
+  struct tile_cursor to = {.b = t->b + k * 4 * 16,
+                           .next = t->b_next + k * t->b_next_step,
+                           .ahead = t->ahead + k * t->ahead_step,
+                           .panel = t->b_panel_stride,
+                           .next_step = t->b_next_step,
+                           .ahead_step = t->ahead_step,
+                           .a_step = sizeof(float)};
+  if (across) {
+    to.a_step *= t->a_step;
+    GK_FROM_HERE(to.a_step);
+    to.a_next = (const char *)tile_next_a(t, (size_t)rows) + (ptrdiff_t)(t->k_begin + k) * to.a_step;
+  }
+  GK_UNROLL for (int i = 0; i < rows; i++) {
+    to.a[i] = (const char *)t->a[i] + (ptrdiff_t)(t->k_begin + k) * to.a_step;
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      sum[i][j] = _mm512_setzero_ps();
+  }
+  if (rows > 4 && !across) /* 1 % */
+    GK_UNROLL_4 for (; count; count--) tile_k(&to, sum, rows, vectors, across);
+  else
+    for (; count; count--)
+      tile_k(&to, sum, rows, vectors, across);
+}
+
+static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows, const int vectors,
+                                                            const bool across) {
+  __m512 sum[6][8];
+  do {
+    size_t k = 0, asked = 0;
+    do {
+      const size_t count = t->k - k < t->sum_block ? t->k - k : t->sum_block;
+      tile_ask_for_c(t, &asked, (size_t)rows, vectors);
+      tile_sum(t, k, count, sum, rows, vectors, across);
+      GK_FROM_HERE(t);
+      tile_add(t, k ? (const float *const *)t->c : t->from, t->overwrite && !k, sum, rows, vectors);
+      GK_FROM_HERE(t);
+      k += count;
+    } while (k < t->k);
+    tile_next_strip(t, (size_t)rows);
+  } while (--t->strips);
+}
+
+/* Two of each, so that the one whose a_step is 1 need not keep it in a register. */
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(const struct tile *t) { tile_body(t, rows, vectors); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_body(t, rows, vectors, false); }                \
+  static void tile_across_##rows##x##vectors(struct tile *t) { tile_body(t, rows, vectors, true); }
 #define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 GK_TILES(1)
 GK_TILES(2)
@@ -95,15 +148,14 @@ GK_TILE(1, 6)
 GK_TILE(1, 7)
 GK_TILE(1, 8)
 
-#define GK_TILE_LINE(rows)                                                                                   \
-  { tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4 }
-static tile_fn *const tiles[GK_TILE_ROWS][8] = {
-    {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6, tile_1x7, tile_1x8},
-    GK_TILE_LINE(2),
-    GK_TILE_LINE(3),
-    GK_TILE_LINE(4),
-    GK_TILE_LINE(5),
-    GK_TILE_LINE(6)};
+#define GK_TILE_LINE(name, rows) name##rows##x1, name##rows##x2, name##rows##x3, name##rows##x4
+#define GK_TILE_TABLE(name)                                                                                  \
+  {                                                                                                          \
+    {GK_TILE_LINE(name, 1), name##1x5, name##1x6, name##1x7, name##1x8}, {GK_TILE_LINE(name, 2)},            \
+        {GK_TILE_LINE(name, 3)}, {GK_TILE_LINE(name, 4)}, {GK_TILE_LINE(name, 5)}, {GK_TILE_LINE(name, 6)},  \
+  }
+static tile_fn *const tiles[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_);
+static tile_fn *const tiles_across[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_across_);
 
 /* 16 rows of 16 columns at a time: 64 shuffles. */
 static inline void transpose_16x16(const float *const *source, size_t column, float *destination,

@@ -3,7 +3,7 @@
  *   GK_TILE_ROWS, GK_TILE_VECTORS
  *   tile_fn *const tiles[GK_TILE_ROWS][n]: tile of (index + 1) rows by (index + 1) vectors
  *   GK_TILE_PANELS(rows): panels that a tile of so few rows takes at once (independent chains of fma)
- *   GK_TILE_READS_ACROSS: reads_across of the table
+ *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
  *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
  * A strip of B (GK_TILE_K by one panel) stays in the nearest cache that holds it while all rows use it. */
 #ifndef GK_KERNELS_MATH_PRODUCT_H
@@ -37,19 +37,73 @@ static struct ahead_left ahead_start(const struct gk_product *p, size_t strips) 
   return left;
 }
 
-/* The share of one tile: a range, or as much of it as its k allow. */
-static inline void ahead_of_tile(struct ahead_left *left, struct tile *tile) {
+/* The share of a call of tiles: a range, or as much of it as their k allow. */
+static inline void ahead_of_tiles(struct ahead_left *left, struct tile *tile) {
   tile->ahead = tile->b;
   tile->ahead_step = 0;
   if (left->range == left->end)
     return;
   tile->ahead = left->range->start + left->done;
   tile->ahead_step = left->step;
-  left->done += left->step * tile->k;
+  left->done += left->step * tile->k * tile->strips;
   if (left->done >= left->range->floats) {
     left->done = 0;
     left->range++;
   }
+}
+
+/* The vectors that tiles take next: within a panel, or of whole ones. False after the last. */
+static bool next_vectors(const struct gk_product *p, size_t panels, size_t *begin, size_t *end) {
+  if (p->descending) {
+    *end = *begin;
+    if (*end == p->vector_begin)
+      return false;
+    const size_t last = (*end - 1) / GK_TILE_VECTORS, first = last + 1 > panels ? last + 1 - panels : 0;
+    *begin = first * GK_TILE_VECTORS;
+    if (*begin < p->vector_begin) /* a panel cut at the front goes alone */
+      *begin = last * GK_TILE_VECTORS > p->vector_begin ? last * GK_TILE_VECTORS : p->vector_begin;
+    return true;
+  }
+  *begin = *end;
+  const size_t of_panel = *begin % GK_TILE_VECTORS;
+  *end += of_panel ? GK_TILE_VECTORS - of_panel : panels * GK_TILE_VECTORS;
+  if (*end > p->vector_end)
+    *end = p->vector_end;
+  return *begin < p->vector_end;
+}
+
+static const float *b_of_vector(const struct gk_product *p, size_t vector) {
+  return p->b + vector / GK_TILE_VECTORS * p->panel_stride + vector % GK_TILE_VECTORS * GK_V;
+}
+
+/* All rows by a tile's k and vectors; `b_next` will be read like B after it. Strips are of equal height: a last one
+ * of a row or two would wait for B instead of computing. */
+static void product_block(const struct gk_product *p, struct tile *tile, const float *b_next, size_t vectors,
+                          struct ahead_left *ahead) {
+#if GK_TILE_READS_ACROSS
+  tile_fn *const(*const of_rows)[8] = p->a_step == 1 ? tiles : tiles_across;
+#else
+  tile_fn *const(*const of_rows)[sizeof tiles[0] / sizeof tiles[0][0]] = tiles;
+#endif
+  const size_t strips = (p->rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
+  const size_t height = p->rows / strips, taller = p->rows % strips;
+  const size_t sums = (tile->k + tile->sum_block - 1) / tile->sum_block;
+  tile->a = p->a;
+  tile->c = tile->c_first = p->c;
+  tile->from = p->init && tile->k_begin == 0 ? p->init : (const float *const *)p->c;
+  tile->rows_left = p->rows;
+  tile->c_share = sums > 1 ? (GK_TILE_ROWS + sums - 1) / sums : GK_TILE_ROWS;
+  tile->b_next = strips >= GK_TILE_NEXT_STRIPS ? b_next : tile->b;
+  tile->b_next_step = strips >= GK_TILE_NEXT_STRIPS ? 16 : 0;
+  tile->b_next_share = 0;
+  if (taller) {
+    tile->strips = taller;
+    ahead_of_tiles(ahead, tile);
+    of_rows[height][vectors - 1](tile);
+  }
+  tile->strips = strips - taller;
+  ahead_of_tiles(ahead, tile);
+  of_rows[height - 1][vectors - 1](tile);
 }
 
 static void product(const struct gk_product *p) {
@@ -57,46 +111,37 @@ static void product(const struct gk_product *p) {
   if (strips == 0)
     return;
   struct ahead_left ahead = ahead_start(p, strips);
-  /* Strips of equal height: a last one of a row or two would wait for B instead of computing. */
-  const size_t height = p->rows / strips, taller = p->rows % strips;
-  const size_t panels = GK_TILE_PANELS(height + (taller != 0));
-  for (size_t q = p->vector_begin; q < p->vector_end;) {
-    const size_t first = q % GK_TILE_VECTORS;
-    size_t vectors = panels * GK_TILE_VECTORS - first;
-    if (first && vectors > GK_TILE_VECTORS - first)
-      vectors = GK_TILE_VECTORS - first;
-    if (vectors > p->vector_end - q)
-      vectors = p->vector_end - q;
-    const float *b = p->b + q / GK_TILE_VECTORS * p->panel_stride + first * GK_V;
+  const size_t panels = GK_TILE_PANELS((p->rows + strips - 1) / strips);
+  size_t begin = p->descending ? p->vector_end : p->vector_begin, end = begin;
+  bool more = next_vectors(p, panels, &begin, &end), first = true;
+  while (more) {
+    const size_t vectors = end - begin;
+    size_t begin_next = begin, end_next = end;
+    more = next_vectors(p, panels, &begin_next, &end_next);
+    const float *const b = b_of_vector(p, begin);
+    const float *const b_next = more ? b_of_vector(p, begin_next) : p->b_after ? p->b_after : b;
+    /* as many as here, though the next may be fewer */
+    const size_t asked = begin_next + vectors <= p->vector_end ? begin_next : p->vector_end - vectors;
     struct tile tile = {.a_step = p->a_step,
                         .b_panel_stride = p->panel_stride,
-                        .columns = p->columns + q,
+                        .columns = p->columns + begin,
                         .sum_block = p->sum_block / GK_SUM_PART,
-                        .full = true};
+                        .full = true,
+                        .a_asks = first};
     for (size_t j = 0; j < vectors; j++)
-      tile.full &= p->columns[q + j].lanes == GK_V;
+      tile.full &= tile.columns[j].lanes == GK_V;
     for (size_t k = 0; k < p->k || k == 0; k += GK_TILE_K) {
-      tile.k = p->k - k < GK_TILE_K ? p->k - k : GK_TILE_K;
+      const bool last = p->k - k <= GK_TILE_K;
+      tile.k = last ? p->k - k : GK_TILE_K;
       tile.k_begin = k;
       tile.b = b + k * GK_TILE_VECTORS * GK_V;
       tile.overwrite = p->overwrite && k == 0;
-      const float *next = tile.b;
-      if (k + GK_TILE_K < p->k)
-        next = tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V;
-      else if (q + vectors < p->vector_end)
-        next = p->b + (q + vectors) / GK_TILE_VECTORS * p->panel_stride;
-      for (size_t strip = 0, row = 0; strip < strips; strip++) {
-        const size_t rows = height + (strip < taller);
-        tile.b_next = next + (strip * 16 < GK_TILE_VECTORS * GK_V ? strip * tile.k * 16 : 0);
-        tile.a = p->a + row;
-        tile.c = p->c + row;
-        tile.from = p->init && k == 0 ? p->init + row : (const float *const *)tile.c;
-        ahead_of_tile(&ahead, &tile);
-        tiles[rows - 1][vectors - 1](&tile);
-        row += rows;
-      }
+      tile.columns_next = !last ? tile.columns : more ? p->columns + asked : NULL;
+      product_block(p, &tile, last ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors, &ahead);
     }
-    q += vectors;
+    begin = begin_next;
+    end = end_next;
+    first = false;
   }
 }
 

@@ -1,36 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a tier's matrix tile is given: `rows` by `vectors` of C, at most GK_TILE_K k, added to C in sums of
- * sum_block k each. C stays in the nearest cache from one to the next, which is why the tile does it. */
+ * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, at most GK_TILE_K k, added to C in sums of
+ * sum_block k each. C stays in the nearest cache from one to the next, which is why the tile does it; and a call
+ * takes many strips, because what stands between two of them is not hidden by the sums. */
 #ifndef GK_KERNELS_MATH_TILE_H
 #define GK_KERNELS_MATH_TILE_H
 
 struct tile {
+  size_t strips;
   size_t k, k_begin, sum_block;
   const float *const *a; /* a[i][(k_begin + k) * a_step] */
   ptrdiff_t a_step;      /* 1 unless the tier reads across */
   const float *b;        /* vector j of row k: b + (j / nv) * b_panel_stride + (k * nv + j % nv) * v */
   size_t b_panel_stride;
-  const float
-      *b_next; /* 16 floats for each k of it are asked for meanwhile: a share of the block that comes next */
-  const float *ahead; /* ahead_step floats for each k, of what the caller will read next */
-  size_t ahead_step;
   const struct gk_column *columns;
   float *const *c;
   const float *const *from; /* what the sum is added to: c, or rows of initial values */
   bool full;                /* every column has all its lanes */
   bool overwrite;           /* C = 0 + sum */
+  /* What is asked for meanwhile, at addresses that may be anything: */
+  const float *b_next; /* 16 floats for each k, b_next_step on: a share of the block that comes next */
+  size_t b_next_step, b_next_share;
+  const float *ahead; /* ahead_step on for each k, of what the caller will read next */
+  size_t ahead_step;
+  bool a_asks;                          /* across: for A of the next strip */
+  size_t rows_left;                     /* of this block, those of the strip included */
+  float *const *c_first;                /* C of the next block's first rows, */
+  const struct gk_column *columns_next; /* and where in them; or NULL */
+  size_t c_share;                       /* rows of C of the next strip for each sum */
 };
-typedef void tile_fn(const struct tile *tile);
+/* Leaves `tile` at the strip that follows. */
+typedef void tile_fn(struct tile *tile);
 
 /* Sums must live in registers: a tile's loops over rows and vectors are unrolled by force. */
 #ifdef __clang__
-#define GK_UNROLL _Pragma("clang loop unroll(full)")
+#define GK_UNROLL   _Pragma("clang loop unroll(full)")
+#define GK_UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #else
-#define GK_UNROLL _Pragma("GCC unroll 16")
+#define GK_UNROLL   _Pragma("GCC unroll 16")
+#define GK_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 
-/* What is read through `pointer` is computed here: before the loop over k it would be kept in memory, as two
- * addresses for each vector of C. */
-#define GK_ADDRESSES_FROM_HERE(pointer) __asm__("" : "+r"(pointer))
+/* C of the strip after this one of `rows` rows, with each sum a share. All of it at once would keep B waiting,
+ * and later than that the sums would wait for C. */
+static inline __attribute__((always_inline)) void tile_ask_for_c(const struct tile *t, size_t *asked,
+                                                                 const size_t rows, const int vectors) {
+  const size_t left = t->rows_left - rows;
+  float *const *c = left ? t->c + rows : t->c_first;
+  const struct gk_column *columns = left ? t->columns : t->columns_next;
+  size_t end = *asked + t->c_share, most = left && left < rows ? left : rows;
+  if (!columns)
+    return;
+  for (end = end < most ? end : most; *asked < end; ++*asked) GK_UNROLL
+    for (int j = 0; j < vectors; j++)
+      __builtin_prefetch(c[*asked] + columns[j].offset, 1);
+}
+
+/* The row of A to ask for: the one that reaches furthest into the next strip. */
+static inline const float *tile_next_a(const struct tile *t, size_t rows) {
+  const size_t last = t->rows_left < 2 * rows ? t->rows_left : 2 * rows;
+  return t->a[t->a_asks ? last - 1 : 0];
+}
+
+static inline void tile_next_strip(struct tile *t, size_t rows) {
+  t->a += rows;
+  t->c += rows;
+  t->from += rows;
+  t->rows_left -= rows;
+  t->ahead += t->ahead_step * t->k;
+  t->b_next += t->b_next_step * t->k;
+  if (++t->b_next_share == GK_TILE_VECTORS * GK_V / 16) {
+    t->b_next_share = 0;
+    t->b_next -= GK_TILE_VECTORS * GK_V / 16 * t->b_next_step * t->k;
+  }
+}
+
+/* What follows from `value`, or is read through it, is computed after this: addresses of C before the loop over k
+ * would be kept in memory meanwhile. */
+#define GK_FROM_HERE(value) __asm__("" : "+r"(value))
 
 #endif

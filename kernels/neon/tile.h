@@ -4,13 +4,14 @@
 #ifndef GK_KERNELS_NEON_TILE_H
 #define GK_KERNELS_NEON_TILE_H
 
-#include "kernels/math/tile.h"
-
 #define GK_TILE_ROWS         5
 #define GK_TILE_VECTORS      4
 #define GK_TILE_K            GK_SUM_BLOCK
-#define GK_TILE_READS_ACROSS false /* four k of a row come as one vector */
+#define GK_TILE_READS_ACROSS 0 /* four k of a row come as one vector */
+#define GK_TILE_NEXT_STRIPS  1
 #define GK_TILE_PANELS(rows) ((rows) <= 2 ? 2u : 1u)
+
+#include "kernels/math/tile.h"
 
 #define GK_TILE_LANE(lane)                                                                                   \
   do {                                                                                                       \
@@ -22,8 +23,8 @@
         sum[i][j] = vfmaq_laneq_f32(sum[i][j], bk[j], ak[i], lane);                                          \
   } while (0)
 
-static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
-                                                            const int vectors) {
+static inline __attribute__((always_inline)) void tile_strip(const struct tile *t, const int rows,
+                                                             const int vectors) {
   float32x4_t sum[5][8];
   const float *a[5], *from[5];
   const float *b = t->b;
@@ -72,10 +73,18 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
     overwrite = false;
   } while (k < t->k);
 }
+
+static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows,
+                                                            const int vectors) {
+  do {
+    tile_strip(t, rows, vectors);
+    tile_next_strip(t, (size_t)rows);
+  } while (--t->strips);
+}
 #undef GK_TILE_LANE
 
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(const struct tile *t) { tile_body(t, rows, vectors); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_body(t, rows, vectors); }
 #define GK_TILES(rows)      GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 #define GK_WIDE_TILES(rows) GK_TILES(rows) GK_TILE(rows, 5) GK_TILE(rows, 6) GK_TILE(rows, 7) GK_TILE(rows, 8)
 GK_WIDE_TILES(1)

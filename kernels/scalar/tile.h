@@ -3,16 +3,17 @@
 #ifndef GK_KERNELS_SCALAR_TILE_H
 #define GK_KERNELS_SCALAR_TILE_H
 
-#include "kernels/math/tile.h"
-
 #define GK_TILE_ROWS         3
 #define GK_TILE_VECTORS      4
 #define GK_TILE_K            GK_SUM_BLOCK
-#define GK_TILE_READS_ACROSS false
+#define GK_TILE_READS_ACROSS 0
+#define GK_TILE_NEXT_STRIPS  1
 #define GK_TILE_PANELS(rows) 1u
 
-static inline __attribute__((always_inline)) void tile_body(const struct tile *t, const int rows,
-                                                            const int vectors) {
+#include "kernels/math/tile.h"
+
+static inline __attribute__((always_inline)) void tile_strip(const struct tile *t, const int rows,
+                                                             const int vectors) {
   const float *const *from = t->from;
   const float *b = t->b;
   bool overwrite = t->overwrite;
@@ -35,8 +36,16 @@ static inline __attribute__((always_inline)) void tile_body(const struct tile *t
   } while (k < t->k);
 }
 
+static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows,
+                                                            const int vectors) {
+  do {
+    tile_strip(t, rows, vectors);
+    tile_next_strip(t, (size_t)rows);
+  } while (--t->strips);
+}
+
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(const struct tile *t) { tile_body(t, rows, vectors); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_body(t, rows, vectors); }
 #define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 GK_TILES(1)
 GK_TILES(2)

@@ -105,6 +105,10 @@ void gk_matrix_product_ahead(const struct gk_matrix *matrix, const struct gk_ker
       .a_step = 1,
       .b = packed + matrix->offset,
       .panel_stride = matrix->panel_stride,
+      .b_after = packed + matrix->offset +
+                 (matrix->dense ? 0
+                                : (unit_end + v - 1) / v * matrix->gates % matrix->vectors /
+                                      matrix->tile_vectors * matrix->panel_stride),
       .columns = matrix->columns,
       .vector_begin = unit_begin / v * matrix->gates,
       .vector_end = matrix->dense ? matrix->vectors : (unit_end + v - 1) / v * matrix->gates,
