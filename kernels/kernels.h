@@ -65,7 +65,7 @@ struct gk_product {
   const float *const *a; /* [rows] */
   ptrdiff_t a_step;      /* floats from k to k: 1, or any number on a tier that reads_across */
   const float *b;
-  const float *b_after;            /* what will be read like B next, or NULL. Only a hint */
+  const float *b_after;            /* what will be read as B is, next; or NULL. Only a hint */
   size_t panel_stride;             /* floats from panel to panel, >= k * nv * v */
   const struct gk_column *columns; /* of vector 0 */
   size_t vector_begin, vector_end;

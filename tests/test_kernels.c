@@ -52,6 +52,8 @@ struct problem {
   ptrdiff_t a_step;
   int turns; /* of A across */
   const struct gk_ahead *ahead;
+  const float *b_after;
+  bool descending;
   float *c_rows[MOST_ROWS];
   struct gk_column columns_at[MOST_COLUMNS];
   float *packed, *c;
@@ -185,10 +187,12 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
       .a = p->a_rows,
       .a_step = p->a_step,
       .b = p->packed,
+      .b_after = p->b_after,
       .panel_stride = p->panel_stride,
       .columns = p->columns_at,
       .vector_begin = begin,
       .vector_end = end,
+      .descending = p->descending,
       .c = p->c_rows,
       .overwrite = start == START_ZERO,
       .init = start == START_INIT ? p->init_rows : NULL,
@@ -217,9 +221,11 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
           if (++turn % 3 != 0 && (rows > mr || end - begin > nv))
             continue;
           place_c(p, v, turn % 4 == 3, turn % 17 == 0 ? GUARD_AT_START : turn % 2 ? GUARD_AT_END : turn % 16);
+          p->descending = turn % 5 > 2;
           kernel_case(tier, "product",
-                      "rows %zu, vectors %zu..%zu, lanes of vector %zu: %zu, k %zu in %zu, start %d", rows,
-                      begin, end - 1, vectors - 1, lanes, k, p->sum_block, start);
+                      "rows %zu, vectors %zu..%zu%s, lanes of vector %zu: %zu, k %zu in %zu, start %d", rows,
+                      begin, end - 1, p->descending ? ", descending" : "", vectors - 1, lanes, k,
+                      p->sum_block, start);
           run_product(p, kernels, rows, begin, end, (enum start)start);
           compare_c(p, v, rows, begin, end);
         }
@@ -262,6 +268,7 @@ static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
     const size_t columns = 1 + (size_t)random_integer(stream, 1, trial % 4 ? 40 : MOST_COLUMNS - 1);
     const size_t k = 1 + (size_t)random_integer(stream, 2, trial % 5 ? 300 : MOST_K - 1);
     make_problem(&p, stream, rows, columns, k);
+    p.descending = trial % 7 < 3;
     if (trial % 4 > 1)
       p.sum_block = GK_GRADIENT_BLOCK;
     if (trial % 2)
@@ -299,6 +306,7 @@ static void what_a_product_asks_for_ahead_changes_nothing(void **state) {
       pack_b(&p, tier->kernels, 1, 2);
       place_c(&p, tier->kernels->lanes, false, 3);
       p.ahead = &ahead;
+      p.b_after = asked[1];
       for (size_t floats = rows; floats <= 4096; floats *= 2)
         gk_ahead_add(&ahead, asked, 2, floats);
       kernel_case(tier, "product", "rows %zu, %zu floats in %zu ranges asked for", rows, ahead.floats,
@@ -306,6 +314,7 @@ static void what_a_product_asks_for_ahead_changes_nothing(void **state) {
       run_product(&p, tier->kernels, rows, 0, p.vectors, START_C);
       compare_c(&p, tier->kernels->lanes, rows, 0, p.vectors);
       p.ahead = NULL;
+      p.b_after = NULL;
     }
   assert_true(kernel_cases() > 0);
   guarded_close(&memory);

@@ -50,16 +50,31 @@ void gk_matrix_destroy(struct gk_matrix *matrix) {
   matrix->columns = NULL;
 }
 
-size_t gk_matrix_strip_end(const struct gk_matrix *matrix, size_t rows, size_t unit, size_t end) {
+struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
+                                  bool backwards) {
   enum { FLOATS = 4096 }; /* 16 KiB */
-  size_t groups = 1;      /* of v units, that fill panels */
-  if (matrix->dense || rows == 0)
-    return end;
-  while (groups * matrix->gates % matrix->tile_vectors)
-    groups++;
-  const size_t granule = groups * matrix->lanes, fit = FLOATS / (rows * matrix->gates * granule) * granule;
-  const size_t next = unit - unit % granule + (fit > granule ? fit : granule);
-  return next < end ? next : end;
+  struct gk_strips strips = {.begin = begin, .end = end, .length = matrix->units, .backwards = backwards};
+  size_t groups = 1; /* of v units, that fill panels */
+  if (!matrix->dense && rows > 0) {
+    while (groups * matrix->gates % matrix->tile_vectors)
+      groups++;
+    const size_t granule = groups * matrix->lanes, fit = FLOATS / (rows * matrix->gates * granule) * granule;
+    strips.length = fit > granule ? fit : granule;
+  }
+  if (begin < end)
+    strips.count = (end - begin / strips.length * strips.length + strips.length - 1) / strips.length;
+  return strips;
+}
+
+bool gk_strips_next(struct gk_strips *strips) {
+  if (strips->index == strips->count)
+    return false;
+  const size_t at = strips->backwards ? strips->count - 1 - strips->index : strips->index;
+  const size_t first = strips->begin / strips->length * strips->length + at * strips->length;
+  strips->unit_begin = first > strips->begin ? first : strips->begin;
+  strips->unit_end = first + strips->length < strips->end ? first + strips->length : strips->end;
+  strips->index++;
+  return true;
 }
 
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end) {
@@ -84,20 +99,11 @@ void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count
   }
 }
 
-void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
-                       size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
-                       float *const *c, struct gk_start start) {
-  gk_matrix_product_ahead(matrix, kernels, packed, unit_begin, unit_end, rows, a, c, start, NULL);
-}
-
-void gk_matrix_product_ahead(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                             const float *packed, size_t unit_begin, size_t unit_end, size_t rows,
-                             const float *const *a, float *const *c, struct gk_start start,
-                             const struct gk_ahead *ahead) {
+static struct gk_product product_of(const struct gk_matrix *matrix, const float *packed, size_t unit_begin,
+                                    size_t unit_end, size_t rows, const float *const *a, float *const *c,
+                                    struct gk_start start) {
   const size_t v = matrix->lanes;
-  if (rows == 0 || unit_begin >= unit_end)
-    return;
-  kernels->product(&(struct gk_product){
+  return (struct gk_product){
       .rows = rows,
       .k = matrix->k,
       .sum_block = GK_SUM_BLOCK,
@@ -105,18 +111,37 @@ void gk_matrix_product_ahead(const struct gk_matrix *matrix, const struct gk_ker
       .a_step = 1,
       .b = packed + matrix->offset,
       .panel_stride = matrix->panel_stride,
-      .b_after = packed + matrix->offset +
-                 (matrix->dense ? 0
-                                : (unit_end + v - 1) / v * matrix->gates % matrix->vectors /
-                                      matrix->tile_vectors * matrix->panel_stride),
       .columns = matrix->columns,
       .vector_begin = unit_begin / v * matrix->gates,
       .vector_end = matrix->dense ? matrix->vectors : (unit_end + v - 1) / v * matrix->gates,
       .c = c,
       .overwrite = start.zero,
       .init = start.rows,
-      .ahead = ahead,
-  });
+  };
+}
+
+void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
+                       size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
+                       float *const *c, struct gk_start start) {
+  if (rows == 0 || unit_begin >= unit_end)
+    return;
+  const struct gk_product product = product_of(matrix, packed, unit_begin, unit_end, rows, a, c, start);
+  kernels->product(&product);
+}
+
+void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                             const float *packed, const struct gk_strips *strips, size_t rows,
+                             const float *const *a, float *const *c, struct gk_start start,
+                             const struct gk_ahead *ahead) {
+  struct gk_product product =
+      product_of(matrix, packed, strips->unit_begin, strips->unit_end, rows, a, c, start);
+  product.ahead = ahead;
+  product.descending = strips->backwards;
+  if (strips->index < strips->count) {
+    const size_t vector = strips->backwards ? product.vector_begin - 1 : product.vector_end;
+    product.b_after = product.b + vector / matrix->tile_vectors * product.panel_stride;
+  }
+  kernels->product(&product);
 }
 
 size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane) {

@@ -46,9 +46,19 @@ struct gk_start {
 #define GK_START_C    ((struct gk_start){false, NULL})
 #define GK_START_ZERO ((struct gk_start){true, NULL})
 
-/* Where a strip of units that begins at `unit` ends, at most at `end`: rows by all gates of a strip are few
- * enough that what a product leaves stays in L1, and strips end where panels do. A dense matrix is one strip. */
-size_t gk_matrix_strip_end(const struct gk_matrix *matrix, size_t rows, size_t unit, size_t end);
+/* A walk through the units [begin, end), strip by strip: rows by all gates of a strip are few enough that what a
+ * product leaves stays in L1, and strips end where panels do. A dense matrix is one strip. Walked backwards every other
+ * time, a matrix larger than a cache finds in it what the walk before read last. */
+struct gk_strips {
+  size_t begin, end, length; /* of all but the first and the last */
+  size_t count, index;
+  bool backwards;
+  size_t unit_begin, unit_end; /* of the strip at hand */
+};
+struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
+                                  bool backwards);
+/* To the next strip, at first the first one; false after the last. */
+bool gk_strips_next(struct gk_strips *strips);
 
 /* The units of `thread` where threads share them: vectors, as evenly as they divide; of a dense matrix one
  * thread has all. */
@@ -59,9 +69,9 @@ void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, si
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
                        size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
                        float *const *c, struct gk_start start);
-/* The same; `ahead` (or NULL) is asked for meanwhile. */
-void gk_matrix_product_ahead(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                             const float *packed, size_t unit_begin, size_t unit_end, size_t rows,
+/* The same for the strip at hand; `ahead` (or NULL) is asked for meanwhile. */
+void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                             const float *packed, const struct gk_strips *strips, size_t rows,
                              const float *const *a, float *const *c, struct gk_start start,
                              const struct gk_ahead *ahead);
 /* Adds rows of `floats` floats to what is asked for; those that follow one another become one range, a row that is

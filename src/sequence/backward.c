@@ -162,9 +162,11 @@ static void finish_cell(struct backward_step *step, int64_t s) {
   if (projects || run->rnn->desc.zoneout_h > 0)
     cell.dy = NULL; /* it is in dh */
   columns_of(worker, projects ? &weights->dp : &weights->dh[0], &begin, &end);
-  for (size_t unit = begin; unit < end || (normalised && unit == begin); unit = cell.unit_end) {
-    cell.unit_begin = unit;
-    cell.unit_end = projects && !normalised ? gk_matrix_strip_end(&weights->dp, cell.rows, unit, end) : end;
+  struct gk_strips strips = gk_matrix_strips(projects ? &weights->dp : &weights->dh[0],
+                                             projects && !normalised ? cell.rows : 0, begin, end, s % 2 != 0);
+  while (gk_strips_next(&strips) || normalised) {
+    const size_t unit = cell.unit_begin = strips.unit_begin;
+    cell.unit_end = strips.unit_end;
     if (projects)
       gk_projection_backward(worker, weights, cell.rows, unit, cell.unit_end);
     if (run->zones_out)
@@ -221,18 +223,20 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   }
   size_t begin, end;
   columns_of(worker, matrix, &begin, &end);
-  for (size_t unit = begin; unit < end; unit = step->cell.unit_end) {
-    step->cell.unit_begin = unit;
-    step->cell.unit_end = gk_matrix_strip_end(matrix, rows, unit, end);
-    gk_matrix_product_ahead(matrix, run->rnn->kernels, run->packed, unit, step->cell.unit_end, rows,
-                            worker->operand, in_place ? worker->dh : worker->drh,
-                            in_place ? GK_START_C : GK_START_ZERO, unit == begin ? &ahead : NULL);
+  struct gk_strips strips = gk_matrix_strips(matrix, rows, begin, end, s % 2 != 0);
+  while (gk_strips_next(&strips)) {
+    step->cell.unit_begin = strips.unit_begin;
+    step->cell.unit_end = strips.unit_end;
+    gk_matrix_strip_product(matrix, run->rnn->kernels, run->packed, &strips, rows, worker->operand,
+                            in_place ? worker->dh : worker->drh, in_place ? GK_START_C : GK_START_ZERO,
+                            strips.index == 1 ? &ahead : NULL);
     if (run->drops_state)
-      gk_mask_gradient(worker, step->layer, step->direction, s, rows, unit, step->cell.unit_end, to_h);
+      gk_mask_gradient(worker, step->layer, step->direction, s, rows, strips.unit_begin, strips.unit_end,
+                       to_h);
     if (run->zones_out && phase == 0)
-      gk_zone_out_return_h(worker, rows, unit, step->cell.unit_end);
+      gk_zone_out_return_h(worker, rows, strips.unit_begin, strips.unit_end);
     if (run->zones_out && phase == 0 && !defers(run))
-      gk_zone_out_return_c(worker, rows, unit, step->cell.unit_end);
+      gk_zone_out_return_c(worker, rows, strips.unit_begin, strips.unit_end);
     if (run->reset && phase == 0)
       stop_carries(step, s, rows);
     if (next == 0)

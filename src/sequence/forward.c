@@ -205,14 +205,16 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                          ? gk_run_saved_operand(run, saved, s, gk_worker_position(worker, j))
                          : worker->pre[j] + (size_t)block * units.hidden;
     }
-    for (size_t unit = worker->unit_begin; unit < worker->unit_end && rows; unit = units.unit_end) {
-      units.unit_begin = unit;
-      units.unit_end = gk_matrix_strip_end(&weights->h[p], (size_t)rows, unit, worker->unit_end);
+    struct gk_strips strips =
+        gk_matrix_strips(&weights->h[p], (size_t)rows, worker->unit_begin, worker->unit_end, s % 2 != 0);
+    while (rows && gk_strips_next(&strips)) {
+      units.unit_begin = strips.unit_begin;
+      units.unit_end = strips.unit_end;
       if (joined)
-        gk_matrix_product(&weights->x, kernels, run->packed, unit, units.unit_end, (size_t)rows,
+        gk_matrix_product(&weights->x, kernels, run->packed, units.unit_begin, units.unit_end, (size_t)rows,
                           worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});
-      gk_matrix_product(&weights->h[p], kernels, run->packed, unit, units.unit_end, (size_t)rows, operand,
-                        worker->pre, start);
+      gk_matrix_strip_product(&weights->h[p], kernels, run->packed, &strips, (size_t)rows, operand,
+                              worker->pre, start, NULL);
       if (!normalised)
         phases[p](&units);
     }

@@ -9,10 +9,12 @@
 void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_kernels *kernels = run->rnn->kernels;
-  for (size_t begin = worker->output_begin, end; begin < worker->output_end && rows; begin = end) {
-    end = gk_matrix_strip_end(&weights->p, rows, begin, worker->output_end);
-    gk_matrix_product(&weights->p, kernels, run->packed, begin, end, rows,
-                      (const float *const *)worker->whole_h, worker->h, GK_START_ZERO);
+  struct gk_strips strips =
+      gk_matrix_strips(&weights->p, rows, worker->output_begin, worker->output_end, false);
+  while (rows && gk_strips_next(&strips)) {
+    const size_t begin = strips.unit_begin, end = strips.unit_end;
+    gk_matrix_strip_product(&weights->p, kernels, run->packed, &strips, rows,
+                            (const float *const *)worker->whole_h, worker->h, GK_START_ZERO, NULL);
     for (size_t j = 0; j < rows; j++) {
       kernels->flush(end - begin, worker->h[j] + begin, worker->h[j] + begin);
       if (run->training)
