@@ -9,7 +9,8 @@
 #define GK_TILE_K            GK_SUM_BLOCK
 #define GK_TILE_READS_ACROSS 0 /* a line of cache for each k drives B out of L1: 2 to 7 % slower */
 #define GK_TILE_NEXT_STRIPS  1
-#define GK_TILE_PANELS(rows) ((rows) == 1 ? 4u : (rows) <= 3 ? 2u : 1u)
+#define GK_TILE_TALLEST      GK_TILE_ROWS
+#define GK_TILE_WIDTH(rows)  ((rows) == 1 ? 8u : (rows) <= 3 ? 4u : 2u)
 
 #include "kernels/math/tile.h"
 

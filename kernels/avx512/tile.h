@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of AVX-512: 6 rows by 4 vectors. 24 sums + 4 of B + 1 broadcast: 29 of 32 registers. */
+ * Matrix tile of AVX-512: 6 rows by 4 vectors. 24 sums + 4 of B + 1 broadcast: 29 of 32 registers. Seven and eight rows
+ * take 2 vectors at a time: B is then read once instead of twice. */
 #ifndef GK_KERNELS_AVX512_TILE_H
 #define GK_KERNELS_AVX512_TILE_H
 
@@ -7,14 +8,15 @@
 #define GK_TILE_VECTORS      4
 #define GK_TILE_K            512 /* B comes from L2 either way, and a call costs some 40 cycles */
 #define GK_TILE_READS_ACROSS 1
-#define GK_TILE_NEXT_STRIPS  3
-#define GK_TILE_PANELS(rows) ((rows) == 1 ? 2u : 1u)
+#define GK_TILE_NEXT_STRIPS  3 /* two leave B behind faster than another block could come meanwhile */
+#define GK_TILE_TALLEST      8
+#define GK_TILE_WIDTH(rows)  ((rows) == 1 ? 8u : (rows) <= 6 ? 4u : 2u)
 
 #include "kernels/math/tile.h"
 
 /* C = from (or 0) + sum. */
 static inline __attribute__((always_inline)) void tile_add(const struct tile *t, const float *const *from,
-                                                           bool zero, __m512 sum[6][8], const int rows,
+                                                           bool zero, __m512 sum[8][8], const int rows,
                                                            const int vectors) {
   const struct gk_column *columns = t->columns;
   float *const *c = t->c;
@@ -46,19 +48,19 @@ static inline __attribute__((always_inline)) void tile_add(const struct tile *t,
 
 /* What is asked for while it computes, by line of cache. Few rows leave B behind as fast as it can be read, in one
  * stream: the next 8 KiB of it. More rows use each block of B again and again, while the next one comes. */
-#define GK_TILE_STREAMS(rows) ((rows) <= 4)
+#define GK_TILE_STREAMS(rows) ((rows) <= 4 || (rows) > GK_TILE_ROWS)
 #define GK_TILE_STREAM_AHEAD  (32 * 4 * 16)
 
 /* Where a sum has come to. */
 struct tile_cursor {
   const float *b, *next, *ahead;
   size_t panel, next_step, ahead_step;
-  const char *a[6], *a_next;
+  const char *a[8], *a_next;
   ptrdiff_t at, a_step; /* of a and a_next, in bytes */
 };
 
 static inline __attribute__((always_inline)) void
-tile_k(struct tile_cursor *to, __m512 sum[6][8], const int rows, const int vectors, const bool across) {
+tile_k(struct tile_cursor *to, __m512 sum[8][8], const int rows, const int vectors, const bool across) {
   __m512 bk[8];
   if (rows > 2) {
     if (GK_TILE_STREAMS(rows)) {
@@ -88,7 +90,7 @@ tile_k(struct tile_cursor *to, __m512 sum[6][8], const int rows, const int vecto
 
 /* One sum: `count` k from k on. */
 static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
-                                                           __m512 sum[6][8], const int rows,
+                                                           __m512 sum[8][8], const int rows,
                                                            const int vectors, const bool across) {
   struct tile_cursor to = {.b = t->b + k * 4 * 16,
                            .next = t->b_next + k * t->b_next_step,
@@ -116,7 +118,7 @@ static inline __attribute__((always_inline)) void tile_sum(const struct tile *t,
 
 static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows, const int vectors,
                                                             const bool across) {
-  __m512 sum[6][8];
+  __m512 sum[8][8];
   do {
     size_t k = 0, asked = 0;
     do {
@@ -147,15 +149,20 @@ GK_TILE(1, 5)
 GK_TILE(1, 6)
 GK_TILE(1, 7)
 GK_TILE(1, 8)
+GK_TILE(7, 1)
+GK_TILE(7, 2)
+GK_TILE(8, 1)
+GK_TILE(8, 2)
 
 #define GK_TILE_LINE(name, rows) name##rows##x1, name##rows##x2, name##rows##x3, name##rows##x4
 #define GK_TILE_TABLE(name)                                                                                  \
   {                                                                                                          \
     {GK_TILE_LINE(name, 1), name##1x5, name##1x6, name##1x7, name##1x8}, {GK_TILE_LINE(name, 2)},            \
         {GK_TILE_LINE(name, 3)}, {GK_TILE_LINE(name, 4)}, {GK_TILE_LINE(name, 5)}, {GK_TILE_LINE(name, 6)},  \
+        {name##7x1, name##7x2}, {name##8x1, name##8x2},                                                      \
   }
-static tile_fn *const tiles[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_);
-static tile_fn *const tiles_across[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_across_);
+static tile_fn *const tiles[GK_TILE_TALLEST][8] = GK_TILE_TABLE(tile_);
+static tile_fn *const tiles_across[GK_TILE_TALLEST][8] = GK_TILE_TABLE(tile_across_);
 
 /* 16 rows of 16 columns at a time: 64 shuffles. */
 static inline void transpose_16x16(const float *const *source, size_t column, float *destination,

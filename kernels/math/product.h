@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The loops around a tier's tile: panels, blocks of k, strips of rows. A tier defines before:
  *   GK_TILE_ROWS, GK_TILE_VECTORS
- *   tile_fn *const tiles[GK_TILE_ROWS][n]: tile of (index + 1) rows by (index + 1) vectors
- *   GK_TILE_PANELS(rows): panels that a tile of so few rows takes at once (independent chains of fma)
+ *   tile_fn *const tiles[GK_TILE_TALLEST][n]: tile of (index + 1) rows by (index + 1) vectors
+ *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of a panel or of whole ones: enough
+ *     independent chains of fma
+ *   GK_TILE_TALLEST: so many rows, more than GK_TILE_ROWS, may still be one strip
+ *   GK_TILE_NEXT_STRIPS: strips from which on the block of B that comes next is asked for
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
  *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
  * A strip of B (GK_TILE_K by one panel) stays in the nearest cache that holds it while all rows use it. */
@@ -52,21 +55,22 @@ static inline void ahead_of_tiles(struct ahead_left *left, struct tile *tile) {
   }
 }
 
-/* The vectors that tiles take next: within a panel, or of whole ones. False after the last. */
-static bool next_vectors(const struct gk_product *p, size_t panels, size_t *begin, size_t *end) {
+/* The vectors that tiles take next, at most `most`: of a panel, or of whole ones. False after the last. */
+static bool next_vectors(const struct gk_product *p, size_t most, size_t *begin, size_t *end) {
+  const size_t granule = most < GK_TILE_VECTORS ? most : GK_TILE_VECTORS;
   if (p->descending) {
     *end = *begin;
     if (*end == p->vector_begin)
       return false;
-    const size_t last = (*end - 1) / GK_TILE_VECTORS, first = last + 1 > panels ? last + 1 - panels : 0;
-    *begin = first * GK_TILE_VECTORS;
+    const size_t last = (*end - 1) / granule * granule;
+    *begin = last + granule > most ? last + granule - most : 0;
     if (*begin < p->vector_begin) /* a panel cut at the front goes alone */
-      *begin = last * GK_TILE_VECTORS > p->vector_begin ? last * GK_TILE_VECTORS : p->vector_begin;
+      *begin = last > p->vector_begin ? last : p->vector_begin;
     return true;
   }
   *begin = *end;
-  const size_t of_panel = *begin % GK_TILE_VECTORS;
-  *end += of_panel ? GK_TILE_VECTORS - of_panel : panels * GK_TILE_VECTORS;
+  const size_t of_panel = *begin % granule;
+  *end += of_panel ? granule - of_panel : most;
   if (*end > p->vector_end)
     *end = p->vector_end;
   return *begin < p->vector_end;
@@ -74,6 +78,10 @@ static bool next_vectors(const struct gk_product *p, size_t panels, size_t *begi
 
 static const float *b_of_vector(const struct gk_product *p, size_t vector) {
   return p->b + vector / GK_TILE_VECTORS * p->panel_stride + vector % GK_TILE_VECTORS * GK_V;
+}
+
+static inline size_t strips_of(size_t rows) {
+  return rows > GK_TILE_ROWS && rows <= GK_TILE_TALLEST ? 1 : (rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
 }
 
 /* All rows by a tile's k and vectors; `b_next` will be read like B after it. Strips are of equal height: a last one
@@ -85,14 +93,14 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
 #else
   tile_fn *const(*const of_rows)[sizeof tiles[0] / sizeof tiles[0][0]] = tiles;
 #endif
-  const size_t strips = (p->rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
+  const size_t strips = strips_of(p->rows);
   const size_t height = p->rows / strips, taller = p->rows % strips;
   const size_t sums = (tile->k + tile->sum_block - 1) / tile->sum_block;
   tile->a = p->a;
   tile->c = tile->c_first = p->c;
   tile->from = p->init && tile->k_begin == 0 ? p->init : (const float *const *)p->c;
   tile->rows_left = p->rows;
-  tile->c_share = sums > 1 ? (GK_TILE_ROWS + sums - 1) / sums : GK_TILE_ROWS;
+  tile->c_share = sums > 1 ? (GK_TILE_TALLEST + sums - 1) / sums : GK_TILE_TALLEST;
   tile->b_next = strips >= GK_TILE_NEXT_STRIPS ? b_next : tile->b;
   tile->b_next_step = strips >= GK_TILE_NEXT_STRIPS ? 16 : 0;
   tile->b_next_share = 0;
@@ -107,17 +115,17 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
 }
 
 static void product(const struct gk_product *p) {
-  const size_t strips = (p->rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
+  const size_t strips = strips_of(p->rows);
   if (strips == 0)
     return;
   struct ahead_left ahead = ahead_start(p, strips);
-  const size_t panels = GK_TILE_PANELS((p->rows + strips - 1) / strips);
+  const size_t most = GK_TILE_WIDTH((p->rows + strips - 1) / strips);
   size_t begin = p->descending ? p->vector_end : p->vector_begin, end = begin;
-  bool more = next_vectors(p, panels, &begin, &end), first = true;
+  bool more = next_vectors(p, most, &begin, &end), first = true;
   while (more) {
     const size_t vectors = end - begin;
     size_t begin_next = begin, end_next = end;
-    more = next_vectors(p, panels, &begin_next, &end_next);
+    more = next_vectors(p, most, &begin_next, &end_next);
     const float *const b = b_of_vector(p, begin);
     const float *const b_next = more ? b_of_vector(p, begin_next) : p->b_after ? p->b_after : b;
     /* as many as here, though the next may be fewer */

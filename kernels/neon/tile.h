@@ -9,7 +9,8 @@
 #define GK_TILE_K            GK_SUM_BLOCK
 #define GK_TILE_READS_ACROSS 0 /* four k of a row come as one vector */
 #define GK_TILE_NEXT_STRIPS  1
-#define GK_TILE_PANELS(rows) ((rows) <= 2 ? 2u : 1u)
+#define GK_TILE_TALLEST      GK_TILE_ROWS
+#define GK_TILE_WIDTH(rows)  ((rows) <= 2 ? 8u : 4u)
 
 #include "kernels/math/tile.h"
 

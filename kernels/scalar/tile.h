@@ -8,7 +8,8 @@
 #define GK_TILE_K            GK_SUM_BLOCK
 #define GK_TILE_READS_ACROSS 0
 #define GK_TILE_NEXT_STRIPS  1
-#define GK_TILE_PANELS(rows) 1u
+#define GK_TILE_TALLEST      GK_TILE_ROWS
+#define GK_TILE_WIDTH(rows)  4u
 
 #include "kernels/math/tile.h"
 
