@@ -14,35 +14,54 @@
 
 #include "kernels/math/tile.h"
 
-/* C = from (or 0) + sum. */
-static inline __attribute__((always_inline)) void tile_add(const struct tile *t, const float *const *from,
-                                                           bool zero, __m256 sum[6][8], const int rows,
-                                                           const int vectors) {
+/* sum += what the first sum is added to. */
+static inline __attribute__((always_inline)) void tile_add(const struct tile *t, __m256 sum[6][8],
+                                                           const int rows, const int vectors) {
+  const struct gk_column *columns = t->columns;
+  const float *const *from = t->from;
+  const bool zero = t->overwrite;
+  if (t->full && zero) {
+    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+      for (int j = 0; j < vectors; j++)
+        sum[i][j] = _mm256_add_ps(_mm256_setzero_ps(), sum[i][j]);
+    return;
+  }
+  if (t->full) {
+    size_t offset[8];
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      offset[j] = columns[j].offset;
+    GK_UNROLL for (int i = 0; i < rows; i++) {
+      const float *before = from[i];
+      GK_UNROLL for (int j = 0; j < vectors; j++)
+        sum[i][j] = _mm256_add_ps(_mm256_loadu_ps(before + offset[j]), sum[i][j]);
+    }
+    return;
+  }
+  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+    for (int j = 0; j < vectors; j++) {
+      const __m256 before = vf_load_n(from[i] + columns[j].offset, zero ? 0 : columns[j].lanes);
+      sum[i][j] = _mm256_add_ps(before, sum[i][j]);
+    }
+}
+
+static inline __attribute__((always_inline)) void tile_store(const struct tile *t, __m256 sum[6][8],
+                                                             const int rows, const int vectors) {
   const struct gk_column *columns = t->columns;
   float *const *c = t->c;
   if (t->full) {
     size_t offset[8];
     GK_UNROLL for (int j = 0; j < vectors; j++)
       offset[j] = columns[j].offset;
-    if (zero) {
-      GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-        for (int j = 0; j < vectors; j++)
-          _mm256_storeu_ps(c[i] + offset[j], _mm256_add_ps(_mm256_setzero_ps(), sum[i][j]));
-      return;
-    }
     GK_UNROLL for (int i = 0; i < rows; i++) {
-      const float *before = from[i];
       float *after = c[i];
       GK_UNROLL for (int j = 0; j < vectors; j++)
-        _mm256_storeu_ps(after + offset[j], _mm256_add_ps(_mm256_loadu_ps(before + offset[j]), sum[i][j]));
+        _mm256_storeu_ps(after + offset[j], sum[i][j]);
     }
     return;
   }
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
     for (int j = 0; j < vectors; j++) {
-      const size_t lanes = columns[j].lanes;
-      const __m256 before = vf_load_n(from[i] + columns[j].offset, zero ? 0 : lanes);
-      vf_store_n(c[i] + columns[j].offset, _mm256_add_ps(before, sum[i][j]), lanes);
+      vf_store_n(c[i] + columns[j].offset, sum[i][j], columns[j].lanes);
     }
 }
 
@@ -96,16 +115,31 @@ tile_sum(const struct tile *t, size_t k, size_t count, __m256 sum[6][8], const i
 static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows,
                                                             const int vectors) {
   __m256 sum[6][8];
+  _Alignas(32) float memory[6 * 2 * 8], *y = memory; /* C between two sums */
+  GK_FROM_HERE(y);
   do {
     size_t k = 0, asked = 0;
     do {
       const size_t count = t->k - k < t->sum_block ? t->k - k : t->sum_block;
       tile_ask_for_c(t, &asked, (size_t)rows, vectors);
+      if (k && k + count == t->k)
+        tile_ask_again(t, rows, vectors);
       tile_sum(t, k, count, sum, rows, vectors);
       GK_FROM_HERE(t);
-      tile_add(t, k ? (const float *const *)t->c : t->from, t->overwrite && !k, sum, rows, vectors);
-      GK_FROM_HERE(t);
+      if (k == 0)
+        tile_add(t, sum, rows, vectors);
+      else GK_UNROLL
+        for (int i = 0; i < rows; i++) GK_UNROLL
+          for (int j = 0; j < vectors; j++)
+            sum[i][j] = _mm256_add_ps(_mm256_load_ps(y + (i * vectors + j) * 8), sum[i][j]);
       k += count;
+      if (k == t->k)
+        tile_store(t, sum, rows, vectors);
+      else GK_UNROLL
+        for (int i = 0; i < rows; i++) GK_UNROLL
+          for (int j = 0; j < vectors; j++)
+            _mm256_store_ps(y + (i * vectors + j) * 8, sum[i][j]);
+      GK_FROM_HERE(t);
     } while (k < t->k);
     tile_next_strip(t, (size_t)rows);
   } while (--t->strips);

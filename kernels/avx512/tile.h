@@ -14,35 +14,56 @@
 
 #include "kernels/math/tile.h"
 
-/* C = from (or 0) + sum. */
-static inline __attribute__((always_inline)) void tile_add(const struct tile *t, const float *const *from,
-                                                           bool zero, __m512 sum[8][8], const int rows,
-                                                           const int vectors) {
+/* sum += what the first sum is added to. */
+static inline __attribute__((always_inline)) void tile_add(const struct tile *t, __m512 sum[8][8],
+                                                           const int rows, const int vectors) {
   const struct gk_column *columns = t->columns;
-  float *const *c = t->c;
+  const float *const *from = t->from;
+  const bool zero = t->overwrite;
+  if (t->full && zero) {
+    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+      for (int j = 0; j < vectors; j++)
+        sum[i][j] = _mm512_add_ps(_mm512_setzero_ps(), sum[i][j]);
+    return;
+  }
   if (t->full) {
     size_t offset[8];
     GK_UNROLL for (int j = 0; j < vectors; j++)
       offset[j] = columns[j].offset;
-    if (zero) {
-      GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-        for (int j = 0; j < vectors; j++)
-          _mm512_storeu_ps(c[i] + offset[j], _mm512_add_ps(_mm512_setzero_ps(), sum[i][j]));
-      return;
-    }
     GK_UNROLL for (int i = 0; i < rows; i++) {
       const float *before = from[i];
-      float *after = c[i];
       GK_UNROLL for (int j = 0; j < vectors; j++)
-        _mm512_storeu_ps(after + offset[j], _mm512_add_ps(_mm512_loadu_ps(before + offset[j]), sum[i][j]));
+        sum[i][j] = _mm512_add_ps(_mm512_loadu_ps(before + offset[j]), sum[i][j]);
     }
     return;
   }
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
     for (int j = 0; j < vectors; j++) {
       const __mmask16 mask = (__mmask16)((1u << columns[j].lanes) - 1);
-      const __m512 before = _mm512_maskz_loadu_ps(zero ? 0 : mask, from[i] + columns[j].offset);
-      _mm512_mask_storeu_ps(c[i] + columns[j].offset, mask, _mm512_add_ps(before, sum[i][j]));
+      sum[i][j] =
+          _mm512_add_ps(_mm512_maskz_loadu_ps(zero ? 0 : mask, from[i] + columns[j].offset), sum[i][j]);
+    }
+}
+
+static inline __attribute__((always_inline)) void tile_store(const struct tile *t, __m512 sum[8][8],
+                                                             const int rows, const int vectors) {
+  const struct gk_column *columns = t->columns;
+  float *const *c = t->c;
+  if (t->full) {
+    size_t offset[8];
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      offset[j] = columns[j].offset;
+    GK_UNROLL for (int i = 0; i < rows; i++) {
+      float *after = c[i];
+      GK_UNROLL for (int j = 0; j < vectors; j++)
+        _mm512_storeu_ps(after + offset[j], sum[i][j]);
+    }
+    return;
+  }
+  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+    for (int j = 0; j < vectors; j++) {
+      const __mmask16 mask = (__mmask16)((1u << columns[j].lanes) - 1);
+      _mm512_mask_storeu_ps(c[i] + columns[j].offset, mask, sum[i][j]);
     }
 }
 
@@ -119,16 +140,31 @@ static inline __attribute__((always_inline)) void tile_sum(const struct tile *t,
 static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows, const int vectors,
                                                             const bool across) {
   __m512 sum[8][8];
+  _Alignas(64) float memory[8 * 4 * 16], *y = memory; /* C between two sums */
+  GK_FROM_HERE(y);
   do {
     size_t k = 0, asked = 0;
     do {
       const size_t count = t->k - k < t->sum_block ? t->k - k : t->sum_block;
       tile_ask_for_c(t, &asked, (size_t)rows, vectors);
+      if (k && k + count == t->k)
+        tile_ask_again(t, rows, vectors);
       tile_sum(t, k, count, sum, rows, vectors, across);
       GK_FROM_HERE(t);
-      tile_add(t, k ? (const float *const *)t->c : t->from, t->overwrite && !k, sum, rows, vectors);
-      GK_FROM_HERE(t);
+      if (k == 0)
+        tile_add(t, sum, rows, vectors);
+      else GK_UNROLL
+        for (int i = 0; i < rows; i++) GK_UNROLL
+          for (int j = 0; j < vectors; j++)
+            sum[i][j] = _mm512_add_ps(_mm512_load_ps(y + (i * vectors + j) * 16), sum[i][j]);
       k += count;
+      if (k == t->k)
+        tile_store(t, sum, rows, vectors);
+      else GK_UNROLL
+        for (int i = 0; i < rows; i++) GK_UNROLL
+          for (int j = 0; j < vectors; j++)
+            _mm512_store_ps(y + (i * vectors + j) * 16, sum[i][j]);
+      GK_FROM_HERE(t);
     } while (k < t->k);
     tile_next_strip(t, (size_t)rows);
   } while (--t->strips);

@@ -55,6 +55,14 @@ static inline __attribute__((always_inline)) void tile_ask_for_c(const struct ti
       __builtin_prefetch(c[*asked] + columns[j].offset, 1);
 }
 
+/* C of this strip, before the last of several sums: what was read of it for the first one may be gone. */
+static inline __attribute__((always_inline)) void tile_ask_again(const struct tile *t, const int rows,
+                                                                 const int vectors) {
+  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+    for (int j = 0; j < vectors; j++)
+      __builtin_prefetch(t->c[i] + t->columns[j].offset, 1);
+}
+
 /* The row of A to ask for: the one that reaches furthest into the next strip. */
 static inline const float *tile_next_a(const struct tile *t, size_t rows) {
   const size_t last = t->rows_left < 2 * rows ? t->rows_left : 2 * rows;
