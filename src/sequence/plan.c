@@ -37,13 +37,13 @@ static double step_flop(const struct gk_rnn *rnn, int64_t batch) {
 /* Rows a thread below which slices are slower than teams: a tile waits for the weights instead of computing,
  * or has too few sums. Measured with two threads, AVX-512, slices' time / a team's: where the weights are in a
  * thread's own cache 1.06 to 1.27 with two or three samples, 1.02 to 1.18 with four or five (but 0.95 where a
- * step is too short for its barriers), 0.94 to 1.14 with six to eight; where they are in the shared cache 0.87
- * to 1.01 from four rows a thread on, and 1.09 with 75 MB of them. */
+ * step is too short for its barriers), 0.94 to 1.14 with six to eight; where they are in the shared cache 1.00
+ * to 1.04 with four (a team's eight rows are one strip), 0.87 to 1.01 from five on, and 1.09 with 75 MB of them. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t batch) {
   const double bytes = weight_bytes(rnn);
   if (bytes <= NEAR_BYTES)
     return step_flop(rnn, batch) >= 3 * STEP_FLOP_A_THREAD ? 3 : 2;
-  return rnn->kernels->lanes < 16 ? 8 : bytes <= SHARED_BYTES ? 4 : 16;
+  return rnn->kernels->lanes < 16 ? 8 : bytes <= SHARED_BYTES ? 5 : 16;
 }
 
 /* The longest share of pieces that threads divide, against an even one. */
