@@ -101,6 +101,52 @@ static void pack_backward(const struct packing *packing, const struct gk_rnn_lay
   gk_matrix_pack_rows(&layer->dp, kernels, p + layer->weight_hr, in_order, 1, begin, end, packing->packed);
 }
 
+/* Rows of W into the panels of both passes: those of a forward panel go into backward's while they are near. */
+static void pack_twice(const struct packing *packing, const struct gk_matrix *forward,
+                       const struct gk_matrix *backward, const float *source, const int *gate,
+                       const int *order, int thread, int threads) {
+  const struct gk_kernels *kernels = packing->rnn->kernels;
+  const size_t v = forward->lanes, nv = forward->tile_vectors, units = forward->units;
+  const float *rows[16]; /* the widest tier's v */
+  size_t begin, end;
+  gk_split(backward->k ? forward->panels : 0, 1, thread, threads, &begin, &end); /* no recurrence: none */
+  for (size_t panel = begin; panel < end; panel++) {
+    gk_matrix_pack_transposed(forward, kernels, source, gate, panel, panel + 1, packing->packed);
+    for (size_t q = panel * nv; q < (panel + 1) * nv && q < forward->vectors; q++) {
+      const size_t of = (size_t)gate[q % forward->gates], unit = q / forward->gates * v;
+      size_t at = 0; /* of the gate among backward's */
+      while ((size_t)order[at] != of)
+        at++;
+      for (size_t lane = 0; lane < forward->columns[q].lanes; lane++)
+        rows[lane] = source + (of * units + unit + lane) * backward->units;
+      kernels->pack_rows(forward->columns[q].lanes, backward->units, rows,
+                         packing->packed + backward->offset + (at * units + unit) * backward->width,
+                         backward->panel_stride);
+    }
+  }
+}
+
+/* A layer's weights are read once for both passes, but for a dense one, whose vectors run over gates, and where some
+ * are dropped afterwards: threads then share backward's panels in another way. */
+static bool reads_once(const struct packing *packing, const struct gk_rnn_layer *layer) {
+  return packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD) && !layer->x.dense && !packing->key;
+}
+
+static void pack_both(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
+                      int threads) {
+  const struct gk_cell_info *cell = packing->rnn->cell;
+  const float *p = packing->parameters;
+  if (thread == 0)
+    pack_bias(packing, layer);
+  if (packing->rnn->desc.projection_size)
+    pack_twice(packing, &layer->p, &layer->dp, p + layer->weight_hr, in_order, in_order, thread, threads);
+  for (int phase = 0; phase < cell->phases; phase++)
+    pack_twice(packing, &layer->h[phase], &layer->dh[phase], p + layer->weight_hh, cell->phase[phase].gate,
+               cell->phase[phase].gate, thread, threads);
+  pack_twice(packing, &layer->x, &layer->dx, p + layer->weight_ih, in_order, cell->input_order, thread,
+             threads);
+}
+
 /* Over the recurrent weights as they are: those of this step's mask. */
 static void pack_dropped(const struct packing *packing, int index, int thread, int threads) {
   const struct gk_rnn *rnn = packing->rnn;
@@ -134,9 +180,13 @@ static void pack_body(void *context, int thread, int threads) {
   /* What is read first is written last, and so is found in a cache that does not hold all (unless weights are
    * dropped from it afterwards). */
   for (int i = 0; i < count && packing->flags & GK_PACK_BACKWARD; i++)
-    pack_backward(packing, &layers[i], thread, threads);
-  for (int i = count; i-- > 0 && packing->flags & GK_PACK_FORWARD;)
-    pack_forward(packing, &layers[i], thread, threads);
+    if (!reads_once(packing, &layers[i]))
+      pack_backward(packing, &layers[i], thread, threads);
+  for (int i = count; i-- > 0;)
+    if (reads_once(packing, &layers[i]))
+      pack_both(packing, &layers[i], thread, threads);
+    else if (packing->flags & GK_PACK_FORWARD)
+      pack_forward(packing, &layers[i], thread, threads);
   for (int i = 0; i < packing->rnn->layer_count && packing->key; i++)
     pack_dropped(packing, i, thread, threads);
 }
