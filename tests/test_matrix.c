@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Packed matrices: strips, walked in either order, are all units once; weights packed for both passes at once are
+ * those packed for one after the other.
+ * ctest labels: edges */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "src/core/matrix.h"
+#include "tests/kernel_tiers.h"
+#include "tests/network_walk.h"
+
+enum { MOST_UNITS = 200 };
+
+static void check_walk(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
+                       bool backwards) {
+  size_t at = backwards ? end : begin, count = 0;
+  struct gk_strips strips = gk_matrix_strips(matrix, rows, begin, end, backwards);
+  for (; gk_strips_next(&strips); count++) {
+    const size_t first = strips.unit_begin, last = strips.unit_end;
+    assert_true(first < last && first >= begin && last <= end);
+    assert_int_equal(backwards ? last : first, at);
+    if (!matrix->dense && last < end) /* strips end where panels do */
+      assert_int_equal(last / matrix->lanes * matrix->gates % matrix->tile_vectors + last % matrix->lanes, 0);
+    at = backwards ? first : last;
+  }
+  assert_int_equal(at, backwards ? begin : end);
+  assert_int_equal(count, strips.count);
+  assert_false(gk_strips_next(&strips));
+}
+
+static void strips_are_all_units_once_in_either_order(void **state) {
+  static const int block[GK_MAX_GATES] = {0, 1, 2, 3};
+  (void)state;
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t units = 1; units <= MOST_UNITS; units += units % 7 + 1)
+      for (size_t gates = 1; gates <= GK_MAX_GATES; gates++)
+        for (int dense = 0; dense < 2; dense++) {
+          struct gk_matrix matrix;
+          assert_int_equal(gk_matrix_create(&matrix, tier->kernels, 3, units, gates, block), GK_OK);
+          if (dense)
+            gk_matrix_make_dense(&matrix, block);
+          for (size_t rows = 0; rows < 300; rows = 2 * rows + 1)
+            for (size_t begin = 0; begin <= units; begin += dense ? units : matrix.lanes)
+              for (int backwards = 0; backwards < 2; backwards++)
+                check_walk(&matrix, rows, begin, units, backwards);
+          gk_matrix_destroy(&matrix);
+        }
+}
+
+static void *packed_with(const struct network_case *c, const gk_rnn *rnn, const float *parameters,
+                         size_t bytes, const unsigned *flags, int calls) {
+  unsigned char *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
+  assert_non_null(packed);
+  memset(packed, 0xa5, bytes);
+  for (int i = 0; i < calls; i++)
+    check_status(c, gk_rnn_pack(rnn, flags[i], parameters, packed), "gk_rnn_pack");
+  return packed;
+}
+
+/* What a part holds does not depend on the other one; only the header says which are there. */
+static void check_packing(struct network_case *c) {
+  enum { HEADER = 64 };
+  const unsigned both[] = {GK_PACK_FORWARD | GK_PACK_BACKWARD}, each[] = {GK_PACK_BACKWARD, GK_PACK_FORWARD};
+  struct buffers b = {0};
+  const struct network_data d = take_data(&b, c);
+  gk_rnn *rnn;
+  size_t bytes;
+  check_status(c, gk_rnn_create(&c->desc, &rnn), "gk_rnn_create");
+  check_status(c, gk_rnn_packed_bytes(rnn, both[0], &bytes), "gk_rnn_packed_bytes");
+  void *at_once = packed_with(c, rnn, d.parameters, bytes, both, 1);
+  void *in_turn = packed_with(c, rnn, d.parameters, bytes, each, 2);
+  if (memcmp((char *)at_once + HEADER, (char *)in_turn + HEADER, bytes - HEADER))
+    fail_case(c, "weights packed for both passes differ from those packed for each");
+  free(at_once);
+  free(in_turn);
+  gk_rnn_destroy(rnn);
+  buffers_release(&b);
+}
+
+static void project_some(struct network_case *c, int shape) {
+  c->desc.threads = 1 + shape;
+  if (c->desc.cell == GK_CELL_LSTM && shape % 2 && !c->desc.options.layer_norm)
+    c->desc.projection_size = 3 + 9 * shape;
+}
+
+static void both_passes_are_packed_as_each_alone(void **state) {
+  (void)state;
+  for_each_case("both_passes_are_packed_as_each_alone", project_some, check_packing);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(strips_are_all_units_once_in_either_order),
+                                     cmocka_unit_test(both_passes_are_packed_as_each_alone)};
+  return start_walk(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+}
