@@ -14,57 +14,6 @@
 
 #include "kernels/math/tile.h"
 
-/* sum += what the first sum is added to. */
-static inline __attribute__((always_inline)) void tile_add(const struct tile *t, __m256 sum[6][8],
-                                                           const int rows, const int vectors) {
-  const struct gk_column *columns = t->columns;
-  const float *const *from = t->from;
-  const bool zero = t->overwrite;
-  if (t->full && zero) {
-    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-      for (int j = 0; j < vectors; j++)
-        sum[i][j] = _mm256_add_ps(_mm256_setzero_ps(), sum[i][j]);
-    return;
-  }
-  if (t->full) {
-    size_t offset[8];
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      offset[j] = columns[j].offset;
-    GK_UNROLL for (int i = 0; i < rows; i++) {
-      const float *before = from[i];
-      GK_UNROLL for (int j = 0; j < vectors; j++)
-        sum[i][j] = _mm256_add_ps(_mm256_loadu_ps(before + offset[j]), sum[i][j]);
-    }
-    return;
-  }
-  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-    for (int j = 0; j < vectors; j++) {
-      const __m256 before = vf_load_n(from[i] + columns[j].offset, zero ? 0 : columns[j].lanes);
-      sum[i][j] = _mm256_add_ps(before, sum[i][j]);
-    }
-}
-
-static inline __attribute__((always_inline)) void tile_store(const struct tile *t, __m256 sum[6][8],
-                                                             const int rows, const int vectors) {
-  const struct gk_column *columns = t->columns;
-  float *const *c = t->c;
-  if (t->full) {
-    size_t offset[8];
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      offset[j] = columns[j].offset;
-    GK_UNROLL for (int i = 0; i < rows; i++) {
-      float *after = c[i];
-      GK_UNROLL for (int j = 0; j < vectors; j++)
-        _mm256_storeu_ps(after + offset[j], sum[i][j]);
-    }
-    return;
-  }
-  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-    for (int j = 0; j < vectors; j++) {
-      vf_store_n(c[i] + columns[j].offset, sum[i][j], columns[j].lanes);
-    }
-}
-
 /* Where a sum has come to. */
 struct tile_cursor {
   const float *b, *soon;
@@ -73,9 +22,9 @@ struct tile_cursor {
   size_t at; /* of a */
 };
 
-static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, __m256 sum[6][8],
-                                                         const int rows, const int vectors) {
-  __m256 bk[8];
+static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, vf sum[][8], const int rows,
+                                                         const int vectors) {
+  vf bk[8];
   if (rows > 3) {
     _mm_prefetch((const char *)to->soon, _MM_HINT_T1);
     to->soon += to->soon_step;
@@ -83,7 +32,7 @@ static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to,
   GK_UNROLL for (int j = 0; j < vectors; j++)
     bk[j] = _mm256_loadu_ps(to->b + (size_t)(j / 2) * to->panel + (j % 2) * 8);
   GK_UNROLL for (int i = 0; i < rows; i++) {
-    const __m256 ak = _mm256_broadcast_ss(to->a[i] + to->at);
+    const vf ak = _mm256_broadcast_ss(to->a[i] + to->at);
     GK_UNROLL for (int j = 0; j < vectors; j++)
       sum[i][j] = _mm256_fmadd_ps(ak, bk[j], sum[i][j]);
   }
@@ -92,8 +41,10 @@ static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to,
 }
 
 /* One sum: `count` k from k on. */
-static inline __attribute__((always_inline)) void
-tile_sum(const struct tile *t, size_t k, size_t count, __m256 sum[6][8], const int rows, const int vectors) {
+static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
+                                                           vf sum[][8], const int rows, const int vectors,
+                                                           const bool across) {
+  (void)across;
   /* to ask for both takes 1 % longer */
   const size_t soon_step = t->ahead_step ? t->ahead_step : t->b_next_step;
   struct tile_cursor to = {.b = t->b + k * 2 * 8,
@@ -112,41 +63,10 @@ tile_sum(const struct tile *t, size_t k, size_t count, __m256 sum[6][8], const i
       tile_k(&to, sum, rows, vectors);
 }
 
-static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows,
-                                                            const int vectors) {
-  __m256 sum[6][8];
-  _Alignas(32) float memory[6 * 2 * 8], *y = memory; /* C between two sums */
-  GK_FROM_HERE(y);
-  do {
-    size_t k = 0, asked = 0;
-    do {
-      const size_t count = t->k - k < t->sum_block ? t->k - k : t->sum_block;
-      tile_ask_for_c(t, &asked, (size_t)rows, vectors);
-      if (k && k + count == t->k)
-        tile_ask_again(t, rows, vectors);
-      tile_sum(t, k, count, sum, rows, vectors);
-      GK_FROM_HERE(t);
-      if (k == 0)
-        tile_add(t, sum, rows, vectors);
-      else GK_UNROLL
-        for (int i = 0; i < rows; i++) GK_UNROLL
-          for (int j = 0; j < vectors; j++)
-            sum[i][j] = _mm256_add_ps(_mm256_load_ps(y + (i * vectors + j) * 8), sum[i][j]);
-      k += count;
-      if (k == t->k)
-        tile_store(t, sum, rows, vectors);
-      else GK_UNROLL
-        for (int i = 0; i < rows; i++) GK_UNROLL
-          for (int j = 0; j < vectors; j++)
-            _mm256_store_ps(y + (i * vectors + j) * 8, sum[i][j]);
-      GK_FROM_HERE(t);
-    } while (k < t->k);
-    tile_next_strip(t, (size_t)rows);
-  } while (--t->strips);
-}
+#include "kernels/math/tile_strips.h"
 
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_body(t, rows, vectors); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, false); }
 GK_TILE(1, 1)
 GK_TILE(1, 2)
 GK_TILE(1, 3)
@@ -180,7 +100,7 @@ static tile_fn *const tiles[GK_TILE_ROWS][8] = {
 
 static inline void transpose_8x8(const float *const *source, size_t column, float *destination,
                                  size_t stride) {
-  __m256 r[8], s[8];
+  vf r[8], s[8];
   GK_UNROLL for (int i = 0; i < 8; i++)
     r[i] = _mm256_loadu_ps(source[i] + column);
   GK_UNROLL for (int i = 0; i < 8; i += 2) {

@@ -14,59 +14,6 @@
 
 #include "kernels/math/tile.h"
 
-/* sum += what the first sum is added to. */
-static inline __attribute__((always_inline)) void tile_add(const struct tile *t, __m512 sum[8][8],
-                                                           const int rows, const int vectors) {
-  const struct gk_column *columns = t->columns;
-  const float *const *from = t->from;
-  const bool zero = t->overwrite;
-  if (t->full && zero) {
-    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-      for (int j = 0; j < vectors; j++)
-        sum[i][j] = _mm512_add_ps(_mm512_setzero_ps(), sum[i][j]);
-    return;
-  }
-  if (t->full) {
-    size_t offset[8];
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      offset[j] = columns[j].offset;
-    GK_UNROLL for (int i = 0; i < rows; i++) {
-      const float *before = from[i];
-      GK_UNROLL for (int j = 0; j < vectors; j++)
-        sum[i][j] = _mm512_add_ps(_mm512_loadu_ps(before + offset[j]), sum[i][j]);
-    }
-    return;
-  }
-  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-    for (int j = 0; j < vectors; j++) {
-      const __mmask16 mask = (__mmask16)((1u << columns[j].lanes) - 1);
-      sum[i][j] =
-          _mm512_add_ps(_mm512_maskz_loadu_ps(zero ? 0 : mask, from[i] + columns[j].offset), sum[i][j]);
-    }
-}
-
-static inline __attribute__((always_inline)) void tile_store(const struct tile *t, __m512 sum[8][8],
-                                                             const int rows, const int vectors) {
-  const struct gk_column *columns = t->columns;
-  float *const *c = t->c;
-  if (t->full) {
-    size_t offset[8];
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      offset[j] = columns[j].offset;
-    GK_UNROLL for (int i = 0; i < rows; i++) {
-      float *after = c[i];
-      GK_UNROLL for (int j = 0; j < vectors; j++)
-        _mm512_storeu_ps(after + offset[j], sum[i][j]);
-    }
-    return;
-  }
-  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-    for (int j = 0; j < vectors; j++) {
-      const __mmask16 mask = (__mmask16)((1u << columns[j].lanes) - 1);
-      _mm512_mask_storeu_ps(c[i] + columns[j].offset, mask, sum[i][j]);
-    }
-}
-
 /* What is asked for while it computes, by line of cache. Few rows leave B behind as fast as it can be read, in one
  * stream: the next 8 KiB of it. More rows use each block of B again and again, while the next one comes. */
 #define GK_TILE_STREAMS(rows) ((rows) <= 4 || (rows) > GK_TILE_ROWS)
@@ -80,8 +27,8 @@ struct tile_cursor {
   ptrdiff_t at, a_step; /* of a and a_next, in bytes */
 };
 
-static inline __attribute__((always_inline)) void
-tile_k(struct tile_cursor *to, __m512 sum[8][8], const int rows, const int vectors, const bool across) {
+static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, vf sum[][8], const int rows,
+                                                         const int vectors, const bool across) {
   __m512 bk[8];
   if (rows > 2) {
     if (GK_TILE_STREAMS(rows)) {
@@ -111,8 +58,8 @@ tile_k(struct tile_cursor *to, __m512 sum[8][8], const int rows, const int vecto
 
 /* One sum: `count` k from k on. */
 static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
-                                                           __m512 sum[8][8], const int rows,
-                                                           const int vectors, const bool across) {
+                                                           vf sum[][8], const int rows, const int vectors,
+                                                           const bool across) {
   struct tile_cursor to = {.b = t->b + k * 4 * 16,
                            .next = t->b_next + k * t->b_next_step,
                            .ahead = t->ahead + k * t->ahead_step,
@@ -137,43 +84,12 @@ static inline __attribute__((always_inline)) void tile_sum(const struct tile *t,
       tile_k(&to, sum, rows, vectors, across);
 }
 
-static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows, const int vectors,
-                                                            const bool across) {
-  __m512 sum[8][8];
-  _Alignas(64) float memory[8 * 4 * 16], *y = memory; /* C between two sums */
-  GK_FROM_HERE(y);
-  do {
-    size_t k = 0, asked = 0;
-    do {
-      const size_t count = t->k - k < t->sum_block ? t->k - k : t->sum_block;
-      tile_ask_for_c(t, &asked, (size_t)rows, vectors);
-      if (k && k + count == t->k)
-        tile_ask_again(t, rows, vectors);
-      tile_sum(t, k, count, sum, rows, vectors, across);
-      GK_FROM_HERE(t);
-      if (k == 0)
-        tile_add(t, sum, rows, vectors);
-      else GK_UNROLL
-        for (int i = 0; i < rows; i++) GK_UNROLL
-          for (int j = 0; j < vectors; j++)
-            sum[i][j] = _mm512_add_ps(_mm512_load_ps(y + (i * vectors + j) * 16), sum[i][j]);
-      k += count;
-      if (k == t->k)
-        tile_store(t, sum, rows, vectors);
-      else GK_UNROLL
-        for (int i = 0; i < rows; i++) GK_UNROLL
-          for (int j = 0; j < vectors; j++)
-            _mm512_store_ps(y + (i * vectors + j) * 16, sum[i][j]);
-      GK_FROM_HERE(t);
-    } while (k < t->k);
-    tile_next_strip(t, (size_t)rows);
-  } while (--t->strips);
-}
+#include "kernels/math/tile_strips.h"
 
 /* Two of each, so that the one whose a_step is 1 need not keep it in a register. */
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_body(t, rows, vectors, false); }                \
-  static void tile_across_##rows##x##vectors(struct tile *t) { tile_body(t, rows, vectors, true); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, false); }              \
+  static void tile_across_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, true); }
 #define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 GK_TILES(1)
 GK_TILES(2)

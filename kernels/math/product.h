@@ -4,11 +4,11 @@
  *   tile_fn *const tiles[GK_TILE_TALLEST][n]: tile of (index + 1) rows by (index + 1) vectors
  *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of a panel or of whole ones: enough
  *     independent chains of fma
- *   GK_TILE_TALLEST: so many rows, more than GK_TILE_ROWS, may still be one strip
+ *   GK_TILE_TALLEST: so many rows, at least GK_TILE_ROWS, may still be one strip
  *   GK_TILE_NEXT_STRIPS: strips from which on the block of B that comes next is asked for
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
  *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
- * A strip of B (GK_TILE_K by one panel) stays in the nearest cache that holds it while all rows use it. */
+ * A block of B (GK_TILE_K by one panel) stays in the nearest cache that holds it while all rows use it. */
 #ifndef GK_KERNELS_MATH_PRODUCT_H
 #define GK_KERNELS_MATH_PRODUCT_H
 
@@ -20,12 +20,6 @@
 #endif
 
 _Static_assert(GK_TILE_K % GK_SUM_BLOCK == 0, "sums must begin where tiles do");
-
-/* What is left to ask for, and how much of it with each k: all, if its ranges are fewer than the tiles. */
-struct ahead_left {
-  const struct gk_ahead_range *range, *end;
-  size_t done, step;
-};
 
 static struct ahead_left ahead_start(const struct gk_product *p, size_t strips) {
   struct ahead_left left = {NULL, NULL, 0, 0};
@@ -40,21 +34,6 @@ static struct ahead_left ahead_start(const struct gk_product *p, size_t strips) 
   return left;
 }
 
-/* The share of a call of tiles: a range, or as much of it as their k allow. */
-static inline void ahead_of_tiles(struct ahead_left *left, struct tile *tile) {
-  tile->ahead = tile->b;
-  tile->ahead_step = 0;
-  if (left->range == left->end)
-    return;
-  tile->ahead = left->range->start + left->done;
-  tile->ahead_step = left->step;
-  left->done += left->step * tile->k * tile->strips;
-  if (left->done >= left->range->floats) {
-    left->done = 0;
-    left->range++;
-  }
-}
-
 /* The vectors that tiles take next, at most `most`: of a panel, or of whole ones. False after the last. */
 static bool next_vectors(const struct gk_product *p, size_t most, size_t *begin, size_t *end) {
   const size_t granule = most < GK_TILE_VECTORS ? most : GK_TILE_VECTORS;
@@ -63,9 +42,10 @@ static bool next_vectors(const struct gk_product *p, size_t most, size_t *begin,
     if (*end == p->vector_begin)
       return false;
     const size_t last = (*end - 1) / granule * granule;
+    const size_t whole = (p->vector_begin + granule - 1) / granule * granule;
     *begin = last + granule > most ? last + granule - most : 0;
     if (*begin < p->vector_begin) /* a panel cut at the front goes alone */
-      *begin = last > p->vector_begin ? last : p->vector_begin;
+      *begin = whole <= last ? whole : p->vector_begin;
     return true;
   }
   *begin = *end;
@@ -84,17 +64,17 @@ static inline size_t strips_of(size_t rows) {
   return rows > GK_TILE_ROWS && rows <= GK_TILE_TALLEST ? 1 : (rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
 }
 
-/* All rows by a tile's k and vectors; `b_next` will be read like B after it. Strips are of equal height: a last one
- * of a row or two would wait for B instead of computing. */
-static void product_block(const struct gk_product *p, struct tile *tile, const float *b_next, size_t vectors,
-                          struct ahead_left *ahead) {
+/* All rows by a tile's k and vectors; `b_next` will be read like B after it. Strips are of equal height: a last
+ * one of a row or two would wait for B instead of computing. */
+static void product_block(const struct gk_product *p, struct tile *tile, const float *b_next,
+                          size_t vectors) {
+  enum { WIDEST = sizeof tiles[0] / sizeof tiles[0][0] };
 #if GK_TILE_READS_ACROSS
-  tile_fn *const(*const of_rows)[8] = p->a_step == 1 ? tiles : tiles_across;
+  tile_fn *const(*const of_rows)[WIDEST] = p->a_step == 1 ? tiles : tiles_across;
 #else
-  tile_fn *const(*const of_rows)[sizeof tiles[0] / sizeof tiles[0][0]] = tiles;
+  tile_fn *const(*const of_rows)[WIDEST] = tiles;
 #endif
-  const size_t strips = strips_of(p->rows);
-  const size_t height = p->rows / strips, taller = p->rows % strips;
+  const size_t strips = strips_of(p->rows), height = p->rows / strips, taller = p->rows % strips;
   const size_t sums = (tile->k + tile->sum_block - 1) / tile->sum_block;
   tile->a = p->a;
   tile->c = tile->c_first = p->c;
@@ -104,13 +84,10 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
   tile->b_next = strips >= GK_TILE_NEXT_STRIPS ? b_next : tile->b;
   tile->b_next_step = strips >= GK_TILE_NEXT_STRIPS ? 16 : 0;
   tile->b_next_share = 0;
-  if (taller) {
-    tile->strips = taller;
-    ahead_of_tiles(ahead, tile);
+  tile->strips = taller;
+  if (taller)
     of_rows[height][vectors - 1](tile);
-  }
   tile->strips = strips - taller;
-  ahead_of_tiles(ahead, tile);
   of_rows[height - 1][vectors - 1](tile);
 }
 
@@ -118,10 +95,18 @@ static void product(const struct gk_product *p) {
   const size_t strips = strips_of(p->rows);
   if (strips == 0)
     return;
-  struct ahead_left ahead = ahead_start(p, strips);
   const size_t most = GK_TILE_WIDTH((p->rows + strips - 1) / strips);
+  struct ahead_left ahead = ahead_start(p, strips);
+  struct tile tile = {.a_step = p->a_step,
+                      .b_panel_stride = p->panel_stride,
+                      .sum_block = p->sum_block / GK_SUM_PART,
+                      .k = p->k < GK_TILE_K ? p->k : GK_TILE_K,
+                      .ahead_left = &ahead,
+                      .a_asks = true};
   size_t begin = p->descending ? p->vector_end : p->vector_begin, end = begin;
-  bool more = next_vectors(p, most, &begin, &end), first = true;
+  bool more = next_vectors(p, most, &begin, &end);
+  tile.b = b_of_vector(p, begin);
+  tile_ask_ahead(&tile);
   while (more) {
     const size_t vectors = end - begin;
     size_t begin_next = begin, end_next = end;
@@ -130,12 +115,8 @@ static void product(const struct gk_product *p) {
     const float *const b_next = more ? b_of_vector(p, begin_next) : p->b_after ? p->b_after : b;
     /* as many as here, though the next may be fewer */
     const size_t asked = begin_next + vectors <= p->vector_end ? begin_next : p->vector_end - vectors;
-    struct tile tile = {.a_step = p->a_step,
-                        .b_panel_stride = p->panel_stride,
-                        .columns = p->columns + begin,
-                        .sum_block = p->sum_block / GK_SUM_PART,
-                        .full = true,
-                        .a_asks = first};
+    tile.columns = p->columns + begin;
+    tile.full = true;
     for (size_t j = 0; j < vectors; j++)
       tile.full &= tile.columns[j].lanes == GK_V;
     for (size_t k = 0; k < p->k || k == 0; k += GK_TILE_K) {
@@ -145,11 +126,11 @@ static void product(const struct gk_product *p) {
       tile.b = b + k * GK_TILE_VECTORS * GK_V;
       tile.overwrite = p->overwrite && k == 0;
       tile.columns_next = !last ? tile.columns : more ? p->columns + asked : NULL;
-      product_block(p, &tile, last ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors, &ahead);
+      product_block(p, &tile, last ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors);
     }
     begin = begin_next;
     end = end_next;
-    first = false;
+    tile.a_asks = false;
   }
 }
 

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, at most GK_TILE_K k, added to C in sums of
- * sum_block k each. C stays in the nearest cache from one to the next, which is why the tile does it; and a call
- * takes many strips, because what stands between two of them is not hidden by the sums. */
+ * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, at most GK_TILE_K k, added to C
+ * in sums of sum_block k each. A call takes many strips, because what stands between two of them is not hidden
+ * by the sums. A tier's tile.h defines what math/product.h lists before it includes this, then tile_sum, then
+ * includes math/tile_strips.h. */
 #ifndef GK_KERNELS_MATH_TILE_H
 #define GK_KERNELS_MATH_TILE_H
+
+/* What is left to ask for of a struct gk_ahead, and how much of it with each k: all, if its ranges are fewer
+ * than the strips. */
+struct ahead_left {
+  const struct gk_ahead_range *range, *end;
+  size_t done, step;
+};
 
 struct tile {
   size_t strips;
@@ -17,13 +25,14 @@ struct tile {
   const float *const *from; /* what the sum is added to: c, or rows of initial values */
   bool full;                /* every column has all its lanes */
   bool overwrite;           /* C = 0 + sum */
+  size_t rows_left;         /* of this block of B, those of the strip included */
   /* What is asked for meanwhile, at addresses that may be anything: */
   const float *b_next; /* 16 floats for each k, b_next_step on: a share of the block that comes next */
   size_t b_next_step, b_next_share;
   const float *ahead; /* ahead_step on for each k, of what the caller will read next */
   size_t ahead_step;
+  struct ahead_left *ahead_left;
   bool a_asks;                          /* across: for A of the next strip */
-  size_t rows_left;                     /* of this block, those of the strip included */
   float *const *c_first;                /* C of the next block's first rows, */
   const struct gk_column *columns_next; /* and where in them; or NULL */
   size_t c_share;                       /* rows of C of the next strip for each sum */
@@ -55,7 +64,7 @@ static inline __attribute__((always_inline)) void tile_ask_for_c(const struct ti
       __builtin_prefetch(c[*asked] + columns[j].offset, 1);
 }
 
-/* C of this strip, before the last of several sums: what was read of it for the first one may be gone. */
+/* C of this strip: before the last of several sums, when what was read of it for the first one may be gone. */
 static inline __attribute__((always_inline)) void tile_ask_again(const struct tile *t, const int rows,
                                                                  const int vectors) {
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
@@ -69,21 +78,38 @@ static inline const float *tile_next_a(const struct tile *t, size_t rows) {
   return t->a[t->a_asks ? last - 1 : 0];
 }
 
+/* The share of one strip: a range, or as much of it as its k allow. */
+static inline void tile_ask_ahead(struct tile *t) {
+  struct ahead_left *left = t->ahead_left;
+  t->ahead = t->b;
+  t->ahead_step = 0;
+  if (left->range == left->end)
+    return;
+  t->ahead = left->range->start + left->done;
+  t->ahead_step = left->step;
+  left->done += left->step * t->k;
+  if (left->done >= left->range->floats) {
+    left->done = 0;
+    left->range++;
+  }
+}
+
 static inline void tile_next_strip(struct tile *t, size_t rows) {
+  enum { SHARES = (GK_TILE_VECTORS * GK_V + 15) / 16 };
   t->a += rows;
   t->c += rows;
   t->from += rows;
   t->rows_left -= rows;
-  t->ahead += t->ahead_step * t->k;
+  tile_ask_ahead(t);
   t->b_next += t->b_next_step * t->k;
-  if (++t->b_next_share == GK_TILE_VECTORS * GK_V / 16) {
+  if (++t->b_next_share == SHARES) {
     t->b_next_share = 0;
-    t->b_next -= GK_TILE_VECTORS * GK_V / 16 * t->b_next_step * t->k;
+    t->b_next -= SHARES * t->b_next_step * t->k;
   }
 }
 
-/* What follows from `value`, or is read through it, is computed after this: addresses of C before the loop over k
- * would be kept in memory meanwhile. */
+/* What follows from `value`, or is read through it, is computed after this: addresses of C before the loop
+ * over k would be kept in memory meanwhile. */
 #define GK_FROM_HERE(value) __asm__("" : "+r"(value))
 
 #endif

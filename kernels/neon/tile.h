@@ -24,68 +24,43 @@
         sum[i][j] = vfmaq_laneq_f32(sum[i][j], bk[j], ak[i], lane);                                          \
   } while (0)
 
-static inline __attribute__((always_inline)) void tile_strip(const struct tile *t, const int rows,
-                                                             const int vectors) {
-  float32x4_t sum[5][8];
-  const float *a[5], *from[5];
-  const float *b = t->b;
+static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
+                                                           vf sum[][8], const int rows, const int vectors,
+                                                           const bool across) {
+  const float *a[5];
+  const float *b = t->b + k * 16;
   const size_t panel = t->b_panel_stride;
+  (void)across;
   GK_UNROLL for (int i = 0; i < rows; i++) {
-    a[i] = t->a[i] + t->k_begin;
-    from[i] = t->from[i];
+    a[i] = t->a[i] + t->k_begin + k;
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      sum[i][j] = vdupq_n_f32(0);
   }
-  bool overwrite = t->overwrite;
-  size_t k = 0;
-  do {
-    const size_t end = t->k - k < t->sum_block ? t->k : k + t->sum_block;
-    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-      for (int j = 0; j < vectors; j++)
-        sum[i][j] = vdupq_n_f32(0);
-    for (; k + 4 <= end; k += 4) {
-      float32x4_t ak[5];
-      GK_UNROLL for (int i = 0; i < rows; i++)
-        ak[i] = vld1q_f32(a[i] + k);
-      GK_TILE_LANE(0);
-      GK_TILE_LANE(1);
-      GK_TILE_LANE(2);
-      GK_TILE_LANE(3);
-      b += 4 * 16;
-    }
-    for (; k < end; k++) {
-      float32x4_t ak[5];
-      GK_UNROLL for (int i = 0; i < rows; i++)
-        ak[i] = vld1q_dup_f32(a[i] + k);
-      GK_TILE_LANE(0);
-      b += 16;
-    }
-    GK_UNROLL for (int i = 0; i < rows; i++) {
-      GK_UNROLL for (int j = 0; j < vectors; j++) {
-        const size_t offset = t->columns[j].offset, lanes = t->columns[j].lanes;
-        if (lanes == GK_V) {
-          float32x4_t before = overwrite ? vdupq_n_f32(0) : vld1q_f32(from[i] + offset);
-          vst1q_f32(t->c[i] + offset, vaddq_f32(before, sum[i][j]));
-        } else {
-          float32x4_t before = overwrite ? vdupq_n_f32(0) : vf_load_n(from[i] + offset, lanes);
-          vf_store_n(t->c[i] + offset, vaddq_f32(before, sum[i][j]), lanes);
-        }
-      }
-      from[i] = t->c[i];
-    }
-    overwrite = false;
-  } while (k < t->k);
-}
-
-static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows,
-                                                            const int vectors) {
-  do {
-    tile_strip(t, rows, vectors);
-    tile_next_strip(t, (size_t)rows);
-  } while (--t->strips);
+  size_t at = 0;
+  for (; at + 4 <= count; at += 4) {
+    float32x4_t ak[5];
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      ak[i] = vld1q_f32(a[i] + at);
+    GK_TILE_LANE(0);
+    GK_TILE_LANE(1);
+    GK_TILE_LANE(2);
+    GK_TILE_LANE(3);
+    b += 4 * 16;
+  }
+  for (; at < count; at++) {
+    float32x4_t ak[5];
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      ak[i] = vld1q_dup_f32(a[i] + at);
+    GK_TILE_LANE(0);
+    b += 16;
+  }
 }
 #undef GK_TILE_LANE
 
+#include "kernels/math/tile_strips.h"
+
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_body(t, rows, vectors); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, false); }
 #define GK_TILES(rows)      GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 #define GK_WIDE_TILES(rows) GK_TILES(rows) GK_TILE(rows, 5) GK_TILE(rows, 6) GK_TILE(rows, 7) GK_TILE(rows, 8)
 GK_WIDE_TILES(1)

@@ -13,40 +13,23 @@
 
 #include "kernels/math/tile.h"
 
-static inline __attribute__((always_inline)) void tile_strip(const struct tile *t, const int rows,
-                                                             const int vectors) {
-  const float *const *from = t->from;
-  const float *b = t->b;
-  bool overwrite = t->overwrite;
-  size_t k = 0;
-  do {
-    const size_t end = t->k - k < t->sum_block ? t->k : k + t->sum_block;
-    float sum[3][4] = {{0}};
-    for (; k < end; k++, b += 4) GK_UNROLL
-      for (int i = 0; i < rows; i++) GK_UNROLL
-        for (int j = 0; j < vectors; j++)
-          sum[i][j] = fmaf(t->a[i][t->k_begin + k], b[j], sum[i][j]);
-    GK_UNROLL for (int i = 0; i < rows; i++) {
-      GK_UNROLL for (int j = 0; j < vectors; j++) {
-        const size_t offset = t->columns[j].offset;
-        t->c[i][offset] = (overwrite ? 0.0f : from[i][offset]) + sum[i][j];
-      }
-    }
-    from = (const float *const *)t->c;
-    overwrite = false;
-  } while (k < t->k);
+static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
+                                                           vf sum[][8], const int rows, const int vectors,
+                                                           const bool across) {
+  (void)across;
+  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+    for (int j = 0; j < vectors; j++)
+      sum[i][j] = 0;
+  for (const size_t end = k + count; k < end; k++) GK_UNROLL
+    for (int i = 0; i < rows; i++) GK_UNROLL
+      for (int j = 0; j < vectors; j++)
+        sum[i][j] = fmaf(t->a[i][t->k_begin + k], t->b[k * 4 + (size_t)j], sum[i][j]);
 }
 
-static inline __attribute__((always_inline)) void tile_body(struct tile *t, const int rows,
-                                                            const int vectors) {
-  do {
-    tile_strip(t, rows, vectors);
-    tile_next_strip(t, (size_t)rows);
-  } while (--t->strips);
-}
+#include "kernels/math/tile_strips.h"
 
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_body(t, rows, vectors); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, false); }
 #define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 GK_TILES(1)
 GK_TILES(2)
