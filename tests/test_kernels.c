@@ -201,8 +201,8 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
   kernels->product(&product);
 }
 
-/* Every tile from 1 x 1 to mr x nv vectors and a third of those that take two tiles either way, with one tail
- * of the last vector. */
+/* Every tile from 1 x 1 to mr + 2 rows by nv vectors and a third of those that take two tiles either way, with
+ * one tail of the last vector. */
 static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, size_t k, size_t lanes) {
   const struct gk_kernels *kernels = tier->kernels;
   const size_t v = kernels->lanes, nv = kernels->tile_vectors, mr = kernels->tile_rows, vectors = 2 * nv;
@@ -218,7 +218,7 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
       for (size_t begin = 0; begin < vectors; begin++)
         for (size_t end = lanes < v ? vectors : begin + 1; end <= vectors; end++) {
           /* Without the last vector the tail makes no difference. */
-          if (++turn % 3 != 0 && (rows > mr || end - begin > nv))
+          if (++turn % 3 != 0 && (rows > mr + 2 || end - begin > nv))
             continue;
           place_c(p, v, turn % 4 == 3, turn % 17 == 0 ? GUARD_AT_START : turn % 2 ? GUARD_AT_END : turn % 16);
           p->descending = turn % 5 > 2;
@@ -296,7 +296,7 @@ static void what_a_product_asks_for_ahead_changes_nothing(void **state) {
   open_problem(&p);
   assert_true(guarded_open(&memory, 4096));
   for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
-    for (size_t rows = 1; rows <= 2 * tier->kernels->tile_rows; rows++) {
+    for (size_t rows = 1; rows <= 3 * tier->kernels->tile_rows; rows++) {
       struct gk_ahead ahead = {0};
       const float *asked[] = {guarded_take(&memory, 4096, GUARD_AT_END), NULL};
       asked[1] = asked[0] + 4096;
@@ -307,6 +307,7 @@ static void what_a_product_asks_for_ahead_changes_nothing(void **state) {
       place_c(&p, tier->kernels->lanes, false, 3);
       p.ahead = &ahead;
       p.b_after = asked[1];
+      p.descending = rows % 2;
       for (size_t floats = rows; floats <= 4096; floats *= 2)
         gk_ahead_add(&ahead, asked, 2, floats);
       kernel_case(tier, "product", "rows %zu, %zu floats in %zu ranges asked for", rows, ahead.floats,
@@ -397,29 +398,28 @@ static void product_may_be_cut_between_blocks(void **state) {
   close_problem(&p);
 }
 
-static void product_over_nothing_is_zero(void **state) {
+static void product_over_nothing_is_what_it_starts_from(void **state) {
+  struct problem p;
   (void)state;
+  open_problem(&p);
   for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
     const size_t v = tier->kernels->lanes;
-    float b[64] = {0}, c[64], wanted[64] = {0};
-    const float *a_row = b;
-    float *c_row = c;
-    const struct gk_column column = {0, (uint32_t)v};
-    const struct gk_product product = {.rows = 1,
-                                       .sum_block = GK_SUM_BLOCK,
-                                       .a = &a_row,
-                                       .a_step = 1,
-                                       .b = b,
-                                       .columns = &column,
-                                       .vector_end = 1,
-                                       .c = &c_row,
-                                       .overwrite = true};
-    kernel_random(8, 1, 64, c);
-    kernel_case(tier, "product", "rows 1, columns %zu, k 0", v);
-    tier->kernels->product(&product);
-    kernel_same("c", v, c, wanted);
+    for (size_t rows = 1; rows <= 2 * tier->kernels->tile_rows + 1; rows++)
+      for (int turn = 0; turn < 2 * STARTS; turn++) {
+        const enum start start = (enum start)(turn / 2);
+        make_problem(&p, 8, rows, 2 * tier->kernels->tile_vectors * v - v / 2, 0);
+        solve_plainly(&p, start);
+        place_a(&p, GUARD_AT_END, false);
+        pack_b(&p, tier->kernels, 0, GUARD_AT_END);
+        place_c(&p, v, false, GUARD_AT_END);
+        p.descending = turn % 2;
+        kernel_case(tier, "product", "rows %zu, columns %zu, k 0, start %d", rows, p.columns, (int)start);
+        run_product(&p, tier->kernels, rows, 0, p.vectors, start);
+        compare_c(&p, v, rows, 0, p.vectors);
+      }
   }
   assert_true(kernel_cases() > 0);
+  close_problem(&p);
 }
 
 /* ---- Packing ---- */
@@ -588,7 +588,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(rows_that_follow_one_another_are_asked_for_as_one),
       cmocka_unit_test_teardown(product_keeps_rows_apart, kernel_say_where),
       cmocka_unit_test_teardown(product_may_be_cut_between_blocks, kernel_say_where),
-      cmocka_unit_test_teardown(product_over_nothing_is_zero, kernel_say_where),
+      cmocka_unit_test_teardown(product_over_nothing_is_what_it_starts_from, kernel_say_where),
       cmocka_unit_test_teardown(transpose_moves_every_element, kernel_say_where),
       cmocka_unit_test_teardown(packed_panels_hold_every_column_and_zeros, kernel_say_where),
       cmocka_unit_test_teardown(column_sum_is_the_plain_sum, kernel_say_where),

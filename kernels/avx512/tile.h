@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of AVX-512: 6 rows by 4 vectors. 24 sums + 4 of B + 1 broadcast: 29 of 32 registers. Seven and eight rows
- * take 2 vectors at a time: B is then read once instead of twice. */
+ * Matrix tile of AVX-512: 6 rows by 4 vectors. 24 sums + 4 of B + 1 broadcast: 29 of 32 registers. Seven and
+ * eight rows take 2 vectors at a time: B is then read once instead of twice. */
 #ifndef GK_KERNELS_AVX512_TILE_H
 #define GK_KERNELS_AVX512_TILE_H
 
@@ -14,8 +14,9 @@
 
 #include "kernels/math/tile.h"
 
-/* What is asked for while it computes, by line of cache. Few rows leave B behind as fast as it can be read, in one
- * stream: the next 8 KiB of it. More rows use each block of B again and again, while the next one comes. */
+/* What is asked for while it computes, by line of cache. Few rows leave B behind as fast as it can be
+ * read, in one stream: the next 8 KiB of it. More rows use each block of B again and again, while the next
+ * one comes. Past the end of a panel the stream asks in vain, for a twentieth of it at K = 512. */
 #define GK_TILE_STREAMS(rows) ((rows) <= 4 || (rows) > GK_TILE_ROWS)
 #define GK_TILE_STREAM_AHEAD  (32 * 4 * 16)
 

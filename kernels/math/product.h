@@ -2,8 +2,8 @@
  * The loops around a tier's tile: panels, blocks of k, strips of rows. A tier defines before:
  *   GK_TILE_ROWS, GK_TILE_VECTORS
  *   tile_fn *const tiles[GK_TILE_TALLEST][n]: tile of (index + 1) rows by (index + 1) vectors
- *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of a panel or of whole ones: enough
- *     independent chains of fma
+ *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of a panel or of whole ones:
+ *     enough independent chains of fma
  *   GK_TILE_TALLEST: so many rows, at least GK_TILE_ROWS, may still be one strip
  *   GK_TILE_NEXT_STRIPS: strips from which on the block of B that comes next is asked for
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
@@ -64,8 +64,8 @@ static inline size_t strips_of(size_t rows) {
   return rows > GK_TILE_ROWS && rows <= GK_TILE_TALLEST ? 1 : (rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
 }
 
-/* All rows by a tile's k and vectors; `b_next` will be read like B after it. Strips are of equal height: a last
- * one of a row or two would wait for B instead of computing. */
+/* All rows by a tile's k and vectors; `b_next` will be read like B after it. Strips are of equal height: a
+ * last one of a row or two would wait for B instead of computing. */
 static void product_block(const struct gk_product *p, struct tile *tile, const float *b_next,
                           size_t vectors) {
   enum { WIDEST = sizeof tiles[0] / sizeof tiles[0][0] };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, at most GK_TILE_K k, added to C
- * in sums of sum_block k each. A call takes many strips, because what stands between two of them is not hidden
- * by the sums. A tier's tile.h defines what math/product.h lists before it includes this, then tile_sum, then
+ * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, at most GK_TILE_K k, added to
+ * C in sums of sum_block k each. A call takes many strips, because what stands between two of them is not
+ * hidden by the sums. A tier's tile.h defines what math/product.h lists before it includes this, then tile_sum, then
  * includes math/tile_strips.h. */
 #ifndef GK_KERNELS_MATH_TILE_H
 #define GK_KERNELS_MATH_TILE_H
@@ -49,8 +49,8 @@ typedef void tile_fn(struct tile *tile);
 #define GK_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 
-/* C of the strip after this one of `rows` rows, with each sum a share. All of it at once would keep B waiting,
- * and later than that the sums would wait for C. */
+/* C of the strip after this one of `rows` rows, with each sum a share. All of it at once would keep B
+ * waiting, and later than that the sums would wait for C. */
 static inline __attribute__((always_inline)) void tile_ask_for_c(const struct tile *t, size_t *asked,
                                                                  const size_t rows, const int vectors) {
   const size_t left = t->rows_left - rows;
@@ -64,7 +64,8 @@ static inline __attribute__((always_inline)) void tile_ask_for_c(const struct ti
       __builtin_prefetch(c[*asked] + columns[j].offset, 1);
 }
 
-/* C of this strip: before the last of several sums, when what was read of it for the first one may be gone. */
+/* C of this strip: before the last of several sums, when what was read of it for the first one may be
+ * gone. */
 static inline __attribute__((always_inline)) void tile_ask_again(const struct tile *t, const int rows,
                                                                  const int vectors) {
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL

@@ -53,27 +53,30 @@ void gk_matrix_destroy(struct gk_matrix *matrix) {
 struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
                                   bool backwards) {
   enum { FLOATS = 4096 }; /* 16 KiB */
-  struct gk_strips strips = {.begin = begin, .end = end, .length = matrix->units, .backwards = backwards};
+  struct gk_strips strips = {
+      .begin = begin, .end = end, .first = begin, .length = matrix->units, .backwards = backwards};
   size_t groups = 1; /* of v units, that fill panels */
   if (!matrix->dense && rows > 0) {
     while (groups * matrix->gates % matrix->tile_vectors)
       groups++;
-    const size_t granule = groups * matrix->lanes, fit = FLOATS / (rows * matrix->gates * granule) * granule;
+    const size_t granule = groups * matrix->lanes;
+    const size_t fit = FLOATS / (rows * matrix->gates * granule) * granule;
+    strips.first = begin - begin % granule;
     strips.length = fit > granule ? fit : granule;
   }
   if (begin < end)
-    strips.count = (end - begin / strips.length * strips.length + strips.length - 1) / strips.length;
+    strips.count = (end - strips.first + strips.length - 1) / strips.length;
   return strips;
 }
 
 bool gk_strips_next(struct gk_strips *strips) {
-  if (strips->index == strips->count)
+  if (strips->taken == strips->count)
     return false;
-  const size_t at = strips->backwards ? strips->count - 1 - strips->index : strips->index;
-  const size_t first = strips->begin / strips->length * strips->length + at * strips->length;
+  const size_t index = strips->backwards ? strips->count - 1 - strips->taken : strips->taken;
+  const size_t first = strips->first + index * strips->length;
   strips->unit_begin = first > strips->begin ? first : strips->begin;
   strips->unit_end = first + strips->length < strips->end ? first + strips->length : strips->end;
-  strips->index++;
+  strips->taken++;
   return true;
 }
 
@@ -137,7 +140,7 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
       product_of(matrix, packed, strips->unit_begin, strips->unit_end, rows, a, c, start);
   product.ahead = ahead;
   product.descending = strips->backwards;
-  if (strips->index < strips->count) {
+  if (strips->taken < strips->count) {
     const size_t vector = strips->backwards ? product.vector_begin - 1 : product.vector_end;
     product.b_after = product.b + vector / matrix->tile_vectors * product.panel_stride;
   }

@@ -46,12 +46,14 @@ struct gk_start {
 #define GK_START_C    ((struct gk_start){false, NULL})
 #define GK_START_ZERO ((struct gk_start){true, NULL})
 
-/* A walk through the units [begin, end), strip by strip: rows by all gates of a strip are few enough that what a
- * product leaves stays in L1, and strips end where panels do. A dense matrix is one strip. Walked backwards every other
- * time, a matrix larger than a cache finds in it what the walk before read last. */
+/* A walk through the units [begin, end), strip by strip: rows by all gates of a strip are few enough that
+ * what a product leaves stays in L1, and strips end where panels do. A dense matrix is one strip. Walked
+ * backwards every other time, a matrix larger than a cache finds in it what the walk before read last. */
 struct gk_strips {
-  size_t begin, end, length; /* of all but the first and the last */
-  size_t count, index;
+  size_t begin, end;
+  size_t first,
+      length; /* of the panels that the first strip is in; of all strips but the first and the last */
+  size_t count, taken;
   bool backwards;
   size_t unit_begin, unit_end; /* of the strip at hand */
 };
@@ -74,8 +76,8 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
                              const float *packed, const struct gk_strips *strips, size_t rows,
                              const float *const *a, float *const *c, struct gk_start start,
                              const struct gk_ahead *ahead);
-/* Adds rows of `floats` floats to what is asked for; those that follow one another become one range, a row that is
- * the last one again and what finds no room are left out. */
+/* Adds rows of `floats` floats to what is asked for; those that follow one another become one range, a row
+ * that is the last one again and what finds no room are left out. */
 void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats);
 
 /* The row of W (gates * units, k), gate[] of it interleaved, whose transpose is a lane of a vector of B. */

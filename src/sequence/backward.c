@@ -147,42 +147,49 @@ static void whole_rows(const struct gk_worker *worker, struct gk_cell_backward c
 }
 
 /* Where the cell's arithmetic was left until all of the gradient of h of step s is there: through the
- * projection, the arithmetic, and all that a step does to the gradient of c. */
-static void finish_cell(struct backward_step *step, int64_t s) {
+ * projection, the arithmetic, and all that a step does to the gradient of c; of one strip. */
+static void finish_strip(struct backward_step *step, int64_t s, const struct gk_strips *strip) {
   const struct gk_worker *worker = step->worker;
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, step->layer, step->direction);
-  const bool projects = gk_run_projects(run), normalised = run->rnn->cell->normalised;
+  const bool projects = gk_run_projects(run);
   struct gk_cell_backward cell = step->cell;
-  size_t begin, end;
-  if (!defers(run))
-    return;
+  cell.unit_begin = strip->unit_begin;
+  cell.unit_end = strip->unit_end;
   if (projects)
     cell.dh = worker->whole_h;
   if (projects || run->rnn->desc.zoneout_h > 0)
     cell.dy = NULL; /* it is in dh */
-  columns_of(worker, projects ? &weights->dp : &weights->dh[0], &begin, &end);
-  struct gk_strips strips = gk_matrix_strips(projects ? &weights->dp : &weights->dh[0],
-                                             projects && !normalised ? cell.rows : 0, begin, end, s % 2 != 0);
-  while (gk_strips_next(&strips) || normalised) {
-    const size_t unit = cell.unit_begin = strips.unit_begin;
-    cell.unit_end = strips.unit_end;
-    if (projects)
-      gk_projection_backward(worker, weights, cell.rows, unit, cell.unit_end);
-    if (run->zones_out)
-      gk_zone_out_backward_c(worker, step->layer, step->direction, s, &cell);
-    if (normalised)
-      whole_rows(worker, cell);
-    else
-      step->phases[0](&cell);
-    if (run->zones_out)
-      gk_zone_out_return_c(worker, cell.rows, unit, cell.unit_end);
-    if (run->reset)
-      stop_cell_carries(step, s, unit, cell.unit_end);
-    if (normalised)
-      break;
-  }
-  gk_worker_meet(worker);
+  if (projects)
+    gk_projection_backward(worker, weights, cell.rows, strip);
+  if (run->zones_out)
+    gk_zone_out_backward_c(worker, step->layer, step->direction, s, &cell);
+  if (run->rnn->cell->normalised)
+    whole_rows(worker, cell);
+  else
+    step->phases[0](&cell);
+  if (run->zones_out)
+    gk_zone_out_return_c(worker, cell.rows, cell.unit_begin, cell.unit_end);
+  if (run->reset)
+    stop_cell_carries(step, s, cell.unit_begin, cell.unit_end);
+}
+
+static void finish_cell(struct backward_step *step, int64_t s) {
+  const struct gk_run *run = step->worker->run;
+  const struct gk_rnn_layer *weights = gk_run_layer(run, step->layer, step->direction);
+  const bool projects = gk_run_projects(run), normalised = run->rnn->cell->normalised;
+  const struct gk_matrix *matrix = projects ? &weights->dp : &weights->dh[0];
+  size_t begin, end;
+  if (!defers(run))
+    return;
+  columns_of(step->worker, matrix, &begin, &end);
+  struct gk_strips strips =
+      gk_matrix_strips(matrix, projects && !normalised ? step->cell.rows : 0, begin, end, s % 2 != 0);
+  if (begin == end && normalised) /* rows are shared, whatever the units */
+    finish_strip(step, s, &strips);
+  while (gk_strips_next(&strips))
+    finish_strip(step, s, &strips);
+  gk_worker_meet(step->worker);
 }
 
 /* What the arithmetic of the step will read of what forward saved long ago, and would wait for; h of the step
@@ -229,7 +236,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     step->cell.unit_end = strips.unit_end;
     gk_matrix_strip_product(matrix, run->rnn->kernels, run->packed, &strips, rows, worker->operand,
                             in_place ? worker->dh : worker->drh, in_place ? GK_START_C : GK_START_ZERO,
-                            strips.index == 1 ? &ahead : NULL);
+                            strips.taken == 1 ? &ahead : NULL);
     if (run->drops_state)
       gk_mask_gradient(worker, step->layer, step->direction, s, rows, strips.unit_begin, strips.unit_end,
                        to_h);

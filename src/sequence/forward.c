@@ -125,7 +125,7 @@ static void finish_states(const struct gk_worker *worker, int layer, int directi
   const struct gk_run *run = worker->run;
   if (gk_run_projects(run)) {
     gk_worker_meet(worker);
-    gk_project(worker, gk_run_layer(run, layer, direction), rows);
+    gk_project(worker, gk_run_layer(run, layer, direction), rows, s % 2 != 0);
   }
   if (run->zones_out)
     gk_zone_out(worker, layer, direction, s);
@@ -158,18 +158,13 @@ static void whole_rows(const struct gk_worker *worker, const struct gk_cell_forw
   gk_worker_meet(worker);
 }
 
-/* The step's phases for the worker's rows and units. Joined: a strip's input and recurrent product follow one
- * another through the panels of [W_x | W_h], so that a streaming step reads its weights as they stand (those of a
- * dense layer: W_x, then W_h). */
-static void step(const struct gk_worker *worker, int layer, int direction, int64_t s, bool joined) {
+/* Rows of the worker, to be cut into strips of units. */
+static struct gk_cell_forward cell_of_step(const struct gk_worker *worker, int layer, int direction,
+                                           size_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  const struct gk_kernels *kernels = run->rnn->kernels;
-  const struct gk_cell_info *cell = run->rnn->cell;
-  const int64_t rows = gk_worker_rows(worker, s);
   const bool projects = gk_run_projects(run);
-  point_at_step(worker, layer, direction, s, rows);
-  struct gk_cell_forward units = {.rows = (size_t)rows,
+  return (struct gk_cell_forward){.rows = rows,
                                   .hidden = weights->hidden,
                                   .activation = run->rnn->variant[direction].function[GK_CANDIDATE].kind,
                                   .variant = &run->rnn->variant[direction],
@@ -188,7 +183,20 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                   .saved_c = run->training ? worker->saved_c : NULL,
                                   /* blocks of a row that begin no line would be written to the caches after
                                    * all, unasked for */
-                                  .stream = run->stream && weights->hidden % kernels->lanes == 0};
+                                  .stream = run->stream && weights->hidden % run->rnn->kernels->lanes == 0};
+}
+
+/* The step's phases for the worker's rows and units. Joined: a strip's input and recurrent product follow
+ * one another through the panels of [W_x | W_h], so that a streaming step reads its weights as they stand
+ * (those of a dense layer: W_x, then W_h). */
+static void step(const struct gk_worker *worker, int layer, int direction, int64_t s, bool joined) {
+  const struct gk_run *run = worker->run;
+  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
+  const struct gk_kernels *kernels = run->rnn->kernels;
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const int64_t rows = gk_worker_rows(worker, s);
+  point_at_step(worker, layer, direction, s, rows);
+  struct gk_cell_forward units = cell_of_step(worker, layer, direction, (size_t)rows);
   const bool normalised = cell->normalised;
   const struct gk_start start = {.zero = normalised,
                                  .rows = layer == 0 && run->folded && !normalised ? worker->from : NULL};
@@ -211,8 +219,8 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
       units.unit_begin = strips.unit_begin;
       units.unit_end = strips.unit_end;
       if (joined)
-        gk_matrix_product(&weights->x, kernels, run->packed, units.unit_begin, units.unit_end, (size_t)rows,
-                          worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});
+        gk_matrix_strip_product(&weights->x, kernels, run->packed, &strips, (size_t)rows, worker->chunk_a,
+                                worker->chunk_c, (struct gk_start){.rows = worker->chunk_from}, NULL);
       gk_matrix_strip_product(&weights->h[p], kernels, run->packed, &strips, (size_t)rows, operand,
                               worker->pre, start, NULL);
       if (!normalised)

@@ -101,7 +101,8 @@ static void pack_backward(const struct packing *packing, const struct gk_rnn_lay
   gk_matrix_pack_rows(&layer->dp, kernels, p + layer->weight_hr, in_order, 1, begin, end, packing->packed);
 }
 
-/* Rows of W into the panels of both passes: those of a forward panel go into backward's while they are near. */
+/* Rows of W into the panels of both passes: those of a forward panel go into backward's while they are
+ * near. */
 static void pack_twice(const struct packing *packing, const struct gk_matrix *forward,
                        const struct gk_matrix *backward, const float *source, const int *gate,
                        const int *order, int thread, int threads) {
@@ -126,8 +127,8 @@ static void pack_twice(const struct packing *packing, const struct gk_matrix *fo
   }
 }
 
-/* A layer's weights are read once for both passes, but for a dense one, whose vectors run over gates, and where some
- * are dropped afterwards: threads then share backward's panels in another way. */
+/* A layer's weights are read once for both passes, but for a dense one, whose vectors run over gates, and
+ * where some are dropped afterwards: threads then share backward's panels in another way. */
 static bool reads_once(const struct packing *packing, const struct gk_rnn_layer *layer) {
   return packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD) && !layer->x.dense && !packing->key;
 }
@@ -177,8 +178,8 @@ static void pack_body(void *context, int thread, int threads) {
     pack_peepholes(packing, &layers[i]);
     pack_norm(packing, &layers[i]);
   }
-  /* What is read first is written last, and so is found in a cache that does not hold all (unless weights are
-   * dropped from it afterwards). */
+  /* What is read first, the first layer's input weights, is written last, and so is found in a cache that
+   * does not hold all (unless weights are dropped from it afterwards). */
   for (int i = 0; i < count && packing->flags & GK_PACK_BACKWARD; i++)
     if (!reads_once(packing, &layers[i]))
       pack_backward(packing, &layers[i], thread, threads);

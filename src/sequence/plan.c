@@ -34,16 +34,17 @@ static double step_flop(const struct gk_rnn *rnn, int64_t batch) {
          (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
 }
 
-/* Rows a thread below which slices are slower than teams: a tile waits for the weights instead of computing,
- * or has too few sums. Measured with two threads, AVX-512, slices' time / a team's: where the weights are in a
- * thread's own cache 1.06 to 1.27 with two or three samples, 1.02 to 1.18 with four or five (but 0.95 where a
- * step is too short for its barriers), 0.94 to 1.14 with six to eight; where they are in the shared cache 1.00
- * to 1.04 with four (a team's eight rows are one strip), 0.87 to 1.01 from five on, and 1.09 with 75 MB of them. */
+/* Rows a thread below which slices are slower than teams: a tile waits for the weights instead of
+ * computing, or has too few sums. Measured with two threads, AVX-512, slices' time / a team's: where the
+ * weights are in a thread's own cache 1.06 to 1.27 with two or three samples, 1.02 to 1.18 with four or
+ * five (but 0.95 where a step is too short for its barriers), 0.94 to 1.14 with six to eight; where they
+ * are in the shared cache 0.87 to 1.01 from four rows a thread on, but 1.00 to 1.04 where a team's are one
+ * strip of eight, and 1.09 with 75 MB of them. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t batch) {
   const double bytes = weight_bytes(rnn);
   if (bytes <= NEAR_BYTES)
     return step_flop(rnn, batch) >= 3 * STEP_FLOP_A_THREAD ? 3 : 2;
-  return rnn->kernels->lanes < 16 ? 8 : bytes <= SHARED_BYTES ? 5 : 16;
+  return rnn->kernels->lanes < 16 ? 8 : bytes > SHARED_BYTES ? 16 : batch <= 8 ? 5 : 4;
 }
 
 /* The longest share of pieces that threads divide, against an even one. */
@@ -66,9 +67,9 @@ static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int thr
   return longest_share(batch, threads) / longest_share((units + v - 1) / v, threads);
 }
 
-/* Teams cannot cut a dense layer. Vectors saved, and forward's gain: LSTM 19 1.6, 1.55; GRU 24 1.2, 1.15 to
- * 1.45; LSTM 100 1.12, 1.10 to 1.15, but with one sample two threads of a team would take 0.72 of the time. It
- * decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
+/* Teams cannot cut a dense layer. Vectors saved, and forward's gain: LSTM 19 1.6, 1.55; GRU 24 1.2, 1.15
+ * to 1.45; LSTM 100 1.12, 1.10 to 1.15, but with one sample two threads of a team would take 0.72 of the
+ * time. It decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
 bool gk_rnn_packs_densely(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
   const size_t v = rnn->kernels->lanes, gates = (size_t)rnn->cell->gates, hidden = layer->hidden;
   const size_t apart = gates * ((hidden + v - 1) / v), vectors = (gates * hidden + v - 1) / v;

@@ -6,11 +6,12 @@
 
 #include "src/sequence/run.h"
 
-void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows) {
+void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
+                bool backwards) {
   const struct gk_run *run = worker->run;
   const struct gk_kernels *kernels = run->rnn->kernels;
   struct gk_strips strips =
-      gk_matrix_strips(&weights->p, rows, worker->output_begin, worker->output_end, false);
+      gk_matrix_strips(&weights->p, rows, worker->output_begin, worker->output_end, backwards);
   while (rows && gk_strips_next(&strips)) {
     const size_t begin = strips.unit_begin, end = strips.unit_end;
     gk_matrix_strip_product(&weights->p, kernels, run->packed, &strips, rows,
@@ -37,10 +38,10 @@ void gk_projection_gather(const struct gk_worker *worker, size_t rows, const flo
 }
 
 void gk_projection_backward(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
-                            size_t begin, size_t end) {
+                            const struct gk_strips *strip) {
   const struct gk_run *run = worker->run;
-  gk_matrix_product(&weights->dp, run->rnn->kernels, run->packed, begin, end, rows,
-                    (const float *const *)worker->saved_h, worker->whole_h, GK_START_ZERO);
+  gk_matrix_strip_product(&weights->dp, run->rnn->kernels, run->packed, strip, rows,
+                          (const float *const *)worker->saved_h, worker->whole_h, GK_START_ZERO, NULL);
 }
 
 /* ---- The gradient of W_hr ---- */

@@ -399,13 +399,14 @@ void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int
 /* ---- Projection of h, W_hr (projection.c): where the arithmetic of the cell leaves whole_h ---- */
 
 /* h = W_hr whole_h of a step's rows, the worker's part of h. All of whole_h must be there. */
-void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows);
+void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
+                bool backwards);
 /* Backward: the gradient of h of some rows is whole now: dy (NULL: zero) + dh, columns [begin, end), kept. */
 void gk_projection_gather(const struct gk_worker *worker, size_t rows, const float *const *dy, size_t begin,
                           size_t end);
-/* d whole_h = d h W_hr, units [begin, end). All of d h must be there. */
+/* d whole_h = d h W_hr, units of a strip. All of d h must be there. */
 void gk_projection_backward(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
-                            size_t begin, size_t end);
+                            const struct gk_strips *strip);
 /* Gradient of W_hr, the worker's share of its rows; all rows of d h must be finished. */
 void gk_projection_gradient(const struct gk_worker *worker, int layer, int direction);
 /* Its memory in backward. */
