@@ -61,7 +61,7 @@ static inline __attribute__((always_inline)) void tile_ask_for_c(const struct ti
     return;
   for (end = end < most ? end : most; *asked < end; ++*asked) GK_UNROLL
     for (int j = 0; j < vectors; j++)
-      __builtin_prefetch(c[*asked] + columns[j].offset, 1);
+      __builtin_prefetch(c[*asked] + columns[j].offset + GK_V - 1, 1);
 }
 
 /* C of this strip: before the last of several sums, when what was read of it for the first one may be
@@ -70,7 +70,7 @@ static inline __attribute__((always_inline)) void tile_ask_again(const struct ti
                                                                  const int vectors) {
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
     for (int j = 0; j < vectors; j++)
-      __builtin_prefetch(t->c[i] + t->columns[j].offset, 1);
+      __builtin_prefetch(t->c[i] + t->columns[j].offset + GK_V - 1, 1);
 }
 
 /* The row of A to ask for: the one that reaches furthest into the next strip. */
