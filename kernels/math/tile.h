@@ -49,8 +49,9 @@ typedef void tile_fn(struct tile *tile);
 #define GK_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 
-/* C of the strip after this one of `rows` rows, with each sum a share. All of it at once would keep B
- * waiting, and later than that the sums would wait for C. */
+/* C of the strip after this one of `rows` rows, with each sum a share. All of it at once would keep B waiting,
+ * and later than that the sums would wait for C. Asked for is the line of a vector's last lane: where rows
+ * begin no line, that of the first lane came with the vectors before. */
 static inline __attribute__((always_inline)) void tile_ask_for_c(const struct tile *t, size_t *asked,
                                                                  const size_t rows, const int vectors) {
   const size_t left = t->rows_left - rows;
