@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, at most GK_TILE_K k, added to
  * C in sums of sum_block k each. A call takes many strips, because what stands between two of them is not
- * hidden by the sums. A tier's tile.h defines what math/product.h lists before it includes this, then tile_sum, then
- * includes math/tile_strips.h. */
+ * hidden by the sums. A tier's tile.h defines what math/product.h lists before it includes this, then
+ * tile_sum, then includes math/tile_strips.h. */
 #ifndef GK_KERNELS_MATH_TILE_H
 #define GK_KERNELS_MATH_TILE_H
 
@@ -49,9 +49,9 @@ typedef void tile_fn(struct tile *tile);
 #define GK_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 
-/* C of the strip after this one of `rows` rows, with each sum a share. All of it at once would keep B waiting,
- * and later than that the sums would wait for C. Asked for is the line of a vector's last lane: where rows
- * begin no line, that of the first lane came with the vectors before. */
+/* C of the strip after this one of `rows` rows, with each sum a share. All of it at once would keep B
+ * waiting, and later than that the sums would wait for C. Asked for is the line of a vector's last lane:
+ * where rows begin no line, that of the first lane came with the vectors before. */
 static inline __attribute__((always_inline)) void tile_ask_for_c(const struct tile *t, size_t *asked,
                                                                  const size_t rows, const int vectors) {
   const size_t left = t->rows_left - rows;
