@@ -4,13 +4,13 @@
 #ifndef GK_KERNELS_AVX2_TILE_H
 #define GK_KERNELS_AVX2_TILE_H
 
-#define GK_TILE_ROWS         6
-#define GK_TILE_VECTORS      2
-#define GK_TILE_K            GK_SUM_BLOCK
-#define GK_TILE_READS_ACROSS 0 /* a line of cache for each k drives B out of L1: 2 to 7 % slower */
-#define GK_TILE_NEXT_STRIPS  1
-#define GK_TILE_TALLEST      GK_TILE_ROWS
-#define GK_TILE_WIDTH(rows)  ((rows) == 1 ? 8u : (rows) <= 3 ? 4u : 2u)
+#define GK_TILE_ROWS             6
+#define GK_TILE_VECTORS          2
+#define GK_TILE_K                GK_SUM_BLOCK
+#define GK_TILE_READS_ACROSS     0 /* a line of cache for each k drives B out of L1: 2 to 7 % slower */
+#define GK_TILE_TALLEST          GK_TILE_ROWS
+#define GK_TILE_WIDTH(rows)      ((rows) == 1 ? 8u : (rows) <= 3 ? 4u : 2u)
+#define GK_TILE_NEXT_LINES(rows) ((rows) > 3)
 
 #include "kernels/math/tile.h"
 
@@ -25,7 +25,7 @@ struct tile_cursor {
 static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, vf sum[][8], const int rows,
                                                          const int vectors) {
   vf bk[8];
-  if (rows > 3) {
+  if (GK_TILE_NEXT_LINES(rows)) {
     _mm_prefetch((const char *)to->soon, _MM_HINT_T1);
     to->soon += to->soon_step;
   }
@@ -46,7 +46,7 @@ static inline __attribute__((always_inline)) void tile_sum(const struct tile *t,
                                                            const bool across) {
   (void)across;
   /* to ask for both takes 1 % longer */
-  const size_t soon_step = t->ahead_step ? t->ahead_step : t->b_next_step;
+  const size_t soon_step = t->ahead_step ? t->ahead_step : 16;
   struct tile_cursor to = {.b = t->b + k * 2 * 8,
                            .soon = (t->ahead_step ? t->ahead : t->b_next) + k * soon_step,
                            .panel = t->b_panel_stride,

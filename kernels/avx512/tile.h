@@ -8,22 +8,23 @@
 #define GK_TILE_VECTORS      4
 #define GK_TILE_K            512 /* B comes from L2 either way, and a call costs some 40 cycles */
 #define GK_TILE_READS_ACROSS 1
-#define GK_TILE_NEXT_STRIPS  3 /* two leave B behind faster than another block could come meanwhile */
 #define GK_TILE_TALLEST      8
 #define GK_TILE_WIDTH(rows)  ((rows) == 1 ? 8u : (rows) <= 6 ? 4u : 2u)
 
-#include "kernels/math/tile.h"
+/* Lines of cache that are asked for with each k. Few rows leave B behind as fast as it can be read, in one
+ * stream: the next 8 KiB of it. Past the end of a panel the stream asks in vain, for a twentieth of it at K =
+ * 512. More rows use each block of B again and again, while the next one comes: two of its four lines, that few
+ * strips bring most of it; but one where they have six rows, which a second line costs 1 %. */
+#define GK_TILE_STREAMS(rows)    ((rows) <= 4)
+#define GK_TILE_STREAM_AHEAD     (32 * 4 * 16)
+#define GK_TILE_NEXT_LINES(rows) (GK_TILE_STREAMS(rows) ? 0 : (rows) == 6 ? 1 : 2)
 
-/* What is asked for while it computes, by line of cache. Few rows leave B behind as fast as it can be
- * read, in one stream: the next 8 KiB of it. More rows use each block of B again and again, while the next
- * one comes. Past the end of a panel the stream asks in vain, for a twentieth of it at K = 512. */
-#define GK_TILE_STREAMS(rows) ((rows) <= 4 || (rows) > GK_TILE_ROWS)
-#define GK_TILE_STREAM_AHEAD  (32 * 4 * 16)
+#include "kernels/math/tile.h"
 
 /* Where a sum has come to. */
 struct tile_cursor {
   const float *b, *next, *ahead;
-  size_t panel, next_step, ahead_step;
+  size_t panel, ahead_step;
   const char *a[8], *a_next;
   ptrdiff_t at, a_step; /* of a and a_next, in bytes */
 };
@@ -36,8 +37,10 @@ static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to,
       GK_UNROLL for (int j = 0; j < vectors; j++)
         _mm_prefetch((const char *)(to->b + GK_TILE_STREAM_AHEAD + j * 16), _MM_HINT_T0);
     } else {
-      _mm_prefetch((const char *)to->next, _MM_HINT_T0);
-      to->next += to->next_step;
+      _mm_prefetch((const char *)to->next, _MM_HINT_T1);
+      if (GK_TILE_NEXT_LINES(rows) == 2)
+        _mm_prefetch((const char *)(to->next + 16), _MM_HINT_T1);
+      to->next += GK_TILE_NEXT_LINES(rows) * 16;
     }
     if (across) {
       _mm_prefetch(to->a_next + to->at, _MM_HINT_T0);
@@ -62,10 +65,9 @@ static inline __attribute__((always_inline)) void tile_sum(const struct tile *t,
                                                            vf sum[][8], const int rows, const int vectors,
                                                            const bool across) {
   struct tile_cursor to = {.b = t->b + k * 4 * 16,
-                           .next = t->b_next + k * t->b_next_step,
+                           .next = t->b_next + k * GK_TILE_NEXT_LINES(rows) * 16,
                            .ahead = t->ahead + k * t->ahead_step,
                            .panel = t->b_panel_stride,
-                           .next_step = t->b_next_step,
                            .ahead_step = t->ahead_step,
                            .a_step = sizeof(float)};
   if (across) {

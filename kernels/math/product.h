@@ -2,10 +2,10 @@
  * The loops around a tier's tile: panels, blocks of k, strips of rows. A tier defines before:
  *   GK_TILE_ROWS, GK_TILE_VECTORS
  *   tile_fn *const tiles[GK_TILE_TALLEST][n]: tile of (index + 1) rows by (index + 1) vectors
- *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of a panel or of whole ones:
- *     enough independent chains of fma
+ *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of whole panels or a part of
+ *     one: enough independent chains of fma
  *   GK_TILE_TALLEST: so many rows, at least GK_TILE_ROWS, may still be one strip
- *   GK_TILE_NEXT_STRIPS: strips from which on the block of B that comes next is asked for
+ *   GK_TILE_NEXT_LINES(rows): lines of cache of the block of B that comes next, asked for with each k
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
  *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
  * A block of B (GK_TILE_K by one panel) stays in the nearest cache that holds it while all rows use it. */
@@ -34,23 +34,23 @@ static struct ahead_left ahead_start(const struct gk_product *p, size_t strips) 
   return left;
 }
 
-/* The vectors that tiles take next, at most `most`: of a panel, or of whole ones. False after the last. */
+/* The vectors that tiles take next, at most `most`, of whole panels where they are. False after the last. */
 static bool next_vectors(const struct gk_product *p, size_t most, size_t *begin, size_t *end) {
-  const size_t granule = most < GK_TILE_VECTORS ? most : GK_TILE_VECTORS;
+  const size_t panel = GK_TILE_VECTORS;
   if (p->descending) {
     *end = *begin;
     if (*end == p->vector_begin)
       return false;
-    const size_t last = (*end - 1) / granule * granule;
-    const size_t whole = (p->vector_begin + granule - 1) / granule * granule;
-    *begin = last + granule > most ? last + granule - most : 0;
+    const size_t last = (*end - 1) / panel * panel;
+    const size_t whole = (p->vector_begin + panel - 1) / panel * panel;
+    *begin = last + panel > most ? last + panel - most : 0;
     if (*begin < p->vector_begin) /* a panel cut at the front goes alone */
       *begin = whole <= last ? whole : p->vector_begin;
     return true;
   }
   *begin = *end;
-  const size_t of_panel = *begin % granule;
-  *end += of_panel ? granule - of_panel : most;
+  const size_t of_panel = *begin % panel;
+  *end += of_panel ? panel - of_panel : most;
   if (*end > p->vector_end)
     *end = p->vector_end;
   return *begin < p->vector_end;
@@ -64,10 +64,9 @@ static inline size_t strips_of(size_t rows) {
   return rows > GK_TILE_ROWS && rows <= GK_TILE_TALLEST ? 1 : (rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
 }
 
-/* All rows by a tile's k and vectors; `b_next` will be read like B after it. Strips are of equal height: a
- * last one of a row or two would wait for B instead of computing. */
-static void product_block(const struct gk_product *p, struct tile *tile, const float *b_next,
-                          size_t vectors) {
+/* All rows by a tile's k and vectors. Strips are of equal height: a last one of a row or two would wait for B
+ * instead of computing. */
+static void product_strips(const struct gk_product *p, struct tile *tile, size_t vectors) {
   enum { WIDEST = sizeof tiles[0] / sizeof tiles[0][0] };
 #if GK_TILE_READS_ACROSS
   tile_fn *const(*const of_rows)[WIDEST] = p->a_step == 1 ? tiles : tiles_across;
@@ -75,15 +74,10 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
   tile_fn *const(*const of_rows)[WIDEST] = tiles;
 #endif
   const size_t strips = strips_of(p->rows), height = p->rows / strips, taller = p->rows % strips;
-  const size_t sums = (tile->k + tile->sum_block - 1) / tile->sum_block;
   tile->a = p->a;
   tile->c = tile->c_first = p->c;
   tile->from = p->init && tile->k_begin == 0 ? p->init : (const float *const *)p->c;
   tile->rows_left = p->rows;
-  tile->c_share = sums > 1 ? (GK_TILE_TALLEST + sums - 1) / sums : GK_TILE_TALLEST;
-  tile->b_next = strips >= GK_TILE_NEXT_STRIPS ? b_next : tile->b;
-  tile->b_next_step = strips >= GK_TILE_NEXT_STRIPS ? 16 : 0;
-  tile->b_next_share = 0;
   tile->strips = taller;
   if (taller)
     of_rows[height][vectors - 1](tile);
@@ -91,11 +85,32 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
   of_rows[height - 1][vectors - 1](tile);
 }
 
+/* All vectors of a block; `b_next` will be read like B after it. */
+static void product_block(const struct gk_product *p, struct tile *tile, const float *b_next, size_t vectors,
+                          size_t width) {
+  const float *const b = tile->b;
+  const struct gk_column *const columns = tile->columns, *const columns_next = tile->columns_next;
+  const size_t sums = (tile->k + tile->sum_block - 1) / tile->sum_block;
+  tile->c_share = sums > 1 ? (GK_TILE_TALLEST + sums - 1) / sums : GK_TILE_TALLEST;
+  tile->b_next = b_next;
+  tile->b_next_share = 0;
+  if (width > vectors)
+    width = vectors;
+  for (size_t vector = 0; vector < vectors; vector += width) {
+    const size_t left = vectors - vector, following = left < 2 * width ? vectors - width : vector + width;
+    tile->b = b + vector * GK_V;
+    tile->columns = columns + vector;
+    tile->columns_next = left > width ? columns + following : columns_next;
+    product_strips(p, tile, left < width ? left : width);
+  }
+}
+
 static void product(const struct gk_product *p) {
   const size_t strips = strips_of(p->rows);
   if (strips == 0)
     return;
-  const size_t most = GK_TILE_WIDTH((p->rows + strips - 1) / strips);
+  const size_t width = GK_TILE_WIDTH((p->rows + strips - 1) / strips);
+  const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
   struct ahead_left ahead = ahead_start(p, strips);
   struct tile tile = {.a_step = p->a_step,
                       .b_panel_stride = p->panel_stride,
@@ -115,18 +130,19 @@ static void product(const struct gk_product *p) {
     const float *const b_next = more ? b_of_vector(p, begin_next) : p->b_after ? p->b_after : b;
     /* as many as here, though the next may be fewer */
     const size_t asked = begin_next + vectors <= p->vector_end ? begin_next : p->vector_end - vectors;
-    tile.columns = p->columns + begin;
+    const struct gk_column *const columns = p->columns + begin;
     tile.full = true;
     for (size_t j = 0; j < vectors; j++)
-      tile.full &= tile.columns[j].lanes == GK_V;
+      tile.full &= columns[j].lanes == GK_V;
     for (size_t k = 0; k < p->k || k == 0; k += GK_TILE_K) {
       const bool last = p->k - k <= GK_TILE_K;
       tile.k = last ? p->k - k : GK_TILE_K;
       tile.k_begin = k;
       tile.b = b + k * GK_TILE_VECTORS * GK_V;
       tile.overwrite = p->overwrite && k == 0;
-      tile.columns_next = !last ? tile.columns : more ? p->columns + asked : NULL;
-      product_block(p, &tile, last ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors);
+      tile.columns = columns;
+      tile.columns_next = !last ? columns : more ? p->columns + asked : NULL;
+      product_block(p, &tile, last ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors, width);
     }
     begin = begin_next;
     end = end_next;

@@ -27,9 +27,9 @@ struct tile {
   bool overwrite;           /* C = 0 + sum */
   size_t rows_left;         /* of this block of B, those of the strip included */
   /* What is asked for meanwhile, at addresses that may be anything: */
-  const float *b_next; /* 16 floats for each k, b_next_step on: a share of the block that comes next */
-  size_t b_next_step, b_next_share;
-  const float *ahead; /* ahead_step on for each k, of what the caller will read next */
+  const float *b_next; /* GK_TILE_NEXT_LINES for each k: a share of the block that comes next */
+  size_t b_next_share; /* lines for each k before it */
+  const float *ahead;  /* ahead_step on for each k, of what the caller will read next */
   size_t ahead_step;
   struct ahead_left *ahead_left;
   bool a_asks;                          /* across: for A of the next strip */
@@ -98,15 +98,17 @@ static inline void tile_ask_ahead(struct tile *t) {
 
 static inline void tile_next_strip(struct tile *t, size_t rows) {
   enum { SHARES = (GK_TILE_VECTORS * GK_V + 15) / 16 };
+  const size_t lines = GK_TILE_NEXT_LINES(rows);
   t->a += rows;
   t->c += rows;
   t->from += rows;
   t->rows_left -= rows;
   tile_ask_ahead(t);
-  t->b_next += t->b_next_step * t->k;
-  if (++t->b_next_share == SHARES) {
+  t->b_next += lines * 16 * t->k;
+  t->b_next_share += lines;
+  if (t->b_next_share >= SHARES) { /* once more, which costs nothing: it is in L2 */
+    t->b_next -= t->b_next_share * 16 * t->k;
     t->b_next_share = 0;
-    t->b_next -= SHARES * t->b_next_step * t->k;
   }
 }
 
