@@ -53,7 +53,7 @@ void run_pack_rows(shim_state *state, const void *context) {
   const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
   float *panels = take(&arena, (columns + width) * rows, 0, 1);
   while (shim_keep_running(state))
-    work->kernels->pack_rows(rows, columns, source, panels, rows * width);
+    work->kernels->pack_rows(rows, columns, source, panels, rows * width, false);
   shim_bytes(state, 2 * sizeof(float) * (double)rows * (double)columns);
   release(&arena);
 }

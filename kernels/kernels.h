@@ -195,9 +195,10 @@ struct gk_kernels {
   void (*transpose)(size_t rows, size_t columns, const float *const *source, float *destination,
                     size_t stride);
   /* Packs rows of a plain matrix as panels: panel p, row k, lane l of its nv * v columns is
-   * source[k][column_begin + p * nv * v + l], zero past `columns`. Panels are panel_stride floats apart. */
+   * source[k][column_begin + p * nv * v + l], zero past `columns`. Panels are panel_stride floats apart.
+   * stream: what will be read much later goes past the caches. */
   void (*pack_rows)(size_t rows, size_t columns, const float *const *source, float *panels,
-                    size_t panel_stride);
+                    size_t panel_stride, bool stream);
   /* sum[j] = sum over rows of source[row][j] in the canonical order, as if multiplied by 1, for
    * `columns` columns from each pointer; added to what is there unless overwrite (from 0 then). */
   void (*column_sum)(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite);
@@ -217,7 +218,7 @@ struct gk_kernels {
   gk_cell_backward_fn *cell_backward_general[GK_CELL_COUNT][GK_MAX_PHASES];
   gk_cell_forward_fn *lstm_normalised_forward; /* whole rows only */
   gk_cell_backward_fn *lstm_normalised_backward;
-  void (*stream_end)(void); /* after steps that streamed, before another thread reads their rows */
+  void (*stream_end)(void); /* after what streamed, before another thread reads it */
 
   void (*sigmoid)(size_t count, const float *x, float *y); /* y may be x */
   void (*tanh)(size_t count, const float *x, float *y);

@@ -84,7 +84,7 @@ static void call_transpose(const struct gk_kernels *kernels, void *source) {
 
 static void call_pack_rows(const struct gk_kernels *kernels, void *source) {
   static float panels[K * (COLUMNS + MOST_PANEL)];
-  kernels->pack_rows(K, COLUMNS, source, panels, K * kernels->lanes * kernels->tile_vectors);
+  kernels->pack_rows(K, COLUMNS, source, panels, K * kernels->lanes * kernels->tile_vectors, false);
 }
 
 /* Which kernel of a cell, with what it is given. */

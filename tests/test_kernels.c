@@ -490,8 +490,10 @@ static void packed_panels_hold_every_column_and_zeros(void **state) {
         for (size_t i = 0; i < rows; i++)
           for (size_t j = 0; j < columns; j++)
             wanted[j / width * stride + i * width + j % width] = m.row[i][j];
-        kernel_case(tier, "pack_rows", "rows %zu, columns %zu, panel stride %zu", rows, columns, stride);
-        tier->kernels->pack_rows(rows, columns, m.row, result, stride);
+        const bool stream = (rows + columns) % 2;
+        kernel_case(tier, "pack_rows", "rows %zu, columns %zu, panel stride %zu, stream %d", rows, columns,
+                    stride, stream);
+        tier->kernels->pack_rows(rows, columns, m.row, result, stride, stream);
         kernel_same("panels", floats, result, wanted);
         kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
       }

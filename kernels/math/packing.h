@@ -14,15 +14,21 @@ static void transpose(size_t rows, size_t columns, const float *const *source, f
 }
 
 /* Row by row, so that the source is read as it stands in memory. */
-static void pack_rows(size_t rows, size_t columns, const float *const *source, float *panels,
-                      size_t panel_stride) {
+static inline __attribute__((always_inline)) void pack_rows_body(size_t rows, size_t columns,
+                                                                 const float *const *source, float *panels,
+                                                                 size_t panel_stride, const bool stream) {
   const size_t width = GK_TILE_VECTORS * GK_V;
   for (size_t row = 0; row < rows; row++, panels += width) {
     float *panel = panels;
     size_t first = 0;
     for (; first + width <= columns; first += width, panel += panel_stride) GK_UNROLL
-      for (size_t j = 0; j < GK_TILE_VECTORS; j++)
-        vf_store(panel + j * GK_V, vf_load(source[row] + first + j * GK_V));
+      for (size_t j = 0; j < GK_TILE_VECTORS; j++) {
+        const vf x = vf_load(source[row] + first + j * GK_V);
+        if (stream)
+          vf_stream(panel + j * GK_V, x);
+        else
+          vf_store(panel + j * GK_V, x);
+      }
     if (first == columns)
       continue;
     for (size_t j = 0; j < width; j += GK_V) {
@@ -31,6 +37,14 @@ static void pack_rows(size_t rows, size_t columns, const float *const *source, f
                left < GK_V ? vf_load_n(source[row] + first + j, left) : vf_load(source[row] + first + j));
     }
   }
+}
+
+static void pack_rows(size_t rows, size_t columns, const float *const *source, float *panels,
+                      size_t panel_stride, bool stream) {
+  if (stream)
+    pack_rows_body(rows, columns, source, panels, panel_stride, true);
+  else
+    pack_rows_body(rows, columns, source, panels, panel_stride, false);
 }
 
 #endif

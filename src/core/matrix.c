@@ -195,7 +195,7 @@ void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels
       const size_t row = (size_t)gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
       rows[i] = source + row * matrix->units + column;
     }
-    kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride);
+    kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride, false);
   }
 }
 

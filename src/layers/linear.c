@@ -101,7 +101,7 @@ static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, siz
   for (size_t rows; (rows = g->rows.next(g->rows.context, row)) > 0 || first; first = false) {
     for (size_t r = 0; r < rows; r++)
       source[r] = g->x + (size_t)row[r] * g->x_stride;
-    g->kernels->pack_rows(rows, in, source, panels, g->linear->backward.width * GK_SUM_BLOCK);
+    g->kernels->pack_rows(rows, in, source, panels, g->linear->backward.width * GK_SUM_BLOCK, false);
     for (size_t r = 0; r < rows; r++)
       source[r] = g->dy + (size_t)row[r] * g->dy_stride + begin;
     g->kernels->column_sum(rows, rows_of_w, source, bias, first);

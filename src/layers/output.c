@@ -275,7 +275,7 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
     return;
   for (size_t r = 0; r < rows; r++)
     source[r] = call->args.h + ((size_t)first + rows - 1 - r) * h;
-  kernels->pack_rows(rows, h, source, share->panels, output->backward.width * GK_SUM_BLOCK);
+  kernels->pack_rows(rows, h, source, share->panels, output->backward.width * GK_SUM_BLOCK, false);
   for (size_t r = 0; r < rows; r++)
     source[r] = call->logits + (rows - 1 - r) * v + begin;
   if (call->dbias)

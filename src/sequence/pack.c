@@ -10,6 +10,7 @@ struct packing {
   unsigned flags;
   const float *parameters;
   const gk_random_key *key; /* of weight dropout; NULL: none */
+  bool stream;              /* what backward reads goes past the caches */
   float *packed;
 };
 
@@ -101,6 +102,11 @@ static void pack_backward(const struct packing *packing, const struct gk_rnn_lay
   gk_matrix_pack_rows(&layer->dp, kernels, p + layer->weight_hr, in_order, 1, begin, end, packing->packed);
 }
 
+/* Packed parameters of so many floats do not stay in the cache that cores share until backward reads its
+ * half: written past it, that leaves it to forward's. Steps of LSTM 1024 with one sample take 2 to 3 % less
+ * time; LSTM 512, of which half as many floats are in the cache still, would take up to 10 % more. */
+enum { STREAM_FLOATS = 5000000 };
+
 /* Rows of W into the panels of both passes: those of a forward panel go into backward's while they are
  * near. */
 static void pack_twice(const struct packing *packing, const struct gk_matrix *forward,
@@ -122,7 +128,7 @@ static void pack_twice(const struct packing *packing, const struct gk_matrix *fo
         rows[lane] = source + (of * units + unit + lane) * backward->units;
       kernels->pack_rows(forward->columns[q].lanes, backward->units, rows,
                          packing->packed + backward->offset + (at * units + unit) * backward->width,
-                         backward->panel_stride);
+                         backward->panel_stride, packing->stream);
     }
   }
 }
@@ -190,6 +196,8 @@ static void pack_body(void *context, int thread, int threads) {
       pack_forward(packing, &layers[i], thread, threads);
   for (int i = 0; i < packing->rnn->layer_count && packing->key; i++)
     pack_dropped(packing, i, thread, threads);
+  if (packing->stream)
+    packing->rnn->kernels->stream_end();
 }
 
 gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes) {
@@ -204,6 +212,7 @@ static gk_status pack(const gk_rnn *rnn, struct gk_packed_size size, struct pack
     return status;
   /* Below some 10^5 floats a second thread costs more than it copies. */
   const size_t floats = size.forward + size.backward;
+  packing->stream = floats > STREAM_FLOATS;
   gk_parallel(floats < 100000 ? 1 : rnn->desc.threads, pack_body, packing);
   return GK_OK;
 }

@@ -88,7 +88,7 @@ static void gradient_rows(const struct gk_worker *worker, int layer, int directi
     const size_t rows = next_block(run, gk_run_saved(run, layer, direction), &sweep, d_h, whole_h);
     if (rows == 0 && !first)
       return;
-    kernels->pack_rows(rows, matrix->units, whole_h, panels, stride);
+    kernels->pack_rows(rows, matrix->units, whole_h, panels, stride, false);
     for (size_t r = 0; r < rows; r++)
       d_h[r] += begin;
     kernels->transpose(rows, end - begin, d_h, transposed, GK_TRANSPOSED_STRIDE);

@@ -44,7 +44,8 @@ void gk_pack_dropped_rows(const struct gk_rnn *rnn, const struct gk_random_strea
         rows[i] = dropped[i];
         gk_mask_weights(rnn, stream, row, column, columns, source + row * matrix->units + column, dropped[i]);
       }
-      rnn->kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride);
+      rnn->kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride,
+                              false);
     }
   }
 }

@@ -208,14 +208,14 @@ static void pack_block(const struct gk_worker *worker, const struct gk_rnn_layer
     gk_split(block->rows, 1, worker->thread, worker->threads, &begin, &end);
   if (parts.inputs)
     run->rnn->kernels->pack_rows(end - begin, layer->dx.units, block->x + begin,
-                                 panels_of(worker, 0) + begin * width, stride);
+                                 panels_of(worker, 0) + begin * width, stride, false);
   for (int p = 0; p < cell->phases && parts.recurrent; p++) {
     const int operand_block = cell->phase[p].operand_block;
     for (size_t r = begin; r < end; r++)
       operand[r] = operand_block == GK_OPERAND_H ? block->h_prev[r]
                                                  : block->kept[r] + (size_t)operand_block * layer->hidden;
     run->rnn->kernels->pack_rows(end - begin, layer->output, operand + begin,
-                                 panels_of(worker, 1 + p) + begin * width, stride);
+                                 panels_of(worker, 1 + p) + begin * width, stride, false);
   }
 }
 
