@@ -196,7 +196,7 @@ struct gk_kernels {
                     size_t stride);
   /* Packs rows of a plain matrix as panels: panel p, row k, lane l of its nv * v columns is
    * source[k][column_begin + p * nv * v + l], zero past `columns`. Panels are panel_stride floats apart.
-   * stream: what will be read much later goes past the caches. */
+   * stream: what will be read much later, whole panels go past the caches; stream_end() follows. */
   void (*pack_rows)(size_t rows, size_t columns, const float *const *source, float *panels,
                     size_t panel_stride, bool stream);
   /* sum[j] = sum over rows of source[row][j] in the canonical order, as if multiplied by 1, for

@@ -47,15 +47,15 @@ struct problem {
   size_t rows, columns, k, sum_block, vectors, panel_stride;
   float *a, *b, *initial, *wanted; /* plain: (rows, k), (k, columns), (rows, columns) twice */
   float init[INIT_ROWS * MOST_COLUMNS];
-  struct guarded_memory a_memory, b_memory, c_memory, init_memory;
+  struct guarded_memory a_memory, b_memory, c_memory, init_memory, c_rows_memory, columns_memory;
   const float *a_rows[MOST_ROWS], *init_rows[MOST_ROWS];
   ptrdiff_t a_step;
   int turns; /* of A across */
   const struct gk_ahead *ahead;
   const float *b_after;
   bool descending;
-  float *c_rows[MOST_ROWS];
-  struct gk_column columns_at[MOST_COLUMNS];
+  float **c_rows;
+  struct gk_column *columns_at;
   float *packed, *c;
   size_t c_floats;
 };
@@ -70,6 +70,8 @@ static void open_problem(struct problem *p) {
   fine &= guarded_open(&p->b_memory, (MOST_K + 2) * (2 * MOST_COLUMNS));
   fine &= guarded_open(&p->c_memory, MOST_ROWS * (5 * MOST_COLUMNS));
   fine &= guarded_open(&p->init_memory, INIT_ROWS * (5 * MOST_COLUMNS));
+  fine &= guarded_open(&p->c_rows_memory, MOST_ROWS * sizeof *p->c_rows / sizeof(float));
+  fine &= guarded_open(&p->columns_memory, MOST_COLUMNS * sizeof *p->columns_at / sizeof(float));
   assert_true(fine && p->a && p->b && p->initial && p->wanted);
 }
 
@@ -82,6 +84,8 @@ static void close_problem(struct problem *p) {
   guarded_close(&p->b_memory);
   guarded_close(&p->c_memory);
   guarded_close(&p->init_memory);
+  guarded_close(&p->c_rows_memory);
+  guarded_close(&p->columns_memory);
 }
 
 static void make_problem(struct problem *p, uint64_t stream, size_t rows, size_t columns, size_t k) {
@@ -137,9 +141,14 @@ static void place_columns(const struct problem *p, size_t v, const float *plain,
     memcpy(row + p->columns_at[q].offset, plain + q * v, p->columns_at[q].lanes * sizeof(float));
 }
 
-/* Vectors land in C one after the other or the other way round, with gaps of up to 3 floats between them. */
+/* Vectors land in C one after the other or the other way round, with gaps of up to 3 floats between them.
+ * What says where ends at a protected page: tiles look ahead in it. */
 static void place_c(struct problem *p, size_t v, bool reversed, int place) {
   size_t offset = 0;
+  p->c_rows =
+      (float **)guarded_take(&p->c_rows_memory, p->rows * sizeof *p->c_rows / sizeof(float), GUARD_AT_END);
+  p->columns_at = (struct gk_column *)guarded_take(
+      &p->columns_memory, p->vectors * sizeof *p->columns_at / sizeof(float), GUARD_AT_END);
   for (size_t i = 0; i < p->vectors; i++) {
     size_t q = reversed ? p->vectors - 1 - i : i;
     size_t left = p->columns - q * v;
@@ -480,23 +489,23 @@ static void packed_panels_hold_every_column_and_zeros(void **state) {
   for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
     const size_t width = tier->kernels->lanes * tier->kernels->tile_vectors;
     for (size_t rows = 1; rows <= 5; rows++)
-      for (size_t columns = 1; columns <= 2 * width + 1 && columns <= MOST_COLUMNS; columns++) {
-        const size_t panels = (columns + width - 1) / width, gap = columns % 4;
-        const size_t stride = rows * width + gap, floats = panels * stride - gap;
-        make_rows(&m, rows, columns, columns % 2 ? GUARD_AT_END : (int)(columns % 16));
-        float *result = guarded_take(&m.result_memory, floats, columns % 3 ? GUARD_AT_END : (int)rows);
-        for (size_t i = 0; i < floats; i++)
-          wanted[i] = i % stride < rows * width ? 0 : NAN;
-        for (size_t i = 0; i < rows; i++)
-          for (size_t j = 0; j < columns; j++)
-            wanted[j / width * stride + i * width + j % width] = m.row[i][j];
-        const bool stream = (rows + columns) % 2;
-        kernel_case(tier, "pack_rows", "rows %zu, columns %zu, panel stride %zu, stream %d", rows, columns,
-                    stride, stream);
-        tier->kernels->pack_rows(rows, columns, m.row, result, stride, stream);
-        kernel_same("panels", floats, result, wanted);
-        kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
-      }
+      for (size_t columns = 1; columns <= 2 * width + 1 && columns <= MOST_COLUMNS; columns++)
+        for (int stream = 0; stream < 2; stream++) {
+          const size_t panels = (columns + width - 1) / width, gap = columns % 4;
+          const size_t stride = rows * width + gap, floats = panels * stride - gap;
+          make_rows(&m, rows, columns, columns % 2 ? GUARD_AT_END : (int)(columns % 16));
+          float *result = guarded_take(&m.result_memory, floats, columns % 3 ? GUARD_AT_END : (int)rows);
+          for (size_t i = 0; i < floats; i++)
+            wanted[i] = i % stride < rows * width ? 0 : NAN;
+          for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < columns; j++)
+              wanted[j / width * stride + i * width + j % width] = m.row[i][j];
+          kernel_case(tier, "pack_rows", "rows %zu, columns %zu, panel stride %zu, stream %d", rows, columns,
+                      stride, stream != 0);
+          tier->kernels->pack_rows(rows, columns, m.row, result, stride, stream);
+          kernel_same("panels", floats, result, wanted);
+          kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
+        }
   }
   assert_true(kernel_cases() > 0);
   close_matrix(&m);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Packed matrices: strips, walked in either order, are all units once; weights packed for both passes at once are
- * those packed for one after the other.
+ * Packed matrices: strips, walked in either order, are all units once; weights packed for both passes at once
+ * are those packed for one after the other.
  * ctest labels: edges */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -104,8 +104,22 @@ static void both_passes_are_packed_as_each_alone(void **state) {
   for_each_case("both_passes_are_packed_as_each_alone", make_large, check_packing);
 }
 
+/* Weights so large that backward's half goes past the caches, with tails in both directions. */
+static void large_weights_are_packed_as_each_alone(void **state) {
+  (void)state;
+  for (int tier = 0; tier < tier_count; tier++) {
+    struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 1, .batch = 1, .seed = 7};
+    c.desc.isa = tiers[tier];
+    c.desc.input_size = 701;
+    c.desc.hidden_size = 643;
+    c.desc.threads = 2;
+    check_packing(&c);
+  }
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(strips_are_all_units_once_in_either_order),
-                                     cmocka_unit_test(both_passes_are_packed_as_each_alone)};
+                                     cmocka_unit_test(both_passes_are_packed_as_each_alone),
+                                     cmocka_unit_test(large_weights_are_packed_as_each_alone)};
   return start_walk(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Matrix tile of AVX-512: 6 rows by 4 vectors. 24 sums + 4 of B + 1 broadcast: 29 of 32 registers. Seven and
- * eight rows take 2 vectors at a time: B is then read once instead of twice. */
+ * eight rows take 2 vectors, one half of a block of B after the other: it is read once instead of twice. */
 #ifndef GK_KERNELS_AVX512_TILE_H
 #define GK_KERNELS_AVX512_TILE_H
 
@@ -11,10 +11,11 @@
 #define GK_TILE_TALLEST      8
 #define GK_TILE_WIDTH(rows)  ((rows) == 1 ? 8u : (rows) <= 6 ? 4u : 2u)
 
-/* Lines of cache that are asked for with each k. Few rows leave B behind as fast as it can be read, in one
- * stream: the next 8 KiB of it. Past the end of a panel the stream asks in vain, for a twentieth of it at K =
- * 512. More rows use each block of B again and again, while the next one comes: two of its four lines, that few
- * strips bring most of it; but one where they have six rows, which a second line costs 1 %. */
+/* Lines of cache that are asked for with each k. Three and four rows leave B behind as fast as it can be
+ * read, in one stream: the next 8 KiB of it (one and two are faster without). Past the end of a panel the
+ * stream asks in vain, for a twentieth of it at K = 512. More rows leave time for the block that comes next,
+ * of four lines a k: two with each k, so that two strips of five rows, or both halves of eight, bring all of
+ * it; but one with six rows, which a second one costs 1 %. */
 #define GK_TILE_STREAMS(rows)    ((rows) <= 4)
 #define GK_TILE_STREAM_AHEAD     (32 * 4 * 16)
 #define GK_TILE_NEXT_LINES(rows) (GK_TILE_STREAMS(rows) ? 0 : (rows) == 6 ? 1 : 2)

@@ -3,7 +3,7 @@
  *   GK_TILE_ROWS, GK_TILE_VECTORS
  *   tile_fn *const tiles[GK_TILE_TALLEST][n]: tile of (index + 1) rows by (index + 1) vectors
  *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of whole panels or a part of
- *     one: enough independent chains of fma
+ *     one that divides it: enough independent chains of fma
  *   GK_TILE_TALLEST: so many rows, at least GK_TILE_ROWS, may still be one strip
  *   GK_TILE_NEXT_LINES(rows): lines of cache of the block of B that comes next, asked for with each k
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
@@ -21,6 +21,7 @@
 
 _Static_assert(GK_TILE_K % GK_SUM_BLOCK == 0, "sums must begin where tiles do");
 
+/* `strips` of each panel. */
 static struct ahead_left ahead_start(const struct gk_product *p, size_t strips) {
   struct ahead_left left = {NULL, NULL, 0, 0};
   if (!p->ahead || p->k == 0)
@@ -34,7 +35,7 @@ static struct ahead_left ahead_start(const struct gk_product *p, size_t strips) 
   return left;
 }
 
-/* The vectors that tiles take next, at most `most`, of whole panels where they are. False after the last. */
+/* The vectors that come next, at most `most`: whole panels, or what is left of one. False after the last. */
 static bool next_vectors(const struct gk_product *p, size_t most, size_t *begin, size_t *end) {
   const size_t panel = GK_TILE_VECTORS;
   if (p->descending) {
@@ -85,7 +86,7 @@ static void product_strips(const struct gk_product *p, struct tile *tile, size_t
   of_rows[height - 1][vectors - 1](tile);
 }
 
-/* All vectors of a block; `b_next` will be read like B after it. */
+/* All vectors of a block, `width` of them at a time; `b_next` will be read like B after it. */
 static void product_block(const struct gk_product *p, struct tile *tile, const float *b_next, size_t vectors,
                           size_t width) {
   const float *const b = tile->b;
@@ -101,6 +102,9 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
     tile->b = b + vector * GK_V;
     tile->columns = columns + vector;
     tile->columns_next = left > width ? columns + following : columns_next;
+    tile->full = true;
+    for (size_t j = 0; j < width && j < left; j++)
+      tile->full &= tile->columns[j].lanes == GK_V;
     product_strips(p, tile, left < width ? left : width);
   }
 }
@@ -111,7 +115,7 @@ static void product(const struct gk_product *p) {
     return;
   const size_t width = GK_TILE_WIDTH((p->rows + strips - 1) / strips);
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
-  struct ahead_left ahead = ahead_start(p, strips);
+  struct ahead_left ahead = ahead_start(p, strips * (most / width));
   struct tile tile = {.a_step = p->a_step,
                       .b_panel_stride = p->panel_stride,
                       .sum_block = p->sum_block / GK_SUM_PART,
@@ -131,9 +135,6 @@ static void product(const struct gk_product *p) {
     /* as many as here, though the next may be fewer */
     const size_t asked = begin_next + vectors <= p->vector_end ? begin_next : p->vector_end - vectors;
     const struct gk_column *const columns = p->columns + begin;
-    tile.full = true;
-    for (size_t j = 0; j < vectors; j++)
-      tile.full &= columns[j].lanes == GK_V;
     for (size_t k = 0; k < p->k || k == 0; k += GK_TILE_K) {
       const bool last = p->k - k <= GK_TILE_K;
       tile.k = last ? p->k - k : GK_TILE_K;

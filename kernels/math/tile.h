@@ -25,7 +25,7 @@ struct tile {
   const float *const *from; /* what the sum is added to: c, or rows of initial values */
   bool full;                /* every column has all its lanes */
   bool overwrite;           /* C = 0 + sum */
-  size_t rows_left;         /* of this block of B, those of the strip included */
+  size_t rows_left;         /* that take these vectors, those of the strip included */
   /* What is asked for meanwhile, at addresses that may be anything: */
   const float *b_next; /* GK_TILE_NEXT_LINES for each k: a share of the block that comes next */
   size_t b_next_share; /* lines for each k before it */
@@ -33,7 +33,7 @@ struct tile {
   size_t ahead_step;
   struct ahead_left *ahead_left;
   bool a_asks;                          /* across: for A of the next strip */
-  float *const *c_first;                /* C of the next block's first rows, */
+  float *const *c_first;                /* C of the first rows of what these vectors are followed by, */
   const struct gk_column *columns_next; /* and where in them; or NULL */
   size_t c_share;                       /* rows of C of the next strip for each sum */
 };
@@ -106,7 +106,7 @@ static inline void tile_next_strip(struct tile *t, size_t rows) {
   tile_ask_ahead(t);
   t->b_next += lines * 16 * t->k;
   t->b_next_share += lines;
-  if (t->b_next_share >= SHARES) { /* once more, which costs nothing: it is in L2 */
+  if (t->b_next_share >= SHARES) { /* once more, which costs nothing: it is in L2 (or a share past its end) */
     t->b_next -= t->b_next_share * 16 * t->k;
     t->b_next_share = 0;
   }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What every tier's tile does around its sums. Between two of them C stays in a buffer of the tile: rows of C
  * may begin no line of cache. A tier defines before:
- *   tile_sum(tile, k, count, sum, rows, vectors, across): sum = the products of `count` k from k on, from 0 */
+ *   tile_sum(tile, k, count, sum, rows, vectors, across): sum = the products of `count` k from k on */
 #ifndef GK_KERNELS_MATH_TILE_STRIPS_H
 #define GK_KERNELS_MATH_TILE_STRIPS_H
 

@@ -10,7 +10,7 @@ struct packing {
   unsigned flags;
   const float *parameters;
   const gk_random_key *key; /* of weight dropout; NULL: none */
-  bool stream;              /* what backward reads goes past the caches */
+  bool stream;              /* what backward reads of pack_twice goes past the caches */
   float *packed;
 };
 
@@ -102,9 +102,9 @@ static void pack_backward(const struct packing *packing, const struct gk_rnn_lay
   gk_matrix_pack_rows(&layer->dp, kernels, p + layer->weight_hr, in_order, 1, begin, end, packing->packed);
 }
 
-/* Packed parameters of so many floats do not stay in the cache that cores share until backward reads its
- * half: written past it, that leaves it to forward's. Steps of LSTM 1024 with one sample take 2 to 3 % less
- * time; LSTM 512, of which half as many floats are in the cache still, would take up to 10 % more. */
+/* Packed parameters of so many floats do not stay in the cache that cores share (32 MiB) until backward reads
+ * its half: written past it, that leaves it to forward's. Steps of LSTM 1024 with one sample take 2 to 3 %
+ * less time; LSTM 512 (4.2 million floats), whose half is still there, would take up to 10 % more. */
 enum { STREAM_FLOATS = 5000000 };
 
 /* Rows of W into the panels of both passes: those of a forward panel go into backward's while they are
@@ -212,7 +212,7 @@ static gk_status pack(const gk_rnn *rnn, struct gk_packed_size size, struct pack
     return status;
   /* Below some 10^5 floats a second thread costs more than it copies. */
   const size_t floats = size.forward + size.backward;
-  packing->stream = floats > STREAM_FLOATS;
+  packing->stream = floats > STREAM_FLOATS && packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD);
   gk_parallel(floats < 100000 ? 1 : rnn->desc.threads, pack_body, packing);
   return GK_OK;
 }
