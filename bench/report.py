@@ -76,25 +76,28 @@ def summarise(rounds, shape):
             **({"percent_of_peak": 100 * gflops / peak} if peak else {})}
 
 
+def measure_round(options, tiers, number, list_name, shape, runs):
+    for tier in tiers:
+        if tier != "scalar" or number == 0:  # ten times slower than the others
+            runs.setdefault(tier, []).append(run_bench(options, shape, tier))
+    for tier in ("plain-c-avx2", "plain-c-avx512"):
+        result = run_plain_c(options, list_name, shape, tier) if options.bench else None
+        if result:
+            runs.setdefault(tier, []).append(result)
+
+
 def measure_tiers(options, tiers):
-    results = []
-    for list_name in options.list:
-        for shape in read_list(list_name):
-            if options.filter not in shape.name:
-                continue
-            rounds = {}
-            for number in range(options.rounds):
-                for tier in tiers:
-                    if tier != "scalar" or number == 0:  # ten times slower than the others
-                        rounds.setdefault(tier, []).append(run_bench(options, shape, tier))
-                for tier in ("plain-c-avx2", "plain-c-avx512"):
-                    result = run_plain_c(options, list_name, shape, tier) if options.bench else None
-                    if result:
-                        rounds.setdefault(tier, []).append(result)
-            results.append({"list": list_name, **vars(shape), "intensity": intensity(shape),
-                            "runs": {tier: summarise(r, shape) for tier, r in rounds.items()}})
-            print(shape.name, {k: round(v["gflops"], 1) for k, v in results[-1]["runs"].items()}, flush=True)
-    return results
+    """Round by round through all networks: a bad minute takes one round of a few, not all rounds of one network."""
+    networks = [(list_name, shape, {}) for list_name in options.list for shape in read_list(list_name)
+                if options.filter in shape.name]
+    for number in range(options.rounds):
+        for list_name, shape, runs in networks:
+            measure_round(options, tiers, number, list_name, shape, runs)
+            fastest = {tier: round(summarise(of_tier, shape)["gflops"], 1) for tier, of_tier in runs.items()}
+            print(f"round {number + 1} of {options.rounds}: {shape.name} {fastest}", flush=True)
+    return [{"list": list_name, **vars(shape), "intensity": intensity(shape),
+             "runs": {tier: summarise(of_tier, shape) for tier, of_tier in runs.items()}}
+            for list_name, shape, runs in networks]
 
 
 def measure_threads(options, most):
