@@ -12,10 +12,10 @@
 #define GK_TILE_WIDTH(rows)  ((rows) == 1 ? 8u : (rows) <= 6 ? 4u : 2u)
 
 /* Lines of cache that are asked for with each k. Three and four rows leave B behind as fast as it can be
- * read, in one stream: the next 8 KiB of it (one and two are faster without). Past the end of a panel the
- * stream asks in vain, for a twentieth of it at K = 512. More rows leave time for the block that comes next,
- * of four lines a k: two with each k, so that two strips of five rows, or both halves of eight, bring all of
- * it; but one with six rows, which a second one costs 1 %. */
+ * read, in one stream: the next 8 KiB of it; one and two ask for nothing. Past the end of a panel the stream
+ * asks in vain, for a twentieth of it at K = 512. More rows leave time for the block that comes next, of four
+ * lines a k: two with each k, so that two strips of five rows, or both halves of eight, bring all of it; but
+ * one with six rows, which a second one costs 1 %. */
 #define GK_TILE_STREAMS(rows)    ((rows) <= 4)
 #define GK_TILE_STREAM_AHEAD     (32 * 4 * 16)
 #define GK_TILE_NEXT_LINES(rows) (GK_TILE_STREAMS(rows) ? 0 : (rows) == 6 ? 1 : 2)
