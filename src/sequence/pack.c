@@ -133,10 +133,14 @@ static void pack_twice(const struct packing *packing, const struct gk_matrix *fo
   }
 }
 
+static bool for_both_passes(const struct packing *packing) {
+  return packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD);
+}
+
 /* A layer's weights are read once for both passes, but for a dense one, whose vectors run over gates, and
  * where some are dropped afterwards: threads then share backward's panels in another way. */
 static bool reads_once(const struct packing *packing, const struct gk_rnn_layer *layer) {
-  return packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD) && !layer->x.dense && !packing->key;
+  return for_both_passes(packing) && !layer->x.dense && !packing->key;
 }
 
 static void pack_both(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
@@ -212,7 +216,7 @@ static gk_status pack(const gk_rnn *rnn, struct gk_packed_size size, struct pack
     return status;
   /* Below some 10^5 floats a second thread costs more than it copies. */
   const size_t floats = size.forward + size.backward;
-  packing->stream = floats > STREAM_FLOATS && packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD);
+  packing->stream = floats > STREAM_FLOATS && for_both_passes(packing);
   gk_parallel(floats < 100000 ? 1 : rnn->desc.threads, pack_body, packing);
   return GK_OK;
 }
