@@ -13,7 +13,8 @@ void run_product(shim_state *state, const void *context) {
   if (!column)
     abort();
   for (size_t q = 0; q < vectors; q++)
-    column[q] = (struct gk_column){(uint32_t)(q * v), (uint32_t)(columns - q * v < v ? columns - q * v : v)};
+    column[q] = (struct gk_column){.offset = (uint32_t)(q * v),
+                                   .lanes = (uint32_t)(columns - q * v < v ? columns - q * v : v)};
   struct gk_product product = {.rows = rows,
                                .k = k,
                                .sum_block = GK_SUM_BLOCK,

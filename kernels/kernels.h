@@ -38,10 +38,17 @@ enum {
   GK_CELL_COUNT
 };
 
+/* Lanes [begin, end) of a vector, which follow one another in a row of C. */
+struct gk_column_part {
+  uint32_t offset; /* of lane `begin`, in floats */
+  uint16_t begin, end;
+};
+
 /* Where one vector of a packed matrix lands in a row of C. */
 struct gk_column {
-  uint32_t offset; /* of lane 0, in floats */
-  uint32_t lanes;  /* 1..v valid lanes; the others are not written */
+  uint32_t offset;                    /* of lane 0, in floats */
+  uint32_t lanes;                     /* 1..v valid lanes; the others are not written */
+  const struct gk_column_part *parts; /* of them, one after the other, that stand apart; NULL: none do */
 };
 
 /* Memory that the caller will read next: while a product computes it asks for a little of it with each k.

@@ -62,7 +62,8 @@ static void measure_product(const struct gk_kernels *kernels) {
   static struct gk_column column[MOST_VECTORS];
   const size_t v = kernels->lanes, nv = kernels->tile_vectors, vectors = (COLUMNS + v - 1) / v;
   for (size_t q = 0; q < vectors; q++)
-    column[q] = (struct gk_column){(uint32_t)(q * v), (uint32_t)(COLUMNS - q * v < v ? COLUMNS - q * v : v)};
+    column[q] = (struct gk_column){.offset = (uint32_t)(q * v),
+                                   .lanes = (uint32_t)(COLUMNS - q * v < v ? COLUMNS - q * v : v)};
   struct gk_product product = {.rows = ROWS,
                                .k = K,
                                .sum_block = GK_SUM_BLOCK,

@@ -95,7 +95,7 @@ static void samples_and_units_decide_the_schedule(void **state) {
       {128, 128, 3, GK_SCHEDULE_TEAMS, "would wait"},   {128, 128, 9, GK_SCHEDULE_TEAMS, "less evenly"},
       {128, 128, 8, GK_SCHEDULE_SLICES, "from 3 each"}, {512, 512, 64, GK_SCHEDULE_SLICES, "samples over 2"},
       {512, 512, 2, GK_SCHEDULE_TEAMS, "would wait"},   {512, 48, 4, GK_SCHEDULE_SLICES, "more evenly"},
-      {16, 16, 2, GK_SCHEDULE_SLICES, "too little"},    {17, 17, 9, GK_SCHEDULE_SLICES, "without gaps"}};
+      {16, 16, 2, GK_SCHEDULE_SLICES, "too little"},    {100, 100, 3, GK_SCHEDULE_TEAMS, "would wait"}};
   gk_rnn_desc desc = describe_network(GK_CELL_LSTM, 0, 0);
   (void)state;
   desc.isa = GK_ISA_AVX512;

@@ -50,12 +50,14 @@ struct problem {
   struct guarded_memory a_memory, b_memory, c_memory, init_memory, c_rows_memory, columns_memory;
   const float *a_rows[MOST_ROWS], *init_rows[MOST_ROWS];
   ptrdiff_t a_step;
-  int turns; /* of A across */
+  int turns;     /* of A across */
+  size_t parted; /* last vectors whose lanes stand apart in C */
   const struct gk_ahead *ahead;
   const float *b_after;
   bool descending;
   float **c_rows;
   struct gk_column *columns_at;
+  struct gk_column_part parts[MOST_COLUMNS];
   float *packed, *c;
   size_t c_floats;
 };
@@ -135,10 +137,40 @@ static void pack_b(struct problem *p, const struct gk_kernels *kernels, size_t g
       }
 }
 
-/* Columns stand in rows of C, and of initial values, where columns_at says. */
+/* The lanes of a vector to where it stands in a row of C, or of initial values. */
+static void place_column(const struct problem *p, size_t q, const float *lanes, float *row) {
+  const struct gk_column *column = &p->columns_at[q];
+  for (size_t lane = 0, part = 0; lane < column->lanes; lane++) {
+    while (column->parts && column->parts[part].end == lane)
+      part++;
+    row[column->parts ? column->parts[part].offset + lane - column->parts[part].begin
+                      : column->offset + lane] = lanes[lane];
+  }
+}
+
 static void place_columns(const struct problem *p, size_t v, const float *plain, float *row) {
   for (size_t q = 0; q < p->vectors; q++)
-    memcpy(row + p->columns_at[q].offset, plain + q * v, p->columns_at[q].lanes * sizeof(float));
+    place_column(p, q, plain + q * v, row);
+}
+
+/* The last vector, or the two last ones, in parts of up to five lanes that follow one another in C in any
+ * order, with gaps. The floats that they take. */
+static size_t place_parts(struct problem *p, size_t q, size_t offset) {
+  struct gk_column *column = &p->columns_at[q];
+  struct gk_column_part *parts = p->parts + (p->vectors - 1 - q) * 16;
+  size_t at = offset, count = 0;
+  for (size_t lane = 0; lane < column->lanes; lane = parts[count++].end) {
+    const size_t left = column->lanes - lane, most = 1 + (p->k + q + count) % 5;
+    parts[count] = (struct gk_column_part){0, (uint16_t)lane, (uint16_t)(lane + (left < most ? left : most))};
+  }
+  for (size_t i = 0; i < count; i++) {
+    struct gk_column_part *part = &parts[(i + p->rows) % count];
+    part->offset = (uint32_t)at;
+    at += (size_t)(part->end - part->begin) + (i + 1 < count ? i % 3 : 0);
+  }
+  column->offset = parts[0].offset;
+  column->parts = parts;
+  return at - offset;
 }
 
 /* Vectors land in C one after the other or the other way round, with gaps of up to 3 floats between them.
@@ -152,8 +184,10 @@ static void place_c(struct problem *p, size_t v, bool reversed, int place) {
   for (size_t i = 0; i < p->vectors; i++) {
     size_t q = reversed ? p->vectors - 1 - i : i;
     size_t left = p->columns - q * v;
-    p->columns_at[q] = (struct gk_column){(uint32_t)offset, (uint32_t)(left < v ? left : v)};
-    offset += p->columns_at[q].lanes + (i + 1 < p->vectors ? i % 4 : 0);
+    p->columns_at[q] =
+        (struct gk_column){.offset = (uint32_t)offset, .lanes = (uint32_t)(left < v ? left : v)};
+    offset += q + p->parted < p->vectors ? p->columns_at[q].lanes : place_parts(p, q, offset);
+    offset += i + 1 < p->vectors ? i % 4 : 0;
   }
   p->c_floats = offset;
   p->c = guarded_take(&p->c_memory, p->rows * offset, place);
@@ -177,8 +211,7 @@ static void compare_c(struct problem *p, size_t v, size_t rows, size_t begin, si
       wanted[j] = NAN;
     for (size_t q = 0; q < p->vectors; q++) {
       bool computed = i < rows && q >= begin && q < end;
-      memcpy(wanted + p->columns_at[q].offset, (computed ? p->wanted : p->initial) + i * p->columns + q * v,
-             p->columns_at[q].lanes * sizeof(float));
+      place_column(p, q, (computed ? p->wanted : p->initial) + i * p->columns + q * v, wanted);
     }
     kernel_same("c", p->c_floats, p->c_rows[i], wanted);
   }
@@ -229,12 +262,14 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
           /* Without the last vector the tail makes no difference. */
           if (++turn % 3 != 0 && (rows > mr + 2 || end - begin > nv))
             continue;
+          p->parted = (size_t)turn / 3 % 3;
           place_c(p, v, turn % 4 == 3, turn % 17 == 0 ? GUARD_AT_START : turn % 2 ? GUARD_AT_END : turn % 16);
           p->descending = turn % 5 > 2;
           kernel_case(tier, "product",
-                      "rows %zu, vectors %zu..%zu%s, lanes of vector %zu: %zu, k %zu in %zu, start %d", rows,
-                      begin, end - 1, p->descending ? ", descending" : "", vectors - 1, lanes, k,
-                      p->sum_block, start);
+                      "rows %zu, vectors %zu..%zu%s, lanes of vector %zu: %zu, %zu in parts, k %zu in %zu, "
+                      "start %d",
+                      rows, begin, end - 1, p->descending ? ", descending" : "", vectors - 1, lanes,
+                      p->parted, k, p->sum_block, start);
           run_product(p, kernels, rows, begin, end, (enum start)start);
           compare_c(p, v, rows, begin, end);
         }
@@ -278,6 +313,7 @@ static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
     const size_t k = 1 + (size_t)random_integer(stream, 2, trial % 5 ? 300 : MOST_K - 1);
     make_problem(&p, stream, rows, columns, k);
     p.descending = trial % 7 < 3;
+    p.parted = trial % 3;
     if (trial % 4 > 1)
       p.sum_block = GK_GRADIENT_BLOCK;
     if (trial % 2)

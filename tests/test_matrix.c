@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Packed matrices: strips, walked in either order, are all units once; weights packed for both passes at once
- * are those packed for one after the other.
+ * Packed matrices: lanes are all units once, and so are strips, walked in either order; weights packed for both
+ * passes at once are those packed for one after the other.
  * ctest labels: edges */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,9 +24,9 @@ static void check_walk(const struct gk_matrix *matrix, size_t rows, size_t begin
     const size_t first = strips.unit_begin, last = strips.unit_end;
     assert_true(first < last && first >= begin && last <= end);
     assert_int_equal(backwards ? last : first, at);
-    if (!matrix->dense && last < end) /* strips end where panels do */
+    if (matrix->interleaved && last < end) /* strips end where panels do */
       assert_int_equal(last / matrix->lanes * matrix->gates % matrix->tile_vectors + last % matrix->lanes, 0);
-    if (!matrix->dense && last - first > matrix->width) /* more than a granule */
+    if (matrix->interleaved && last - first > matrix->width) /* more than a granule */
       assert_true(rows * matrix->gates * (last - first) <= FLOATS || rows == 0);
     at = backwards ? first : last;
   }
@@ -41,11 +41,10 @@ static void strips_are_all_units_once_in_either_order(void **state) {
   for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
     for (size_t units = 1; units <= MOST_UNITS; units += units % 7 + 1)
       for (size_t gates = 1; gates <= GK_MAX_GATES; gates++)
-        for (int dense = 0; dense < 2; dense++) {
+        for (int interleaves = 0; interleaves < 2; interleaves++) {
           struct gk_matrix matrix;
-          assert_int_equal(gk_matrix_create(&matrix, tier->kernels, 3, units, gates, block), GK_OK);
-          if (dense)
-            gk_matrix_make_dense(&matrix, block);
+          assert_int_equal(gk_matrix_create(&matrix, tier->kernels, 3, units, gates, block, interleaves),
+                           GK_OK);
           for (size_t rows = 0; rows < 300; rows = 2 * rows + 1)
             for (int threads = 1; threads <= 3; threads++)
               for (int thread = 0; thread < threads; thread++) {
@@ -54,6 +53,47 @@ static void strips_are_all_units_once_in_either_order(void **state) {
                 check_walk(&matrix, rows, begin, end, false);
                 check_walk(&matrix, rows, begin, end, true);
               }
+          gk_matrix_destroy(&matrix);
+        }
+}
+
+/* Lanes of all vectors are each unit of each gate once, and stand in C where the gate's block says; no two
+ * vectors have lanes to spare. */
+static void check_lanes(const struct gk_matrix *matrix, const int *block) {
+  static const int gate[GK_MAX_GATES] = {2, 0, 3, 1};
+  bool seen[GK_MAX_GATES * MOST_UNITS] = {false};
+  for (size_t q = 0; q < matrix->vectors; q++) {
+    const struct gk_column *column = &matrix->columns[q];
+    for (size_t lane = 0, part = 0; lane < column->lanes; lane++) {
+      while (column->parts && column->parts[part].end == lane)
+        part++;
+      const size_t in_c = column->parts ? column->parts[part].offset + lane - column->parts[part].begin
+                                        : column->offset + lane;
+      size_t of, unit;
+      assert_true(gk_matrix_neighbours(matrix, q, lane, &of, &unit) <= column->lanes - lane);
+      assert_int_equal(in_c, (size_t)block[of] * matrix->units + unit);
+      assert_int_equal(gk_matrix_source_row(matrix, gate, q, lane), (size_t)gate[of] * matrix->units + unit);
+      assert_false(seen[of * matrix->units + unit]);
+      seen[of * matrix->units + unit] = true;
+    }
+  }
+  for (size_t i = 0; i < matrix->gates * matrix->units; i++)
+    assert_true(seen[i]);
+  assert_true(matrix->vectors * matrix->lanes < matrix->gates * matrix->units + matrix->lanes);
+}
+
+static void lanes_are_all_units_of_all_gates_once(void **state) {
+  static const int blocks[][GK_MAX_GATES] = {{0, 1, 2, 3}, {2, 0, 1, 3}, {3, 1, 0, 5}};
+  (void)state;
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t units = 1; units <= MOST_UNITS; units++)
+      for (size_t gates = 1; gates <= GK_MAX_GATES; gates++)
+        for (int interleaves = 0; interleaves < 2; interleaves++) {
+          const int *block = blocks[units % 3];
+          struct gk_matrix matrix;
+          assert_int_equal(gk_matrix_create(&matrix, tier->kernels, 2, units, gates, block, interleaves),
+                           GK_OK);
+          check_lanes(&matrix, block);
           gk_matrix_destroy(&matrix);
         }
 }
@@ -118,7 +158,8 @@ static void large_weights_are_packed_as_each_alone(void **state) {
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(strips_are_all_units_once_in_either_order),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(lanes_are_all_units_of_all_gates_once),
+                                     cmocka_unit_test(strips_are_all_units_once_in_either_order),
                                      cmocka_unit_test(both_passes_are_packed_as_each_alone),
                                      cmocka_unit_test(large_weights_are_packed_as_each_alone)};
   return start_walk(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;

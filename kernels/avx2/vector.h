@@ -20,6 +20,15 @@ static inline vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
 static inline vf vf_load_n(const float *p, size_t lanes) { return _mm256_maskload_ps(p, v_tail(lanes)); }
 static inline void vf_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 static inline void vf_store_n(float *p, vf x, size_t lanes) { _mm256_maskstore_ps(p, v_tail(lanes), x); }
+/* The lanes [begin, end); those of x from where they stand behind p, the others as they are; and back. */
+typedef __m256i v_part;
+static inline v_part v_part_of(size_t begin, size_t end) {
+  return _mm256_andnot_si256(v_tail(begin), v_tail(end));
+}
+static inline vf vf_load_part(vf x, const float *p, v_part part) {
+  return _mm256_blendv_ps(x, _mm256_maskload_ps(p, part), _mm256_castsi256_ps(part));
+}
+static inline void vf_store_part(float *p, vf x, v_part part) { _mm256_maskstore_ps(p, part, x); }
 /* Past the caches, where p is aligned. v_stream_end() comes before another thread reads it. */
 static inline void vf_stream(float *p, vf x) {
   if ((uintptr_t)p % 32 == 0)

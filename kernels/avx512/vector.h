@@ -18,6 +18,11 @@ static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline vf vf_load_n(const float *p, size_t lanes) { return _mm512_maskz_loadu_ps(v_tail(lanes), p); }
 static inline void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 static inline void vf_store_n(float *p, vf x, size_t lanes) { _mm512_mask_storeu_ps(p, v_tail(lanes), x); }
+/* The lanes [begin, end); those of x from where they stand behind p, the others as they are; and back. */
+typedef __mmask16 v_part;
+static inline v_part v_part_of(size_t begin, size_t end) { return v_tail(end) & (__mmask16)~v_tail(begin); }
+static inline vf vf_load_part(vf x, const float *p, v_part part) { return _mm512_mask_loadu_ps(x, part, p); }
+static inline void vf_store_part(float *p, vf x, v_part part) { _mm512_mask_storeu_ps(p, part, x); }
 /* Past the caches, where p begins a line. v_stream_end() comes before another thread reads it. */
 static inline void vf_stream(float *p, vf x) {
   if ((uintptr_t)p % 64 == 0)

@@ -103,8 +103,11 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
     tile->columns = columns + vector;
     tile->columns_next = left > width ? columns + following : columns_next;
     tile->full = true;
-    for (size_t j = 0; j < width && j < left; j++)
+    tile->in_parts = false;
+    for (size_t j = 0; j < width && j < left; j++) {
       tile->full &= tile->columns[j].lanes == GK_V;
+      tile->in_parts |= tile->columns[j].parts != NULL;
+    }
     product_strips(p, tile, left < width ? left : width);
   }
 }

@@ -24,6 +24,7 @@ struct tile {
   float *const *c;
   const float *const *from; /* what the sum is added to: c, or rows of initial values */
   bool full;                /* every column has all its lanes */
+  bool in_parts;            /* lanes of a column stand apart */
   bool overwrite;           /* C = 0 + sum */
   size_t rows_left;         /* that take these vectors, those of the strip included */
   /* What is asked for meanwhile, at addresses that may be anything: */

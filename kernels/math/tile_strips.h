@@ -53,6 +53,35 @@ static inline __attribute__((always_inline)) void tile_store(const struct tile *
       vf_store_n(c[i] + columns[j].offset, sum[i][j], columns[j].lanes);
 }
 
+/* The same where lanes of a vector stand apart: on the sums in y. */
+static __attribute__((noinline)) void tile_parts(const struct tile *t, float *y, int rows, int vectors,
+                                                 bool add, bool store) {
+  for (int j = 0; j < vectors; j++) {
+    const struct gk_column *column = &t->columns[j];
+    const struct gk_column_part whole = {column->offset, 0, (uint16_t)column->lanes};
+    const struct gk_column_part *const parts = column->parts ? column->parts : &whole;
+    ptrdiff_t offset[GK_V]; /* of lane 0, if it stood with the part */
+    v_part part[GK_V];
+    int count = 0;
+    do {
+      offset[count] = (ptrdiff_t)parts[count].offset - parts[count].begin;
+      part[count] = v_part_of(parts[count].begin, parts[count].end);
+    } while (parts[count++].end < column->lanes);
+    for (int i = 0; i < rows; i++) {
+      float *at = y + (i * vectors + j) * GK_V;
+      vf sum = vf_load(at), before = vf_set(0);
+      for (int p = 0; p < count && add && !t->overwrite; p++)
+        before = vf_load_part(before, t->from[i] + offset[p], part[p]);
+      if (add)
+        sum = vf_add(before, sum);
+      if (!store)
+        vf_store(at, sum);
+      for (int p = 0; p < count && store; p++)
+        vf_store_part(t->c[i] + offset[p], sum, part[p]);
+    }
+  }
+}
+
 static inline __attribute__((always_inline)) void tile_strips(struct tile *t, const int rows,
                                                               const int vectors, const bool across) {
   vf sum[GK_TILE_TALLEST][8];
@@ -61,25 +90,29 @@ static inline __attribute__((always_inline)) void tile_strips(struct tile *t, co
   do {
     size_t k = 0, asked = 0;
     do {
+      const bool first = k == 0;
       const size_t count = t->k - k < t->sum_block ? t->k - k : t->sum_block;
       tile_ask_for_c(t, &asked, (size_t)rows, vectors);
       if (k && k + count == t->k)
         tile_ask_again(t, rows, vectors);
       tile_sum(t, k, count, sum, rows, vectors, across);
       GK_FROM_HERE(t);
-      if (k == 0)
-        tile_add(t, sum, rows, vectors);
-      else GK_UNROLL
-        for (int i = 0; i < rows; i++) GK_UNROLL
+      if (!first) {
+        GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
           for (int j = 0; j < vectors; j++)
             sum[i][j] = vf_add(vf_load(y + (i * vectors + j) * GK_V), sum[i][j]);
+      } else if (!t->in_parts) {
+        tile_add(t, sum, rows, vectors);
+      }
       k += count;
-      if (k == t->k)
+      if (k == t->k && !t->in_parts)
         tile_store(t, sum, rows, vectors);
       else GK_UNROLL
         for (int i = 0; i < rows; i++) GK_UNROLL
           for (int j = 0; j < vectors; j++)
             vf_store(y + (i * vectors + j) * GK_V, sum[i][j]);
+      if (t->in_parts)
+        tile_parts(t, y, rows, vectors, first, k == t->k);
       GK_FROM_HERE(t);
     } while (k < t->k);
     tile_next_strip(t, (size_t)rows);

@@ -26,6 +26,24 @@ static inline void vf_store_n(float *p, vf x, size_t lanes) {
   for (size_t i = 0; i < lanes; i++)
     p[i] = t[i];
 }
+/* The lanes [begin, end); those of x from where they stand behind p, the others as they are; and back. */
+typedef struct {
+  size_t begin, end;
+} v_part;
+static inline v_part v_part_of(size_t begin, size_t end) { return (v_part){begin, end}; }
+static inline vf vf_load_part(vf x, const float *p, v_part part) {
+  float t[4];
+  vst1q_f32(t, x);
+  for (size_t i = part.begin; i < part.end; i++)
+    t[i] = p[i];
+  return vld1q_f32(t);
+}
+static inline void vf_store_part(float *p, vf x, v_part part) {
+  float t[4];
+  vst1q_f32(t, x);
+  for (size_t i = part.begin; i < part.end; i++)
+    p[i] = t[i];
+}
 static inline void vf_stream(float *p, vf x) { vst1q_f32(p, x); }
 static inline void v_stream_end(void) {}
 static inline vf vf_set(float x) { return vdupq_n_f32(x); }

@@ -33,6 +33,13 @@ static inline void vf_store_n(float *p, vf x, size_t lanes) {
   if (lanes)
     *p = x;
 }
+typedef bool v_part; /* is there the one lane? */
+static inline v_part v_part_of(size_t begin, size_t end) { return begin < end; }
+static inline vf vf_load_part(vf x, const float *p, v_part part) { return part ? *p : x; }
+static inline void vf_store_part(float *p, vf x, v_part part) {
+  if (part)
+    *p = x;
+}
 static inline void vf_stream(float *p, vf x) { *p = x; }
 static inline void v_stream_end(void) {}
 static inline vf vf_set(float x) { return x; }

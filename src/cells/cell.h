@@ -24,7 +24,7 @@ struct gk_cell_info {
   int phases;
   /* Where gate g's share of the input product (and later its gradient) stands, and the recurrent one's.
    * Blocks of the input product are contiguous, and so are those of each phase: each is one operand of
-   * the backward products, and forward's dense ones. Where the two differ the halves of a gate are kept apart. */
+   * the backward products. Where the two differ the halves of a gate are kept apart. */
   int input_block[GK_MAX_GATES];
   int recurrent_block[GK_MAX_GATES];
   int input_order[GK_MAX_GATES]; /* gates in ascending order of their input blocks */

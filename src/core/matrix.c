@@ -6,48 +6,68 @@
 
 #include "src/core/size.h"
 
+/* Where the lanes of vector q stand in a row of C: together, or in parts. */
+static void place_lanes(struct gk_matrix *matrix, size_t q, const int *block, struct gk_column_part *parts) {
+  struct gk_column *column = &matrix->columns[q];
+  struct gk_column_part part[GK_MAX_GATES] = {{0}};
+  size_t count = 0;
+  for (size_t lane = 0, end, gate, unit; lane < column->lanes; lane = end) {
+    end = lane + gk_matrix_neighbours(matrix, q, lane, &gate, &unit);
+    const size_t offset = (size_t)block[gate] * matrix->units + unit;
+    struct gk_column_part *last = count ? &part[count - 1] : NULL;
+    if (last && last->offset + (lane - last->begin) == offset)
+      last->end = (uint16_t)end;
+    else
+      part[count++] = (struct gk_column_part){(uint32_t)offset, (uint16_t)lane, (uint16_t)end};
+  }
+  column->offset = part[0].offset;
+  if (count > 1)
+    column->parts = memcpy(parts, part, count * sizeof *part);
+}
+
+static void order_gates(struct gk_matrix *matrix, const int *block) {
+  for (size_t g = 0; g < matrix->gates; g++) {
+    size_t before = 0;
+    for (size_t other = 0; other < matrix->gates; other++)
+      before += block[other] < block[g];
+    matrix->order[before] = (int)g;
+  }
+}
+
 gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t k, size_t units,
-                           size_t gates, const int *block) {
-  const size_t v = kernels->lanes, groups = units / v + (units % v != 0);
-  *matrix = (struct gk_matrix){.k = k, .units = units, .gates = gates, .lanes = v};
-  matrix->tile_vectors = kernels->tile_vectors;
-  matrix->vectors = gates * groups;
-  matrix->width = kernels->tile_vectors * v;
-  matrix->panels = (matrix->vectors + kernels->tile_vectors - 1) / kernels->tile_vectors;
-  matrix->panel_stride = matrix->width * k;
+                           size_t gates, const int *block, bool interleaves) {
+  const size_t v = kernels->lanes, nv = kernels->tile_vectors;
+  *matrix = (struct gk_matrix){
+      .k = k, .units = units, .gates = gates, .lanes = v, .tile_vectors = nv, .width = nv * v};
+  matrix->interleaved = interleaves || units % v == 0 || gates == 1 ? units - units % v : 0;
   if (units > UINT32_MAX / GK_MAX_BLOCKS)
     return gk_fail(GK_ERROR_OVERFLOW, "a row of %zu columns, must be at most %u", units,
                    (unsigned)(UINT32_MAX / GK_MAX_BLOCKS));
-  matrix->columns = calloc(matrix->vectors ? matrix->vectors : 1, sizeof *matrix->columns);
-  if (!matrix->columns)
+  const size_t rest = gates * (units - matrix->interleaved), whole = matrix->interleaved / v * gates;
+  const size_t shared = rest / v + (rest % v != 0);
+  matrix->vectors = whole + shared;
+  matrix->panels = (matrix->vectors + nv - 1) / nv;
+  matrix->panel_stride = matrix->width * k;
+  matrix->columns = calloc(matrix->vectors + 1, sizeof *matrix->columns);
+  matrix->parts = calloc(shared * GK_MAX_GATES + 1, sizeof *matrix->parts);
+  if (!matrix->columns || !matrix->parts) {
+    gk_matrix_destroy(matrix);
     return gk_fail(GK_ERROR_MEMORY, "no memory for %zu column entries", matrix->vectors);
+  }
+  order_gates(matrix, block);
   for (size_t q = 0; q < matrix->vectors; q++) {
-    size_t unit = q / gates * v;
-    matrix->columns[q].offset = (uint32_t)((size_t)block[q % gates] * units + unit);
-    matrix->columns[q].lanes = (uint32_t)(units - unit < v ? units - unit : v);
+    const size_t before = q < whole ? 0 : q - whole, left = q < whole ? v : rest - before * v;
+    matrix->columns[q].lanes = (uint32_t)(left < v ? left : v);
+    place_lanes(matrix, q, block, matrix->parts + before * GK_MAX_GATES);
   }
   return GK_OK;
 }
 
-void gk_matrix_make_dense(struct gk_matrix *matrix, const int *block) {
-  const size_t v = matrix->lanes, width = matrix->gates * matrix->units;
-  int first = block[0];
-  for (size_t g = 1; g < matrix->gates; g++)
-    first = block[g] < first ? block[g] : first;
-  for (size_t g = 0; g < matrix->gates; g++)
-    matrix->order[block[g] - first] = (int)g;
-  matrix->dense = true;
-  matrix->vectors = width / v + (width % v != 0);
-  matrix->panels = (matrix->vectors + matrix->tile_vectors - 1) / matrix->tile_vectors;
-  for (size_t q = 0; q < matrix->vectors; q++) {
-    matrix->columns[q].offset = (uint32_t)((size_t)first * matrix->units + q * v);
-    matrix->columns[q].lanes = (uint32_t)(width - q * v < v ? width - q * v : v);
-  }
-}
-
 void gk_matrix_destroy(struct gk_matrix *matrix) {
   free(matrix->columns);
+  free(matrix->parts);
   matrix->columns = NULL;
+  matrix->parts = NULL;
 }
 
 struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
@@ -56,7 +76,7 @@ struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, s
   struct gk_strips strips = {
       .begin = begin, .end = end, .first = begin, .length = matrix->units, .backwards = backwards};
   size_t groups = 1; /* of v units, that fill panels */
-  if (!matrix->dense && rows > 0) {
+  if (rows > 0 && matrix->interleaved) {
     while (groups * matrix->gates % matrix->tile_vectors)
       groups++;
     const size_t granule = groups * matrix->lanes;
@@ -81,7 +101,9 @@ bool gk_strips_next(struct gk_strips *strips) {
 }
 
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end) {
-  gk_split(matrix->units, matrix->dense ? matrix->units : matrix->lanes, thread, threads, begin, end);
+  gk_split(matrix->interleaved, matrix->lanes, thread, threads, begin, end);
+  if (thread == threads - 1)
+    *end = matrix->units;
 }
 
 void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats) {
@@ -116,7 +138,7 @@ static struct gk_product product_of(const struct gk_matrix *matrix, const float 
       .panel_stride = matrix->panel_stride,
       .columns = matrix->columns,
       .vector_begin = unit_begin / v * matrix->gates,
-      .vector_end = matrix->dense ? matrix->vectors : (unit_end + v - 1) / v * matrix->gates,
+      .vector_end = unit_end == matrix->units ? matrix->vectors : unit_end / v * matrix->gates,
       .c = c,
       .overwrite = start.zero,
       .init = start.rows,
@@ -147,12 +169,26 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
   kernels->product(&product);
 }
 
+size_t gk_matrix_neighbours(const struct gk_matrix *matrix, size_t vector, size_t lane, size_t *gate,
+                            size_t *unit) {
+  const size_t v = matrix->lanes, rest = matrix->units - matrix->interleaved,
+               whole = matrix->interleaved / v * matrix->gates;
+  if (vector < whole) {
+    *gate = vector % matrix->gates;
+    *unit = vector / matrix->gates * v + lane;
+    return v - lane;
+  }
+  const size_t index = (vector - whole) * v + lane, of_gate = rest - index % rest;
+  const size_t of_vector = matrix->columns[vector].lanes - lane;
+  *gate = (size_t)matrix->order[index / rest];
+  *unit = matrix->units - of_gate;
+  return of_gate < of_vector ? of_gate : of_vector;
+}
+
 size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane) {
-  if (!matrix->dense)
-    return (size_t)gate[vector % matrix->gates] * matrix->units + vector / matrix->gates * matrix->lanes +
-           lane;
-  const size_t column = vector * matrix->lanes + lane;
-  return (size_t)gate[matrix->order[column / matrix->units]] * matrix->units + column % matrix->units;
+  size_t of, unit;
+  gk_matrix_neighbours(matrix, vector, lane, &of, &unit);
+  return (size_t)gate[of] * matrix->units + unit;
 }
 
 void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A weight matrix as kernels read it: panels of nv vectors of v columns, columns of several gates
- * interleaved, so that consecutive vectors hold all gates of the same v units; or dense, gate after gate. */
+ * interleaved, so that consecutive vectors hold all gates of the same v units; of the units that are left, one
+ * gate after the other, vectors running on from gate to gate. */
 #ifndef GK_CORE_MATRIX_H
 #define GK_CORE_MATRIX_H
 
@@ -18,24 +19,23 @@ struct gk_matrix {
   size_t k;       /* rows of B: the length of the products */
   size_t units;   /* columns of one gate */
   size_t gates;   /* that it holds */
-  size_t vectors; /* gates * ceil(units / v); dense: ceil(gates * units / v) */
+  size_t vectors; /* ceil(gates * units / v) */
   size_t width;   /* floats of one k of a panel: nv * v */
   size_t panels;  /* ceil(vectors / nv) */
   size_t panel_stride;
-  size_t offset;              /* of panel 0 in the packed buffer, in floats */
-  size_t lanes, tile_vectors; /* the tier's v and nv */
-  bool dense;              /* vectors run on from one gate into the next: a product forms all units or none */
-  int order[GK_MAX_GATES]; /* of its gates in a row of C, where it is dense */
-  struct gk_column *columns; /* [vectors], owned */
+  size_t offset;                /* of panel 0 in the packed buffer, in floats */
+  size_t lanes, tile_vectors;   /* the tier's v and nv */
+  size_t interleaved;           /* units, a multiple of v: the others are left */
+  int order[GK_MAX_GATES];      /* of the gates of those: as their blocks stand in a row of C */
+  struct gk_column *columns;    /* [vectors], owned */
+  struct gk_column_part *parts; /* of the last ones, owned */
 };
 
-/* Lays out a matrix of k rows whose column block of gate g starts at block[g] * units in a row of C.
+/* Lays out a matrix of k rows whose column block of gate g starts at block[g] * units in a row of C. Without
+ * `interleaves` all units are left, which threads then cannot share, if v does not divide them.
  * GK_ERROR_OVERFLOW, GK_ERROR_MEMORY. */
 gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t k, size_t units,
-                           size_t gates, const int *block);
-/* Lays it out anew without lanes that are left empty where gates end. Their column blocks must follow one
- * another, in any order. */
-void gk_matrix_make_dense(struct gk_matrix *matrix, const int *block);
+                           size_t gates, const int *block, bool interleaves);
 void gk_matrix_destroy(struct gk_matrix *matrix);
 
 /* What a product starts from: what is in C, zero, or rows of initial values that are addressed as C is. */
@@ -47,8 +47,8 @@ struct gk_start {
 #define GK_START_ZERO ((struct gk_start){true, NULL})
 
 /* A walk through the units [begin, end), strip by strip: rows by all gates of a strip are few enough that
- * what a product leaves stays in L1, and strips end where panels do. A dense matrix is one strip. Walked
- * backwards every other time, a matrix larger than a cache finds in it what the walk before read last. */
+ * what a product leaves stays in L1, and strips end where panels do. Walked backwards every other time, a
+ * matrix larger than a cache finds in it what the walk before read last. */
 struct gk_strips {
   size_t begin, end;
   size_t first,
@@ -62,12 +62,11 @@ struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, s
 /* To the next strip, at first the first one; false after the last. */
 bool gk_strips_next(struct gk_strips *strips);
 
-/* The units of `thread` where threads share them: vectors, as evenly as they divide; of a dense matrix one
- * thread has all. */
+/* The units of `thread` where threads share them: v at a time, as evenly as they divide; the last thread, which
+ * never has more than another, also those that are left. */
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end);
 
-/* C = start + A B for the columns of the units [unit_begin, unit_end), unit_begin a multiple of v; of a dense
- * matrix all units or none. */
+/* C = start + A B for the columns of the units [unit_begin, unit_end), both multiples of v, or the end of all. */
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
                        size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
                        float *const *c, struct gk_start start);
@@ -80,6 +79,9 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
  * that is the last one again and what finds no room are left out. */
 void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats);
 
+/* How many lanes of a vector of B, from `lane` on, are neighbouring units of one gate, and which is the first. */
+size_t gk_matrix_neighbours(const struct gk_matrix *matrix, size_t vector, size_t lane, size_t *gate,
+                            size_t *unit);
 /* The row of W (gates * units, k), gate[] of it interleaved, whose transpose is a lane of a vector of B. */
 size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane);
 /* Packs panels [begin, end). Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows +

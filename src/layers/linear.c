@@ -17,9 +17,9 @@ gk_status gk_linear_create(struct gk_linear *linear, const struct gk_kernels *ke
                            int64_t out, bool bias, struct gk_packed_size *packed) {
   static const int plain[1] = {0};
   *linear = (struct gk_linear){.in = (size_t)in, .out = (size_t)out, .has_bias = bias};
-  gk_status status = gk_matrix_create(&linear->forward, kernels, linear->in, linear->out, 1, plain);
+  gk_status status = gk_matrix_create(&linear->forward, kernels, linear->in, linear->out, 1, plain, true);
   if (!status)
-    status = gk_matrix_create(&linear->backward, kernels, linear->out, linear->in, 1, plain);
+    status = gk_matrix_create(&linear->backward, kernels, linear->out, linear->in, 1, plain, true);
   if (status)
     return status;
   size_t forward = linear->forward.panel_stride, backward = linear->backward.panel_stride;

@@ -49,9 +49,9 @@ static gk_status create(struct gk_output *output) {
   if (!output->kernels)
     return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(desc->isa));
   const size_t h = (size_t)desc->input_size, v = (size_t)desc->output_size;
-  status = gk_matrix_create(&output->forward, output->kernels, h, v, 1, plain);
+  status = gk_matrix_create(&output->forward, output->kernels, h, v, 1, plain, true);
   if (!status)
-    status = gk_matrix_create(&output->backward, output->kernels, v, h, 1, plain);
+    status = gk_matrix_create(&output->backward, output->kernels, v, h, 1, plain, true);
   if (status)
     return status;
   size_t forward = output->forward.panel_stride, backward = output->backward.panel_stride, bias = v;

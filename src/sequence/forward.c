@@ -187,8 +187,7 @@ static struct gk_cell_forward cell_of_step(const struct gk_worker *worker, int l
 }
 
 /* The step's phases for the worker's rows and units. Joined: a strip's input and recurrent product follow
- * one another through the panels of [W_x | W_h], so that a streaming step reads its weights as they stand
- * (those of a dense layer: W_x, then W_h). */
+ * one another through the panels of [W_x | W_h], so that a streaming step reads its weights as they stand. */
 static void step(const struct gk_worker *worker, int layer, int direction, int64_t s, bool joined) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);

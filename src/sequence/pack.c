@@ -113,23 +113,24 @@ static void pack_twice(const struct packing *packing, const struct gk_matrix *fo
                        const struct gk_matrix *backward, const float *source, const int *gate,
                        const int *order, int thread, int threads) {
   const struct gk_kernels *kernels = packing->rnn->kernels;
-  const size_t v = forward->lanes, nv = forward->tile_vectors, units = forward->units;
+  const size_t nv = forward->tile_vectors, units = forward->units;
   const float *rows[16]; /* the widest tier's v */
   size_t begin, end;
   gk_split(backward->k ? forward->panels : 0, 1, thread, threads, &begin, &end); /* no recurrence: none */
   for (size_t panel = begin; panel < end; panel++) {
     gk_matrix_pack_transposed(forward, kernels, source, gate, panel, panel + 1, packing->packed);
-    for (size_t q = panel * nv; q < (panel + 1) * nv && q < forward->vectors; q++) {
-      const size_t of = (size_t)gate[q % forward->gates], unit = q / forward->gates * v;
-      size_t at = 0; /* of the gate among backward's */
-      while ((size_t)order[at] != of)
-        at++;
-      for (size_t lane = 0; lane < forward->columns[q].lanes; lane++)
-        rows[lane] = source + (of * units + unit + lane) * backward->units;
-      kernels->pack_rows(forward->columns[q].lanes, backward->units, rows,
-                         packing->packed + backward->offset + (at * units + unit) * backward->width,
-                         backward->panel_stride, packing->stream);
-    }
+    for (size_t q = panel * nv; q < (panel + 1) * nv && q < forward->vectors; q++)
+      for (size_t lane = 0, count, of, unit; lane < forward->columns[q].lanes; lane += count) {
+        count = gk_matrix_neighbours(forward, q, lane, &of, &unit);
+        size_t at = 0; /* of the gate among backward's */
+        while (order[at] != gate[of])
+          at++;
+        for (size_t i = 0; i < count; i++)
+          rows[i] = source + ((size_t)gate[of] * units + unit + i) * backward->units;
+        kernels->pack_rows(count, backward->units, rows,
+                           packing->packed + backward->offset + (at * units + unit) * backward->width,
+                           backward->panel_stride, packing->stream);
+      }
   }
 }
 
@@ -137,10 +138,10 @@ static bool for_both_passes(const struct packing *packing) {
   return packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD);
 }
 
-/* A layer's weights are read once for both passes, but for a dense one, whose vectors run over gates, and
- * where some are dropped afterwards: threads then share backward's panels in another way. */
-static bool reads_once(const struct packing *packing, const struct gk_rnn_layer *layer) {
-  return for_both_passes(packing) && !layer->x.dense && !packing->key;
+/* Weights are read once for both passes, but where some are dropped afterwards: threads then share backward's
+ * panels in another way. */
+static bool reads_once(const struct packing *packing) {
+  return for_both_passes(packing) && !packing->key;
 }
 
 static void pack_both(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
@@ -191,10 +192,10 @@ static void pack_body(void *context, int thread, int threads) {
   /* What is read first, the first layer's input weights, is written last, and so is found in a cache that
    * does not hold all (unless weights are dropped from it afterwards). */
   for (int i = 0; i < count && packing->flags & GK_PACK_BACKWARD; i++)
-    if (!reads_once(packing, &layers[i]))
+    if (!reads_once(packing))
       pack_backward(packing, &layers[i], thread, threads);
   for (int i = count; i-- > 0;)
-    if (reads_once(packing, &layers[i]))
+    if (reads_once(packing))
       pack_both(packing, &layers[i], thread, threads);
     else if (packing->flags & GK_PACK_FORWARD)
       pack_forward(packing, &layers[i], thread, threads);

@@ -53,29 +53,31 @@ static double longest_share(int64_t pieces, int threads) {
   return pieces ? (double)longest * threads / (double)pieces : 1;
 }
 
-/* Only one thread of a team would form the products of a dense layer. */
-static bool dense(const struct gk_rnn *rnn) {
-  for (int i = 0; i < rnn->layer_count; i++)
-    if (rnn->layers[i].hidden == rnn->widest_hidden && !rnn->layers[i].x.dense)
-      return false;
-  return true;
+/* The same of the hidden units. */
+static double longest_share_of_units(const struct gk_rnn *rnn, int threads) {
+  const struct gk_rnn_layer *layer = rnn->layers;
+  while (layer->hidden != rnn->widest_hidden)
+    layer++;
+  size_t longest = 0;
+  for (int thread = 0; thread < threads; thread++) {
+    size_t begin, end;
+    gk_matrix_share(&layer->x, thread, threads, &begin, &end);
+    longest = end - begin > longest ? end - begin : longest;
+  }
+  return (double)longest * threads / (double)layer->hidden;
 }
 
 /* The longest slice against a team's longest share of the hidden units. */
 static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int threads) {
-  const int64_t v = (int64_t)rnn->kernels->lanes, units = (int64_t)rnn->widest_hidden;
-  return longest_share(batch, threads) / longest_share((units + v - 1) / v, threads);
+  return longest_share(batch, threads) / longest_share_of_units(rnn, threads);
 }
 
-/* Teams cannot cut a dense layer. Vectors saved, and forward's gain: LSTM 19 1.6, 1.55; GRU 24 1.2, 1.15
- * to 1.45; LSTM 100 1.12, 1.10 to 1.15, but with one sample two threads of a team would take 0.72 of the
- * time. It decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
-bool gk_rnn_packs_densely(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
-  const size_t v = rnn->kernels->lanes, gates = (size_t)rnn->cell->gates, hidden = layer->hidden;
-  const size_t apart = gates * ((hidden + v - 1) / v), vectors = (gates * hidden + v - 1) / v;
-  const double flop_of_a_sample =
-      2.0 * (double)gates * (double)hidden * ((double)layer->input_size + (double)layer->output);
-  return (double)apart >= (flop_of_a_sample < STEP_FLOP_A_THREAD ? 1.1 : 1.25) * (double)vectors;
+/* If one sample's products keep one thread busy, its gates need not be interleaved for others to share: vectors
+ * of one gate after the other are faster in small layers (LSTM 24 to 50 1.06 to 1.08 times, 72 1.03). It
+ * decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
+bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
+  const double terms = (double)layer->input_size + (double)layer->output;
+  return 2.0 * rnn->cell->gates * (double)layer->hidden * terms >= STEP_FLOP_A_THREAD;
 }
 
 /* Threads that a step's products keep busy. */
@@ -85,7 +87,7 @@ static int busy_threads(const struct gk_rnn *rnn, int64_t batch) {
 }
 
 /* Why slices, and from SAMPLES_UNEVEN on, why teams. */
-enum ground { ALONE, DENSE, LITTLE_WORK, ENOUGH_SAMPLES, UNITS_UNEVEN, SAMPLES_UNEVEN, FEW_SAMPLES };
+enum ground { ALONE, LITTLE_WORK, ENOUGH_SAMPLES, UNITS_UNEVEN, SAMPLES_UNEVEN, FEW_SAMPLES };
 
 static enum ground ground_of(const struct gk_rnn *rnn, int64_t batch, int threads) {
   /* Where each thread has samples enough, slices took 1.03 to 1.13 of a team's time with 9 to 15 of them,
@@ -94,8 +96,6 @@ static enum ground ground_of(const struct gk_rnn *rnn, int64_t batch, int thread
   const double gained = (unevenness - 1) * step_flop(rnn, batch) / threads;
   if (threads == 1)
     return ALONE;
-  if (dense(rnn))
-    return DENSE;
   if (weight_bytes(rnn) <= NEAR_BYTES && threads > busy_threads(rnn, batch))
     return LITTLE_WORK;
   if (batch / threads >= fewest_rows(rnn, batch))
@@ -188,9 +188,6 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_
   switch (info->threads == 1 ? ALONE : ground_of(rnn, batch, threads)) {
   case ALONE:
     snprintf(text, size, "one thread walks all samples and needs no barrier");
-    break;
-  case DENSE:
-    snprintf(text, size, "so few hidden units are packed without gaps, and threads cannot split them");
     break;
   case LITTLE_WORK:
     snprintf(text, size, "a step of %.3g MFLOP is too little for %d threads to meet in it",

@@ -214,32 +214,30 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
   const size_t hidden = layer->hidden, output = layer->output, input = (size_t)layer->input_size;
   const size_t gates = (size_t)cell->gates;
   const size_t recurrent = rnn->desc.recurrence == GK_RECURRENCE_HIDDEN; /* else products of no terms */
+  const bool interleaves = gk_rnn_interleaves(rnn, layer);
   static const int plain[1] = {0};
   int block[GK_MAX_GATES];
   gk_status status;
   for (int j = 0; j < cell->gates; j++)
     block[j] = cell->input_block[j];
-  const bool dense = gk_rnn_packs_densely(rnn, layer);
-  status = gk_matrix_create(&layer->x, rnn->kernels, input, hidden, gates, block);
-  if (!status && dense)
-    gk_matrix_make_dense(&layer->x, block);
+  status = gk_matrix_create(&layer->x, rnn->kernels, input, hidden, gates, block, interleaves);
   if (!status)
-    status = gk_matrix_create(&layer->dx, rnn->kernels, gates * hidden, input, 1, plain);
+    status = gk_matrix_create(&layer->dx, rnn->kernels, gates * hidden, input, 1, plain, true);
   for (int p = 0; p < cell->phases && !status; p++) {
     const struct gk_cell_phase *phase = &cell->phase[p];
     const size_t count = (size_t)phase->gate_count;
     for (size_t j = 0; j < count; j++)
       block[j] = cell->recurrent_block[phase->gate[j]];
-    status = gk_matrix_create(&layer->h[p], rnn->kernels, recurrent * output, hidden, count, block);
-    if (!status && dense)
-      gk_matrix_make_dense(&layer->h[p], block);
+    status =
+        gk_matrix_create(&layer->h[p], rnn->kernels, recurrent * output, hidden, count, block, interleaves);
     if (!status)
-      status = gk_matrix_create(&layer->dh[p], rnn->kernels, recurrent * count * hidden, output, 1, plain);
+      status =
+          gk_matrix_create(&layer->dh[p], rnn->kernels, recurrent * count * hidden, output, 1, plain, true);
   }
   if (!status && rnn->desc.projection_size) {
-    status = gk_matrix_create(&layer->p, rnn->kernels, hidden, output, 1, plain);
+    status = gk_matrix_create(&layer->p, rnn->kernels, hidden, output, 1, plain, true);
     if (!status)
-      status = gk_matrix_create(&layer->dp, rnn->kernels, output, hidden, 1, plain);
+      status = gk_matrix_create(&layer->dp, rnn->kernels, output, hidden, 1, plain, true);
   }
   if (status)
     return status;

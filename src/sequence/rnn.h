@@ -61,8 +61,8 @@ struct gk_rnn_plan {
   int64_t chunk;      /* steps whose input product (or dx) is formed at once */
   int64_t kept_steps; /* that pass from layer to layer: a chunk, or with a wavefront two */
 };
+/* Are a layer's gates interleaved in W_x and W_h? */
+bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer);
 struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch);
-/* Are the vectors that end with a gate so empty that the layer's W_x and W_h had better be dense? */
-bool gk_rnn_packs_densely(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer);
 
 #endif
