@@ -98,11 +98,8 @@ static tile_fn *const tiles[GK_TILE_ROWS][8] = {
     {tile_5x1, tile_5x2},
     {tile_6x1, tile_6x2}};
 
-static inline void transpose_8x8(const float *const *source, size_t column, float *destination,
-                                 size_t stride) {
-  vf r[8], s[8];
-  GK_UNROLL for (int i = 0; i < 8; i++)
-    r[i] = _mm256_loadu_ps(source[i] + column);
+static inline __attribute__((always_inline)) void transpose_registers(vf r[8]) {
+  vf s[8];
   GK_UNROLL for (int i = 0; i < 8; i += 2) {
     s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
     s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
@@ -118,16 +115,28 @@ static inline void transpose_8x8(const float *const *source, size_t column, floa
     s[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
   }
   GK_UNROLL for (int i = 0; i < 8; i++)
-    _mm256_storeu_ps(destination + (column + (size_t)i) * stride, s[i]);
+    r[i] = s[i];
 }
 
-static void transpose_block(const float *const *source, size_t columns, float *destination, size_t stride) {
-  size_t column = 0;
-  for (; column + 8 <= columns; column += 8)
-    transpose_8x8(source, column, destination, stride);
-  for (; column < columns; column++)
-    for (size_t row = 0; row < 8; row++)
-      destination[column * stride + row] = source[row][column];
+static inline void transpose_block(const float *const *source, size_t column, float *destination,
+                                   size_t stride) {
+  vf r[8];
+  GK_UNROLL for (int i = 0; i < 8; i++)
+    r[i] = vf_load(source[i] + column);
+  transpose_registers(r);
+  GK_UNROLL for (int i = 0; i < 8; i++)
+    vf_store(destination + (size_t)i * stride, r[i]);
+}
+
+static void transpose_part(const float *const *source, size_t rows, size_t column, size_t columns,
+                           float *destination, size_t stride) {
+  vf r[8];
+  GK_UNROLL for (size_t i = 0; i < 8; i++)
+    r[i] = i < rows ? vf_load_n(source[i] + column, columns) : vf_set(0);
+  transpose_registers(r);
+  GK_UNROLL for (size_t i = 0; i < 8; i++)
+    if (i < columns)
+      vf_store_n(destination + i * stride, r[i], rows);
 }
 
 #endif

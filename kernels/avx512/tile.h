@@ -120,12 +120,9 @@ GK_TILE(8, 2)
 static tile_fn *const tiles[GK_TILE_TALLEST][8] = GK_TILE_TABLE(tile_);
 static tile_fn *const tiles_across[GK_TILE_TALLEST][8] = GK_TILE_TABLE(tile_across_);
 
-/* 16 rows of 16 columns at a time: 64 shuffles. */
-static inline void transpose_16x16(const float *const *source, size_t column, float *destination,
-                                   size_t stride) {
-  __m512 r[16], s[16];
-  GK_UNROLL for (int i = 0; i < 16; i++)
-    r[i] = _mm512_loadu_ps(source[i] + column);
+/* 16 rows of 16 columns: 64 shuffles. */
+static inline __attribute__((always_inline)) void transpose_registers(__m512 r[16]) {
+  __m512 s[16];
   GK_UNROLL for (int i = 0; i < 16; i += 2) {
     s[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
     s[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
@@ -148,16 +145,28 @@ static inline void transpose_16x16(const float *const *source, size_t column, fl
     s[c + 12] = _mm512_shuffle_f32x4(low13, high13, 0xdd);
   }
   GK_UNROLL for (int i = 0; i < 16; i++)
-    _mm512_storeu_ps(destination + (column + (size_t)i) * stride, s[i]);
+    r[i] = s[i];
 }
 
-static void transpose_block(const float *const *source, size_t columns, float *destination, size_t stride) {
-  size_t column = 0;
-  for (; column + 16 <= columns; column += 16)
-    transpose_16x16(source, column, destination, stride);
-  for (; column < columns; column++)
-    for (size_t row = 0; row < 16; row++)
-      destination[column * stride + row] = source[row][column];
+static inline void transpose_block(const float *const *source, size_t column, float *destination,
+                                   size_t stride) {
+  __m512 r[16];
+  GK_UNROLL for (int i = 0; i < 16; i++)
+    r[i] = _mm512_loadu_ps(source[i] + column);
+  transpose_registers(r);
+  GK_UNROLL for (int i = 0; i < 16; i++)
+    _mm512_storeu_ps(destination + (size_t)i * stride, r[i]);
+}
+
+static void transpose_part(const float *const *source, size_t rows, size_t column, size_t columns,
+                           float *destination, size_t stride) {
+  __m512 r[16];
+  GK_UNROLL for (size_t i = 0; i < 16; i++)
+    r[i] = i < rows ? vf_load_n(source[i] + column, columns) : vf_set(0);
+  transpose_registers(r);
+  GK_UNROLL for (size_t i = 0; i < 16; i++)
+    if (i < columns)
+      vf_store_n(destination + i * stride, r[i], rows);
 }
 
 #endif

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Into the order that tiles read: transposes (by the tier's blocks of GK_V rows) and panels of rows. */
+ * Into the order that tiles read: transposes (by the tier's blocks of GK_V rows and columns, and parts of such)
+ * and panels of rows. */
 #ifndef GK_KERNELS_MATH_PACKING_H
 #define GK_KERNELS_MATH_PACKING_H
 
 static void transpose(size_t rows, size_t columns, const float *const *source, float *destination,
                       size_t stride) {
-  size_t row = 0;
-  for (; row + GK_V <= rows; row += GK_V)
-    transpose_block(source + row, columns, destination + row, stride);
-  for (; row < rows; row++)
-    for (size_t column = 0; column < columns; column++)
-      destination[column * stride + row] = source[row][column];
+  for (size_t row = 0; row < rows; row += GK_V) {
+    const size_t of_rows = rows - row < GK_V ? rows - row : GK_V;
+    for (size_t column = 0; column < columns; column += GK_V) {
+      const size_t of_columns = columns - column < GK_V ? columns - column : GK_V;
+      float *const block = destination + column * stride + row;
+      if (of_rows == GK_V && of_columns == GK_V)
+        transpose_block(source + row, column, block, stride);
+      else
+        transpose_part(source + row, of_rows, column, of_columns, block, stride);
+    }
+  }
 }
 
 /* Row by row, so that the source is read as it stands in memory. */

@@ -78,21 +78,22 @@ static tile_fn *const tiles[GK_TILE_ROWS][8] = {
     GK_TILE_LINE(4),
     GK_TILE_LINE(5)};
 
-static void transpose_block(const float *const *source, size_t columns, float *destination, size_t stride) {
-  size_t column = 0;
-  for (; column + 4 <= columns; column += 4) {
-    float32x4_t r0 = vld1q_f32(source[0] + column), r1 = vld1q_f32(source[1] + column);
-    float32x4_t r2 = vld1q_f32(source[2] + column), r3 = vld1q_f32(source[3] + column);
-    float32x4x2_t t01 = vtrnq_f32(r0, r1), t23 = vtrnq_f32(r2, r3);
-    float *d = destination + column * stride;
-    vst1q_f32(d, vcombine_f32(vget_low_f32(t01.val[0]), vget_low_f32(t23.val[0])));
-    vst1q_f32(d + stride, vcombine_f32(vget_low_f32(t01.val[1]), vget_low_f32(t23.val[1])));
-    vst1q_f32(d + 2 * stride, vcombine_f32(vget_high_f32(t01.val[0]), vget_high_f32(t23.val[0])));
-    vst1q_f32(d + 3 * stride, vcombine_f32(vget_high_f32(t01.val[1]), vget_high_f32(t23.val[1])));
-  }
-  for (; column < columns; column++)
-    for (size_t row = 0; row < 4; row++)
-      destination[column * stride + row] = source[row][column];
+static inline void transpose_block(const float *const *source, size_t column, float *destination,
+                                   size_t stride) {
+  float32x4_t r0 = vld1q_f32(source[0] + column), r1 = vld1q_f32(source[1] + column);
+  float32x4_t r2 = vld1q_f32(source[2] + column), r3 = vld1q_f32(source[3] + column);
+  float32x4x2_t t01 = vtrnq_f32(r0, r1), t23 = vtrnq_f32(r2, r3);
+  vst1q_f32(destination, vcombine_f32(vget_low_f32(t01.val[0]), vget_low_f32(t23.val[0])));
+  vst1q_f32(destination + stride, vcombine_f32(vget_low_f32(t01.val[1]), vget_low_f32(t23.val[1])));
+  vst1q_f32(destination + 2 * stride, vcombine_f32(vget_high_f32(t01.val[0]), vget_high_f32(t23.val[0])));
+  vst1q_f32(destination + 3 * stride, vcombine_f32(vget_high_f32(t01.val[1]), vget_high_f32(t23.val[1])));
+}
+
+static void transpose_part(const float *const *source, size_t rows, size_t column, size_t columns,
+                           float *destination, size_t stride) {
+  for (size_t i = 0; i < columns; i++)
+    for (size_t row = 0; row < rows; row++)
+      destination[i * stride + row] = source[row][column + i];
 }
 
 #endif
