@@ -189,7 +189,8 @@ const gk_rnn_desc *bench_runner_description(const bench_runner *runner) {
 
 gk_status bench_runner_plan(const bench_runner *runner, gk_schedule *schedule, int *threads) {
   const int64_t time = runner->pass == BENCH_STREAM ? 1 : runner->shape.time;
-  return gk_rnn_plan(runner->rnn, time, runner->shape.batch, schedule, threads);
+  const bool training = runner->pass == BENCH_STEP || runner->pass == BENCH_FORWARD;
+  return gk_rnn_plan(runner->rnn, time, runner->shape.batch, training, schedule, threads);
 }
 
 double bench_runner_flop(const bench_runner *runner) {

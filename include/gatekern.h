@@ -423,9 +423,11 @@ typedef struct gk_rnn_memory {
 } gk_rnn_memory;
 GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_memory *memory);
 
-/* How a call of these sizes is cut: the schedule (never AUTO) and the most threads that it uses. */
-GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedule *schedule,
-                             int *threads);
+/* How a call of these sizes is cut: the schedule (never AUTO) and the most threads that it uses. training:
+ * gk_rnn_backward, and gk_rnn_forward with a reserve; else gk_rnn_forward without one, which smaller sizes
+ * share. */
+GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training,
+                             gk_schedule *schedule, int *threads);
 
 /* The same with its reasons: one sentence each, from the numbers that decide. */
 typedef struct gk_rnn_plan_info {
@@ -439,7 +441,8 @@ typedef struct gk_rnn_plan_info {
 } gk_rnn_plan_info;
 #define GK_RNN_PLAN_INFO_INIT                                                                                \
   { .size = sizeof(gk_rnn_plan_info) }
-GK_API gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info);
+GK_API gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training,
+                                     gk_rnn_plan_info *info);
 
 /* Masks read back: what training draws for this key, row by row. */
 typedef enum gk_mask {

@@ -65,7 +65,9 @@ static void an_explanation_is_the_plan_with_reasons(void **state) {
   for (int cell = 0; cell < gk_cell_count(); cell++)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
       for (int schedule = GK_SCHEDULE_AUTO; schedule < gk_schedule_count(); schedule++)
-        for (int threads = 0; threads < 9; threads += 4) {
+        for (int turn = 0; turn < 6; turn++) {
+          const int threads = turn / 2 * 4;
+          const bool training = turn % 2;
           gk_rnn_desc desc = describe_network((gk_cell)cell, sizes[i][0], sizes[i][1]);
           gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
           gk_schedule planned;
@@ -73,8 +75,9 @@ static void an_explanation_is_the_plan_with_reasons(void **state) {
           desc.schedule = (gk_schedule)schedule;
           desc.threads = threads;
           gk_rnn *rnn = create(desc);
-          assert_int_equal(gk_rnn_plan(rnn, sizes[i][3], sizes[i][2], &planned, &planned_threads), GK_OK);
-          assert_int_equal(gk_rnn_explain_plan(rnn, sizes[i][3], sizes[i][2], &info), GK_OK);
+          assert_int_equal(gk_rnn_plan(rnn, sizes[i][3], sizes[i][2], training, &planned, &planned_threads),
+                           GK_OK);
+          assert_int_equal(gk_rnn_explain_plan(rnn, sizes[i][3], sizes[i][2], training, &info), GK_OK);
           gk_rnn_destroy(rnn);
           assert_int_equal(info.schedule, planned);
           assert_int_equal(info.threads, planned_threads);
@@ -88,30 +91,48 @@ static void an_explanation_is_the_plan_with_reasons(void **state) {
 /* Of the cost model: what each ground decides, and says. */
 static void samples_and_units_decide_the_schedule(void **state) {
   static const struct {
-    int64_t input, hidden, batch;
+    int64_t input, hidden, batch, time;
+    bool training;
+    int asked; /* threads; 0: as many as pay, and the case is one for two CPUs */
     gk_schedule schedule;
+    int threads;
     const char *reason;
-  } plans[] = {
-      {128, 128, 3, GK_SCHEDULE_TEAMS, "would wait"},   {128, 128, 9, GK_SCHEDULE_TEAMS, "less evenly"},
-      {128, 128, 8, GK_SCHEDULE_SLICES, "from 3 each"}, {512, 512, 64, GK_SCHEDULE_SLICES, "samples over 2"},
-      {512, 512, 2, GK_SCHEDULE_TEAMS, "would wait"},   {512, 48, 4, GK_SCHEDULE_SLICES, "more evenly"},
-      {16, 16, 2, GK_SCHEDULE_SLICES, "too little"},    {100, 100, 3, GK_SCHEDULE_TEAMS, "would wait"}};
+  } plans[] = {{128, 128, 3, 20, true, 2, GK_SCHEDULE_TEAMS, 2, "would wait"},
+               {128, 128, 9, 20, true, 2, GK_SCHEDULE_TEAMS, 2, "less evenly"},
+               {128, 128, 8, 20, true, 2, GK_SCHEDULE_SLICES, 2, "from 3 each"},
+               {512, 512, 64, 20, true, 2, GK_SCHEDULE_SLICES, 2, "samples over 2"},
+               {512, 512, 2, 20, true, 2, GK_SCHEDULE_TEAMS, 2, "would wait"},
+               {512, 48, 4, 20, true, 2, GK_SCHEDULE_SLICES, 2, "more evenly"},
+               {16, 16, 2, 20, true, 2, GK_SCHEDULE_SLICES, 2, "too little"},
+               {100, 100, 3, 20, true, 2, GK_SCHEDULE_TEAMS, 2, "would wait"},
+               {512, 512, 2, 1, false, 0, GK_SCHEDULE_TEAMS, 2, "would wait"},
+               {24, 24, 4, 3, true, 0, GK_SCHEDULE_SLICES, 1, "one thread"},
+               {24, 24, 4, 100, true, 0, GK_SCHEDULE_SLICES, 2, "too little"},
+               {24, 24, 4, 20, false, 0, GK_SCHEDULE_SLICES, 2, "too little"},
+               {64, 64, 1, 20, false, 0, GK_SCHEDULE_SLICES, 1, "one thread"}};
   gk_rnn_desc desc = describe_network(GK_CELL_LSTM, 0, 0);
   (void)state;
   desc.isa = GK_ISA_AVX512;
-  desc.threads = 2;
   if (!gk_isa_usable(desc.isa))
     skip();
   for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
     gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
     desc.input_size = plans[i].input;
     desc.hidden_size = plans[i].hidden;
+    desc.threads = plans[i].asked;
     gk_rnn *rnn = create(desc);
-    assert_int_equal(gk_rnn_explain_plan(rnn, 20, plans[i].batch, &info), GK_OK);
+    if (gk_rnn_description(rnn)->threads != 2) {
+      gk_rnn_destroy(rnn);
+      continue;
+    }
+    assert_int_equal(gk_rnn_explain_plan(rnn, plans[i].time, plans[i].batch, plans[i].training, &info),
+                     GK_OK);
     gk_rnn_destroy(rnn);
-    if (info.schedule != plans[i].schedule || !strstr(info.schedule_reason, plans[i].reason))
-      fail_msg("H %lld N %lld: %s, %s", (long long)plans[i].hidden, (long long)plans[i].batch,
-               gk_schedule_name(info.schedule), info.schedule_reason);
+    if (info.schedule != plans[i].schedule || info.threads != plans[i].threads ||
+        !strstr(info.schedule_reason, plans[i].reason))
+      fail_msg("H %lld N %lld T %lld: %s on %d threads, %s", (long long)plans[i].hidden,
+               (long long)plans[i].batch, (long long)plans[i].time, gk_schedule_name(info.schedule),
+               info.threads, info.schedule_reason);
   }
 }
 
@@ -119,13 +140,13 @@ static void an_explanation_without_a_place_is_refused(void **state) {
   (void)state;
   gk_rnn *rnn = create(describe_network(GK_CELL_LSTM, 4, 4));
   gk_rnn_plan_info info = {.size = 8, .threads = 77};
-  assert_int_equal(gk_rnn_explain_plan(rnn, 1, 1, NULL), GK_ERROR_ARGUMENT);
-  assert_int_equal(gk_rnn_explain_plan(rnn, 1, 1, &info), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_explain_plan(rnn, 1, 1, true, NULL), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_explain_plan(rnn, 1, 1, true, &info), GK_ERROR_ARGUMENT);
   assert_non_null(strstr(gk_last_error(), "size is 8"));
   info.size = sizeof info;
-  assert_int_equal(gk_rnn_explain_plan(NULL, 1, 1, &info), GK_ERROR_ARGUMENT);
-  assert_int_equal(gk_rnn_explain_plan(rnn, -1, 1, &info), GK_ERROR_ARGUMENT);
-  assert_int_equal(gk_rnn_explain_plan(rnn, 1, -2, &info), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_explain_plan(NULL, 1, 1, true, &info), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_explain_plan(rnn, -1, 1, true, &info), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_explain_plan(rnn, 1, -2, true, &info), GK_ERROR_ARGUMENT);
   assert_non_null(strstr(gk_last_error(), "batch is -2"));
   assert_int_equal(info.threads, 77);
   gk_rnn_destroy(rnn);
@@ -155,6 +176,33 @@ static void the_reserve_is_gates_and_two_states(void **state) {
 }
 
 /* From a time on at which every chunk is whole. */
+/* Memory for a long sequence does for a shorter one, though other threads may share it otherwise. */
+static void a_shorter_sequence_needs_no_more_memory(void **state) {
+  static const int64_t times[] = {1, 2, 3, 5, 10, 30, 100, 300, 1000};
+  enum { TIMES = sizeof times / sizeof *times };
+  (void)state;
+  for (int cell = 0; cell < gk_cell_count(); cell++)
+    for (int64_t hidden = 3; hidden < 600; hidden *= 3)
+      for (int64_t batch = 1; batch < 70; batch = 2 * batch + 1)
+        for (int shape = 0; shape < 12; shape++) {
+          gk_rnn_desc desc = describe_network((gk_cell)cell, hidden, hidden);
+          desc.layers = 1 + shape % 2;
+          desc.direction = shape / 2 % 2 ? GK_BIDIRECTIONAL : GK_FORWARD;
+          desc.threads = shape / 4 * 2; /* 0: the default */
+          gk_rnn *rnn = create(desc);
+          for (int i = 1; i < TIMES; i++) {
+            const gk_rnn_memory shorter = memory_of(rnn, times[i - 1], batch),
+                                longer = memory_of(rnn, times[i], batch);
+            assert_true(shorter.reserve_bytes <= longer.reserve_bytes);
+            assert_true(shorter.forward_workspace_bytes <= longer.forward_workspace_bytes);
+            assert_true(shorter.inference_workspace_bytes <= longer.inference_workspace_bytes);
+            assert_true(shorter.backward_workspace_bytes <= longer.backward_workspace_bytes);
+            assert_true(shorter.keep_workspace_bytes <= longer.keep_workspace_bytes);
+          }
+          gk_rnn_destroy(rnn);
+        }
+}
+
 static void the_workspace_does_not_grow_with_time(void **state) {
   (void)state;
   for (int cell = 0; cell < gk_cell_count(); cell++)
@@ -275,6 +323,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(samples_and_units_decide_the_schedule),
       cmocka_unit_test(an_explanation_without_a_place_is_refused),
       cmocka_unit_test(the_reserve_is_gates_and_two_states),
+      cmocka_unit_test(a_shorter_sequence_needs_no_more_memory),
       cmocka_unit_test(the_workspace_does_not_grow_with_time),
       cmocka_unit_test(ten_thousand_shapes_leave_no_memory_behind),
       cmocka_unit_test(threads_sleep_after_a_call),

@@ -5,21 +5,30 @@
 
 #include "shapes.h"
 
+/* Of a training step, and of inference. */
+struct plans {
+  gk_rnn_plan_info training, inference;
+};
+
 static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc *desc,
-                       const gk_rnn_plan_info *info) {
+                       const struct plans *plans) {
+  const gk_rnn_plan_info *info = &plans->training, *inference = &plans->inference;
   char hidden[CLI_HIDDEN_TEXT];
   cli_hidden_text(desc, hidden);
   printf("%s%s%s%s: %s, input %lld, hidden %s, batch %lld, time %lld, layers %lld; %s\n", list,
          *list ? "/" : "", s->name, *s->name ? "" : "network", gk_cell_name(s->cell), (long long)s->input,
          hidden, (long long)s->batch, (long long)s->time, (long long)s->layers, gk_isa_name(desc->isa));
-  printf("  %-9s%-7s  %s\n", "schedule", gk_schedule_name(info->schedule), info->schedule_reason);
-  printf("  %-9s%-7d  %s\n", "threads", info->threads, info->threads_reason);
-  printf("  %-9s%-7lld  %s\n", "chunk", (long long)info->chunk, info->chunk_reason);
+  printf("  %-10s%-7s  %s\n", "schedule", gk_schedule_name(info->schedule), info->schedule_reason);
+  printf("  %-10s%-7d  %s\n", "threads", info->threads, info->threads_reason);
+  printf("  %-10s%-7lld  %s\n", "chunk", (long long)info->chunk, info->chunk_reason);
+  printf("  %-10s%-7s  on %d: %s\n", "inference", gk_schedule_name(inference->schedule), inference->threads,
+         inference->threads_reason);
 }
 
 /* Names and reasons hold nothing that JSON escapes. */
 static void print_json(const char *list, const bench_shape *s, const gk_rnn_desc *desc,
-                       const gk_rnn_plan_info *info) {
+                       const struct plans *plans) {
+  const gk_rnn_plan_info *info = &plans->training, *inference = &plans->inference;
   char hidden[CLI_HIDDEN_TEXT];
   cli_hidden_text(desc, hidden);
   printf("{");
@@ -35,15 +44,17 @@ static void print_json(const char *list, const bench_shape *s, const gk_rnn_desc
       desc->hidden_sizes ? "]" : "", (long long)s->batch, (long long)s->time, (long long)s->layers,
       gk_isa_name(desc->isa));
   printf("\"schedule\": \"%s\", \"schedule_reason\": \"%s\", \"threads\": %d, \"threads_reason\": \"%s\", "
-         "\"chunk\": %lld, \"chunk_reason\": \"%s\", \"rows_a_thread\": %lld, \"step_flop\": %.17g}\n",
+         "\"chunk\": %lld, \"chunk_reason\": \"%s\", \"rows_a_thread\": %lld, \"step_flop\": %.17g, "
+         "\"inference\": {\"schedule\": \"%s\", \"threads\": %d, \"threads_reason\": \"%s\"}}\n",
          gk_schedule_name(info->schedule), info->schedule_reason, info->threads, info->threads_reason,
-         (long long)info->chunk, info->chunk_reason, (long long)info->rows, info->step_flop);
+         (long long)info->chunk, info->chunk_reason, (long long)info->rows, info->step_flop,
+         gk_schedule_name(inference->schedule), inference->threads, inference->threads_reason);
 }
 
 static int print_plan(const cli_command *command, const struct plan_settings *settings, bool json,
                       const char *list, const bench_shape *shape) {
   gk_rnn *rnn;
-  gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
+  struct plans plans = {GK_RNN_PLAN_INFO_INIT, GK_RNN_PLAN_INFO_INIT};
   bench_shape whole = *shape;
   whole.options = settings->network;
   gk_rnn_desc desc = bench_shape_description(&whole);
@@ -52,9 +63,11 @@ static int print_plan(const cli_command *command, const struct plan_settings *se
   desc.threads = (int)settings->threads;
   gk_status status = gk_rnn_create(&desc, &rnn);
   if (status == GK_OK)
-    status = gk_rnn_explain_plan(rnn, shape->time, shape->batch, &info);
+    status = gk_rnn_explain_plan(rnn, shape->time, shape->batch, true, &plans.training);
   if (status == GK_OK)
-    (json ? print_json : print_text)(list, shape, gk_rnn_description(rnn), &info);
+    status = gk_rnn_explain_plan(rnn, shape->time, shape->batch, false, &plans.inference);
+  if (status == GK_OK)
+    (json ? print_json : print_text)(list, shape, gk_rnn_description(rnn), &plans);
   gk_rnn_destroy(rnn);
   return cli_status(command, status);
 }

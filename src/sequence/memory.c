@@ -6,6 +6,7 @@ static gk_status measure_workspace(struct gk_run *run, bool training, bool backw
                                    size_t *bytes) {
   struct gk_arena arena = gk_arena_start(NULL);
   run->training = training;
+  run->plan = gk_rnn_plan_for(run->rnn, run->time, run->batch, training);
   run->keep = keep;
   gk_run_cut_workspace(run, &arena, backward);
   if (!gk_arena_bytes(&arena, bytes))
@@ -21,8 +22,7 @@ gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, g
     return gk_fail(GK_ERROR_ARGUMENT, "time is %lld, must not be negative", (long long)time);
   if (batch < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
-  struct gk_run run = {
-      .rnn = rnn, .plan = gk_rnn_plan_for(rnn, time, batch), .time = time, .batch = batch, .training = true};
+  struct gk_run run = {.rnn = rnn, .time = time, .batch = batch, .training = true};
   gk_rnn_memory needed;
   struct gk_arena reserve = gk_arena_start(NULL);
   gk_run_cut_reserve(&run, &reserve);

@@ -215,10 +215,8 @@ static gk_status pack(const gk_rnn *rnn, struct gk_packed_size size, struct pack
   gk_status status = gk_packed_start(size, packing->flags, rnn->kernels->isa, packed, &packing->packed);
   if (status)
     return status;
-  /* Below some 10^5 floats a second thread costs more than it copies. */
-  const size_t floats = size.forward + size.backward;
-  packing->stream = floats > STREAM_FLOATS && for_both_passes(packing);
-  gk_parallel(floats < 100000 ? 1 : rnn->desc.threads, pack_body, packing);
+  packing->stream = size.forward + size.backward > STREAM_FLOATS && for_both_passes(packing);
+  gk_parallel(gk_rnn_packing_threads(rnn), pack_body, packing);
   return GK_OK;
 }
 

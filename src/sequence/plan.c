@@ -7,16 +7,21 @@
 
 /* ---- The cost model ------------------------------------------------------------------------------ */
 
-/* Threads: one step's products of a layer must bring each thread STEP_FLOP_A_THREAD, below which a barrier
- * or a region costs more than the thread gains. Schedule: slices, as long as each thread gets enough samples
- * to compute with the weights that it reads instead of waiting for them, and the samples divide about as
- * evenly as the hidden units; else teams, which read each weight once for all and meet each step. A
+/* Threads: a call's forward products must bring each thread beyond the first what its region, and in training
+ * the weights that another one packed and the barriers of the weight gradient, cost. Schedule: slices, as long
+ * as each thread gets enough samples to compute with the weights that it reads instead of waiting for them,
+ * and the samples divide about as evenly as the hidden units; else teams, which read each weight once for all
+ * and meet each step, for which one step's products of a layer must bring each thread STEP_FLOP_A_THREAD. A
  * wavefront, with fewer samples than threads, if the weights of its layers stay in each thread's cache: it
- * meets once a chunk, so that its threads may bring less. Chunk: as many steps as make CHUNK_ROWS rows of an
- * input product. */
+ * meets once a chunk. Chunk: as many steps as make CHUNK_ROWS rows of an input product.
+ * Of 75 calls (cells of 16 to 128 units, 1 to 33 samples, T 1 to 100) two threads took half of one's time
+ * again with a tenth of these numbers of FLOP, as long as one with them, and 0.7 of it with ten times as many. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
+  INFERRED_FLOP_A_THREAD = 200000,
+  TRAINED_FLOP_A_THREAD = 1000000,
+  MOVED_FLOP = 40, /* ... and as many for each weight that one thread has packed and another one reads */
   STEP_FLOP_A_THREAD = 120000,
   BARRIER_FLOP = 20000,       /* that each thread of a team must save a step for its barriers to pay */
   WAVE_FLOP = 240000,         /* of a chunk of a layer, below which a wavefront's barriers cost too much */
@@ -80,31 +85,54 @@ bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *lay
   return 2.0 * rnn->cell->gates * (double)layer->hidden * terms >= STEP_FLOP_A_THREAD;
 }
 
-/* Threads that a step's products keep busy. */
-static int busy_threads(const struct gk_rnn *rnn, int64_t batch) {
-  const double most = 1 + step_flop(rnn, batch) / STEP_FLOP_A_THREAD;
+static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
+  return step_flop(rnn, batch) * (double)time * rnn->layer_count;
+}
+
+static int busy_threads(const struct gk_rnn *rnn, double flop, double flop_of_each) {
+  const double most = 1 + flop / flop_of_each;
   return most < rnn->desc.threads ? (int)most : rnn->desc.threads;
+}
+
+/* A sample's step keeps them busy: whatever the batch, the weights will be read by as many threads. */
+int gk_rnn_packing_threads(const struct gk_rnn *rnn) {
+  return busy_threads(rnn, step_flop(rnn, 1), STEP_FLOP_A_THREAD);
+}
+
+static double flop_a_thread(const struct gk_rnn *rnn, bool training) {
+  const double weights = weight_bytes(rnn) / sizeof(float) * rnn->layer_count;
+  if (!training)
+    return INFERRED_FLOP_A_THREAD;
+  return TRAINED_FLOP_A_THREAD + (gk_rnn_packing_threads(rnn) == 1 ? MOVED_FLOP * weights : 0);
+}
+
+static int threads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
+  return rnn->threads_forced ? rnn->desc.threads
+                             : busy_threads(rnn, call_flop(rnn, time, batch), flop_a_thread(rnn, training));
+}
+
+/* Those of a team, of `threads`. */
+static int team_threads(const struct gk_rnn *rnn, int64_t batch, int threads) {
+  const int most = busy_threads(rnn, step_flop(rnn, batch), STEP_FLOP_A_THREAD);
+  return weight_bytes(rnn) > NEAR_BYTES || threads < most ? threads : most;
 }
 
 /* Why slices, and from SAMPLES_UNEVEN on, why teams. */
 enum ground { ALONE, LITTLE_WORK, ENOUGH_SAMPLES, UNITS_UNEVEN, SAMPLES_UNEVEN, FEW_SAMPLES };
 
 static enum ground ground_of(const struct gk_rnn *rnn, int64_t batch, int threads) {
+  const int team = team_threads(rnn, batch, threads), slices = batch < threads ? (int)batch : threads;
   /* Where each thread has samples enough, slices took 1.03 to 1.13 of a team's time with 9 to 15 of them,
    * shared unevenly; where not, slices must be a tenth shorter than a team's share to be as fast. */
   const double uneven = 1.06, shorter = 0.9, unevenness = slices_unevenness(rnn, batch, threads);
   const double gained = (unevenness - 1) * step_flop(rnn, batch) / threads;
   if (threads == 1)
     return ALONE;
-  if (weight_bytes(rnn) <= NEAR_BYTES && threads > busy_threads(rnn, batch))
+  if (team == 1 || team < (rnn->threads_forced ? threads : slices))
     return LITTLE_WORK;
   if (batch / threads >= fewest_rows(rnn, batch))
     return unevenness > uneven && gained > (double)BARRIER_FLOP * threads ? SAMPLES_UNEVEN : ENOUGH_SAMPLES;
   return unevenness <= shorter ? UNITS_UNEVEN : FEW_SAMPLES;
-}
-
-static int threads_of(const struct gk_rnn *rnn, int64_t batch) {
-  return rnn->threads_forced ? rnn->desc.threads : busy_threads(rnn, batch);
 }
 
 /* Threads that a wavefront can use: layers of a stack, or directions whose outputs stand side by side and
@@ -127,12 +155,12 @@ static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch
          step_flop(rnn, batch) * (double)time / WAVES >= WAVE_FLOP;
 }
 
-struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
+struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
   struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = rnn->desc.threads};
   if (plan.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch))
     plan.schedule = GK_SCHEDULE_WAVEFRONT;
   if (plan.schedule != GK_SCHEDULE_WAVEFRONT)
-    plan.threads = threads_of(rnn, batch);
+    plan.threads = threads_of(rnn, time, batch, training);
   if (plan.schedule == GK_SCHEDULE_AUTO)
     plan.schedule =
         ground_of(rnn, batch, plan.threads) >= SAMPLES_UNEVEN ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES;
@@ -140,6 +168,8 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
     plan.schedule = GK_SCHEDULE_TEAMS;
   if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.threads > lanes_of(rnn))
     plan.threads = lanes_of(rnn);
+  if (plan.schedule == GK_SCHEDULE_TEAMS && !rnn->threads_forced)
+    plan.threads = team_threads(rnn, batch, plan.threads);
   if (plan.schedule == GK_SCHEDULE_SLICES && plan.threads > batch)
     plan.threads = batch > 1 ? (int)batch : 1;
   const int64_t rows = rows_of(&plan, batch), wave = time / WAVES + (time % WAVES != 0);
@@ -154,36 +184,44 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
 
 /* ---- The same in words --------------------------------------------------------------------------- */
 
-static void explain_threads(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_info *info) {
+static void explain_threads(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
+                            gk_rnn_plan_info *info) {
   char *text = info->threads_reason;
   const size_t size = sizeof info->threads_reason;
   const int asked = rnn->desc.threads;
-  const double step = 1e-6 * info->step_flop, worth = 1e-6 * STEP_FLOP_A_THREAD;
-  const bool small = asked > busy_threads(rnn, batch) && !rnn->threads_forced;
+  const int worth = threads_of(rnn, time, batch, training);
+  const double call = 1e-6 * call_flop(rnn, time, batch), each = 1e-6 * flop_a_thread(rnn, training);
   if (info->schedule == GK_SCHEDULE_WAVEFRONT)
     snprintf(text, size, "one a %s, of at most %d", rnn->directions == 2 ? "direction" : "layer", asked);
-  else if (small)
-    snprintf(text, size,
-             "fewer than %d: each thread beyond the first is worth its cost from %.3g MFLOP of a step, and a "
-             "step of a layer is %.3g",
-             asked, worth, step);
+  else if (worth < asked && info->threads == worth)
+    snprintf(
+        text, size,
+        "fewer than %d: each thread beyond the first is worth its cost from %.3g MFLOP of a call's forward "
+        "products on, and these are %.3g",
+        asked, each, call);
+  else if (info->threads < asked && info->schedule == GK_SCHEDULE_TEAMS)
+    snprintf(
+        text, size,
+        "fewer than %d: each thread beyond the first is worth its barrier from %.3g MFLOP of a step on, and "
+        "a step of a layer is %.3g",
+        asked, 1e-6 * STEP_FLOP_A_THREAD, 1e-6 * info->step_flop);
   else if (info->threads < asked)
     snprintf(text, size, "fewer than %d: a slice is a sample at least, and the batch has %lld", asked,
              (long long)batch);
   else if (rnn->threads_forced)
     snprintf(text, size, "as the caller asks");
   else
-    snprintf(text, size,
-             "all that may be used: a step of a layer is %.3g MFLOP, and each thread beyond the first is "
-             "worth its cost from %.3g",
-             step, worth);
+    snprintf(
+        text, size,
+        "all that may be used: a call's forward products are %.3g MFLOP, and each thread beyond the first "
+        "is worth its cost from %.3g on",
+        call, each);
 }
 
-static void explain_ground(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_info *info) {
+static void explain_ground(const struct gk_rnn *rnn, int64_t batch, int threads, gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
   const char *tier = gk_isa_name(rnn->desc.isa);
-  const int threads = threads_of(rnn, batch);
   const long long fewest = fewest_rows(rnn, batch), samples = batch;
   switch (info->threads == 1 ? ALONE : ground_of(rnn, batch, threads)) {
   case ALONE:
@@ -221,7 +259,7 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_
   }
 }
 
-static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, gk_rnn_plan_info *info) {
+static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int threads, gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
   if (rnn->desc.schedule != GK_SCHEDULE_AUTO)
@@ -234,7 +272,7 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, gk_rnn_pla
         (long long)batch, rnn->desc.threads, 1e-6 * weight_bytes(rnn),
         rnn->directions == 2 ? "one direction" : "its layers, a chunk behind those below");
   else
-    explain_ground(rnn, batch, info);
+    explain_ground(rnn, batch, threads, info);
 }
 
 static void explain_chunk(int64_t time, gk_rnn_plan_info *info) {
@@ -262,11 +300,12 @@ static gk_status check_sizes(const gk_rnn *rnn, int64_t time, int64_t batch) {
   return GK_OK;
 }
 
-gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedule *schedule, int *threads) {
+gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training, gk_schedule *schedule,
+                      int *threads) {
   const gk_status status = check_sizes(rnn, time, batch);
   if (status)
     return status;
-  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch);
+  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch, training);
   if (schedule)
     *schedule = plan.schedule;
   if (threads)
@@ -274,22 +313,23 @@ gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_schedul
   return GK_OK;
 }
 
-gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info) {
+gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training,
+                              gk_rnn_plan_info *info) {
   const gk_status status = check_sizes(rnn, time, batch);
   if (status)
     return status;
   if (!info || info->size != sizeof *info)
     return info ? gk_fail(GK_ERROR_ARGUMENT, "info->size is %zu, must be %zu", info->size, sizeof *info)
                 : gk_fail(GK_ERROR_ARGUMENT, "info is NULL");
-  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch);
+  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch, training);
   *info = (gk_rnn_plan_info){.size = sizeof *info,
                              .schedule = plan.schedule,
                              .threads = plan.threads,
                              .chunk = plan.chunk,
                              .rows = rows_of(&plan, batch),
                              .step_flop = step_flop(rnn, batch)};
-  explain_threads(rnn, batch, info);
-  explain_schedule(rnn, batch, info);
+  explain_threads(rnn, time, batch, training, info);
+  explain_schedule(rnn, batch, threads_of(rnn, time, batch, training), info);
   explain_chunk(time, info);
   return GK_OK;
 }

@@ -63,6 +63,7 @@ struct gk_rnn_plan {
 };
 /* Are a layer's gates interleaved in W_x and W_h? */
 bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer);
-struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch);
+struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training);
+int gk_rnn_packing_threads(const struct gk_rnn *rnn);
 
 #endif
