@@ -2,7 +2,7 @@
 #
 # tests/test_NAME.c is one cmocka program and the test NAME. A line "ctest labels: A B" in its first
 # comment gives it labels: "edges" are repeated by foreign builds (clang, AArch64), "same-bits" must fail
-# in the reordered build.
+# in the reordered build. A line "ctest wraps: NAME" puts its __wrap_NAME in the place of a function of the library.
 set(GATEKERN_TEST_PREFIX "" CACHE STRING "Put before the name of every test, e.g. clang.")
 set(GATEKERN_TEST_LABEL "" CACHE STRING "Build and register only the test programs with this label")
 # A guard against hangs: tests take less than 60 s each, but on a busy machine.
@@ -73,6 +73,11 @@ foreach(source IN LISTS test_sources)
   endif()
   add_executable(${target} ${source})
   target_link_libraries(${target} PRIVATE test-flags $<$<TARGET_EXISTS:test-support>:test-support>)
+  file(STRINGS ${source} line REGEX "ctest wraps:" LIMIT_COUNT 1)
+  if(line)
+    string(REGEX REPLACE ".*ctest wraps: *([a-z_]+).*" "\\1" wrapped "${line}")
+    target_link_options(${target} PRIVATE LINKER:--wrap=${wrapped})
+  endif()
   file(STRINGS ${source} runs_program REGEX "GATEKERN_PROGRAM" LIMIT_COUNT 1)
   if(runs_program)
     add_dependencies(${target} gatekern)

@@ -409,10 +409,11 @@ GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *par
 GK_API gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk_random_key *key,
                                      const float *parameters, void *packed);
 
-/* Sizes of the caller's memory for one call with T = time, N = batch; a smaller batch may need more workspace,
- * because threads may share it otherwise. Any alignment is accepted. Workspace does not grow with T, but for
- * what lies between the layers of a bidirectional stack in inference, and for the folded embedding, which has
- * min(V, T * N) rows, or with input dropout for its rows' gradients. */
+/* Sizes of the caller's memory for calls with T <= time, N = batch; a smaller batch may need more workspace,
+ * because threads may share it otherwise. Any alignment is accepted. Workspace does not grow with T from some
+ * T on (where all threads have work, and a chunk of steps is whole), but for what lies between the layers of
+ * a bidirectional stack in inference, and for the folded embedding, which has min(V, T * N) rows, or with
+ * input dropout for its rows' gradients. */
 typedef struct gk_rnn_memory {
   size_t reserve_bytes;             /* training only: what backward needs of forward */
   size_t forward_workspace_bytes;   /* of gk_rnn_forward with a reserve */

@@ -376,6 +376,10 @@ static void info_explains_the_plan_of_a_network(void **state) {
   assert_true(number(plan, "chunk") >= 1);
   assert_true(*string(plan, "schedule_reason") && *string(plan, "threads_reason") &&
               *string(plan, "chunk_reason"));
+  const json_t *inference = json_object_get(plan, "inference");
+  assert_int_equal(gk_schedule_from_name(string(inference, "schedule"), &schedule), GK_OK);
+  assert_true(number(inference, "threads") >= 1);
+  assert_true(*string(inference, "schedule_reason") && *string(inference, "threads_reason"));
   json_decref(plan);
   char *text = program_text(QUIET, "info --plan", 0);
   assert_non_null(strstr(text, "ptb/small: lstm"));

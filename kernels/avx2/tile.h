@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of AVX2: 6 rows by 2 vectors, 12 sums + 2 of B + 2 broadcasts: 16 of 16 registers. Few rows take
- * several panels at once. */
+ * Matrix tile of AVX2: 6 rows by 2 vectors, 12 sums + 2 of B + 2 broadcasts: 16 of 16 registers. Few rows
+ * take several panels at once. */
 #ifndef GK_KERNELS_AVX2_TILE_H
 #define GK_KERNELS_AVX2_TILE_H
 
 #define GK_TILE_ROWS             6
 #define GK_TILE_VECTORS          2
-#define GK_TILE_K                512 /* 256, of which B would stay in an L1 of 32 KiB, take 0.5 to 1 % longer */
+#define GK_TILE_K                512 /* from L2; 256, for which an L1 of 32 KiB has room: 0.5 to 1 % slower */
 #define GK_TILE_READS_ACROSS     0   /* a line of cache for each k drives B out of L1: 2 to 7 % slower */
 #define GK_TILE_TALLEST          GK_TILE_ROWS
 #define GK_TILE_WIDTH(rows)      ((rows) == 1 ? 8u : (rows) <= 3 ? 4u : 2u)

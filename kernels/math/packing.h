@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Into the order that tiles read: transposes (by the tier's blocks of GK_V rows and columns, and parts of such)
- * and panels of rows. */
+ * Into the order that tiles read: transposes (by the tier's blocks of GK_V rows and columns, and parts of
+ * such) and panels of rows. */
 #ifndef GK_KERNELS_MATH_PACKING_H
 #define GK_KERNELS_MATH_PACKING_H
 

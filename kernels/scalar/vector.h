@@ -33,7 +33,8 @@ static inline void vf_store_n(float *p, vf x, size_t lanes) {
   if (lanes)
     *p = x;
 }
-typedef bool v_part; /* is there the one lane? */
+/* The lanes [begin, end): the one there is, or none; that of x from p, or as it is; and back. */
+typedef bool v_part;
 static inline v_part v_part_of(size_t begin, size_t end) { return begin < end; }
 static inline vf vf_load_part(vf x, const float *p, v_part part) { return part ? *p : x; }
 static inline void vf_store_part(float *p, vf x, v_part part) {

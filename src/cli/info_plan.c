@@ -21,8 +21,8 @@ static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc
   printf("  %-10s%-7s  %s\n", "schedule", gk_schedule_name(info->schedule), info->schedule_reason);
   printf("  %-10s%-7d  %s\n", "threads", info->threads, info->threads_reason);
   printf("  %-10s%-7lld  %s\n", "chunk", (long long)info->chunk, info->chunk_reason);
-  printf("  %-10s%-7s  on %d: %s\n", "inference", gk_schedule_name(inference->schedule), inference->threads,
-         inference->threads_reason);
+  printf("  %-10s%-7s  %s\n", "inference", gk_schedule_name(inference->schedule), inference->schedule_reason);
+  printf("  %-10s%-7d  %s\n", "", inference->threads, inference->threads_reason);
 }
 
 /* Names and reasons hold nothing that JSON escapes. */
@@ -45,10 +45,12 @@ static void print_json(const char *list, const bench_shape *s, const gk_rnn_desc
       gk_isa_name(desc->isa));
   printf("\"schedule\": \"%s\", \"schedule_reason\": \"%s\", \"threads\": %d, \"threads_reason\": \"%s\", "
          "\"chunk\": %lld, \"chunk_reason\": \"%s\", \"rows_a_thread\": %lld, \"step_flop\": %.17g, "
-         "\"inference\": {\"schedule\": \"%s\", \"threads\": %d, \"threads_reason\": \"%s\"}}\n",
+         "\"inference\": {\"schedule\": \"%s\", \"schedule_reason\": \"%s\", \"threads\": %d, "
+         "\"threads_reason\": \"%s\"}}\n",
          gk_schedule_name(info->schedule), info->schedule_reason, info->threads, info->threads_reason,
          (long long)info->chunk, info->chunk_reason, (long long)info->rows, info->step_flop,
-         gk_schedule_name(inference->schedule), inference->threads, inference->threads_reason);
+         gk_schedule_name(inference->schedule), inference->schedule_reason, inference->threads,
+         inference->threads_reason);
 }
 
 static int print_plan(const cli_command *command, const struct plan_settings *settings, bool json,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A weight matrix as kernels read it: panels of nv vectors of v columns, columns of several gates
- * interleaved, so that consecutive vectors hold all gates of the same v units; of the units that are left, one
- * gate after the other, vectors running on from gate to gate. */
+ * interleaved, so that consecutive vectors hold all gates of the same v units; of the units that are left,
+ * one gate after the other, vectors running on from gate to gate. */
 #ifndef GK_CORE_MATRIX_H
 #define GK_CORE_MATRIX_H
 
@@ -32,7 +32,7 @@ struct gk_matrix {
 };
 
 /* Lays out a matrix of k rows whose column block of gate g starts at block[g] * units in a row of C. Without
- * `interleaves` all units are left, which threads then cannot share, if v does not divide them.
+ * `interleaves` all units of several gates are left, if v does not divide them: threads cannot share these.
  * GK_ERROR_OVERFLOW, GK_ERROR_MEMORY. */
 gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t k, size_t units,
                            size_t gates, const int *block, bool interleaves);
@@ -62,11 +62,11 @@ struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, s
 /* To the next strip, at first the first one; false after the last. */
 bool gk_strips_next(struct gk_strips *strips);
 
-/* The units of `thread` where threads share them: v at a time, as evenly as they divide; the last thread, which
- * never has more than another, also those that are left. */
+/* The units of `thread` where threads share them: v of the interleaved ones at a time, as evenly as they
+ * divide; the last thread, which never has more of these than another, also has those that are left. */
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end);
 
-/* C = start + A B for the columns of the units [unit_begin, unit_end), both multiples of v, or the end of all. */
+/* C = start + A B for the columns of the units [unit_begin, unit_end), multiples of v or the end of all. */
 void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
                        size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
                        float *const *c, struct gk_start start);
@@ -79,10 +79,10 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
  * that is the last one again and what finds no room are left out. */
 void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats);
 
-/* How many lanes of a vector of B, from `lane` on, are neighbouring units of one gate, and which is the first. */
+/* How many lanes of a vector of B, from `lane` on, are neighbouring units of one gate, and the first one. */
 size_t gk_matrix_neighbours(const struct gk_matrix *matrix, size_t vector, size_t lane, size_t *gate,
                             size_t *unit);
-/* The row of W (gates * units, k), gate[] of it interleaved, whose transpose is a lane of a vector of B. */
+/* The row of W (gates * units, k), gate[] of which the matrix holds, whose transpose is a lane of B. */
 size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane);
 /* Packs panels [begin, end). Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows +
  * k], the matrix of y = x W^T for W (gates * units, k). */

@@ -4,14 +4,22 @@
 
 static gk_status measure_workspace(struct gk_run *run, bool training, bool backward, bool keep,
                                    size_t *bytes) {
-  struct gk_arena arena = gk_arena_start(NULL);
+  struct gk_rnn_plan plans[GK_RNN_MOST_PLANS];
+  const int count = gk_rnn_plans_up_to(run->rnn, run->time, run->batch, training, plans);
   run->training = training;
-  run->plan = gk_rnn_plan_for(run->rnn, run->time, run->batch, training);
   run->keep = keep;
-  gk_run_cut_workspace(run, &arena, backward);
-  if (!gk_arena_bytes(&arena, bytes))
-    return gk_fail(GK_ERROR_OVERFLOW, "workspace of time %lld, batch %lld does not fit in memory",
-                   (long long)run->time, (long long)run->batch);
+  *bytes = 0;
+  for (int i = 0; i < count; i++) {
+    struct gk_arena arena = gk_arena_start(NULL);
+    size_t of_plan;
+    run->plan = plans[i];
+    gk_run_cut_workspace(run, &arena, backward);
+    if (!gk_arena_bytes(&arena, &of_plan))
+      return gk_fail(GK_ERROR_OVERFLOW, "workspace of time %lld, batch %lld does not fit in memory",
+                     (long long)run->time, (long long)run->batch);
+    if (of_plan > *bytes)
+      *bytes = of_plan;
+  }
   return GK_OK;
 }
 

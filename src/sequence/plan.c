@@ -7,15 +7,15 @@
 
 /* ---- The cost model ------------------------------------------------------------------------------ */
 
-/* Threads: a call's forward products must bring each thread beyond the first what its region, and in training
- * the weights that another one packed and the barriers of the weight gradient, cost. Schedule: slices, as long
- * as each thread gets enough samples to compute with the weights that it reads instead of waiting for them,
- * and the samples divide about as evenly as the hidden units; else teams, which read each weight once for all
- * and meet each step, for which one step's products of a layer must bring each thread STEP_FLOP_A_THREAD. A
- * wavefront, with fewer samples than threads, if the weights of its layers stay in each thread's cache: it
- * meets once a chunk. Chunk: as many steps as make CHUNK_ROWS rows of an input product.
- * Of 75 calls (cells of 16 to 128 units, 1 to 33 samples, T 1 to 100) two threads took half of one's time
- * again with a tenth of these numbers of FLOP, as long as one with them, and 0.7 of it with ten times as many. */
+/* Threads: a call's forward products must bring each thread beyond the first what its region, and in
+ * training the weights that another one packed and the barriers of the weight gradient, cost. Schedule:
+ * slices, as long as each thread gets enough samples to compute with the weights that it reads instead of
+ * waiting for them, and the samples divide about as evenly as the hidden units; else teams, which read each
+ * weight once for all and meet each step, for which one step's products of a layer must bring each thread
+ * STEP_FLOP_A_THREAD. A wavefront, with fewer samples than threads, if the weights of its layers stay in each
+ * thread's cache: it meets once a chunk. Chunk: as many steps as make CHUNK_ROWS rows of an input product.
+ * Of 75 calls (cells of 16 to 128 units, 1 to 33 samples, T 1 to 100) two threads took twice one's time with
+ * a tenth of these numbers of FLOP, as long with all of them, and 0.7 of it with ten times as many. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
@@ -72,14 +72,14 @@ static double longest_share_of_units(const struct gk_rnn *rnn, int threads) {
   return (double)longest * threads / (double)layer->hidden;
 }
 
-/* The longest slice against a team's longest share of the hidden units. */
-static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int threads) {
-  return longest_share(batch, threads) / longest_share_of_units(rnn, threads);
+/* The longest slice of `threads` against the longest share of the hidden units in a team. */
+static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int threads, int team) {
+  return longest_share(batch, threads) / threads * team / longest_share_of_units(rnn, team);
 }
 
-/* If one sample's products keep one thread busy, its gates need not be interleaved for others to share: vectors
- * of one gate after the other are faster in small layers (LSTM 24 to 50 1.06 to 1.08 times, 72 1.03). It
- * decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
+/* If one sample's products keep only one thread busy, its gates need not be interleaved for others to share:
+ * vectors of one gate after the other are faster in small layers (LSTM 24 to 50 1.06 to 1.08 times, 72 1.03).
+ * It decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
 bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
   const double terms = (double)layer->input_size + (double)layer->output;
   return 2.0 * rnn->cell->gates * (double)layer->hidden * terms >= STEP_FLOP_A_THREAD;
@@ -94,7 +94,6 @@ static int busy_threads(const struct gk_rnn *rnn, double flop, double flop_of_ea
   return most < rnn->desc.threads ? (int)most : rnn->desc.threads;
 }
 
-/* A sample's step keeps them busy: whatever the batch, the weights will be read by as many threads. */
 int gk_rnn_packing_threads(const struct gk_rnn *rnn) {
   return busy_threads(rnn, step_flop(rnn, 1), STEP_FLOP_A_THREAD);
 }
@@ -124,7 +123,7 @@ static enum ground ground_of(const struct gk_rnn *rnn, int64_t batch, int thread
   const int team = team_threads(rnn, batch, threads), slices = batch < threads ? (int)batch : threads;
   /* Where each thread has samples enough, slices took 1.03 to 1.13 of a team's time with 9 to 15 of them,
    * shared unevenly; where not, slices must be a tenth shorter than a team's share to be as fast. */
-  const double uneven = 1.06, shorter = 0.9, unevenness = slices_unevenness(rnn, batch, threads);
+  const double uneven = 1.06, shorter = 0.9, unevenness = slices_unevenness(rnn, batch, threads, team);
   const double gained = (unevenness - 1) * step_flop(rnn, batch) / threads;
   if (threads == 1)
     return ALONE;
@@ -155,17 +154,16 @@ static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch
          step_flop(rnn, batch) * (double)time / WAVES >= WAVE_FLOP;
 }
 
-struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
-  struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = rnn->desc.threads};
-  if (plan.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch))
+/* What a call of `time` steps gets on so many threads. */
+static struct gk_rnn_plan plan_on(const struct gk_rnn *rnn, int64_t time, int64_t batch, int threads,
+                                  bool wavefront) {
+  struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = threads};
+  if (wavefront)
     plan.schedule = GK_SCHEDULE_WAVEFRONT;
-  if (plan.schedule != GK_SCHEDULE_WAVEFRONT)
-    plan.threads = threads_of(rnn, time, batch, training);
-  if (plan.schedule == GK_SCHEDULE_AUTO)
-    plan.schedule =
-        ground_of(rnn, batch, plan.threads) >= SAMPLES_UNEVEN ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES;
-  if (plan.schedule == GK_SCHEDULE_WAVEFRONT && (lanes_of(rnn) < 2 || time < 2))
-    plan.schedule = GK_SCHEDULE_TEAMS;
+  else if (plan.schedule == GK_SCHEDULE_AUTO)
+    plan.schedule = ground_of(rnn, batch, threads) >= SAMPLES_UNEVEN ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES;
+  else if (plan.schedule == GK_SCHEDULE_WAVEFRONT)
+    plan.schedule = GK_SCHEDULE_TEAMS; /* there is nothing to walk at different times */
   if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.threads > lanes_of(rnn))
     plan.threads = lanes_of(rnn);
   if (plan.schedule == GK_SCHEDULE_TEAMS && !rnn->threads_forced)
@@ -180,6 +178,34 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
     plan.chunk = time > 0 ? time : 1;
   plan.kept_steps = plan.schedule == GK_SCHEDULE_WAVEFRONT ? 2 * plan.chunk : plan.chunk;
   return plan;
+}
+
+struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
+  const bool asked = rnn->desc.schedule == GK_SCHEDULE_WAVEFRONT && lanes_of(rnn) > 1 && time > 1;
+  const bool wavefront =
+      asked || (rnn->desc.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch));
+  return plan_on(rnn, time, batch, wavefront ? rnn->desc.threads : threads_of(rnn, time, batch, training),
+                 wavefront);
+}
+
+/* A schedule needs the more memory the more threads it has, but for panels that few have each for itself. */
+int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
+                       struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]) {
+  const int most = threads_of(rnn, time, batch, training);
+  bool found[GK_RNN_MOST_PLANS - 1] = {false};
+  int count = 0;
+  plans[count++] = gk_rnn_plan_for(rnn, time, batch, training);
+  struct gk_rnn_plan shorter[GK_RNN_MOST_PLANS - 1];
+  for (int threads = rnn->threads_forced ? most : 1; threads <= most; threads++) {
+    const struct gk_rnn_plan plan = plan_on(rnn, time, batch, threads, false);
+    const int kind = 2 * (plan.schedule == GK_SCHEDULE_TEAMS) + (plan.threads > GK_OWN_PANELS_THREADS);
+    shorter[kind] = plan;
+    found[kind] = true;
+  }
+  for (int kind = 0; kind < GK_RNN_MOST_PLANS - 1; kind++)
+    if (found[kind])
+      plans[count++] = shorter[kind];
+  return count;
 }
 
 /* ---- The same in words --------------------------------------------------------------------------- */
@@ -247,7 +273,7 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t batch, int threads,
         text, size,
         "%lld samples divide less evenly over %d threads than the hidden units: the longest slice would be "
         "%.2f times as long; threads split the units instead and meet each step",
-        samples, threads, slices_unevenness(rnn, batch, threads));
+        samples, threads, slices_unevenness(rnn, batch, threads, team_threads(rnn, batch, threads)));
     break;
   case FEW_SAMPLES:
     snprintf(

@@ -56,14 +56,24 @@ struct gk_rnn {
 
 /* How one call is cut. Reads nothing but sizes. */
 struct gk_rnn_plan {
-  gk_schedule schedule; /* slices or teams */
+  gk_schedule schedule; /* never AUTO */
   int threads;
   int64_t chunk;      /* steps whose input product (or dx) is formed at once */
   int64_t kept_steps; /* that pass from layer to layer: a chunk, or with a wavefront two */
 };
+struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training);
+/* The plan of a call, and of all shorter ones those that may need the most memory. Returns how many. */
+#define GK_RNN_MOST_PLANS 5
+int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
+                       struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]);
+/* So few threads pack a block of rows of the weight gradient each for itself: what one writes and another
+ * reads goes from cache to cache, twice. Measured with two: a step takes 1 to 2 % less (AVX-512, H = 128 and
+ * 512), with packing at 1.2 % of it; each further thread's copy costs as much of its own, smaller part. */
+#define GK_OWN_PANELS_THREADS 4
+/* Threads that pack: those that one sample's step of a layer keeps busy, and so whatever the batch will read
+ * the weights. */
+int gk_rnn_packing_threads(const struct gk_rnn *rnn);
 /* Are a layer's gates interleaved in W_x and W_h? */
 bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer);
-struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training);
-int gk_rnn_packing_threads(const struct gk_rnn *rnn);
 
 #endif

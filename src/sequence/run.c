@@ -286,6 +286,7 @@ static void *take_pointers(char **from, int64_t count) {
   return start;
 }
 
+/* All matrices of the layer are cut as W_x is, though one of a single gate could be cut elsewhere. */
 void gk_worker_enter(struct gk_worker *worker, int layer, int direction) {
   const struct gk_rnn_layer *weights = gk_run_layer(worker->run, layer, direction);
   worker->unit_begin = 0;

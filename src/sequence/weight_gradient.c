@@ -8,13 +8,7 @@
 #include "src/sequence/masks.h"
 #include "src/sequence/run.h"
 
-enum {
-  STRIP_UNITS = 128, /* units whose gates are formed together */
-  /* So few threads pack a block each for itself: what one writes and another reads goes from cache to cache,
-   * twice. Measured with two: a step takes 1 to 2 % less (AVX-512, H = 128 and 512), with packing at 1.2 % of
-   * it; each further thread's copy costs as much of its own, smaller part of the work. */
-  OWN_PANELS_THREADS = 4
-};
+enum { STRIP_UNITS = 128 }; /* units whose gates are formed together */
 
 /* The next rows of the sweep, a block of them or as many as there are. */
 static void next_rows(const struct gk_worker *worker, int layer, int direction,
@@ -298,7 +292,7 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
   }
   run->chunk_rows = gk_arena_take(workspace, sizeof *run->chunk_rows, threads, run->plan.chunk, 1);
   run->walks = gk_arena_take(workspace, sizeof *run->walks, threads, rnn->layer_count, 1);
-  run->own_panels = threads <= OWN_PANELS_THREADS;
+  run->own_panels = threads <= GK_OWN_PANELS_THREADS;
   for (int p = 0; p < 1 + rnn->cell->phases; p++) {
     size_t floats;
     if (!gk_size_array(&floats, 1, (int64_t)((p ? operand : rnn->widest_input) + width), GK_SUM_BLOCK, 1))
