@@ -185,6 +185,7 @@ static void the_reserve_is_gates_and_two_states(void **state) {
 /* Memory for a long sequence does for a shorter one, though other threads may share it otherwise. */
 static void a_shorter_sequence_needs_no_more_memory(void **state) {
   static const int64_t times[] = {1, 2, 3, 5, 10, 30, 100, 300, 1000};
+  static const int machines[] = {2, 8, 32};
   enum { TIMES = sizeof times / sizeof *times };
   (void)state;
   for (int cell = 0; cell < gk_cell_count(); cell++)
@@ -194,7 +195,7 @@ static void a_shorter_sequence_needs_no_more_memory(void **state) {
           gk_rnn_desc desc = describe_network((gk_cell)cell, hidden, hidden);
           desc.layers = 1 + shape % 2;
           desc.direction = shape / 2 % 2 ? GK_BIDIRECTIONAL : GK_FORWARD;
-          cpus = 2 << shape / 4 * 2; /* 2, 8, 32 */
+          cpus = machines[shape / 4];
           gk_rnn *rnn = create(desc);
           cpus = 0;
           for (int i = 1; i < TIMES; i++) {
