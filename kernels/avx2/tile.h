@@ -118,25 +118,4 @@ static inline __attribute__((always_inline)) void transpose_registers(vf r[8]) {
     r[i] = s[i];
 }
 
-static inline void transpose_block(const float *const *source, size_t column, float *destination,
-                                   size_t stride) {
-  vf r[8];
-  GK_UNROLL for (int i = 0; i < 8; i++)
-    r[i] = vf_load(source[i] + column);
-  transpose_registers(r);
-  GK_UNROLL for (int i = 0; i < 8; i++)
-    vf_store(destination + (size_t)i * stride, r[i]);
-}
-
-static void transpose_part(const float *const *source, size_t rows, size_t column, size_t columns,
-                           float *destination, size_t stride) {
-  vf r[8];
-  GK_UNROLL for (size_t i = 0; i < 8; i++)
-    r[i] = i < rows ? vf_load_n(source[i] + column, columns) : vf_set(0);
-  transpose_registers(r);
-  GK_UNROLL for (size_t i = 0; i < 8; i++)
-    if (i < columns)
-      vf_store_n(destination + i * stride, r[i], rows);
-}
-
 #endif

@@ -148,25 +148,4 @@ static inline __attribute__((always_inline)) void transpose_registers(__m512 r[1
     r[i] = s[i];
 }
 
-static inline void transpose_block(const float *const *source, size_t column, float *destination,
-                                   size_t stride) {
-  __m512 r[16];
-  GK_UNROLL for (int i = 0; i < 16; i++)
-    r[i] = _mm512_loadu_ps(source[i] + column);
-  transpose_registers(r);
-  GK_UNROLL for (int i = 0; i < 16; i++)
-    _mm512_storeu_ps(destination + (size_t)i * stride, r[i]);
-}
-
-static void transpose_part(const float *const *source, size_t rows, size_t column, size_t columns,
-                           float *destination, size_t stride) {
-  __m512 r[16];
-  GK_UNROLL for (size_t i = 0; i < 16; i++)
-    r[i] = i < rows ? vf_load_n(source[i] + column, columns) : vf_set(0);
-  transpose_registers(r);
-  GK_UNROLL for (size_t i = 0; i < 16; i++)
-    if (i < columns)
-      vf_store_n(destination + i * stride, r[i], rows);
-}
-
 #endif

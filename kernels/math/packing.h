@@ -1,8 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Into the order that tiles read: transposes (by the tier's blocks of GK_V rows and columns, and parts of
- * such) and panels of rows. */
+ * Into the order that tiles read: transposes (of blocks that a tier's transpose_registers(r[GK_V]) takes, and
+ * parts of such) and panels of rows. */
 #ifndef GK_KERNELS_MATH_PACKING_H
 #define GK_KERNELS_MATH_PACKING_H
+
+static inline void transpose_block(const float *const *source, size_t column, float *destination,
+                                   size_t stride) {
+  vf r[GK_V];
+  GK_UNROLL for (size_t i = 0; i < GK_V; i++)
+    r[i] = vf_load(source[i] + column);
+  transpose_registers(r);
+  GK_UNROLL for (size_t i = 0; i < GK_V; i++)
+    vf_store(destination + i * stride, r[i]);
+}
+
+static void transpose_part(const float *const *source, size_t rows, size_t column, size_t columns,
+                           float *destination, size_t stride) {
+  vf r[GK_V];
+  GK_UNROLL for (size_t i = 0; i < GK_V; i++)
+    r[i] = i < rows ? vf_load_n(source[i] + column, columns) : vf_set(0);
+  transpose_registers(r);
+  GK_UNROLL for (size_t i = 0; i < GK_V; i++)
+    if (i < columns)
+      vf_store_n(destination + i * stride, r[i], rows);
+}
 
 static void transpose(size_t rows, size_t columns, const float *const *source, float *destination,
                       size_t stride) {

@@ -78,22 +78,12 @@ static tile_fn *const tiles[GK_TILE_ROWS][8] = {
     GK_TILE_LINE(4),
     GK_TILE_LINE(5)};
 
-static inline void transpose_block(const float *const *source, size_t column, float *destination,
-                                   size_t stride) {
-  float32x4_t r0 = vld1q_f32(source[0] + column), r1 = vld1q_f32(source[1] + column);
-  float32x4_t r2 = vld1q_f32(source[2] + column), r3 = vld1q_f32(source[3] + column);
-  float32x4x2_t t01 = vtrnq_f32(r0, r1), t23 = vtrnq_f32(r2, r3);
-  vst1q_f32(destination, vcombine_f32(vget_low_f32(t01.val[0]), vget_low_f32(t23.val[0])));
-  vst1q_f32(destination + stride, vcombine_f32(vget_low_f32(t01.val[1]), vget_low_f32(t23.val[1])));
-  vst1q_f32(destination + 2 * stride, vcombine_f32(vget_high_f32(t01.val[0]), vget_high_f32(t23.val[0])));
-  vst1q_f32(destination + 3 * stride, vcombine_f32(vget_high_f32(t01.val[1]), vget_high_f32(t23.val[1])));
-}
-
-static void transpose_part(const float *const *source, size_t rows, size_t column, size_t columns,
-                           float *destination, size_t stride) {
-  for (size_t i = 0; i < columns; i++)
-    for (size_t row = 0; row < rows; row++)
-      destination[i * stride + row] = source[row][column + i];
+static inline void transpose_registers(vf r[4]) {
+  const float32x4x2_t t01 = vtrnq_f32(r[0], r[1]), t23 = vtrnq_f32(r[2], r[3]);
+  r[0] = vcombine_f32(vget_low_f32(t01.val[0]), vget_low_f32(t23.val[0]));
+  r[1] = vcombine_f32(vget_low_f32(t01.val[1]), vget_low_f32(t23.val[1]));
+  r[2] = vcombine_f32(vget_high_f32(t01.val[0]), vget_high_f32(t23.val[0]));
+  r[3] = vcombine_f32(vget_high_f32(t01.val[1]), vget_high_f32(t23.val[1]));
 }
 
 #endif

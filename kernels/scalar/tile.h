@@ -39,16 +39,6 @@ GK_TILES(3)
   { tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4 }
 static tile_fn *const tiles[GK_TILE_ROWS][4] = {GK_TILE_LINE(1), GK_TILE_LINE(2), GK_TILE_LINE(3)};
 
-static inline void transpose_block(const float *const *source, size_t column, float *destination,
-                                   size_t stride) {
-  (void)stride;
-  *destination = source[0][column];
-}
-
-static void transpose_part(const float *const *source, size_t rows, size_t column, size_t columns,
-                           float *destination, size_t stride) {
-  (void)source, (void)rows, (void)column, (void)columns, (void)destination,
-      (void)stride; /* a block has one */
-}
+static inline void transpose_registers(vf r[1]) { (void)r; }
 
 #endif
