@@ -23,6 +23,7 @@ void run_product(shim_state *state, const void *context) {
                                .columns = column};
   product.a = take_rows(&arena, take(&arena, rows * k, -1, 1), rows, k);
   product.b = take(&arena, panels * product.panel_stride, -0.1f, 0.1f);
+  product.b_step = work->unpacked ? columns : 0;
   product.c = take_rows(&arena, take(&arena, rows * columns, 0, 1), rows, columns);
   product.vector_end = vectors;
   product.overwrite = true;

@@ -21,6 +21,7 @@ struct work {
   gk_cell cell; /* cells only */
   int phase;
   size_t size[3];
+  bool unpacked; /* products only: B */
 };
 
 enum { MOST_ARRAYS = 12 };

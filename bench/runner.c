@@ -153,12 +153,14 @@ gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa 
     return GK_ERROR_MEMORY;
   runner->shape = *shape;
   runner->pass = pass;
-  runner->pack_flags = pass == BENCH_STEP ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD;
+  runner->pack_flags = GK_PACK_FORWARD;
   gk_rnn_desc desc = bench_shape_description(shape);
   desc.isa = isa;
   desc.threads = threads;
   desc.schedule = schedule;
   gk_status status = gk_rnn_create(&desc, &runner->rnn);
+  if (status == GK_OK && pass == BENCH_STEP)
+    status = gk_rnn_training_pack_flags(runner->rnn, shape->time, shape->batch, &runner->pack_flags);
   if (status == GK_OK)
     status = allocate_all(runner);
   if (status == GK_OK) {

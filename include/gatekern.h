@@ -398,10 +398,16 @@ typedef struct gk_random_key {
  * any number of callers may read one packed buffer. Any alignment will do; pack where it stays. `flags` are
  * GK_PACK_FORWARD, GK_PACK_BACKWARD or both: what the calls that will read it need; a call that finds what it
  * needs missing, or packed for another network or tier, refuses it (GK_ERROR_ARGUMENT). `packed` must have
- * packed_bytes of the same flags; `parameters` is the whole array. */
+ * packed_bytes of the same flags; `parameters` is the whole array. gk_rnn_backward also takes what was packed
+ * with GK_PACK_FORWARD alone. */
 typedef enum gk_pack_flags { GK_PACK_FORWARD = 1, GK_PACK_BACKWARD = 2 } gk_pack_flags;
 GK_API gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes);
 GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed);
+
+/* The flags to pack with for training calls of these sizes: GK_PACK_FORWARD alone if backward would read the
+ * other half too few times to be worth packing (a small network, few samples and steps), else both. The same
+ * bits either way. */
+GK_API gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t batch, unsigned *flags);
 
 /* The same with weight_dropout's mask of a training step on weight_hh: for forward and backward calls with a
  * reserve, whose key must have this seed and step (first_sample does not matter). Such calls refuse
@@ -435,10 +441,12 @@ typedef struct gk_rnn_plan_info {
   size_t size;
   gk_schedule schedule;
   int threads;
-  int64_t chunk;    /* time steps whose input products are formed at once */
-  int64_t rows;     /* samples that one thread walks */
-  double step_flop; /* products of one time step of a layer */
+  int64_t chunk;       /* time steps whose input products are formed at once */
+  int64_t rows;        /* samples that one thread walks */
+  double step_flop;    /* products of one time step of a layer */
+  unsigned pack_flags; /* training: as gk_rnn_training_pack_flags says; inference: GK_PACK_FORWARD */
   char schedule_reason[192], threads_reason[192], chunk_reason[192];
+  char packing_reason[192]; /* training only */
 } gk_rnn_plan_info;
 #define GK_RNN_PLAN_INFO_INIT                                                                                \
   { .size = sizeof(gk_rnn_plan_info) }
@@ -504,7 +512,8 @@ typedef struct gk_rnn_backward_args {
   const int32_t *tokens;
   const float *h0, *c0;
   const float *parameters;
-  const void *packed;     /* with GK_PACK_BACKWARD */
+  const void *packed;     /* with GK_PACK_BACKWARD; or without it, then weights are read from `parameters`,
+                             those that were packed. Not with weight_dropout */
   const float *dy;        /* gradient of y, same layout; NULL: zero. Padding is not read */
   const float *dhn, *dcn; /* (L*D, N, H); NULL: zero */
   float *dx;              /* same layout as x, 0 in padding; NULL: not computed */

@@ -64,7 +64,9 @@ struct gk_ahead {
 
 /* C[i][column(q) + lane] += sum over k of a[i][k * a_step] * B[k][q][lane] in the canonical order, for
  * i < rows and the vectors q of [vector_begin, vector_end). B is packed in panels of nv vectors: vector q of
- * row k is at b + (q / nv) * panel_stride + (k * nv + q % nv) * v. Lanes beyond a column's are zero in B. */
+ * row k is at b + (q / nv) * panel_stride + (k * nv + q % nv) * v. Lanes beyond a column's are zero in B.
+ * Or B is not packed: its k rows stand b_step floats apart, beginning with row b_first, after the last one row
+ * 0; vector q of row 0 is at b + q * v, and lanes beyond a column's are not read. */
 struct gk_product {
   size_t rows;
   size_t k;
@@ -72,6 +74,7 @@ struct gk_product {
   const float *const *a; /* [rows] */
   ptrdiff_t a_step;      /* floats from k to k: 1, or any number on a tier that reads_across */
   const float *b;
+  size_t b_step, b_first;          /* of B unpacked; 0: it is packed */
   const float *b_after;            /* what will be read as B is, next; or NULL. Only a hint */
   size_t panel_stride;             /* floats from panel to panel, >= k * nv * v */
   const struct gk_column *columns; /* of vector 0 */

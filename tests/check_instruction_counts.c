@@ -76,6 +76,8 @@ static void measure_product(const struct gk_kernels *kernels) {
                                .overwrite = true};
   product.b = new_values((vectors + nv - 1) / nv * product.panel_stride);
   measure("product", (size_t)ROWS * K * COLUMNS, call_product, kernels, &product);
+  product.b_step = COLUMNS;
+  measure("product_unpacked", (size_t)ROWS * K * COLUMNS, call_product, kernels, &product);
 }
 
 static void call_transpose(const struct gk_kernels *kernels, void *source) {

@@ -26,6 +26,7 @@ struct network_case {
   bool ragged;        /* lengths 0..T, unsorted; else all T */
   bool resets;        /* sequences begin inside others */
   bool states;        /* initial states given, and gradients of final states */
+  bool unpacked;      /* packed for forward alone, if it may be: backward reads the parameters */
   float weight_scale; /* parameters are uniform in +-weight_scale/sqrt(H); 0: 1 */
   uint64_t seed;      /* of parameters and inputs */
 };
@@ -41,14 +42,14 @@ static inline void describe(const struct network_case *c, char *text, size_t siz
   snprintf(text, size,
            "cell %s%s, isa %s, I %" PRId64 ", H %" PRId64 ", L %" PRId64 ", V %" PRId64 ", %s, %s, T %" PRId64
            ", N %" PRId64 "%s%s%s%s%s, projection %" PRId64
-           ", merge %s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
+           "%s, merge %s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
            gk_cell_name(d->cell), options, gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers,
            d->vocabulary, directions[d->direction],
            d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time, c->batch,
            c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
            d->hidden_sizes ? ", sizes differ" : "", d->trained_states ? ", states trained" : "",
-           d->projection_size, gk_merge_name(d->merge), (double)d->dropout, masks,
-           gk_schedule_name(d->schedule), d->threads, c->seed);
+           d->projection_size, c->unpacked ? ", packed for forward alone" : "", gk_merge_name(d->merge),
+           (double)d->dropout, masks, gk_schedule_name(d->schedule), d->threads, c->seed);
 }
 
 /* The command that runs only the case that is being run. */
@@ -238,7 +239,8 @@ static inline void check_status(const struct network_case *c, gk_status status, 
 static inline struct network open_network(struct buffers *b, const struct network_case *c,
                                           const float *parameters) {
   struct network net = {.c = c};
-  unsigned flags = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  const bool forward_alone = c->unpacked && c->desc.weight_dropout == 0;
+  unsigned flags = forward_alone ? GK_PACK_FORWARD : GK_PACK_FORWARD | GK_PACK_BACKWARD;
   size_t packed;
   check_status(c, gk_rnn_create(&c->desc, &net.rnn), "gk_rnn_create");
   check_status(c, gk_rnn_packed_bytes(net.rnn, flags, &packed), "gk_rnn_packed_bytes");

@@ -406,6 +406,7 @@ static void test_packed(void **state) {
   args.packed = backward.packed = packed; /* holds a pattern */
   expect(__LINE__, try_forward(&call, &args), GK_ERROR_ARGUMENT, "packed", NULL);
   assert_int_equal(gk_rnn_pack(call.net.rnn, GK_PACK_FORWARD, call.d.parameters, packed), GK_OK);
+  backward.parameters = NULL;
   expect(__LINE__, try_backward(&call, &backward), GK_ERROR_ARGUMENT, "packed", NULL);
 
   const gk_rnn *rnn = call.net.rnn;
@@ -420,6 +421,35 @@ static void test_packed(void **state) {
   expect(__LINE__, gk_rnn_packed_bytes(NULL, GK_PACK_FORWARD, &bytes), GK_ERROR_ARGUMENT, "rnn", NULL);
   close_call(&other);
   close_call(&call);
+}
+
+static void backward_of_what_is_packed_for_forward_alone_needs_the_parameters(void **state) {
+  (void)state;
+  for (int dropped = 0; dropped < 2; dropped++) {
+    struct buffers b = {0};
+    struct network_case c = {.desc = good_desc(), .time = 4, .batch = 3, .states = true, .seed = 5};
+    c.desc.weight_dropout = dropped ? 0.5f : 0;
+    struct network_data d = take_data(&b, &c);
+    struct network net = open_network(&b, &c, d.parameters);
+    struct network_results r = take_results(&b, &c);
+    gk_rnn_forward_args forward = forward_args(&net, &d, &r);
+    gk_rnn_backward_args backward = backward_args(&net, &d, &r);
+    assert_int_equal(
+        dropped ? gk_rnn_pack_dropped(net.rnn, GK_PACK_FORWARD, &forward.random, d.parameters, net.packed)
+                : gk_rnn_pack(net.rnn, GK_PACK_FORWARD, d.parameters, net.packed),
+        GK_OK);
+    assert_int_equal(gk_rnn_forward(net.rnn, &forward), GK_OK);
+    if (dropped) /* they are not what is left of the weights */
+      expect(__LINE__, gk_rnn_backward(net.rnn, &backward), GK_ERROR_ARGUMENT, "packed", "flags 1", NULL);
+    else
+      assert_int_equal(gk_rnn_backward(net.rnn, &backward), GK_OK);
+    assert_int_equal(gk_rnn_forward(net.rnn, &forward), GK_OK);
+    backward.parameters = NULL;
+    expect(__LINE__, gk_rnn_backward(net.rnn, &backward), GK_ERROR_ARGUMENT,
+           dropped ? "flags 1" : "parameters is NULL", "packed", NULL);
+    close_network(&net);
+    buffers_release(&b);
+  }
 }
 
 /* As many bytes, laid out for another cell. */
@@ -550,6 +580,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_backward),
       cmocka_unit_test(test_tokens),
       cmocka_unit_test(test_packed),
+      cmocka_unit_test(backward_of_what_is_packed_for_forward_alone_needs_the_parameters),
       cmocka_unit_test(test_packed_of_another_cell),
       cmocka_unit_test(test_step),
       cmocka_unit_test(test_tensors_and_init),

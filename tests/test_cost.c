@@ -94,6 +94,12 @@ static void an_explanation_is_the_plan_with_reasons(void **state) {
           check_reason(info.schedule_reason, sizeof info.schedule_reason);
           check_reason(info.threads_reason, sizeof info.threads_reason);
           check_reason(info.chunk_reason, sizeof info.chunk_reason);
+          unsigned flags = GK_PACK_FORWARD;
+          if (training) {
+            check_reason(info.packing_reason, sizeof info.packing_reason);
+            assert_int_equal(gk_rnn_training_pack_flags(rnn, sizes[i][3], sizes[i][2], &flags), GK_OK);
+          }
+          assert_int_equal(flags, info.pack_flags);
         }
 }
 
@@ -143,6 +149,39 @@ static void samples_and_units_decide_the_schedule(void **state) {
   }
 }
 
+/* Both passes, but where backward reads few weights few times. */
+static void few_rows_of_small_networks_are_packed_for_forward_alone(void **state) {
+  static const struct {
+    gk_isa isa;
+    int64_t hidden, batch, time;
+    float weight_dropout;
+    unsigned flags;
+    const char *reason;
+  } plans[] = {{GK_ISA_AVX512, 128, 4, 4, 0, GK_PACK_FORWARD, "too few times"},
+               {GK_ISA_AVX512, 512, 8, 4, 0, GK_PACK_FORWARD, "too few times"},
+               {GK_ISA_AVX512, 512, 1, 50, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "in all"},
+               {GK_ISA_AVX512, 128, 50, 50, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "50 samples by 50 steps"},
+               {GK_ISA_AVX512, 1024, 1, 1, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "million weights"},
+               {GK_ISA_AVX512, 128, 4, 4, 0.5f, GK_PACK_FORWARD | GK_PACK_BACKWARD, "weight_dropout"},
+               {GK_ISA_AVX2, 256, 4, 4, 0, GK_PACK_FORWARD, "too few times"},
+               {GK_ISA_AVX2, 384, 4, 4, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "avx2"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+    gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
+    gk_rnn_desc desc = describe_network(GK_CELL_LSTM, plans[i].hidden, plans[i].hidden);
+    desc.isa = plans[i].isa;
+    desc.weight_dropout = plans[i].weight_dropout;
+    if (!gk_isa_usable(desc.isa))
+      continue;
+    gk_rnn *rnn = create(desc);
+    assert_int_equal(gk_rnn_explain_plan(rnn, plans[i].time, plans[i].batch, true, &info), GK_OK);
+    gk_rnn_destroy(rnn);
+    if (info.pack_flags != plans[i].flags || !strstr(info.packing_reason, plans[i].reason))
+      fail_msg("H %lld N %lld T %lld: flags %u, %s", (long long)plans[i].hidden, (long long)plans[i].batch,
+               (long long)plans[i].time, info.pack_flags, info.packing_reason);
+  }
+}
+
 static void an_explanation_without_a_place_is_refused(void **state) {
   (void)state;
   gk_rnn *rnn = create(describe_network(GK_CELL_LSTM, 4, 4));
@@ -156,6 +195,10 @@ static void an_explanation_without_a_place_is_refused(void **state) {
   assert_int_equal(gk_rnn_explain_plan(rnn, 1, -2, true, &info), GK_ERROR_ARGUMENT);
   assert_non_null(strstr(gk_last_error(), "batch is -2"));
   assert_int_equal(info.threads, 77);
+  unsigned flags;
+  assert_int_equal(gk_rnn_training_pack_flags(rnn, 1, 1, NULL), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_training_pack_flags(NULL, 1, 1, &flags), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_rnn_training_pack_flags(rnn, -1, 1, &flags), GK_ERROR_ARGUMENT);
   gk_rnn_destroy(rnn);
 }
 
@@ -330,6 +373,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_explanation_is_the_plan_with_reasons),
       cmocka_unit_test(samples_and_units_decide_the_schedule),
+      cmocka_unit_test(few_rows_of_small_networks_are_packed_for_forward_alone),
       cmocka_unit_test(an_explanation_without_a_place_is_refused),
       cmocka_unit_test(the_reserve_is_gates_and_two_states),
       cmocka_unit_test(a_shorter_sequence_needs_no_more_memory),

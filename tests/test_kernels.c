@@ -50,7 +50,8 @@ struct problem {
   struct guarded_memory a_memory, b_memory, c_memory, init_memory, c_rows_memory, columns_memory;
   const float *a_rows[MOST_ROWS], *init_rows[MOST_ROWS];
   ptrdiff_t a_step;
-  int turns;     /* of A across */
+  int turns; /* of A across */
+  size_t b_step, b_first;
   size_t parted; /* last vectors whose lanes stand apart in C */
   const struct gk_ahead *ahead;
   const float *b_after;
@@ -127,6 +128,7 @@ static void pack_b(struct problem *p, const struct gk_kernels *kernels, size_t g
   const size_t panels = (p->columns + width - 1) / width;
   p->vectors = (p->columns + v - 1) / v;
   p->panel_stride = p->k * width + gap;
+  p->b_step = p->b_first = 0;
   p->packed = guarded_take(&p->b_memory, panels * p->panel_stride - gap, place);
   for (size_t panel = 0; panel < panels; panel++)
     for (size_t l = 0; l < p->k; l++)
@@ -135,6 +137,26 @@ static void pack_b(struct problem *p, const struct gk_kernels *kernels, size_t g
         p->packed[panel * p->panel_stride + l * width + j] =
             column < p->columns ? p->b[l * p->columns + column] : 0.0f;
       }
+}
+
+/* B as it stands: rows with canaries between them, after the last none, beginning with any. */
+static void leave_b_unpacked(struct problem *p, const struct gk_kernels *kernels, size_t gap, int place) {
+  p->vectors = (p->columns + kernels->lanes - 1) / kernels->lanes;
+  p->b_step = p->columns + gap;
+  p->b_first = p->k / 3;
+  p->packed = guarded_take(&p->b_memory, p->k * p->b_step - gap, place);
+  for (size_t l = 0; l < p->k; l++)
+    memcpy(p->packed + (p->b_first + l) % p->k * p->b_step, p->b + l * p->columns, p->columns * sizeof *p->b);
+}
+
+/* How A and B stand, in turn. */
+static void place_operands(struct problem *p, const struct gk_kernels *kernels, size_t turn, size_t gap,
+                           int place) {
+  place_a(p, place, kernels->reads_across && turn % 3 == 1);
+  if (turn % 3 == 2)
+    leave_b_unpacked(p, kernels, gap, place);
+  else
+    pack_b(p, kernels, gap, place);
 }
 
 /* The lanes of a vector to where it stands in a row of C, or of initial values. */
@@ -229,6 +251,8 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
       .a = p->a_rows,
       .a_step = p->a_step,
       .b = p->packed,
+      .b_step = p->b_step,
+      .b_first = p->b_first,
       .b_after = p->b_after,
       .panel_stride = p->panel_stride,
       .columns = p->columns_at,
@@ -254,8 +278,7 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
   for (int start = 0; start < STARTS; start++) {
     const int place = start == START_C ? (int)(k % 16) : GUARD_AT_END;
     solve_plainly(p, (enum start)start);
-    place_a(p, place, kernels->reads_across && (lanes + k + (size_t)start) % 2);
-    pack_b(p, kernels, lanes % 5, place);
+    place_operands(p, kernels, lanes + k + (size_t)start, lanes % 5, place);
     for (size_t rows = 1; rows <= p->rows; rows++)
       for (size_t begin = 0; begin < vectors; begin++)
         for (size_t end = lanes < v ? vectors : begin + 1; end <= vectors; end++) {
@@ -267,9 +290,9 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
           p->descending = turn % 5 > 2;
           kernel_case(tier, "product",
                       "rows %zu, vectors %zu..%zu%s, lanes of vector %zu: %zu, %zu in parts, k %zu in %zu, "
-                      "start %d",
+                      "start %d, B %s",
                       rows, begin, end - 1, p->descending ? ", descending" : "", vectors - 1, lanes,
-                      p->parted, k, p->sum_block, start);
+                      p->parted, k, p->sum_block, start, p->b_step ? "unpacked" : "packed");
           run_product(p, kernels, rows, begin, end, (enum start)start);
           compare_c(p, v, rows, begin, end);
         }
@@ -320,11 +343,10 @@ static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
       make_extreme(&p, stream);
     solve_plainly(&p, START_C);
     for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
-      place_a(&p, GUARD_AT_END, tier->kernels->reads_across && trial % 3 == 1);
-      pack_b(&p, tier->kernels, trial % 3, GUARD_AT_END);
+      place_operands(&p, tier->kernels, trial, trial % 3, GUARD_AT_END);
       place_c(&p, tier->kernels->lanes, trial % 7 == 0, GUARD_AT_END);
-      kernel_case(tier, "product", "rows %zu, columns %zu, k %zu, trial %llu", rows, columns, k,
-                  (unsigned long long)trial);
+      kernel_case(tier, "product", "rows %zu, columns %zu, k %zu, trial %llu, B %s", rows, columns, k,
+                  (unsigned long long)trial, p.b_step ? "unpacked" : "packed");
       run_product(&p, tier->kernels, rows, 0, p.vectors, START_C);
       compare_c(&p, tier->kernels->lanes, rows, 0, p.vectors);
     }

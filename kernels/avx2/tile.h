@@ -17,34 +17,36 @@
 /* Where a sum has come to. */
 struct tile_cursor {
   const float *b, *soon;
-  size_t panel, soon_step;
+  size_t panel, b_step, soon_step;
+  __m256i last; /* lanes of the last vector of B */
   const float *a[6];
   size_t at; /* of a */
 };
 
 static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, vf sum[][8], const int rows,
-                                                         const int vectors) {
+                                                         const int vectors, const enum tile_form form) {
   vf bk[8];
   if (GK_TILE_NEXT_LINES(rows)) {
     _mm_prefetch((const char *)to->soon, _MM_HINT_T1);
     to->soon += to->soon_step;
   }
   GK_UNROLL for (int j = 0; j < vectors; j++)
-    bk[j] = _mm256_loadu_ps(to->b + (size_t)(j / 2) * to->panel + (j % 2) * 8);
+    bk[j] = form != TILE_UNPACKED ? _mm256_loadu_ps(to->b + (size_t)(j / 2) * to->panel + (j % 2) * 8)
+            : j + 1 < vectors     ? _mm256_loadu_ps(to->b + j * 8)
+                                  : _mm256_maskload_ps(to->b + j * 8, to->last);
   GK_UNROLL for (int i = 0; i < rows; i++) {
     const vf ak = _mm256_broadcast_ss(to->a[i] + to->at);
     GK_UNROLL for (int j = 0; j < vectors; j++)
       sum[i][j] = _mm256_fmadd_ps(ak, bk[j], sum[i][j]);
   }
-  to->b += 2 * 8;
+  to->b += form == TILE_UNPACKED ? to->b_step : 2 * 8;
   to->at++;
 }
 
 /* One sum: `count` k from k on. */
 static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
                                                            vf sum[][8], const int rows, const int vectors,
-                                                           const bool across) {
-  (void)across;
+                                                           const enum tile_form form) {
   /* to ask for both takes 1 % longer */
   const size_t soon_step = t->ahead_step ? t->ahead_step : 16;
   struct tile_cursor to = {.b = t->b + k * 2 * 8,
@@ -56,17 +58,31 @@ static inline __attribute__((always_inline)) void tile_sum(const struct tile *t,
     GK_UNROLL for (int j = 0; j < vectors; j++)
       sum[i][j] = _mm256_setzero_ps();
   }
-  if (rows > 4) /* 2 to 3 % */
-    GK_UNROLL_4 for (; count; count--) tile_k(&to, sum, rows, vectors);
-  else
-    for (; count; count--)
-      tile_k(&to, sum, rows, vectors);
+  size_t part = count;
+  if (form == TILE_UNPACKED) {
+    to.b = tile_unpacked(t, k, count, &part);
+    to.b_step = t->b_step;
+    to.last = v_tail(t->columns[vectors - 1].lanes);
+  }
+  do {
+    count -= part;
+    if (rows > 4) /* 2 to 3 % */
+      GK_UNROLL_4 for (; part; part--) tile_k(&to, sum, rows, vectors, form);
+    else
+      for (; part; part--)
+        tile_k(&to, sum, rows, vectors, form);
+    to.b = t->b;
+    part = count;
+  } while (form == TILE_UNPACKED && count);
 }
 
 #include "kernels/math/tile_strips.h"
 
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, false); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, TILE_PACKED); }        \
+  static void tile_unpacked_##rows##x##vectors(struct tile *t) {                                             \
+    tile_strips(t, rows, vectors, TILE_UNPACKED);                                                            \
+  }
 GK_TILE(1, 1)
 GK_TILE(1, 2)
 GK_TILE(1, 3)
@@ -90,13 +106,14 @@ GK_TILE(5, 2)
 GK_TILE(6, 1)
 GK_TILE(6, 2)
 
-static tile_fn *const tiles[GK_TILE_ROWS][8] = {
-    {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6, tile_1x7, tile_1x8},
-    {tile_2x1, tile_2x2, tile_2x3, tile_2x4},
-    {tile_3x1, tile_3x2, tile_3x3, tile_3x4},
-    {tile_4x1, tile_4x2},
-    {tile_5x1, tile_5x2},
-    {tile_6x1, tile_6x2}};
+#define GK_TILE_TABLE(name)                                                                                  \
+  {                                                                                                          \
+    {name##1x1, name##1x2, name##1x3, name##1x4, name##1x5, name##1x6, name##1x7, name##1x8},                \
+        {name##2x1, name##2x2, name##2x3, name##2x4}, {name##3x1, name##3x2, name##3x3, name##3x4},          \
+        {name##4x1, name##4x2}, {name##5x1, name##5x2}, {name##6x1, name##6x2},                              \
+  }
+static tile_fn *const tiles[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_);
+static tile_fn *const tiles_unpacked[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_unpacked_);
 
 static inline __attribute__((always_inline)) void transpose_registers(vf r[8]) {
   vf s[8];

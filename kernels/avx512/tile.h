@@ -15,7 +15,8 @@
  * read, in one stream: the next 8 KiB of it; one and two ask for nothing. Past the end of a panel the stream
  * asks in vain, for a twentieth of it at K = 512. More rows leave time for the block that comes next, of four
  * lines a k: two with each k, so that two strips of five rows, or both halves of eight, bring all of it; but
- * one with six rows, which a second one costs 1 %. */
+ * one with six rows, which a second one costs 1 %. Nothing is asked for of B unpacked: rows 32 k ahead bring
+ * LSTM 512 3 % and cost LSTM 256 5 %, and of weights that large B is packed. */
 #define GK_TILE_STREAMS(rows)    ((rows) <= 4)
 #define GK_TILE_STREAM_AHEAD     (32 * 4 * 16)
 #define GK_TILE_NEXT_LINES(rows) (GK_TILE_STREAMS(rows) ? 0 : (rows) == 6 ? 1 : 2)
@@ -25,25 +26,26 @@
 /* Where a sum has come to. */
 struct tile_cursor {
   const float *b, *next, *ahead;
-  size_t panel, ahead_step;
+  size_t panel, b_step, ahead_step;
+  __mmask16 last; /* lanes of the last vector of B */
   const char *a[8], *a_next;
   ptrdiff_t at, a_step; /* of a and a_next, in bytes */
 };
 
 static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, vf sum[][8], const int rows,
-                                                         const int vectors, const bool across) {
+                                                         const int vectors, const enum tile_form form) {
   __m512 bk[8];
   if (rows > 2) {
-    if (GK_TILE_STREAMS(rows)) {
+    if (form != TILE_UNPACKED && GK_TILE_STREAMS(rows)) {
       GK_UNROLL for (int j = 0; j < vectors; j++)
         _mm_prefetch((const char *)(to->b + GK_TILE_STREAM_AHEAD + j * 16), _MM_HINT_T0);
-    } else {
+    } else if (form != TILE_UNPACKED) {
       _mm_prefetch((const char *)to->next, _MM_HINT_T1);
       if (GK_TILE_NEXT_LINES(rows) == 2)
         _mm_prefetch((const char *)(to->next + 16), _MM_HINT_T1);
       to->next += GK_TILE_NEXT_LINES(rows) * 16;
     }
-    if (across) {
+    if (form == TILE_ACROSS) {
       _mm_prefetch(to->a_next + to->at, _MM_HINT_T0);
     } else {
       _mm_prefetch((const char *)to->ahead, _MM_HINT_T1);
@@ -51,27 +53,30 @@ static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to,
     }
   }
   GK_UNROLL for (int j = 0; j < vectors; j++)
-    bk[j] = _mm512_loadu_ps(to->b + (size_t)(j / 4) * to->panel + (j % 4) * 16);
+    bk[j] = form != TILE_UNPACKED ? _mm512_loadu_ps(to->b + (size_t)(j / 4) * to->panel + (j % 4) * 16)
+            : j + 1 < vectors     ? _mm512_loadu_ps(to->b + j * 16)
+                                  : _mm512_maskz_loadu_ps(to->last, to->b + j * 16);
   GK_UNROLL for (int i = 0; i < rows; i++) {
     const __m512 ak = _mm512_set1_ps(*(const float *)(to->a[i] + to->at));
     GK_UNROLL for (int j = 0; j < vectors; j++)
       sum[i][j] = _mm512_fmadd_ps(ak, bk[j], sum[i][j]);
   }
-  to->b += 4 * 16;
+  to->b += form == TILE_UNPACKED ? to->b_step : 4 * 16;
   to->at += to->a_step;
 }
 
 /* One sum: `count` k from k on. */
 static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
                                                            vf sum[][8], const int rows, const int vectors,
-                                                           const bool across) {
+                                                           const enum tile_form form) {
   struct tile_cursor to = {.b = t->b + k * 4 * 16,
                            .next = t->b_next + k * GK_TILE_NEXT_LINES(rows) * 16,
                            .ahead = t->ahead + k * t->ahead_step,
                            .panel = t->b_panel_stride,
                            .ahead_step = t->ahead_step,
                            .a_step = sizeof(float)};
-  if (across) {
+  size_t part = count;
+  if (form == TILE_ACROSS) {
     to.a_step *= t->a_step;
     GK_FROM_HERE(to.a_step);
     to.a_next = (const char *)tile_next_a(t, (size_t)rows) + (ptrdiff_t)(t->k_begin + k) * to.a_step;
@@ -81,19 +86,32 @@ static inline __attribute__((always_inline)) void tile_sum(const struct tile *t,
     GK_UNROLL for (int j = 0; j < vectors; j++)
       sum[i][j] = _mm512_setzero_ps();
   }
-  if (rows > 4 && !across) /* 1 % */
-    GK_UNROLL_4 for (; count; count--) tile_k(&to, sum, rows, vectors, across);
-  else
-    for (; count; count--)
-      tile_k(&to, sum, rows, vectors, across);
+  if (form == TILE_UNPACKED) {
+    to.b = tile_unpacked(t, k, count, &part);
+    to.b_step = t->b_step;
+    to.last = v_tail(t->columns[vectors - 1].lanes);
+  }
+  do {
+    count -= part;
+    if (rows > 4 && form != TILE_ACROSS) /* 1 % */
+      GK_UNROLL_4 for (; part; part--) tile_k(&to, sum, rows, vectors, form);
+    else
+      for (; part; part--)
+        tile_k(&to, sum, rows, vectors, form);
+    to.b = t->b;
+    part = count;
+  } while (form == TILE_UNPACKED && count);
 }
 
 #include "kernels/math/tile_strips.h"
 
-/* Two of each, so that the one whose a_step is 1 need not keep it in a register. */
+/* One for each form: none keeps in a register what it does not need. */
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, false); }              \
-  static void tile_across_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, true); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, TILE_PACKED); }        \
+  static void tile_across_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, TILE_ACROSS); } \
+  static void tile_unpacked_##rows##x##vectors(struct tile *t) {                                             \
+    tile_strips(t, rows, vectors, TILE_UNPACKED);                                                            \
+  }
 #define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 GK_TILES(1)
 GK_TILES(2)
@@ -119,6 +137,7 @@ GK_TILE(8, 2)
   }
 static tile_fn *const tiles[GK_TILE_TALLEST][8] = GK_TILE_TABLE(tile_);
 static tile_fn *const tiles_across[GK_TILE_TALLEST][8] = GK_TILE_TABLE(tile_across_);
+static tile_fn *const tiles_unpacked[GK_TILE_TALLEST][8] = GK_TILE_TABLE(tile_unpacked_);
 
 /* 16 rows of 16 columns: 64 shuffles. */
 static inline __attribute__((always_inline)) void transpose_registers(__m512 r[16]) {

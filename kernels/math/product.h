@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The loops around a tier's tile: panels, blocks of k, strips of rows. A tier defines before:
  *   GK_TILE_ROWS, GK_TILE_VECTORS
- *   tile_fn *const tiles[GK_TILE_TALLEST][n]: tile of (index + 1) rows by (index + 1) vectors
+ *   tile_fn *const tiles[GK_TILE_TALLEST][n]: tile of (index + 1) rows by (index + 1) vectors;
+ *     tiles_unpacked the same for B unpacked
  *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of whole panels or a part of
  *     one that divides it: enough independent chains of fma
  *   GK_TILE_TALLEST: so many rows, at least GK_TILE_ROWS, may still be one strip
@@ -58,6 +59,8 @@ static bool next_vectors(const struct gk_product *p, size_t most, size_t *begin,
 }
 
 static const float *b_of_vector(const struct gk_product *p, size_t vector) {
+  if (p->b_step)
+    return p->b + vector * GK_V;
   return p->b + vector / GK_TILE_VECTORS * p->panel_stride + vector % GK_TILE_VECTORS * GK_V;
 }
 
@@ -70,9 +73,9 @@ static inline size_t strips_of(size_t rows) {
 static void product_strips(const struct gk_product *p, struct tile *tile, size_t vectors) {
   enum { WIDEST = sizeof tiles[0] / sizeof tiles[0][0] };
 #if GK_TILE_READS_ACROSS
-  tile_fn *const(*const of_rows)[WIDEST] = p->a_step == 1 ? tiles : tiles_across;
+  tile_fn *const(*const of_rows)[WIDEST] = p->b_step ? tiles_unpacked : p->a_step == 1 ? tiles : tiles_across;
 #else
-  tile_fn *const(*const of_rows)[WIDEST] = tiles;
+  tile_fn *const(*const of_rows)[WIDEST] = p->b_step ? tiles_unpacked : tiles;
 #endif
   const size_t strips = strips_of(p->rows), height = p->rows / strips, taller = p->rows % strips;
   tile->a = p->a;
@@ -121,6 +124,9 @@ static void product(const struct gk_product *p) {
   struct ahead_left ahead = ahead_start(p, strips * (most / width));
   struct tile tile = {.a_step = p->a_step,
                       .b_panel_stride = p->panel_stride,
+                      .b_step = p->b_step,
+                      .b_first = p->b_first,
+                      .b_rows = p->k,
                       .sum_block = p->sum_block / GK_SUM_PART,
                       .k = p->k < GK_TILE_K ? p->k : GK_TILE_K,
                       .ahead_left = &ahead,
@@ -142,7 +148,7 @@ static void product(const struct gk_product *p) {
       const bool last = p->k - k <= GK_TILE_K;
       tile.k = last ? p->k - k : GK_TILE_K;
       tile.k_begin = k;
-      tile.b = b + k * GK_TILE_VECTORS * GK_V;
+      tile.b = p->b_step ? b : b + k * GK_TILE_VECTORS * GK_V;
       tile.overwrite = p->overwrite && k == 0;
       tile.columns = columns;
       tile.columns_next = !last ? columns : more ? p->columns + asked : NULL;

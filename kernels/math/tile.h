@@ -20,6 +20,8 @@ struct tile {
   ptrdiff_t a_step;      /* 1 unless the tier reads across */
   const float *b;        /* vector j of row k: b + (j / nv) * b_panel_stride + (k * nv + j % nv) * v */
   size_t b_panel_stride;
+  /* B unpacked: b is row 0 of b_rows that stand b_step floats apart; row b_first is that of k_begin + k = 0 */
+  size_t b_step, b_first, b_rows;
   const struct gk_column *columns;
   float *const *c;
   const float *const *from; /* what the sum is added to: c, or rows of initial values */
@@ -38,6 +40,8 @@ struct tile {
   const struct gk_column *columns_next; /* and where in them; or NULL */
   size_t c_share;                       /* rows of C of the next strip for each sum */
 };
+/* How A and B stand: as in most products, A across, or B unpacked. */
+enum tile_form { TILE_PACKED, TILE_ACROSS, TILE_UNPACKED };
 /* Leaves `tile` at the strip that follows. */
 typedef void tile_fn(struct tile *tile);
 
@@ -73,6 +77,17 @@ static inline __attribute__((always_inline)) void tile_ask_again(const struct ti
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
     for (int j = 0; j < vectors; j++)
       __builtin_prefetch(t->c[i] + t->columns[j].offset + GK_V - 1, 1);
+}
+
+/* B unpacked: where the row for k stands, and how many of `count` rows follow one another from there; the
+ * others begin at t->b. */
+static inline __attribute__((always_inline)) const float *tile_unpacked(const struct tile *t, size_t k,
+                                                                        size_t count, size_t *part) {
+  size_t row = t->b_first + t->k_begin + k;
+  if (row >= t->b_rows)
+    row -= t->b_rows;
+  *part = t->b_rows - row < count ? t->b_rows - row : count;
+  return t->b + row * t->b_step;
 }
 
 /* The row of A to ask for: the one that reaches furthest into the next strip. */

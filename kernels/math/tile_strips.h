@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What every tier's tile does around its sums. Between two of them C stays in a buffer of the tile: rows of C
  * may begin no line of cache. A tier defines before:
- *   tile_sum(tile, k, count, sum, rows, vectors, across): sum = the products of `count` k from k on */
+ *   tile_sum(tile, k, count, sum, rows, vectors, form): sum = the products of `count` k from k on */
 #ifndef GK_KERNELS_MATH_TILE_STRIPS_H
 #define GK_KERNELS_MATH_TILE_STRIPS_H
 
@@ -83,7 +83,7 @@ static __attribute__((noinline)) void tile_parts(const struct tile *t, float *y,
 }
 
 static inline __attribute__((always_inline)) void tile_strips(struct tile *t, const int rows,
-                                                              const int vectors, const bool across) {
+                                                              const int vectors, const enum tile_form form) {
   vf sum[GK_TILE_TALLEST][8];
   _Alignas(64) float memory[GK_TILE_TALLEST * GK_TILE_VECTORS * GK_V], *y = memory;
   GK_FROM_HERE(y);
@@ -95,7 +95,7 @@ static inline __attribute__((always_inline)) void tile_strips(struct tile *t, co
       tile_ask_for_c(t, &asked, (size_t)rows, vectors);
       if (k && k + count == t->k)
         tile_ask_again(t, rows, vectors);
-      tile_sum(t, k, count, sum, rows, vectors, across);
+      tile_sum(t, k, count, sum, rows, vectors, form);
       GK_FROM_HERE(t);
       if (!first) {
         GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL

@@ -14,11 +14,17 @@
 
 #include "kernels/math/tile.h"
 
+static inline vf tile_load_last(const float *b, size_t lanes) {
+  return lanes == GK_V ? vf_load(b) : vf_load_n(b, lanes);
+}
+
 #define GK_TILE_LANE(lane)                                                                                   \
   do {                                                                                                       \
     float32x4_t bk[8];                                                                                       \
     GK_UNROLL for (int j = 0; j < vectors; j++)                                                              \
-      bk[j] = vld1q_f32(b + (size_t)(j / 4) * panel + (lane)*16 + (j % 4) * 4);                              \
+      bk[j] = form != TILE_UNPACKED ? vld1q_f32(b + (size_t)(j / 4) * panel + (lane)*16 + (j % 4) * 4)       \
+              : j + 1 < vectors     ? vld1q_f32(b + (lane)*b_step + j * 4)                                   \
+                                    : tile_load_last(b + (lane)*b_step + j * 4, last);                           \
     GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL                                                       \
       for (int j = 0; j < vectors; j++)                                                                      \
         sum[i][j] = vfmaq_laneq_f32(sum[i][j], bk[j], ak[i], lane);                                          \
@@ -26,41 +32,49 @@
 
 static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
                                                            vf sum[][8], const int rows, const int vectors,
-                                                           const bool across) {
+                                                           const enum tile_form form) {
   const float *a[5];
-  const float *b = t->b + k * 16;
-  const size_t panel = t->b_panel_stride;
-  (void)across;
+  const size_t panel = t->b_panel_stride, b_step = form == TILE_UNPACKED ? t->b_step : 16;
+  const size_t last = t->columns[vectors - 1].lanes;
+  size_t part = count;
+  const float *b = form == TILE_UNPACKED ? tile_unpacked(t, k, count, &part) : t->b + k * 16;
   GK_UNROLL for (int i = 0; i < rows; i++) {
     a[i] = t->a[i] + t->k_begin + k;
     GK_UNROLL for (int j = 0; j < vectors; j++)
       sum[i][j] = vdupq_n_f32(0);
   }
   size_t at = 0;
-  for (; at + 4 <= count; at += 4) {
-    float32x4_t ak[5];
-    GK_UNROLL for (int i = 0; i < rows; i++)
-      ak[i] = vld1q_f32(a[i] + at);
-    GK_TILE_LANE(0);
-    GK_TILE_LANE(1);
-    GK_TILE_LANE(2);
-    GK_TILE_LANE(3);
-    b += 4 * 16;
-  }
-  for (; at < count; at++) {
-    float32x4_t ak[5];
-    GK_UNROLL for (int i = 0; i < rows; i++)
-      ak[i] = vld1q_dup_f32(a[i] + at);
-    GK_TILE_LANE(0);
-    b += 16;
-  }
+  do {
+    for (; at + 4 <= part; at += 4) {
+      float32x4_t ak[5];
+      GK_UNROLL for (int i = 0; i < rows; i++)
+        ak[i] = vld1q_f32(a[i] + at);
+      GK_TILE_LANE(0);
+      GK_TILE_LANE(1);
+      GK_TILE_LANE(2);
+      GK_TILE_LANE(3);
+      b += 4 * b_step;
+    }
+    for (; at < part; at++) {
+      float32x4_t ak[5];
+      GK_UNROLL for (int i = 0; i < rows; i++)
+        ak[i] = vld1q_dup_f32(a[i] + at);
+      GK_TILE_LANE(0);
+      b += b_step;
+    }
+    b = t->b;
+    part = count;
+  } while (form == TILE_UNPACKED && at < count);
 }
 #undef GK_TILE_LANE
 
 #include "kernels/math/tile_strips.h"
 
 #define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, false); }
+  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, TILE_PACKED); }        \
+  static void tile_unpacked_##rows##x##vectors(struct tile *t) {                                             \
+    tile_strips(t, rows, vectors, TILE_UNPACKED);                                                            \
+  }
 #define GK_TILES(rows)      GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 #define GK_WIDE_TILES(rows) GK_TILES(rows) GK_TILE(rows, 5) GK_TILE(rows, 6) GK_TILE(rows, 7) GK_TILE(rows, 8)
 GK_WIDE_TILES(1)
@@ -69,14 +83,15 @@ GK_TILES(3)
 GK_TILES(4)
 GK_TILES(5)
 
-#define GK_TILE_LINE(rows)                                                                                   \
-  { tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4 }
-static tile_fn *const tiles[GK_TILE_ROWS][8] = {
-    {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6, tile_1x7, tile_1x8},
-    {tile_2x1, tile_2x2, tile_2x3, tile_2x4, tile_2x5, tile_2x6, tile_2x7, tile_2x8},
-    GK_TILE_LINE(3),
-    GK_TILE_LINE(4),
-    GK_TILE_LINE(5)};
+#define GK_TILE_LINE(name, rows) name##rows##x1, name##rows##x2, name##rows##x3, name##rows##x4
+#define GK_TILE_TABLE(name)                                                                                  \
+  {                                                                                                          \
+    {GK_TILE_LINE(name, 1), name##1x5, name##1x6, name##1x7, name##1x8},                                     \
+        {GK_TILE_LINE(name, 2), name##2x5, name##2x6, name##2x7, name##2x8}, {GK_TILE_LINE(name, 3)},        \
+        {GK_TILE_LINE(name, 4)}, {GK_TILE_LINE(name, 5)},                                                    \
+  }
+static tile_fn *const tiles[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_);
+static tile_fn *const tiles_unpacked[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_unpacked_);
 
 static inline void transpose_registers(vf r[4]) {
   const float32x4x2_t t01 = vtrnq_f32(r[0], r[1]), t23 = vtrnq_f32(r[2], r[3]);

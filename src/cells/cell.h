@@ -11,7 +11,7 @@
 /* One recurrent product of a step: the pre-activations of some gates from one operand. */
 struct gk_cell_phase {
   int gate_count;
-  int gate[GK_MAX_GATES]; /* parameter gates, in ascending order of their recurrent blocks */
+  int gate[GK_MAX_GATES]; /* neighbours in the parameters, in ascending order of their recurrent blocks */
   int operand_block;      /* block of the gates row that is multiplied; GK_OPERAND_H: h of the step before */
 };
 enum { GK_OPERAND_H = -1 };
@@ -27,7 +27,8 @@ struct gk_cell_info {
    * the backward products. Where the two differ the halves of a gate are kept apart. */
   int input_block[GK_MAX_GATES];
   int recurrent_block[GK_MAX_GATES];
-  int input_order[GK_MAX_GATES]; /* gates in ascending order of their input blocks */
+  /* Gates in ascending order of their input blocks: that of the parameters, but any may be the first. */
+  int input_order[GK_MAX_GATES];
   struct gk_cell_phase phase[GK_MAX_PHASES];
   /* The arithmetic needs whole rows, and both products start from zero: biases, and gradients of biases,
    * stand in G blocks of their own. */

@@ -10,6 +10,11 @@ struct plans {
   gk_rnn_plan_info training, inference;
 };
 
+/* The passes that a training step packs for. */
+static const char *packing(const gk_rnn_plan_info *info) {
+  return info->pack_flags & GK_PACK_BACKWARD ? "both" : "forward";
+}
+
 static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc *desc,
                        const struct plans *plans) {
   const gk_rnn_plan_info *info = &plans->training, *inference = &plans->inference;
@@ -21,6 +26,7 @@ static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc
   printf("  %-10s%-7s  %s\n", "schedule", gk_schedule_name(info->schedule), info->schedule_reason);
   printf("  %-10s%-7d  %s\n", "threads", info->threads, info->threads_reason);
   printf("  %-10s%-7lld  %s\n", "chunk", (long long)info->chunk, info->chunk_reason);
+  printf("  %-10s%-7s  %s\n", "packing", packing(info), info->packing_reason);
   printf("  %-10s%-7s  %s\n", "inference", gk_schedule_name(inference->schedule), inference->schedule_reason);
   printf("  %-10s%-7d  %s\n", "", inference->threads, inference->threads_reason);
 }
@@ -45,12 +51,13 @@ static void print_json(const char *list, const bench_shape *s, const gk_rnn_desc
       gk_isa_name(desc->isa));
   printf("\"schedule\": \"%s\", \"schedule_reason\": \"%s\", \"threads\": %d, \"threads_reason\": \"%s\", "
          "\"chunk\": %lld, \"chunk_reason\": \"%s\", \"rows_a_thread\": %lld, \"step_flop\": %.17g, "
+         "\"packing\": \"%s\", \"packing_reason\": \"%s\", "
          "\"inference\": {\"schedule\": \"%s\", \"schedule_reason\": \"%s\", \"threads\": %d, "
          "\"threads_reason\": \"%s\"}}\n",
          gk_schedule_name(info->schedule), info->schedule_reason, info->threads, info->threads_reason,
-         (long long)info->chunk, info->chunk_reason, (long long)info->rows, info->step_flop,
-         gk_schedule_name(inference->schedule), inference->schedule_reason, inference->threads,
-         inference->threads_reason);
+         (long long)info->chunk, info->chunk_reason, (long long)info->rows, info->step_flop, packing(info),
+         info->packing_reason, gk_schedule_name(inference->schedule), inference->schedule_reason,
+         inference->threads, inference->threads_reason);
 }
 
 static int print_plan(const cli_command *command, const struct plan_settings *settings, bool json,

@@ -124,9 +124,9 @@ void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count
   }
 }
 
-static struct gk_product product_of(const struct gk_matrix *matrix, const float *packed, size_t unit_begin,
-                                    size_t unit_end, size_t rows, const float *const *a, float *const *c,
-                                    struct gk_start start) {
+static struct gk_product product_of(const struct gk_matrix *matrix, struct gk_weights weights,
+                                    size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
+                                    float *const *c, struct gk_start start) {
   const size_t v = matrix->lanes;
   return (struct gk_product){
       .rows = rows,
@@ -134,7 +134,9 @@ static struct gk_product product_of(const struct gk_matrix *matrix, const float 
       .sum_block = GK_SUM_BLOCK,
       .a = a,
       .a_step = 1,
-      .b = packed + matrix->offset,
+      .b = weights.unpacked ? weights.unpacked + matrix->unpacked : weights.packed + matrix->offset,
+      .b_step = weights.unpacked ? matrix->units : 0,
+      .b_first = matrix->first_row,
       .panel_stride = matrix->panel_stride,
       .columns = matrix->columns,
       .vector_begin = unit_begin / v * matrix->gates,
@@ -145,24 +147,24 @@ static struct gk_product product_of(const struct gk_matrix *matrix, const float 
   };
 }
 
-void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
-                       size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
-                       float *const *c, struct gk_start start) {
+void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                       struct gk_weights weights, size_t unit_begin, size_t unit_end, size_t rows,
+                       const float *const *a, float *const *c, struct gk_start start) {
   if (rows == 0 || unit_begin >= unit_end)
     return;
-  const struct gk_product product = product_of(matrix, packed, unit_begin, unit_end, rows, a, c, start);
+  const struct gk_product product = product_of(matrix, weights, unit_begin, unit_end, rows, a, c, start);
   kernels->product(&product);
 }
 
 void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                             const float *packed, const struct gk_strips *strips, size_t rows,
+                             struct gk_weights weights, const struct gk_strips *strips, size_t rows,
                              const float *const *a, float *const *c, struct gk_start start,
                              const struct gk_ahead *ahead) {
   struct gk_product product =
-      product_of(matrix, packed, strips->unit_begin, strips->unit_end, rows, a, c, start);
+      product_of(matrix, weights, strips->unit_begin, strips->unit_end, rows, a, c, start);
   product.ahead = ahead;
   product.descending = strips->backwards;
-  if (strips->taken < strips->count) {
+  if (strips->taken < strips->count && !weights.unpacked) {
     const size_t vector = strips->backwards ? product.vector_begin - 1 : product.vector_end;
     product.b_after = product.b + vector / matrix->tile_vectors * product.panel_stride;
   }

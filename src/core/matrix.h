@@ -24,6 +24,8 @@ struct gk_matrix {
   size_t panels;  /* ceil(vectors / nv) */
   size_t panel_stride;
   size_t offset;                /* of panel 0 in the packed buffer, in floats */
+  size_t unpacked, first_row;   /* of one that pack_rows packs: where B stands in the parameters, and its row
+                                   for k = 0; the last one is followed by row 0 */
   size_t lanes, tile_vectors;   /* the tier's v and nv */
   size_t interleaved;           /* units, a multiple of v: the others are left */
   int order[GK_MAX_GATES];      /* of the gates of those: as their blocks stand in a row of C */
@@ -37,6 +39,11 @@ struct gk_matrix {
 gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t k, size_t units,
                            size_t gates, const int *block, bool interleaves);
 void gk_matrix_destroy(struct gk_matrix *matrix);
+
+/* Where products read B: from packed parameters, or if `unpacked` is not NULL, from the parameters. */
+struct gk_weights {
+  const float *packed, *unpacked;
+};
 
 /* What a product starts from: what is in C, zero, or rows of initial values that are addressed as C is. */
 struct gk_start {
@@ -67,12 +74,12 @@ bool gk_strips_next(struct gk_strips *strips);
 void gk_matrix_share(const struct gk_matrix *matrix, int thread, int threads, size_t *begin, size_t *end);
 
 /* C = start + A B for the columns of the units [unit_begin, unit_end), multiples of v or the end of all. */
-void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels, const float *packed,
-                       size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
-                       float *const *c, struct gk_start start);
+void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                       struct gk_weights weights, size_t unit_begin, size_t unit_end, size_t rows,
+                       const float *const *a, float *const *c, struct gk_start start);
 /* The same for the strip at hand; `ahead` (or NULL) is asked for meanwhile. */
 void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                             const float *packed, const struct gk_strips *strips, size_t rows,
+                             struct gk_weights weights, const struct gk_strips *strips, size_t rows,
                              const float *const *a, float *const *c, struct gk_start start,
                              const struct gk_ahead *ahead);
 /* Adds rows of `floats` floats to what is asked for; those that follow one another become one range, a row

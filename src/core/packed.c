@@ -64,6 +64,14 @@ gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa
   return GK_OK;
 }
 
+bool gk_packed_lacks(unsigned flags, const void *packed) {
+  struct header header;
+  if (!packed)
+    return false;
+  memcpy(&header, packed, sizeof header);
+  return header.magic == PACKED_MAGIC && (header.flags & flags) != flags;
+}
+
 const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed) {
   struct header header;
   size_t floats = 0;

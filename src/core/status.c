@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #define GK_TEXT(x)          #x
 #define GK_VERSION(a, b, c) GK_TEXT(a) "." GK_TEXT(b) "." GK_TEXT(c)
@@ -10,10 +11,12 @@
 static _Thread_local char last_error[512];
 
 gk_status gk_fail(gk_status status, const char *format, ...) {
+  char message[sizeof last_error]; /* an argument may be the last one */
   va_list arguments;
   va_start(arguments, format);
-  vsnprintf(last_error, sizeof last_error, format, arguments);
+  vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
+  memcpy(last_error, message, sizeof message);
   return status;
 }
 

@@ -236,8 +236,8 @@ static void logits_of_rows(const gk_output *output, const float *packed, const f
     c[r] = logits + r * width;
     from[r] = packed + output->bias;
   }
-  gk_matrix_product(&output->forward, output->kernels, packed, 0, width, rows, a, c,
-                    (struct gk_start){.rows = from});
+  gk_matrix_product(&output->forward, output->kernels, (struct gk_weights){.packed = packed}, 0, width, rows,
+                    a, c, (struct gk_start){.rows = from});
 }
 
 /* Logits, losses, gradients of the logits and dh of the thread's rows of the block that starts at `first`. */
@@ -257,8 +257,8 @@ static void block_rows(const struct loss_call *call, const struct share *share, 
     share->a[r - begin] = call->logits + r * v;
     share->c[r - begin] = call->args.dh + ((size_t)first + r) * h;
   }
-  gk_matrix_product(&output->backward, output->kernels, call->packed, 0, h, end - begin, share->a, share->c,
-                    GK_START_ZERO);
+  gk_matrix_product(&output->backward, output->kernels, (struct gk_weights){.packed = call->packed}, 0, h,
+                    end - begin, share->a, share->c, GK_START_ZERO);
 }
 
 /* One block of the weight gradient, the thread's rows of W. The sum takes the block's rows from the last on.

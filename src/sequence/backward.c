@@ -234,7 +234,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   while (gk_strips_next(&strips)) {
     step->cell.unit_begin = strips.unit_begin;
     step->cell.unit_end = strips.unit_end;
-    gk_matrix_strip_product(matrix, run->rnn->kernels, run->packed, &strips, rows, worker->operand,
+    gk_matrix_strip_product(matrix, run->rnn->kernels, gk_run_weights(run), &strips, rows, worker->operand,
                             in_place ? worker->dh : worker->drh, in_place ? GK_START_C : GK_START_ZERO,
                             strips.taken == 1 ? &ahead : NULL);
     if (run->drops_state)
@@ -382,8 +382,8 @@ void gk_input_gradient_chunk(const struct gk_worker *worker, int layer, int dire
       worker->chunk_c[rows++] = input_gradient(run, layer, direction, s, i);
     }
   }
-  gk_matrix_product(matrix, run->rnn->kernels, run->packed, unit_begin, unit_end, rows, worker->chunk_a,
-                    worker->chunk_c, direction == 0 ? GK_START_ZERO : GK_START_C);
+  gk_matrix_product(matrix, run->rnn->kernels, gk_run_weights(run), unit_begin, unit_end, rows,
+                    worker->chunk_a, worker->chunk_c, direction == 0 ? GK_START_ZERO : GK_START_C);
   rows = 0;
   for (int64_t s = begin; s < end && masked && last_direction; s++) {
     const int64_t count = gk_worker_rows(worker, s);
@@ -519,7 +519,12 @@ gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *arg
       memset(args->gradients, 0, (size_t)rnn->parameter_count * sizeof(float));
     return GK_OK;
   }
-  const float *packed = gk_packed_of_call(rnn, GK_PACK_BACKWARD, true, &args->random, args->packed);
+  const bool unpacked = gk_packed_lacks(GK_PACK_BACKWARD, args->packed) && !(rnn->desc.weight_dropout > 0);
+  if (unpacked && !args->parameters)
+    return gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL, and packed has no weights for backward either: it "
+                                      "was packed with GK_PACK_FORWARD alone");
+  const float *packed = gk_packed_of_call(rnn, unpacked ? GK_PACK_FORWARD : GK_PACK_BACKWARD, true,
+                                          &args->random, args->packed);
   if (!packed)
     return GK_ERROR_ARGUMENT;
   struct gk_run run = {.rnn = rnn,
@@ -527,6 +532,7 @@ gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *arg
                        .batch = args->batch,
                        .training = true,
                        .packed = packed,
+                       .unpacked = unpacked ? args->parameters : NULL,
                        .parameters = args->parameters,
                        .x = args->x,
                        .tokens = rnn->desc.vocabulary ? args->tokens : NULL,

@@ -263,8 +263,8 @@ static void forward_link(const struct call *call, const struct link *link) {
     call->c[n] = to + n * link->to.size;
     call->from[n] = call->packed + link->linear.bias;
   }
-  gk_matrix_product(&link->linear.forward, kernels, call->packed, 0, out, (size_t)call->batch, call->a,
-                    call->c, (struct gk_start){.rows = call->from});
+  gk_matrix_product(&link->linear.forward, kernels, (struct gk_weights){.packed = call->packed}, 0, out,
+                    (size_t)call->batch, call->a, call->c, (struct gk_start){.rows = call->from});
   if (bridge->kind == GK_BRIDGE_TANH)
     kernels->tanh((size_t)call->batch * out, to, to);
   kernels->flush((size_t)call->batch * out, to, to);
@@ -366,8 +366,8 @@ static void backward_link(const struct call *call, const struct link *link) {
     call->a[n] = call->d + n * link->to.size;
     call->c[n] = call->d_joined + n * (int64_t)link->linear.in;
   }
-  gk_matrix_product(&link->linear.backward, kernels, call->packed, 0, link->linear.in, (size_t)call->batch,
-                    call->a, call->c, GK_START_ZERO);
+  gk_matrix_product(&link->linear.backward, kernels, (struct gk_weights){.packed = call->packed}, 0,
+                    link->linear.in, (size_t)call->batch, call->a, call->c, GK_START_ZERO);
   int64_t column = 0; /* decoder layers that read the same encoder layer add up */
   for (int d = 0; d < link->directions && to; column += link->from[d++].size)
     for (int64_t n = 0; n < call->batch; n++)

@@ -83,7 +83,7 @@ static void embedding_rows(const struct gk_worker *worker, int direction) {
       a[j] = embedding->table + (u + j) * width + block;
       c[j] = run->embedding_gradient + (u + j) * input;
     }
-    gk_matrix_product(&layer->dx, run->rnn->kernels, run->packed, 0, input, rows, a, c,
+    gk_matrix_product(&layer->dx, run->rnn->kernels, gk_run_weights(run), 0, input, rows, a, c,
                       direction == 0 ? GK_START_ZERO : GK_START_C);
   }
 }

@@ -125,8 +125,8 @@ static void attend(const struct gk_worker *worker, const struct gk_feed_rows *ro
   if (decoder->desc.attention == GK_ATTENTION_GENERAL) {
     for (size_t k = 0; k < rows->count; k++)
       c[k] = feed->query + (size_t)rows->row[k].r * size;
-    gk_matrix_product(&decoder->query.forward, kernels, feed->packed, 0, size, rows->count, a, c,
-                      GK_START_ZERO);
+    gk_matrix_product(&decoder->query.forward, kernels, (struct gk_weights){.packed = feed->packed}, 0, size,
+                      rows->count, a, c, GK_START_ZERO);
   }
   for (size_t k = 0; k < rows->count; k++) {
     const struct gk_feed_row *row = &rows->row[k];
@@ -142,8 +142,8 @@ static void attend(const struct gk_worker *worker, const struct gk_feed_rows *ro
     a[k] = joined;
     c[k] = feed->top + (size_t)row->r * top;
   }
-  gk_matrix_product(&decoder->combine.forward, kernels, feed->packed, 0, top, rows->count, a, c,
-                    GK_START_ZERO);
+  gk_matrix_product(&decoder->combine.forward, kernels, (struct gk_weights){.packed = feed->packed}, 0, top,
+                    rows->count, a, c, GK_START_ZERO);
   for (size_t k = 0; k < rows->count; k++) {
     kernels->tanh(top, c[k], c[k]);
     kernels->flush(top, c[k], c[k]);
@@ -155,7 +155,7 @@ static void output_product(const struct gk_feed *feed, size_t rows, const float 
   const float *from[GK_FEED_ROWS];
   for (size_t k = 0; k < rows; k++)
     from[k] = feed->output_packed + output->bias;
-  gk_matrix_product(&output->forward, output->kernels, feed->output_packed, 0,
+  gk_matrix_product(&output->forward, output->kernels, (struct gk_weights){.packed = feed->output_packed}, 0,
                     (size_t)output->desc.output_size, rows, a, c, (struct gk_start){.rows = from});
 }
 

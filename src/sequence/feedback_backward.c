@@ -40,8 +40,8 @@ static void outputs_backward(const struct gk_worker *worker, const struct gk_fee
     a[k] = d;
     c[k] = feed->d_top + (size_t)row->r * top;
   }
-  gk_matrix_product(&output->backward, output->kernels, feed->output_packed, 0, top, rows->count, a, c,
-                    GK_START_C);
+  gk_matrix_product(&output->backward, output->kernels, (struct gk_weights){.packed = feed->output_packed}, 0,
+                    top, rows->count, a, c, GK_START_C);
 }
 
 /* From y's gradient to h's, through h~ = tanh(W_c [c; h]) and the weights. */
@@ -60,8 +60,8 @@ static void attention_backward(const struct gk_worker *worker, const struct gk_f
     a[k] = feed->d_top + r * top;
     c[k] = feed->d_joined + r * (size + hidden);
   }
-  gk_matrix_product(&decoder->combine.backward, kernels, feed->packed, 0, size + hidden, rows->count, a, c,
-                    GK_START_ZERO);
+  gk_matrix_product(&decoder->combine.backward, kernels, (struct gk_weights){.packed = feed->packed}, 0,
+                    size + hidden, rows->count, a, c, GK_START_ZERO);
   for (size_t k = 0; k < rows->count; k++) {
     const size_t r = (size_t)rows->row[k].r;
     float *d_query = feed->d_query + r * size, *d_h = feed->d_h + r * hidden;
@@ -75,8 +75,8 @@ static void attention_backward(const struct gk_worker *worker, const struct gk_f
     c[k] = d_h;
   }
   if (general)
-    gk_matrix_product(&decoder->query.backward, kernels, feed->packed, 0, hidden, rows->count, a, c,
-                      GK_START_C);
+    gk_matrix_product(&decoder->query.backward, kernels, (struct gk_weights){.packed = feed->packed}, 0,
+                      hidden, rows->count, a, c, GK_START_C);
 }
 
 void gk_feed_backward(const struct gk_worker *worker, int64_t begin, int64_t end) {

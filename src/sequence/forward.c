@@ -81,8 +81,8 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
   }
   if (joined)
     return;
-  gk_matrix_product(&weights->x, run->rnn->kernels, run->packed, worker->unit_begin, worker->unit_end, rows,
-                    worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});
+  gk_matrix_product(&weights->x, run->rnn->kernels, gk_run_weights(run), worker->unit_begin, worker->unit_end,
+                    rows, worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});
 }
 
 static void point_at_step(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
@@ -218,9 +218,10 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
       units.unit_begin = strips.unit_begin;
       units.unit_end = strips.unit_end;
       if (joined)
-        gk_matrix_strip_product(&weights->x, kernels, run->packed, &strips, (size_t)rows, worker->chunk_a,
-                                worker->chunk_c, (struct gk_start){.rows = worker->chunk_from}, NULL);
-      gk_matrix_strip_product(&weights->h[p], kernels, run->packed, &strips, (size_t)rows, operand,
+        gk_matrix_strip_product(&weights->x, kernels, gk_run_weights(run), &strips, (size_t)rows,
+                                worker->chunk_a, worker->chunk_c,
+                                (struct gk_start){.rows = worker->chunk_from}, NULL);
+      gk_matrix_strip_product(&weights->h[p], kernels, gk_run_weights(run), &strips, (size_t)rows, operand,
                               worker->pre, start, NULL);
       if (!normalised)
         phases[p](&units);
@@ -344,7 +345,7 @@ static void fold_embedding(const struct gk_worker *worker, int direction) {
       from[j] = run->packed + layer->bias;
       memcpy(c[j], from[j], width * sizeof(float)); /* also the blocks that the product does not fill */
     }
-    gk_matrix_product(&layer->x, run->rnn->kernels, run->packed, 0, hidden, rows, a, c,
+    gk_matrix_product(&layer->x, run->rnn->kernels, gk_run_weights(run), 0, hidden, rows, a, c,
                       (struct gk_start){.rows = from});
   }
   gk_worker_wait(worker);

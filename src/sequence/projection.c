@@ -14,7 +14,7 @@ void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weigh
       gk_matrix_strips(&weights->p, rows, worker->output_begin, worker->output_end, backwards);
   while (rows && gk_strips_next(&strips)) {
     const size_t begin = strips.unit_begin, end = strips.unit_end;
-    gk_matrix_strip_product(&weights->p, kernels, run->packed, &strips, rows,
+    gk_matrix_strip_product(&weights->p, kernels, gk_run_weights(run), &strips, rows,
                             (const float *const *)worker->whole_h, worker->h, GK_START_ZERO, NULL);
     for (size_t j = 0; j < rows; j++) {
       kernels->flush(end - begin, worker->h[j] + begin, worker->h[j] + begin);
@@ -40,7 +40,7 @@ void gk_projection_gather(const struct gk_worker *worker, size_t rows, const flo
 void gk_projection_backward(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
                             const struct gk_strips *strip) {
   const struct gk_run *run = worker->run;
-  gk_matrix_strip_product(&weights->dp, run->rnn->kernels, run->packed, strip, rows,
+  gk_matrix_strip_product(&weights->dp, run->rnn->kernels, gk_run_weights(run), strip, rows,
                           (const float *const *)worker->saved_h, worker->whole_h, GK_START_ZERO, NULL);
 }
 

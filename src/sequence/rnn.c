@@ -209,6 +209,16 @@ static bool place_row(size_t *floats, size_t *offset, size_t count) {
   return gk_size_add(floats, count) && gk_size_align(floats, GK_CACHE_LINE / sizeof(float));
 }
 
+/* Where backward's matrices stand in the parameters, whose gates follow one another. */
+static void place_unpacked(const struct gk_cell_info *cell, struct gk_rnn_layer *layer) {
+  layer->dx.unpacked = (size_t)layer->weight_ih;
+  layer->dx.first_row = (size_t)cell->input_order[0] * layer->hidden;
+  for (int p = 0; p < cell->phases; p++)
+    layer->dh[p].unpacked =
+        (size_t)layer->weight_hh + (size_t)cell->phase[p].gate[0] * layer->hidden * layer->output;
+  layer->dp.unpacked = (size_t)layer->weight_hr;
+}
+
 static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer) {
   const struct gk_cell_info *cell = rnn->cell;
   const size_t hidden = layer->hidden, output = layer->output, input = (size_t)layer->input_size;
@@ -241,6 +251,7 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
   }
   if (status)
     return status;
+  place_unpacked(cell, layer);
 
   bool fits = place_row(&rnn->packed.forward, &layer->bias, (size_t)cell->blocks * hidden);
   if (rnn->desc.trained_states)

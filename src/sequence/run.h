@@ -68,6 +68,7 @@ struct gk_run {
   bool stream; /* saved rows go past the caches, where their blocks begin lines of it */
   bool keep;   /* backward: the reserve must be left as it is */
   const float *packed;
+  const float *unpacked; /* backward: the parameters, where packed lacks its half of the weights; else NULL */
   const float *parameters;
   const float *x;
   const int32_t *tokens;
@@ -217,6 +218,11 @@ static inline const struct gk_saved *gk_run_saved(const struct gk_run *run, int 
 }
 static inline const struct gk_ring *gk_run_ring(const struct gk_run *run, int layer, int direction) {
   return &run->rings[layer * run->rnn->directions + direction];
+}
+
+/* Where products read weights. */
+static inline struct gk_weights gk_run_weights(const struct gk_run *run) {
+  return (struct gk_weights){run->packed, run->unpacked};
 }
 
 /* Time of internal step s, for a sample of `length`. */

@@ -63,13 +63,15 @@ const float *gk_packed_of_call(const struct gk_rnn *rnn, unsigned flags, bool tr
     return gk_packed_open(rnn->packed, flags, rnn->kernels->isa, packed);
   const struct gk_packed_size size = training ? gk_packed_dropped(rnn, key) : rnn->packed;
   const float *floats = gk_packed_open(size, flags, rnn->kernels->isa, packed);
-  if (!floats && packed && training && gk_packed_open(rnn->packed, flags, rnn->kernels->isa, packed))
+  if (floats || !packed || gk_packed_lacks(flags, packed))
+    return floats;
+  if (training && gk_packed_open(rnn->packed, flags, rnn->kernels->isa, packed))
     gk_fail(GK_ERROR_ARGUMENT,
             "packed is from gk_rnn_pack: with weight_dropout %g training needs gk_rnn_pack_dropped",
             (double)rnn->desc.weight_dropout);
-  else if (!floats && packed)
+  else
     gk_fail(GK_ERROR_ARGUMENT, "%s, or was dropped with another key than %s (weight_dropout is %g)",
             gk_last_error(), training ? "random's seed and step" : "none, which inference needs",
             (double)rnn->desc.weight_dropout);
-  return floats;
+  return NULL;
 }

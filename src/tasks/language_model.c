@@ -85,7 +85,7 @@ gk_status gk_language_model_create_plans(const gk_language_model_desc *desc, str
   model->desc = *desc;
   model->desc.utf8 = vocabulary->utf8;
   model->vocabulary = *vocabulary;
-  model->pack_flags = pack_flags;
+  model->pack_flags = model->rnn_pack_flags = pack_flags;
   *vocabulary = (struct gk_vocabulary){0};
   const gk_status status = create_plans(model);
   if (status != GK_OK) {
@@ -138,7 +138,8 @@ gk_status gk_language_model_initial_states(const gk_language_model *model, int64
 }
 
 gk_status gk_language_model_pack(gk_language_model *model) {
-  const gk_status status = gk_rnn_pack(model->rnn, model->pack_flags, model->parameters, model->packed_rnn);
+  const gk_status status =
+      gk_rnn_pack(model->rnn, model->rnn_pack_flags, model->parameters, model->packed_rnn);
   const float *output = model->parameters + model->rnn_count;
   if (status != GK_OK)
     return status;

@@ -12,9 +12,9 @@ struct gk_language_model {
   gk_output *output;
   int64_t rnn_count; /* parameters of the recurrent part, and of the output layer */
   int64_t output_count;
-  float *parameters; /* first the one, then the other */
-  unsigned pack_flags;
-  void *packed_rnn, *packed_output; /* gk_language_model_pack */
+  float *parameters;                   /* first the one, then the other */
+  unsigned pack_flags, rnn_pack_flags; /* of both, and those of them that the recurrent part is packed with */
+  void *packed_rnn, *packed_output;    /* gk_language_model_pack */
 };
 
 /* The model without memory for parameters, so that a file can be compared with their shapes first. Takes
