@@ -397,16 +397,16 @@ typedef struct gk_random_key {
 /* Packed parameters: what the kernels read, for the tier of `rnn`. Pack again after each update;
  * any number of callers may read one packed buffer. Any alignment will do; pack where it stays. `flags` are
  * GK_PACK_FORWARD, GK_PACK_BACKWARD or both: what the calls that will read it need; a call that finds what it
- * needs missing, or packed for another network or tier, refuses it (GK_ERROR_ARGUMENT). `packed` must have
- * packed_bytes of the same flags; `parameters` is the whole array. gk_rnn_backward also takes what was packed
- * with GK_PACK_FORWARD alone. */
+ * needs missing, or packed for another network or tier, refuses it (GK_ERROR_ARGUMENT), but gk_rnn_backward
+ * takes the weights from `parameters` if only its half is missing. `packed` must have packed_bytes of the same
+ * flags; `parameters` is the whole array. */
 typedef enum gk_pack_flags { GK_PACK_FORWARD = 1, GK_PACK_BACKWARD = 2 } gk_pack_flags;
 GK_API gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes);
 GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed);
 
-/* The flags to pack with for training calls of these sizes: GK_PACK_FORWARD alone if backward would read the
- * other half too few times to be worth packing (a small network, few samples and steps), else both. The same
- * bits either way. */
+/* The flags to pack with for gk_rnn_forward and gk_rnn_backward of these sizes: GK_PACK_FORWARD alone if
+ * backward would read the other half too few times to be worth packing (a small network, few samples and
+ * steps), else both. The same bits either way. Decoders, bridges and output layers always need both. */
 GK_API gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t batch, unsigned *flags);
 
 /* The same with weight_dropout's mask of a training step on weight_hh: for forward and backward calls with a
@@ -480,7 +480,8 @@ typedef struct gk_rnn_forward_args {
                             belong to what was carried into the call), and no gradient flows across */
   const float *x;        /* inputs in the plan's layout; NULL with a vocabulary */
   const int32_t *tokens; /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
-  const float *h0, *c0;  /* (L*D, N, H); NULL: the trained ones, or zero */
+  const float *h0, *c0;  /* (L*D, N, H); NULL: the trained ones, or zero, and then no product is formed with
+                            them: a weight_hh that is not finite shows from the second step on */
   const float *parameters; /* needed with a vocabulary (the embedding), else may be NULL */
   const void *packed;      /* from gk_rnn_pack with GK_PACK_FORWARD */
   float *y;                /* all hidden states of the last layer in the plan's layout; may be NULL */
@@ -511,13 +512,13 @@ typedef struct gk_rnn_backward_args {
   const float *x;
   const int32_t *tokens;
   const float *h0, *c0;
+  /* Needed with a vocabulary; and the whole array as it was packed, if that was with GK_PACK_FORWARD alone. */
   const float *parameters;
-  const void *packed;     /* with GK_PACK_BACKWARD; or without it, then weights are read from `parameters`,
-                             those that were packed. Not with weight_dropout */
+  const void *packed;     /* with GK_PACK_BACKWARD; or GK_PACK_FORWARD alone, if weight_dropout is off */
   const float *dy;        /* gradient of y, same layout; NULL: zero. Padding is not read */
   const float *dhn, *dcn; /* (L*D, N, H); NULL: zero */
   float *dx;              /* same layout as x, 0 in padding; NULL: not computed */
-  float *dh0, *dc0;       /* (L*D, N, H); NULL: not returned */
+  float *dh0, *dc0;       /* (L*D, N, H); NULL: not returned; both NULL: not computed */
   float *gradients;       /* layout of the parameters; NULL: no weight gradient is computed. That of a trained
                              state is the sum of dh0 over the samples, longest first, and 0 where h0 was given */
   bool accumulate;        /* add the finished gradients to `gradients` instead of overwriting it */

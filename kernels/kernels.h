@@ -65,8 +65,9 @@ struct gk_ahead {
 /* C[i][column(q) + lane] += sum over k of a[i][k * a_step] * B[k][q][lane] in the canonical order, for
  * i < rows and the vectors q of [vector_begin, vector_end). B is packed in panels of nv vectors: vector q of
  * row k is at b + (q / nv) * panel_stride + (k * nv + q % nv) * v. Lanes beyond a column's are zero in B.
- * Or B is not packed: its k rows stand b_step floats apart, beginning with row b_first, after the last one row
- * 0; vector q of row 0 is at b + q * v, and lanes beyond a column's are not read. */
+ * Or B is not packed: its k rows stand b_step floats apart, beginning with row b_first, after the last one
+ * row 0; vector q of row 0 is at b + q * v. Then a_step is 1, and only the last column may have fewer lanes
+ * than v, beyond which nothing is read. */
 struct gk_product {
   size_t rows;
   size_t k;

@@ -439,10 +439,19 @@ static void backward_of_what_is_packed_for_forward_alone_needs_the_parameters(vo
                 : gk_rnn_pack(net.rnn, GK_PACK_FORWARD, d.parameters, net.packed),
         GK_OK);
     assert_int_equal(gk_rnn_forward(net.rnn, &forward), GK_OK);
-    if (dropped) /* they are not what is left of the weights */
+    if (dropped) { /* they are not what is left of the weights */
       expect(__LINE__, gk_rnn_backward(net.rnn, &backward), GK_ERROR_ARGUMENT, "packed", "flags 1", NULL);
-    else
+      backward.random.step++;
+      expect(__LINE__, gk_rnn_backward(net.rnn, &backward), GK_ERROR_ARGUMENT, "packed", "another key", NULL);
+      backward.random.step--;
+      assert_int_equal(gk_rnn_pack(net.rnn, GK_PACK_FORWARD, d.parameters, net.packed), GK_OK);
+      expect(__LINE__, gk_rnn_backward(net.rnn, &backward), GK_ERROR_ARGUMENT, "packed",
+             "gk_rnn_pack_dropped", NULL);
+      assert_int_equal(
+          gk_rnn_pack_dropped(net.rnn, GK_PACK_FORWARD, &forward.random, d.parameters, net.packed), GK_OK);
+    } else {
       assert_int_equal(gk_rnn_backward(net.rnn, &backward), GK_OK);
+    }
     assert_int_equal(gk_rnn_forward(net.rnn, &forward), GK_OK);
     backward.parameters = NULL;
     expect(__LINE__, gk_rnn_backward(net.rnn, &backward), GK_ERROR_ARGUMENT,

@@ -375,7 +375,20 @@ static void info_explains_the_plan_of_a_network(void **state) {
   assert_int_equal(number(plan, "threads"), 2);
   assert_true(number(plan, "chunk") >= 1);
   assert_true(*string(plan, "schedule_reason") && *string(plan, "threads_reason") &&
-              *string(plan, "chunk_reason"));
+              *string(plan, "chunk_reason") && *string(plan, "packing_reason"));
+  gk_rnn *rnn;
+  unsigned flags;
+  assert_int_equal(gk_rnn_create(&(gk_rnn_desc){.size = sizeof(gk_rnn_desc),
+                                                .cell = GK_CELL_GRU,
+                                                .input_size = 64,
+                                                .hidden_size = 64,
+                                                .layers = 1,
+                                                .threads = 2},
+                                 &rnn),
+                   GK_OK);
+  assert_int_equal(gk_rnn_training_pack_flags(rnn, 7, 3, &flags), GK_OK);
+  assert_string_equal(string(plan, "packing"), flags & GK_PACK_BACKWARD ? "both" : "forward");
+  gk_rnn_destroy(rnn);
   const json_t *inference = json_object_get(plan, "inference");
   assert_int_equal(gk_schedule_from_name(string(inference, "schedule"), &schedule), GK_OK);
   assert_true(number(inference, "threads") >= 1);

@@ -157,14 +157,17 @@ static void few_rows_of_small_networks_are_packed_for_forward_alone(void **state
     float weight_dropout;
     unsigned flags;
     const char *reason;
-  } plans[] = {{GK_ISA_AVX512, 128, 4, 4, 0, GK_PACK_FORWARD, "too few times"},
-               {GK_ISA_AVX512, 512, 8, 4, 0, GK_PACK_FORWARD, "too few times"},
-               {GK_ISA_AVX512, 512, 1, 50, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "in all"},
-               {GK_ISA_AVX512, 128, 50, 50, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "50 samples by 50 steps"},
-               {GK_ISA_AVX512, 1024, 1, 1, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "million weights"},
+  } plans[] = {{GK_ISA_AVX512, 128, 4, 4, 0, GK_PACK_FORWARD, "up to 256 rows"},
+               {GK_ISA_AVX512, 128, 16, 16, 0, GK_PACK_FORWARD, "up to 256 rows"},
+               {GK_ISA_AVX512, 128, 17, 16, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 256 rows"},
+               {GK_ISA_AVX512, 256, 8, 8, 0, GK_PACK_FORWARD, "8 samples by 8 steps"},
+               {GK_ISA_AVX512, 256, 16, 16, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 76 rows"},
+               {GK_ISA_AVX512, 512, 1, 2, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 1.3 million"},
+               {GK_ISA_AVX512, 512, 8, 1, 0, GK_PACK_FORWARD, "8 samples by 1 steps"},
+               {GK_ISA_AVX512, 1024, 1, 1, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 2.2 million"},
                {GK_ISA_AVX512, 128, 4, 4, 0.5f, GK_PACK_FORWARD | GK_PACK_BACKWARD, "weight_dropout"},
-               {GK_ISA_AVX2, 256, 4, 4, 0, GK_PACK_FORWARD, "too few times"},
-               {GK_ISA_AVX2, 384, 4, 4, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "avx2"}};
+               {GK_ISA_AVX2, 256, 4, 4, 0, GK_PACK_FORWARD, "up to 16 rows"},
+               {GK_ISA_AVX2, 40, 17, 1, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 16 rows"}};
   (void)state;
   for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
     gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;

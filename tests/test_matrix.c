@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Packed matrices: lanes are all units once, and so are strips, walked in either order; weights packed for
- * both passes at once are those packed for one after the other.
+ * both passes at once are those packed for one after the other; gates of a product are neighbours.
  * ctest labels: edges */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "src/cells/cell.h"
 #include "src/core/matrix.h"
 #include "tests/kernel_tiers.h"
 #include "tests/network_walk.h"
@@ -157,10 +158,29 @@ static void large_weights_are_packed_as_each_alone(void **state) {
   }
 }
 
+/* So that backward may read rows of the parameters as they stand, beginning with any gate. */
+static void gates_of_a_product_follow_one_another_in_the_parameters(void **state) {
+  const struct gk_cell_info *cells[GK_CELL_COUNT + 3] = {&gk_cell_lstm_coupled, &gk_cell_lstm_normalised,
+                                                         &gk_cell_lstm_coupled_normalised};
+  (void)state;
+  for (int i = 0; i < GK_CELL_COUNT; i++)
+    cells[3 + i] = gk_cell_find((gk_cell)i);
+  for (int i = 0; i < GK_CELL_COUNT + 3; i++) {
+    const struct gk_cell_info *cell = cells[i];
+    for (int g = 0; g < cell->gates; g++)
+      assert_int_equal(cell->input_order[g], (cell->input_order[0] + g) % cell->gates);
+    for (int p = 0; p < cell->phases; p++)
+      for (int g = 0; g < cell->phase[p].gate_count; g++)
+        assert_int_equal(cell->phase[p].gate[g], cell->phase[p].gate[0] + g);
+  }
+}
+
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(lanes_are_all_units_of_all_gates_once),
-                                     cmocka_unit_test(strips_are_all_units_once_in_either_order),
-                                     cmocka_unit_test(both_passes_are_packed_as_each_alone),
-                                     cmocka_unit_test(large_weights_are_packed_as_each_alone)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(lanes_are_all_units_of_all_gates_once),
+      cmocka_unit_test(strips_are_all_units_once_in_either_order),
+      cmocka_unit_test(both_passes_are_packed_as_each_alone),
+      cmocka_unit_test(large_weights_are_packed_as_each_alone),
+      cmocka_unit_test(gates_of_a_product_follow_one_another_in_the_parameters)};
   return start_walk(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -182,12 +182,14 @@ static void do_work(struct work *w, int64_t step) {
   streaming.c = w->r.dc0;
   streaming.workspace = net->inference_workspace;
   const float *gradients[] = {w->r.gradients};
+  /* what is dropped must be packed for backward */
+  const unsigned training_flags =
+      step % 2 && w->c.desc.weight_dropout == 0 ? GK_PACK_FORWARD : GK_PACK_FORWARD | GK_PACK_BACKWARD;
   gk_status status[] = {
       gk_rnn_pack(net->rnn, GK_PACK_FORWARD, w->d.parameters, net->packed),
       gk_rnn_forward(net->rnn, &inference),
       gk_rnn_step(net->rnn, &streaming),
-      gk_rnn_pack_dropped(net->rnn, GK_PACK_FORWARD | GK_PACK_BACKWARD, &forward.random, w->d.parameters,
-                          net->packed),
+      gk_rnn_pack_dropped(net->rnn, training_flags, &forward.random, w->d.parameters, net->packed),
       gk_rnn_forward(net->rnn, &forward),
       gk_output_loss(w->output, &w->loss),
       gk_rnn_backward(net->rnn, &backward),

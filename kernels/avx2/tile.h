@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of AVX2: 6 rows by 2 vectors, 12 sums + 2 of B + 2 broadcasts: 16 of 16 registers. Few rows
+ * Matrix tile of AVX2: 6 rows by 2 vectors, 12 sums + 2 of B + 2 broadcasts (B unpacked:
+ * 1, and the mask of its last lanes): 16 of 16 registers. Few rows
  * take several panels at once. */
 #ifndef GK_KERNELS_AVX2_TILE_H
 #define GK_KERNELS_AVX2_TILE_H
@@ -26,7 +27,7 @@ struct tile_cursor {
 static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, vf sum[][8], const int rows,
                                                          const int vectors, const enum tile_form form) {
   vf bk[8];
-  if (GK_TILE_NEXT_LINES(rows)) {
+  if (GK_TILE_NEXT_LINES(rows) && form != TILE_UNPACKED) {
     _mm_prefetch((const char *)to->soon, _MM_HINT_T1);
     to->soon += to->soon_step;
   }

@@ -152,7 +152,8 @@ static void product(const struct gk_product *p) {
       tile.overwrite = p->overwrite && k == 0;
       tile.columns = columns;
       tile.columns_next = !last ? columns : more ? p->columns + asked : NULL;
-      product_block(p, &tile, last ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors, width);
+      product_block(p, &tile, last || p->b_step ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V,
+                    vectors, width);
     }
     begin = begin_next;
     end = end_next;

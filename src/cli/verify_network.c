@@ -12,7 +12,7 @@ static gk_status take_memory(struct way *way) {
   const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
   gk_rnn_memory memory;
   size_t packed, output_packed, output_workspace;
-  gk_status status = gk_rnn_packed_bytes(way->rnn, both, &packed);
+  gk_status status = gk_rnn_packed_bytes(way->rnn, way->pack_flags, &packed);
   if (status == GK_OK)
     status = gk_output_packed_bytes(way->output, both, &output_packed);
   if (status == GK_OK)
@@ -37,10 +37,9 @@ static gk_status take_memory(struct way *way) {
 }
 
 static gk_status pack(struct way *way, bool training) {
-  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
   const gk_random_key key = verify_key(way->job);
-  return training ? gk_rnn_pack_dropped(way->rnn, both, &key, way->job->parameters, way->packed)
-                  : gk_rnn_pack(way->rnn, both, way->job->parameters, way->packed);
+  return training ? gk_rnn_pack_dropped(way->rnn, way->pack_flags, &key, way->job->parameters, way->packed)
+                  : gk_rnn_pack(way->rnn, way->pack_flags, way->job->parameters, way->packed);
 }
 
 static gk_status run_forward(struct way *way, bool training) {
@@ -367,6 +366,8 @@ static gk_status check_stream(struct way *way) {
 
 gk_status verify_network(struct way *way, const verify_plan *plan) {
   verify_job *job = way->job;
+  const bool dropped = gk_rnn_description(way->rnn)->weight_dropout > 0;
+  way->pack_flags = plan->threads == 2 && !dropped ? GK_PACK_FORWARD : GK_PACK_FORWARD | GK_PACK_BACKWARD;
   gk_status status = take_memory(way);
   if (status == GK_OK)
     status = check_forward(way);

@@ -64,25 +64,30 @@ gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa
   return GK_OK;
 }
 
-bool gk_packed_lacks(unsigned flags, const void *packed) {
+/* Reads the header; `floats` of a buffer of this size and the flags that it has. */
+static bool fits(struct gk_packed_size size, gk_isa isa, const void *packed, struct header *header,
+                 size_t *floats) {
+  memcpy(header, packed, sizeof *header);
+  *floats = 0;
+  return header->magic == PACKED_MAGIC && header->isa == (uint32_t)isa &&
+         count_floats(size, header->flags, floats) && header->floats == *floats &&
+         header->fingerprint == size.fingerprint && header->offset <= sizeof *header + LINE;
+}
+
+bool gk_packed_lacks(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed) {
   struct header header;
-  if (!packed)
-    return false;
-  memcpy(&header, packed, sizeof header);
-  return header.magic == PACKED_MAGIC && (header.flags & flags) != flags;
+  size_t floats;
+  return packed && fits(size, isa, packed, &header, &floats) && (header.flags & flags) != flags;
 }
 
 const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed) {
   struct header header;
-  size_t floats = 0;
+  size_t floats;
   if (!packed) {
     gk_fail(GK_ERROR_ARGUMENT, "packed is NULL");
     return NULL;
   }
-  memcpy(&header, packed, sizeof header);
-  if (header.magic != PACKED_MAGIC || header.isa != (uint32_t)isa ||
-      !count_floats(size, header.flags, &floats) || header.floats != floats ||
-      header.fingerprint != size.fingerprint || header.offset > sizeof header + LINE) {
+  if (!fits(size, isa, packed, &header, &floats)) {
     gk_fail(GK_ERROR_ARGUMENT, "packed was not packed for this network (%zu floats) and isa %s", floats,
             gk_isa_name(isa));
     return NULL;

@@ -23,8 +23,8 @@ gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *by
 /* Writes the header; *floats is where offsets count from. */
 gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa, void *packed,
                           float **floats);
-/* Does a packed buffer lack some of `flags`? False if this is none. */
-bool gk_packed_lacks(unsigned flags, const void *packed);
+/* Is this a buffer of the network or layer that lacks some of `flags`? */
+bool gk_packed_lacks(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed);
 /* The floats of a buffer that holds at least `flags`, or NULL and a message that names `packed`. */
 const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed);
 

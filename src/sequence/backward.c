@@ -519,7 +519,8 @@ gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *arg
       memset(args->gradients, 0, (size_t)rnn->parameter_count * sizeof(float));
     return GK_OK;
   }
-  const bool unpacked = gk_packed_lacks(GK_PACK_BACKWARD, args->packed) && !(rnn->desc.weight_dropout > 0);
+  const bool unpacked = !(rnn->desc.weight_dropout > 0) &&
+                        gk_packed_lacks(rnn->packed, GK_PACK_BACKWARD, rnn->kernels->isa, args->packed);
   if (unpacked && !args->parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL, and packed has no weights for backward either: it "
                                       "was packed with GK_PACK_FORWARD alone");

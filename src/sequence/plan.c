@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * How a call is cut over threads. Affects speed, never bits. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -210,30 +211,37 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
 
 /* ---- What a training step packs ------------------------------------------------------------------- */
 
-/* What backward reads few times it reads as fast unpacked, while it stays near and rows of a panel are several
- * lines of cache. Steps of LSTM 32 to 384 and GRU 149 and 400 with up to 256 rows take 1 to 20 % less time
- * then, LSTM 512 with 8 samples 2 to 10 % less at 4 steps, but 1 to 6 % more with one sample at 50; LSTM 950
- * 13 % more at 2 steps. AVX2, whose panels are one line wide, gains up to 256 units and loses from 384 on. */
+/* Backward reads weights unpacked up to 20 % slower than packed (AVX-512; AVX2, whose panels are one line of
+ * cache wide, up to 30 %), but nobody packs them. Steps packed for forward alone against both passes, LSTM of
+ * 40 to 512 units with I = H, one thread: AVX-512 1.2 to 1.6 at one row (a sample's step), 1.0 to 1.2 at 8 to
+ * 32 rows up to 400 units, 1.01 at 256 rows up to 128 units and 0.96 to 1.01 at 250; 500 units 0.89 to 0.99
+ * from 8 rows on. AVX2 1.1 to 1.5 at one row, 1.0 to 1.1 at 16, 0.88 to 1.05 at 32. Two threads gain more. */
 enum {
-  UNPACKED_ROWS = 256, /* samples by steps */
-  UNPACKED_FLOATS = 2200000,
-  UNPACKED_NARROW_FLOATS = 700000,
-  UNPACKED_FLOATS_READ = 30000000 /* by steps */
+  UNPACKED_FLOATS = 1300000,
+  UNPACKED_FLOATS_ONCE = 2200000, /* of one step */
+  UNPACKED_ROWS = 256,
+  UNPACKED_NARROW_ROWS = 16,
+  UNPACKED_FLOATS_BY_ROWS = 40000000
 };
-enum packing { DROPPED, MANY_ROWS, MANY_WEIGHTS, MANY_READS, FORWARD_ALONE };
+enum packing { DROPPED, MANY_WEIGHTS, MANY_ROWS, FORWARD_ALONE };
 
-static int most_unpacked_floats(const struct gk_rnn *rnn) {
-  const bool narrow = rnn->kernels->tile_vectors * rnn->kernels->lanes <= GK_CACHE_LINE / sizeof(float);
-  return narrow ? UNPACKED_NARROW_FLOATS : UNPACKED_FLOATS;
+static int most_unpacked_floats(int64_t time) {
+  return time == 1 ? UNPACKED_FLOATS_ONCE : UNPACKED_FLOATS;
+}
+
+static double most_unpacked_rows(const struct gk_rnn *rnn) {
+  const double rows = floor(UNPACKED_FLOATS_BY_ROWS / (double)rnn->packed.backward);
+  if (rnn->kernels->tile_vectors * rnn->kernels->lanes <= GK_CACHE_LINE / sizeof(float))
+    return UNPACKED_NARROW_ROWS;
+  return rows < UNPACKED_ROWS ? rows : UNPACKED_ROWS;
 }
 
 static enum packing packing_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
-  const double floats = (double)rnn->packed.backward;
-  return rnn->desc.weight_dropout > 0                   ? DROPPED
-         : (double)time * (double)batch > UNPACKED_ROWS ? MANY_ROWS
-         : floats > most_unpacked_floats(rnn)           ? MANY_WEIGHTS
-         : floats * (double)time > UNPACKED_FLOATS_READ ? MANY_READS
-                                                        : FORWARD_ALONE;
+  if (rnn->desc.weight_dropout > 0)
+    return DROPPED;
+  if (rnn->packed.backward > (size_t)most_unpacked_floats(time))
+    return MANY_WEIGHTS;
+  return (double)time * (double)batch > most_unpacked_rows(rnn) ? MANY_ROWS : FORWARD_ALONE;
 }
 
 static unsigned pack_flags_of(enum packing packing) {
@@ -352,7 +360,6 @@ static void explain_chunk(int64_t time, gk_rnn_plan_info *info) {
 static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info) {
   char *text = info->packing_reason;
   const size_t size = sizeof info->packing_reason;
-  const double weights = 1e-6 * (double)rnn->packed.backward;
   const long long steps = time, samples = batch;
   const enum packing packing = packing_of(rnn, time, batch);
   info->pack_flags = pack_flags_of(packing);
@@ -360,23 +367,21 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
   case DROPPED:
     snprintf(text, size, "backward needs what weight_dropout leaves of the weights");
     break;
-  case MANY_ROWS:
-    snprintf(text, size, "%lld samples by %lld steps: from %d rows on they repay packing", samples, steps,
-             UNPACKED_ROWS);
-    break;
   case MANY_WEIGHTS:
-    snprintf(text, size, "of more than %.3g million weights (%s) backward reads even few times faster packed",
-             1e-6 * most_unpacked_floats(rnn), gk_isa_name(rnn->desc.isa));
+    snprintf(text, size, "more than %.3g million weights, which backward reads faster packed",
+             1e-6 * most_unpacked_floats(time));
     break;
-  case MANY_READS:
+  case MANY_ROWS:
     snprintf(text, size,
-             "%lld steps read %.3g million weights each: from %.3g million in all on they are packed", steps,
-             weights, 1e-6 * UNPACKED_FLOATS_READ);
+             "%lld samples by %lld steps: more than %.0f rows (%s) are worth it with so many weights",
+             samples, steps, most_unpacked_rows(rnn), gk_isa_name(rnn->desc.isa));
     break;
   case FORWARD_ALONE:
-    snprintf(text, size,
-             "%lld samples by %lld steps read %.3g million weights too few times to pack them for backward",
-             samples, steps, weights);
+    snprintf(
+        text, size,
+        "%lld samples by %lld steps: up to %.0f rows (%s) read these weights faster than they are packed for "
+        "backward",
+        samples, steps, most_unpacked_rows(rnn), gk_isa_name(rnn->desc.isa));
     break;
   }
 }

@@ -63,9 +63,9 @@ const float *gk_packed_of_call(const struct gk_rnn *rnn, unsigned flags, bool tr
     return gk_packed_open(rnn->packed, flags, rnn->kernels->isa, packed);
   const struct gk_packed_size size = training ? gk_packed_dropped(rnn, key) : rnn->packed;
   const float *floats = gk_packed_open(size, flags, rnn->kernels->isa, packed);
-  if (floats || !packed || gk_packed_lacks(flags, packed))
+  if (floats || !packed || gk_packed_lacks(size, flags, rnn->kernels->isa, packed))
     return floats;
-  if (training && gk_packed_open(rnn->packed, flags, rnn->kernels->isa, packed))
+  if (training && gk_packed_open(rnn->packed, 0, rnn->kernels->isa, packed))
     gk_fail(GK_ERROR_ARGUMENT,
             "packed is from gk_rnn_pack: with weight_dropout %g training needs gk_rnn_pack_dropped",
             (double)rnn->desc.weight_dropout);
