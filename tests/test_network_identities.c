@@ -193,13 +193,47 @@ static void test_doubled_gradient(void **state) {
   for_each_case(__func__, adjust_doubled, check_doubled);
 }
 
+/* Products with a state that is not given, and for gradients of it that nobody asks for, are not formed: all
+ * else has the same bits as if the state were zeros and its gradients were asked for. */
+static void check_no_states(struct network_case *c) {
+  struct buffers b = {0};
+  struct network_sizes s = sizes_of(c);
+  if (c->desc.trained_states)
+    return;
+  struct network_data d = take_data(&b, c);
+  memset(d.h0, 0, (size_t)s.states * sizeof *d.h0);
+  if (d.c0)
+    memset(d.c0, 0, (size_t)s.cells * sizeof *d.c0);
+  struct network_results wanted = run_case(&b, c, &d), got = take_results(&b, c);
+  d.h0 = d.c0 = NULL;
+  for (int asked = 0; asked < 2; asked++) {
+    struct network_results given = got;
+    struct network net = open_network(&b, c, d.parameters);
+    if (!asked) {
+      given.dh0 = given.dc0 = NULL;
+      memcpy(got.dh0, wanted.dh0, (size_t)s.states * sizeof *got.dh0);
+      if (got.dc0)
+        memcpy(got.dc0, wanted.dc0, (size_t)s.cells * sizeof *got.dc0);
+    }
+    run_network(&net, &d, &given);
+    close_network(&net);
+    check_same_results(c, asked ? "no states" : "no states, and no gradients of them", &got, &wanted);
+  }
+  buffers_release(&b);
+}
+
+static void test_no_states(void **state) {
+  (void)state;
+  for_each_case(__func__, adjust_doubled, check_no_states);
+}
+
 int main(int argc, char **argv) {
   if (!start_walk(argc, argv))
     return 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_layouts),          cmocka_unit_test(test_reverse),
       cmocka_unit_test(test_bidirectional),    cmocka_unit_test(test_tokens),
-      cmocka_unit_test(test_doubled_gradient),
+      cmocka_unit_test(test_doubled_gradient), cmocka_unit_test(test_no_states),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,10 +48,11 @@ struct gk_weights {
 /* What a product starts from: what is in C, zero, or rows of initial values that are addressed as C is. */
 struct gk_start {
   bool zero;
+  bool alone; /* nothing is added: A is zero */
   const float *const *rows;
 };
-#define GK_START_C    ((struct gk_start){false, NULL})
-#define GK_START_ZERO ((struct gk_start){true, NULL})
+#define GK_START_C    ((struct gk_start){.zero = false})
+#define GK_START_ZERO ((struct gk_start){.zero = true})
 
 /* A walk through the units [begin, end), strip by strip: rows by all gates of a strip are few enough that
  * what a product leaves stays in L1, and strips end where panels do. Walked backwards every other time, a

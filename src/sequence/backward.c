@@ -253,6 +253,11 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   }
 }
 
+/* Does anybody read the gradient of the states before the first step? */
+static bool reads_first_gradient(const struct gk_run *run) {
+  return run->dh0 || run->dc0 || (run->gradients && run->rnn->desc.trained_states);
+}
+
 /* The carries of h and c between steps: the worker's columns. */
 struct carries {
   size_t h_begin, h_end, c_begin, c_end;
@@ -342,6 +347,8 @@ void gk_backward_chunk(const struct gk_worker *worker, int layer, int direction,
   for (int64_t s = end; s-- > begin;)
     for (int next = 1; next <= info->phases; next++) {
       const bool last = next == info->phases;
+      if (last && s == 0 && !reads_first_gradient(run))
+        break;
       product_then_cell(&step, info->phases - next, s, !last ? next : s > begin ? 0 : -1, last && s > begin);
       gk_worker_meet(worker);
       if (run->dh_norms && last && s > begin)

@@ -322,6 +322,10 @@ static inline const float *gk_run_h0(const struct gk_run *run, int layer, int di
   return !run->h0 && run->rnn->desc.trained_states ? run->packed + weights->h0_row
                                                    : gk_run_given_h(run, run->h0, weights, i);
 }
+/* Is h zero before the first step of every sample? */
+static inline bool gk_run_begins_from_zero(const struct gk_run *run) {
+  return !run->h0 && !run->rnn->desc.trained_states;
+}
 static inline const float *gk_run_c0(const struct gk_run *run, int layer, int direction, int64_t i) {
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   return !run->c0 && run->rnn->desc.trained_states ? run->packed + weights->c0_row
@@ -435,7 +439,8 @@ void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction
 /* A block of the sum: where its rows stand. */
 struct gk_gradient_block {
   size_t rows;
-  const float *gates; /* gradients of pre-activations, rows that are gates_step floats apart */
+  size_t recurrent_rows; /* the first of them: those after them are of first steps, and h_prev is zero */
+  const float *gates;    /* gradients of pre-activations, rows that are gates_step floats apart */
   ptrdiff_t gates_step;
   const float *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];
   const float *kept[GK_SUM_BLOCK];                     /* saved gates: operands that a phase computed */

@@ -39,6 +39,9 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction,
       block->slot[block->rows] = run->embedding.slot[run->tokens[gk_run_caller_row(run, t, run->order[i])]];
     }
   }
+  block->recurrent_rows = block->rows;
+  while (block->recurrent_rows && block->h_prev[block->recurrent_rows - 1] == run->zero)
+    block->recurrent_rows--;
 }
 
 /* Some units of a block. */
@@ -90,9 +93,10 @@ static void place_gates(struct strip *strip) {
   }
 }
 
-/* C (gates * units, columns of `matrix`) += the gates, transposed, by the packed rows. */
+/* C (gates * units, columns of `matrix`) += the gates, transposed, by the first `rows` of the packed rows. */
 static void strip_product(const struct strip *strip, const struct gk_matrix *matrix, const float *panels,
-                          int gate_count, const int *gate, const int *gate_block, int64_t tensor) {
+                          size_t rows, int gate_count, const int *gate, const int *gate_block,
+                          int64_t tensor) {
   const size_t units = strip->units, columns = matrix->units;
   for (int g = 0; g < gate_count; g++)
     for (size_t u = 0; u < units; u++) {
@@ -102,7 +106,7 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
       strip->c[index] = finished_row(strip, tensor, columns, (size_t)gate[g], u);
     }
   strip->worker->run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
-                                                                 .k = strip->block->rows,
+                                                                 .k = rows,
                                                                  .sum_block = GK_GRADIENT_BLOCK,
                                                                  .a = strip->a,
                                                                  .a_step = strip->k_step,
@@ -219,8 +223,8 @@ static void strip_block(struct strip *strip, struct gk_gradient_parts parts) {
   const struct gk_rnn_layer *layer = strip->layer;
   place_gates(strip);
   if (parts.inputs) {
-    strip_product(strip, &layer->dx, panels_of(strip->worker, 0), cell->gates, cell->input_order,
-                  cell->input_block, layer->weight_ih);
+    strip_product(strip, &layer->dx, panels_of(strip->worker, 0), strip->block->rows, cell->gates,
+                  cell->input_order, cell->input_block, layer->weight_ih);
     bias_sums(strip);
   }
   if (parts.vectors)
@@ -228,8 +232,8 @@ static void strip_block(struct strip *strip, struct gk_gradient_parts parts) {
   if (parts.vectors && cell->normalised)
     norm_sums(strip);
   for (int p = 0; p < cell->phases && parts.recurrent; p++)
-    strip_product(strip, &layer->dh[p], panels_of(strip->worker, 1 + p), cell->phase[p].gate_count,
-                  cell->phase[p].gate, cell->recurrent_block, layer->weight_hh);
+    strip_product(strip, &layer->dh[p], panels_of(strip->worker, 1 + p), strip->block->recurrent_rows,
+                  cell->phase[p].gate_count, cell->phase[p].gate, cell->recurrent_block, layer->weight_hh);
 }
 
 static size_t strip_rows(const struct gk_run *run) {
