@@ -480,8 +480,9 @@ typedef struct gk_rnn_forward_args {
                             belong to what was carried into the call), and no gradient flows across */
   const float *x;        /* inputs in the plan's layout; NULL with a vocabulary */
   const int32_t *tokens; /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
-  const float *h0, *c0;  /* (L*D, N, H); NULL: the trained ones, or zero, and then no product is formed with
-                            them: a weight_hh that is not finite shows from the second step on */
+  const float *h0, *c0;  /* (L*D, N, H); NULL: the trained ones, or zeros. Zeros meet no weights: of the first
+                            step no recurrent product and no gradient of weight_hh is formed, and what is not
+                            finite in these does not show in it */
   const float *parameters; /* needed with a vocabulary (the embedding), else may be NULL */
   const void *packed;      /* from gk_rnn_pack with GK_PACK_FORWARD */
   float *y;                /* all hidden states of the last layer in the plan's layout; may be NULL */

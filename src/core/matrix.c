@@ -130,7 +130,7 @@ static struct gk_product product_of(const struct gk_matrix *matrix, struct gk_we
   const size_t v = matrix->lanes;
   return (struct gk_product){
       .rows = rows,
-      .k = start.alone ? 0 : matrix->k,
+      .k = start.without_product ? 0 : matrix->k,
       .sum_block = GK_SUM_BLOCK,
       .a = a,
       .a_step = 1,

@@ -48,7 +48,7 @@ struct gk_weights {
 /* What a product starts from: what is in C, zero, or rows of initial values that are addressed as C is. */
 struct gk_start {
   bool zero;
-  bool alone; /* nothing is added: A is zero */
+  bool without_product; /* A is zero */
   const float *const *rows;
 };
 #define GK_START_C    ((struct gk_start){.zero = false})

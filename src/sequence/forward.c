@@ -198,7 +198,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   struct gk_cell_forward units = cell_of_step(worker, layer, direction, (size_t)rows);
   const bool normalised = cell->normalised;
   const struct gk_start start = {.zero = normalised,
-                                 .alone = s == 0 && gk_run_begins_from_zero(run),
+                                 .without_product = s == 0 && gk_run_begins_from_zero(run),
                                  .rows = layer == 0 && run->folded && !normalised ? worker->from : NULL};
   gk_cell_forward_fn *const *phases =
       (run->rnn->general ? kernels->cell_forward_general : kernels->cell_forward)[run->rnn->desc.cell];

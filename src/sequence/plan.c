@@ -373,7 +373,7 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
     break;
   case MANY_ROWS:
     snprintf(text, size,
-             "%lld samples by %lld steps: more than %.0f rows (%s) are worth it with so many weights",
+             "%lld samples by %lld steps: more than %.0f rows (%s) are worth packing them for backward",
              samples, steps, most_unpacked_rows(rnn), gk_isa_name(rnn->desc.isa));
     break;
   case FORWARD_ALONE:

@@ -439,7 +439,7 @@ void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction
 /* A block of the sum: where its rows stand. */
 struct gk_gradient_block {
   size_t rows;
-  size_t recurrent_rows; /* the first of them: those after them are of first steps, and h_prev is zero */
+  size_t recurrent_rows; /* the first of them; those after them follow no state */
   const float *gates;    /* gradients of pre-activations, rows that are gates_step floats apart */
   ptrdiff_t gates_step;
   const float *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];

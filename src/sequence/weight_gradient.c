@@ -17,12 +17,16 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction,
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
   struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
   const bool dense = layer > 0 || !run->folded, peepholes = run->rnn->peepholes > 0;
+  const bool from_zero = gk_run_begins_from_zero(run) && !run->drops_state;
   int64_t s, i;
   block->gates = walk->rows < worker->rows_swept ? gk_run_d_pre(run, layer, walk->rows) : run->zero;
   block->gates_step = (ptrdiff_t)gk_run_gradient_ring(run, layer)->width;
+  block->recurrent_rows = 0;
   for (block->rows = 0; block->rows < GK_SUM_BLOCK && walk->rows < worker->rows_swept &&
                         gk_sweep_next(run, &walk->next, &s, &i);
        block->rows++, walk->rows++) {
+    if (s > 0 || !from_zero) /* the sweep ends with the first step */
+      block->recurrent_rows = block->rows + 1;
     block->kept[block->rows] = gk_run_gates(run, saved, s, i);
     block->h_prev[block->rows] = run->drops_state ? gk_run_saved_operand(run, saved, s, i)
                                                   : gk_run_h_prev(run, layer, direction, s, i);
@@ -39,9 +43,6 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction,
       block->slot[block->rows] = run->embedding.slot[run->tokens[gk_run_caller_row(run, t, run->order[i])]];
     }
   }
-  block->recurrent_rows = block->rows;
-  while (block->recurrent_rows && block->h_prev[block->recurrent_rows - 1] == run->zero)
-    block->recurrent_rows--;
 }
 
 /* Some units of a block. */
@@ -207,7 +208,9 @@ static void pack_block(const struct gk_worker *worker, const struct gk_rnn_layer
   if (parts.inputs)
     run->rnn->kernels->pack_rows(end - begin, layer->dx.units, block->x + begin,
                                  panels_of(worker, 0) + begin * width, stride, false);
-  for (int p = 0; p < cell->phases && parts.recurrent; p++) {
+  if (end > block->recurrent_rows)
+    end = block->recurrent_rows;
+  for (int p = 0; p < cell->phases && parts.recurrent && begin < end; p++) {
     const int operand_block = cell->phase[p].operand_block;
     for (size_t r = begin; r < end; r++)
       operand[r] = operand_block == GK_OPERAND_H ? block->h_prev[r]
