@@ -44,46 +44,29 @@ static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to,
   to->at++;
 }
 
-/* One sum: `count` k from k on. */
-static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
-                                                           vf sum[][8], const int rows, const int vectors,
-                                                           const enum tile_form form) {
+static inline __attribute__((always_inline)) void tile_terms(const struct tile *t, size_t k, size_t count,
+                                                             const float *b, vf sum[][8], const int rows,
+                                                             const int vectors, const enum tile_form form) {
   /* to ask for both takes 1 % longer */
   const size_t soon_step = t->ahead_step ? t->ahead_step : 16;
-  struct tile_cursor to = {.b = t->b + k * 2 * 8,
+  struct tile_cursor to = {.b = b,
                            .soon = (t->ahead_step ? t->ahead : t->b_next) + k * soon_step,
                            .panel = t->b_panel_stride,
+                           .b_step = t->b_step,
                            .soon_step = soon_step};
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    to.a[i] = t->a[i] + t->k_begin + k;
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      sum[i][j] = _mm256_setzero_ps();
-  }
-  size_t part = count;
-  if (form == TILE_UNPACKED) {
-    to.b = tile_unpacked(t, k, count, &part);
-    to.b_step = t->b_step;
+  if (form == TILE_UNPACKED)
     to.last = v_tail(t->columns[vectors - 1].lanes);
-  }
-  do {
-    count -= part;
-    if (rows > 4) /* 2 to 3 % */
-      GK_UNROLL_4 for (; part; part--) tile_k(&to, sum, rows, vectors, form);
-    else
-      for (; part; part--)
-        tile_k(&to, sum, rows, vectors, form);
-    to.b = t->b;
-    part = count;
-  } while (form == TILE_UNPACKED && count);
+  GK_UNROLL for (int i = 0; i < rows; i++)
+    to.a[i] = t->a[i] + t->k_begin + k;
+  if (rows > 4) /* 2 to 3 % */
+    GK_UNROLL_4 for (; count; count--) tile_k(&to, sum, rows, vectors, form);
+  else
+    for (; count; count--)
+      tile_k(&to, sum, rows, vectors, form);
 }
 
 #include "kernels/math/tile_strips.h"
 
-#define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, TILE_PACKED); }        \
-  static void tile_unpacked_##rows##x##vectors(struct tile *t) {                                             \
-    tile_strips(t, rows, vectors, TILE_UNPACKED);                                                            \
-  }
 GK_TILE(1, 1)
 GK_TILE(1, 2)
 GK_TILE(1, 3)

@@ -16,7 +16,7 @@
  * asks in vain, for a twentieth of it at K = 512. More rows leave time for the block that comes next, of four
  * lines a k: two with each k, so that two strips of five rows, or both halves of eight, bring all of it; but
  * one with six rows, which a second one costs 1 %. Nothing is asked for of B unpacked: rows 32 k ahead bring
- * LSTM 512 3 % and cost LSTM 256 5 %, and of weights that large B is packed. */
+ * LSTM 512 2 to 6 % and cost LSTM 256 up to 5 %, and of weights that large B is packed. */
 #define GK_TILE_STREAMS(rows)    ((rows) <= 4)
 #define GK_TILE_STREAM_AHEAD     (32 * 4 * 16)
 #define GK_TILE_NEXT_LINES(rows) (GK_TILE_STREAMS(rows) ? 0 : (rows) == 6 ? 1 : 2)
@@ -65,53 +65,34 @@ static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to,
   to->at += to->a_step;
 }
 
-/* One sum: `count` k from k on. */
-static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
-                                                           vf sum[][8], const int rows, const int vectors,
-                                                           const enum tile_form form) {
-  struct tile_cursor to = {.b = t->b + k * 4 * 16,
+static inline __attribute__((always_inline)) void tile_terms(const struct tile *t, size_t k, size_t count,
+                                                             const float *b, vf sum[][8], const int rows,
+                                                             const int vectors, const enum tile_form form) {
+  struct tile_cursor to = {.b = b,
                            .next = t->b_next + k * GK_TILE_NEXT_LINES(rows) * 16,
                            .ahead = t->ahead + k * t->ahead_step,
                            .panel = t->b_panel_stride,
+                           .b_step = t->b_step,
                            .ahead_step = t->ahead_step,
                            .a_step = sizeof(float)};
-  size_t part = count;
   if (form == TILE_ACROSS) {
     to.a_step *= t->a_step;
     GK_FROM_HERE(to.a_step);
     to.a_next = (const char *)tile_next_a(t, (size_t)rows) + (ptrdiff_t)(t->k_begin + k) * to.a_step;
   }
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    to.a[i] = (const char *)t->a[i] + (ptrdiff_t)(t->k_begin + k) * to.a_step;
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      sum[i][j] = _mm512_setzero_ps();
-  }
-  if (form == TILE_UNPACKED) {
-    to.b = tile_unpacked(t, k, count, &part);
-    to.b_step = t->b_step;
+  if (form == TILE_UNPACKED)
     to.last = v_tail(t->columns[vectors - 1].lanes);
-  }
-  do {
-    count -= part;
-    if (rows > 4 && form != TILE_ACROSS) /* 1 % */
-      GK_UNROLL_4 for (; part; part--) tile_k(&to, sum, rows, vectors, form);
-    else
-      for (; part; part--)
-        tile_k(&to, sum, rows, vectors, form);
-    to.b = t->b;
-    part = count;
-  } while (form == TILE_UNPACKED && count);
+  GK_UNROLL for (int i = 0; i < rows; i++)
+    to.a[i] = (const char *)t->a[i] + (ptrdiff_t)(t->k_begin + k) * to.a_step;
+  if (rows > 4 && form != TILE_ACROSS) /* 1 % */
+    GK_UNROLL_4 for (; count; count--) tile_k(&to, sum, rows, vectors, form);
+  else
+    for (; count; count--)
+      tile_k(&to, sum, rows, vectors, form);
 }
 
 #include "kernels/math/tile_strips.h"
 
-/* One for each form: none keeps in a register what it does not need. */
-#define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, TILE_PACKED); }        \
-  static void tile_across_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, TILE_ACROSS); } \
-  static void tile_unpacked_##rows##x##vectors(struct tile *t) {                                             \
-    tile_strips(t, rows, vectors, TILE_UNPACKED);                                                            \
-  }
 #define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 GK_TILES(1)
 GK_TILES(2)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What every tier's tile does around its sums. Between two of them C stays in a buffer of the tile: rows of C
  * may begin no line of cache. A tier defines before:
- *   tile_sum(tile, k, count, sum, rows, vectors, form): sum = the products of `count` k from k on */
+ *   tile_terms(tile, k, count, b, sum, rows, vectors, form): sum += the products of `count` k from k on, whose
+ *     rows of B begin at b */
 #ifndef GK_KERNELS_MATH_TILE_STRIPS_H
 #define GK_KERNELS_MATH_TILE_STRIPS_H
 
@@ -82,6 +83,25 @@ static __attribute__((noinline)) void tile_parts(const struct tile *t, float *y,
   }
 }
 
+/* One sum: `count` k from k on. B unpacked comes in two parts, where its last row is among them. */
+static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
+                                                           vf sum[][8], const int rows, const int vectors,
+                                                           const enum tile_form form) {
+  size_t part = count;
+  const float *b =
+      form == TILE_UNPACKED ? tile_unpacked(t, k, count, &part) : t->b + k * GK_TILE_VECTORS * GK_V;
+  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
+    for (int j = 0; j < vectors; j++)
+      sum[i][j] = vf_set(0);
+  do {
+    tile_terms(t, k, part, b, sum, rows, vectors, form);
+    k += part;
+    count -= part;
+    part = count;
+    b = t->b;
+  } while (form == TILE_UNPACKED && count);
+}
+
 static inline __attribute__((always_inline)) void tile_strips(struct tile *t, const int rows,
                                                               const int vectors, const enum tile_form form) {
   vf sum[GK_TILE_TALLEST][8];
@@ -118,5 +138,19 @@ static inline __attribute__((always_inline)) void tile_strips(struct tile *t, co
     tile_next_strip(t, (size_t)rows);
   } while (--t->strips);
 }
+
+/* The tiles of a tier, one for each form: none keeps in a register what it does not need. */
+#define GK_TILE_FORM(name, rows, vectors, form)                                                              \
+  static void tile_##name##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, form); }
+#if GK_TILE_READS_ACROSS
+#define GK_TILE(rows, vectors)                                                                               \
+  GK_TILE_FORM(, rows, vectors, TILE_PACKED)                                                                 \
+  GK_TILE_FORM(across_, rows, vectors, TILE_ACROSS)                                                          \
+  GK_TILE_FORM(unpacked_, rows, vectors, TILE_UNPACKED)
+#else
+#define GK_TILE(rows, vectors)                                                                               \
+  GK_TILE_FORM(, rows, vectors, TILE_PACKED)                                                                 \
+  GK_TILE_FORM(unpacked_, rows, vectors, TILE_UNPACKED)
+#endif
 
 #endif

@@ -30,51 +30,37 @@ static inline vf tile_load_last(const float *b, size_t lanes) {
         sum[i][j] = vfmaq_laneq_f32(sum[i][j], bk[j], ak[i], lane);                                          \
   } while (0)
 
-static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
-                                                           vf sum[][8], const int rows, const int vectors,
-                                                           const enum tile_form form) {
+static inline __attribute__((always_inline)) void tile_terms(const struct tile *t, size_t k, size_t count,
+                                                             const float *b, vf sum[][8], const int rows,
+                                                             const int vectors, const enum tile_form form) {
   const float *a[5];
   const size_t panel = t->b_panel_stride, b_step = form == TILE_UNPACKED ? t->b_step : 16;
   const size_t last = t->columns[vectors - 1].lanes;
-  size_t part = count;
-  const float *b = form == TILE_UNPACKED ? tile_unpacked(t, k, count, &part) : t->b + k * 16;
-  GK_UNROLL for (int i = 0; i < rows; i++) {
+  GK_UNROLL for (int i = 0; i < rows; i++)
     a[i] = t->a[i] + t->k_begin + k;
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      sum[i][j] = vdupq_n_f32(0);
-  }
   size_t at = 0;
-  do {
-    for (; at + 4 <= part; at += 4) {
-      float32x4_t ak[5];
-      GK_UNROLL for (int i = 0; i < rows; i++)
-        ak[i] = vld1q_f32(a[i] + at);
-      GK_TILE_LANE(0);
-      GK_TILE_LANE(1);
-      GK_TILE_LANE(2);
-      GK_TILE_LANE(3);
-      b += 4 * b_step;
-    }
-    for (; at < part; at++) {
-      float32x4_t ak[5];
-      GK_UNROLL for (int i = 0; i < rows; i++)
-        ak[i] = vld1q_dup_f32(a[i] + at);
-      GK_TILE_LANE(0);
-      b += b_step;
-    }
-    b = t->b;
-    part = count;
-  } while (form == TILE_UNPACKED && at < count);
+  for (; at + 4 <= count; at += 4) {
+    float32x4_t ak[5];
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      ak[i] = vld1q_f32(a[i] + at);
+    GK_TILE_LANE(0);
+    GK_TILE_LANE(1);
+    GK_TILE_LANE(2);
+    GK_TILE_LANE(3);
+    b += 4 * b_step;
+  }
+  for (; at < count; at++) {
+    float32x4_t ak[5];
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      ak[i] = vld1q_dup_f32(a[i] + at);
+    GK_TILE_LANE(0);
+    b += b_step;
+  }
 }
 #undef GK_TILE_LANE
 
 #include "kernels/math/tile_strips.h"
 
-#define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, TILE_PACKED); }        \
-  static void tile_unpacked_##rows##x##vectors(struct tile *t) {                                             \
-    tile_strips(t, rows, vectors, TILE_UNPACKED);                                                            \
-  }
 #define GK_TILES(rows)      GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 #define GK_WIDE_TILES(rows) GK_TILES(rows) GK_TILE(rows, 5) GK_TILE(rows, 6) GK_TILE(rows, 7) GK_TILE(rows, 8)
 GK_WIDE_TILES(1)

@@ -13,35 +13,18 @@
 
 #include "kernels/math/tile.h"
 
-static inline __attribute__((always_inline)) void tile_sum(const struct tile *t, size_t k, size_t count,
-                                                           vf sum[][8], const int rows, const int vectors,
-                                                           const enum tile_form form) {
+static inline __attribute__((always_inline)) void tile_terms(const struct tile *t, size_t k, size_t count,
+                                                             const float *b, vf sum[][8], const int rows,
+                                                             const int vectors, const enum tile_form form) {
   const size_t b_step = form == TILE_UNPACKED ? t->b_step : 4;
-  const float *b = t->b + k * 4;
-  size_t part = count;
-  if (form == TILE_UNPACKED)
-    b = tile_unpacked(t, k, count, &part);
-  GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
-    for (int j = 0; j < vectors; j++)
-      sum[i][j] = 0;
-  do {
-    count -= part;
-    for (const size_t end = k + part; k < end; k++, b += b_step) GK_UNROLL
-      for (int i = 0; i < rows; i++) GK_UNROLL
-        for (int j = 0; j < vectors; j++)
-          sum[i][j] = fmaf(t->a[i][t->k_begin + k], b[j], sum[i][j]);
-    b = t->b;
-    part = count;
-  } while (form == TILE_UNPACKED && count);
+  for (const size_t end = k + count; k < end; k++, b += b_step) GK_UNROLL
+    for (int i = 0; i < rows; i++) GK_UNROLL
+      for (int j = 0; j < vectors; j++)
+        sum[i][j] = fmaf(t->a[i][t->k_begin + k], b[j], sum[i][j]);
 }
 
 #include "kernels/math/tile_strips.h"
 
-#define GK_TILE(rows, vectors)                                                                               \
-  static void tile_##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, TILE_PACKED); }        \
-  static void tile_unpacked_##rows##x##vectors(struct tile *t) {                                             \
-    tile_strips(t, rows, vectors, TILE_UNPACKED);                                                            \
-  }
 #define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
 GK_TILES(1)
 GK_TILES(2)

@@ -211,11 +211,12 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
 
 /* ---- What a training step packs ------------------------------------------------------------------- */
 
-/* Backward reads weights unpacked up to 20 % slower than packed (AVX-512; AVX2, whose panels are one line of
- * cache wide, up to 30 %), but nobody packs them. Steps packed for forward alone against both passes, LSTM of
- * 40 to 512 units with I = H, one thread: AVX-512 1.2 to 1.6 at one row (a sample's step), 1.0 to 1.2 at 8 to
- * 32 rows up to 400 units, 1.01 at 256 rows up to 128 units and 0.96 to 1.01 at 250; 500 units 0.89 to 0.99
- * from 8 rows on. AVX2 1.1 to 1.5 at one row, 1.0 to 1.1 at 16, 0.88 to 1.05 at 32. Two threads gain more. */
+/* Backward alone takes longer with weights unpacked (AVX-512: LSTM 512 15 %, 950 35 %; AVX2, whose panels
+ * are one line of cache wide: LSTM 384 18 %, 512 41 %), but nobody packs them. Steps packed for forward
+ * alone against both passes, LSTM of 40 to 512 units with I = H, one thread: AVX-512 1.2 to 1.6 at one row
+ * (a sample's step), 1.0 to 1.2 at 8 to 32 rows up to 400 units, 1.01 at 256 rows up to 128 units and 0.96
+ * to 1.01 at 250; 500 units 0.89 to 0.99 from 8 rows on. AVX2 1.1 to 1.5 at one row, 1.0 to 1.1 at 16, 0.88
+ * to 1.05 at 32. Two threads gain more. */
 enum {
   UNPACKED_FLOATS = 1300000,
   UNPACKED_FLOATS_ONCE = 2200000, /* of one step */
