@@ -429,11 +429,11 @@ static void sweep_stack(struct gk_worker *worker) {
       gk_backward_chunk(worker, layer, 0, begin, end);
       gk_input_gradient_chunk(worker, layer, 0, begin, end);
       gk_worker_meet(worker);
-      gk_weight_gradient(worker, layer, 0, false);
+      gk_weight_gradient(worker, layer, 0, worker->rows_swept, false);
     }
   }
   for (int layer = 0; layer < layers; layer++)
-    gk_weight_gradient(worker, layer, 0, true);
+    gk_weight_gradient(worker, layer, 0, worker->rows_swept, true);
   if (run->feed)
     gk_feed_gradients(worker);
 }
@@ -444,6 +444,7 @@ static void sweep_stack_wavefront(const struct gk_worker *worker, struct gk_work
   const int64_t longest = run->length[0], chunk = run->plan.chunk, chunks = (longest + chunk - 1) / chunk;
   const int64_t behind = worker->threads - 1 - worker->thread;
   int first, last;
+  int64_t rows = 0; /* of the sweep, that all threads have finished */
   gk_wavefront_layers(worker, &first, &last);
   for (int64_t wave = 0; wave < chunks + worker->threads - 1; wave++) {
     const int64_t begin = (chunks - 1 - wave + behind) * chunk;
@@ -453,13 +454,20 @@ static void sweep_stack_wavefront(const struct gk_worker *worker, struct gk_work
       for (int layer = last; layer-- > first;) {
         gk_backward_chunk(lane, layer, 0, begin, end);
         gk_input_gradient_chunk(lane, layer, 0, begin, end);
-        gk_weight_gradient(lane, layer, 0, false);
       }
     }
+    /* All threads form their blocks in the same wave, when the last one has the rows: a block takes longer
+     * than a chunk, and in waves of their own each would keep the others waiting (LSTM 2x64, four samples, 70
+     * steps: backward 1.8 times as long). */
+    const int64_t reached = begin + worker->thread * chunk;
+    for (int64_t s = reached; s < reached + chunk && s < longest; s++)
+      rows += gk_run_rows(run, s);
+    for (int layer = last; layer-- > first;)
+      gk_weight_gradient(lane, layer, 0, rows, false);
     gk_worker_wait(worker);
   }
   for (int layer = first; layer < last; layer++)
-    gk_weight_gradient(lane, layer, 0, true);
+    gk_weight_gradient(lane, layer, 0, rows, true);
   gk_worker_wait(worker);
 }
 

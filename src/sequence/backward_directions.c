@@ -35,9 +35,9 @@ static void sweep_direction(struct gk_worker *worker, int layer, int direction) 
       gk_input_gradient_chunk(worker, layer, direction, begin, end);
       gk_worker_meet(worker);
     }
-    gk_weight_gradient(worker, layer, direction, false);
+    gk_weight_gradient(worker, layer, direction, worker->rows_swept, false);
   }
-  gk_weight_gradient(worker, layer, direction, true);
+  gk_weight_gradient(worker, layer, direction, worker->rows_swept, true);
 }
 
 /* Then dx, of one after the other. */

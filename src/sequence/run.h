@@ -123,6 +123,7 @@ struct gk_run {
    * of a stack; one for all where directions finish one after the other. */
   struct gk_gradient_ring *d_pre;
   int64_t d_pre_rows;
+  int late_chunks;                /* of a wavefront: so many wait for their weight gradients */
   int64_t *chunk_rows;            /* [threads][chunk] */
   struct gk_gradient_walk *walks; /* [threads][L * D] */
   /* Packed rows of x and of the recurrent operands of a block: panel_floats each, one for all threads or one
@@ -433,9 +434,9 @@ void gk_state_gradients(const struct gk_worker *worker);
 void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace);
 /* Before the sweep. */
 void gk_weight_gradient_start(const struct gk_worker *worker);
-/* The blocks of the sum whose rows the sweep has finished (`last`: has come to its end), of the worker's
- * units. To be called by all threads. */
-void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction, bool last);
+/* The blocks of the sum that are whole among the first `rows` rows of the sweep, which must be finished
+ * (`last`: it has come to its end), of the worker's units. To be called by all threads. */
+void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction, int64_t rows, bool last);
 /* A block of the sum: where its rows stand. */
 struct gk_gradient_block {
   size_t rows;

@@ -37,6 +37,7 @@ void gk_wavefront_cut(struct gk_run *run, struct gk_arena *workspace, bool backw
     own.plan.schedule = GK_SCHEDULE_SLICES;
     own.plan.threads = 1;
     own.keep = false; /* the spare buffers are shared */
+    own.late_chunks = run->rnn->directions == 1 ? i : 0;
     gk_run_cut_workspace(&own, workspace, backward);
     share(&own, run);
     if (run->lanes)

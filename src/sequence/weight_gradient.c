@@ -10,8 +10,8 @@
 
 enum { STRIP_UNITS = 128 }; /* units whose gates are formed together */
 
-/* The next rows of the sweep, a block of them or as many as there are. */
-static void next_rows(const struct gk_worker *worker, int layer, int direction,
+/* The next ones of `rows` rows of the sweep, a block of them or as many as there are. */
+static void next_rows(const struct gk_worker *worker, int layer, int direction, int64_t rows,
                       struct gk_gradient_block *block) {
   const struct gk_run *run = worker->run;
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
@@ -19,11 +19,11 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction,
   const bool dense = layer > 0 || !run->folded, peepholes = run->rnn->peepholes > 0;
   const bool from_zero = gk_run_begins_from_zero(run) && !run->drops_state;
   int64_t s, i;
-  block->gates = walk->rows < worker->rows_swept ? gk_run_d_pre(run, layer, walk->rows) : run->zero;
+  block->gates = walk->rows < rows ? gk_run_d_pre(run, layer, walk->rows) : run->zero;
   block->gates_step = (ptrdiff_t)gk_run_gradient_ring(run, layer)->width;
   block->recurrent_rows = 0;
-  for (block->rows = 0; block->rows < GK_SUM_BLOCK && walk->rows < worker->rows_swept &&
-                        gk_sweep_next(run, &walk->next, &s, &i);
+  for (block->rows = 0;
+       block->rows < GK_SUM_BLOCK && walk->rows < rows && gk_sweep_next(run, &walk->next, &s, &i);
        block->rows++, walk->rows++) {
     if (s > 0 || !from_zero) /* the sweep ends with the first step */
       block->recurrent_rows = block->rows + 1;
@@ -279,10 +279,10 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
   const size_t operand = rnn->widest_hidden > rnn->widest_output ? rnn->widest_hidden : rnn->widest_output;
   const size_t transposed = rnn->kernels->reads_across ? 0 : GK_TRANSPOSED_STRIDE;
   const size_t scratch = strip_rows(run) * (transposed + 2 * sizeof(void *) / sizeof(float));
-  /* A block that some thread still reads, one that is not yet full, and a chunk. */
+  /* A block that some thread still reads, one that is not yet full, a chunk, and those that wait. */
   size_t rows = 0, all = 0;
-  if (!gk_size_array(&rows, 1, run->plan.chunk, run->batch, 1) || !gk_size_add(&rows, 2 * GK_SUM_BLOCK) ||
-      !gk_size_array(&all, 1, run->time, run->batch, 1))
+  if (!gk_size_array(&rows, 1, run->plan.chunk, run->batch, 1 + run->late_chunks) ||
+      !gk_size_add(&rows, 2 * GK_SUM_BLOCK) || !gk_size_array(&all, 1, run->time, run->batch, 1))
     workspace->overflow = true;
   if (rows > all)
     rows = all;
@@ -319,7 +319,7 @@ void gk_weight_gradient_start(const struct gk_worker *worker) {
     gk_embedding_gradient_start(worker);
 }
 
-void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction, bool last) {
+void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction, int64_t rows, bool last) {
   const struct gk_run *run = worker->run;
   const struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
   const bool folded = layer == 0 && run->rnn->desc.vocabulary && !run->unfolded;
@@ -329,11 +329,11 @@ void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction
   if (!run->gradients)
     return;
   for (;;) {
-    const int64_t waiting = worker->rows_swept - walk->rows;
+    const int64_t waiting = rows - walk->rows;
     const bool first = walk->rows == 0; /* without any row the sum is zero */
     if (waiting < GK_SUM_BLOCK && !(last && (waiting || first)))
       break;
-    next_rows(worker, layer, direction, &block);
+    next_rows(worker, layer, direction, rows, &block);
     gk_weight_gradient_block(worker, layer, direction, &block, parts, first);
     if (folded)
       gk_embedding_gradient_rows(worker, &block);
