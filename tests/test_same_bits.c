@@ -27,10 +27,10 @@ static const struct plan plans[] = {
     {5, GK_SCHEDULE_TEAMS},     {8, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_AUTO},   {2, GK_SCHEDULE_WAVEFRONT},
     {3, GK_SCHEDULE_WAVEFRONT},
 };
-enum { PLANS = sizeof plans / sizeof *plans };
+enum { PLANS = sizeof plans / sizeof *plans, WAVEFRONTS = 2 }; /* the last ones */
 
-/* The weakest tier on one thread, then every tier with the first `count` plans against it. */
-static void check_some_plans(struct network_case *c, int count) {
+/* The weakest tier on one thread, then every tier with `count` of the plans against it, from `first` on. */
+static void check_some_plans(struct network_case *c, int first, int count) {
   struct buffers data_buffers = {0};
   c->desc.isa = tiers[0];
   c->desc.threads = 1;
@@ -39,7 +39,7 @@ static void check_some_plans(struct network_case *c, int count) {
   struct network_data d = take_data(&data_buffers, c);
   struct network_results wanted = run_case(&data_buffers, c, &d);
   for (int i = 0; i < tier_count; i++)
-    for (int p = i == 0 ? 1 : 0; p < count; p++) {
+    for (int p = first + (i == 0 && first == 0); p < first + count; p++) {
       struct buffers buffers = {0};
       char what[64];
       c->desc.isa = tiers[i];
@@ -55,7 +55,7 @@ static void check_some_plans(struct network_case *c, int count) {
 }
 
 static void check_plans(struct network_case *c) {
-  check_some_plans(c, PLANS);
+  check_some_plans(c, 0, PLANS);
 }
 
 /* Shapes that cross tiles, vectors and blocks of GK_SUM_BLOCK: I, H, L, V, T, N. */
@@ -115,7 +115,7 @@ static void test_plans(void **state) {
       if (round_the_ring && kind != GK_CELL_LSTM)
         continue;
       if (case_wanted(__func__))
-        check_some_plans(&c, round_the_ring ? 5 : PLANS);
+        check_some_plans(&c, 0, round_the_ring ? 5 : PLANS);
       c.desc.math = GK_MATH_SLEEF;
       if (i == 2 && case_wanted(__func__))
         check_plans(&c);
@@ -144,7 +144,7 @@ static void test_options(void **state) {
       if (kind % 4 == 2)
         add_all_masks(&c);
       if (case_wanted(__func__))
-        check_some_plans(&c, 3);
+        check_some_plans(&c, 0, 3);
     }
 }
 
@@ -322,6 +322,23 @@ static void test_fifty_steps(void **state) {
   }
 }
 
+/* Gradients that wait in a wavefront go round their ring, blocks of the sum end within chunks. */
+static void test_wavefronts_round_the_ring(void **state) {
+  (void)state;
+  for (int ragged = 0; ragged < 2; ragged++)
+    for (int64_t layers = 2; layers < 5; layers++) {
+      struct network_case c = {
+          .desc = GK_RNN_DESC_INIT, .time = 8, .batch = 250, .ragged = ragged, .states = true, .seed = 77};
+      c.desc.cell = layers == 3 ? GK_CELL_GRU_RESET_BEFORE : GK_CELL_LSTM;
+      c.desc.input_size = 5;
+      c.desc.hidden_size = 7;
+      c.desc.layers = layers;
+      c.desc.vocabulary = layers == 4 ? 11 : 0;
+      if (case_wanted(__func__))
+        check_some_plans(&c, PLANS - WAVEFRONTS, WAVEFRONTS);
+    }
+}
+
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
@@ -329,6 +346,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_plans),
       cmocka_unit_test(test_options),
+      cmocka_unit_test(test_wavefronts_round_the_ring),
       cmocka_unit_test(test_fifty_steps),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
