@@ -13,8 +13,9 @@
  * slices, as long as each thread gets enough samples to compute with the weights that it reads instead of
  * waiting for them, and the samples divide about as evenly as the hidden units; else teams, which read each
  * weight once for all and meet each step, for which one step's products of a layer must bring each thread
- * STEP_FLOP_A_THREAD. A wavefront, with fewer samples than threads, if the weights of its layers stay in each
- * thread's cache: it meets once a chunk. Chunk: as many steps as make CHUNK_ROWS rows of an input product.
+ * STEP_FLOP_A_THREAD. A wavefront, which meets once a chunk, with fewer samples than threads, or few a thread
+ * if layers or directions keep all threads busy alike: as long as the weights of a layer stay in a thread's
+ * cache. Chunk: as many steps as make CHUNK_ROWS rows of an input product.
  * Of 75 calls (cells of 16 to 128 units, 1 to 33 samples, T 1 to 100) two threads took twice one's time with
  * a tenth of these numbers of FLOP, as long with all of them, and 0.7 of it with ten times as many. */
 enum {
@@ -24,20 +25,43 @@ enum {
   TRAINED_FLOP_A_THREAD = 1000000,
   MOVED_FLOP = 40, /* ... and as many for each weight that one thread has packed and another one reads */
   STEP_FLOP_A_THREAD = 120000,
-  BARRIER_FLOP = 20000,       /* that each thread of a team must save a step for its barriers to pay */
-  WAVE_FLOP = 240000,         /* of a chunk of a layer, below which a wavefront's barriers cost too much */
+  BARRIER_FLOP = 60000,       /* that each thread of a team must save a step for its barriers to pay */
+  WAVE_FLOP = 75000,          /* of a chunk of a layer, below which a wavefront's barriers cost too much */
+  UNEVEN_WAVE_FLOP = 240000,  /* ... where some thread has more layers than another */
+  WAVE_SAMPLES = 3,           /* a thread, with which a wavefront may be faster than slices */
   NEAR_BYTES = 640 * 1024,    /* weights of a layer that stay in a core's own cache */
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
 
+static double weights_of(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
+  return rnn->cell->gates * (double)layer->hidden * ((double)layer->input_size + (double)layer->output);
+}
+
+static double all_weights(const struct gk_rnn *rnn) {
+  double weights = 0;
+  for (int k = 0; k < rnn->layer_count; k++)
+    weights += weights_of(rnn, &rnn->layers[k]);
+  return weights;
+}
+
+/* Those of the largest layer. */
+static double most_weights(const struct gk_rnn *rnn) {
+  double most = 0;
+  for (int k = 0; k < rnn->layer_count; k++)
+    most = fmax(most, weights_of(rnn, &rnn->layers[k]));
+  return most;
+}
+
 static double weight_bytes(const struct gk_rnn *rnn) {
-  return 4.0 * rnn->cell->gates * (double)rnn->widest_hidden *
-         (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
+  return sizeof(float) * most_weights(rnn);
 }
 
 static double step_flop(const struct gk_rnn *rnn, int64_t batch) {
-  return 2.0 * (double)batch * rnn->cell->gates * (double)rnn->widest_hidden *
-         (double)(rnn->widest_hidden + (size_t)rnn->desc.input_size);
+  return 2.0 * (double)batch * most_weights(rnn);
+}
+
+static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
+  return 2.0 * (double)batch * (double)time * all_weights(rnn);
 }
 
 /* Rows a thread below which slices are slower than teams: a tile waits for the weights instead of
@@ -82,12 +106,7 @@ static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int thr
  * vectors of one gate after the other are faster in small layers (LSTM 24 to 50 1.06 to 1.08 times, 72 1.03).
  * It decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
 bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
-  const double terms = (double)layer->input_size + (double)layer->output;
-  return 2.0 * rnn->cell->gates * (double)layer->hidden * terms >= STEP_FLOP_A_THREAD;
-}
-
-static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
-  return step_flop(rnn, batch) * (double)time * rnn->layer_count;
+  return 2 * weights_of(rnn, layer) >= STEP_FLOP_A_THREAD;
 }
 
 static int busy_threads(const struct gk_rnn *rnn, double flop, double flop_of_each) {
@@ -100,10 +119,9 @@ int gk_rnn_packing_threads(const struct gk_rnn *rnn) {
 }
 
 static double flop_a_thread(const struct gk_rnn *rnn, bool training) {
-  const double weights = weight_bytes(rnn) / sizeof(float) * rnn->layer_count;
   if (!training)
     return INFERRED_FLOP_A_THREAD;
-  return TRAINED_FLOP_A_THREAD + (gk_rnn_packing_threads(rnn) == 1 ? MOVED_FLOP * weights : 0);
+  return TRAINED_FLOP_A_THREAD + (gk_rnn_packing_threads(rnn) == 1 ? MOVED_FLOP * all_weights(rnn) : 0);
 }
 
 static int threads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
@@ -150,9 +168,20 @@ static int64_t rows_of(const struct gk_rnn_plan *plan, int64_t batch) {
   return batch / share + (batch % share != 0);
 }
 
-static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
-  return batch > 0 && batch < rnn->desc.threads && lanes_of(rnn) > 1 && weight_bytes(rnn) <= NEAR_BYTES &&
-         step_flop(rnn, batch) * (double)time / WAVES >= WAVE_FLOP;
+/* Two threads, AVX-512, the time of slices or a team / a wavefront's: stacks of two and four layers with two
+ * to six samples 1.05 to 1.4 (32 to 116 units of LSTM, 10 to 200 steps), from 500 KB of weights a layer on 0.9
+ * to 1.15, with three or six steps 0.7 to 1.3; three layers 0.8 to 0.95 in inference; two directions 1.05 to
+ * 1.4 up to 1.3 MB, 0.93 to 1.1 beyond; eight samples 0.8 to 1.1. A stack's last thread starts threads - 1
+ * chunks late. */
+static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
+  const int lanes = lanes_of(rnn), threads = rnn->desc.threads < lanes ? rnn->desc.threads : lanes;
+  const bool directions = rnn->directions == 2, few = batch < rnn->desc.threads;
+  const bool even = rnn->desc.threads <= lanes && lanes % threads == 0 && (directions || threads == 2);
+  const double near = NEAR_BYTES * (directions ? 2.0 : few ? 1.0 : 0.7);
+  return batch > 0 && lanes > 1 && (few || (even && batch <= (int64_t)threads * WAVE_SAMPLES)) &&
+         (directions || time >= WAVES) && weight_bytes(rnn) <= near &&
+         step_flop(rnn, batch) * (double)time / WAVES >= (even ? WAVE_FLOP : UNEVEN_WAVE_FLOP) &&
+         threads_of(rnn, time, batch, training) >= threads;
 }
 
 /* What a call of `time` steps gets on so many threads. */
@@ -184,7 +213,7 @@ static struct gk_rnn_plan plan_on(const struct gk_rnn *rnn, int64_t time, int64_
 struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
   const bool asked = rnn->desc.schedule == GK_SCHEDULE_WAVEFRONT && lanes_of(rnn) > 1 && time > 1;
   const bool wavefront =
-      asked || (rnn->desc.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch));
+      asked || (rnn->desc.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch, training));
   return plan_on(rnn, time, batch, wavefront ? rnn->desc.threads : threads_of(rnn, time, batch, training),
                  wavefront);
 }
@@ -334,7 +363,7 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int thread
   else if (info->schedule == GK_SCHEDULE_WAVEFRONT)
     snprintf(
         text, size,
-        "%lld samples are fewer than %d threads, and %.3g MB of weights stay in a thread's own cache: each "
+        "%lld samples are few for %d threads, and a layer's %.3g MB of weights stay near its thread: each "
         "walks %s, and they meet once a chunk",
         (long long)batch, rnn->desc.threads, 1e-6 * weight_bytes(rnn),
         rnn->directions == 2 ? "one direction" : "its layers, a chunk behind those below");
