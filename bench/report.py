@@ -3,7 +3,7 @@
 """Measures this machine with Gatekern and writes DIR/report.html (self-contained), report.json, report.md and the
 pictures as SVG. Needs Python's standard library only.
 
-  bench/report.py DIR                              every instruction set, threads, small batches: about ten minutes
+  bench/report.py DIR                              every instruction set, threads, small batches: about 20 minutes
   bench/report.py DIR --peers step.jsonl ...       also what bench/peers/compare.py --out has written
   bench/report.py DIR --from DIR/report.json       draws again without measuring, with bench/reasons.txt as it is now
   bench/report.py DIR --from DIR/report.json --pictures docs      and those that README.md shows"""

@@ -16,8 +16,9 @@ rounds, the median that of the rounds' medians. Spread is how far the slowest ro
 step is forward and backward with the gradients of input, initial states, weights and biases; ours includes packing the
 weights, oneDNN's leaves out its reorders. GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three
 times that a step. The scalar tier is C with one fused multiply-add at a time, not vectorised, through libm on CPUs that
-have none; plain C is the same layer in straightforward loops, left to the compiler at -O3 for each instruction set. The
-FMA peak is measured in the process of each run, before and after it; the largest counts. The clock is what the kernel
+have none; plain C is the same step of one layer in straightforward loops, left to the compiler at -O3 for each
+instruction set, and its best that of five means. Peers' outputs are compared with ours on the same data, which peers
+are timed on as well; ours is timed on numbers of the same ranges. The FMA peak is measured in the process of each run, before and after it; the largest counts. The clock is what the kernel
 reports, which a virtual machine may not know; the FMA peak measured beside each run says more."""
 
 CSS = """
@@ -167,7 +168,8 @@ def peer_sections(report):
                 for group, name, value, bound in means]))
     jobs = [line for line in report["peers"] if "training" in line]
     if jobs:
-        table = [["training, characters/s", "Gatekern", "PyTorch", "ratio (medians)", "needed"]]
+        versions = sorted({r["peer"] for j in jobs for r in j["pytorch"]})
+        table = [["training, characters/s", "Gatekern", ", ".join(versions), "ratio (medians)", "needed"]]
         table += [[j["training"], f"{max(r['best'] for r in j['gatekern']):.0f}",
                    f"{max(r['best'] for r in j['pytorch']):.0f}",
                    ("!" if j["ratio"] < j["at_least"] else "") + f"{j['ratio']:.2f} ({j['ratio_median']:.2f})",

@@ -9,7 +9,8 @@
 Runs in a Python environment with NumPy and the peers that are asked for (tests/peers/requirements.txt;
 onednn: bench/peers/build_onednn). A ratio is the peer's time / ours: above 1, Gatekern is faster. A step is
 forward + backward with the gradients of input, initial states, weights and biases; ours includes packing the weights,
-oneDNN's does not include its reorders. Exit status 1 if outputs differ or a bar is missed."""
+oneDNN's does not include its reorders. Exit status 1 if outputs differ, a bar is missed, or the peer that a bar needs
+could not be measured (--peers takes some)."""
 
 import argparse
 import json
@@ -70,8 +71,8 @@ def compare_outputs(row, gatekern, peers, folder):
 
 def measure_once(contestant, row, seconds, folder):
     pause()
-    return contestant.measure(row, seconds, folder) if isinstance(contestant, Worker) \
-        else contestant.measure(row, seconds)
+    return contestant.measure(row, seconds) if isinstance(contestant, Gatekern) \
+        else contestant.measure(row, seconds, folder)
 
 
 def summary(rounds):
@@ -110,6 +111,7 @@ def run_row(row, gatekern, peers, options, folder):
     reached = {**{k: v["ratio"] for k, v in result["peers"].items()}, "peak": gflops / peak}
     result["missed"] = [name for name in row.at_least
                         if name in reached and is_missed(row, name, reached[name], gflops / peak)]
+    result["unmeasured"] = [name for name in row.at_least if name in row.peers and name not in reached]
     return result
 
 
@@ -127,15 +129,20 @@ def describe_row(row, result):
     if result["missed"]:
         parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]} ({reason_of(row, name)})"
                                             for name in result["missed"]))
+    if result["unmeasured"]:
+        parts.append("NOT MEASURED: " + ", ".join(NAMES[name] for name in result["unmeasured"]))
     return "; ".join(parts)
 
 
-def markdown(header, rows, results, means):
-    peers = sorted({name for result in results for name in result.get("peers", {})})
+def describe_session(header):
     versions = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in header["versions"].items())
-    lines = [f"{header['machine']['cpu']}, {header['machine']['allowed_cpus']} CPUs, {header['threads']} threads, "
-             f"{header['machine']['date']}. {versions}.", "",
-             f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. The last "
+    return (f"{header['machine']['cpu']}, {header['machine']['allowed_cpus']} CPUs, {header['threads']} threads, "
+            f"{header['machine']['date']}. {versions}.\n\n")
+
+
+def markdown(header, rows, results, means):
+    peers = sorted({name for result in results for name in [*result.get("peers", {}), *result.get("unmeasured", [])]})
+    lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. The last "
              "columns say what disturbed them: the lowest FMA peak of a round (a slower clock, or others at work), "
              "time that the hypervisor took, the clock that the kernel reports, runnable programs. In brackets the "
              "best with the peer's reorders of weights and gradients counted, as our packing is.", "",
@@ -148,7 +155,7 @@ def markdown(header, rows, results, means):
         own, cells = result["gatekern"], []
         for name in peers:
             peer = result["peers"].get(name)
-            text = text_of_peer(peer) if peer else "–"
+            text = text_of_peer(peer) if peer else "not measured" if name in result["unmeasured"] else "–"
             cells.append(f"**{text}**" if name in result["missed"] else text)
         needed = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in row.at_least.items()) or "–"
         peak = f"{own['percent_of_peak']:.1f}"
@@ -174,7 +181,8 @@ def parse_options():
     parser.add_argument("--shape", action="append", default=[], metavar="CELL,I,H,N,T[,L]")
     parser.add_argument("--filter", default="", help="only networks with this in their name")
     parser.add_argument("--pass", dest="passes", choices=["step", "forward", "inference"], default="step")
-    parser.add_argument("--isa", default="auto", help="for --shape and --shapes; avx2 caps the peers too")
+    parser.add_argument("--isa", default="auto", choices=["auto", "scalar", "avx2", "avx512", "neon"],
+                        help="for --shape, --shapes and training; avx2 caps the peers too")
     parser.add_argument("--peers", default=None, help="some of " + ", ".join(NAMES) + "; all that are found")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
@@ -186,14 +194,25 @@ def parse_options():
     parser.add_argument("--training-steps", type=int, default=30)
     parser.add_argument("--out", help="JSON lines")
     parser.add_argument("--markdown", help="a table")
-    return parser.parse_args()
+    options = parser.parse_args()
+    unknown = set((options.peers or "pytorch").split(",")) - set(NAMES)
+    if unknown:
+        parser.error(f"--peers: no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    for name in ("rounds", "threads", "training_steps"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}, must be at least 1")
+    try:
+        options.shape_rows = [shape for name in options.shapes for shape in read_list(name)]
+        options.shape_rows += [parse_shape(text) for text in options.shape]
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    return options
 
 
 def make_rows(options):
     rows = [row for name in options.bars if name in BARS for row in BARS[name]()]
-    shapes = [shape for name in options.shapes for shape in read_list(name)] + [parse_shape(s) for s in options.shape]
     names = options.peers.split(",") if options.peers else [*NAMES]
-    rows += [Row(shape, options.passes, names, options.isa) for shape in shapes]
+    rows += [Row(shape, options.passes, names, options.isa) for shape in options.shape_rows]
     if options.peers:
         for row in rows:
             row.peers = names
@@ -222,13 +241,13 @@ def main():
         print(describe_row(row, results[-1]), flush=True)
         line = {**vars(row.shape), "pass": row.passes, "isa": row.isa, "at_least": row.at_least, "group": row.group}
         write(options.out, json.dumps({**line, **results[-1]}) + "\n", "a")
-        failed |= "error" in results[-1] or bool(results[-1]["missed"])
+        failed |= "error" in results[-1] or bool(results[-1]["missed"] or results[-1]["unmeasured"])
     means = geometric_means([{**vars(row.shape), "group": row.group, **result} for row, result in zip(rows, results)])
     for group, name, mean, bound in means:
         missed = bound is not None and mean < bound
         failed |= missed
         print(f"{group}, {NAMES[name]}: geometric mean x{mean:.3f}" + (f", MISSED {bound}" if missed else ""))
-    text = markdown(header, rows, results, means) if rows else ""
+    text = describe_session(header) + (markdown(header, rows, results, means) if rows else "")
     for peer in peers.values():
         if isinstance(peer, Worker):
             peer.close()

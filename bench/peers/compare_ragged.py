@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training step over ragged lengths, uniform in 1 ... T, against PyTorch's packed sequences, in turn.
 
-  compare_ragged.py build/gatekern-bench-options [--rounds 3] [--seconds 1] [--cells lstm,gru,rnn]
+  compare_ragged.py build/gatekern-bench-options [--rounds 3] [--seconds 0.5] [--cells lstm,gru,rnn]
 
 Ours is the step of gatekern-bench-options (weights packed, forward, backward with the gradients of inputs and weights);
 PyTorch's is forward and backward of a sequence that was packed before. Exit status 1 below the least ratio."""

@@ -137,8 +137,8 @@ class Onednn:
             results[name], values = values[:count].reshape(dims), values[count:]
         return results
 
-    def measure(self, row, seconds):
-        m = self.call(row, "--seconds", str(seconds))
+    def measure(self, row, seconds, folder):
+        m = self.call(row, "--seconds", str(seconds), "--data", str(folder / "data.raw"))
         key = "step" if row.passes == "step" else "forward"
         figures = {"best": m[f"{key}_ms"] / 1e3, "median": m[f"{key}_ms_median"] / 1e3,
                    "forward_best": m["forward_ms"] / 1e3, "forward_median": m["forward_ms_median"] / 1e3,

@@ -269,7 +269,7 @@ static void print_text(const struct measurement *m) {
   print_options(&s->options, false);
   printf(": input %lld, hidden %s, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
          (long long)s->input, m->hidden, (long long)s->batch, (long long)s->time, (long long)s->layers,
-         gk_isa_name(m->desc.isa), m->desc.threads, gk_schedule_name(m->schedule));
+         gk_isa_name(m->desc.isa), m->threads_used, gk_schedule_name(m->schedule));
   printf("  %-10s %13s %13s %9s\n", "", "best", "median", "spread");
   if (m->pass == BENCH_STEP) {
     print_line("forward", &m->result.forward);
@@ -288,7 +288,7 @@ static void print_row(const struct measurement *m, bool first) {
            "I", "H", "N", "T", "L", "isa", "P", "sched.", "best ms", "median ms", "GFLOP/s", "% peak");
   printf("%-30s %-16s %5lld %5lld %5lld %5lld %2lld  %-7s %3d %-7s %11.4g %11.4g %7.1f %6.1f  %016llx\n",
          s->name, gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
-         (long long)s->time, (long long)s->layers, gk_isa_name(m->desc.isa), m->desc.threads,
+         (long long)s->time, (long long)s->layers, gk_isa_name(m->desc.isa), m->threads_used,
          gk_schedule_name(m->schedule), 1e3 * m->result.total.best, 1e3 * m->result.total.median, m->gflops,
          100 * m->gflops / m->peak_gflops, (unsigned long long)m->checksum);
 }

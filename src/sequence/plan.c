@@ -358,7 +358,11 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t batch, int threads,
 static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int threads, gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
-  if (rnn->desc.schedule != GK_SCHEDULE_AUTO)
+  if (rnn->desc.schedule != GK_SCHEDULE_AUTO && rnn->desc.schedule != info->schedule)
+    snprintf(text, size,
+             "instead of the %s that the caller asks for: there is nothing to walk at different times",
+             gk_schedule_name(rnn->desc.schedule));
+  else if (rnn->desc.schedule != GK_SCHEDULE_AUTO)
     snprintf(text, size, "as the caller asks");
   else if (info->schedule == GK_SCHEDULE_WAVEFRONT)
     snprintf(
