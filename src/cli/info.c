@@ -110,9 +110,8 @@ struct machine {
 /* Read bandwidth of a working set that a cache level holds, or that none holds. */
 struct level {
   char name[8];
-  int64_t bytes; /* of the whole working set; a private cache: of one thread's */
-  bool private;
-  double one, all; /* GB/s */
+  int64_t bytes, bytes_each; /* of one thread's working set; of each thread's where all read */
+  double one, all;           /* GB/s */
 };
 
 struct limits {
@@ -206,24 +205,48 @@ static gk_status read_machine(struct machine *machine) {
   return GK_OK;
 }
 
-/* Working sets: half of the second level for each thread; half of the third in all; four times the last
- * level, and at least 256 MiB, for memory. */
+/* CPUs of a list as the kernel writes it, 0-3,8. */
+static int64_t count_cpus(const char *list) {
+  int64_t count = 0;
+  for (char *end; *list; list = *end == ',' ? end + 1 : end) {
+    const long first = strtol(list, &end, 10);
+    const long last = *end == '-' ? strtol(end + 1, &end, 10) : first;
+    count += last - first + 1;
+    if (*end && *end != ',')
+      break;
+  }
+  return count > 0 ? count : 1;
+}
+
+/* Working sets. Of one thread: half of the second and of the third level; four times the last level, and at
+ * least 256 MiB, for memory. Of all threads: as much of the second level each, their share of the third ones
+ * that they have, but twice the second level at least, and of memory what no third level holds. */
 static void choose_levels(const struct machine *machine, struct limits *limits) {
-  int64_t largest = 0;
+  const int64_t least = INT64_C(256) << 20, threads = machine->threads;
+  int64_t largest = 0, near = 0, shared = 1;
   for (int i = 0; i < machine->caches; i++) {
     const struct cache *cache = &machine->cache[i];
-    if (cache->bytes > largest)
+    const int64_t sharers = count_cpus(cache->shared_by), caches = (threads + sharers - 1) / sharers;
+    if (cache->bytes > largest) {
       largest = cache->bytes;
-    if (cache->level == 2 || cache->level == 3) {
-      struct level *level = &limits->level[cache->level == 2 ? 0 : 1];
-      snprintf(level->name, sizeof level->name, "L%d", cache->level);
-      level->bytes = cache->bytes / 2;
-      level->private = cache->level == 2;
+      shared = caches;
     }
+    if (cache->level != 2 && cache->level != 3)
+      continue;
+    struct level *level = &limits->level[cache->level == 2 ? 0 : 1];
+    snprintf(level->name, sizeof level->name, "L%d", cache->level);
+    level->bytes = level->bytes_each = cache->bytes / 2;
+    if (cache->level == 2)
+      near = cache->bytes;
+    else
+      level->bytes_each = level->bytes * caches / threads;
   }
-  struct level *memory = &limits->level[2];
+  struct level *last = &limits->level[1], *memory = &limits->level[2];
+  if (last->bytes && last->bytes_each < 2 * near)
+    last->bytes_each = 2 * near;
   snprintf(memory->name, sizeof memory->name, "memory");
-  memory->bytes = 4 * largest > (INT64_C(256) << 20) ? 4 * largest : INT64_C(256) << 20;
+  memory->bytes = 4 * largest > least ? 4 * largest : least;
+  memory->bytes_each = (4 * largest * shared > least ? 4 * largest * shared : least) / threads;
   limits->levels = 3;
 }
 
@@ -244,11 +267,11 @@ static gk_status measure_limits(const struct machine *machine, double seconds, s
     struct level *level = &limits->level[i];
     if (!level->bytes)
       continue;
-    size_t bytes = (size_t)level->bytes, part = level->private ? bytes : bytes / (size_t)machine->threads;
-    status = gk_measure_bandwidth(machine->isa, 1, bytes, seconds, &level->one);
+    status = gk_measure_bandwidth(machine->isa, 1, (size_t)level->bytes, seconds, &level->one);
     level->all = level->one;
     if (status == GK_OK && machine->threads > 1)
-      status = gk_measure_bandwidth(machine->isa, machine->threads, part, seconds, &level->all);
+      status = gk_measure_bandwidth(machine->isa, machine->threads, (size_t)level->bytes_each, seconds,
+                                    &level->all);
   }
   return status;
 }
@@ -326,10 +349,11 @@ static void print_json(const struct machine *machine, const struct limits *limit
   printf("]");
   for (int i = 0, printed = 0; limits && i < limits->levels; i++)
     if (limits->level[i].bytes)
-      printf("%s{\"level\": \"%s\", \"bytes\": %lld, \"gigabytes_per_second_one_thread\": %.5g, "
-             "\"gigabytes_per_second\": %.5g}",
+      printf("%s{\"level\": \"%s\", \"bytes\": %lld, \"bytes_of_each_thread\": %lld, "
+             "\"gigabytes_per_second_one_thread\": %.5g, \"gigabytes_per_second\": %.5g}",
              printed++ ? ", " : ", \"bandwidth\": [", limits->level[i].name,
-             (long long)limits->level[i].bytes, limits->level[i].one, limits->level[i].all);
+             (long long)limits->level[i].bytes, (long long)limits->level[i].bytes_each, limits->level[i].one,
+             limits->level[i].all);
   printf(limits ? "]}\n" : "}\n");
 }
 
