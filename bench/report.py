@@ -26,7 +26,7 @@ from report_page import html, markdown, sections_of, shortfalls
 SCALED = [("lstm", 512, 64, 25), ("gru", 512, 32, 50), ("lstm", 128, 50, 50), ("rnn", 512, 64, 50),
           ("lstm", 1024, 1, 50)]
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
-CHECKS = ["latency", "first-call", "threads", "denormals", "softmax"]
+CHECKS = ["latency", "first-call", "threads", "schedules", "denormals", "softmax"]
 SHOWN = ["tiers", "roofline", "peers-step", "batches"]  # in README.md
 
 
@@ -125,7 +125,7 @@ def measure_checks(options):
     """Lines of gatekern bench --check, whose exit status is 1 where one misses."""
     lines = []
     for check in options.checks:
-        for shapes in options.check_lists if check == "threads" else [None]:
+        for shapes in options.check_lists if check in ("threads", "schedules") else [None]:
             text = run(options.program, "bench", "--json", "--check", check, *(["--shapes", shapes] if shapes else []),
                        fine=(0, 1))
             lines += [{"list": shapes, **json.loads(line)} for line in text.splitlines()]
@@ -164,7 +164,7 @@ def main():
     parser.add_argument("--filter", default="", help="only networks with this in their name")
     parser.add_argument("--checks", nargs="*", default=CHECKS, choices=CHECKS, help="of gatekern bench --check")
     parser.add_argument("--check-lists", nargs="*", default=["anchors", "char-rnn", "ptb", "real-time"],
-                        help="lists whose default number of threads is compared with every other")
+                        help="lists whose default threads and schedule are compared with every other")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="also writes the pictures of README.md there")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3)

@@ -182,6 +182,7 @@ def peer_sections(report):
 CHECKS = {"latency": ("streaming steps, one sample, one thread: slowest hundredth / median", "ratio"),
           "first-call": ("first call of a new (T, N) / later ones", "ratio"),
           "threads": ("default number of threads / the fastest", "ratio"),
+          "schedules": ("chosen schedule / the fastest", "ratio"),
           "denormals": ("denormal inputs / normal ones", "ratio"),
           "softmax": ("output layer of many words: share of the FMA peak", "share_of_peak")}
 

@@ -110,12 +110,13 @@ static const cli_option options[] = {
          "hundredth takes at most twice the median, best of five runs. first-call: the first call of a new "
          "(T, N) takes at most 1.2 times a later one. threads: the default takes at most 1.05 times any "
          "other "
-         "number of threads (long sequences are cut, to 10 steps at least). denormals: denormal inputs, "
-         "states "
+         "number of threads (long sequences are cut, to 10 steps at least). schedules: the one that is "
+         "chosen "
+         "takes at most 1.1 times any other. denormals: denormal inputs, states "
          "and upstream gradients take at most 1.1 times normal ones. softmax: the output layer's share of "
          "the "
-         "peak. Without a shape: the lists real-time (latency), all (threads), anchors. Exit code 1 if one "
-         "misses",
+         "peak. Without a shape: the lists real-time (latency), all (threads, schedules), anchors. Exit code "
+         "1 if one misses",
      .group = "Promises"},
     {.name = "steps",
      .type = CLI_INTEGER,

@@ -20,23 +20,22 @@ enum {
   SOFTMAX_RUNS = 3,
   MOST_AGAIN = 4
 };
-#define LARGEST_FLOP 4e10 /* of a run of CHECK_THREADS */
+#define LARGEST_FLOP 4e10 /* of a run of CHECK_THREADS and CHECK_SCHEDULES */
 
-const char *const bench_check_names[] = {"none",      "latency", "first-call", "threads",
-                                         "denormals", "softmax", NULL};
+const char *const bench_check_names[] = {"none",      "latency",   "first-call", "threads",
+                                         "schedules", "denormals", "softmax",    NULL};
 
 /* The largest ratio that is fine; 0: none is promised. */
 static double most(bench_check check) {
-  static const double bounds[] = {[CHECK_LATENCY] = 2,
-                                  [CHECK_FIRST_CALL] = 1.2,
-                                  [CHECK_THREADS] = 1.05,
-                                  [CHECK_DENORMALS] = 1.1,
-                                  [CHECK_SOFTMAX] = 0};
+  static const double bounds[] = {[CHECK_LATENCY] = 2,     [CHECK_FIRST_CALL] = 1.2, [CHECK_THREADS] = 1.05,
+                                  [CHECK_SCHEDULES] = 1.1, [CHECK_DENORMALS] = 1.1,  [CHECK_SOFTMAX] = 0};
   return bounds[check];
 }
 
 const char *bench_check_list(bench_check check) {
-  return check == CHECK_THREADS ? NULL : check == CHECK_LATENCY ? "real-time" : "anchors";
+  return check == CHECK_THREADS || check == CHECK_SCHEDULES ? NULL
+         : check == CHECK_LATENCY                           ? "real-time"
+                                                            : "anchors";
 }
 
 /* ---- Lines ---- */
@@ -220,7 +219,7 @@ static void destroy_all(bench_runner **contestant, int count) {
     bench_runner_destroy(contestant[i]);
 }
 
-/* ---- Threads ---- */
+/* ---- Threads, schedules ---- */
 
 /* 0 for the default, then 1, 2, ...: every number as far as there is room, then powers of two, and all. */
 static int thread_counts(int all, int *counts) {
@@ -234,21 +233,44 @@ static int thread_counts(int all, int *counts) {
   return count;
 }
 
-static gk_status check_threads(const struct check_plan *plan, const bench_shape *s,
-                               struct check_summary *summary) {
+/* A way to run a network; the first of several is the default. */
+struct way {
+  int threads;
+  gk_schedule schedule;
+};
+
+static void print_ways(const struct check_plan *plan, const struct way *way, int count, const double *best,
+                       int fastest) {
+  const bool threads = plan->check == CHECK_THREADS;
+  for (int i = 1; i < count && plan->json; i++) {
+    printf("%s", i > 1 ? ", " : threads ? "\"by_threads\": [" : "\"by_schedule\": [");
+    if (threads)
+      printf("{\"threads\": %d", way[i].threads);
+    else
+      printf("{\"schedule\": \"%s\"", gk_schedule_name(way[i].schedule));
+    printf(", \"step_ms\": %.6g}%s", 1e3 * best[i], i + 1 < count ? "" : "], ");
+  }
+  if (!plan->json && threads)
+    printf("fastest %d with %9.3f ms: ", way[fastest].threads, 1e3 * best[fastest]);
+  else if (!plan->json)
+    printf("fastest %-9s with %9.3f ms: ", gk_schedule_name(way[fastest].schedule), 1e3 * best[fastest]);
+}
+
+static gk_status check_ways(const struct check_plan *plan, const bench_shape *s, const struct way *way,
+                            int count, struct check_summary *summary) {
   bench_shape shape = *s;
   bench_runner *contestant[2 * MOST_COUNTS] = {NULL};
-  int counts[2 * MOST_COUNTS], used = 0, fastest = 1;
+  int used = 0, fastest = 1;
   double best[2 * MOST_COUNTS], ratio = 0;
   gk_schedule schedule;
-  const int count = thread_counts(plan->threads ? plan->threads : gk_default_threads(), counts);
   const double share = LARGEST_FLOP / (3 * bench_shape_flop(s));
   if (share < 1 && s->time > SHORTEST_TIME)
     shape.time = (int64_t)fmax(SHORTEST_TIME, share * (double)s->time);
   gk_status status = GK_OK;
   for (int i = 0; i < count && status == GK_OK; i++) {
     bench_interval interval;
-    status = bench_runner_create(&shape, BENCH_STEP, plan->isa, counts[i], GK_SCHEDULE_AUTO, &contestant[i]);
+    status =
+        bench_runner_create(&shape, BENCH_STEP, plan->isa, way[i].threads, way[i].schedule, &contestant[i]);
     if (status == GK_OK)
       status = bench_runner_run(contestant[i], &interval);
   }
@@ -260,18 +282,31 @@ static gk_status check_threads(const struct check_plan *plan, const bench_shape 
   if (status != GK_OK)
     return status;
   start_line(plan, &shape);
-  if (plan->json) {
-    printf("\"schedule\": \"%s\", \"threads_used\": %d, \"step_ms\": %.6g, \"by_threads\": [",
-           gk_schedule_name(schedule), used, 1e3 * best[0]);
-    for (int i = 1; i < count; i++)
-      printf("%s{\"threads\": %d, \"step_ms\": %.6g}", i > 1 ? ", " : "", counts[i], 1e3 * best[i]);
-    printf("], ");
-  } else {
-    printf("%s, %d threads %9.3f ms, fastest %d with %9.3f ms: ", gk_schedule_name(schedule), used,
-           1e3 * best[0], counts[fastest], 1e3 * best[fastest]);
-  }
+  printf(plan->json ? "\"schedule\": \"%s\", \"threads_used\": %d, \"step_ms\": %.6g, "
+                    : "%s, %d threads %9.3f ms, ",
+         gk_schedule_name(schedule), used, 1e3 * best[0]);
+  print_ways(plan, way, count, best, fastest);
   end_line(plan, &shape, ratio, summary);
   return GK_OK;
+}
+
+static gk_status check_threads(const struct check_plan *plan, const bench_shape *s,
+                               struct check_summary *summary) {
+  int counts[2 * MOST_COUNTS];
+  struct way way[2 * MOST_COUNTS];
+  const int count = thread_counts(plan->threads ? plan->threads : gk_default_threads(), counts);
+  for (int i = 0; i < count; i++)
+    way[i] = (struct way){counts[i], GK_SCHEDULE_AUTO};
+  return check_ways(plan, s, way, count, summary);
+}
+
+static gk_status check_schedules(const struct check_plan *plan, const bench_shape *s,
+                                 struct check_summary *summary) {
+  const struct way way[] = {{plan->threads, GK_SCHEDULE_AUTO},
+                            {plan->threads, GK_SCHEDULE_SLICES},
+                            {plan->threads, GK_SCHEDULE_TEAMS},
+                            {plan->threads, GK_SCHEDULE_WAVEFRONT}};
+  return check_ways(plan, s, way, sizeof way / sizeof *way, summary);
 }
 
 /* ---- Denormals ---- */
@@ -407,6 +442,8 @@ gk_status bench_check_run(const struct check_plan *plan, const bench_shape *shap
     return check_first_call(plan, shape, summary);
   case CHECK_THREADS:
     return check_threads(plan, shape, summary);
+  case CHECK_SCHEDULES:
+    return check_schedules(plan, shape, summary);
   case CHECK_DENORMALS:
     return check_denormals(plan, shape, summary);
   case CHECK_SOFTMAX:

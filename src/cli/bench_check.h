@@ -9,6 +9,7 @@ typedef enum bench_check {
   CHECK_LATENCY = 1, /* streaming steps of one sample: the slowest hundredth beside the median */
   CHECK_FIRST_CALL,  /* the first call of a new (T, N) beside later ones */
   CHECK_THREADS,     /* the default number of threads beside every other */
+  CHECK_SCHEDULES,   /* the schedule that is chosen beside every other */
   CHECK_DENORMALS,   /* denormal inputs, states and upstream gradients beside normal ones */
   CHECK_SOFTMAX      /* output layer and cross-entropy of many words beside the FMA peak */
 } bench_check;
