@@ -206,7 +206,7 @@ GK_API gk_status gk_layout_from_name(const char *name, gk_layout *layout);
  *   teams      threads share the samples, own hidden units (one thread those of a layer of very few), and meet
  *              at a barrier each step
  *   wavefront  a thread owns layers of a stack and walks all samples, some steps behind the layers below, or
- *              owns one of two directions; they meet every few steps. Where there is no such thing (one layer
+ *              owns one of two directions; they meet every few steps, or once a layer. Where there is no such thing (one layer
  *              in one direction, directions that are added, tokens or input dropout in two directions,
  *              feedback, a single step) it is teams */
 typedef enum gk_schedule {

@@ -328,7 +328,7 @@ static void test_wavefronts_round_the_ring(void **state) {
   for (int ragged = 0; ragged < 2; ragged++)
     for (int64_t layers = 2; layers < 5; layers++) {
       struct network_case c = {
-          .desc = GK_RNN_DESC_INIT, .time = 8, .batch = 250, .ragged = ragged, .states = true, .seed = 77};
+          .desc = GK_RNN_DESC_INIT, .time = 5, .batch = 500, .ragged = ragged, .states = true, .seed = 77};
       c.desc.cell = layers == 3 ? GK_CELL_GRU_RESET_BEFORE : GK_CELL_LSTM;
       c.desc.input_size = 5;
       c.desc.hidden_size = 7;

@@ -66,6 +66,8 @@ def read_list(name):
     lines = (path if path.exists() else Path(name)).read_text().split("\n")
     shapes = []
     for words in (line.split("#")[0].split() for line in lines):
+        if words and len(words) not in (6, 7):
+            raise ValueError(f"{name}: '{' '.join(words)}' is not NAME CELL I H N T [L]")
         if words:
             shapes.append(Shape(words[0], words[1], *map(int, words[2:])))
     return shapes
@@ -77,6 +79,8 @@ def parse_shape(text):
     if cell not in GATES or len(sizes) not in (4, 5):
         raise ValueError(f"{text}: not cell,I,H,N,T[,L] with a cell of {', '.join(GATES)}")
     sizes = [int(size) for size in sizes]
+    if min(sizes) < 1:
+        raise ValueError(f"{text}: sizes must be at least 1")
     return Shape("-".join([cell, f"i{sizes[0]}", f"h{sizes[1]}", f"n{sizes[2]}", f"t{sizes[3]}"]), cell, *sizes)
 
 

@@ -256,12 +256,24 @@ static void print_ways(const struct check_plan *plan, const struct way *way, int
     printf("fastest %-9s with %9.3f ms: ", gk_schedule_name(way[fastest].schedule), 1e3 * best[fastest]);
 }
 
-static gk_status check_ways(const struct check_plan *plan, const bench_shape *s, const struct way *way,
-                            int count, struct check_summary *summary) {
+/* Does the last of the ways run as one before it, the default apart? */
+static bool repeats(bench_runner *const *contestant, int last) {
+  gk_schedule schedule, other;
+  int threads, of_other;
+  if (last < 2 || bench_runner_plan(contestant[last], &schedule, &threads))
+    return false;
+  for (int i = 1; i < last; i++)
+    if (!bench_runner_plan(contestant[i], &other, &of_other) && other == schedule && of_other == threads)
+      return true;
+  return false;
+}
+
+static gk_status check_ways(const struct check_plan *plan, const bench_shape *s, struct way *way, int count,
+                            struct check_summary *summary) {
   bench_shape shape = *s;
   bench_runner *contestant[2 * MOST_COUNTS] = {NULL};
   int used = 0, fastest = 1;
-  double best[2 * MOST_COUNTS], ratio = 0;
+  double best[2 * MOST_COUNTS] = {0}, ratio = 0;
   gk_schedule schedule;
   const double share = LARGEST_FLOP / (3 * bench_shape_flop(s));
   if (share < 1 && s->time > SHORTEST_TIME)
@@ -271,6 +283,12 @@ static gk_status check_ways(const struct check_plan *plan, const bench_shape *s,
     bench_interval interval;
     status =
         bench_runner_create(&shape, BENCH_STEP, plan->isa, way[i].threads, way[i].schedule, &contestant[i]);
+    if (status == GK_OK && plan->check == CHECK_SCHEDULES && repeats(contestant, i)) {
+      bench_runner_destroy(contestant[i]);
+      contestant[i] = NULL;
+      way[i--] = way[--count];
+      continue;
+    }
     if (status == GK_OK)
       status = bench_runner_run(contestant[i], &interval);
   }
@@ -302,10 +320,10 @@ static gk_status check_threads(const struct check_plan *plan, const bench_shape 
 
 static gk_status check_schedules(const struct check_plan *plan, const bench_shape *s,
                                  struct check_summary *summary) {
-  const struct way way[] = {{plan->threads, GK_SCHEDULE_AUTO},
-                            {plan->threads, GK_SCHEDULE_SLICES},
-                            {plan->threads, GK_SCHEDULE_TEAMS},
-                            {plan->threads, GK_SCHEDULE_WAVEFRONT}};
+  struct way way[] = {{plan->threads, GK_SCHEDULE_AUTO},
+                      {plan->threads, GK_SCHEDULE_SLICES},
+                      {plan->threads, GK_SCHEDULE_TEAMS},
+                      {plan->threads, GK_SCHEDULE_WAVEFRONT}};
   return check_ways(plan, s, way, sizeof way / sizeof *way, summary);
 }
 

@@ -95,7 +95,7 @@ struct cache {
   int level;
   char type[16];
   int64_t bytes;
-  char shared_by[64]; /* CPUs, as the kernel lists them */
+  char shared_by[512]; /* CPUs, as the kernel lists them */
 };
 
 struct machine {
@@ -219,11 +219,12 @@ static int64_t count_cpus(const char *list) {
 }
 
 /* Working sets. Of one thread: half of the second and of the third level; four times the last level, and at
- * least 256 MiB, for memory. Of all threads: as much of the second level each, their share of the third ones
- * that they have, but twice the second level at least, and of memory what no third level holds. */
+ * least 256 MiB, for memory. Of all threads: as much of the second level each, their share of half the third
+ * ones, or of all of them where that is no more than the second level, and of memory what no third level
+ * holds. A third level whose shares are smaller is left out. */
 static void choose_levels(const struct machine *machine, struct limits *limits) {
   const int64_t least = INT64_C(256) << 20, threads = machine->threads;
-  int64_t largest = 0, near = 0, shared = 1;
+  int64_t largest = 0, near = 0, shared = 1, share = 0;
   for (int i = 0; i < machine->caches; i++) {
     const struct cache *cache = &machine->cache[i];
     const int64_t sharers = count_cpus(cache->shared_by), caches = (threads + sharers - 1) / sharers;
@@ -239,11 +240,12 @@ static void choose_levels(const struct machine *machine, struct limits *limits) 
     if (cache->level == 2)
       near = cache->bytes;
     else
-      level->bytes_each = level->bytes * caches / threads;
+      share = cache->bytes * caches / threads;
   }
   struct level *last = &limits->level[1], *memory = &limits->level[2];
-  if (last->bytes && last->bytes_each < 2 * near)
-    last->bytes_each = 2 * near;
+  last->bytes_each = share / 2 > near ? share / 2 : share;
+  if (last->bytes_each <= near)
+    last->bytes = 0;
   snprintf(memory->name, sizeof memory->name, "memory");
   memory->bytes = 4 * largest > least ? 4 * largest : least;
   memory->bytes_each = (4 * largest * shared > least ? 4 * largest * shared : least) / threads;

@@ -25,11 +25,11 @@ enum {
   TRAINED_FLOP_A_THREAD = 1000000,
   MOVED_FLOP = 40, /* ... and as many for each weight that one thread has packed and another one reads */
   STEP_FLOP_A_THREAD = 120000,
-  BARRIER_FLOP = 60000,       /* that each thread of a team must save a step for its barriers to pay */
-  WAVE_FLOP = 75000,          /* of a chunk of a layer, below which a wavefront's barriers cost too much */
-  UNEVEN_WAVE_FLOP = 240000,  /* ... where some thread has more layers than another */
-  WAVE_SAMPLES = 3,           /* a thread, with which a wavefront may be faster than slices */
-  NEAR_BYTES = 640 * 1024,    /* weights of a layer that stay in a core's own cache */
+  BARRIER_FLOP = 60000,      /* times threads: that each of a team must save a step for its barriers to pay */
+  WAVE_FLOP = 75000,         /* of a layer in a tenth of the steps, below which a wavefront costs too much */
+  UNEVEN_WAVE_FLOP = 240000, /* ... where it does not keep all threads busy alike */
+  WAVE_SAMPLES = 3,          /* a thread, with which a wavefront may be faster than slices */
+  NEAR_BYTES = 640 * 1024,   /* weights of a layer that stay in a core's own cache */
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
 
@@ -95,6 +95,20 @@ static double longest_share_of_units(const struct gk_rnn *rnn, int threads) {
     longest = end - begin > longest ? end - begin : longest;
   }
   return (double)longest * threads / (double)layer->hidden;
+}
+
+/* The same of the layers' weights, where each thread owns layers of a stack (or one of two directions). */
+static double longest_share_of_layers(const struct gk_rnn *rnn, int threads) {
+  double longest = 0;
+  for (int thread = 0; thread < threads && rnn->directions == 1; thread++) {
+    double weights = 0;
+    size_t begin, end;
+    gk_split((size_t)rnn->desc.layers, 1, thread, threads, &begin, &end);
+    for (size_t layer = begin; layer < end; layer++)
+      weights += weights_of(rnn, &rnn->layers[layer]);
+    longest = fmax(longest, weights);
+  }
+  return rnn->directions == 1 ? longest * threads / all_weights(rnn) : 1;
 }
 
 /* The longest slice of `threads` against the longest share of the hidden units in a team. */
@@ -176,9 +190,10 @@ static int64_t rows_of(const struct gk_rnn_plan *plan, int64_t batch) {
 static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
   const int lanes = lanes_of(rnn), threads = rnn->desc.threads < lanes ? rnn->desc.threads : lanes;
   const bool directions = rnn->directions == 2, few = batch < rnn->desc.threads;
-  const bool even = rnn->desc.threads <= lanes && lanes % threads == 0 && (directions || threads == 2);
+  const bool all = rnn->desc.threads <= lanes && (directions || threads == 2);
+  const bool even = all && longest_share_of_layers(rnn, threads) <= 1.25;
   const double near = NEAR_BYTES * (directions ? 2.0 : few ? 1.0 : 0.7);
-  return batch > 0 && lanes > 1 && (few || (even && batch <= (int64_t)threads * WAVE_SAMPLES)) &&
+  return batch > 0 && threads > 1 && (few || (even && batch <= (int64_t)threads * WAVE_SAMPLES)) &&
          (directions || time >= WAVES) && weight_bytes(rnn) <= near &&
          step_flop(rnn, batch) * (double)time / WAVES >= (even ? WAVE_FLOP : UNEVEN_WAVE_FLOP) &&
          threads_of(rnn, time, batch, training) >= threads;
@@ -202,7 +217,7 @@ static struct gk_rnn_plan plan_on(const struct gk_rnn *rnn, int64_t time, int64_
     plan.threads = batch > 1 ? (int)batch : 1;
   const int64_t rows = rows_of(&plan, batch), wave = time / WAVES + (time % WAVES != 0);
   plan.chunk = rows == 0 || rows >= CHUNK_ROWS ? 1 : (CHUNK_ROWS + rows - 1) / rows;
-  if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.chunk > wave)
+  if (plan.schedule == GK_SCHEDULE_WAVEFRONT && rnn->directions == 1 && plan.chunk > wave)
     plan.chunk = wave;
   if (plan.chunk > time)
     plan.chunk = time > 0 ? time : 1;
@@ -210,10 +225,12 @@ static struct gk_rnn_plan plan_on(const struct gk_rnn *rnn, int64_t time, int64_
   return plan;
 }
 
-struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
+struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
+                                   bool fed) {
   const bool asked = rnn->desc.schedule == GK_SCHEDULE_WAVEFRONT && lanes_of(rnn) > 1 && time > 1;
   const bool wavefront =
-      asked || (rnn->desc.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch, training));
+      !fed &&
+      (asked || (rnn->desc.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch, training)));
   return plan_on(rnn, time, batch, wavefront ? rnn->desc.threads : threads_of(rnn, time, batch, training),
                  wavefront);
 }
@@ -224,7 +241,7 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
   const int most = threads_of(rnn, time, batch, training);
   bool found[GK_RNN_MOST_PLANS - 1] = {false};
   int count = 0;
-  plans[count++] = gk_rnn_plan_for(rnn, time, batch, training);
+  plans[count++] = gk_rnn_plan_for(rnn, time, batch, training, false);
   struct gk_rnn_plan shorter[GK_RNN_MOST_PLANS - 1];
   for (int threads = rnn->threads_forced ? most : 1; threads <= most; threads++) {
     const struct gk_rnn_plan plan = plan_on(rnn, time, batch, threads, false);
@@ -368,16 +385,18 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int thread
     snprintf(
         text, size,
         "%lld samples are few for %d threads, and a layer's %.3g MB of weights stay near its thread: each "
-        "walks %s, and they meet once a chunk",
+        "walks %s",
         (long long)batch, rnn->desc.threads, 1e-6 * weight_bytes(rnn),
-        rnn->directions == 2 ? "one direction" : "its layers, a chunk behind those below");
+        rnn->directions == 2 ? "one direction, and they meet once a layer"
+                             : "its layers, a chunk behind those below, and they meet once a chunk");
   else
     explain_ground(rnn, batch, threads, info);
 }
 
-static void explain_chunk(int64_t time, gk_rnn_plan_info *info) {
+static void explain_chunk(const struct gk_rnn *rnn, int64_t time, gk_rnn_plan_info *info) {
   const long long rows = info->chunk * info->rows;
-  if (info->schedule == GK_SCHEDULE_WAVEFRONT)
+  const bool stack = info->schedule == GK_SCHEDULE_WAVEFRONT && rnn->directions == 1;
+  if (stack && rows < CHUNK_ROWS)
     snprintf(info->chunk_reason, sizeof info->chunk_reason,
              "a tenth of the sequence: the last layer waits that long for the first, and each chunk costs a "
              "barrier");
@@ -434,7 +453,7 @@ gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool train
   const gk_status status = check_sizes(rnn, time, batch);
   if (status)
     return status;
-  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch, training);
+  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch, training, false);
   if (schedule)
     *schedule = plan.schedule;
   if (threads)
@@ -460,7 +479,7 @@ gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bo
   if (!info || info->size != sizeof *info)
     return info ? gk_fail(GK_ERROR_ARGUMENT, "info->size is %zu, must be %zu", info->size, sizeof *info)
                 : gk_fail(GK_ERROR_ARGUMENT, "info is NULL");
-  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch, training);
+  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch, training, false);
   *info = (gk_rnn_plan_info){.size = sizeof *info,
                              .schedule = plan.schedule,
                              .threads = plan.threads,
@@ -470,7 +489,7 @@ gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bo
                              .pack_flags = GK_PACK_FORWARD};
   explain_threads(rnn, time, batch, training, info);
   explain_schedule(rnn, batch, threads_of(rnn, time, batch, training), info);
-  explain_chunk(time, info);
+  explain_chunk(rnn, time, info);
   if (training)
     explain_packing(rnn, time, batch, info);
   return GK_OK;

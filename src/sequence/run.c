@@ -243,11 +243,9 @@ static gk_status refuse(const struct gk_run *run, const char *argument, bool ove
 gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspace_base, void *reserve_base,
                       bool backward) {
   const gk_rnn_desc *d = &run->rnn->desc;
-  run->plan = gk_rnn_plan_for(run->rnn, run->time, run->batch, run->training);
+  run->plan = gk_rnn_plan_for(run->rnn, run->time, run->batch, run->training, run->feed != NULL);
   if (run->feed && run->feed->in_turn)
     run->plan.chunk = run->plan.kept_steps = 1; /* less memory than was asked for */
-  if (run->feed && run->plan.schedule == GK_SCHEDULE_WAVEFRONT)
-    run->plan.schedule = GK_SCHEDULE_TEAMS; /* the first layer waits for the last */
   if (!workspace_base)
     return refuse(run, "workspace", false, backward);
   struct gk_arena workspace = gk_arena_start(workspace_base), reserve = gk_arena_start(reserve_base);
