@@ -430,9 +430,9 @@ typedef struct gk_rnn_memory {
 } gk_rnn_memory;
 GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_memory *memory);
 
-/* How a call of these sizes is cut: the schedule (never AUTO) and the most threads that it uses. training:
- * gk_rnn_backward, and gk_rnn_forward with a reserve; else gk_rnn_forward without one, for which more threads
- * pay at smaller sizes. */
+/* How a call of these sizes, one without feedback, is cut: the schedule (never AUTO) and the most threads
+ * that it uses. training: gk_rnn_backward, and gk_rnn_forward with a reserve; else gk_rnn_forward without one,
+ * for which more threads pay at smaller sizes. */
 GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                              gk_schedule *schedule, int *threads);
 

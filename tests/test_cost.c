@@ -149,6 +149,38 @@ static void samples_and_units_decide_the_schedule(void **state) {
   }
 }
 
+/* Layers or directions that have alike work, of few samples, with weights that stay near. */
+static void small_stacks_and_directions_walk_as_a_wavefront(void **state) {
+  static const struct {
+    int cpus;
+    int64_t input, hidden, layers;
+    gk_direction direction;
+    int64_t batch, time;
+    bool wavefront;
+  } plans[] = {
+      {2, 64, 64, 2, GK_FORWARD, 4, 50, true},        {2, 64, 64, 4, GK_FORWARD, 6, 10, true},
+      {2, 64, 64, 2, GK_FORWARD, 7, 50, false},       {2, 64, 64, 2, GK_FORWARD, 4, 9, false},
+      {2, 64, 64, 3, GK_FORWARD, 4, 50, false},       {2, 64, 64, 3, GK_FORWARD, 1, 100, true},
+      {2, 800, 32, 2, GK_FORWARD, 4, 50, false},      {2, 8, 190, 2, GK_FORWARD, 1, 50, false},
+      {2, 160, 160, 2, GK_FORWARD, 4, 50, false},     {2, 64, 64, 1, GK_FORWARD, 4, 50, false},
+      {2, 100, 100, 1, GK_BIDIRECTIONAL, 4, 4, true}, {2, 160, 160, 1, GK_BIDIRECTIONAL, 4, 50, true},
+      {1, 64, 64, 1, GK_BIDIRECTIONAL, 3, 50, false}, {1, 64, 64, 2, GK_FORWARD, 1, 50, false}};
+  (void)state;
+  for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+    gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
+    gk_rnn_desc desc = describe_network(GK_CELL_LSTM, plans[i].input, plans[i].hidden);
+    desc.layers = plans[i].layers;
+    desc.direction = plans[i].direction;
+    cpus = plans[i].cpus;
+    gk_rnn *rnn = create(desc);
+    cpus = 0;
+    assert_int_equal(gk_rnn_explain_plan(rnn, plans[i].time, plans[i].batch, false, &info), GK_OK);
+    gk_rnn_destroy(rnn);
+    if ((info.schedule == GK_SCHEDULE_WAVEFRONT) != plans[i].wavefront)
+      fail_msg("case %zu: %s, %s", i, gk_schedule_name(info.schedule), info.schedule_reason);
+  }
+}
+
 /* Both passes, but where backward reads few weights few times. */
 static void few_rows_of_small_networks_are_packed_for_forward_alone(void **state) {
   static const struct {
@@ -376,6 +408,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_explanation_is_the_plan_with_reasons),
       cmocka_unit_test(samples_and_units_decide_the_schedule),
+      cmocka_unit_test(small_stacks_and_directions_walk_as_a_wavefront),
       cmocka_unit_test(few_rows_of_small_networks_are_packed_for_forward_alone),
       cmocka_unit_test(an_explanation_without_a_place_is_refused),
       cmocka_unit_test(the_reserve_is_gates_and_two_states),

@@ -458,7 +458,7 @@ static void sweep_stack_wavefront(const struct gk_worker *worker, struct gk_work
     }
     /* All threads form their blocks in the same wave, when the last one has the rows: a block takes longer
      * than a chunk, and in waves of their own each would keep the others waiting (LSTM 2x64, four samples, 70
-     * steps: backward 1.8 times as long). */
+     * steps: backward 1.6 times as long). */
     const int64_t reached = begin + worker->thread * chunk;
     for (int64_t s = reached; s < reached + chunk && s < longest; s++)
       rows += gk_run_rows(run, s);
