@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of AVX2: 6 rows by 2 vectors, 12 sums + 2 of B + 2 broadcasts (B unpacked:
- * 1, and the mask of its last lanes): 16 of 16 registers. Few rows
- * take several panels at once. */
+ * Matrix tile of AVX2: 6 rows by 2 vectors, 12 sums + 2 of B + 2 broadcasts (B unpacked: 1, and the mask of its
+ * last lanes): 16 of 16 registers. Few rows take several panels at once. */
 #ifndef GK_KERNELS_AVX2_TILE_H
 #define GK_KERNELS_AVX2_TILE_H
 
@@ -10,7 +9,7 @@
 #define GK_TILE_K                512 /* from L2; 256, for which an L1 of 32 KiB has room: 0.5 to 1 % slower */
 #define GK_TILE_READS_ACROSS     0   /* a line of cache for each k drives B out of L1: 2 to 7 % slower */
 #define GK_TILE_TALLEST          GK_TILE_ROWS
-#define GK_TILE_WIDTH(rows)      ((rows) == 1 ? 8u : (rows) <= 3 ? 4u : 2u)
+#define GK_TILE_WIDTH(rows)      ((rows) == 1 ? 8u : (rows) == 2 ? 6u : (rows) == 3 ? 4u : 2u)
 #define GK_TILE_NEXT_LINES(rows) ((rows) > 3)
 
 #include "kernels/math/tile.h"
@@ -20,25 +19,41 @@ struct tile_cursor {
   const float *b, *soon;
   size_t panel, b_step, soon_step;
   __m256i last; /* lanes of the last vector of B */
-  const float *a[6];
+  const float *a[GK_TILE_TALLEST];
   size_t at; /* of a */
 };
 
+static inline __attribute__((always_inline)) vf tile_b(const struct tile_cursor *to, const int j,
+                                                       const int vectors, const enum tile_form form) {
+  if (form != TILE_UNPACKED)
+    return _mm256_loadu_ps(to->b + (size_t)(j / 2) * to->panel + (j % 2) * 8);
+  return j + 1 < vectors ? _mm256_loadu_ps(to->b + j * 8) : _mm256_maskload_ps(to->b + j * 8, to->last);
+}
+
 static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, vf sum[][8], const int rows,
                                                          const int vectors, const enum tile_form form) {
-  vf bk[8];
+  vf ak[GK_TILE_TALLEST], bk[8];
   if (GK_TILE_NEXT_LINES(rows) && form != TILE_UNPACKED) {
     _mm_prefetch((const char *)to->soon, _MM_HINT_T1);
     to->soon += to->soon_step;
   }
-  GK_UNROLL for (int j = 0; j < vectors; j++)
-    bk[j] = form != TILE_UNPACKED ? _mm256_loadu_ps(to->b + (size_t)(j / 2) * to->panel + (j % 2) * 8)
-            : j + 1 < vectors     ? _mm256_loadu_ps(to->b + j * 8)
-                                  : _mm256_maskload_ps(to->b + j * 8, to->last);
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    const vf ak = _mm256_broadcast_ss(to->a[i] + to->at);
+  /* the fewer ones, of A or of B, stay in registers while the others pass by */
+  if (rows < vectors) {
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      ak[i] = _mm256_broadcast_ss(to->a[i] + to->at);
+    GK_UNROLL for (int j = 0; j < vectors; j++) {
+      bk[j] = tile_b(to, j, vectors, form);
+      GK_UNROLL for (int i = 0; i < rows; i++)
+        sum[i][j] = _mm256_fmadd_ps(ak[i], bk[j], sum[i][j]);
+    }
+  } else {
     GK_UNROLL for (int j = 0; j < vectors; j++)
-      sum[i][j] = _mm256_fmadd_ps(ak, bk[j], sum[i][j]);
+      bk[j] = tile_b(to, j, vectors, form);
+    GK_UNROLL for (int i = 0; i < rows; i++) {
+      ak[i] = _mm256_broadcast_ss(to->a[i] + to->at);
+      GK_UNROLL for (int j = 0; j < vectors; j++)
+        sum[i][j] = _mm256_fmadd_ps(ak[i], bk[j], sum[i][j]);
+    }
   }
   to->b += form == TILE_UNPACKED ? to->b_step : 2 * 8;
   to->at++;
@@ -79,6 +94,8 @@ GK_TILE(2, 1)
 GK_TILE(2, 2)
 GK_TILE(2, 3)
 GK_TILE(2, 4)
+GK_TILE(2, 5)
+GK_TILE(2, 6)
 GK_TILE(3, 1)
 GK_TILE(3, 2)
 GK_TILE(3, 3)
@@ -93,8 +110,9 @@ GK_TILE(6, 2)
 #define GK_TILE_TABLE(name)                                                                                  \
   {                                                                                                          \
     {name##1x1, name##1x2, name##1x3, name##1x4, name##1x5, name##1x6, name##1x7, name##1x8},                \
-        {name##2x1, name##2x2, name##2x3, name##2x4}, {name##3x1, name##3x2, name##3x3, name##3x4},          \
-        {name##4x1, name##4x2}, {name##5x1, name##5x2}, {name##6x1, name##6x2},                              \
+        {name##2x1, name##2x2, name##2x3, name##2x4, name##2x5, name##2x6},                                  \
+        {name##3x1, name##3x2, name##3x3, name##3x4}, {name##4x1, name##4x2}, {name##5x1, name##5x2},        \
+        {name##6x1, name##6x2},                                                                              \
   }
 static tile_fn *const tiles[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_);
 static tile_fn *const tiles_unpacked[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_unpacked_);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of AVX-512: 6 rows by 4 vectors. 24 sums + 4 of B + 1 broadcast: 29 of 32 registers. Seven and
- * eight rows take 2 vectors, one half of a block of B after the other: it is read once instead of twice. */
+ * Matrix tile of AVX-512: 6 rows by 4 vectors. 24 sums + 6 broadcasts + 1 of B: 31 of 32 registers. Seven and
+ * eight rows take 2 vectors, one half of a block of B after the other: it is read once instead of twice. One to
+ * three rows take two panels at once: more sums to hide the latency of fma, and B in two streams. */
 #ifndef GK_KERNELS_AVX512_TILE_H
 #define GK_KERNELS_AVX512_TILE_H
 
@@ -9,17 +10,15 @@
 #define GK_TILE_K            512 /* B comes from L2 either way, and a call costs some 40 cycles */
 #define GK_TILE_READS_ACROSS 1
 #define GK_TILE_TALLEST      8
-#define GK_TILE_WIDTH(rows)  ((rows) == 1 ? 8u : (rows) <= 6 ? 4u : 2u)
+#define GK_TILE_WIDTH(rows)  ((rows) <= 3 ? 8u : (rows) <= 6 ? 4u : 2u)
 
-/* Lines of cache that are asked for with each k. Three and four rows leave B behind as fast as it can be
- * read, in one stream: the next 8 KiB of it; one and two ask for nothing. Past the end of a panel the stream
- * asks in vain, for a twentieth of it at K = 512. More rows leave time for the block that comes next, of four
- * lines a k: two with each k, so that two strips of five rows, or both halves of eight, bring all of it; but
- * one with six rows, which a second one costs 1 %. Nothing is asked for of B unpacked: rows 32 k ahead bring
- * LSTM 512 2 to 6 % and cost LSTM 256 up to 5 %, and of weights that large B is packed. */
-#define GK_TILE_STREAMS(rows)    ((rows) <= 4)
-#define GK_TILE_STREAM_AHEAD     (32 * 4 * 16)
-#define GK_TILE_NEXT_LINES(rows) (GK_TILE_STREAMS(rows) ? 0 : (rows) == 6 ? 1 : 2)
+/* Lines of cache of the block that comes next, of four lines a k, asked for with each k: two, so that two
+ * strips of five rows, or both halves of eight, bring all of it; but one with six rows, which a second one
+ * costs 1 %. Up to four rows leave B behind as fast as it can be read, and ask for nothing: 8 KiB ahead in
+ * their own stream cost three rows 3 to 6 % (Zen 4), and brought four nothing. Nor is anything asked for of B
+ * unpacked: rows 32 k ahead bring LSTM 512 2 to 6 % and cost LSTM 256 up to 5 %, and of weights that large B
+ * is packed. */
+#define GK_TILE_NEXT_LINES(rows) ((rows) <= 4 ? 0 : (rows) == 6 ? 1 : 2)
 
 #include "kernels/math/tile.h"
 
@@ -28,38 +27,34 @@ struct tile_cursor {
   const float *b, *next, *ahead;
   size_t panel, b_step, ahead_step;
   __mmask16 last; /* lanes of the last vector of B */
-  const char *a[8], *a_next;
+  const char *a[GK_TILE_TALLEST], *a_next;
   ptrdiff_t at, a_step; /* of a and a_next, in bytes */
 };
 
 static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, vf sum[][8], const int rows,
                                                          const int vectors, const enum tile_form form) {
-  __m512 bk[8];
-  if (rows > 2) {
-    if (form != TILE_UNPACKED && GK_TILE_STREAMS(rows)) {
-      GK_UNROLL for (int j = 0; j < vectors; j++)
-        _mm_prefetch((const char *)(to->b + GK_TILE_STREAM_AHEAD + j * 16), _MM_HINT_T0);
-    } else if (form != TILE_UNPACKED) {
-      _mm_prefetch((const char *)to->next, _MM_HINT_T1);
-      if (GK_TILE_NEXT_LINES(rows) == 2)
-        _mm_prefetch((const char *)(to->next + 16), _MM_HINT_T1);
-      to->next += GK_TILE_NEXT_LINES(rows) * 16;
-    }
-    if (form == TILE_ACROSS) {
-      _mm_prefetch(to->a_next + to->at, _MM_HINT_T0);
-    } else {
-      _mm_prefetch((const char *)to->ahead, _MM_HINT_T1);
-      to->ahead += to->ahead_step;
-    }
+  __m512 ak[GK_TILE_TALLEST];
+  if (form != TILE_UNPACKED && GK_TILE_NEXT_LINES(rows)) {
+    _mm_prefetch((const char *)to->next, _MM_HINT_T1);
+    if (GK_TILE_NEXT_LINES(rows) == 2)
+      _mm_prefetch((const char *)(to->next + 16), _MM_HINT_T1);
+    to->next += GK_TILE_NEXT_LINES(rows) * 16;
   }
-  GK_UNROLL for (int j = 0; j < vectors; j++)
-    bk[j] = form != TILE_UNPACKED ? _mm512_loadu_ps(to->b + (size_t)(j / 4) * to->panel + (j % 4) * 16)
-            : j + 1 < vectors     ? _mm512_loadu_ps(to->b + j * 16)
-                                  : _mm512_maskz_loadu_ps(to->last, to->b + j * 16);
-  GK_UNROLL for (int i = 0; i < rows; i++) {
-    const __m512 ak = _mm512_set1_ps(*(const float *)(to->a[i] + to->at));
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      sum[i][j] = _mm512_fmadd_ps(ak, bk[j], sum[i][j]);
+  if (rows > 2 && form == TILE_ACROSS) {
+    _mm_prefetch(to->a_next + to->at, _MM_HINT_T0);
+  } else if (rows > 2) {
+    _mm_prefetch((const char *)to->ahead, _MM_HINT_T1);
+    to->ahead += to->ahead_step;
+  }
+  GK_UNROLL for (int i = 0; i < rows; i++)
+    ak[i] = _mm512_set1_ps(*(const float *)(to->a[i] + to->at));
+  GK_UNROLL for (int j = 0; j < vectors; j++) {
+    const float *b =
+        to->b + (form != TILE_UNPACKED ? (size_t)(j / 4) * to->panel + (size_t)(j % 4) * 16 : (size_t)j * 16);
+    const bool last = form == TILE_UNPACKED && j + 1 == vectors;
+    const __m512 bk = last ? _mm512_maskz_loadu_ps(to->last, b) : _mm512_loadu_ps(b);
+    GK_UNROLL for (int i = 0; i < rows; i++)
+      sum[i][j] = _mm512_fmadd_ps(ak[i], bk, sum[i][j]);
   }
   to->b += form == TILE_UNPACKED ? to->b_step : 4 * 16;
   to->at += to->a_step;
@@ -93,28 +88,27 @@ static inline __attribute__((always_inline)) void tile_terms(const struct tile *
 
 #include "kernels/math/tile_strips.h"
 
-#define GK_TILES(rows) GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
-GK_TILES(1)
-GK_TILES(2)
-GK_TILES(3)
+#define GK_TILES(rows)      GK_TILE(rows, 1) GK_TILE(rows, 2) GK_TILE(rows, 3) GK_TILE(rows, 4)
+#define GK_WIDE_TILES(rows) GK_TILES(rows) GK_TILE(rows, 5) GK_TILE(rows, 6) GK_TILE(rows, 7) GK_TILE(rows, 8)
+GK_WIDE_TILES(1)
+GK_WIDE_TILES(2)
+GK_WIDE_TILES(3)
 GK_TILES(4)
 GK_TILES(5)
 GK_TILES(6)
-GK_TILE(1, 5)
-GK_TILE(1, 6)
-GK_TILE(1, 7)
-GK_TILE(1, 8)
 GK_TILE(7, 1)
 GK_TILE(7, 2)
 GK_TILE(8, 1)
 GK_TILE(8, 2)
 
 #define GK_TILE_LINE(name, rows) name##rows##x1, name##rows##x2, name##rows##x3, name##rows##x4
+#define GK_WIDE_TILE_LINE(name, rows)                                                                        \
+  GK_TILE_LINE(name, rows), name##rows##x5, name##rows##x6, name##rows##x7, name##rows##x8
 #define GK_TILE_TABLE(name)                                                                                  \
   {                                                                                                          \
-    {GK_TILE_LINE(name, 1), name##1x5, name##1x6, name##1x7, name##1x8}, {GK_TILE_LINE(name, 2)},            \
-        {GK_TILE_LINE(name, 3)}, {GK_TILE_LINE(name, 4)}, {GK_TILE_LINE(name, 5)}, {GK_TILE_LINE(name, 6)},  \
-        {name##7x1, name##7x2}, {name##8x1, name##8x2},                                                      \
+    {GK_WIDE_TILE_LINE(name, 1)}, {GK_WIDE_TILE_LINE(name, 2)}, {GK_WIDE_TILE_LINE(name, 3)},                \
+        {GK_TILE_LINE(name, 4)}, {GK_TILE_LINE(name, 5)}, {GK_TILE_LINE(name, 6)}, {name##7x1, name##7x2},   \
+        {name##8x1, name##8x2},                                                                              \
   }
 static tile_fn *const tiles[GK_TILE_TALLEST][8] = GK_TILE_TABLE(tile_);
 static tile_fn *const tiles_across[GK_TILE_TALLEST][8] = GK_TILE_TABLE(tile_across_);

@@ -141,6 +141,7 @@ static inline __attribute__((always_inline)) void tile_strips(struct tile *t, co
 
 /* The tiles of a tier, one for each form: none keeps in a register what it does not need. */
 #define GK_TILE_FORM(name, rows, vectors, form)                                                              \
+  _Static_assert((rows) * (vectors) <= GK_TILE_TALLEST * GK_TILE_VECTORS, "the buffer of C is too small");   \
   static void tile_##name##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, form); }
 #if GK_TILE_READS_ACROSS
 #define GK_TILE(rows, vectors)                                                                               \
