@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of NEON: 5 rows by 4 vectors, four k at a time with fma by lane. 20 sums + 5 of A + 4 of B: 29
- * of 32 registers; 20 independent chains cover four pipes of four cycles. */
+ * Matrix tile of NEON: 5 rows by 4 vectors, four k at a time with fma by lane. 20 sums + 5 of A + 1 to 4 of B:
+ * 29 of 32 registers; 20 independent chains cover four pipes of four cycles. */
 #ifndef GK_KERNELS_NEON_TILE_H
 #define GK_KERNELS_NEON_TILE_H
 
@@ -14,33 +14,30 @@
 
 #include "kernels/math/tile.h"
 
-static inline vf tile_load_last(const float *b, size_t lanes) {
-  return lanes == GK_V ? vf_load(b) : vf_load_n(b, lanes);
-}
-
 #define GK_TILE_LANE(lane)                                                                                   \
   do {                                                                                                       \
-    float32x4_t bk[8];                                                                                       \
-    GK_UNROLL for (int j = 0; j < vectors; j++)                                                              \
-      bk[j] = form != TILE_UNPACKED ? vld1q_f32(b + (size_t)(j / 4) * panel + (lane)*16 + (j % 4) * 4)       \
-              : j + 1 < vectors     ? vld1q_f32(b + (lane)*b_step + j * 4)                                   \
-                                    : tile_load_last(b + (lane)*b_step + j * 4, last);                           \
-    GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL                                                       \
-      for (int j = 0; j < vectors; j++)                                                                      \
-        sum[i][j] = vfmaq_laneq_f32(sum[i][j], bk[j], ak[i], lane);                                          \
+    GK_UNROLL for (int j = 0; j < vectors; j++) {                                                            \
+      const float *at_b = b + (size_t)(j / 4) * panel + (lane)*b_step + (j % 4) * 4;                         \
+      const float32x4_t bk = part && j + 1 == vectors ? vf_load_n(at_b, last) : vld1q_f32(at_b);             \
+      GK_UNROLL for (int i = 0; i < rows; i++)                                                               \
+        sum[i][j] = vfmaq_laneq_f32(sum[i][j], bk, ak[i], lane);                                             \
+    }                                                                                                        \
   } while (0)
 
-static inline __attribute__((always_inline)) void tile_terms(const struct tile *t, size_t k, size_t count,
-                                                             const float *b, vf sum[][8], const int rows,
-                                                             const int vectors, const enum tile_form form) {
-  const float *a[5];
-  const size_t panel = t->b_panel_stride, b_step = form == TILE_UNPACKED ? t->b_step : 16;
+/* part: B is not packed, and its last vector has fewer lanes. */
+static inline __attribute__((always_inline)) void tile_fma(const struct tile *t, size_t k, size_t count,
+                                                           const float *b, vf sum[][8], const int rows,
+                                                           const int vectors, const enum tile_form form,
+                                                           const bool part) {
+  const float *a[GK_TILE_TALLEST];
+  const size_t panel = form == TILE_UNPACKED ? 16 : t->b_panel_stride;
+  const size_t b_step = form == TILE_UNPACKED ? t->b_step : 16;
   const size_t last = t->columns[vectors - 1].lanes;
   GK_UNROLL for (int i = 0; i < rows; i++)
     a[i] = t->a[i] + t->k_begin + k;
   size_t at = 0;
   for (; at + 4 <= count; at += 4) {
-    float32x4_t ak[5];
+    float32x4_t ak[GK_TILE_TALLEST];
     GK_UNROLL for (int i = 0; i < rows; i++)
       ak[i] = vld1q_f32(a[i] + at);
     GK_TILE_LANE(0);
@@ -50,7 +47,7 @@ static inline __attribute__((always_inline)) void tile_terms(const struct tile *
     b += 4 * b_step;
   }
   for (; at < count; at++) {
-    float32x4_t ak[5];
+    float32x4_t ak[GK_TILE_TALLEST];
     GK_UNROLL for (int i = 0; i < rows; i++)
       ak[i] = vld1q_dup_f32(a[i] + at);
     GK_TILE_LANE(0);
@@ -58,6 +55,15 @@ static inline __attribute__((always_inline)) void tile_terms(const struct tile *
   }
 }
 #undef GK_TILE_LANE
+
+static inline __attribute__((always_inline)) void tile_terms(const struct tile *t, size_t k, size_t count,
+                                                             const float *b, vf sum[][8], const int rows,
+                                                             const int vectors, const enum tile_form form) {
+  if (form == TILE_UNPACKED && t->columns[vectors - 1].lanes < GK_V)
+    tile_fma(t, k, count, b, sum, rows, vectors, form, true);
+  else
+    tile_fma(t, k, count, b, sum, rows, vectors, form, false);
+}
 
 #include "kernels/math/tile_strips.h"
 
@@ -70,10 +76,11 @@ GK_TILES(4)
 GK_TILES(5)
 
 #define GK_TILE_LINE(name, rows) name##rows##x1, name##rows##x2, name##rows##x3, name##rows##x4
+#define GK_WIDE_TILE_LINE(name, rows)                                                                        \
+  GK_TILE_LINE(name, rows), name##rows##x5, name##rows##x6, name##rows##x7, name##rows##x8
 #define GK_TILE_TABLE(name)                                                                                  \
   {                                                                                                          \
-    {GK_TILE_LINE(name, 1), name##1x5, name##1x6, name##1x7, name##1x8},                                     \
-        {GK_TILE_LINE(name, 2), name##2x5, name##2x6, name##2x7, name##2x8}, {GK_TILE_LINE(name, 3)},        \
+    {GK_WIDE_TILE_LINE(name, 1)}, {GK_WIDE_TILE_LINE(name, 2)}, {GK_TILE_LINE(name, 3)},                     \
         {GK_TILE_LINE(name, 4)}, {GK_TILE_LINE(name, 5)},                                                    \
   }
 static tile_fn *const tiles[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_);
