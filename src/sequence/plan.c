@@ -68,13 +68,13 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
  * computing, or has too few sums. Measured with two threads, AVX-512, slices' time / a team's: where the
  * weights are in a thread's own cache 1.06 to 1.27 with two or three samples, 1.02 to 1.18 with four or
  * five (but 0.95 where a step is too short for its barriers), 0.94 to 1.14 with six to eight; where they
- * are in the shared cache 0.87 to 1.01 from four rows a thread on, but 1.00 to 1.04 where a team's are one
- * strip of eight, and 1.09 with 75 MB of them. */
+ * are in the shared cache 1.02 to 1.09 with three rows a thread, 0.87 to 1.03 from four on (AVX2 0.94 to 1.01
+ * and 0.93 to 1.04), but 1.09 with 75 MB of them. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t batch) {
   const double bytes = weight_bytes(rnn);
   if (bytes <= NEAR_BYTES)
     return step_flop(rnn, batch) >= 3 * STEP_FLOP_A_THREAD ? 3 : 2;
-  return rnn->kernels->lanes < 16 ? 8 : bytes > SHARED_BYTES ? 16 : batch <= 8 ? 5 : 4;
+  return bytes > SHARED_BYTES ? 16 : 4;
 }
 
 /* The longest share of pieces that threads divide, against an even one. */
@@ -334,7 +334,6 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t time, int64_t batc
 static void explain_ground(const struct gk_rnn *rnn, int64_t batch, int threads, gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
-  const char *tier = gk_isa_name(rnn->desc.isa);
   const long long fewest = fewest_rows(rnn, batch), samples = batch;
   switch (info->threads == 1 ? ALONE : ground_of(rnn, batch, threads)) {
   case ALONE:
@@ -346,9 +345,9 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t batch, int threads,
     break;
   case ENOUGH_SAMPLES:
     snprintf(text, size,
-             "%lld samples over %d threads: from %lld each (%s) a thread computes instead of waiting for the "
+             "%lld samples over %d threads: from %lld each a thread computes instead of waiting for the "
              "weights, and needs no barrier",
-             samples, threads, fewest, tier);
+             samples, threads, fewest);
     break;
   case UNITS_UNEVEN:
     snprintf(text, size,
@@ -363,11 +362,10 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t batch, int threads,
         samples, threads, slices_unevenness(rnn, batch, threads, team_threads(rnn, batch, threads)));
     break;
   case FEW_SAMPLES:
-    snprintf(
-        text, size,
-        "%lld samples over %d threads: with fewer than %lld each (%s) it would wait for the weights; threads "
-        "split the hidden units instead and meet each step",
-        samples, threads, fewest, tier);
+    snprintf(text, size,
+             "%lld samples over %d threads: with fewer than %lld each it would wait for the weights; threads "
+             "split the hidden units instead and meet each step",
+             samples, threads, fewest);
     break;
   }
 }
