@@ -496,7 +496,8 @@ typedef struct gk_rnn_forward_args {
 /* GK_ERROR_ARGUMENT, _OVERFLOW. */
 GK_API gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *args);
 
-/* BPTT, strictly t = T-1 ... 0. Call it with what the forward call had. GK_ERROR_ARGUMENT, _OVERFLOW.
+/* BPTT, strictly t = T-1 ... 0. Call it with what the forward call had, rnn included: how rows stand in the
+ * reserve follows from its threads and schedule. GK_ERROR_ARGUMENT, _OVERFLOW.
  *
  * Truncated BPTT (k1, k2): every k1 steps the loss of these is carried back through the last k2 >= k1 steps.
  * With k1 = k2 = T it is one forward and one backward call of T steps, h0 and c0 being hn and cn of the call

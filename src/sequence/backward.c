@@ -10,8 +10,9 @@
 
 /* Row of the gradient of an inner layer's output. Threads may be at different layers: all have one stride. */
 static float *d_output_row(const struct gk_run *run, int layer, int64_t s, int64_t i) {
-  const int64_t steps = run->plan.kept_steps, slot = layer % run->d_output_layers * steps + s % steps;
-  return run->d_output + (size_t)(slot * run->batch + i) * run->rnn->widest_output;
+  const int64_t steps = run->plan.kept_steps, slots = run->d_output_layers * steps;
+  const int64_t slot = layer % run->d_output_layers * steps + s % steps;
+  return run->d_output + gk_run_row(run, slots, slot, i) * run->rnn->widest_output;
 }
 
 /* Where the gradient of a layer's output stands. */

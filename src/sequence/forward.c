@@ -56,8 +56,8 @@ static const float *input_operand(const struct gk_worker *worker, int layer, int
     return gk_run_ring_h(run, gk_run_ring(run, layer - 1, direction), s, i);
   if (worker->teams || width % 256 || (layer == 0 && run->masked_x))
     return input;
-  const size_t row = (size_t)(s % run->plan.chunk * run->batch + i); /* one stride for threads at any layer */
-  float *copy = run->chunk_x + row * gk_padded(run->rnn->widest_input);
+  const size_t row = gk_run_row(run, run->plan.chunk, s % run->plan.chunk, i);
+  float *copy = run->chunk_x + row * gk_padded(run->rnn->widest_input); /* one stride at any layer */
   return memcpy(copy, input, width * sizeof *copy);
 }
 

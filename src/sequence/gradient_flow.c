@@ -7,7 +7,7 @@
 #include "src/sequence/run.h"
 
 static float *kept_row(const struct gk_run *run, int64_t s, int64_t i) {
-  return run->flow + (size_t)(s % 2 * run->batch + i) * gk_padded(run->rnn->widest_output);
+  return run->flow + gk_run_row(run, 2, s % 2, i) * gk_padded(run->rnn->widest_output);
 }
 
 /* By the kernel of all such sums. The row, which nobody needs after this, is brought near 1 by a power of two

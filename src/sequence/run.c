@@ -54,6 +54,34 @@ static void sort_samples(struct gk_run *run, const int64_t *lengths) {
   }
 }
 
+/* Neighbours, or if lengths differ dealt like cards, so that every thread gets long ones and short ones. */
+void gk_worker_share(struct gk_worker *worker, int thread, int threads) {
+  const struct gk_run *run = worker->run;
+  if (run->batch == 0 || run->length[0] == run->length[run->batch - 1]) {
+    size_t begin, end;
+    gk_split((size_t)run->batch, 1, thread, threads, &begin, &end);
+    worker->first = (int64_t)begin;
+    worker->stride = 1;
+    worker->count = (int64_t)(end - begin);
+    return;
+  }
+  worker->first = thread;
+  worker->stride = threads;
+  worker->count = (run->batch - thread + threads - 1) / threads;
+}
+
+static void place_samples(struct gk_run *run) {
+  const int slices = run->plan.schedule == GK_SCHEDULE_SLICES ? run->plan.threads : 1;
+  struct gk_worker worker = {.run = run};
+  int64_t before = 0;
+  for (int thread = 0; thread < slices; thread++) {
+    gk_worker_share(&worker, thread, slices);
+    for (int64_t j = 0; j < worker.count; j++)
+      run->places[gk_worker_position(&worker, j)] = (struct gk_place){before, worker.count, j};
+    before += worker.count;
+  }
+}
+
 /* Does the output of an inner layer need a buffer of its own? */
 static bool has_output(const struct gk_run *run, int layer) {
   const gk_rnn_desc *d = &run->rnn->desc;
@@ -145,6 +173,7 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   run->barrier = gk_arena_take(workspace, sizeof *run->barrier, 1, 1, 1);
   run->order = gk_arena_take(workspace, sizeof *run->order, run->batch, 1, 1);
   run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
+  run->places = gk_arena_take(workspace, sizeof *run->places, run->batch, 1, 1);
   run->zero = gk_arena_take(workspace, sizeof *run->zero, (int64_t)gk_widest_state(rnn), 1, 1);
   if (d->vocabulary) {
     size_t inputs = 1;
@@ -262,6 +291,7 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   run->stream = run->training && reserve.used > STREAM_BYTES;
   memset(run->zero, 0, gk_widest_state(run->rnn) * sizeof *run->zero);
   sort_samples(run, lengths);
+  place_samples(run);
   gk_masks_open(run);
   run->folded = run->tokens && !run->unfolded;
   if (run->unfolded && run->gradients)
@@ -307,23 +337,11 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
       gk_barrier_init(run->barrier, threads);
 #pragma omp barrier
   }
-  const bool equal = run->batch == 0 || run->length[0] == run->length[run->batch - 1];
-  *worker = (struct gk_worker){.run = run, .thread = thread, .threads = threads, .stride = 1};
+  *worker = (struct gk_worker){.run = run, .thread = thread, .threads = threads};
   worker->teams = run->plan.schedule != GK_SCHEDULE_SLICES && threads > 1;
-  int64_t room = run->batch;
-  worker->count = run->batch;
-  if (!worker->teams && equal) { /* neighbours together: their rows share lines of cache */
-    size_t begin, end;
-    gk_split((size_t)run->batch, 1, thread, threads, &begin, &end);
-    worker->first = (int64_t)begin;
-    worker->count = (int64_t)(end - begin);
-    room = (run->batch + threads - 1) / threads;
-  } else if (!worker->teams) { /* dealt like cards, so that every thread gets long ones and short ones */
-    worker->first = thread;
-    worker->stride = threads;
-    worker->count = (run->batch - thread + threads - 1) / threads;
-    room = (run->batch + threads - 1) / threads;
-  }
+  const int slices = worker->teams ? 1 : threads;
+  gk_worker_share(worker, worker->teams ? 0 : thread, slices);
+  const int64_t room = (run->batch + slices - 1) / slices;
   char *next = (char *)run->pointers + (size_t)thread * (size_t)room *
                                            (size_t)(POINTER_ARRAYS + 3 * run->plan.chunk) * sizeof(void *);
   worker->pre = take_pointers(&next, room);

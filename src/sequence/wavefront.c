@@ -11,6 +11,7 @@ static void share(struct gk_run *own, const struct gk_run *run) {
   own->outputs = run->outputs;
   own->order = run->order;
   own->length = run->length;
+  own->places = run->places;
   own->zero = run->zero;
   own->embedding = run->embedding;
   own->embedding_gradient = run->embedding_gradient;
