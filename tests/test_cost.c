@@ -149,22 +149,35 @@ static void samples_and_units_decide_the_schedule(void **state) {
   }
 }
 
-/* Layers or directions that have alike work, of few samples, with weights that stay near. */
+/* Layers or directions that have alike work, of few samples, or with few weights; these stay near. */
 static void small_stacks_and_directions_walk_as_a_wavefront(void **state) {
   static const struct {
     int cpus;
     int64_t input, hidden, layers;
     gk_direction direction;
     int64_t batch, time;
-    bool wavefront;
-  } plans[] = {
-      {2, 64, 64, 2, GK_FORWARD, 4, 50, true},        {2, 64, 64, 4, GK_FORWARD, 6, 10, true},
-      {2, 64, 64, 2, GK_FORWARD, 7, 50, false},       {2, 64, 64, 2, GK_FORWARD, 4, 9, false},
-      {2, 64, 64, 3, GK_FORWARD, 4, 50, false},       {2, 64, 64, 3, GK_FORWARD, 1, 100, true},
-      {2, 800, 32, 2, GK_FORWARD, 4, 50, false},      {2, 8, 190, 2, GK_FORWARD, 1, 50, false},
-      {2, 160, 160, 2, GK_FORWARD, 4, 50, false},     {2, 64, 64, 1, GK_FORWARD, 4, 50, false},
-      {2, 100, 100, 1, GK_BIDIRECTIONAL, 4, 4, true}, {2, 160, 160, 1, GK_BIDIRECTIONAL, 4, 50, true},
-      {1, 64, 64, 1, GK_BIDIRECTIONAL, 3, 50, false}, {1, 64, 64, 2, GK_FORWARD, 1, 50, false}};
+    bool training, wavefront;
+  } plans[] = {{2, 64, 64, 2, GK_FORWARD, 4, 50, true, true},
+               {2, 64, 64, 4, GK_FORWARD, 6, 10, true, true},
+               {2, 64, 64, 2, GK_FORWARD, 7, 50, true, false},
+               {2, 64, 64, 2, GK_FORWARD, 4, 9, true, false},
+               {2, 64, 64, 2, GK_FORWARD, 3, 20, false, true},
+               {2, 64, 64, 2, GK_FORWARD, 3, 19, false, false},
+               {2, 64, 64, 2, GK_FORWARD, 4, 50, false, false},
+               {2, 48, 48, 2, GK_FORWARD, 200, 20, true, true},
+               {2, 48, 48, 2, GK_FORWARD, 200, 19, true, false},
+               {2, 48, 48, 2, GK_FORWARD, 7, 50, false, false},
+               {2, 52, 52, 2, GK_FORWARD, 200, 20, true, false},
+               {2, 64, 64, 3, GK_FORWARD, 4, 50, true, false},
+               {2, 64, 64, 3, GK_FORWARD, 1, 100, false, true},
+               {2, 800, 32, 2, GK_FORWARD, 3, 50, false, false},
+               {2, 8, 190, 2, GK_FORWARD, 1, 50, false, false},
+               {2, 160, 160, 2, GK_FORWARD, 3, 50, false, false},
+               {2, 64, 64, 1, GK_FORWARD, 3, 50, false, false},
+               {2, 100, 100, 1, GK_BIDIRECTIONAL, 4, 4, false, true},
+               {2, 160, 160, 1, GK_BIDIRECTIONAL, 4, 50, false, true},
+               {1, 64, 64, 1, GK_BIDIRECTIONAL, 3, 50, false, false},
+               {1, 64, 64, 2, GK_FORWARD, 1, 50, false, false}};
   (void)state;
   for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
     gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
@@ -174,7 +187,8 @@ static void small_stacks_and_directions_walk_as_a_wavefront(void **state) {
     cpus = plans[i].cpus;
     gk_rnn *rnn = create(desc);
     cpus = 0;
-    assert_int_equal(gk_rnn_explain_plan(rnn, plans[i].time, plans[i].batch, false, &info), GK_OK);
+    assert_int_equal(gk_rnn_explain_plan(rnn, plans[i].time, plans[i].batch, plans[i].training, &info),
+                     GK_OK);
     gk_rnn_destroy(rnn);
     if ((info.schedule == GK_SCHEDULE_WAVEFRONT) != plans[i].wavefront)
       fail_msg("case %zu: %s, %s", i, gk_schedule_name(info.schedule), info.schedule_reason);

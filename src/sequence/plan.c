@@ -28,7 +28,9 @@ enum {
   BARRIER_FLOP = 60000,      /* times threads: that each of a team must save a step for its barriers to pay */
   WAVE_FLOP = 75000,         /* of a layer in a tenth of the steps, below which a wavefront costs too much */
   UNEVEN_WAVE_FLOP = 240000, /* ... where it does not keep all threads busy alike */
-  WAVE_SAMPLES = 3,          /* a thread, with which a wavefront may be faster than slices */
+  WAVE_SAMPLES = 6,          /* of two threads, with which a wavefront may be faster than slices */
+  WAVE_SAMPLES_INFERRED = 3, /* ... a stack's in inference */
+  TINY_BYTES = 80 * 1024,    /* weights of a layer, with which it is faster with any number of samples */
   NEAR_BYTES = 640 * 1024,   /* weights of a layer that stay in a core's own cache */
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
@@ -182,19 +184,24 @@ static int64_t rows_of(const struct gk_rnn_plan *plan, int64_t batch) {
   return batch / share + (batch % share != 0);
 }
 
-/* Two threads, AVX-512, the time of slices or a team / a wavefront's: stacks of two and four layers with two
- * to six samples 1.05 to 1.4 (32 to 116 units of LSTM, 10 to 200 steps), from 500 KB of weights a layer on 0.9
- * to 1.15, with three or six steps 0.7 to 1.3; three layers 0.8 to 0.95 in inference; two directions 1.05 to
- * 1.4 up to 1.3 MB, 0.93 to 1.1 beyond; eight samples 0.8 to 1.1. A stack's last thread starts threads - 1
- * chunks late. */
+/* Two threads, AVX-512, the time of slices or a team / a wavefront's. Stacks of two and four layers (24 to 128
+ * units) in training: two to six samples 1.05 to 1.4, from 500 KB of weights a layer on 0.9 to 1.15, in three or
+ * six steps 0.7 to 1.3; 8 to 256 samples 1.0 to 1.2 up to 75 KB a layer (0.93 to 1.6 in ten steps), 0.93 to 1.0
+ * with 100 KB. In inference: from 20 steps on 1.0 to 1.25 with up to three samples, 0.95 to 1.07 with four to
+ * six, 0.9 to 1.0 with more; in ten steps 0.8 to 1.1; three layers 0.8 to 0.95. Two directions: 1.05 to 1.4 up
+ * to 1.3 MB, 0.93 to 1.1 beyond, with eight samples 0.8 to 1.1. A stack's last thread starts threads - 1 chunks
+ * late. */
 static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
   const int lanes = lanes_of(rnn), threads = rnn->desc.threads < lanes ? rnn->desc.threads : lanes;
-  const bool directions = rnn->directions == 2, few = batch < rnn->desc.threads;
+  const bool directions = rnn->directions == 2, alone = batch < rnn->desc.threads;
   const bool all = rnn->desc.threads <= lanes && (directions || threads == 2);
   const bool even = all && longest_share_of_layers(rnn, threads) <= 1.25;
-  const double near = NEAR_BYTES * (directions ? 2.0 : few ? 1.0 : 0.7);
-  return batch > 0 && threads > 1 && (few || (even && batch <= (int64_t)threads * WAVE_SAMPLES)) &&
-         (directions || time >= WAVES) && weight_bytes(rnn) <= near &&
+  const bool tiny = training && !directions && weight_bytes(rnn) <= TINY_BYTES && time >= 2 * WAVES;
+  const int64_t few = (int64_t)threads * (directions || training ? WAVE_SAMPLES : WAVE_SAMPLES_INFERRED) / 2;
+  const int64_t shortest = directions ? 1 : training ? WAVES : 2 * WAVES;
+  const double near = NEAR_BYTES * (directions ? 2.0 : alone ? 1.0 : 0.7);
+  return batch > 0 && threads > 1 && (alone || (even && (tiny || batch <= few))) && time >= shortest &&
+         weight_bytes(rnn) <= near &&
          step_flop(rnn, batch) * (double)time / WAVES >= (even ? WAVE_FLOP : UNEVEN_WAVE_FLOP) &&
          threads_of(rnn, time, batch, training) >= threads;
 }
@@ -380,13 +387,11 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int thread
   else if (rnn->desc.schedule != GK_SCHEDULE_AUTO)
     snprintf(text, size, "as the caller asks");
   else if (info->schedule == GK_SCHEDULE_WAVEFRONT)
-    snprintf(
-        text, size,
-        "%lld samples are few for %d threads, and a layer's %.3g MB of weights stay near its thread: each "
-        "walks %s",
-        (long long)batch, rnn->desc.threads, 1e-6 * weight_bytes(rnn),
-        rnn->directions == 2 ? "one direction, and they meet once a layer"
-                             : "its layers, a chunk behind those below, and they meet once a chunk");
+    snprintf(text, size,
+             "with %lld samples and %.3g MB of weights a layer it is faster if each of %d threads walks %s",
+             (long long)batch, 1e-6 * weight_bytes(rnn), info->threads,
+             rnn->directions == 2 ? "one direction, and they meet once a layer"
+                                  : "its layers, a chunk behind those below, and they meet once a chunk");
   else
     explain_ground(rnn, batch, threads, info);
 }
