@@ -136,12 +136,12 @@ def peer_sections(report):
     sections = []
     for passes, what in (("step", "a training step"), ("inference", "a forward pass without gradients"),
                          ("forward", "a forward pass that keeps what backward needs")):
-        rows = [line for line in lines if line["pass"] == passes and line["peers"]]
+        rows = [line for line in lines if line["pass"] == passes and (line["peers"] or line.get("unmeasured"))]
         if not rows:
             continue
         label = {id(r): r["name"] + (f" ({r['isa']})" if r["isa"] != "auto" else "") for r in rows}
         values = {label[id(r)]: {k: p["ratio"] for k, p in r["peers"].items()} for r in rows}
-        names = [k for k in PEERS if any(k in r["peers"] for r in rows)]
+        names = [k for k in PEERS if any(k in r["peers"] or k in r.get("unmeasured", []) for r in rows)]
         table = [["network", "ms", "GFLOP/s", "% of peak"] + [PEERS[n][0] for n in names] + ["needed", "steal %"]]
         for row in rows:
             own, missed = row["gatekern"], set(row["missed"])
@@ -149,7 +149,8 @@ def peer_sections(report):
                     ("!" if "peak" in missed else "") + f"{own['percent_of_peak']:.0f}"]
             for name in names:
                 peer = row["peers"].get(name)
-                line.append(("!" if name in missed else "") + text_of_peer(peer) if peer else "–")
+                unmeasured = "!not measured" if name in row.get("unmeasured", []) else "–"
+                line.append(("!" if name in missed else "") + text_of_peer(peer) if peer else unmeasured)
             line += [", ".join(f"{PEERS[k][0] if k in PEERS else k} {v}" for k, v in row["at_least"].items()) or "–",
                      str(row["steal_percent"])]
             table.append(line)
@@ -169,8 +170,8 @@ def peer_sections(report):
     jobs = [line for line in report["peers"] if "training" in line]
     if jobs:
         versions = sorted({r["peer"] for j in jobs for r in j["pytorch"]})
-        table = [["training, characters/s", "Gatekern", ", ".join(versions), "ratio (medians)", "needed"]]
-        table += [[j["training"], f"{max(r['best'] for r in j['gatekern']):.0f}",
+        table = [["training, characters/s", "isa", "Gatekern", ", ".join(versions), "ratio (medians)", "needed"]]
+        table += [[j["training"], j.get("isa", "auto"), f"{max(r['best'] for r in j['gatekern']):.0f}",
                    f"{max(r['best'] for r in j['pytorch']):.0f}",
                    ("!" if j["ratio"] < j["at_least"] else "") + f"{j['ratio']:.2f} ({j['ratio_median']:.2f})",
                    str(j["at_least"])] for j in jobs]

@@ -36,6 +36,15 @@ def peer_line(name, ratio, needed):
             "peers": {"onednn": {"ratio": ratio, "ratio_median": ratio, "ratio_with_reorders": 2 * ratio}}}
 
 
+def unmeasured_line(name):
+    return {**peer_line(name, 1.0, 1.0), "group": "rnn", "cell": "rnn", "peers": {}, "unmeasured": ["onednn"]}
+
+
+def training_line(title, ratio, needed):
+    return {"training": title, "isa": "avx2", "gatekern": [{"best": 30.0}], "pytorch": [{"best": 20.0, "peer": "p 1"}],
+            "ratio": ratio, "ratio_median": ratio, "at_least": needed}
+
+
 def check_line(check, name, ratio, at_most):
     return {"check": check, "name": name, "cell": "lstm", "ratio": ratio, "at_most": at_most, "fine": ratio <= at_most}
 
@@ -53,7 +62,8 @@ REPORT = {
     "threads": {"lstm 8, N 4": [[1, 2.0], [2, 1.0]]},
     "batches": {"lstm 8": [[1, 10.0], [2, 15.0]]},
     "checks": [check_line("latency", "slow", 2.5, 2), check_line("latency", "quick", 1.1, 2)],
-    "peers": [peer_line("faster", 1.5, 1.0), peer_line("slower", 0.5, 1.0)],
+    "peers": [peer_line("faster", 1.5, 1.0), peer_line("slower", 0.5, 1.0), unmeasured_line("alone"),
+              training_line("lstm 2x8 N1 T1", 1.5, 1.0)],
     "peer_versions": ["onednn 3"],
 }
 
@@ -87,6 +97,8 @@ def check_text(page, markdown, data):
         for figure in ("8.0× (8)", "1.50 (1.50) [3.00]", "geometric mean", "Rows that fall short", "Method", "warmed up",
                        "0.500", "2.500"):
             assert figure in text, figure
+    assert re.search(r"\| alone .*not measured", markdown), markdown
+    assert "| lstm 2x8 N1 T1 | avx2 | 30 | 20 | 1.50 (1.50) | 1.0 |" in markdown, markdown
     assert "| lstm-8 | 1.0× (1) | 2.0× (2) | 4.0× (4) | 8.0× (8) | 2.00 | 2.00 | 80 | 1 |" in markdown, markdown
     short = [(s["network"], s["pass"], s["who"], s["reached"]) for s in data["short"]]
     # The geometric mean of 1.5 and 0.5 is below its bound too.

@@ -5,15 +5,24 @@
   compare_ragged.py build/gatekern-bench-options [--rounds 3] [--seconds 0.5] [--cells lstm,gru,rnn]
 
 Ours is the step of gatekern-bench-options (weights packed, forward, backward with the gradients of inputs and weights);
-PyTorch's is forward and backward of a sequence that was packed before. Exit status 1 below the least ratio."""
+PyTorch's is forward and backward of a sequence that was packed before. Before anything is timed both get the same data
+of the same lengths, and every output and gradient is compared. Exit status 1 if these differ, or below the least
+ratio."""
 
 import argparse
 import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
+
+TESTS = Path(__file__).resolve().parents[2] / "tests"
+sys.path[:0] = [str(TESTS / "peers"), str(TESTS / "pytorch")]
+import networks  # noqa: E402
+from compare import LARGEST_DIFFERENCE  # noqa: E402
+from gatekern_library import Library, Network  # noqa: E402
 
 LEAST = 3.0
 SHAPES = [(256, 64, 100), (128, 50, 50)]
@@ -22,6 +31,13 @@ SHAPES = [(256, 64, 100), (128, 50, 50)]
 def lengths_of(steps, batch):
     """Those of bench/option_costs.c."""
     return torch.tensor([1 + (n * 37 % batch * (steps - 1) + batch // 2) // (batch - 1) % steps for n in range(batch)])
+
+
+def largest_difference(library, cell, hidden, batch, steps):
+    case = networks.Case(cell, hidden, hidden, time=steps, batch=batch, lengths=lengths_of(steps, batch).tolist())
+    data = case.inputs()
+    ours, theirs = Network(library, case).run(data), networks.run(case, torch.float32, data)
+    return max(networks.relative_error(ours[name], value) for name, value in theirs.items())
 
 
 class Packed:
@@ -60,15 +76,19 @@ def ours(program, cell, shape, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("program")
+    parser.add_argument("--library", default="build/libgatekern.so")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cells", default="lstm,gru,rnn")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    missed = 0
+    library, missed = Library(options.library), 0
     for cell in options.cells.split(","):
         for shape in SHAPES:
+            difference = largest_difference(library, cell, *shape)
+            if difference > LARGEST_DIFFERENCE:
+                sys.exit(f"{cell} {shape}: outputs differ by {difference:.2g}")
             peer, best = Packed(cell, *shape), [float("inf")] * 2
             for _ in range(options.rounds):
                 best[0] = min(best[0], ours(options.program, cell, shape, options.seconds / 2))
@@ -76,9 +96,10 @@ def main():
                 best[1] = min(best[1], best_of_packed(peer, options.seconds))
             ratio = best[1] / best[0]
             missed += ratio < LEAST
-            print(f"{cell:5s} {'/'.join(map(str, shape)):12s} ours {1e3 * best[0]:8.2f} ms, PyTorch packed "
-                  f"{1e3 * best[1]:8.2f} ms: ratio {ratio:.2f}, at least {LEAST}{'' if ratio >= LEAST else '  MISSED'}",
-                  flush=True)
+            verdict = "" if ratio >= LEAST else "  MISSED"
+            print(f"{cell:5s} {'/'.join(map(str, shape)):12s} ours {1e3 * best[0]:8.2f} ms, "
+                  f"PyTorch {torch.__version__} packed {1e3 * best[1]:8.2f} ms: ratio {ratio:.2f}, at least {LEAST}"
+                  f"{verdict}; outputs within {difference:.1g}", flush=True)
     return missed > 0
 
 

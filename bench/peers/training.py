@@ -24,6 +24,14 @@ def make_text(path):
     path.write_bytes(b"!".join(choose.choices(words, k=200000)))
 
 
+def tier_of(options):
+    """The instruction set that Gatekern trains on."""
+    if options.isa != "auto":
+        return options.isa
+    command = [options.program, "info", "--no-measure", "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["isa"]
+
+
 def run_gatekern(job, text, options, folder):
     cell, layers, hidden, batch, time = job
     steps = options.training_steps + FIRST_STEPS
@@ -51,9 +59,9 @@ def run_pytorch(job, text, options):
 
 def compare_training(jobs, options):
     """A Markdown table, and whether every ratio is reached."""
-    lines = ["", "| training | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | MHz |",
-             "|---|---|---|---|---|---|---|"]
-    fine, short = True, []
+    lines = ["", "| training | isa | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | MHz |",
+             "|---|---|---|---|---|---|---|---|"]
+    fine, short, tier = True, [], tier_of(options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = Path(options.text) if options.text else folder / "text"
@@ -75,14 +83,15 @@ def compare_training(jobs, options):
             if ratio < bound:
                 reason = reasons.find(reasons.read(), reasons.key_of_training(title), "training", "auto", "pytorch")
                 short.append(f"- {title} < {bound}: {reason}")
-            print(f"train {title}: {best[0]:.0f} characters/s, {theirs[0]['peer']} {best[1]:.0f}: x{ratio:.2f} "
+            print(f"train {title} {tier}: {best[0]:.0f} characters/s, {theirs[0]['peer']} {best[1]:.0f}: x{ratio:.2f} "
                   f"(median x{of_medians:.2f}), needed {bound}; last losses {ours[-1]['loss']:.3f} "
                   f"{theirs[-1]['loss']:.3f}", flush=True)
             if options.out:
                 with open(options.out, "a") as file:
-                    json.dump({"training": title, "gatekern": ours, "pytorch": theirs, "ratio": ratio,
+                    json.dump({"training": title, "isa": tier, "gatekern": ours, "pytorch": theirs, "ratio": ratio,
                                "ratio_median": of_medians, "at_least": bound, **report}, file)
                     file.write("\n")
-            lines.append(f"| {title} | {best[0]:.0f} | {best[1]:.0f} ({theirs[0]['peer']}) | {ratio:.2f} ({of_medians:.2f}) | {bound} | "
-                         f"{report['steal_percent']} | {'–'.join(map(str, report.get('megahertz', [])))} |")
+            lines.append(f"| {title} | {tier} | {best[0]:.0f} | {best[1]:.0f} ({theirs[0]['peer']}) | "
+                         f"{ratio:.2f} ({of_medians:.2f}) | {bound} | {report['steal_percent']} | "
+                         f"{'–'.join(map(str, report.get('megahertz', [])))} |")
     return "\n".join([*lines, "", *short]) + "\n", fine
