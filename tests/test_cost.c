@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "src/core/threads.h"
+#include "src/sequence/rnn.h"
 #include "tests/network_fixture.h"
 
 /* Sanitizers keep memory of their own for what is touched. */
@@ -189,6 +190,9 @@ static void small_stacks_and_directions_walk_as_a_wavefront(void **state) {
     cpus = 0;
     assert_int_equal(gk_rnn_explain_plan(rnn, plans[i].time, plans[i].batch, plans[i].training, &info),
                      GK_OK);
+    const bool fed = true; /* a decoder: its first layer waits for its last one */
+    assert_int_not_equal(gk_rnn_plan_for(rnn, plans[i].time, plans[i].batch, plans[i].training, fed).schedule,
+                         GK_SCHEDULE_WAVEFRONT);
     gk_rnn_destroy(rnn);
     if ((info.schedule == GK_SCHEDULE_WAVEFRONT) != plans[i].wavefront)
       fail_msg("case %zu: %s, %s", i, gk_schedule_name(info.schedule), info.schedule_reason);
