@@ -851,7 +851,7 @@ typedef struct gk_decoder_forward_args {
 /* With carried h, c, feed (and the token or output before) T calls of one step give the bits of one call. */
 GK_API gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args);
 
-/* Call it with what the forward call had. */
+/* Call it with what the forward call had, decoder included. */
 typedef struct gk_decoder_backward_args {
   size_t size;
   int64_t time, batch;

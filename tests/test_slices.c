@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where rows stand: each (step, sample) has one of its own, and those of the samples that one thread walks are
- * together, step after step.
+ * Where rows stand: each (step, sample) has one of its own, and those of the samples that one thread walks
+ * are together, step after step.
  * ctest labels: edges */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -71,7 +71,8 @@ static void test_every_step_of_a_sample_has_a_row_of_its_own(void **state) {
   open_all(has_rows_of_its_own);
 }
 
-/* Of slices: the rows of one worker's samples are as many as they are, and between no two of them is another's. */
+/* Of slices: between the first and the last row of a worker's samples no other's stands, and a step follows
+ * the one before. */
 static void stands_together(const struct gk_run *run) {
   if (run->plan.schedule != GK_SCHEDULE_SLICES)
     return;
@@ -82,6 +83,8 @@ static void stands_together(const struct gk_run *run) {
     for (int64_t j = 0; j < worker.count; j++)
       for (int64_t s = 0; s < TIME; s++) {
         const size_t row = gk_run_row(run, TIME, s, gk_worker_position(&worker, j));
+        if (s)
+          assert_int_equal(row - gk_run_row(run, TIME, s - 1, gk_worker_position(&worker, j)), worker.count);
         least = row < least ? row : least;
         most = row > most ? row : most;
       }

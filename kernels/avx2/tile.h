@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of AVX2: 6 rows by 2 vectors, 12 sums + 2 of B + 2 broadcasts (B unpacked: 1, and the mask of its
- * last lanes): 16 of 16 registers. Few rows take several panels at once. */
+ * Matrix tile of AVX2: 6 rows by 2 vectors, 12 sums + 2 of B + 2 broadcasts (B unpacked: 1, and the mask of
+ * its last lanes): 16 of 16 registers. Few rows take several panels at once. */
 #ifndef GK_KERNELS_AVX2_TILE_H
 #define GK_KERNELS_AVX2_TILE_H
 

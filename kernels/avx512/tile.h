@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Matrix tile of AVX-512: 6 rows by 4 vectors. 24 sums + 6 broadcasts + 1 of B: 31 of 32 registers. Seven and
- * eight rows take 2 vectors, one half of a block of B after the other: it is read once instead of twice. One to
- * three rows take two panels at once: more sums to hide the latency of fma, and B in two streams. */
+ * eight rows take 2 vectors, one half of a block of B after the other: it is read once instead of twice. One
+ * to three rows take two panels at once: more sums to hide the latency of fma, and B in two streams. */
 #ifndef GK_KERNELS_AVX512_TILE_H
 #define GK_KERNELS_AVX512_TILE_H
 

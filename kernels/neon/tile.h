@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix tile of NEON: 5 rows by 4 vectors, four k at a time with fma by lane. 20 sums + 5 of A + 1 to 4 of B:
- * 29 of 32 registers; 20 independent chains cover four pipes of four cycles. */
+ * Matrix tile of NEON: 5 rows by 4 vectors, four k at a time with fma by lane. 20 sums + 5 of A + 1 to 4 of
+ * B: 29 of 32 registers; 20 independent chains cover four pipes of four cycles. */
 #ifndef GK_KERNELS_NEON_TILE_H
 #define GK_KERNELS_NEON_TILE_H
 

@@ -13,9 +13,10 @@
  * slices, as long as each thread gets enough samples to compute with the weights that it reads instead of
  * waiting for them, and the samples divide about as evenly as the hidden units; else teams, which read each
  * weight once for all and meet each step, for which one step's products of a layer must bring each thread
- * STEP_FLOP_A_THREAD. A wavefront, which meets once a chunk, with fewer samples than threads, or few a thread
- * if layers or directions keep all threads busy alike: as long as the weights of a layer stay in a thread's
- * cache. Chunk: as many steps as make CHUNK_ROWS rows of an input product.
+ * STEP_FLOP_A_THREAD. A wavefront, which meets once a chunk, with fewer samples than threads, or if layers
+ * or directions keep all threads busy alike, with few samples or, in training, with few weights: as long as
+ * the weights of a layer stay in a thread's cache. Chunk: as many steps as make CHUNK_ROWS rows of an input
+ * product.
  * Of 75 calls (cells of 16 to 128 units, 1 to 33 samples, T 1 to 100) two threads took twice one's time with
  * a tenth of these numbers of FLOP, as long with all of them, and 0.7 of it with ten times as many. */
 enum {
@@ -28,9 +29,9 @@ enum {
   BARRIER_FLOP = 60000,      /* times threads: that each of a team must save a step for its barriers to pay */
   WAVE_FLOP = 75000,         /* of a layer in a tenth of the steps, below which a wavefront costs too much */
   UNEVEN_WAVE_FLOP = 240000, /* ... where it does not keep all threads busy alike */
-  WAVE_SAMPLES = 6,          /* of two threads, with which a wavefront may be faster than slices */
+  WAVE_SAMPLES = 6,          /* up to which a wavefront of two threads may be faster than slices */
   WAVE_SAMPLES_INFERRED = 3, /* ... a stack's in inference */
-  TINY_BYTES = 80 * 1024,    /* weights of a layer, with which it is faster with any number of samples */
+  TINY_BYTES = 80 * 1024,    /* weights of a layer, up to which it trains faster with any number of samples */
   NEAR_BYTES = 640 * 1024,   /* weights of a layer that stay in a core's own cache */
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
@@ -70,8 +71,8 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
  * computing, or has too few sums. Measured with two threads, AVX-512, slices' time / a team's: where the
  * weights are in a thread's own cache 1.06 to 1.27 with two or three samples, 1.02 to 1.18 with four or
  * five (but 0.95 where a step is too short for its barriers), 0.94 to 1.14 with six to eight; where they
- * are in the shared cache 1.02 to 1.09 with three rows a thread, 0.87 to 1.03 from four on (AVX2 0.94 to 1.01
- * and 0.93 to 1.04), but 1.09 with 75 MB of them. */
+ * are in the shared cache 1.02 to 1.09 with three rows a thread, 0.87 to 1.03 from four on, but 1.09 with
+ * 75 MB of them. AVX2 there: 1.05 to 1.17 with two, 0.94 to 1.04 with three, 0.93 to 1.04 from four on. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t batch) {
   const double bytes = weight_bytes(rnn);
   if (bytes <= NEAR_BYTES)
@@ -184,24 +185,27 @@ static int64_t rows_of(const struct gk_rnn_plan *plan, int64_t batch) {
   return batch / share + (batch % share != 0);
 }
 
-/* Two threads, AVX-512, the time of slices or a team / a wavefront's. Stacks of two and four layers (24 to 128
- * units) in training: two to six samples 1.05 to 1.4, from 500 KB of weights a layer on 0.9 to 1.15, in three or
- * six steps 0.7 to 1.3; 8 to 256 samples 1.0 to 1.2 up to 75 KB a layer (0.93 to 1.6 in ten steps), 0.93 to 1.0
- * with 100 KB. In inference: from 20 steps on 1.0 to 1.25 with up to three samples, 0.95 to 1.07 with four to
- * six, 0.9 to 1.0 with more; in ten steps 0.8 to 1.1; three layers 0.8 to 0.95. Two directions: 1.05 to 1.4 up
- * to 1.3 MB, 0.93 to 1.1 beyond, with eight samples 0.8 to 1.1. A stack's last thread starts threads - 1 chunks
- * late. */
+static int wave_samples(const struct gk_rnn *rnn, bool training) {
+  return training || rnn->directions == 2 ? WAVE_SAMPLES : WAVE_SAMPLES_INFERRED;
+}
+
+/* Two threads, AVX-512, the time of slices or a team / a wavefront's. Stacks of two and four layers (24 to
+ * 128 units) in training: two to six samples 1.05 to 1.4, from 500 KB of weights a layer on 0.9 to 1.15, in
+ * three or six steps 0.7 to 1.3; 8 to 256 samples 1.0 to 1.2 up to 75 KB a layer (0.93 to 1.6 in ten
+ * steps), 0.93 to 1.0 with 100 KB. In inference: from 20 steps on 1.0 to 1.25 with up to three samples,
+ * 0.95 to 1.07 with four to six, 0.9 to 1.0 with more; in ten steps 0.8 to 1.1; three layers 0.8 to 0.95.
+ * Two directions: 1.05 to 1.4 up to 1.3 MB, 0.93 to 1.1 beyond, with eight samples 0.8 to 1.1. A stack's
+ * last thread starts threads - 1 chunks late. */
 static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
   const int lanes = lanes_of(rnn), threads = rnn->desc.threads < lanes ? rnn->desc.threads : lanes;
   const bool directions = rnn->directions == 2, alone = batch < rnn->desc.threads;
   const bool all = rnn->desc.threads <= lanes && (directions || threads == 2);
   const bool even = all && longest_share_of_layers(rnn, threads) <= 1.25;
   const bool tiny = training && !directions && weight_bytes(rnn) <= TINY_BYTES && time >= 2 * WAVES;
-  const int64_t few = (int64_t)threads * (directions || training ? WAVE_SAMPLES : WAVE_SAMPLES_INFERRED) / 2;
   const int64_t shortest = directions ? 1 : training ? WAVES : 2 * WAVES;
   const double near = NEAR_BYTES * (directions ? 2.0 : alone ? 1.0 : 0.7);
-  return batch > 0 && threads > 1 && (alone || (even && (tiny || batch <= few))) && time >= shortest &&
-         weight_bytes(rnn) <= near &&
+  return batch > 0 && threads > 1 && (alone || (even && (tiny || batch <= wave_samples(rnn, training)))) &&
+         time >= shortest && weight_bytes(rnn) <= near &&
          step_flop(rnn, batch) * (double)time / WAVES >= (even ? WAVE_FLOP : UNEVEN_WAVE_FLOP) &&
          threads_of(rnn, time, batch, training) >= threads;
 }
@@ -312,7 +316,10 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t time, int64_t batc
   const int worth = threads_of(rnn, time, batch, training);
   const double call = 1e-6 * call_flop(rnn, time, batch), each = 1e-6 * flop_a_thread(rnn, training);
   if (info->schedule == GK_SCHEDULE_WAVEFRONT)
-    snprintf(text, size, "one a %s, of at most %d", rnn->directions == 2 ? "direction" : "layer", asked);
+    snprintf(text, size,
+             rnn->directions == 2 ? "one a direction, of at most %d"
+                                  : "each has layers of its own, of at most %d",
+             asked);
   else if (worth < asked && info->threads == worth)
     snprintf(
         text, size,
@@ -377,7 +384,25 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t batch, int threads,
   }
 }
 
-static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int threads, gk_rnn_plan_info *info) {
+static void explain_wavefront(const struct gk_rnn *rnn, int64_t batch, bool training,
+                              gk_rnn_plan_info *info) {
+  char ground[56];
+  const int most = wave_samples(rnn, training);
+  if (batch < rnn->desc.threads)
+    snprintf(ground, sizeof ground, "a batch of %lld for %d threads", (long long)batch, rnn->desc.threads);
+  else if (batch <= most)
+    snprintf(ground, sizeof ground, "few samples (%lld of up to %d)", (long long)batch, most);
+  else
+    snprintf(ground, sizeof ground, "few weights (%.3g of up to %.3g MB)", 1e-6 * weight_bytes(rnn),
+             1e-6 * TINY_BYTES);
+  snprintf(info->schedule_reason, sizeof info->schedule_reason,
+           "%s, and a layer's %.3g MB stay near: each thread walks %s", ground, 1e-6 * weight_bytes(rnn),
+           rnn->directions == 2 ? "one direction; they meet once a layer"
+                                : "its layers, a chunk behind those below; they meet once a chunk");
+}
+
+static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int threads, bool training,
+                             gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
   if (rnn->desc.schedule != GK_SCHEDULE_AUTO && rnn->desc.schedule != info->schedule)
@@ -387,11 +412,7 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int thread
   else if (rnn->desc.schedule != GK_SCHEDULE_AUTO)
     snprintf(text, size, "as the caller asks");
   else if (info->schedule == GK_SCHEDULE_WAVEFRONT)
-    snprintf(text, size,
-             "with %lld samples and %.3g MB of weights a layer it is faster if each of %d threads walks %s",
-             (long long)batch, 1e-6 * weight_bytes(rnn), info->threads,
-             rnn->directions == 2 ? "one direction, and they meet once a layer"
-                                  : "its layers, a chunk behind those below, and they meet once a chunk");
+    explain_wavefront(rnn, batch, training, info);
   else
     explain_ground(rnn, batch, threads, info);
 }
@@ -491,7 +512,7 @@ gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bo
                              .step_flop = step_flop(rnn, batch),
                              .pack_flags = GK_PACK_FORWARD};
   explain_threads(rnn, time, batch, training, info);
-  explain_schedule(rnn, batch, threads_of(rnn, time, batch, training), info);
+  explain_schedule(rnn, batch, threads_of(rnn, time, batch, training), training, info);
   explain_chunk(rnn, time, info);
   if (training)
     explain_packing(rnn, time, batch, info);
