@@ -52,6 +52,17 @@ static gk_rnn_desc describe_network(gk_cell cell, int64_t input, int64_t hidden)
   return desc;
 }
 
+/* The plan as it is explained; that of a decoder, whose first layer waits for its last one, is no wavefront. */
+static gk_rnn_plan_info explain(gk_rnn_desc desc, int64_t time, int64_t batch, bool training) {
+  const bool fed = true;
+  gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
+  gk_rnn *rnn = create(desc);
+  assert_int_equal(gk_rnn_explain_plan(rnn, time, batch, training, &info), GK_OK);
+  assert_int_not_equal(gk_rnn_plan_for(rnn, time, batch, training, fed).schedule, GK_SCHEDULE_WAVEFRONT);
+  gk_rnn_destroy(rnn);
+  return info;
+}
+
 static gk_rnn_memory memory_of(const gk_rnn *rnn, int64_t time, int64_t batch) {
   gk_rnn_memory memory;
   if (gk_rnn_memory_needed(rnn, time, batch, &memory) != GK_OK)
@@ -132,16 +143,12 @@ static void samples_and_units_decide_the_schedule(void **state) {
   if (!gk_isa_usable(desc.isa))
     skip();
   for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-    gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
     desc.input_size = plans[i].input;
     desc.hidden_size = plans[i].hidden;
     desc.threads = plans[i].asked;
     cpus = 2;
-    gk_rnn *rnn = create(desc);
+    const gk_rnn_plan_info info = explain(desc, plans[i].time, plans[i].batch, plans[i].training);
     cpus = 0;
-    assert_int_equal(gk_rnn_explain_plan(rnn, plans[i].time, plans[i].batch, plans[i].training, &info),
-                     GK_OK);
-    gk_rnn_destroy(rnn);
     if (info.schedule != plans[i].schedule || info.threads != plans[i].threads ||
         !strstr(info.schedule_reason, plans[i].reason))
       fail_msg("H %lld N %lld T %lld: %s on %d threads, %s", (long long)plans[i].hidden,
@@ -181,19 +188,12 @@ static void small_stacks_and_directions_walk_as_a_wavefront(void **state) {
                {1, 64, 64, 2, GK_FORWARD, 1, 50, false, false}};
   (void)state;
   for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-    gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
     gk_rnn_desc desc = describe_network(GK_CELL_LSTM, plans[i].input, plans[i].hidden);
     desc.layers = plans[i].layers;
     desc.direction = plans[i].direction;
     cpus = plans[i].cpus;
-    gk_rnn *rnn = create(desc);
+    const gk_rnn_plan_info info = explain(desc, plans[i].time, plans[i].batch, plans[i].training);
     cpus = 0;
-    assert_int_equal(gk_rnn_explain_plan(rnn, plans[i].time, plans[i].batch, plans[i].training, &info),
-                     GK_OK);
-    const bool fed = true; /* a decoder: its first layer waits for its last one */
-    assert_int_not_equal(gk_rnn_plan_for(rnn, plans[i].time, plans[i].batch, plans[i].training, fed).schedule,
-                         GK_SCHEDULE_WAVEFRONT);
-    gk_rnn_destroy(rnn);
     if ((info.schedule == GK_SCHEDULE_WAVEFRONT) != plans[i].wavefront)
       fail_msg("case %zu: %s, %s", i, gk_schedule_name(info.schedule), info.schedule_reason);
   }
@@ -220,15 +220,12 @@ static void few_rows_of_small_networks_are_packed_for_forward_alone(void **state
                {GK_ISA_AVX2, 40, 17, 1, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 16 rows"}};
   (void)state;
   for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-    gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
     gk_rnn_desc desc = describe_network(GK_CELL_LSTM, plans[i].hidden, plans[i].hidden);
     desc.isa = plans[i].isa;
     desc.weight_dropout = plans[i].weight_dropout;
     if (!gk_isa_usable(desc.isa))
       continue;
-    gk_rnn *rnn = create(desc);
-    assert_int_equal(gk_rnn_explain_plan(rnn, plans[i].time, plans[i].batch, true, &info), GK_OK);
-    gk_rnn_destroy(rnn);
+    const gk_rnn_plan_info info = explain(desc, plans[i].time, plans[i].batch, true);
     if (info.pack_flags != plans[i].flags || !strstr(info.packing_reason, plans[i].reason))
       fail_msg("H %lld N %lld T %lld: flags %u, %s", (long long)plans[i].hidden, (long long)plans[i].batch,
                (long long)plans[i].time, info.pack_flags, info.packing_reason);

@@ -71,8 +71,8 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
  * computing, or has too few sums. Measured with two threads, AVX-512, slices' time / a team's: where the
  * weights are in a thread's own cache 1.06 to 1.27 with two or three samples, 1.02 to 1.18 with four or
  * five (but 0.95 where a step is too short for its barriers), 0.94 to 1.14 with six to eight; where they
- * are in the shared cache 1.02 to 1.09 with three rows a thread, 0.87 to 1.03 from four on, but 1.09 with
- * 75 MB of them. AVX2 there: 1.05 to 1.17 with two, 0.94 to 1.04 with three, 0.93 to 1.04 from four on. */
+ * are in the shared cache 1.01 to 1.07 with three rows a thread, 0.87 to 1.03 from four on, but 1.09 with
+ * 75 MB of them. AVX2 there: 1.02 to 1.17 with two, 0.94 to 1.04 with three, 0.93 to 1.04 from four on. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t batch) {
   const double bytes = weight_bytes(rnn);
   if (bytes <= NEAR_BYTES)

@@ -46,7 +46,7 @@ struct gk_sweep {
 
 /* Where the rows of a sample stand in a buffer of so many steps: those of a slice together, step after
  * step. What a core asks for ahead while it walks through memory must not be what another one is about to
- * write: forward of small networks 1.02 to 1.15 times as fast; 1.1 to 1.9 where what one core wrote reaches
+ * write: forward of small networks 1.02 to 1.15 times as fast; 1.1 to 2.0 where what one core wrote reaches
  * the other at 26 GB/s instead of 73, as on virtual CPUs that share no cache. */
 struct gk_place {
   int64_t before;   /* samples of the slices before its own */
