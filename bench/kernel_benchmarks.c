@@ -33,6 +33,7 @@ struct kernel {
 
 #define sizes_product                  SIZES(product_sizes)
 #define sizes_transpose                SIZES(matrix_sizes)
+#define sizes_pack_columns             SIZES(matrix_sizes)
 #define sizes_pack_rows                SIZES(matrix_sizes)
 #define sizes_column_sum               SIZES(matrix_sizes)
 #define sizes_cell_forward             SIZES(cell_sizes)

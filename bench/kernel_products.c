@@ -47,6 +47,22 @@ void run_transpose(shim_state *state, const void *context) {
   release(&arena);
 }
 
+/* The rows of all panels, as those of the last one where rows are left. */
+void run_pack_columns(shim_state *state, const void *context) {
+  const struct work *work = context;
+  const size_t rows = work->size[0], columns = work->size[1];
+  const size_t width = work->kernels->lanes * work->kernels->tile_vectors;
+  struct arena arena = {0};
+  const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
+  float *panels = take(&arena, (rows + width) * columns, 0, 1);
+  while (shim_keep_running(state))
+    for (size_t row = 0; row < rows; row += width)
+      work->kernels->pack_columns(rows - row < width ? rows - row : width, columns, source + row,
+                                  panels + row * columns, false);
+  shim_bytes(state, 2 * sizeof(float) * (double)rows * (double)columns);
+  release(&arena);
+}
+
 void run_pack_rows(shim_state *state, const void *context) {
   const struct work *work = context;
   const size_t rows = work->size[0], columns = work->size[1];

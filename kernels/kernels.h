@@ -205,9 +205,13 @@ struct gk_kernels {
   /* destination[column * stride + row] = source[row][column]. */
   void (*transpose)(size_t rows, size_t columns, const float *const *source, float *destination,
                     size_t stride);
+  /* Packs rows of a plain matrix as columns of one panel of nv * v: row k, column l of it is source[l][k], zero
+   * past `columns`. stream: what will not be read soon, a whole panel goes past the caches; stream_end()
+   * follows. */
+  void (*pack_columns)(size_t columns, size_t rows, const float *const *source, float *panel, bool stream);
   /* Packs rows of a plain matrix as panels: panel p, row k, lane l of its nv * v columns is
    * source[k][column_begin + p * nv * v + l], zero past `columns`. Panels are panel_stride floats apart.
-   * stream: what will be read much later, whole panels go past the caches; stream_end() follows. */
+   * stream as above. */
   void (*pack_rows)(size_t rows, size_t columns, const float *const *source, float *panels,
                     size_t panel_stride, bool stream);
   /* sum[j] = sum over rows of source[row][j] in the canonical order, as if multiplied by 1, for

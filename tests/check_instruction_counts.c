@@ -85,6 +85,11 @@ static void call_transpose(const struct gk_kernels *kernels, void *source) {
   kernels->transpose(ROWS, K, source, destination, ROWS);
 }
 
+static void call_pack_columns(const struct gk_kernels *kernels, void *source) {
+  static float panel[K * MOST_PANEL];
+  kernels->pack_columns(kernels->lanes * kernels->tile_vectors, K, source, panel, true);
+}
+
 static void call_pack_rows(const struct gk_kernels *kernels, void *source) {
   static float panels[K * (COLUMNS + MOST_PANEL)];
   kernels->pack_rows(K, COLUMNS, source, panels, K * kernels->lanes * kernels->tile_vectors, false);
@@ -217,10 +222,12 @@ int main(int argc, char **argv) {
     fprintf(stderr, "%s does not run here\n", argv[1]);
     return 1;
   }
-  if (kernels->lanes * kernels->tile_vectors > MOST_PANEL)
+  const size_t width = kernels->lanes * kernels->tile_vectors;
+  if (width > MOST_PANEL)
     return 1;
   measure_product(kernels);
   measure("transpose", ROWS * K, call_transpose, kernels, new_rows(ROWS, K));
+  measure("pack_columns", width * K, call_pack_columns, kernels, new_rows(width, K));
   measure("pack_rows", K * COLUMNS, call_pack_rows, kernels, new_rows(K, COLUMNS));
 #define GK_CELL(constant, identifier, name)                                                                  \
   measure_cell(kernels, GK_KERNEL_CELL_##constant, #identifier, PLAIN);                                      \

@@ -569,6 +569,33 @@ static void packed_panels_hold_every_column_and_zeros(void **state) {
   close_matrix(&m);
 }
 
+static void packed_columns_hold_every_row_and_zeros(void **state) {
+  static float wanted[MOST_ROWS * MOST_COLUMNS];
+  struct matrix m;
+  (void)state;
+  open_matrix(&m);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
+    const size_t width = tier->kernels->lanes * tier->kernels->tile_vectors;
+    for (size_t columns = 1; columns <= width; columns++)
+      for (size_t rows = 1; rows <= 4 * tier->kernels->lanes + 130; rows += columns < width ? 5 : 1)
+        for (int stream = 0; stream < 2; stream++) {
+          make_rows(&m, columns, rows, rows % 2 ? GUARD_AT_END : (int)(rows % 16));
+          float *panel =
+              guarded_take(&m.result_memory, rows * width, rows % 3 ? GUARD_AT_END : (int)(columns % 16));
+          for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < width; j++)
+              wanted[i * width + j] = j < columns ? m.row[j][i] : 0;
+          kernel_case(tier, "pack_columns", "columns %zu, rows %zu, stream %d", columns, rows, stream != 0);
+          tier->kernels->pack_columns(columns, rows, m.row, panel, stream);
+          tier->kernels->stream_end();
+          kernel_same("panel", rows * width, panel, wanted);
+          kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
+        }
+  }
+  assert_true(kernel_cases() > 0);
+  close_matrix(&m);
+}
+
 /* Bias gradients: rows times 1 in the canonical order. Rows repeat, so that many of them need little room. */
 static void column_sum_is_the_plain_sum(void **state) {
   static const size_t row_counts[] = {0, 1, 2, 64, 65, 257, 600};
@@ -659,6 +686,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_teardown(product_may_be_cut_between_blocks, kernel_say_where),
       cmocka_unit_test_teardown(product_over_nothing_is_what_it_starts_from, kernel_say_where),
       cmocka_unit_test_teardown(transpose_moves_every_element, kernel_say_where),
+      cmocka_unit_test_teardown(packed_columns_hold_every_row_and_zeros, kernel_say_where),
       cmocka_unit_test_teardown(packed_panels_hold_every_column_and_zeros, kernel_say_where),
       cmocka_unit_test_teardown(column_sum_is_the_plain_sum, kernel_say_where),
       cmocka_unit_test_teardown(column_dot_is_the_plain_sum, kernel_say_where),

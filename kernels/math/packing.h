@@ -40,6 +40,53 @@ static void transpose(size_t rows, size_t columns, const float *const *source, f
   }
 }
 
+/* So many vectors of a panel begin and end a line of cache: what goes past the caches must fill it at once. */
+enum { LINE_VECTORS = GK_TILE_VECTORS * GK_V < 16 ? GK_TILE_VECTORS : 16 / GK_V };
+/* So many k of all columns, before others: lines past the caches then are neighbours in memory, and what was
+ * asked for of a row is still there. (32 to 128 are equally fast.) */
+enum { STREAMED_K = 64 };
+
+static inline void stream_block(const float *const *source, size_t row, float *destination) {
+  vf r[LINE_VECTORS][GK_V];
+  GK_UNROLL for (size_t j = 0; j < LINE_VECTORS; j++) {
+    GK_UNROLL for (size_t i = 0; i < GK_V; i++) {
+      __builtin_prefetch(source[j * GK_V + i] + row + STREAMED_K);
+      r[j][i] = vf_load(source[j * GK_V + i] + row);
+    }
+    transpose_registers(r[j]);
+  }
+  GK_UNROLL for (size_t i = 0; i < GK_V; i++) GK_UNROLL
+    for (size_t j = 0; j < LINE_VECTORS; j++)
+      vf_stream(destination + (i * GK_TILE_VECTORS + j) * GK_V, r[j][i]);
+}
+
+static void stream_columns(size_t rows, const float *const *source, float *panel) {
+  enum { WIDTH = GK_TILE_VECTORS * GK_V, LINE = LINE_VECTORS * GK_V };
+  const size_t whole = rows / GK_V * GK_V;
+  for (size_t begin = 0; begin < whole; begin += STREAMED_K)
+    for (size_t column = 0; column < WIDTH; column += LINE)
+      for (size_t row = begin; row < whole && row < begin + STREAMED_K; row += GK_V)
+        stream_block(source + column, row, panel + row * WIDTH + column);
+  if (whole == rows)
+    return;
+  for (size_t column = 0; column < WIDTH; column += GK_V)
+    transpose_part(source + column, GK_V, whole, rows - whole, panel + whole * WIDTH + column, WIDTH);
+}
+
+static void pack_columns(size_t columns, size_t rows, const float *const *source, float *panel, bool stream) {
+  enum { WIDTH = GK_TILE_VECTORS * GK_V };
+  if (stream && columns == WIDTH) {
+    stream_columns(rows, source, panel);
+    return;
+  }
+  for (size_t column = columns / GK_V * GK_V; column < WIDTH; column += GK_V)
+    for (size_t row = 0; row < rows; row++)
+      vf_store(panel + row * WIDTH + column, vf_set(0));
+  for (size_t column = 0; column < columns; column += GK_V)
+    transpose(columns - column < GK_V ? columns - column : GK_V, rows, source + column, panel + column,
+              WIDTH);
+}
+
 /* Row by row, so that the source is read as it stands in memory. */
 static inline __attribute__((always_inline)) void pack_rows_body(size_t rows, size_t columns,
                                                                  const float *const *source, float *panels,

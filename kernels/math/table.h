@@ -39,6 +39,7 @@ const struct gk_kernels GK_TABLE = {
     .reads_across = GK_TILE_READS_ACROSS,
     .product = product,
     .transpose = transpose,
+    .pack_columns = pack_columns,
     .pack_rows = pack_rows,
     .column_sum = column_sum,
     .column_dot = column_dot,

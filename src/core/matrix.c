@@ -194,30 +194,24 @@ size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, siz
 }
 
 void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                               const float *source, const int *gate, size_t begin, size_t end,
-                               float *packed) {
-  const size_t v = matrix->lanes, k = matrix->k;
-  const float *rows[16]; /* the widest tier's v */
+                               const float *source, const int *gate, size_t begin, size_t end, float *packed,
+                               bool stream) {
+  enum { WIDEST_PANEL = 64 };
+  const float *rows[WIDEST_PANEL];
   for (size_t panel = begin; panel < end; panel++) {
-    float *destination = packed + matrix->offset + panel * matrix->panel_stride;
-    for (size_t j = 0; j < matrix->tile_vectors; j++) {
-      const size_t q = panel * matrix->tile_vectors + j;
-      const size_t lanes = q < matrix->vectors ? matrix->columns[q].lanes : 0;
-      if (lanes < v)
-        for (size_t i = 0; i < k; i++)
-          memset(destination + i * matrix->width + j * v, 0, v * sizeof(float));
-      if (lanes == 0)
-        continue;
-      for (size_t lane = 0; lane < lanes; lane++)
-        rows[lane] = source + gk_matrix_source_row(matrix, gate, q, lane) * k;
-      kernels->transpose(lanes, k, rows, destination + j * v, matrix->width);
-    }
+    size_t columns = 0;
+    for (size_t j = 0, q = panel * matrix->tile_vectors; j < matrix->tile_vectors && q < matrix->vectors;
+         j++, q++)
+      for (size_t lane = 0; lane < matrix->columns[q].lanes; lane++)
+        rows[columns++] = source + gk_matrix_source_row(matrix, gate, q, lane) * matrix->k;
+    kernels->pack_columns(columns, matrix->k, rows, packed + matrix->offset + panel * matrix->panel_stride,
+                          stream);
   }
 }
 
 void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
                          const float *source, const int *gate, size_t gate_count, size_t begin, size_t end,
-                         float *packed) {
+                         float *packed, bool stream) {
   enum { CHUNK = 64 };
   const float *rows[CHUNK];
   const size_t column = begin * matrix->width, rows_of_gate = matrix->k / gate_count;
@@ -233,7 +227,7 @@ void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels
       const size_t row = (size_t)gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
       rows[i] = source + row * matrix->units + column;
     }
-    kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride, false);
+    kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride, stream);
   }
 }
 

@@ -92,15 +92,16 @@ size_t gk_matrix_neighbours(const struct gk_matrix *matrix, size_t vector, size_
                             size_t *unit);
 /* The row of W (gates * units, k), gate[] of which the matrix holds, whose transpose is a lane of B. */
 size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane);
-/* Packs panels [begin, end). Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows +
+/* Packs panels [begin, end); stream: past the caches, kernels->stream_end() follows. Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows +
  * k], the matrix of y = x W^T for W (gates * units, k). */
 void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                               const float *source, const int *gate, size_t begin, size_t end, float *packed);
+                               const float *source, const int *gate, size_t begin, size_t end, float *packed,
+                               bool stream);
 /* As it stands: B[j * rows_of_gate + r][column] = source[(gate[j] * rows_of_gate + r) * units + column], for
  * one interleaved gate and `gate_count` blocks of rows: the matrix of dx = dy W. */
 void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
                          const float *source, const int *gate, size_t gate_count, size_t begin, size_t end,
-                         float *packed);
+                         float *packed, bool stream);
 
 /* The part of [0, count) that belongs to `thread` when cut at multiples of `granule`. */
 void gk_split(size_t count, size_t granule, int thread, int threads, size_t *begin, size_t *end);

@@ -29,6 +29,12 @@ static bool count_floats(struct gk_packed_size size, unsigned flags, size_t *flo
          (!(flags & GK_PACK_BACKWARD) || gk_size_add(floats, size.backward));
 }
 
+bool gk_packed_streams(struct gk_packed_size size, unsigned flags) {
+  enum { STREAM_FLOATS = 5000000 };
+  size_t floats = 0;
+  return count_floats(size, flags, &floats) && floats > STREAM_FLOATS;
+}
+
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes) {
   size_t floats;
   gk_status status = check_flags(flags);

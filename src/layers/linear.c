@@ -51,11 +51,11 @@ void gk_linear_pack(const struct gk_linear *linear, const struct gk_kernels *ker
     if (thread == 0 && linear->has_bias)
       memcpy(packed + linear->bias, bias, linear->out * sizeof(float));
     gk_split(linear->forward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_transposed(&linear->forward, kernels, weight, in_order, begin, end, packed);
+    gk_matrix_pack_transposed(&linear->forward, kernels, weight, in_order, begin, end, packed, false);
   }
   if (flags & GK_PACK_BACKWARD) {
     gk_split(linear->backward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_rows(&linear->backward, kernels, weight, in_order, 1, begin, end, packed);
+    gk_matrix_pack_rows(&linear->backward, kernels, weight, in_order, 1, begin, end, packed, false);
   }
 }
 

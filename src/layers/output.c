@@ -125,6 +125,7 @@ struct packing {
   unsigned flags;
   const float *weight, *bias;
   float *packed;
+  bool stream; /* past the caches */
 };
 
 static void pack_body(void *context, int thread, int threads) {
@@ -136,17 +137,25 @@ static void pack_body(void *context, int thread, int threads) {
     if (thread == 0)
       memcpy(p->packed + output->bias, p->bias, (size_t)output->desc.output_size * sizeof(float));
     gk_split(output->forward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_transposed(&output->forward, output->kernels, p->weight, in_order, begin, end, p->packed);
+    gk_matrix_pack_transposed(&output->forward, output->kernels, p->weight, in_order, begin, end, p->packed,
+                              p->stream);
   }
   if (p->flags & GK_PACK_BACKWARD) {
     gk_split(output->backward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_rows(&output->backward, output->kernels, p->weight, in_order, 1, begin, end, p->packed);
+    gk_matrix_pack_rows(&output->backward, output->kernels, p->weight, in_order, 1, begin, end, p->packed,
+                        p->stream);
   }
+  if (p->stream)
+    output->kernels->stream_end();
 }
 
 static gk_status pack(const gk_output *output, unsigned flags, const float *weight, const float *bias,
                       void *packed) {
-  struct packing packing = {.output = output, .flags = flags, .weight = weight, .bias = bias};
+  struct packing packing = {.output = output,
+                            .flags = flags,
+                            .weight = weight,
+                            .bias = bias,
+                            .stream = gk_packed_streams(output->packed, flags)};
   gk_status status = gk_packed_start(output->packed, flags, output->kernels->isa, packed, &packing.packed);
   if (status)
     return status;

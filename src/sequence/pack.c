@@ -10,7 +10,7 @@ struct packing {
   unsigned flags;
   const float *parameters;
   const gk_random_key *key; /* of weight dropout; NULL: none */
-  bool stream;              /* what backward reads of pack_twice goes past the caches */
+  bool stream;              /* past the caches */
   float *packed;
 };
 
@@ -70,16 +70,18 @@ static void pack_forward(const struct packing *packing, const struct gk_rnn_laye
   if (thread == 0)
     pack_bias(packing, layer);
   gk_split(layer->x.panels, 1, thread, threads, &begin, &end);
-  gk_matrix_pack_transposed(&layer->x, kernels, p + layer->weight_ih, in_order, begin, end, packing->packed);
+  gk_matrix_pack_transposed(&layer->x, kernels, p + layer->weight_ih, in_order, begin, end, packing->packed,
+                            packing->stream);
   for (int phase = 0; phase < cell->phases; phase++) {
     gk_split(layer->h[phase].panels, 1, thread, threads, &begin, &end);
     gk_matrix_pack_transposed(&layer->h[phase], kernels, p + layer->weight_hh, cell->phase[phase].gate, begin,
-                              end, packing->packed);
+                              end, packing->packed, packing->stream);
   }
   if (!packing->rnn->desc.projection_size)
     return;
   gk_split(layer->p.panels, 1, thread, threads, &begin, &end);
-  gk_matrix_pack_transposed(&layer->p, kernels, p + layer->weight_hr, in_order, begin, end, packing->packed);
+  gk_matrix_pack_transposed(&layer->p, kernels, p + layer->weight_hr, in_order, begin, end, packing->packed,
+                            packing->stream);
 }
 
 static void pack_backward(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
@@ -90,22 +92,18 @@ static void pack_backward(const struct packing *packing, const struct gk_rnn_lay
   size_t begin, end;
   gk_split(layer->dx.panels, 1, thread, threads, &begin, &end);
   gk_matrix_pack_rows(&layer->dx, kernels, p + layer->weight_ih, cell->input_order, (size_t)cell->gates,
-                      begin, end, packing->packed);
+                      begin, end, packing->packed, packing->stream);
   for (int phase = 0; phase < cell->phases; phase++) {
     gk_split(layer->dh[phase].panels, 1, thread, threads, &begin, &end);
     gk_matrix_pack_rows(&layer->dh[phase], kernels, p + layer->weight_hh, cell->phase[phase].gate,
-                        (size_t)cell->phase[phase].gate_count, begin, end, packing->packed);
+                        (size_t)cell->phase[phase].gate_count, begin, end, packing->packed, packing->stream);
   }
   if (!packing->rnn->desc.projection_size)
     return;
   gk_split(layer->dp.panels, 1, thread, threads, &begin, &end);
-  gk_matrix_pack_rows(&layer->dp, kernels, p + layer->weight_hr, in_order, 1, begin, end, packing->packed);
+  gk_matrix_pack_rows(&layer->dp, kernels, p + layer->weight_hr, in_order, 1, begin, end, packing->packed,
+                      packing->stream);
 }
-
-/* Packed parameters of so many floats do not stay in the cache that cores share (32 MiB) until backward reads
- * its half: written past it, that leaves it to forward's. Steps of LSTM 1024 with one sample take 2 to 3 %
- * less time; LSTM 512 (4.2 million floats), whose half is still there, would take up to 10 % more. */
-enum { STREAM_FLOATS = 5000000 };
 
 /* Rows of W into the panels of both passes: those of a forward panel go into backward's while they are
  * near. */
@@ -118,7 +116,8 @@ static void pack_twice(const struct packing *packing, const struct gk_matrix *fo
   size_t begin, end;
   gk_split(backward->k ? forward->panels : 0, 1, thread, threads, &begin, &end); /* no recurrence: none */
   for (size_t panel = begin; panel < end; panel++) {
-    gk_matrix_pack_transposed(forward, kernels, source, gate, panel, panel + 1, packing->packed);
+    gk_matrix_pack_transposed(forward, kernels, source, gate, panel, panel + 1, packing->packed,
+                              packing->stream);
     for (size_t q = panel * nv; q < (panel + 1) * nv && q < forward->vectors; q++)
       for (size_t lane = 0, count, of, unit; lane < forward->columns[q].lanes; lane += count) {
         count = gk_matrix_neighbours(forward, q, lane, &of, &unit);
@@ -134,14 +133,10 @@ static void pack_twice(const struct packing *packing, const struct gk_matrix *fo
   }
 }
 
-static bool for_both_passes(const struct packing *packing) {
-  return packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD);
-}
-
 /* Weights are read once for both passes, but where some are dropped afterwards: threads then share backward's
  * panels in another way. */
 static bool reads_once(const struct packing *packing) {
-  return for_both_passes(packing) && !packing->key;
+  return packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD) && !packing->key;
 }
 
 static void pack_both(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
@@ -215,7 +210,7 @@ static gk_status pack(const gk_rnn *rnn, struct gk_packed_size size, struct pack
   gk_status status = gk_packed_start(size, packing->flags, rnn->kernels->isa, packed, &packing->packed);
   if (status)
     return status;
-  packing->stream = size.forward + size.backward > STREAM_FLOATS && for_both_passes(packing);
+  packing->stream = !packing->key && gk_packed_streams(size, packing->flags); /* dropped ones come on top */
   gk_parallel(gk_rnn_packing_threads(rnn), pack_body, packing);
   return GK_OK;
 }
