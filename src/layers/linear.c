@@ -127,7 +127,7 @@ static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, siz
 
 void gk_linear_gradient(const struct gk_linear_gradient *gradient, int thread, int threads) {
   size_t begin, end;
-  gk_split(gradient->linear->out, 16, thread, threads, &begin, &end);
+  gk_split(gradient->linear->out, 1, thread, threads, &begin, &end);
   for (size_t first = begin; first < end; first += STRIP)
     gradient_strip(gradient, first, end - first < STRIP ? end : first + STRIP);
 }

@@ -243,9 +243,11 @@ static size_t strip_rows(const struct gk_run *run) {
   return (size_t)run->rnn->cell->blocks * STRIP_UNITS;
 }
 
+/* To the unit: in lines of cache, of which threads then share none in the biases, one of two threads would have
+ * 112 of 198 units, and the step would take 2 to 5 % longer. */
 static void own_units(const struct gk_worker *worker, const struct gk_rnn_layer *layer, size_t *begin,
                       size_t *end) {
-  gk_split(layer->hidden, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, begin, end);
+  gk_split(layer->hidden, 1, worker->thread, worker->threads, begin, end);
 }
 
 void gk_weight_gradient_block(const struct gk_worker *worker, int layer, int direction,
