@@ -126,10 +126,10 @@ static void samples_and_units_decide_the_schedule(void **state) {
     const char *reason;
   } plans[] = {{128, 128, 3, 20, true, 2, GK_SCHEDULE_TEAMS, 2, "would wait"},
                {128, 128, 9, 20, true, 2, GK_SCHEDULE_TEAMS, 2, "less evenly"},
-               {128, 128, 8, 20, true, 2, GK_SCHEDULE_SLICES, 2, "from 3 each"},
+               {128, 128, 4, 20, true, 2, GK_SCHEDULE_SLICES, 2, "from 2 each"},
                {512, 512, 64, 20, true, 2, GK_SCHEDULE_SLICES, 2, "samples over 2"},
                {512, 512, 2, 20, true, 2, GK_SCHEDULE_TEAMS, 2, "would wait"},
-               {512, 48, 4, 20, true, 2, GK_SCHEDULE_SLICES, 2, "more evenly"},
+               {512, 48, 2, 20, true, 2, GK_SCHEDULE_SLICES, 2, "more evenly"},
                {16, 16, 2, 20, true, 2, GK_SCHEDULE_SLICES, 2, "too little"},
                {100, 100, 3, 20, true, 2, GK_SCHEDULE_TEAMS, 2, "would wait"},
                {512, 512, 2, 1, false, 0, GK_SCHEDULE_TEAMS, 2, "would wait"},

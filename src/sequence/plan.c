@@ -69,14 +69,14 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
 
 /* Rows a thread below which slices are slower than teams: a tile waits for the weights instead of
  * computing, or has too few sums. Measured with two threads, AVX-512, slices' time / a team's: where the
- * weights are in a thread's own cache 1.06 to 1.27 with two or three samples, 1.02 to 1.18 with four or
- * five (but 0.95 where a step is too short for its barriers), 0.94 to 1.14 with six to eight; where they
- * are in the shared cache 1.01 to 1.07 with three rows a thread, 0.87 to 1.03 from four on, but 1.09 with
- * 75 MB of them. AVX2 there: 1.02 to 1.17 with two, 0.94 to 1.04 with three, 0.93 to 1.04 from four on. */
-static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t batch) {
+ * weights are in a thread's own cache 0.9 to 1.0 with four samples, and less where a barrier takes 1 us (0.56
+ * to 0.89), 1.06 to 1.27 with two or three from 130 units on; where they are in the shared cache 1.01 to 1.09
+ * with two or three rows a thread, 0.87 to 1.03 from four on, but 1.09 with 75 MB of them. AVX2 there: 1.02 to
+ * 1.17 with two, 0.94 to 1.06 with three, 0.93 to 1.04 from four on. */
+static int64_t fewest_rows(const struct gk_rnn *rnn) {
   const double bytes = weight_bytes(rnn);
   if (bytes <= NEAR_BYTES)
-    return step_flop(rnn, batch) >= 3 * STEP_FLOP_A_THREAD ? 3 : 2;
+    return 2;
   return bytes > SHARED_BYTES ? 16 : 4;
 }
 
@@ -165,7 +165,7 @@ static enum ground ground_of(const struct gk_rnn *rnn, int64_t batch, int thread
     return ALONE;
   if (team == 1 || team < (rnn->threads_forced ? threads : slices))
     return LITTLE_WORK;
-  if (batch / threads >= fewest_rows(rnn, batch))
+  if (batch / threads >= fewest_rows(rnn))
     return unevenness > uneven && gained > (double)BARRIER_FLOP * threads ? SAMPLES_UNEVEN : ENOUGH_SAMPLES;
   return unevenness <= shorter ? UNITS_UNEVEN : FEW_SAMPLES;
 }
@@ -348,7 +348,7 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t time, int64_t batc
 static void explain_ground(const struct gk_rnn *rnn, int64_t batch, int threads, gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
-  const long long fewest = fewest_rows(rnn, batch), samples = batch;
+  const long long fewest = fewest_rows(rnn), samples = batch;
   switch (info->threads == 1 ? ALONE : ground_of(rnn, batch, threads)) {
   case ALONE:
     snprintf(text, size, "one thread walks all samples and needs no barrier");
