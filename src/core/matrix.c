@@ -193,10 +193,11 @@ size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, siz
   return (size_t)gate[of] * matrix->units + unit;
 }
 
+enum { WIDEST_PANEL = 64 };
+
 void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
                                const float *source, const int *gate, size_t begin, size_t end, float *packed,
                                bool stream) {
-  enum { WIDEST_PANEL = 64 };
   const float *rows[WIDEST_PANEL];
   for (size_t panel = begin; panel < end; panel++) {
     size_t columns = 0;
@@ -228,6 +229,34 @@ void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels
       rows[i] = source + row * matrix->units + column;
     }
     kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride, stream);
+  }
+}
+
+/* The rows of W whose transposes are a panel's columns. */
+static void pack_rows_of_panel(const struct gk_matrix *transposed, const struct gk_matrix *rows,
+                               const struct gk_kernels *kernels, const float *source, const int *gate,
+                               const int *order, size_t panel, float *packed, bool stream) {
+  const size_t nv = transposed->tile_vectors, units = transposed->units;
+  const float *row[WIDEST_PANEL];
+  for (size_t q = panel * nv; q < (panel + 1) * nv && q < transposed->vectors; q++)
+    for (size_t lane = 0, count, of, unit; lane < transposed->columns[q].lanes; lane += count) {
+      count = gk_matrix_neighbours(transposed, q, lane, &of, &unit);
+      size_t at = 0; /* of the gate among those of `rows` */
+      while (order[at] != gate[of])
+        at++;
+      for (size_t i = 0; i < count; i++)
+        row[i] = source + ((size_t)gate[of] * units + unit + i) * rows->units;
+      kernels->pack_rows(count, rows->units, row, packed + rows->offset + (at * units + unit) * rows->width,
+                         rows->panel_stride, stream);
+    }
+}
+
+void gk_matrix_pack_both(const struct gk_matrix *transposed, const struct gk_matrix *rows,
+                         const struct gk_kernels *kernels, const float *source, const int *gate,
+                         const int *order, size_t begin, size_t end, float *packed, bool stream) {
+  for (size_t panel = begin; panel < end; panel++) {
+    gk_matrix_pack_transposed(transposed, kernels, source, gate, panel, panel + 1, packed, stream);
+    pack_rows_of_panel(transposed, rows, kernels, source, gate, order, panel, packed, stream);
   }
 }
 

@@ -102,6 +102,11 @@ void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_k
 void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
                          const float *source, const int *gate, size_t gate_count, size_t begin, size_t end,
                          float *packed, bool stream);
+/* Panels [begin, end) of the first, and their rows of W as rows of the second, while they are near; gate j of
+ * the second is order[j]. */
+void gk_matrix_pack_both(const struct gk_matrix *transposed, const struct gk_matrix *rows,
+                         const struct gk_kernels *kernels, const float *source, const int *gate,
+                         const int *order, size_t begin, size_t end, float *packed, bool stream);
 
 /* The part of [0, count) that belongs to `thread` when cut at multiples of `granule`. */
 void gk_split(size_t count, size_t granule, int thread, int threads, size_t *begin, size_t *end);

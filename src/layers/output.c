@@ -131,20 +131,20 @@ struct packing {
 static void pack_body(void *context, int thread, int threads) {
   const struct packing *p = context;
   const gk_output *output = p->output;
+  const struct gk_matrix *forward = &output->forward, *backward = &output->backward;
   static const int in_order[1] = {0};
   size_t begin, end;
-  if (p->flags & GK_PACK_FORWARD) {
-    if (thread == 0)
-      memcpy(p->packed + output->bias, p->bias, (size_t)output->desc.output_size * sizeof(float));
-    gk_split(output->forward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_transposed(&output->forward, output->kernels, p->weight, in_order, begin, end, p->packed,
+  if (p->flags & GK_PACK_FORWARD && thread == 0)
+    memcpy(p->packed + output->bias, p->bias, (size_t)output->desc.output_size * sizeof(float));
+  gk_split(p->flags & GK_PACK_FORWARD ? forward->panels : backward->panels, 1, thread, threads, &begin, &end);
+  if (p->flags == GK_PACK_FORWARD)
+    gk_matrix_pack_transposed(forward, output->kernels, p->weight, in_order, begin, end, p->packed,
                               p->stream);
-  }
-  if (p->flags & GK_PACK_BACKWARD) {
-    gk_split(output->backward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_rows(&output->backward, output->kernels, p->weight, in_order, 1, begin, end, p->packed,
-                        p->stream);
-  }
+  else if (p->flags == GK_PACK_BACKWARD)
+    gk_matrix_pack_rows(backward, output->kernels, p->weight, in_order, 1, begin, end, p->packed, p->stream);
+  else
+    gk_matrix_pack_both(forward, backward, output->kernels, p->weight, in_order, in_order, begin, end,
+                        p->packed, p->stream);
   if (p->stream)
     output->kernels->stream_end();
 }

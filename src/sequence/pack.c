@@ -105,32 +105,13 @@ static void pack_backward(const struct packing *packing, const struct gk_rnn_lay
                       packing->stream);
 }
 
-/* Rows of W into the panels of both passes: those of a forward panel go into backward's while they are
- * near. */
 static void pack_twice(const struct packing *packing, const struct gk_matrix *forward,
                        const struct gk_matrix *backward, const float *source, const int *gate,
                        const int *order, int thread, int threads) {
-  const struct gk_kernels *kernels = packing->rnn->kernels;
-  const size_t nv = forward->tile_vectors, units = forward->units;
-  const float *rows[16]; /* the widest tier's v */
   size_t begin, end;
   gk_split(backward->k ? forward->panels : 0, 1, thread, threads, &begin, &end); /* no recurrence: none */
-  for (size_t panel = begin; panel < end; panel++) {
-    gk_matrix_pack_transposed(forward, kernels, source, gate, panel, panel + 1, packing->packed,
-                              packing->stream);
-    for (size_t q = panel * nv; q < (panel + 1) * nv && q < forward->vectors; q++)
-      for (size_t lane = 0, count, of, unit; lane < forward->columns[q].lanes; lane += count) {
-        count = gk_matrix_neighbours(forward, q, lane, &of, &unit);
-        size_t at = 0; /* of the gate among backward's */
-        while (order[at] != gate[of])
-          at++;
-        for (size_t i = 0; i < count; i++)
-          rows[i] = source + ((size_t)gate[of] * units + unit + i) * backward->units;
-        kernels->pack_rows(count, backward->units, rows,
-                           packing->packed + backward->offset + (at * units + unit) * backward->width,
-                           backward->panel_stride, packing->stream);
-      }
-  }
+  gk_matrix_pack_both(forward, backward, packing->rnn->kernels, source, gate, order, begin, end,
+                      packing->packed, packing->stream);
 }
 
 /* Weights are read once for both passes, but where some are dropped afterwards: threads then share backward's
