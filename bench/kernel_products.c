@@ -47,7 +47,7 @@ void run_transpose(shim_state *state, const void *context) {
   release(&arena);
 }
 
-/* The rows of all panels, as those of the last one where rows are left. */
+/* Panel by panel, the last one of what is left. */
 void run_pack_columns(shim_state *state, const void *context) {
   const struct work *work = context;
   const size_t rows = work->size[0], columns = work->size[1];

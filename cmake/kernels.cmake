@@ -26,11 +26,13 @@ endfunction()
 # What "scalar" means when instruction sets are compared.
 set(not_vectorised -fno-tree-vectorize -fno-tree-slp-vectorize)
 
+# With prefetchw a tile asks for C as what it will write: where cores share no cache, lines that another core
+# has read then need no second message. CPUs that do not list it take it for nothing.
 if(GATEKERN_ARCHITECTURE STREQUAL x86)
   gatekern_add_tier(scalar scalar ${not_vectorised})
   gatekern_add_tier(scalar_fma scalar ${not_vectorised} -DGK_SCALAR_FMA=1 -mavx -mfma)
-  gatekern_add_tier(avx2 avx2 -mavx2 -mfma)
-  gatekern_add_tier(avx512 avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
+  gatekern_add_tier(avx2 avx2 -mavx2 -mfma -mprfchw)
+  gatekern_add_tier(avx512 avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprfchw
     -mprefer-vector-width=512)
 else()
   # FMA is part of AArch64's baseline: there is one scalar tier, and it has it.

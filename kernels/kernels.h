@@ -44,6 +44,8 @@ struct gk_column_part {
   uint16_t begin, end;
 };
 
+#define GK_WIDEST_PANEL 64 /* columns: nv * v of any tier */
+
 /* Where one vector of a packed matrix lands in a row of C. */
 struct gk_column {
   uint32_t offset;                    /* of lane 0, in floats */
@@ -205,9 +207,9 @@ struct gk_kernels {
   /* destination[column * stride + row] = source[row][column]. */
   void (*transpose)(size_t rows, size_t columns, const float *const *source, float *destination,
                     size_t stride);
-  /* Packs rows of a plain matrix as columns of one panel of nv * v: row k, column l of it is source[l][k], zero
-   * past `columns`. stream: what will not be read soon, a whole panel goes past the caches; stream_end()
-   * follows. */
+  /* Packs rows of a plain matrix as columns of one panel, at most its nv * v: row k, column l of it is
+   * source[l][k], zero past `columns`. stream: what will not be read soon goes past the caches, if all
+   * columns are there, whole vectors of rows; stream_end() follows. */
   void (*pack_columns)(size_t columns, size_t rows, const float *const *source, float *panel, bool stream);
   /* Packs rows of a plain matrix as panels: panel p, row k, lane l of its nv * v columns is
    * source[k][column_begin + p * nv * v + l], zero past `columns`. Panels are panel_stride floats apart.

@@ -576,8 +576,11 @@ static void packed_columns_hold_every_row_and_zeros(void **state) {
   open_matrix(&m);
   for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
     const size_t width = tier->kernels->lanes * tier->kernels->tile_vectors;
+    const size_t most =
+        2 * GK_WIDEST_PANEL + 2 * tier->kernels->lanes + 1; /* what streams goes 64 at a time */
+    assert_true(most * width <= sizeof wanted / sizeof *wanted && most <= MOST_COLUMNS);
     for (size_t columns = 1; columns <= width; columns++)
-      for (size_t rows = 1; rows <= 4 * tier->kernels->lanes + 130; rows += columns < width ? 5 : 1)
+      for (size_t rows = 1; rows <= most; rows += columns < width ? 5 : 1)
         for (int stream = 0; stream < 2; stream++) {
           make_rows(&m, columns, rows, rows % 2 ? GUARD_AT_END : (int)(rows % 16));
           float *panel =

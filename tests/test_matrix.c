@@ -145,17 +145,70 @@ static void both_passes_are_packed_as_each_alone(void **state) {
   for_each_case("both_passes_are_packed_as_each_alone", make_large, check_packing);
 }
 
-/* Weights so large that backward's half goes past the caches, with tails in both directions. */
+/* Weights so large that both halves together go past the caches, each alone not; and that forward's does
+ * alone. Sizes that neither lanes nor threads divide. */
 static void large_weights_are_packed_as_each_alone(void **state) {
+  static const struct {
+    gk_cell cell;
+    int64_t input, hidden, projection;
+  } large[] = {{GK_CELL_LSTM, 701, 643, 0},
+               {GK_CELL_LSTM, 701, 695, 333},
+               {GK_CELL_GRU_RESET_BEFORE, 701, 803, 0},
+               {GK_CELL_RNN, 2301, 1403, 0}};
   (void)state;
-  for (int tier = 0; tier < tier_count; tier++) {
-    struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 1, .batch = 1, .seed = 7};
-    c.desc.isa = tiers[tier];
-    c.desc.input_size = 701;
-    c.desc.hidden_size = 643;
-    c.desc.threads = 2;
-    check_packing(&c);
-  }
+  for (int tier = 0; tier < tier_count; tier++)
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++)
+      for (int threads = 1; threads <= 3; threads++) {
+        struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 1, .batch = 1, .seed = 7};
+        c.desc.isa = tiers[tier];
+        c.desc.cell = large[i].cell;
+        c.desc.input_size = large[i].input;
+        c.desc.hidden_size = large[i].hidden;
+        c.desc.projection_size = large[i].projection;
+        c.desc.threads = threads;
+        check_packing(&c);
+      }
+}
+
+/* The same of output layers, plain and tied: one that several threads pack, and one that goes past the caches
+ * as a whole. */
+static void output_layers_are_packed_as_each_alone(void **state) {
+  enum { HEADER = 64, MOST = 701 * 3701 + 3701 };
+  static const int64_t sizes[][2] = {{331, 403}, {701, 3701}};
+  static float parameters[MOST];
+  (void)state;
+  kernel_random(3, 1, MOST, parameters);
+  for (int tier = 0; tier < tier_count; tier++)
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+      for (int threads = 1; threads <= 3; threads++)
+        for (int tied = 0; tied < 2; tied++) {
+          gk_output_desc desc = GK_OUTPUT_DESC_INIT;
+          desc.input_size = sizes[i][0];
+          desc.output_size = sizes[i][1];
+          desc.isa = tiers[tier];
+          desc.threads = threads;
+          desc.tied = tied;
+          gk_output *output;
+          size_t bytes;
+          assert_int_equal(gk_output_create(&desc, &output), GK_OK);
+          assert_int_equal(gk_output_packed_bytes(output, GK_PACK_FORWARD | GK_PACK_BACKWARD, &bytes), GK_OK);
+          unsigned char *packed[2];
+          for (int each = 0; each < 2; each++) {
+            packed[each] = aligned_alloc(64, (bytes + 63) / 64 * 64);
+            assert_non_null(packed[each]);
+            memset(packed[each], 0xa5, bytes);
+            const float *bias = parameters + sizes[i][0] * sizes[i][1];
+            for (unsigned flags = each ? GK_PACK_BACKWARD : GK_PACK_FORWARD | GK_PACK_BACKWARD; flags;
+                 flags = flags == GK_PACK_BACKWARD ? GK_PACK_FORWARD : 0)
+              assert_int_equal(tied ? gk_output_pack_tied(output, flags, parameters, bias, packed[each])
+                                    : gk_output_pack(output, flags, parameters, packed[each]),
+                               GK_OK);
+          }
+          assert_memory_equal(packed[0] + HEADER, packed[1] + HEADER, bytes - HEADER);
+          free(packed[0]);
+          free(packed[1]);
+          gk_output_destroy(output);
+        }
 }
 
 /* So that backward may read rows of the parameters as they stand, beginning with any gate. */
@@ -181,6 +234,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(strips_are_all_units_once_in_either_order),
       cmocka_unit_test(both_passes_are_packed_as_each_alone),
       cmocka_unit_test(large_weights_are_packed_as_each_alone),
+      cmocka_unit_test(output_layers_are_packed_as_each_alone),
       cmocka_unit_test(gates_of_a_product_follow_one_another_in_the_parameters)};
   return start_walk(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

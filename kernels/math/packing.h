@@ -73,6 +73,8 @@ static void stream_columns(size_t rows, const float *const *source, float *panel
     transpose_part(source + column, GK_V, whole, rows - whole, panel + whole * WIDTH + column, WIDTH);
 }
 
+_Static_assert(GK_TILE_VECTORS *GK_V <= GK_WIDEST_PANEL, "rows of W have no room");
+
 static void pack_columns(size_t columns, size_t rows, const float *const *source, float *panel, bool stream) {
   enum { WIDTH = GK_TILE_VECTORS * GK_V };
   if (stream && columns == WIDTH) {

@@ -193,26 +193,23 @@ size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, siz
   return (size_t)gate[of] * matrix->units + unit;
 }
 
-enum { WIDEST_PANEL = 64 };
-
-void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                               const float *source, const int *gate, size_t begin, size_t end, float *packed,
-                               bool stream) {
-  const float *rows[WIDEST_PANEL];
+static void pack_transposed(const struct gk_packing *packing, const struct gk_matrix *matrix, const float *w,
+                            const int *gate, size_t begin, size_t end) {
+  const float *rows[GK_WIDEST_PANEL];
   for (size_t panel = begin; panel < end; panel++) {
     size_t columns = 0;
     for (size_t j = 0, q = panel * matrix->tile_vectors; j < matrix->tile_vectors && q < matrix->vectors;
          j++, q++)
       for (size_t lane = 0; lane < matrix->columns[q].lanes; lane++)
-        rows[columns++] = source + gk_matrix_source_row(matrix, gate, q, lane) * matrix->k;
-    kernels->pack_columns(columns, matrix->k, rows, packed + matrix->offset + panel * matrix->panel_stride,
-                          stream);
+        rows[columns++] = w + gk_matrix_source_row(matrix, gate, q, lane) * matrix->k;
+    packing->kernels->pack_columns(columns, matrix->k, rows,
+                                   packing->packed + matrix->offset + panel * matrix->panel_stride,
+                                   packing->stream);
   }
 }
 
-void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                         const float *source, const int *gate, size_t gate_count, size_t begin, size_t end,
-                         float *packed, bool stream) {
+static void pack_rows(const struct gk_packing *packing, const struct gk_matrix *matrix, const float *w,
+                      const int *gate, size_t gate_count, size_t begin, size_t end) {
   enum { CHUNK = 64 };
   const float *rows[CHUNK];
   const size_t column = begin * matrix->width, rows_of_gate = matrix->k / gate_count;
@@ -221,43 +218,55 @@ void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels
   size_t columns = (end - begin) * matrix->width;
   if (columns > matrix->units - column)
     columns = matrix->units - column;
-  float *destination = packed + matrix->offset + begin * matrix->panel_stride;
+  float *destination = packing->packed + matrix->offset + begin * matrix->panel_stride;
   for (size_t k = 0; k < matrix->k; k += CHUNK) {
     const size_t count = matrix->k - k < CHUNK ? matrix->k - k : CHUNK;
     for (size_t i = 0; i < count; i++) {
       const size_t row = (size_t)gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
-      rows[i] = source + row * matrix->units + column;
+      rows[i] = w + row * matrix->units + column;
     }
-    kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride, stream);
+    packing->kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride,
+                                packing->stream);
   }
 }
 
-/* The rows of W whose transposes are a panel's columns. */
-static void pack_rows_of_panel(const struct gk_matrix *transposed, const struct gk_matrix *rows,
-                               const struct gk_kernels *kernels, const float *source, const int *gate,
-                               const int *order, size_t panel, float *packed, bool stream) {
-  const size_t nv = transposed->tile_vectors, units = transposed->units;
-  const float *row[WIDEST_PANEL];
-  for (size_t q = panel * nv; q < (panel + 1) * nv && q < transposed->vectors; q++)
-    for (size_t lane = 0, count, of, unit; lane < transposed->columns[q].lanes; lane += count) {
-      count = gk_matrix_neighbours(transposed, q, lane, &of, &unit);
-      size_t at = 0; /* of the gate among those of `rows` */
-      while (order[at] != gate[of])
+/* The rows of W that are columns of a panel of `forward`, as rows of `backward`. */
+static void pack_rows_of_panel(const struct gk_packing *packing, const struct gk_matrix *forward,
+                               const struct gk_matrix *backward, const float *w, const int *forward_gate,
+                               const int *backward_gate, size_t panel) {
+  const size_t nv = forward->tile_vectors, units = forward->units;
+  const float *rows[GK_WIDEST_PANEL];
+  for (size_t q = panel * nv; q < (panel + 1) * nv && q < forward->vectors; q++)
+    for (size_t lane = 0, count, of, unit; lane < forward->columns[q].lanes; lane += count) {
+      count = gk_matrix_neighbours(forward, q, lane, &of, &unit);
+      size_t at = 0; /* of the gate among backward's */
+      while (backward_gate[at] != forward_gate[of])
         at++;
       for (size_t i = 0; i < count; i++)
-        row[i] = source + ((size_t)gate[of] * units + unit + i) * rows->units;
-      kernels->pack_rows(count, rows->units, row, packed + rows->offset + (at * units + unit) * rows->width,
-                         rows->panel_stride, stream);
+        rows[i] = w + ((size_t)forward_gate[of] * units + unit + i) * backward->units;
+      packing->kernels->pack_rows(count, backward->units, rows,
+                                  packing->packed + backward->offset + (at * units + unit) * backward->width,
+                                  backward->panel_stride, packing->stream);
     }
 }
 
-void gk_matrix_pack_both(const struct gk_matrix *transposed, const struct gk_matrix *rows,
-                         const struct gk_kernels *kernels, const float *source, const int *gate,
-                         const int *order, size_t begin, size_t end, float *packed, bool stream) {
-  for (size_t panel = begin; panel < end; panel++) {
-    gk_matrix_pack_transposed(transposed, kernels, source, gate, panel, panel + 1, packed, stream);
-    pack_rows_of_panel(transposed, rows, kernels, source, gate, order, panel, packed, stream);
-  }
+void gk_matrix_pack(const struct gk_packing *packing, const struct gk_matrix *forward,
+                    const struct gk_matrix *backward, const float *w, const int *forward_gate,
+                    const int *backward_gate) {
+  const size_t panels = packing->flags & GK_PACK_FORWARD ? forward->panels : backward->panels;
+  size_t begin, end;
+  gk_split(panels, 1, packing->thread, packing->threads, &begin, &end);
+  if (backward->k == 0) /* no recurrence */
+    return;
+  if (packing->flags == GK_PACK_BACKWARD)
+    pack_rows(packing, backward, w, backward_gate, forward->gates, begin, end);
+  else if (packing->flags == GK_PACK_FORWARD)
+    pack_transposed(packing, forward, w, forward_gate, begin, end);
+  else
+    for (size_t panel = begin; panel < end; panel++) {
+      pack_transposed(packing, forward, w, forward_gate, panel, panel + 1);
+      pack_rows_of_panel(packing, forward, backward, w, forward_gate, backward_gate, panel);
+    }
 }
 
 void gk_split(size_t count, size_t granule, int thread, int threads, size_t *begin, size_t *end) {

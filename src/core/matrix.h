@@ -92,21 +92,20 @@ size_t gk_matrix_neighbours(const struct gk_matrix *matrix, size_t vector, size_
                             size_t *unit);
 /* The row of W (gates * units, k), gate[] of which the matrix holds, whose transpose is a lane of B. */
 size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane);
-/* Packs panels [begin, end); stream: past the caches, kernels->stream_end() follows. Transposed: B[k][unit of gate g] = source[(gate[g] * units + unit) * k_rows +
- * k], the matrix of y = x W^T for W (gates * units, k). */
-void gk_matrix_pack_transposed(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                               const float *source, const int *gate, size_t begin, size_t end, float *packed,
-                               bool stream);
-/* As it stands: B[j * rows_of_gate + r][column] = source[(gate[j] * rows_of_gate + r) * units + column], for
- * one interleaved gate and `gate_count` blocks of rows: the matrix of dx = dy W. */
-void gk_matrix_pack_rows(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                         const float *source, const int *gate, size_t gate_count, size_t begin, size_t end,
-                         float *packed, bool stream);
-/* Panels [begin, end) of the first, and their rows of W as rows of the second, while they are near; gate j of
- * the second is order[j]. */
-void gk_matrix_pack_both(const struct gk_matrix *transposed, const struct gk_matrix *rows,
-                         const struct gk_kernels *kernels, const float *source, const int *gate,
-                         const int *order, size_t begin, size_t end, float *packed, bool stream);
+/* A thread's share of packing. */
+struct gk_packing {
+  const struct gk_kernels *kernels;
+  unsigned flags; /* GK_PACK_FORWARD, GK_PACK_BACKWARD: which of both */
+  bool stream;    /* past the caches: kernels->stream_end() follows */
+  int thread, threads;
+  float *packed;
+};
+/* Packs W (gates * units, k). Transposed, for forward, y = x W^T: B[k][unit of gate g] = W[forward_gate[g] *
+ * units + unit][k]. As it stands, for backward, dx = dy W: B[j * units + unit][k] = W[backward_gate[j] * units
+ * + unit][k], one interleaved gate. For both, rows of W are packed a second time while they are near. */
+void gk_matrix_pack(const struct gk_packing *packing, const struct gk_matrix *forward,
+                    const struct gk_matrix *backward, const float *w, const int *forward_gate,
+                    const int *backward_gate);
 
 /* The part of [0, count) that belongs to `thread` when cut at multiples of `granule`. */
 void gk_split(size_t count, size_t granule, int thread, int threads, size_t *begin, size_t *end);

@@ -30,9 +30,10 @@ static bool count_floats(struct gk_packed_size size, unsigned flags, size_t *flo
 }
 
 bool gk_packed_streams(struct gk_packed_size size, unsigned flags) {
-  enum { STREAM_FLOATS = 5000000 };
-  size_t floats = 0;
-  return count_floats(size, flags, &floats) && floats > STREAM_FLOATS;
+  enum { STREAM_FLOATS = 5000000 }; /* 20 MB */
+  return (flags & GK_PACK_FORWARD ? (double)size.forward : 0) +
+             (flags & GK_PACK_BACKWARD ? (double)size.backward : 0) >
+         STREAM_FLOATS;
 }
 
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes) {

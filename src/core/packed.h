@@ -20,10 +20,10 @@ static inline uint64_t gk_packed_fingerprint(uint64_t fingerprint, int64_t value
 }
 
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes);
-/* Do so many floats not stay in the cache that cores share (32 MiB) until a pass reads its part? Then they are
- * written past it, which also leaves it to what a step reads. Packing takes 0.6 to 0.8 of the time, training
- * steps of LSTM 1024 1 to 4 % less. LSTM 512 (4.2 million floats for both passes), of which some is still
- * there, would take up to 6 % more with one sample. */
+/* Packed parts that would not stay in the cache that cores share (32 MiB) until a pass reads them are written
+ * past it, which also leaves it to what a step reads: packing for both passes takes 0.6 to 0.8 of the time,
+ * training steps of LSTM 1024 0 to 5 % less. LSTM 512 (4.2 million floats), of which some is still there,
+ * would take up to 5 % more with one sample, and RNN 512 12 %. */
 bool gk_packed_streams(struct gk_packed_size size, unsigned flags);
 /* Writes the header; *floats is where offsets count from. */
 gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa, void *packed,

@@ -46,17 +46,12 @@ void gk_linear_destroy(struct gk_linear *linear) {
 void gk_linear_pack(const struct gk_linear *linear, const struct gk_kernels *kernels, unsigned flags,
                     const float *weight, const float *bias, float *packed, int thread, int threads) {
   static const int in_order[1] = {0};
-  size_t begin, end;
-  if (flags & GK_PACK_FORWARD) {
-    if (thread == 0 && linear->has_bias)
-      memcpy(packed + linear->bias, bias, linear->out * sizeof(float));
-    gk_split(linear->forward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_transposed(&linear->forward, kernels, weight, in_order, begin, end, packed, false);
-  }
-  if (flags & GK_PACK_BACKWARD) {
-    gk_split(linear->backward.panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_rows(&linear->backward, kernels, weight, in_order, 1, begin, end, packed, false);
-  }
+  if (flags & GK_PACK_FORWARD && thread == 0 && linear->has_bias)
+    memcpy(packed + linear->bias, bias, linear->out * sizeof(float));
+  gk_matrix_pack(
+      &(struct gk_packing){
+          .kernels = kernels, .flags = flags, .thread = thread, .threads = threads, .packed = packed},
+      &linear->forward, &linear->backward, weight, in_order, in_order);
 }
 
 void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t columns, double bound,
@@ -127,7 +122,7 @@ static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, siz
 
 void gk_linear_gradient(const struct gk_linear_gradient *gradient, int thread, int threads) {
   size_t begin, end;
-  gk_split(gradient->linear->out, 1, thread, threads, &begin, &end);
+  gk_split(gradient->linear->out, 16, thread, threads, &begin, &end);
   for (size_t first = begin; first < end; first += STRIP)
     gradient_strip(gradient, first, end - first < STRIP ? end : first + STRIP);
 }

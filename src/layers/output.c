@@ -122,41 +122,32 @@ gk_status gk_output_packed_bytes(const gk_output *output, unsigned flags, size_t
 
 struct packing {
   const gk_output *output;
-  unsigned flags;
+  struct gk_packing matrix;
   const float *weight, *bias;
-  float *packed;
-  bool stream; /* past the caches */
 };
 
 static void pack_body(void *context, int thread, int threads) {
-  const struct packing *p = context;
-  const gk_output *output = p->output;
-  const struct gk_matrix *forward = &output->forward, *backward = &output->backward;
+  struct packing p = *(const struct packing *)context;
   static const int in_order[1] = {0};
-  size_t begin, end;
-  if (p->flags & GK_PACK_FORWARD && thread == 0)
-    memcpy(p->packed + output->bias, p->bias, (size_t)output->desc.output_size * sizeof(float));
-  gk_split(p->flags & GK_PACK_FORWARD ? forward->panels : backward->panels, 1, thread, threads, &begin, &end);
-  if (p->flags == GK_PACK_FORWARD)
-    gk_matrix_pack_transposed(forward, output->kernels, p->weight, in_order, begin, end, p->packed,
-                              p->stream);
-  else if (p->flags == GK_PACK_BACKWARD)
-    gk_matrix_pack_rows(backward, output->kernels, p->weight, in_order, 1, begin, end, p->packed, p->stream);
-  else
-    gk_matrix_pack_both(forward, backward, output->kernels, p->weight, in_order, in_order, begin, end,
-                        p->packed, p->stream);
-  if (p->stream)
-    output->kernels->stream_end();
+  if (p.matrix.flags & GK_PACK_FORWARD && thread == 0)
+    memcpy(p.matrix.packed + p.output->bias, p.bias, (size_t)p.output->desc.output_size * sizeof(float));
+  p.matrix.thread = thread;
+  p.matrix.threads = threads;
+  gk_matrix_pack(&p.matrix, &p.output->forward, &p.output->backward, p.weight, in_order, in_order);
+  if (p.matrix.stream)
+    p.matrix.kernels->stream_end();
 }
 
 static gk_status pack(const gk_output *output, unsigned flags, const float *weight, const float *bias,
                       void *packed) {
   struct packing packing = {.output = output,
-                            .flags = flags,
+                            .matrix = {.kernels = output->kernels,
+                                       .flags = flags,
+                                       .stream = gk_packed_streams(output->packed, flags)},
                             .weight = weight,
-                            .bias = bias,
-                            .stream = gk_packed_streams(output->packed, flags)};
-  gk_status status = gk_packed_start(output->packed, flags, output->kernels->isa, packed, &packing.packed);
+                            .bias = bias};
+  gk_status status =
+      gk_packed_start(output->packed, flags, output->kernels->isa, packed, &packing.matrix.packed);
   if (status)
     return status;
   gk_parallel(output->packed.forward < 100000 ? 1 : output->desc.threads, pack_body, &packing);

@@ -12,6 +12,7 @@ struct share {
   size_t blocks, hidden, begin, count;
 };
 
+/* By lines of cache: a row of a token is added to with each of its gradients, by all threads. */
 static struct share own_share(const struct gk_worker *worker) {
   const size_t hidden = worker->run->rnn->layers[0].hidden;
   size_t begin, end;

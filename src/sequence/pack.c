@@ -61,78 +61,26 @@ static void pack_norm(const struct packing *packing, const struct gk_rnn_layer *
 
 static const int in_order[GK_MAX_GATES] = {0, 1, 2, 3};
 
-static void pack_forward(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
-                         int threads) {
+static void pack_layer(const struct packing *packing, const struct gk_rnn_layer *layer, unsigned flags,
+                       int thread, int threads) {
   const struct gk_cell_info *cell = packing->rnn->cell;
-  const struct gk_kernels *kernels = packing->rnn->kernels;
+  const struct gk_packing matrix = {.kernels = packing->rnn->kernels,
+                                    .flags = flags,
+                                    .stream = packing->stream,
+                                    .thread = thread,
+                                    .threads = threads,
+                                    .packed = packing->packed};
   const float *p = packing->parameters;
-  size_t begin, end;
-  if (thread == 0)
-    pack_bias(packing, layer);
-  gk_split(layer->x.panels, 1, thread, threads, &begin, &end);
-  gk_matrix_pack_transposed(&layer->x, kernels, p + layer->weight_ih, in_order, begin, end, packing->packed,
-                            packing->stream);
-  for (int phase = 0; phase < cell->phases; phase++) {
-    gk_split(layer->h[phase].panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_transposed(&layer->h[phase], kernels, p + layer->weight_hh, cell->phase[phase].gate, begin,
-                              end, packing->packed, packing->stream);
-  }
-  if (!packing->rnn->desc.projection_size)
+  if (!flags)
     return;
-  gk_split(layer->p.panels, 1, thread, threads, &begin, &end);
-  gk_matrix_pack_transposed(&layer->p, kernels, p + layer->weight_hr, in_order, begin, end, packing->packed,
-                            packing->stream);
-}
-
-static void pack_backward(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
-                          int threads) {
-  const struct gk_cell_info *cell = packing->rnn->cell;
-  const struct gk_kernels *kernels = packing->rnn->kernels;
-  const float *p = packing->parameters;
-  size_t begin, end;
-  gk_split(layer->dx.panels, 1, thread, threads, &begin, &end);
-  gk_matrix_pack_rows(&layer->dx, kernels, p + layer->weight_ih, cell->input_order, (size_t)cell->gates,
-                      begin, end, packing->packed, packing->stream);
-  for (int phase = 0; phase < cell->phases; phase++) {
-    gk_split(layer->dh[phase].panels, 1, thread, threads, &begin, &end);
-    gk_matrix_pack_rows(&layer->dh[phase], kernels, p + layer->weight_hh, cell->phase[phase].gate,
-                        (size_t)cell->phase[phase].gate_count, begin, end, packing->packed, packing->stream);
-  }
-  if (!packing->rnn->desc.projection_size)
-    return;
-  gk_split(layer->dp.panels, 1, thread, threads, &begin, &end);
-  gk_matrix_pack_rows(&layer->dp, kernels, p + layer->weight_hr, in_order, 1, begin, end, packing->packed,
-                      packing->stream);
-}
-
-static void pack_twice(const struct packing *packing, const struct gk_matrix *forward,
-                       const struct gk_matrix *backward, const float *source, const int *gate,
-                       const int *order, int thread, int threads) {
-  size_t begin, end;
-  gk_split(backward->k ? forward->panels : 0, 1, thread, threads, &begin, &end); /* no recurrence: none */
-  gk_matrix_pack_both(forward, backward, packing->rnn->kernels, source, gate, order, begin, end,
-                      packing->packed, packing->stream);
-}
-
-/* Weights are read once for both passes, but where some are dropped afterwards: threads then share backward's
- * panels in another way. */
-static bool reads_once(const struct packing *packing) {
-  return packing->flags == (GK_PACK_FORWARD | GK_PACK_BACKWARD) && !packing->key;
-}
-
-static void pack_both(const struct packing *packing, const struct gk_rnn_layer *layer, int thread,
-                      int threads) {
-  const struct gk_cell_info *cell = packing->rnn->cell;
-  const float *p = packing->parameters;
-  if (thread == 0)
+  if (flags & GK_PACK_FORWARD && thread == 0)
     pack_bias(packing, layer);
   if (packing->rnn->desc.projection_size)
-    pack_twice(packing, &layer->p, &layer->dp, p + layer->weight_hr, in_order, in_order, thread, threads);
+    gk_matrix_pack(&matrix, &layer->p, &layer->dp, p + layer->weight_hr, in_order, in_order);
   for (int phase = 0; phase < cell->phases; phase++)
-    pack_twice(packing, &layer->h[phase], &layer->dh[phase], p + layer->weight_hh, cell->phase[phase].gate,
-               cell->phase[phase].gate, thread, threads);
-  pack_twice(packing, &layer->x, &layer->dx, p + layer->weight_ih, in_order, cell->input_order, thread,
-             threads);
+    gk_matrix_pack(&matrix, &layer->h[phase], &layer->dh[phase], p + layer->weight_hh,
+                   cell->phase[phase].gate, cell->phase[phase].gate);
+  gk_matrix_pack(&matrix, &layer->x, &layer->dx, p + layer->weight_ih, in_order, cell->input_order);
 }
 
 /* Over the recurrent weights as they are: those of this step's mask. */
@@ -166,16 +114,16 @@ static void pack_body(void *context, int thread, int threads) {
     pack_norm(packing, &layers[i]);
   }
   /* What is read first, the first layer's input weights, is written last, and so is found in a cache that
-   * does not hold all (unless weights are dropped from it afterwards). */
-  for (int i = 0; i < count && packing->flags & GK_PACK_BACKWARD; i++)
-    if (!reads_once(packing))
-      pack_backward(packing, &layers[i], thread, threads);
+   * does not hold all. Where weights are dropped afterwards, each half goes by itself: threads drop from the
+   * panels that they have packed. */
   for (int i = count; i-- > 0;)
-    if (reads_once(packing))
-      pack_both(packing, &layers[i], thread, threads);
-    else if (packing->flags & GK_PACK_FORWARD)
-      pack_forward(packing, &layers[i], thread, threads);
-  for (int i = 0; i < packing->rnn->layer_count && packing->key; i++)
+    if (packing->key) {
+      pack_layer(packing, &layers[i], packing->flags & GK_PACK_BACKWARD, thread, threads);
+      pack_layer(packing, &layers[i], packing->flags & GK_PACK_FORWARD, thread, threads);
+    } else {
+      pack_layer(packing, &layers[i], packing->flags, thread, threads);
+    }
+  for (int i = 0; i < count && packing->key; i++)
     pack_dropped(packing, i, thread, threads);
   if (packing->stream)
     packing->rnn->kernels->stream_end();

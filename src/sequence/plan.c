@@ -67,12 +67,12 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   return 2.0 * (double)batch * (double)time * all_weights(rnn);
 }
 
-/* Rows a thread below which slices are slower than teams: a tile waits for the weights instead of
- * computing, or has too few sums. Measured with two threads, AVX-512, slices' time / a team's: where the
- * weights are in a thread's own cache 0.9 to 1.0 with four samples, and less where a barrier takes 1 us (0.56
- * to 0.89), 1.06 to 1.27 with two or three from 130 units on; where they are in the shared cache 1.01 to 1.09
- * with two or three rows a thread, 0.87 to 1.03 from four on, but 1.09 with 75 MB of them. AVX2 there: 1.02 to
- * 1.17 with two, 0.94 to 1.06 with three, 0.93 to 1.04 from four on. */
+/* Samples a thread below which slices are slower than teams: a tile waits for the weights instead of
+ * computing, or has too few sums. Measured with two threads, slices' time / a team's. Where the weights are in
+ * a thread's own cache: two a thread 0.86 to 1.01 (where a barrier takes 1 us 0.56 to 0.89), one a thread
+ * 0.93 to 1.0 with 64 to 100 units, 1.04 to 1.14 with 130 and more. In the shared cache, AVX-512: two or three
+ * a thread 1.01 to 1.09, four and more 0.87 to 1.03, but 1.09 with 75 MB of them; AVX2 two 1.02 to 1.17, three
+ * 0.94 to 1.06, four and more 0.93 to 1.04. */
 static int64_t fewest_rows(const struct gk_rnn *rnn) {
   const double bytes = weight_bytes(rnn);
   if (bytes <= NEAR_BYTES)

@@ -111,7 +111,7 @@ void gk_projection_gradient(const struct gk_worker *worker, int layer, int direc
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const size_t hidden = weights->hidden;
   size_t begin, end;
-  gk_split(weights->output, 1, worker->thread, worker->threads, &begin, &end);
+  gk_split(weights->output, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
   for (size_t p = begin, rows; p < end; p += rows) {
     const size_t at = (size_t)weights->weight_hr + p * hidden;
     float *gradients = (run->accumulate ? run->finished : run->gradients) + at, *c[GRADIENT_ROWS];
