@@ -33,6 +33,8 @@ enum {
   WAVE_SAMPLES_INFERRED = 3, /* ... a stack's in inference */
   TINY_BYTES = 80 * 1024,    /* weights of a layer, up to which it trains faster with any number of samples */
   NEAR_BYTES = 640 * 1024,   /* weights of a layer that stay in a core's own cache */
+  MOVED_ROWS = 64,      /* (t, sample) a thread, up to which weights that another one packed cost too much */
+  MOVED_ROWS_NEAR = 32, /* ... where they stay near */
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
 
@@ -70,14 +72,18 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
 /* Samples a thread below which slices are slower than teams: a tile waits for the weights instead of
  * computing, or has too few sums. Measured with two threads, slices' time / a team's. Where the weights are in
  * a thread's own cache: two a thread 0.86 to 1.01 (where a barrier takes 1 us 0.56 to 0.89), one a thread
- * 0.93 to 1.0 with 64 to 100 units, 1.04 to 1.14 with 130 and more. In the shared cache, AVX-512: two or three
- * a thread 1.01 to 1.09, four and more 0.87 to 1.03, but 1.09 with 75 MB of them; AVX2 two 1.02 to 1.17, three
- * 0.94 to 1.06, four and more 0.93 to 1.04. */
-static int64_t fewest_rows(const struct gk_rnn *rnn) {
+ * 0.93 to 1.0 with 64 to 100 units, 1.04 to 1.14 with 130 and more. In the shared cache, AVX-512: two or
+ * three a thread 1.01 to 1.09, four and more 0.87 to 1.03, but 1.09 with 75 MB of them; AVX2 two 1.02 to
+ * 1.17, three 0.94 to 1.06, four and more 0.93 to 1.04. In training weights have just been packed, half of a
+ * slice's by another thread; those of a team are packed where they are read. LSTM and GRU of 150 to 512
+ * units: one step 1.1 to 1.5 with 4 to 16 samples and 1.24 with 32, two steps 1.0 to 1.3, four 0.9 to 1.15. */
+static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t trained_steps) {
   const double bytes = weight_bytes(rnn);
-  if (bytes <= NEAR_BYTES)
-    return 2;
-  return bytes > SHARED_BYTES ? 16 : 4;
+  const int64_t fewest = bytes <= NEAR_BYTES ? 2 : bytes > SHARED_BYTES ? 16 : 4;
+  const int64_t moved = bytes <= 2 * NEAR_BYTES ? MOVED_ROWS_NEAR : MOVED_ROWS;
+  if (trained_steps == 0 || fewest >= moved / trained_steps + (moved % trained_steps != 0))
+    return fewest;
+  return moved / trained_steps + (moved % trained_steps != 0);
 }
 
 /* The longest share of pieces that threads divide, against an even one. */
@@ -155,7 +161,7 @@ static int team_threads(const struct gk_rnn *rnn, int64_t batch, int threads) {
 /* Why slices, and from SAMPLES_UNEVEN on, why teams. */
 enum ground { ALONE, LITTLE_WORK, ENOUGH_SAMPLES, UNITS_UNEVEN, SAMPLES_UNEVEN, FEW_SAMPLES };
 
-static enum ground ground_of(const struct gk_rnn *rnn, int64_t batch, int threads) {
+static enum ground ground_of(const struct gk_rnn *rnn, int64_t trained_steps, int64_t batch, int threads) {
   const int team = team_threads(rnn, batch, threads), slices = batch < threads ? (int)batch : threads;
   /* Where each thread has samples enough, slices took 1.03 to 1.13 of a team's time with 9 to 15 of them,
    * shared unevenly; where not, slices must be a tenth shorter than a team's share to be as fast. */
@@ -165,7 +171,7 @@ static enum ground ground_of(const struct gk_rnn *rnn, int64_t batch, int thread
     return ALONE;
   if (team == 1 || team < (rnn->threads_forced ? threads : slices))
     return LITTLE_WORK;
-  if (batch / threads >= fewest_rows(rnn))
+  if (batch / threads >= fewest_rows(rnn, trained_steps))
     return unevenness > uneven && gained > (double)BARRIER_FLOP * threads ? SAMPLES_UNEVEN : ENOUGH_SAMPLES;
   return unevenness <= shorter ? UNITS_UNEVEN : FEW_SAMPLES;
 }
@@ -210,14 +216,15 @@ static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch
          threads_of(rnn, time, batch, training) >= threads;
 }
 
-/* What a call of `time` steps gets on so many threads. */
-static struct gk_rnn_plan plan_on(const struct gk_rnn *rnn, int64_t time, int64_t batch, int threads,
-                                  bool wavefront) {
+/* What a call of `time` steps gets on so many threads; trained_steps: as many in training, 0 in inference. */
+static struct gk_rnn_plan plan_on(const struct gk_rnn *rnn, int64_t time, int64_t trained_steps,
+                                  int64_t batch, int threads, bool wavefront) {
   struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = threads};
   if (wavefront)
     plan.schedule = GK_SCHEDULE_WAVEFRONT;
   else if (plan.schedule == GK_SCHEDULE_AUTO)
-    plan.schedule = ground_of(rnn, batch, threads) >= SAMPLES_UNEVEN ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES;
+    plan.schedule = ground_of(rnn, trained_steps, batch, threads) >= SAMPLES_UNEVEN ? GK_SCHEDULE_TEAMS
+                                                                                    : GK_SCHEDULE_SLICES;
   else if (plan.schedule == GK_SCHEDULE_WAVEFRONT)
     plan.schedule = GK_SCHEDULE_TEAMS; /* there is nothing to walk at different times */
   if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.threads > lanes_of(rnn))
@@ -242,8 +249,8 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
   const bool wavefront =
       !fed &&
       (asked || (rnn->desc.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch, training)));
-  return plan_on(rnn, time, batch, wavefront ? rnn->desc.threads : threads_of(rnn, time, batch, training),
-                 wavefront);
+  return plan_on(rnn, time, training ? time : 0, batch,
+                 wavefront ? rnn->desc.threads : threads_of(rnn, time, batch, training), wavefront);
 }
 
 /* A schedule needs the more memory the more threads it has, but for panels that few have each for itself. */
@@ -254,12 +261,14 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
   int count = 0;
   plans[count++] = gk_rnn_plan_for(rnn, time, batch, training, false);
   struct gk_rnn_plan shorter[GK_RNN_MOST_PLANS - 1];
-  for (int threads = rnn->threads_forced ? most : 1; threads <= most; threads++) {
-    const struct gk_rnn_plan plan = plan_on(rnn, time, batch, threads, false);
-    const int kind = 2 * (plan.schedule == GK_SCHEDULE_TEAMS) + (plan.threads > GK_OWN_PANELS_THREADS);
-    shorter[kind] = plan;
-    found[kind] = true;
-  }
+  for (int threads = rnn->threads_forced ? most : 1; threads <= most; threads++)
+    for (int few_steps = 0; few_steps <= training; few_steps++) {
+      const int64_t steps = !training ? 0 : few_steps ? 1 : time;
+      const struct gk_rnn_plan plan = plan_on(rnn, time, steps, batch, threads, false);
+      const int kind = 2 * (plan.schedule == GK_SCHEDULE_TEAMS) + (plan.threads > GK_OWN_PANELS_THREADS);
+      shorter[kind] = plan;
+      found[kind] = true;
+    }
   for (int kind = 0; kind < GK_RNN_MOST_PLANS - 1; kind++)
     if (found[kind])
       plans[count++] = shorter[kind];
@@ -345,11 +354,12 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t time, int64_t batc
         call, each);
 }
 
-static void explain_ground(const struct gk_rnn *rnn, int64_t batch, int threads, gk_rnn_plan_info *info) {
+static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int64_t batch, int threads,
+                           gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
-  const long long fewest = fewest_rows(rnn), samples = batch;
-  switch (info->threads == 1 ? ALONE : ground_of(rnn, batch, threads)) {
+  const long long fewest = fewest_rows(rnn, trained_steps), samples = batch;
+  switch (info->threads == 1 ? ALONE : ground_of(rnn, trained_steps, batch, threads)) {
   case ALONE:
     snprintf(text, size, "one thread walks all samples and needs no barrier");
     break;
@@ -401,8 +411,8 @@ static void explain_wavefront(const struct gk_rnn *rnn, int64_t batch, bool trai
                                 : "its layers, a chunk behind those below; they meet once a chunk");
 }
 
-static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int threads, bool training,
-                             gk_rnn_plan_info *info) {
+static void explain_schedule(const struct gk_rnn *rnn, int64_t time, int64_t batch, int threads,
+                             bool training, gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
   if (rnn->desc.schedule != GK_SCHEDULE_AUTO && rnn->desc.schedule != info->schedule)
@@ -414,7 +424,7 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t batch, int thread
   else if (info->schedule == GK_SCHEDULE_WAVEFRONT)
     explain_wavefront(rnn, batch, training, info);
   else
-    explain_ground(rnn, batch, threads, info);
+    explain_ground(rnn, training ? time : 0, batch, threads, info);
 }
 
 static void explain_chunk(const struct gk_rnn *rnn, int64_t time, gk_rnn_plan_info *info) {
@@ -512,7 +522,7 @@ gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bo
                              .step_flop = step_flop(rnn, batch),
                              .pack_flags = GK_PACK_FORWARD};
   explain_threads(rnn, time, batch, training, info);
-  explain_schedule(rnn, batch, threads_of(rnn, time, batch, training), training, info);
+  explain_schedule(rnn, time, batch, threads_of(rnn, time, batch, training), training, info);
   explain_chunk(rnn, time, info);
   if (training)
     explain_packing(rnn, time, batch, info);
