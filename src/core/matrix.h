@@ -102,7 +102,8 @@ struct gk_packing {
 };
 /* Packs W (gates * units, k). Transposed, for forward, y = x W^T: B[k][unit of gate g] = W[forward_gate[g] *
  * units + unit][k]. As it stands, for backward, dx = dy W: B[j * units + unit][k] = W[backward_gate[j] * units
- * + unit][k], one interleaved gate. For both, rows of W are packed a second time while they are near. */
+ * + unit][k], one interleaved gate; of k = 0 nothing is packed. For both, rows of W are packed a second time
+ * while they are near: a thread then writes a part of each of backward's panels. */
 void gk_matrix_pack(const struct gk_packing *packing, const struct gk_matrix *forward,
                     const struct gk_matrix *backward, const float *w, const int *forward_gate,
                     const int *backward_gate);

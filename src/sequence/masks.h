@@ -48,7 +48,7 @@ void gk_zone_out_return_c(const struct gk_worker *worker, size_t rows, size_t be
  * y may be x. */
 void gk_mask_weights(const struct gk_rnn *rnn, const struct gk_random_stream *stream, size_t row,
                      size_t first, size_t count, const float *x, float *y);
-/* gk_matrix_pack_transposed and gk_matrix_pack_rows of the dropped weights (weight_dropout.c). */
+/* What gk_matrix_pack makes of the dropped weights, for forward and for backward (weight_dropout.c). */
 void gk_pack_dropped_transposed(const struct gk_rnn *rnn, const struct gk_random_stream *stream,
                                 const struct gk_matrix *matrix, const float *source, const int *gate,
                                 size_t begin, size_t end, float *packed);

@@ -11,12 +11,12 @@
 /* Threads: a call's forward products must bring each thread beyond the first what its region, and in
  * training the weights that another one packed and the barriers of the weight gradient, cost. Schedule:
  * slices, as long as each thread gets enough samples to compute with the weights that it reads instead of
- * waiting for them, and the samples divide about as evenly as the hidden units; else teams, which read each
- * weight once for all and meet each step, for which one step's products of a layer must bring each thread
- * STEP_FLOP_A_THREAD. A wavefront, which meets once a chunk, with fewer samples than threads, or if layers
- * or directions keep all threads busy alike, with few samples or, in training, with few weights: as long as
- * the weights of a layer stay in a thread's cache. Chunk: as many steps as make CHUNK_ROWS rows of an input
- * product.
+ * waiting for them (in training of few steps, for those that others packed), and the samples divide about as
+ * evenly as the hidden units; else teams, which read each weight once for all and meet each step, for which
+ * one step's products of a layer must bring each thread STEP_FLOP_A_THREAD. A wavefront, which meets once a
+ * chunk, with fewer samples than threads, or if layers or directions keep all threads busy alike, with few
+ * samples or, in training, with few weights: as long as the weights of a layer stay in a thread's cache.
+ * Chunk: as many steps as make CHUNK_ROWS rows of an input product.
  * Of 75 calls (cells of 16 to 128 units, 1 to 33 samples, T 1 to 100) two threads took twice one's time with
  * a tenth of these numbers of FLOP, as long with all of them, and 0.7 of it with ten times as many. */
 enum {
@@ -33,8 +33,9 @@ enum {
   WAVE_SAMPLES_INFERRED = 3, /* ... a stack's in inference */
   TINY_BYTES = 80 * 1024,    /* weights of a layer, up to which it trains faster with any number of samples */
   NEAR_BYTES = 640 * 1024,   /* weights of a layer that stay in a core's own cache */
-  MOVED_ROWS = 64,      /* (t, sample) a thread, up to which weights that another one packed cost too much */
-  MOVED_ROWS_NEAR = 32, /* ... where they stay near */
+  MOVED_ROWS = 64, /* (t, sample) a thread, with fewer of which weights that another one packed cost much */
+  MOVED_ROWS_NEAR = 32, /* ... up to MOVED_NEAR_BYTES: weights of a layer */
+  MOVED_NEAR_BYTES = 1280 * 1024,
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
 
@@ -77,13 +78,14 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
  * 1.17, three 0.94 to 1.06, four and more 0.93 to 1.04. In training weights have just been packed, half of a
  * slice's by another thread; those of a team are packed where they are read. LSTM and GRU of 150 to 512
  * units: one step 1.1 to 1.5 with 4 to 16 samples and 1.24 with 32, two steps 1.0 to 1.3, four 0.9 to 1.15. */
-static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t trained_steps) {
+static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t trained_steps, int threads) {
   const double bytes = weight_bytes(rnn);
   const int64_t fewest = bytes <= NEAR_BYTES ? 2 : bytes > SHARED_BYTES ? 16 : 4;
-  const int64_t moved = bytes <= 2 * NEAR_BYTES ? MOVED_ROWS_NEAR : MOVED_ROWS;
-  if (trained_steps == 0 || fewest >= moved / trained_steps + (moved % trained_steps != 0))
+  const int64_t moved = bytes <= MOVED_NEAR_BYTES ? MOVED_ROWS_NEAR : MOVED_ROWS;
+  if (trained_steps == 0 || gk_rnn_packing_threads(rnn) < threads)
     return fewest;
-  return moved / trained_steps + (moved % trained_steps != 0);
+  const int64_t of_few_steps = moved / trained_steps + (moved % trained_steps != 0);
+  return fewest > of_few_steps ? fewest : of_few_steps;
 }
 
 /* The longest share of pieces that threads divide, against an even one. */
@@ -171,7 +173,7 @@ static enum ground ground_of(const struct gk_rnn *rnn, int64_t trained_steps, in
     return ALONE;
   if (team == 1 || team < (rnn->threads_forced ? threads : slices))
     return LITTLE_WORK;
-  if (batch / threads >= fewest_rows(rnn, trained_steps))
+  if (batch / threads >= fewest_rows(rnn, trained_steps, threads))
     return unevenness > uneven && gained > (double)BARRIER_FLOP * threads ? SAMPLES_UNEVEN : ENOUGH_SAMPLES;
   return unevenness <= shorter ? UNITS_UNEVEN : FEW_SAMPLES;
 }
@@ -253,7 +255,8 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
                  wavefront ? rnn->desc.threads : threads_of(rnn, time, batch, training), wavefront);
 }
 
-/* A schedule needs the more memory the more threads it has, but for panels that few have each for itself. */
+/* A schedule needs the more memory the more threads it has, but for panels that few have each for itself.
+ * Steps decide between schedules by a bound alone: one step and all of them give what those between do. */
 int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                        struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]) {
   const int most = threads_of(rnn, time, batch, training);
@@ -358,7 +361,7 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int6
                            gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
-  const long long fewest = fewest_rows(rnn, trained_steps), samples = batch;
+  const long long fewest = fewest_rows(rnn, trained_steps, threads), samples = batch;
   switch (info->threads == 1 ? ALONE : ground_of(rnn, trained_steps, batch, threads)) {
   case ALONE:
     snprintf(text, size, "one thread walks all samples and needs no barrier");
@@ -386,10 +389,14 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int6
         samples, threads, slices_unevenness(rnn, batch, threads, team_threads(rnn, batch, threads)));
     break;
   case FEW_SAMPLES:
-    snprintf(text, size,
-             "%lld samples over %d threads: with fewer than %lld each it would wait for the weights; threads "
-             "split the hidden units instead and meet each step",
-             samples, threads, fewest);
+    snprintf(
+        text, size,
+        fewest > fewest_rows(rnn, 0, threads)
+            ? "%lld samples over %d threads, few steps: with fewer than %lld each it would wait for weights "
+              "that others packed; threads split the hidden units instead and meet each step"
+            : "%lld samples over %d threads: with fewer than %lld each it would wait for the weights; "
+              "threads split the hidden units instead and meet each step",
+        samples, threads, fewest);
     break;
   }
 }
