@@ -35,45 +35,48 @@ void run_product(shim_state *state, const void *context) {
   release(&arena);
 }
 
-void run_transpose(shim_state *state, const void *context) {
-  const struct work *work = context;
-  const size_t rows = work->size[0], columns = work->size[1];
-  struct arena arena = {0};
-  const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
-  float *destination = take(&arena, rows * columns, 0, 1);
-  while (shim_keep_running(state))
-    work->kernels->transpose(rows, columns, source, destination, rows);
-  shim_bytes(state, 2 * sizeof(float) * (double)rows * (double)columns);
-  release(&arena);
+typedef void packing(const struct gk_kernels *kernels, size_t rows, size_t columns,
+                     const float *const *source, float *to);
+
+static void transpose(const struct gk_kernels *kernels, size_t rows, size_t columns,
+                      const float *const *source, float *to) {
+  kernels->transpose(rows, columns, source, to, rows);
 }
 
 /* Panel by panel, the last one of what is left. */
-void run_pack_columns(shim_state *state, const void *context) {
-  const struct work *work = context;
+static void pack_columns(const struct gk_kernels *kernels, size_t rows, size_t columns,
+                         const float *const *source, float *to) {
+  const size_t width = kernels->lanes * kernels->tile_vectors;
+  for (size_t row = 0; row < rows; row += width)
+    kernels->pack_columns(rows - row < width ? rows - row : width, columns, source + row, to + row * columns,
+                          false);
+}
+
+static void pack_rows(const struct gk_kernels *kernels, size_t rows, size_t columns,
+                      const float *const *source, float *to) {
+  kernels->pack_rows(rows, columns, source, to, rows * kernels->lanes * kernels->tile_vectors, false);
+}
+
+static void run_packing(shim_state *state, const struct work *work, packing *pack) {
   const size_t rows = work->size[0], columns = work->size[1];
   const size_t width = work->kernels->lanes * work->kernels->tile_vectors;
   struct arena arena = {0};
   const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
-  float *panels = take(&arena, (rows + width) * columns, 0, 1);
+  float *to = take(&arena, (rows + width) * (columns + width), 0, 1);
   while (shim_keep_running(state))
-    for (size_t row = 0; row < rows; row += width)
-      work->kernels->pack_columns(rows - row < width ? rows - row : width, columns, source + row,
-                                  panels + row * columns, false);
+    pack(work->kernels, rows, columns, source, to);
   shim_bytes(state, 2 * sizeof(float) * (double)rows * (double)columns);
   release(&arena);
 }
 
+void run_transpose(shim_state *state, const void *context) {
+  run_packing(state, context, transpose);
+}
+void run_pack_columns(shim_state *state, const void *context) {
+  run_packing(state, context, pack_columns);
+}
 void run_pack_rows(shim_state *state, const void *context) {
-  const struct work *work = context;
-  const size_t rows = work->size[0], columns = work->size[1];
-  const size_t width = work->kernels->lanes * work->kernels->tile_vectors;
-  struct arena arena = {0};
-  const float *const *source = take_rows(&arena, take(&arena, rows * columns, -1, 1), rows, columns);
-  float *panels = take(&arena, (columns + width) * rows, 0, 1);
-  while (shim_keep_running(state))
-    work->kernels->pack_rows(rows, columns, source, panels, rows * width, false);
-  shim_bytes(state, 2 * sizeof(float) * (double)rows * (double)columns);
-  release(&arena);
+  run_packing(state, context, pack_rows);
 }
 
 void run_column_sum(shim_state *state, const void *context) {

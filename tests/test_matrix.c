@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Packed matrices: lanes are all units once, and so are strips, walked in either order; weights packed for
- * both passes at once are those packed for one after the other; gates of a product are neighbours.
+ * both passes at once, an output layer's too, are those packed for one after the other; gates of a product
+ * are neighbours.
  * ctest labels: edges */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -195,11 +195,11 @@ size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, siz
 
 static void pack_transposed(const struct gk_packing *packing, const struct gk_matrix *matrix, const float *w,
                             const int *gate, size_t begin, size_t end) {
+  const size_t nv = matrix->tile_vectors;
   const float *rows[GK_WIDEST_PANEL];
   for (size_t panel = begin; panel < end; panel++) {
     size_t columns = 0;
-    for (size_t j = 0, q = panel * matrix->tile_vectors; j < matrix->tile_vectors && q < matrix->vectors;
-         j++, q++)
+    for (size_t q = panel * nv; q < (panel + 1) * nv && q < matrix->vectors; q++)
       for (size_t lane = 0; lane < matrix->columns[q].lanes; lane++)
         rows[columns++] = w + gk_matrix_source_row(matrix, gate, q, lane) * matrix->k;
     packing->kernels->pack_columns(columns, matrix->k, rows,

@@ -72,12 +72,13 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
 
 /* Samples a thread below which slices are slower than teams: a tile waits for the weights instead of
  * computing, or has too few sums. Measured with two threads, slices' time / a team's. Where the weights are in
- * a thread's own cache: two a thread 0.86 to 1.01 (where a barrier takes 1 us 0.56 to 0.89), one a thread
- * 0.93 to 1.0 with 64 to 100 units, 1.04 to 1.14 with 130 and more. In the shared cache, AVX-512: two or
+ * a thread's own cache: two a thread 0.86 to 1.03 (where a barrier takes 1 us 0.56 to 0.89), one a thread
+ * 0.93 to 1.07 with 64 to 100 units, 1.04 to 1.14 with 130 and more. In the shared cache, AVX-512: two or
  * three a thread 1.01 to 1.09, four and more 0.87 to 1.03, but 1.09 with 75 MB of them; AVX2 two 1.02 to
  * 1.17, three 0.94 to 1.06, four and more 0.93 to 1.04. In training weights have just been packed, half of a
  * slice's by another thread; those of a team are packed where they are read. LSTM and GRU of 150 to 512
- * units: one step 1.1 to 1.5 with 4 to 16 samples and 1.24 with 32, two steps 1.0 to 1.3, four 0.9 to 1.15. */
+ * units: one step 1.1 to 1.5 with 4 to 16 samples, 1.24 to 1.34 with 32, two steps 1.0 to 1.3, four 0.9 to
+ * 1.15. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t trained_steps, int threads) {
   const double bytes = weight_bytes(rnn);
   const int64_t fewest = bytes <= NEAR_BYTES ? 2 : bytes > SHARED_BYTES ? 16 : 4;
