@@ -396,17 +396,20 @@ typedef struct gk_random_key {
 
 /* Packed parameters: what the kernels read, for the tier of `rnn`. Pack again after each update;
  * any number of callers may read one packed buffer. Any alignment will do; pack where it stays. `flags` are
- * GK_PACK_FORWARD, GK_PACK_BACKWARD or both: what the calls that will read it need; a call that finds what it
- * needs missing, or packed for another network or tier, refuses it (GK_ERROR_ARGUMENT), but gk_rnn_backward
- * takes the weights from `parameters` if only its half is missing. `packed` must have packed_bytes of the same
- * flags; `parameters` is the whole array. */
+ * GK_PACK_FORWARD, GK_PACK_BACKWARD or both: whose weights are packed beside the biases. A call that finds
+ * what it needs missing, or packed for another network or tier, refuses it (GK_ERROR_ARGUMENT). But
+ * gk_rnn_forward, gk_rnn_step and gk_rnn_backward take the weights from `parameters` if only theirs are
+ * missing (without weight_dropout), and for them flags may also be 0: the same bits, faster where weights are
+ * read too few times to be worth packing. `packed` must have packed_bytes of the same flags; `parameters` is
+ * the whole array. */
 typedef enum gk_pack_flags { GK_PACK_FORWARD = 1, GK_PACK_BACKWARD = 2 } gk_pack_flags;
 GK_API gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes);
 GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed);
 
-/* The flags to pack with for gk_rnn_forward and gk_rnn_backward of these sizes: GK_PACK_FORWARD alone if
- * backward would read the other half too few times to be worth packing (a small network, few samples and
- * steps), else both. The same bits either way. Decoders, bridges and output layers always need both. */
+/* The flags to pack with for a gk_rnn_forward and gk_rnn_backward of these sizes: GK_PACK_FORWARD alone if
+ * backward would read its weights too few times to be worth packing (a small network, few samples and steps),
+ * 0 if forward would too (a step or two of few samples), else both. The same bits each way. Decoders, bridges
+ * and output layers always need both. */
 GK_API gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t batch, unsigned *flags);
 
 /* The same with weight_dropout's mask of a training step on weight_hh: for forward and backward calls with a
@@ -483,10 +486,11 @@ typedef struct gk_rnn_forward_args {
   const float *h0, *c0;  /* (L*D, N, H); NULL: the trained ones, or zeros. Zeros meet no weights: of the first
                             step no recurrent product and no gradient of weight_hh is formed, and what is not
                             finite in these does not show in it */
-  const float *parameters; /* needed with a vocabulary (the embedding), else may be NULL */
-  const void *packed;      /* from gk_rnn_pack with GK_PACK_FORWARD */
-  float *y;                /* all hidden states of the last layer in the plan's layout; may be NULL */
-  float *hn, *cn;          /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 */
+  const float *parameters; /* needed with a vocabulary (the embedding), and as they were packed if that was
+                              without GK_PACK_FORWARD; else may be NULL */
+  const void *packed; /* from gk_rnn_pack, with GK_PACK_FORWARD unless weights come from the parameters */
+  float *y;           /* all hidden states of the last layer in the plan's layout; may be NULL */
+  float *hn, *cn;     /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 */
   gk_random_key random;
   void *reserve;   /* reserve_bytes, for backward; NULL: inference, without dropout */
   void *workspace; /* forward_workspace_bytes; inference_workspace_bytes without a reserve */
@@ -514,9 +518,8 @@ typedef struct gk_rnn_backward_args {
   const float *x;
   const int32_t *tokens;
   const float *h0, *c0;
-  /* Needed with a vocabulary; and the whole array as it was packed, if that was with GK_PACK_FORWARD alone. */
-  const float *parameters;
-  const void *packed;     /* with GK_PACK_BACKWARD; or GK_PACK_FORWARD alone, if weight_dropout is off */
+  const float *parameters; /* as forward's, if that was without GK_PACK_BACKWARD */
+  const void *packed;
   const float *dy;        /* gradient of y, same layout; NULL: zero. Padding is not read */
   const float *dhn, *dcn; /* (L*D, N, H); NULL: zero */
   float *dx;              /* same layout as x, 0 in padding; NULL: not computed */

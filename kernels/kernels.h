@@ -69,7 +69,8 @@ struct gk_ahead {
  * row k is at b + (q / nv) * panel_stride + (k * nv + q % nv) * v. Lanes beyond a column's are zero in B.
  * Or B is not packed: its k rows stand b_step floats apart, beginning with row b_first, after the last one
  * row 0; vector q of row 0 is at b + q * v. Then a_step is 1, and only the last column may have fewer lanes
- * than v, beyond which nothing is read. */
+ * than v, beyond which nothing is read. Or b_columns are rows of W, k floats each, whose transpose is B: one for
+ * each lane of the vectors, which are at most nv. Then a_step is 1 too. */
 struct gk_product {
   size_t rows;
   size_t k;
@@ -78,6 +79,7 @@ struct gk_product {
   ptrdiff_t a_step;      /* floats from k to k: 1, or any number on a tier that reads_across */
   const float *b;
   size_t b_step, b_first;          /* of B unpacked; 0: it is packed */
+  const float *const *b_columns;   /* or NULL */
   const float *b_after;            /* what will be read as B is, next; or NULL. Only a hint */
   size_t panel_stride;             /* floats from panel to panel, >= k * nv * v */
   const struct gk_column *columns; /* of vector 0 */

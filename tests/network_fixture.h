@@ -26,7 +26,7 @@ struct network_case {
   bool ragged;        /* lengths 0..T, unsorted; else all T */
   bool resets;        /* sequences begin inside others */
   bool states;        /* initial states given, and gradients of final states */
-  bool unpacked;      /* packed for forward alone, if it may be: backward reads the parameters */
+  unsigned unpacked;  /* GK_PACK_: whose weights are read from the parameters, if they may be */
   float weight_scale; /* parameters are uniform in +-weight_scale/sqrt(H); 0: 1 */
   uint64_t seed;      /* of parameters and inputs */
 };
@@ -34,6 +34,7 @@ struct network_case {
 static inline void describe(const struct network_case *c, char *text, size_t size) {
   static const char *const directions[] = {"forward", "reverse", "bidirectional"};
   const gk_rnn_desc *d = &c->desc;
+  static const char *const unpacked[] = {"", ", forward unpacked", ", backward unpacked", ", unpacked"};
   char masks[120], options[200];
   describe_options(d, options, sizeof options);
   snprintf(masks, sizeof masks, " (input %g, recurrent %g, weight %g, zoneout %g and %g, each %s)",
@@ -48,8 +49,8 @@ static inline void describe(const struct network_case *c, char *text, size_t siz
            d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time, c->batch,
            c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
            d->hidden_sizes ? ", sizes differ" : "", d->trained_states ? ", states trained" : "",
-           d->projection_size, c->unpacked ? ", packed for forward alone" : "", gk_merge_name(d->merge),
-           (double)d->dropout, masks, gk_schedule_name(d->schedule), d->threads, c->seed);
+           d->projection_size, unpacked[c->unpacked], gk_merge_name(d->merge), (double)d->dropout, masks,
+           gk_schedule_name(d->schedule), d->threads, c->seed);
 }
 
 /* The command that runs only the case that is being run. */
@@ -239,8 +240,8 @@ static inline void check_status(const struct network_case *c, gk_status status, 
 static inline struct network open_network(struct buffers *b, const struct network_case *c,
                                           const float *parameters) {
   struct network net = {.c = c};
-  const bool forward_alone = c->unpacked && c->desc.weight_dropout == 0;
-  unsigned flags = forward_alone ? GK_PACK_FORWARD : GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  const unsigned flags = c->desc.weight_dropout == 0 ? both & ~c->unpacked : both;
   size_t packed;
   check_status(c, gk_rnn_create(&c->desc, &net.rnn), "gk_rnn_create");
   check_status(c, gk_rnn_packed_bytes(net.rnn, flags, &packed), "gk_rnn_packed_bytes");

@@ -36,7 +36,7 @@ static inline void for_each_case(const char *test, void (*adjust)(struct network
         c.desc.layers = 1 + shape % 2;
         c.desc.layout = shape % 3 ? GK_TIME_MAJOR : GK_BATCH_FIRST;
         c.desc.schedule = (gk_schedule)(shape % gk_schedule_count());
-        c.unpacked = shape % 2;
+        c.unpacked = (unsigned)shape % 4;
         c.desc.threads = c.desc.schedule == GK_SCHEDULE_WAVEFRONT ? 2 : 1 + shape % 3;
         set_kind(&c, kind);
         adjust(&c, shape);

@@ -401,20 +401,24 @@ static void test_packed(void **state) {
   expect(__LINE__, try_forward(&call, &args), GK_ERROR_ARGUMENT, "packed", NULL);
   gk_rnn_backward_args backward = call.backward;
   size_t bytes;
-  assert_int_equal(gk_rnn_packed_bytes(call.net.rnn, GK_PACK_FORWARD, &bytes), GK_OK);
+  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  assert_int_equal(gk_rnn_packed_bytes(call.net.rnn, both, &bytes), GK_OK);
   void *packed = buffers_take(&call.buffers, bytes, 1);
   args.packed = backward.packed = packed; /* holds a pattern */
   expect(__LINE__, try_forward(&call, &args), GK_ERROR_ARGUMENT, "packed", NULL);
-  assert_int_equal(gk_rnn_pack(call.net.rnn, GK_PACK_FORWARD, call.d.parameters, packed), GK_OK);
-  backward.parameters = NULL;
-  expect(__LINE__, try_backward(&call, &backward), GK_ERROR_ARGUMENT, "packed", NULL);
+  args.parameters = backward.parameters = NULL;
+  for (unsigned flags = 0; flags < both; flags++) {
+    const bool forward = flags & GK_PACK_FORWARD;
+    assert_int_equal(gk_rnn_pack(call.net.rnn, flags, call.d.parameters, packed), GK_OK);
+    expect(__LINE__, forward ? try_backward(&call, &backward) : try_forward(&call, &args), GK_ERROR_ARGUMENT,
+           "parameters is NULL", forward ? "for backward" : "for forward", NULL);
+  }
 
   const gk_rnn *rnn = call.net.rnn;
   const float *p = call.d.parameters;
   expect(__LINE__, gk_rnn_pack(NULL, GK_PACK_FORWARD, p, packed), GK_ERROR_ARGUMENT, "rnn", "NULL", NULL);
   expect(__LINE__, gk_rnn_pack(rnn, GK_PACK_FORWARD, NULL, packed), GK_ERROR_ARGUMENT, "parameters", NULL);
   expect(__LINE__, gk_rnn_pack(rnn, GK_PACK_FORWARD, p, NULL), GK_ERROR_ARGUMENT, "packed", "NULL", NULL);
-  expect(__LINE__, gk_rnn_pack(rnn, 0, p, packed), GK_ERROR_ARGUMENT, "flags", "0", NULL);
   expect(__LINE__, gk_rnn_pack(rnn, 12, p, packed), GK_ERROR_ARGUMENT, "flags", NULL);
   expect(__LINE__, gk_rnn_packed_bytes(rnn, 12, &bytes), GK_ERROR_ARGUMENT, "flags", NULL);
   expect(__LINE__, gk_rnn_packed_bytes(rnn, GK_PACK_FORWARD, NULL), GK_ERROR_ARGUMENT, "bytes", NULL);

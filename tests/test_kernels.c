@@ -48,7 +48,8 @@ struct problem {
   float *a, *b, *initial, *wanted; /* plain: (rows, k), (k, columns), (rows, columns) twice */
   float init[INIT_ROWS * MOST_COLUMNS];
   struct guarded_memory a_memory, b_memory, c_memory, init_memory, c_rows_memory, columns_memory;
-  const float *a_rows[MOST_ROWS], *init_rows[MOST_ROWS];
+  const float *a_rows[MOST_ROWS], *init_rows[MOST_ROWS], *b_columns[MOST_COLUMNS];
+  const char *b_form;
   ptrdiff_t a_step;
   int turns; /* of A across */
   size_t b_step, b_first;
@@ -129,6 +130,7 @@ static void pack_b(struct problem *p, const struct gk_kernels *kernels, size_t g
   p->vectors = (p->columns + v - 1) / v;
   p->panel_stride = p->k * width + gap;
   p->b_step = p->b_first = 0;
+  p->b_form = "packed";
   p->packed = guarded_take(&p->b_memory, panels * p->panel_stride - gap, place);
   for (size_t panel = 0; panel < panels; panel++)
     for (size_t l = 0; l < p->k; l++)
@@ -144,17 +146,34 @@ static void leave_b_unpacked(struct problem *p, const struct gk_kernels *kernels
   p->vectors = (p->columns + kernels->lanes - 1) / kernels->lanes;
   p->b_step = p->columns + gap;
   p->b_first = p->k / 3;
+  p->b_form = "unpacked";
   p->packed = guarded_take(&p->b_memory, p->k * p->b_step - gap, place);
   for (size_t l = 0; l < p->k; l++)
     memcpy(p->packed + (p->b_first + l) % p->k * p->b_step, p->b + l * p->columns, p->columns * sizeof *p->b);
 }
 
+/* The columns of B as rows with canaries between them, the last column's first. */
+static void transpose_b(struct problem *p, const struct gk_kernels *kernels, size_t gap, int place) {
+  float *row = guarded_take(&p->b_memory, p->columns * (p->k + gap) - gap, place);
+  p->vectors = (p->columns + kernels->lanes - 1) / kernels->lanes;
+  p->b_step = p->b_first = 0;
+  p->b_form = "of columns";
+  p->packed = NULL;
+  for (size_t j = p->columns; j-- > 0; row += p->k + gap) {
+    for (size_t l = 0; l < p->k; l++)
+      row[l] = p->b[l * p->columns + j];
+    p->b_columns[j] = row;
+  }
+}
+
 /* How A and B stand, in turn. */
 static void place_operands(struct problem *p, const struct gk_kernels *kernels, size_t turn, size_t gap,
                            int place) {
-  place_a(p, place, kernels->reads_across && turn % 3 == 1);
-  if (turn % 3 == 2)
+  place_a(p, place, kernels->reads_across && turn % 4 == 1);
+  if (turn % 4 == 2)
     leave_b_unpacked(p, kernels, gap, place);
+  else if (turn % 4 == 3)
+    transpose_b(p, kernels, gap, place);
   else
     pack_b(p, kernels, gap, place);
 }
@@ -242,9 +261,10 @@ static void compare_c(struct problem *p, size_t v, size_t rows, size_t begin, si
               "the kernel wrote outside C");
 }
 
+/* Of columns, a panel's width of them at a time. */
 static void run_product(struct problem *p, const struct gk_kernels *kernels, size_t rows, size_t begin,
                         size_t end, enum start start) {
-  const struct gk_product product = {
+  struct gk_product product = {
       .rows = rows,
       .k = p->k,
       .sum_block = p->sum_block,
@@ -264,7 +284,14 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
       .init = start == START_INIT ? p->init_rows : NULL,
       .ahead = p->ahead,
   };
-  kernels->product(&product);
+  for (; begin < end; begin = product.vector_end) {
+    product.vector_begin = begin;
+    if (!p->packed) {
+      product.vector_end = end - begin < kernels->tile_vectors ? end : begin + kernels->tile_vectors;
+      product.b_columns = p->b_columns + begin * kernels->lanes;
+    }
+    kernels->product(&product);
+  }
 }
 
 /* Every tile from 1 x 1 to mr + 2 rows by nv vectors and a third of those that take two tiles either way, with
@@ -292,7 +319,7 @@ static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, 
                       "rows %zu, vectors %zu..%zu%s, lanes of vector %zu: %zu, %zu in parts, k %zu in %zu, "
                       "start %d, B %s",
                       rows, begin, end - 1, p->descending ? ", descending" : "", vectors - 1, lanes,
-                      p->parted, k, p->sum_block, start, p->b_step ? "unpacked" : "packed");
+                      p->parted, k, p->sum_block, start, p->b_form);
           run_product(p, kernels, rows, begin, end, (enum start)start);
           compare_c(p, v, rows, begin, end);
         }
@@ -346,7 +373,7 @@ static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
       place_operands(&p, tier->kernels, trial, trial % 3, GUARD_AT_END);
       place_c(&p, tier->kernels->lanes, trial % 7 == 0, GUARD_AT_END);
       kernel_case(tier, "product", "rows %zu, columns %zu, k %zu, trial %llu, B %s", rows, columns, k,
-                  (unsigned long long)trial, p.b_step ? "unpacked" : "packed");
+                  (unsigned long long)trial, p.b_form);
       run_product(&p, tier->kernels, rows, 0, p.vectors, START_C);
       compare_c(&p, tier->kernels->lanes, rows, 0, p.vectors);
     }

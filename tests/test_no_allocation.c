@@ -183,8 +183,8 @@ static void do_work(struct work *w, int64_t step) {
   streaming.workspace = net->inference_workspace;
   const float *gradients[] = {w->r.gradients};
   /* what is dropped must be packed for backward */
-  const unsigned training_flags =
-      step % 2 && w->c.desc.weight_dropout == 0 ? GK_PACK_FORWARD : GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  const unsigned training_flags = w->c.desc.weight_dropout == 0 ? (unsigned)step & both : both;
   gk_status status[] = {
       gk_rnn_pack(net->rnn, GK_PACK_FORWARD, w->d.parameters, net->packed),
       gk_rnn_forward(net->rnn, &inference),

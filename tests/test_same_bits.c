@@ -35,7 +35,7 @@ static void check_some_plans(struct network_case *c, int first, int count) {
   c->desc.isa = tiers[0];
   c->desc.threads = 1;
   c->desc.schedule = GK_SCHEDULE_SLICES;
-  c->unpacked = false;
+  c->unpacked = 0;
   struct network_data d = take_data(&data_buffers, c);
   struct network_results wanted = run_case(&data_buffers, c, &d);
   for (int i = 0; i < tier_count; i++)
@@ -45,7 +45,7 @@ static void check_some_plans(struct network_case *c, int first, int count) {
       c->desc.isa = tiers[i];
       c->desc.threads = plans[p].threads;
       c->desc.schedule = plans[p].schedule;
-      c->unpacked = (i + p) % 2;
+      c->unpacked = (unsigned)(i + p) % 4;
       snprintf(what, sizeof what, "against %s on one thread", gk_isa_name(tiers[0]));
       struct network_results got = run_case(&buffers, c, &d);
       check_same_results(c, what, &got, &wanted);
@@ -212,7 +212,7 @@ static struct training_buffers open_training(struct buffers *b, struct training 
 
 static void training_step(struct training *t, struct training_buffers *m, int64_t step) {
   const struct network_case *c = &t->c;
-  const unsigned flags = GK_PACK_FORWARD | GK_PACK_BACKWARD, some = step % 3 ? GK_PACK_FORWARD : flags;
+  const unsigned flags = GK_PACK_FORWARD | GK_PACK_BACKWARD, some = (unsigned)step % 4;
   int32_t targets[MAX_ROWS];
   const int64_t rows = c->time * c->batch;
   for (int64_t i = 0; i < rows; i++) {

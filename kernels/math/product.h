@@ -68,6 +68,9 @@ static inline size_t strips_of(size_t rows) {
   return rows > GK_TILE_ROWS && rows <= GK_TILE_TALLEST ? 1 : (rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
 }
 
+/* Rows of the tallest strip. */
+static inline size_t height_of(size_t rows) { return (rows + strips_of(rows) - 1) / strips_of(rows); }
+
 /* All rows by a tile's k and vectors. Strips are of equal height: a last one of a row or two would wait for B
  * instead of computing. */
 static void product_strips(const struct gk_product *p, struct tile *tile, size_t vectors) {
@@ -115,11 +118,40 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
   }
 }
 
+/* B from the rows of W that are its columns: a sum's k of them are packed, and read while they are near. */
+static __attribute__((noinline)) void product_of_columns(const struct gk_product *p) {
+  enum { WIDTH = GK_TILE_VECTORS * GK_V };
+  _Alignas(64) float block[GK_SUM_BLOCK * WIDTH];
+  const float *source[WIDTH];
+  const size_t width = GK_TILE_WIDTH(height_of(p->rows));
+  struct ahead_left ahead = {NULL, NULL, 0, 0};
+  struct tile tile = {
+      .a_step = 1, .b_rows = p->k, .sum_block = p->sum_block / GK_SUM_PART, .ahead_left = &ahead};
+  size_t columns = 0;
+  for (size_t q = p->vector_begin; q < p->vector_end; q++)
+    columns += p->columns[q].lanes;
+  for (size_t k = 0; k < p->k; k += GK_SUM_BLOCK) {
+    for (size_t j = 0; j < columns; j++)
+      source[j] = p->b_columns[j] + k;
+    tile.k = p->k - k < GK_SUM_BLOCK ? p->k - k : GK_SUM_BLOCK;
+    tile.k_begin = k;
+    tile.b = block;
+    tile.overwrite = p->overwrite && k == 0;
+    tile.columns = p->columns + p->vector_begin;
+    pack_columns(columns, tile.k, source, block, false);
+    product_block(p, &tile, block, p->vector_end - p->vector_begin, width);
+  }
+}
+
 static void product(const struct gk_product *p) {
   const size_t strips = strips_of(p->rows);
   if (strips == 0)
     return;
-  const size_t width = GK_TILE_WIDTH((p->rows + strips - 1) / strips);
+  if (p->b_columns) {
+    product_of_columns(p);
+    return;
+  }
+  const size_t width = GK_TILE_WIDTH(height_of(p->rows));
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
   struct ahead_left ahead = ahead_start(p, strips * (most / width));
   struct tile tile = {.a_step = p->a_step,

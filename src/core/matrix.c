@@ -36,9 +36,15 @@ static void order_gates(struct gk_matrix *matrix, const int *block) {
 
 gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t k, size_t units,
                            size_t gates, const int *block, bool interleaves) {
+  static const int in_order[GK_MAX_GATES] = {0, 1, 2, 3};
   const size_t v = kernels->lanes, nv = kernels->tile_vectors;
-  *matrix = (struct gk_matrix){
-      .k = k, .units = units, .gates = gates, .lanes = v, .tile_vectors = nv, .width = nv * v};
+  *matrix = (struct gk_matrix){.k = k,
+                               .units = units,
+                               .gates = gates,
+                               .gate = in_order,
+                               .lanes = v,
+                               .tile_vectors = nv,
+                               .width = nv * v};
   matrix->interleaved = interleaves || units % v == 0 || gates == 1 ? units - units % v : 0;
   if (units > UINT32_MAX / GK_MAX_BLOCKS)
     return gk_fail(GK_ERROR_OVERFLOW, "a row of %zu columns, must be at most %u", units,
@@ -124,53 +130,6 @@ void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count
   }
 }
 
-static struct gk_product product_of(const struct gk_matrix *matrix, struct gk_weights weights,
-                                    size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
-                                    float *const *c, struct gk_start start) {
-  const size_t v = matrix->lanes;
-  return (struct gk_product){
-      .rows = rows,
-      .k = start.without_product ? 0 : matrix->k,
-      .sum_block = GK_SUM_BLOCK,
-      .a = a,
-      .a_step = 1,
-      .b = weights.unpacked ? weights.unpacked + matrix->unpacked : weights.packed + matrix->offset,
-      .b_step = weights.unpacked ? matrix->units : 0,
-      .b_first = matrix->first_row,
-      .panel_stride = matrix->panel_stride,
-      .columns = matrix->columns,
-      .vector_begin = unit_begin / v * matrix->gates,
-      .vector_end = unit_end == matrix->units ? matrix->vectors : unit_end / v * matrix->gates,
-      .c = c,
-      .overwrite = start.zero,
-      .init = start.rows,
-  };
-}
-
-void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                       struct gk_weights weights, size_t unit_begin, size_t unit_end, size_t rows,
-                       const float *const *a, float *const *c, struct gk_start start) {
-  if (rows == 0 || unit_begin >= unit_end)
-    return;
-  const struct gk_product product = product_of(matrix, weights, unit_begin, unit_end, rows, a, c, start);
-  kernels->product(&product);
-}
-
-void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                             struct gk_weights weights, const struct gk_strips *strips, size_t rows,
-                             const float *const *a, float *const *c, struct gk_start start,
-                             const struct gk_ahead *ahead) {
-  struct gk_product product =
-      product_of(matrix, weights, strips->unit_begin, strips->unit_end, rows, a, c, start);
-  product.ahead = ahead;
-  product.descending = strips->backwards;
-  if (strips->taken < strips->count && !weights.unpacked) {
-    const size_t vector = strips->backwards ? product.vector_begin - 1 : product.vector_end;
-    product.b_after = product.b + vector / matrix->tile_vectors * product.panel_stride;
-  }
-  kernels->product(&product);
-}
-
 size_t gk_matrix_neighbours(const struct gk_matrix *matrix, size_t vector, size_t lane, size_t *gate,
                             size_t *unit) {
   const size_t v = matrix->lanes, rest = matrix->units - matrix->interleaved,
@@ -187,21 +146,94 @@ size_t gk_matrix_neighbours(const struct gk_matrix *matrix, size_t vector, size_
   return of_gate < of_vector ? of_gate : of_vector;
 }
 
-size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane) {
+size_t gk_matrix_source_row(const struct gk_matrix *matrix, size_t vector, size_t lane) {
   size_t of, unit;
   gk_matrix_neighbours(matrix, vector, lane, &of, &unit);
-  return (size_t)gate[of] * matrix->units + unit;
+  return (size_t)matrix->gate[of] * matrix->units + unit;
+}
+
+/* The rows of W whose transposes are the vectors [begin, end); how many. */
+static size_t source_rows(const struct gk_matrix *matrix, const float *w, size_t begin, size_t end,
+                          const float **rows) {
+  size_t count = 0;
+  for (size_t q = begin; q < end; q++)
+    for (size_t lane = 0; lane < matrix->columns[q].lanes; lane++)
+      rows[count++] = w + gk_matrix_source_row(matrix, q, lane) * matrix->k;
+  return count;
+}
+
+static struct gk_product product_of(const struct gk_matrix *matrix, struct gk_weights weights,
+                                    size_t unit_begin, size_t unit_end, size_t rows, const float *const *a,
+                                    float *const *c, struct gk_start start) {
+  const size_t v = matrix->lanes;
+  return (struct gk_product){
+      .rows = rows,
+      .k = start.without_product ? 0 : matrix->k,
+      .sum_block = GK_SUM_BLOCK,
+      .a = a,
+      .a_step = 1,
+      .b = weights.unpacked ? weights.unpacked + matrix->unpacked : weights.packed + matrix->offset,
+      .b_step = weights.unpacked && !matrix->transposed ? matrix->units : 0,
+      .b_first = matrix->first_row,
+      .panel_stride = matrix->panel_stride,
+      .columns = matrix->columns,
+      .vector_begin = unit_begin / v * matrix->gates,
+      .vector_end = unit_end == matrix->units ? matrix->vectors : unit_end / v * matrix->gates,
+      .c = c,
+      .overwrite = start.zero,
+      .init = start.rows,
+  };
+}
+
+/* Of W's transpose, where it is not packed, so many columns after the other as a panel has. */
+static void multiply(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                     struct gk_product product, bool packed) {
+  const size_t end = product.vector_end;
+  const float *rows[GK_WIDEST_PANEL];
+  if (packed || !matrix->transposed || product.k == 0) {
+    kernels->product(&product);
+    return;
+  }
+  for (size_t q = product.vector_begin; q < end; q = product.vector_end) {
+    product.vector_begin = q;
+    product.vector_end = end - q < matrix->tile_vectors ? end : q + matrix->tile_vectors;
+    source_rows(matrix, product.b, q, product.vector_end, rows);
+    product.b_columns = rows;
+    kernels->product(&product);
+  }
+}
+
+void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                       struct gk_weights weights, size_t unit_begin, size_t unit_end, size_t rows,
+                       const float *const *a, float *const *c, struct gk_start start) {
+  if (rows == 0 || unit_begin >= unit_end)
+    return;
+  const struct gk_product product = product_of(matrix, weights, unit_begin, unit_end, rows, a, c, start);
+  multiply(matrix, kernels, product, !weights.unpacked);
+}
+
+void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                             struct gk_weights weights, const struct gk_strips *strips, size_t rows,
+                             const float *const *a, float *const *c, struct gk_start start,
+                             const struct gk_ahead *ahead) {
+  struct gk_product product =
+      product_of(matrix, weights, strips->unit_begin, strips->unit_end, rows, a, c, start);
+  product.ahead = ahead;
+  product.descending = strips->backwards;
+  if (strips->taken < strips->count && !weights.unpacked) {
+    const size_t vector = strips->backwards ? product.vector_begin - 1 : product.vector_end;
+    product.b_after = product.b + vector / matrix->tile_vectors * product.panel_stride;
+  }
+  multiply(matrix, kernels, product, !weights.unpacked);
 }
 
 static void pack_transposed(const struct gk_packing *packing, const struct gk_matrix *matrix, const float *w,
-                            const int *gate, size_t begin, size_t end) {
+                            size_t begin, size_t end) {
   const size_t nv = matrix->tile_vectors;
   const float *rows[GK_WIDEST_PANEL];
   for (size_t panel = begin; panel < end; panel++) {
-    size_t columns = 0;
-    for (size_t q = panel * nv; q < (panel + 1) * nv && q < matrix->vectors; q++)
-      for (size_t lane = 0; lane < matrix->columns[q].lanes; lane++)
-        rows[columns++] = w + gk_matrix_source_row(matrix, gate, q, lane) * matrix->k;
+    const size_t last = (panel + 1) * nv < matrix->vectors ? (panel + 1) * nv : matrix->vectors;
+    const size_t columns = source_rows(matrix, w, panel * nv, last, rows);
     packing->kernels->pack_columns(columns, matrix->k, rows,
                                    packing->packed + matrix->offset + panel * matrix->panel_stride,
                                    packing->stream);
@@ -209,7 +241,7 @@ static void pack_transposed(const struct gk_packing *packing, const struct gk_ma
 }
 
 static void pack_rows(const struct gk_packing *packing, const struct gk_matrix *matrix, const float *w,
-                      const int *gate, size_t gate_count, size_t begin, size_t end) {
+                      size_t gate_count, size_t begin, size_t end) {
   enum { CHUNK = 64 };
   const float *rows[CHUNK];
   const size_t column = begin * matrix->width, rows_of_gate = matrix->k / gate_count;
@@ -222,7 +254,7 @@ static void pack_rows(const struct gk_packing *packing, const struct gk_matrix *
   for (size_t k = 0; k < matrix->k; k += CHUNK) {
     const size_t count = matrix->k - k < CHUNK ? matrix->k - k : CHUNK;
     for (size_t i = 0; i < count; i++) {
-      const size_t row = (size_t)gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
+      const size_t row = (size_t)matrix->gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
       rows[i] = w + row * matrix->units + column;
     }
     packing->kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride,
@@ -232,18 +264,17 @@ static void pack_rows(const struct gk_packing *packing, const struct gk_matrix *
 
 /* The rows of W that are columns of a panel of `forward`, as rows of `backward`. */
 static void pack_rows_of_panel(const struct gk_packing *packing, const struct gk_matrix *forward,
-                               const struct gk_matrix *backward, const float *w, const int *forward_gate,
-                               const int *backward_gate, size_t panel) {
+                               const struct gk_matrix *backward, const float *w, size_t panel) {
   const size_t nv = forward->tile_vectors, units = forward->units;
   const float *rows[GK_WIDEST_PANEL];
   for (size_t q = panel * nv; q < (panel + 1) * nv && q < forward->vectors; q++)
     for (size_t lane = 0, count, of, unit; lane < forward->columns[q].lanes; lane += count) {
       count = gk_matrix_neighbours(forward, q, lane, &of, &unit);
       size_t at = 0; /* of the gate among backward's */
-      while (backward_gate[at] != forward_gate[of])
+      while (backward->gate[at] != forward->gate[of])
         at++;
       for (size_t i = 0; i < count; i++)
-        rows[i] = w + ((size_t)forward_gate[of] * units + unit + i) * backward->units;
+        rows[i] = w + ((size_t)forward->gate[of] * units + unit + i) * backward->units;
       packing->kernels->pack_rows(count, backward->units, rows,
                                   packing->packed + backward->offset + (at * units + unit) * backward->width,
                                   backward->panel_stride, packing->stream);
@@ -251,21 +282,20 @@ static void pack_rows_of_panel(const struct gk_packing *packing, const struct gk
 }
 
 void gk_matrix_pack(const struct gk_packing *packing, const struct gk_matrix *forward,
-                    const struct gk_matrix *backward, const float *w, const int *forward_gate,
-                    const int *backward_gate) {
+                    const struct gk_matrix *backward, const float *w) {
   const size_t panels = packing->flags & GK_PACK_FORWARD ? forward->panels : backward->panels;
   size_t begin, end;
   gk_split(panels, 1, packing->thread, packing->threads, &begin, &end);
   if (backward->k == 0) /* no recurrence */
     return;
   if (packing->flags == GK_PACK_BACKWARD)
-    pack_rows(packing, backward, w, backward_gate, forward->gates, begin, end);
+    pack_rows(packing, backward, w, forward->gates, begin, end);
   else if (packing->flags == GK_PACK_FORWARD)
-    pack_transposed(packing, forward, w, forward_gate, begin, end);
+    pack_transposed(packing, forward, w, begin, end);
   else
     for (size_t panel = begin; panel < end; panel++) {
-      pack_transposed(packing, forward, w, forward_gate, panel, panel + 1);
-      pack_rows_of_panel(packing, forward, backward, w, forward_gate, backward_gate, panel);
+      pack_transposed(packing, forward, w, panel, panel + 1);
+      pack_rows_of_panel(packing, forward, backward, w, panel);
     }
 }
 

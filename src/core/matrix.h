@@ -24,8 +24,10 @@ struct gk_matrix {
   size_t panels;  /* ceil(vectors / nv) */
   size_t panel_stride;
   size_t offset;                /* of panel 0 in the packed buffer, in floats */
-  size_t unpacked, first_row;   /* of one that pack_rows packs: where B stands in the parameters, and its row
-                                   for k = 0; the last one is followed by row 0 */
+  const int *gate;              /* of W: of columns or, of W as it stands, of k; not owned */
+  bool transposed;              /* B is W's transpose */
+  size_t unpacked;              /* where W stands in the parameters, as it stands its first gate of k */
+  size_t first_row;             /* as it stands: of k = 0; the last one is followed by row 0 */
   size_t lanes, tile_vectors;   /* the tier's v and nv */
   size_t interleaved;           /* units, a multiple of v: the others are left */
   int order[GK_MAX_GATES];      /* of the gates of those: as their blocks stand in a row of C */
@@ -40,7 +42,8 @@ gk_status gk_matrix_create(struct gk_matrix *matrix, const struct gk_kernels *ke
                            size_t gates, const int *block, bool interleaves);
 void gk_matrix_destroy(struct gk_matrix *matrix);
 
-/* Where products read B: from packed parameters, or if `unpacked` is not NULL, from the parameters. */
+/* Where products read B: from packed parameters, or if `unpacked` is not NULL, from the parameters
+ * (transposed where it is read, a panel at a time). */
 struct gk_weights {
   const float *packed, *unpacked;
 };
@@ -90,8 +93,8 @@ void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count
 /* How many lanes of a vector of B, from `lane` on, are neighbouring units of one gate, and the first one. */
 size_t gk_matrix_neighbours(const struct gk_matrix *matrix, size_t vector, size_t lane, size_t *gate,
                             size_t *unit);
-/* The row of W (gates * units, k), gate[] of which the matrix holds, whose transpose is a lane of B. */
-size_t gk_matrix_source_row(const struct gk_matrix *matrix, const int *gate, size_t vector, size_t lane);
+/* The row of W (gates * units, k) whose transpose is a lane of B. */
+size_t gk_matrix_source_row(const struct gk_matrix *matrix, size_t vector, size_t lane);
 /* A thread's share of packing. */
 struct gk_packing {
   const struct gk_kernels *kernels;
@@ -100,13 +103,12 @@ struct gk_packing {
   int thread, threads;
   float *packed;
 };
-/* Packs W (gates * units, k). Transposed, for forward, y = x W^T: B[k][unit of gate g] = W[forward_gate[g] *
- * units + unit][k]. As it stands, for backward, dx = dy W: B[j * units + unit][k] = W[backward_gate[j] * units
- * + unit][k], one interleaved gate; of k = 0 nothing is packed. For both, rows of W are packed a second time
- * while they are near: a thread then writes a part of each of backward's panels. */
+/* Packs W (gates * units, k). Transposed, for forward, y = x W^T: B[k][unit of gate g] = W[forward->gate[g] *
+ * units + unit][k]. As it stands, for backward, dx = dy W: B[j * units + unit][k] = W[backward->gate[j] *
+ * units + unit][k], one interleaved gate; of k = 0 nothing is packed. For both, rows of W are packed a second
+ * time while they are near: a thread then writes a part of each of backward's panels. */
 void gk_matrix_pack(const struct gk_packing *packing, const struct gk_matrix *forward,
-                    const struct gk_matrix *backward, const float *w, const int *forward_gate,
-                    const int *backward_gate);
+                    const struct gk_matrix *backward, const float *w);
 
 /* The part of [0, count) that belongs to `thread` when cut at multiples of `granule`. */
 void gk_split(size_t count, size_t granule, int thread, int threads, size_t *begin, size_t *end);

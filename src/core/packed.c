@@ -14,18 +14,18 @@ struct header {
 enum { LINE = 64 };                             /* of cache, in bytes */
 #define PACKED_MAGIC UINT64_C(0x6b6361702d6b67) /* "gk-pack" */
 
-static gk_status check_flags(unsigned flags) {
-  if (flags == 0 || flags & ~(unsigned)(GK_PACK_FORWARD | GK_PACK_BACKWARD))
+static gk_status check_flags(struct gk_packed_size size, unsigned flags) {
+  if ((flags == 0 && size.vectors == 0) || flags & ~(unsigned)(GK_PACK_FORWARD | GK_PACK_BACKWARD))
     return gk_fail(GK_ERROR_ARGUMENT,
-                   "flags is %u, must be a sum of GK_PACK_FORWARD (%d) and GK_PACK_BACKWARD (%d)", flags,
-                   GK_PACK_FORWARD, GK_PACK_BACKWARD);
+                   "flags is %u, must be %sa sum of GK_PACK_FORWARD (%d) and GK_PACK_BACKWARD (%d)", flags,
+                   size.vectors ? "0 or " : "", GK_PACK_FORWARD, GK_PACK_BACKWARD);
   return GK_OK;
 }
 
-/* The forward part always has its place, so that offsets do not depend on the flags. */
+/* Forward's weights have their place before backward's, so that offsets do not depend on the flags. */
 static bool count_floats(struct gk_packed_size size, unsigned flags, size_t *floats) {
   *floats = (sizeof(struct header) + LINE) / sizeof(float);
-  return gk_size_add(floats, size.forward) &&
+  return gk_size_add(floats, size.vectors) && (!flags || gk_size_add(floats, size.forward)) &&
          (!(flags & GK_PACK_BACKWARD) || gk_size_add(floats, size.backward));
 }
 
@@ -38,14 +38,14 @@ bool gk_packed_streams(struct gk_packed_size size, unsigned flags) {
 
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes) {
   size_t floats;
-  gk_status status = check_flags(flags);
+  gk_status status = check_flags(size, flags);
   if (status)
     return status;
   if (!bytes)
     return gk_fail(GK_ERROR_ARGUMENT, "bytes is NULL");
   if (!count_floats(size, flags, &floats) || !gk_size_multiply(&floats, sizeof(float)))
-    return gk_fail(GK_ERROR_OVERFLOW, "packed weights of %zu + %zu floats do not fit in memory", size.forward,
-                   size.backward);
+    return gk_fail(GK_ERROR_OVERFLOW, "packed weights of %zu + %zu floats do not fit in memory",
+                   size.vectors + size.forward, size.backward);
   *bytes = floats;
   return GK_OK;
 }

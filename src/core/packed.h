@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A packed buffer: a header, the forward part, and behind it the backward part if it was asked for. The
- * header makes a buffer of another network, tier or purpose an error instead of a wrong result. */
+ * A packed buffer: a header, the vectors, and behind them the weights for forward and those for backward, if
+ * they were asked for. The header makes a buffer of another network, tier or purpose an error instead of a wrong result. */
 #ifndef GK_CORE_PACKED_H
 #define GK_CORE_PACKED_H
 
 #include "src/core/status.h"
 
-/* Floats of the two parts of a network's or layer's packed parameters, and a number that tells apart those
- * whose sizes happen to agree. */
+/* Floats of the parts of a network's or layer's packed parameters, and a number that tells apart those whose
+ * sizes happen to agree. */
 struct gk_packed_size {
+  size_t
+      vectors; /* all that is needed, where products may read weights from the parameters; 0: they may not */
   size_t forward, backward;
   uint64_t fingerprint;
 };

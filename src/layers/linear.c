@@ -45,13 +45,12 @@ void gk_linear_destroy(struct gk_linear *linear) {
 
 void gk_linear_pack(const struct gk_linear *linear, const struct gk_kernels *kernels, unsigned flags,
                     const float *weight, const float *bias, float *packed, int thread, int threads) {
-  static const int in_order[1] = {0};
   if (flags & GK_PACK_FORWARD && thread == 0 && linear->has_bias)
     memcpy(packed + linear->bias, bias, linear->out * sizeof(float));
   gk_matrix_pack(
       &(struct gk_packing){
           .kernels = kernels, .flags = flags, .thread = thread, .threads = threads, .packed = packed},
-      &linear->forward, &linear->backward, weight, in_order, in_order);
+      &linear->forward, &linear->backward, weight);
 }
 
 void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t columns, double bound,

@@ -61,8 +61,9 @@ static gk_status create(struct gk_output *output) {
   output->forward.offset = bias;
   output->backward.offset = forward;
   output->packed = (struct gk_packed_size){
-      forward, backward,
-      gk_packed_fingerprint(gk_packed_fingerprint(0, desc->input_size), desc->output_size)};
+      .forward = forward,
+      .backward = backward,
+      .fingerprint = gk_packed_fingerprint(gk_packed_fingerprint(0, desc->input_size), desc->output_size)};
   return GK_OK;
 }
 
@@ -128,12 +129,11 @@ struct packing {
 
 static void pack_body(void *context, int thread, int threads) {
   struct packing p = *(const struct packing *)context;
-  static const int in_order[1] = {0};
   if (p.matrix.flags & GK_PACK_FORWARD && thread == 0)
     memcpy(p.matrix.packed + p.output->bias, p.bias, (size_t)p.output->desc.output_size * sizeof(float));
   p.matrix.thread = thread;
   p.matrix.threads = threads;
-  gk_matrix_pack(&p.matrix, &p.output->forward, &p.output->backward, p.weight, in_order, in_order);
+  gk_matrix_pack(&p.matrix, &p.output->forward, &p.output->backward, p.weight);
   if (p.matrix.stream)
     p.matrix.kernels->stream_end();
 }

@@ -535,13 +535,9 @@ gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *arg
       memset(args->gradients, 0, (size_t)rnn->parameter_count * sizeof(float));
     return GK_OK;
   }
-  const bool unpacked = !(rnn->desc.weight_dropout > 0) &&
-                        gk_packed_lacks(rnn->packed, GK_PACK_BACKWARD, rnn->kernels->isa, args->packed);
-  if (unpacked && !args->parameters)
-    return gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL, and packed has no weights for backward either: it "
-                                      "was packed with GK_PACK_FORWARD alone");
-  const float *packed = gk_packed_of_call(rnn, unpacked ? GK_PACK_FORWARD : GK_PACK_BACKWARD, true,
-                                          &args->random, args->packed);
+  const float *unpacked;
+  const float *packed = gk_packed_of_call(rnn, GK_PACK_BACKWARD, true, &args->random, args->packed,
+                                          args->parameters, &unpacked);
   if (!packed)
     return GK_ERROR_ARGUMENT;
   struct gk_run run = {.rnn = rnn,
@@ -549,7 +545,7 @@ gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *arg
                        .batch = args->batch,
                        .training = true,
                        .packed = packed,
-                       .unpacked = unpacked ? args->parameters : NULL,
+                       .unpacked = unpacked,
                        .parameters = args->parameters,
                        .x = args->x,
                        .tokens = rnn->desc.vocabulary ? args->tokens : NULL,

@@ -446,7 +446,9 @@ gk_status gk_rnn_forward_fed(const gk_rnn *rnn, const gk_rnn_forward_args *args,
   gk_status status = check_arguments(rnn, args);
   if (status || args->batch == 0)
     return status;
-  const float *packed = gk_packed_of_call(rnn, GK_PACK_FORWARD, args->reserve, &args->random, args->packed);
+  const float *unpacked;
+  const float *packed = gk_packed_of_call(rnn, GK_PACK_FORWARD, args->reserve, &args->random, args->packed,
+                                          args->parameters, &unpacked);
   if (!packed)
     return GK_ERROR_ARGUMENT;
   struct gk_run run = {.rnn = rnn,
@@ -454,6 +456,7 @@ gk_status gk_rnn_forward_fed(const gk_rnn *rnn, const gk_rnn_forward_args *args,
                        .batch = args->batch,
                        .training = args->reserve != NULL,
                        .packed = packed,
+                       .unpacked = unpacked,
                        .parameters = args->parameters,
                        .x = args->x,
                        .tokens = rnn->desc.vocabulary ? args->tokens : NULL,

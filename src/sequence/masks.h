@@ -50,15 +50,17 @@ void gk_mask_weights(const struct gk_rnn *rnn, const struct gk_random_stream *st
                      size_t first, size_t count, const float *x, float *y);
 /* What gk_matrix_pack makes of the dropped weights, for forward and for backward (weight_dropout.c). */
 void gk_pack_dropped_transposed(const struct gk_rnn *rnn, const struct gk_random_stream *stream,
-                                const struct gk_matrix *matrix, const float *source, const int *gate,
-                                size_t begin, size_t end, float *packed);
+                                const struct gk_matrix *matrix, const float *source, size_t begin, size_t end,
+                                float *packed);
 void gk_pack_dropped_rows(const struct gk_rnn *rnn, const struct gk_random_stream *stream,
-                          const struct gk_matrix *matrix, const float *source, const int *gate,
-                          size_t gate_count, size_t begin, size_t end, float *packed);
+                          const struct gk_matrix *matrix, const float *source, size_t gate_count,
+                          size_t begin, size_t end, float *packed);
 /* What the header of a buffer says that was dropped with this key. */
 struct gk_packed_size gk_packed_dropped(const struct gk_rnn *rnn, const gk_random_key *key);
-/* gk_packed_open for a call: what it was dropped with must be what the call is. */
+/* gk_packed_open for a call: what it was dropped with must be what the call is. *unpacked: the parameters, if
+ * the weights of `flags` were not packed, else NULL. */
 const float *gk_packed_of_call(const struct gk_rnn *rnn, unsigned flags, bool training,
-                               const gk_random_key *key, const void *packed);
+                               const gk_random_key *key, const void *packed, const float *parameters,
+                               const float **unpacked);
 
 #endif

@@ -59,8 +59,6 @@ static void pack_norm(const struct packing *packing, const struct gk_rnn_layer *
   memcpy(norm + 3 * width + hidden, p + layer->bias_ln_c, hidden * sizeof *norm);
 }
 
-static const int in_order[GK_MAX_GATES] = {0, 1, 2, 3};
-
 static void pack_layer(const struct packing *packing, const struct gk_rnn_layer *layer, unsigned flags,
                        int thread, int threads) {
   const struct gk_cell_info *cell = packing->rnn->cell;
@@ -73,14 +71,11 @@ static void pack_layer(const struct packing *packing, const struct gk_rnn_layer 
   const float *p = packing->parameters;
   if (!flags)
     return;
-  if (flags & GK_PACK_FORWARD && thread == 0)
-    pack_bias(packing, layer);
   if (packing->rnn->desc.projection_size)
-    gk_matrix_pack(&matrix, &layer->p, &layer->dp, p + layer->weight_hr, in_order, in_order);
+    gk_matrix_pack(&matrix, &layer->p, &layer->dp, p + layer->weight_hr);
   for (int phase = 0; phase < cell->phases; phase++)
-    gk_matrix_pack(&matrix, &layer->h[phase], &layer->dh[phase], p + layer->weight_hh,
-                   cell->phase[phase].gate, cell->phase[phase].gate);
-  gk_matrix_pack(&matrix, &layer->x, &layer->dx, p + layer->weight_ih, in_order, cell->input_order);
+    gk_matrix_pack(&matrix, &layer->h[phase], &layer->dh[phase], p + layer->weight_hh);
+  gk_matrix_pack(&matrix, &layer->x, &layer->dx, p + layer->weight_ih);
 }
 
 /* Over the recurrent weights as they are: those of this step's mask. */
@@ -91,15 +86,13 @@ static void pack_dropped(const struct packing *packing, int index, int thread, i
       gk_mask_stream(packing->key, GK_MASK_WEIGHT, index / rnn->directions, index % rnn->directions);
   const float *w_hh = packing->parameters + layer->weight_hh;
   for (int p = 0; p < rnn->cell->phases; p++) {
-    const struct gk_cell_phase *phase = &rnn->cell->phase[p];
     size_t begin, end;
     gk_split(layer->h[p].panels, 1, thread, threads, &begin, &end);
     if (packing->flags & GK_PACK_FORWARD)
-      gk_pack_dropped_transposed(rnn, &stream, &layer->h[p], w_hh, phase->gate, begin, end, packing->packed);
+      gk_pack_dropped_transposed(rnn, &stream, &layer->h[p], w_hh, begin, end, packing->packed);
     gk_split(layer->dh[p].panels, 1, thread, threads, &begin, &end);
     if (packing->flags & GK_PACK_BACKWARD)
-      gk_pack_dropped_rows(rnn, &stream, &layer->dh[p], w_hh, phase->gate, (size_t)phase->gate_count, begin,
-                           end, packing->packed);
+      gk_pack_dropped_rows(rnn, &stream, &layer->dh[p], w_hh, layer->h[p].gates, begin, end, packing->packed);
   }
 }
 
@@ -108,6 +101,7 @@ static void pack_body(void *context, int thread, int threads) {
   const struct gk_rnn_layer *layers = packing->rnn->layers;
   const int count = packing->rnn->layer_count;
   for (int i = 0; i < count && thread == 0; i++) {
+    pack_bias(packing, &layers[i]);
     if (packing->rnn->desc.trained_states)
       pack_states(packing, &layers[i]);
     pack_peepholes(packing, &layers[i]);
@@ -140,7 +134,7 @@ static gk_status pack(const gk_rnn *rnn, struct gk_packed_size size, struct pack
   if (status)
     return status;
   packing->stream = !packing->key && gk_packed_streams(size, packing->flags); /* dropped ones come on top */
-  gk_parallel(gk_rnn_packing_threads(rnn), pack_body, packing);
+  gk_parallel(packing->flags ? gk_rnn_packing_threads(rnn) : 1, pack_body, packing);
   return GK_OK;
 }
 

@@ -209,14 +209,47 @@ static bool place_row(size_t *floats, size_t *offset, size_t count) {
   return gk_size_add(floats, count) && gk_size_align(floats, GK_CACHE_LINE / sizeof(float));
 }
 
-/* Where backward's matrices stand in the parameters, whose gates follow one another. */
+/* Where matrices stand in the parameters; of those as they stand gates follow one another. */
 static void place_unpacked(const struct gk_cell_info *cell, struct gk_rnn_layer *layer) {
-  layer->dx.unpacked = (size_t)layer->weight_ih;
+  layer->x.unpacked = layer->dx.unpacked = (size_t)layer->weight_ih;
+  layer->p.unpacked = layer->dp.unpacked = (size_t)layer->weight_hr;
+  layer->x.transposed = layer->p.transposed = true;
+  layer->dx.gate = cell->input_order;
   layer->dx.first_row = (size_t)cell->input_order[0] * layer->hidden;
-  for (int p = 0; p < cell->phases; p++)
-    layer->dh[p].unpacked =
-        (size_t)layer->weight_hh + (size_t)cell->phase[p].gate[0] * layer->hidden * layer->output;
-  layer->dp.unpacked = (size_t)layer->weight_hr;
+  for (int p = 0; p < cell->phases; p++) {
+    const int *gate = layer->h[p].gate = layer->dh[p].gate = cell->phase[p].gate;
+    layer->h[p].transposed = true;
+    layer->h[p].unpacked = (size_t)layer->weight_hh;
+    layer->dh[p].unpacked = (size_t)layer->weight_hh + (size_t)gate[0] * layer->hidden * layer->output;
+  }
+}
+
+/* Of a layer, in the packed parameters. */
+static bool place_vectors(struct gk_rnn *rnn, struct gk_rnn_layer *layer) {
+  const struct gk_cell_info *cell = rnn->cell;
+  size_t *floats = &rnn->packed.vectors;
+  bool fits = place_row(floats, &layer->bias, (size_t)cell->blocks * layer->hidden);
+  if (rnn->desc.trained_states)
+    fits &=
+        place_row(floats, &layer->h0_row, layer->output) && place_row(floats, &layer->c0_row, layer->hidden);
+  if (rnn->peepholes)
+    fits &= place_row(floats, &layer->peephole, (size_t)rnn->peepholes * layer->hidden);
+  if (cell->normalised)
+    fits &= place_row(floats, &layer->norm, (3 * (size_t)cell->gates + 2) * layer->hidden);
+  return fits;
+}
+
+/* All matrices behind the vectors, those of backward behind the others. */
+static void move_behind(const struct gk_rnn *rnn, struct gk_rnn_layer *layer) {
+  const size_t forward = rnn->packed.vectors, backward = forward + rnn->packed.forward;
+  layer->x.offset += forward;
+  layer->dx.offset += backward;
+  layer->p.offset += forward;
+  layer->dp.offset += backward;
+  for (int p = 0; p < rnn->cell->phases; p++) {
+    layer->h[p].offset += forward;
+    layer->dh[p].offset += backward;
+  }
 }
 
 static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer) {
@@ -253,14 +286,7 @@ static gk_status create_matrices(struct gk_rnn *rnn, struct gk_rnn_layer *layer)
     return status;
   place_unpacked(cell, layer);
 
-  bool fits = place_row(&rnn->packed.forward, &layer->bias, (size_t)cell->blocks * hidden);
-  if (rnn->desc.trained_states)
-    fits &= place_row(&rnn->packed.forward, &layer->h0_row, output) &&
-            place_row(&rnn->packed.forward, &layer->c0_row, hidden);
-  if (rnn->peepholes)
-    fits &= place_row(&rnn->packed.forward, &layer->peephole, (size_t)rnn->peepholes * hidden);
-  if (cell->normalised)
-    fits &= place_row(&rnn->packed.forward, &layer->norm, (3 * gates + 2) * hidden);
+  bool fits = place_vectors(rnn, layer);
   if (cell->phases ==
       1) { /* [W_x | W_h]: one panel after the other of both, as the streaming step reads them */
     layer->x.panel_stride = layer->h[0].panel_stride = layer->x.width * (input + recurrent * output);
@@ -345,13 +371,8 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   status = add_tensors(rnn);
   for (int i = 0; i < rnn->layer_count && !status; i++)
     status = create_matrices(rnn, &rnn->layers[i]);
-  for (int i = 0; i < rnn->layer_count && !status;
-       i++) { /* backward matrices stand behind all forward ones */
-    rnn->layers[i].dx.offset += rnn->packed.forward;
-    rnn->layers[i].dp.offset += rnn->packed.forward;
-    for (int p = 0; p < rnn->cell->phases; p++)
-      rnn->layers[i].dh[p].offset += rnn->packed.forward;
-  }
+  for (int i = 0; i < rnn->layer_count && !status; i++)
+    move_behind(rnn, &rnn->layers[i]);
   return status;
 }
 

@@ -78,7 +78,7 @@ struct gk_run {
   bool stream; /* saved rows go past the caches, where their blocks begin lines of it */
   bool keep;   /* backward: the reserve must be left as it is */
   const float *packed;
-  const float *unpacked; /* backward: the parameters, where packed lacks its half of the weights; else NULL */
+  const float *unpacked; /* the parameters, where packed lacks the pass's weights; else NULL */
   const float *parameters;
   const float *x;
   const int32_t *tokens;

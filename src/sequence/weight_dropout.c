@@ -6,8 +6,8 @@
 enum { MOST_LANES = 16, ROWS = 64, COLUMNS = 256 };
 
 void gk_pack_dropped_transposed(const struct gk_rnn *rnn, const struct gk_random_stream *stream,
-                                const struct gk_matrix *matrix, const float *source, const int *gate,
-                                size_t begin, size_t end, float *packed) {
+                                const struct gk_matrix *matrix, const float *source, size_t begin, size_t end,
+                                float *packed) {
   const size_t v = matrix->lanes;
   float dropped[MOST_LANES][COLUMNS];
   const float *rows[MOST_LANES];
@@ -17,7 +17,7 @@ void gk_pack_dropped_transposed(const struct gk_rnn *rnn, const struct gk_random
     for (size_t k = 0; k < matrix->k; k += COLUMNS) {
       const size_t count = matrix->k - k < COLUMNS ? matrix->k - k : COLUMNS;
       for (size_t lane = 0; lane < matrix->columns[q].lanes; lane++) {
-        const size_t row = gk_matrix_source_row(matrix, gate, q, lane);
+        const size_t row = gk_matrix_source_row(matrix, q, lane);
         rows[lane] = dropped[lane];
         gk_mask_weights(rnn, stream, row, k, count, source + row * matrix->k + k, dropped[lane]);
       }
@@ -28,8 +28,8 @@ void gk_pack_dropped_transposed(const struct gk_rnn *rnn, const struct gk_random
 }
 
 void gk_pack_dropped_rows(const struct gk_rnn *rnn, const struct gk_random_stream *stream,
-                          const struct gk_matrix *matrix, const float *source, const int *gate,
-                          size_t gate_count, size_t begin, size_t end, float *packed) {
+                          const struct gk_matrix *matrix, const float *source, size_t gate_count,
+                          size_t begin, size_t end, float *packed) {
   const size_t rows_of_gate = matrix->k / gate_count;
   float dropped[ROWS][COLUMNS];
   const float *rows[ROWS];
@@ -40,7 +40,8 @@ void gk_pack_dropped_rows(const struct gk_rnn *rnn, const struct gk_random_strea
     for (size_t k = 0; k < matrix->k; k += ROWS) {
       const size_t count = matrix->k - k < ROWS ? matrix->k - k : ROWS;
       for (size_t i = 0; i < count; i++) {
-        const size_t row = (size_t)gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
+        const size_t row =
+            (size_t)matrix->gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
         rows[i] = dropped[i];
         gk_mask_weights(rnn, stream, row, column, columns, source + row * matrix->units + column, dropped[i]);
       }
@@ -58,7 +59,19 @@ struct gk_packed_size gk_packed_dropped(const struct gk_rnn *rnn, const gk_rando
 }
 
 const float *gk_packed_of_call(const struct gk_rnn *rnn, unsigned flags, bool training,
-                               const gk_random_key *key, const void *packed) {
+                               const gk_random_key *key, const void *packed, const float *parameters,
+                               const float **unpacked) {
+  const bool dropped = training && rnn->desc.weight_dropout > 0;
+  *unpacked = NULL;
+  if (!dropped && gk_packed_lacks(rnn->packed, flags, rnn->kernels->isa, packed)) {
+    if (!parameters) {
+      gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL, and packed has no weights for %s either",
+              flags == GK_PACK_FORWARD ? "forward" : "backward");
+      return NULL;
+    }
+    *unpacked = parameters;
+    flags = 0;
+  }
   if (!(rnn->desc.weight_dropout > 0))
     return gk_packed_open(rnn->packed, flags, rnn->kernels->isa, packed);
   const struct gk_packed_size size = training ? gk_packed_dropped(rnn, key) : rnn->packed;
