@@ -390,7 +390,9 @@ static void info_explains_the_plan_of_a_network(void **state) {
                                  &rnn),
                    GK_OK);
   assert_int_equal(gk_rnn_training_pack_flags(rnn, 7, 3, &flags), GK_OK);
-  assert_string_equal(string(plan, "packing"), flags & GK_PACK_BACKWARD ? "both" : "forward");
+  assert_string_equal(string(plan, "packing"), !flags                     ? "neither"
+                                               : flags & GK_PACK_BACKWARD ? "both"
+                                                                          : "forward");
   gk_rnn_destroy(rnn);
   const json_t *inference = json_object_get(plan, "inference");
   assert_int_equal(gk_schedule_from_name(string(inference, "schedule"), &schedule), GK_OK);

@@ -203,8 +203,9 @@ static void small_stacks_and_directions_walk_as_a_wavefront(void **state) {
   }
 }
 
-/* Both passes, but where backward reads few weights few times. */
-static void few_rows_of_small_networks_are_packed_for_forward_alone(void **state) {
+/* Both passes, but where they read few weights few times. */
+static void weights_that_are_read_few_times_are_not_packed(void **state) {
+  enum { BOTH = GK_PACK_FORWARD | GK_PACK_BACKWARD };
   static const struct {
     gk_isa isa;
     int64_t hidden, batch, time;
@@ -213,15 +214,21 @@ static void few_rows_of_small_networks_are_packed_for_forward_alone(void **state
     const char *reason;
   } plans[] = {{GK_ISA_AVX512, 128, 4, 4, 0, GK_PACK_FORWARD, "up to 256 rows"},
                {GK_ISA_AVX512, 128, 16, 16, 0, GK_PACK_FORWARD, "up to 256 rows"},
-               {GK_ISA_AVX512, 128, 17, 16, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 256 rows"},
+               {GK_ISA_AVX512, 128, 17, 16, 0, BOTH, "more than 256 rows"},
+               {GK_ISA_AVX512, 128, 128, 2, 0, 0, "up to 256 rows (avx512) and 2 steps"},
+               {GK_ISA_AVX512, 128, 129, 2, 0, BOTH, "more than 256 rows"},
                {GK_ISA_AVX512, 256, 8, 8, 0, GK_PACK_FORWARD, "8 samples by 8 steps"},
-               {GK_ISA_AVX512, 256, 16, 16, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 76 rows"},
-               {GK_ISA_AVX512, 512, 1, 2, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 1.3 million"},
-               {GK_ISA_AVX512, 512, 8, 1, 0, GK_PACK_FORWARD, "8 samples by 1 steps"},
-               {GK_ISA_AVX512, 1024, 1, 1, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 2.2 million"},
-               {GK_ISA_AVX512, 128, 4, 4, 0.5f, GK_PACK_FORWARD | GK_PACK_BACKWARD, "weight_dropout"},
-               {GK_ISA_AVX2, 256, 4, 4, 0, GK_PACK_FORWARD, "up to 16 rows"},
-               {GK_ISA_AVX2, 40, 17, 1, 0, GK_PACK_FORWARD | GK_PACK_BACKWARD, "more than 16 rows"}};
+               {GK_ISA_AVX512, 256, 16, 16, 0, BOTH, "more than 190 rows"},
+               {GK_ISA_AVX512, 512, 1, 2, 0, 0, "1 samples by 2 steps"},
+               {GK_ISA_AVX512, 512, 1, 3, 0, GK_PACK_FORWARD, "up to 47 rows"},
+               {GK_ISA_AVX512, 512, 8, 6, 0, BOTH, "more than 47 rows"},
+               {GK_ISA_AVX512, 1024, 2, 2, 0, 0, "up to 4 rows"},
+               {GK_ISA_AVX512, 1024, 5, 1, 0, BOTH, "more than 4 rows"},
+               {GK_ISA_AVX512, 1024, 1, 3, 0, BOTH, "more than 2.2 million weights, which more than 2 steps"},
+               {GK_ISA_AVX512, 128, 4, 4, 0.5f, BOTH, "weight_dropout"},
+               {GK_ISA_AVX2, 256, 4, 4, 0, GK_PACK_FORWARD, "up to 64 rows"},
+               {GK_ISA_AVX2, 40, 64, 1, 0, 0, "up to 64 rows"},
+               {GK_ISA_AVX2, 40, 65, 1, 0, BOTH, "more than 64 rows"}};
   (void)state;
   for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
     gk_rnn_desc desc = describe_network(GK_CELL_LSTM, plans[i].hidden, plans[i].hidden);
@@ -428,7 +435,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(an_explanation_is_the_plan_with_reasons),
       cmocka_unit_test(samples_and_units_decide_the_schedule),
       cmocka_unit_test(small_stacks_and_directions_walk_as_a_wavefront),
-      cmocka_unit_test(few_rows_of_small_networks_are_packed_for_forward_alone),
+      cmocka_unit_test(weights_that_are_read_few_times_are_not_packed),
       cmocka_unit_test(an_explanation_without_a_place_is_refused),
       cmocka_unit_test(the_reserve_is_gates_and_two_states),
       cmocka_unit_test(a_shorter_sequence_needs_no_more_memory),

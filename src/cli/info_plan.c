@@ -12,7 +12,7 @@ struct plans {
 
 /* The passes that a training step packs for. */
 static const char *packing(const gk_rnn_plan_info *info) {
-  return info->pack_flags & GK_PACK_BACKWARD ? "both" : "forward";
+  return !info->pack_flags ? "neither" : info->pack_flags & GK_PACK_BACKWARD ? "both" : "forward";
 }
 
 static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc *desc,

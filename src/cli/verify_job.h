@@ -59,7 +59,7 @@ struct way {
   verify_job *job;
   gk_rnn *rnn;
   gk_output *output;
-  unsigned pack_flags; /* of the network; backward must give the same bits without its half */
+  unsigned pack_flags; /* of the network; the same bits without weights for backward, or for either */
   struct pool pool;
   float *y, *hn, *cn, *dy, *gradients, *output_gradients;
   void *packed, *output_packed, *reserve, *workspace, *output_workspace;

@@ -281,42 +281,47 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
 
 /* ---- What a training step packs ------------------------------------------------------------------- */
 
-/* Backward alone takes longer with weights unpacked (AVX-512: LSTM 512 15 %, 950 35 %; AVX2, whose panels
- * are one line of cache wide: LSTM 384 18 %, 512 41 %), but nobody packs them. Steps packed for forward
- * alone against both passes, LSTM of 40 to 512 units with I = H, one thread: AVX-512 1.2 to 1.6 at one row
- * (a sample's step), 1.0 to 1.2 at 8 to 32 rows up to 400 units, 1.01 at 256 rows up to 128 units and 0.96
- * to 1.01 at 250; 500 units 0.89 to 0.99 from 8 rows on. AVX2 1.1 to 1.5 at one row, 1.0 to 1.1 at 16, 0.88
- * to 1.05 at 32. Two threads gain more. */
+/* A pass takes longer with weights unpacked (backward of AVX-512: LSTM 512 15 %, 950 35 %; of AVX2, whose
+ * panels are one line of cache wide: LSTM 384 18 %, 512 41 %), but nobody packs them. Steps packed for both
+ * passes against forward alone, two threads, LSTM, GRU and RNN of 100 to 1024 units with I = H, AVX-512: 1.06
+ * to 1.9 up to 32 rows, 1.0 to 1.15 at 64 to 190 rows, up to 2.1 million weights; 0.9 to 1.07 with 2.9 million.
+ * AVX2 1.1 to 2.2 up to 8 rows, 1.0 to 1.2 at 16 and 32. Against neither pass, one or two steps: 1.1 to 3.7 up
+ * to 16 rows and 3 million weights, 1.0 to 1.1 at 64; 8.4 million 1.0 to 1.3 at one or two rows, 0.9 to 1.0 at
+ * 16. Neither against forward alone: 1.0 to 1.4 in one step, 0.92 to 1.2 in two, 0.8 to 1.06 in four. */
 enum {
-  UNPACKED_FLOATS = 1300000,
-  UNPACKED_FLOATS_ONCE = 2200000, /* of one step */
+  UNPACKED_FLOATS = 2200000,
+  UNPACKED_FLOATS_BY_ROWS = 100000000, /* of AVX2 half of it, and so many rows: */
   UNPACKED_ROWS = 256,
-  UNPACKED_NARROW_ROWS = 16,
-  UNPACKED_FLOATS_BY_ROWS = 40000000
+  UNPACKED_NARROW_ROWS = 64,
+  UNPACKED_STEPS = 2, /* for which forward, too, reads the parameters; then more weights may be unpacked: */
+  MANY_FLOATS_BY_ROWS = 40000000
 };
-enum packing { DROPPED, MANY_WEIGHTS, MANY_ROWS, FORWARD_ALONE };
+enum packing { DROPPED, MANY_WEIGHTS, MANY_ROWS, FORWARD_ALONE, NEITHER };
 
-static int most_unpacked_floats(int64_t time) {
-  return time == 1 ? UNPACKED_FLOATS_ONCE : UNPACKED_FLOATS;
-}
-
-static double most_unpacked_rows(const struct gk_rnn *rnn) {
-  const double rows = floor(UNPACKED_FLOATS_BY_ROWS / (double)rnn->packed.backward);
-  if (rnn->kernels->tile_vectors * rnn->kernels->lanes <= GK_CACHE_LINE / sizeof(float))
-    return UNPACKED_NARROW_ROWS;
-  return rows < UNPACKED_ROWS ? rows : UNPACKED_ROWS;
+static int64_t most_unpacked_rows(const struct gk_rnn *rnn) {
+  const size_t panel = rnn->kernels->tile_vectors * rnn->kernels->lanes, floats = rnn->packed.backward;
+  const bool narrow = panel <= GK_CACHE_LINE / sizeof(float);
+  const size_t by_rows = floats > UNPACKED_FLOATS ? MANY_FLOATS_BY_ROWS : UNPACKED_FLOATS_BY_ROWS;
+  const int64_t rows = floats ? (int64_t)(by_rows / floats) / (narrow ? 2 : 1) : UNPACKED_ROWS;
+  const int64_t most = narrow ? UNPACKED_NARROW_ROWS : UNPACKED_ROWS;
+  return rows < most ? rows : most;
 }
 
 static enum packing packing_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
+  const int64_t rows = most_unpacked_rows(rnn);
   if (rnn->desc.weight_dropout > 0)
     return DROPPED;
-  if (rnn->packed.backward > (size_t)most_unpacked_floats(time))
+  if (rnn->packed.backward > UNPACKED_FLOATS && time > UNPACKED_STEPS)
     return MANY_WEIGHTS;
-  return (double)time * (double)batch > most_unpacked_rows(rnn) ? MANY_ROWS : FORWARD_ALONE;
+  if ((double)time * (double)batch > (double)rows)
+    return MANY_ROWS;
+  return time <= UNPACKED_STEPS ? NEITHER : FORWARD_ALONE;
 }
 
 static unsigned pack_flags_of(enum packing packing) {
-  return packing == FORWARD_ALONE ? GK_PACK_FORWARD : GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  return packing == NEITHER         ? 0
+         : packing == FORWARD_ALONE ? GK_PACK_FORWARD
+                                    : GK_PACK_FORWARD | GK_PACK_BACKWARD;
 }
 
 /* ---- The same in words --------------------------------------------------------------------------- */
@@ -394,7 +399,7 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int6
         text, size,
         fewest > fewest_rows(rnn, 0, threads)
             ? "%lld samples over %d threads, few steps: with fewer than %lld each it would wait for weights "
-              "that others packed; threads split the hidden units instead and meet each step"
+              "that others pack, or transpose all; threads split the hidden units and meet each step"
             : "%lld samples over %d threads: with fewer than %lld each it would wait for the weights; "
               "threads split the hidden units instead and meet each step",
         samples, threads, fewest);
@@ -455,7 +460,8 @@ static void explain_chunk(const struct gk_rnn *rnn, int64_t time, gk_rnn_plan_in
 static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info) {
   char *text = info->packing_reason;
   const size_t size = sizeof info->packing_reason;
-  const long long steps = time, samples = batch;
+  const long long steps = time, samples = batch, rows = most_unpacked_rows(rnn);
+  const char *isa = gk_isa_name(rnn->desc.isa);
   const enum packing packing = packing_of(rnn, time, batch);
   info->pack_flags = pack_flags_of(packing);
   switch (packing) {
@@ -463,20 +469,27 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
     snprintf(text, size, "backward needs what weight_dropout leaves of the weights");
     break;
   case MANY_WEIGHTS:
-    snprintf(text, size, "more than %.3g million weights, which backward reads faster packed",
-             1e-6 * most_unpacked_floats(time));
+    snprintf(text, size, "more than %.3g million weights, which more than %d steps read faster packed",
+             1e-6 * UNPACKED_FLOATS, UNPACKED_STEPS);
     break;
   case MANY_ROWS:
-    snprintf(text, size,
-             "%lld samples by %lld steps: more than %.0f rows (%s) are worth packing them for backward",
-             samples, steps, most_unpacked_rows(rnn), gk_isa_name(rnn->desc.isa));
+    snprintf(
+        text, size,
+        "%lld samples by %lld steps: more than %lld rows (%s) are worth packing these weights for backward",
+        samples, steps, rows, isa);
     break;
   case FORWARD_ALONE:
     snprintf(
         text, size,
-        "%lld samples by %lld steps: up to %.0f rows (%s) read these weights faster than they are packed for "
+        "%lld samples by %lld steps: up to %lld rows (%s) read these weights faster than they are packed for "
         "backward",
-        samples, steps, most_unpacked_rows(rnn), gk_isa_name(rnn->desc.isa));
+        samples, steps, rows, isa);
+    break;
+  case NEITHER:
+    snprintf(text, size,
+             "%lld samples by %lld steps: up to %lld rows (%s) and %d steps read these weights faster than "
+             "they are packed",
+             samples, steps, rows, isa, UNPACKED_STEPS);
     break;
   }
 }

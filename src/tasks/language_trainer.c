@@ -223,6 +223,7 @@ gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_
     status = allocate_scratch(trainer);
   if (status == GK_OK)
     status = gk_rnn_training_pack_flags(model->rnn, trainer->history, desc->batch, &model->rnn_pack_flags);
+  model->rnn_pack_flags |= GK_PACK_FORWARD; /* evaluation walks many steps */
   if (status != GK_OK) {
     gk_language_trainer_destroy(trainer);
     return status;
