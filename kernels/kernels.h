@@ -86,7 +86,8 @@ struct gk_product {
   size_t vector_begin, vector_end;
   bool descending; /* the last vectors first: what a call left in the caches is read first by the next one */
   float *const *c; /* [rows] */
-  bool overwrite;  /* C = 0 + sum instead */
+  bool overwrite;  /* C = 0 + sum instead, */
+  bool stream; /* ... past the caches: stream_end() follows. Whole vectors, that begin lines with every nv */
   const float *const *init;     /* [rows]: C = init + sum instead, init being addressed as C is; or NULL */
   const struct gk_ahead *ahead; /* or NULL */
 };

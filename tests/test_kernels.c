@@ -56,7 +56,7 @@ struct problem {
   size_t parted; /* last vectors whose lanes stand apart in C */
   const struct gk_ahead *ahead;
   const float *b_after;
-  bool descending;
+  bool descending, stream;
   float **c_rows;
   struct gk_column *columns_at;
   struct gk_column_part parts[MOST_COLUMNS];
@@ -281,6 +281,7 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
       .descending = p->descending,
       .c = p->c_rows,
       .overwrite = start == START_ZERO,
+      .stream = p->stream,
       .init = start == START_INIT ? p->init_rows : NULL,
       .ahead = p->ahead,
   };
@@ -439,6 +440,45 @@ static void rows_that_follow_one_another_are_asked_for_as_one(void **state) {
   gk_ahead_add(&ahead, rows, 4, WIDTH);
   assert_int_equal(ahead.count, 2);
   assert_int_equal(ahead.floats, 2 * WIDTH);
+}
+
+/* Whole panels, in rows that begin lines of cache. */
+static void product_past_the_caches_is_the_same(void **state) {
+  enum { ROW = MOST_COLUMNS, ROWS = 20 };
+  static _Alignas(64) float c[ROWS][ROW];
+  struct problem p;
+  (void)state;
+  open_problem(&p);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
+    const size_t width = tier->kernels->lanes * tier->kernels->tile_vectors;
+    const size_t columns = (width < 16 ? 16 : width) * 2;
+    assert_true(columns + 16 <= ROW);
+    for (size_t rows = 1; rows <= ROWS; rows++)
+      for (size_t k = 1; k <= 256; k *= 4) {
+        make_problem(&p, rows, rows, columns, k);
+        p.sum_block = GK_GRADIENT_BLOCK;
+        solve_plainly(&p, START_ZERO);
+        place_a(&p, 1, tier->kernels->reads_across && rows % 2);
+        pack_b(&p, tier->kernels, 1, 2);
+        place_c(&p, tier->kernels->lanes, false, 3);
+        for (size_t q = 0; q < p.vectors; q++)
+          p.columns_at[q].offset = (uint32_t)(16 + q * tier->kernels->lanes);
+        memset(c, 0xa5, sizeof c);
+        for (size_t i = 0; i < rows; i++)
+          p.c_rows[i] = c[i];
+        p.stream = true;
+        kernel_case(tier, "product", "rows %zu, columns %zu, k %zu, past the caches", rows, columns, k);
+        run_product(&p, tier->kernels, rows, 0, p.vectors, START_ZERO);
+        tier->kernels->stream_end();
+        p.stream = false;
+        for (size_t i = 0; i < rows; i++) {
+          kernel_same("c", columns, c[i] + 16, p.wanted + i * columns);
+          kernel_true(!memcmp(c[i], c[ROWS - 1] + ROW - 16, 64), "what stands before a row has changed");
+        }
+      }
+  }
+  assert_true(kernel_cases() > 0);
+  close_problem(&p);
 }
 
 /* A NaN and an infinity in one row of A reach that row of C, and no other. */
@@ -712,6 +752,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_teardown(product_of_any_size_has_the_same_bits_on_every_tier, kernel_say_where),
       cmocka_unit_test_teardown(what_a_product_asks_for_ahead_changes_nothing, kernel_say_where),
       cmocka_unit_test(rows_that_follow_one_another_are_asked_for_as_one),
+      cmocka_unit_test_teardown(product_past_the_caches_is_the_same, kernel_say_where),
       cmocka_unit_test_teardown(product_keeps_rows_apart, kernel_say_where),
       cmocka_unit_test_teardown(product_may_be_cut_between_blocks, kernel_say_where),
       cmocka_unit_test_teardown(product_over_nothing_is_what_it_starts_from, kernel_say_where),

@@ -262,6 +262,38 @@ static void test_zeros_meet_no_weights(void **state) {
     }
 }
 
+/* Gradients of so many weights go past the caches if their rows begin lines of it, which the address decides.
+ */
+static void test_gradients_past_the_caches(void **state) {
+  static const struct {
+    gk_cell cell;
+    int64_t input, hidden, threads;
+  } networks[] = {{GK_CELL_LSTM, 1376, 640, 1}, {GK_CELL_GRU_RESET_BEFORE, 1600, 720, 2}};
+  (void)state;
+  for (int tier = 0; tier < tier_count; tier++)
+    for (size_t i = 0; i < sizeof networks / sizeof *networks; i++) {
+      struct buffers b = {0};
+      struct network_case c = {.desc = GK_RNN_DESC_INIT, .time = 2, .batch = 3, .states = true, .seed = i};
+      c.desc.cell = networks[i].cell;
+      c.desc.input_size = networks[i].input;
+      c.desc.hidden_size = networks[i].hidden;
+      c.desc.threads = (int)networks[i].threads;
+      c.desc.isa = tiers[tier];
+      struct network_data d = take_data(&b, &c);
+      struct network_results r[2] = {take_results(&b, &c), take_results(&b, &c)};
+      const int64_t count = sizes_of(&c).parameters;
+      assert_true(count > 5000000);
+      for (int k = 0; k < 2; k++) {
+        struct network net = open_network(&b, &c, d.parameters);
+        r[k].gradients = (float *)buffers_take(&b, ((size_t)count + 1) * sizeof(float), 64) + k;
+        run_network(&net, &d, &r[k]);
+        close_network(&net);
+      }
+      check_same_results(&c, "gradients that begin no line", &r[1], &r[0]);
+      buffers_release(&b);
+    }
+}
+
 int main(int argc, char **argv) {
   if (!start_walk(argc, argv))
     return 1;
@@ -273,6 +305,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_doubled_gradient),
       cmocka_unit_test(test_no_states),
       cmocka_unit_test(test_zeros_meet_no_weights),
+      cmocka_unit_test(test_gradients_past_the_caches),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

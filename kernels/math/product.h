@@ -161,6 +161,7 @@ static void product(const struct gk_product *p) {
                       .b_rows = p->k,
                       .sum_block = p->sum_block / GK_SUM_PART,
                       .k = p->k < GK_TILE_K ? p->k : GK_TILE_K,
+                      .stream = p->stream,
                       .ahead_left = &ahead,
                       .a_asks = true};
   size_t begin = p->descending ? p->vector_end : p->vector_begin, end = begin;

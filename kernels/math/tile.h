@@ -27,7 +27,7 @@ struct tile {
   const float *const *from; /* what the sum is added to: c, or rows of initial values */
   bool full;                /* every column has all its lanes */
   bool in_parts;            /* lanes of a column stand apart */
-  bool overwrite;           /* C = 0 + sum */
+  bool overwrite, stream;   /* C = 0 + sum; past the caches */
   size_t rows_left;         /* that take these vectors, those of the strip included */
   /* What is asked for meanwhile, at addresses that may be anything: */
   const float *b_next; /* GK_TILE_NEXT_LINES for each k: a share of the block that comes next */
@@ -63,7 +63,7 @@ static inline __attribute__((always_inline)) void tile_ask_for_c(const struct ti
   float *const *c = left ? t->c + rows : t->c_first;
   const struct gk_column *columns = left ? t->columns : t->columns_next;
   size_t end = *asked + t->c_share, most = left && left < rows ? left : rows;
-  if (!columns)
+  if (!columns || t->stream)
     return;
   for (end = end < most ? end : most; *asked < end; ++*asked) GK_UNROLL
     for (int j = 0; j < vectors; j++)

@@ -44,8 +44,12 @@ static inline __attribute__((always_inline)) void tile_store(const struct tile *
       offset[j] = columns[j].offset;
     GK_UNROLL for (int i = 0; i < rows; i++) {
       float *after = c[i];
-      GK_UNROLL for (int j = 0; j < vectors; j++)
-        vf_store(after + offset[j], sum[i][j]);
+      if (t->stream) GK_UNROLL
+        for (int j = 0; j < vectors; j++)
+          vf_stream(after + offset[j], sum[i][j]);
+      else GK_UNROLL
+        for (int j = 0; j < vectors; j++)
+          vf_store(after + offset[j], sum[i][j]);
     }
     return;
   }
@@ -113,7 +117,7 @@ static inline __attribute__((always_inline)) void tile_strips(struct tile *t, co
       const bool first = k == 0;
       const size_t count = t->k - k < t->sum_block ? t->k - k : t->sum_block;
       tile_ask_for_c(t, &asked, (size_t)rows, vectors);
-      if (k && k + count == t->k)
+      if (k && k + count == t->k && !t->stream)
         tile_ask_again(t, rows, vectors);
       tile_sum(t, k, count, sum, rows, vectors, form);
       GK_FROM_HERE(t);

@@ -503,6 +503,8 @@ static void backward_body(void *context, int thread, int threads) {
     gk_projection_gradient(&worker, k / run->rnn->directions, k % run->rnn->directions);
   if (run->gradients && run->rnn->desc.trained_states)
     gk_state_gradients(&worker);
+  if (run->stream_gradients)
+    run->rnn->kernels->stream_end();
 }
 
 static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_backward_args *args) {

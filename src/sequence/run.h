@@ -75,8 +75,9 @@ struct gk_run {
   struct gk_rnn_plan plan;
   int64_t time, batch;
   bool training;
-  bool stream; /* saved rows go past the caches, where their blocks begin lines of it */
-  bool keep;   /* backward: the reserve must be left as it is */
+  bool stream;           /* saved rows go past the caches, where their blocks begin lines of it */
+  bool keep;             /* backward: the reserve must be left as it is */
+  bool stream_gradients; /* backward: those of weights go past the caches, where rows begin lines of it */
   const float *packed;
   const float *unpacked; /* the parameters, where packed lacks the pass's weights; else NULL */
   const float *parameters;

@@ -98,6 +98,7 @@ static void place_gates(struct strip *strip) {
 static void strip_product(const struct strip *strip, const struct gk_matrix *matrix, const float *panels,
                           size_t rows, int gate_count, const int *gate, const int *gate_block,
                           int64_t tensor) {
+  const struct gk_run *run = strip->worker->run;
   const size_t units = strip->units, columns = matrix->units;
   for (int g = 0; g < gate_count; g++)
     for (size_t u = 0; u < units; u++) {
@@ -106,17 +107,21 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
           strip->gates + gate_block[gate[g]] * strip->block_step + (ptrdiff_t)u * strip->unit_step;
       strip->c[index] = finished_row(strip, tensor, columns, (size_t)gate[g], u);
     }
-  strip->worker->run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
-                                                                 .k = rows,
-                                                                 .sum_block = GK_GRADIENT_BLOCK,
-                                                                 .a = strip->a,
-                                                                 .a_step = strip->k_step,
-                                                                 .b = panels,
-                                                                 .panel_stride = matrix->width * GK_SUM_BLOCK,
-                                                                 .columns = matrix->columns,
-                                                                 .vector_end = matrix->vectors,
-                                                                 .c = strip->c,
-                                                                 .overwrite = strip->first});
+  const bool stream = run->stream_gradients && strip->first &&
+                      columns % (GK_CACHE_LINE / sizeof(float)) == 0 &&
+                      (uintptr_t)strip->c[0] % GK_CACHE_LINE == 0;
+  run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
+                                                  .k = rows,
+                                                  .sum_block = GK_GRADIENT_BLOCK,
+                                                  .a = strip->a,
+                                                  .a_step = strip->k_step,
+                                                  .b = panels,
+                                                  .panel_stride = matrix->width * GK_SUM_BLOCK,
+                                                  .columns = matrix->columns,
+                                                  .vector_end = matrix->vectors,
+                                                  .c = strip->c,
+                                                  .overwrite = strip->first,
+                                                  .stream = stream});
 }
 
 static void bias_sums(const struct strip *strip) {
