@@ -408,7 +408,7 @@ GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *par
 
 /* The flags to pack with for a gk_rnn_forward and gk_rnn_backward of these sizes: GK_PACK_FORWARD alone if
  * backward would read its weights too few times to be worth packing (a small network, few samples and steps),
- * 0 if forward would too (a step or two of few samples), else both. The same bits each way. Decoders, bridges
+ * 0 if forward would too (a step to three of few samples), else both. The same bits each way. Decoders, bridges
  * and output layers always need both. */
 GK_API gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t batch, unsigned *flags);
 

@@ -287,15 +287,19 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
  * to 1.9 up to 32 rows, 1.0 to 1.15 at 64 to 190 rows, up to 2.1 million weights; 0.9 to 1.07 with 2.9 million.
  * AVX2 1.1 to 2.2 up to 8 rows, 1.0 to 1.2 at 16 and 32. Against neither pass, one or two steps: 1.1 to 3.7 up
  * to 16 rows and 3 million weights, 1.0 to 1.1 at 64; 8.4 million 1.0 to 1.3 at one or two rows, 0.9 to 1.0 at
- * 16. Neither against forward alone: 1.0 to 1.4 in one step, 0.92 to 1.2 in two, 0.8 to 1.06 in four. */
+ * 16. Neither against forward alone, with I = H: 1.0 to 1.4 in one step, 0.92 to 1.2 in two, in three 0.88 to
+ * 0.97 with up to a million weights and 1.05 to 1.09 with two, in four 0.8 to 1.06; with I a tenth of H in two
+ * steps 0.88 to 0.93, four times H in four 0.99 to 1.01. */
 enum {
   UNPACKED_FLOATS = 2200000,
   UNPACKED_FLOATS_BY_ROWS = 100000000, /* of AVX2 half of it, and so many rows: */
   UNPACKED_ROWS = 256,
   UNPACKED_NARROW_ROWS = 64,
-  UNPACKED_STEPS = 2, /* for which forward, too, reads the parameters; then more weights may be unpacked: */
-  MANY_FLOATS_BY_ROWS = 40000000
+  MANY_FLOATS_BY_ROWS =
+      40000000,         /* of more weights than UNPACKED_FLOATS, if forward reads them unpacked too */
+  NEAR_FLOATS = 1300000 /* that forward packs into a cache, which costs less */
 };
+static const double unpacked_reads_near = 1.5, unpacked_reads = 2;
 enum packing { DROPPED, MANY_WEIGHTS, MANY_ROWS, FORWARD_ALONE, NEITHER };
 
 static int64_t most_unpacked_rows(const struct gk_rnn *rnn) {
@@ -307,15 +311,31 @@ static int64_t most_unpacked_rows(const struct gk_rnn *rnn) {
   return rows < most ? rows : most;
 }
 
+/* How many times forward would transpose a weight, on average: recurrent ones at each step. */
+static double reads_of(const struct gk_rnn *rnn, int64_t time) {
+  double reads = 0;
+  for (int k = 0; k < rnn->layer_count; k++) {
+    const struct gk_rnn_layer *layer = &rnn->layers[k];
+    reads += rnn->cell->gates * (double)layer->hidden *
+             ((double)layer->input_size + (double)time * (double)layer->output);
+  }
+  return reads / all_weights(rnn);
+}
+
+static double most_reads(const struct gk_rnn *rnn) {
+  return rnn->packed.forward > NEAR_FLOATS ? unpacked_reads : unpacked_reads_near;
+}
+
 static enum packing packing_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   const int64_t rows = most_unpacked_rows(rnn);
+  const bool few_reads = reads_of(rnn, time) <= most_reads(rnn);
   if (rnn->desc.weight_dropout > 0)
     return DROPPED;
-  if (rnn->packed.backward > UNPACKED_FLOATS && time > UNPACKED_STEPS)
+  if (rnn->packed.backward > UNPACKED_FLOATS && !few_reads)
     return MANY_WEIGHTS;
   if ((double)time * (double)batch > (double)rows)
     return MANY_ROWS;
-  return time <= UNPACKED_STEPS ? NEITHER : FORWARD_ALONE;
+  return few_reads ? NEITHER : FORWARD_ALONE;
 }
 
 static unsigned pack_flags_of(enum packing packing) {
@@ -469,8 +489,11 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
     snprintf(text, size, "backward needs what weight_dropout leaves of the weights");
     break;
   case MANY_WEIGHTS:
-    snprintf(text, size, "more than %.3g million weights, which more than %d steps read faster packed",
-             1e-6 * UNPACKED_FLOATS, UNPACKED_STEPS);
+    snprintf(
+        text, size,
+        "more than %.3g million weights, which %lld steps read faster packed: forward %.2g times, and up "
+        "to %.2g would be few",
+        1e-6 * UNPACKED_FLOATS, steps, reads_of(rnn, time), most_reads(rnn));
     break;
   case MANY_ROWS:
     snprintf(
@@ -486,10 +509,11 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
         samples, steps, rows, isa);
     break;
   case NEITHER:
-    snprintf(text, size,
-             "%lld samples by %lld steps: up to %lld rows (%s) and %d steps read these weights faster than "
-             "they are packed",
-             samples, steps, rows, isa, UNPACKED_STEPS);
+    snprintf(
+        text, size,
+        "%lld samples by %lld steps: up to %lld rows (%s), and forward up to %.2g times (here %.2g), read "
+        "these weights faster than they are packed",
+        samples, steps, rows, isa, most_reads(rnn), reads_of(rnn, time));
     break;
   }
 }
