@@ -126,9 +126,9 @@ static void register_tier(const char *tier, const struct gk_kernels *table) {
         register_cells(&kernels[i], tier, work, !strncmp(kernels[i].name, "cell_backward", 13));
       else
         register_work(kernels[i].name, tier, "", kernels[i].run, &work);
-      work.unpacked = kernels[i].run == run_product;
-      if (work.unpacked)
-        register_work(kernels[i].name, tier, "/unpacked", kernels[i].run, &work);
+      for (work.form = UNPACKED; work.form < FORMS && kernels[i].run == run_product; work.form++)
+        register_work(kernels[i].name, tier, work.form == UNPACKED ? "/unpacked" : "/of_columns",
+                      kernels[i].run, &work);
     }
   }
 }

@@ -3,6 +3,20 @@
 
 #include "kernel_work.h"
 
+/* B of columns: a panel's width of them at a time. */
+static void multiply(const struct gk_kernels *kernels, struct gk_product product,
+                     const float *const *columns) {
+  const size_t end = product.vector_end;
+  if (!columns)
+    kernels->product(&product);
+  for (size_t q = 0; columns && q < end; q = product.vector_end) {
+    product.vector_begin = q;
+    product.vector_end = end - q < kernels->tile_vectors ? end : q + kernels->tile_vectors;
+    product.b_columns = columns + q * kernels->lanes;
+    kernels->product(&product);
+  }
+}
+
 void run_product(shim_state *state, const void *context) {
   const struct work *work = context;
   const struct gk_kernels *kernels = work->kernels;
@@ -23,12 +37,14 @@ void run_product(shim_state *state, const void *context) {
                                .columns = column};
   product.a = take_rows(&arena, take(&arena, rows * k, -1, 1), rows, k);
   product.b = take(&arena, panels * product.panel_stride, -0.1f, 0.1f);
-  product.b_step = work->unpacked ? columns : 0;
+  product.b_step = work->form == UNPACKED ? columns : 0;
   product.c = take_rows(&arena, take(&arena, rows * columns, 0, 1), rows, columns);
   product.vector_end = vectors;
   product.overwrite = true;
+  const float *const *b_columns =
+      work->form == OF_COLUMNS ? take_rows(&arena, take(&arena, k * columns, -0.1f, 0.1f), columns, k) : NULL;
   while (shim_keep_running(state))
-    kernels->product(&product);
+    multiply(kernels, product, b_columns);
   shim_flop(state, 2.0 * (double)rows * (double)k * (double)columns);
   shim_bytes(state, sizeof(float) * ((double)rows * (double)(k + columns) + (double)k * (double)columns));
   free(column);

@@ -21,7 +21,7 @@ struct work {
   gk_cell cell; /* cells only */
   int phase;
   size_t size[3];
-  bool unpacked; /* products only: B */
+  enum { PACKED, UNPACKED, OF_COLUMNS, FORMS } form; /* products only: of B */
 };
 
 enum { MOST_ARRAYS = 12 };

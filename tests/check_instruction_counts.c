@@ -78,6 +78,10 @@ static void measure_product(const struct gk_kernels *kernels) {
   measure("product", (size_t)ROWS * K * COLUMNS, call_product, kernels, &product);
   product.b_step = COLUMNS;
   measure("product_unpacked", (size_t)ROWS * K * COLUMNS, call_product, kernels, &product);
+  product.b_columns = new_rows(nv * v, K);
+  product.b_step = 0;
+  product.vector_end = nv;
+  measure("product_of_columns", (size_t)ROWS * K * nv * v, call_product, kernels, &product);
 }
 
 static void call_transpose(const struct gk_kernels *kernels, void *source) {
