@@ -548,10 +548,10 @@ GK_API gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *
 typedef struct gk_rnn_step_args {
   size_t size;
   int64_t batch;
-  const float *x;        /* (N, I) */
-  const int32_t *tokens; /* (N) */
-  const bool *reset;     /* (N): h and c are taken as zeros; NULL: none */
-  const float *parameters;
+  const float *x;          /* (N, I) */
+  const int32_t *tokens;   /* (N) */
+  const bool *reset;       /* (N): h and c are taken as zeros; NULL: none */
+  const float *parameters; /* both as gk_rnn_forward's */
   const void *packed;
   float *h, *c;
   float *y;        /* (N, H): the last layer's h; may be NULL */

@@ -56,6 +56,7 @@ static void test_output_loss(void **state) {
   int64_t count = gk_output_parameter_count(output);
   expect(__LINE__, gk_output_workspace_bytes(output, -1, &workspace_bytes), GK_ERROR_ARGUMENT, "rows", "-1",
          NULL);
+  expect(__LINE__, gk_output_packed_bytes(output, 0, &packed_bytes), GK_ERROR_ARGUMENT, "flags is 0", NULL);
   assert_int_equal(gk_output_packed_bytes(output, GK_PACK_FORWARD, &packed_bytes), GK_OK);
   assert_int_equal(gk_output_workspace_bytes(output, ROWS, &workspace_bytes), GK_OK);
   float *p = take_random(&b, 1, 1, count), *h = take_random(&b, 2, 1, ROWS * HIDDEN);

@@ -59,7 +59,9 @@ static void descriptions_that_do_not_fit_are_refused(void **state) {
   gk_decoder *decoder;
   gk_decoder_desc good = plain_description(output);
   (void)state;
+  size_t bytes;
   assert_int_equal(gk_decoder_create(&good, &decoder), GK_OK);
+  expect(__LINE__, gk_decoder_packed_bytes(decoder, 0, &bytes), GK_ERROR_ARGUMENT, "flags is 0", NULL);
   gk_decoder_destroy(decoder);
   expect(__LINE__, gk_decoder_create(&good, NULL), GK_ERROR_ARGUMENT, "decoder", NULL);
   expect(__LINE__, gk_decoder_create(NULL, &decoder), GK_ERROR_ARGUMENT, "desc", NULL);

@@ -271,7 +271,9 @@ gk_status gk_decoder_packed_bytes(const gk_decoder *decoder, unsigned flags, siz
   if (!decoder || !bytes)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "bytes" : "decoder");
   /* The backward part of the top always has its place, so that the stack's place does not depend on flags. */
-  gk_status status = gk_rnn_packed_bytes(decoder->rnn, flags, &stack);
+  gk_status status = top_bytes(decoder, flags, &top); /* which the stack alone might do without */
+  if (!status)
+    status = gk_rnn_packed_bytes(decoder->rnn, flags, &stack);
   if (!status)
     status = top_bytes(decoder, GK_PACK_FORWARD | GK_PACK_BACKWARD, &top);
   if (!status && !gk_size_add(&top, stack))
