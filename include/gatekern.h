@@ -399,16 +399,17 @@ typedef struct gk_random_key {
  * GK_PACK_FORWARD, GK_PACK_BACKWARD or both: whose weights are packed beside the biases. A call that finds
  * what it needs missing, or packed for another network or tier, refuses it (GK_ERROR_ARGUMENT). But
  * gk_rnn_forward, gk_rnn_step and gk_rnn_backward take the weights from `parameters` if only theirs are
- * missing (without weight_dropout), and for them flags may also be 0: the same bits, faster where weights are
- * read too few times to be worth packing. `packed` must have packed_bytes of the same flags; `parameters` is
- * the whole array. */
+ * missing (unless in training with weight_dropout), and for them flags may also be 0: the same bits, faster
+ * where weights are read too few times to be worth packing. `packed` must have packed_bytes of the same
+ * flags; `parameters` is the whole array. */
 typedef enum gk_pack_flags { GK_PACK_FORWARD = 1, GK_PACK_BACKWARD = 2 } gk_pack_flags;
 GK_API gk_status gk_rnn_packed_bytes(const gk_rnn *rnn, unsigned flags, size_t *bytes);
 GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed);
 
 /* The flags to pack with for a gk_rnn_forward and gk_rnn_backward of these sizes: GK_PACK_FORWARD alone if
  * backward would read its weights too few times to be worth packing (a small network, few samples and steps),
- * 0 if forward would too (a step to three of few samples), else both. The same bits each way. Decoders, bridges
+ * 0 if forward would too (one to three steps of few samples), else both. The same bits each way; both calls
+ * need `parameters` then. Who also evaluates longer sequences adds GK_PACK_FORWARD. Decoders, bridges
  * and output layers always need both. */
 GK_API gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t batch, unsigned *flags);
 
@@ -518,8 +519,9 @@ typedef struct gk_rnn_backward_args {
   const float *x;
   const int32_t *tokens;
   const float *h0, *c0;
-  const float *parameters; /* as forward's, if that was without GK_PACK_BACKWARD */
-  const void *packed;
+  const float *parameters; /* needed with a vocabulary, and as they were packed if that was without
+                              GK_PACK_BACKWARD; else may be NULL */
+  const void *packed;     /* with GK_PACK_BACKWARD (which weight_dropout needs), or weights come from there */
   const float *dy;        /* gradient of y, same layout; NULL: zero. Padding is not read */
   const float *dhn, *dcn; /* (L*D, N, H); NULL: zero */
   float *dx;              /* same layout as x, 0 in padding; NULL: not computed */

@@ -69,8 +69,9 @@ struct gk_ahead {
  * row k is at b + (q / nv) * panel_stride + (k * nv + q % nv) * v. Lanes beyond a column's are zero in B.
  * Or B is not packed: its k rows stand b_step floats apart, beginning with row b_first, after the last one
  * row 0; vector q of row 0 is at b + q * v. Then a_step is 1, and only the last column may have fewer lanes
- * than v, beyond which nothing is read. Or b_columns are rows of W, k floats each, whose transpose is B: one for
- * each lane of the vectors, which are at most nv. Then a_step is 1 too. */
+ * than v, beyond which nothing is read. Or b_columns are rows of W, k floats each, whose transpose is B: one
+ * for each lane of the vectors, which are at most nv. Then a_step is 1 too, and what is but a hint has no
+ * effect. */
 struct gk_product {
   size_t rows;
   size_t k;
@@ -86,8 +87,8 @@ struct gk_product {
   size_t vector_begin, vector_end;
   bool descending; /* the last vectors first: what a call left in the caches is read first by the next one */
   float *const *c; /* [rows] */
-  bool overwrite;  /* C = 0 + sum instead, */
-  bool stream; /* ... past the caches: stream_end() follows. Whole vectors, that begin lines with every nv */
+  bool overwrite;  /* C = 0 + sum instead */
+  bool stream;     /* overwrite, past the caches: stream_end() follows. Rows of whole lines of cache */
   const float *const *init;     /* [rows]: C = init + sum instead, init being addressed as C is; or NULL */
   const struct gk_ahead *ahead; /* or NULL */
 };

@@ -245,6 +245,33 @@ static void weights_that_are_read_few_times_are_not_packed(void **state) {
   }
 }
 
+/* Recurrent ones at each step, those of inputs with each chunk of steps. */
+static void forward_counts_how_often_it_would_transpose_a_weight(void **state) {
+  static const struct {
+    int64_t input, hidden, projection, batch, time;
+    gk_recurrence recurrence;
+    const char *reason;
+  } plans[] = {
+      {300, 100, 0, 4, 3, GK_RECURRENCE_HIDDEN, "(here 1.5)"},
+      {100, 300, 0, 4, 1, GK_RECURRENCE_HIDDEN, "(here 1)"},
+      {128, 128, 0, 128, 2, GK_RECURRENCE_HIDDEN, "(here 1.5)"}, /* in one chunk, of 64 a thread */
+      {400, 100, 0, 32, 4, GK_RECURRENCE_NONE, "(here 1)"},
+      {500, 100, 100, 4, 3, GK_RECURRENCE_HIDDEN, "(here 1.4)"}, /* W_hr too: (500 + 3 * 125) / 625 */
+      {700, 600, 0, 2, 200, GK_RECURRENCE_HIDDEN, "forward 93.9 times"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof plans / sizeof *plans && gk_isa_usable(GK_ISA_AVX512); i++) {
+    gk_rnn_desc desc = describe_network(GK_CELL_LSTM, plans[i].input, plans[i].hidden);
+    desc.isa = GK_ISA_AVX512;
+    desc.threads = 2;
+    desc.schedule = GK_SCHEDULE_SLICES;
+    desc.projection_size = plans[i].projection;
+    desc.recurrence = plans[i].recurrence;
+    const gk_rnn_plan_info info = explain(desc, plans[i].time, plans[i].batch, true);
+    if (!strstr(info.packing_reason, plans[i].reason))
+      fail_msg("plan %zu: %s, must have %s", i, info.packing_reason, plans[i].reason);
+  }
+}
+
 static void an_explanation_without_a_place_is_refused(void **state) {
   (void)state;
   gk_rnn *rnn = create(describe_network(GK_CELL_LSTM, 4, 4));
@@ -438,6 +465,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(samples_and_units_decide_the_schedule),
       cmocka_unit_test(small_stacks_and_directions_walk_as_a_wavefront),
       cmocka_unit_test(weights_that_are_read_few_times_are_not_packed),
+      cmocka_unit_test(forward_counts_how_often_it_would_transpose_a_weight),
       cmocka_unit_test(an_explanation_without_a_place_is_refused),
       cmocka_unit_test(the_reserve_is_gates_and_two_states),
       cmocka_unit_test(a_shorter_sequence_needs_no_more_memory),

@@ -160,6 +160,11 @@ static void a_packed_buffer_knows_its_key(void **state) {
   assert_int_equal(gk_rnn_pack(net.rnn, GK_PACK_FORWARD, d.parameters, net.packed), GK_OK);
   assert_int_equal(gk_rnn_forward(net.rnn, &other), GK_OK);
   REFUSED(gk_rnn_forward(net.rnn, &forward), GK_ERROR_ARGUMENT, "gk_rnn_pack_dropped");
+  REFUSED(gk_rnn_pack_dropped(net.rnn, 0, &forward.random, d.parameters, net.packed), GK_ERROR_ARGUMENT,
+          "weight_dropout is 0.5");
+  assert_int_equal(gk_rnn_pack(net.rnn, 0, d.parameters, net.packed), GK_OK);
+  assert_int_equal(gk_rnn_forward(net.rnn, &other), GK_OK); /* inference drops nothing */
+  REFUSED(gk_rnn_forward(net.rnn, &forward), GK_ERROR_ARGUMENT, "gk_rnn_pack_dropped");
   REFUSED(gk_rnn_pack_dropped(net.rnn, GK_PACK_FORWARD, NULL, d.parameters, net.packed), GK_ERROR_ARGUMENT,
           "key is NULL");
   close_network(&net);

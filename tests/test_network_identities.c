@@ -268,7 +268,10 @@ static void test_gradients_past_the_caches(void **state) {
   static const struct {
     gk_cell cell;
     int64_t input, hidden, threads;
-  } networks[] = {{GK_CELL_LSTM, 1376, 640, 1}, {GK_CELL_GRU_RESET_BEFORE, 1600, 720, 2}};
+    gk_direction direction;
+  } networks[] = {{GK_CELL_LSTM, 1376, 640, 1, GK_FORWARD},
+                  {GK_CELL_GRU_RESET_BEFORE, 1600, 720, 2, GK_REVERSE},
+                  {GK_CELL_LSTM, 1440, 368, 2, GK_BIDIRECTIONAL}};
   (void)state;
   for (int tier = 0; tier < tier_count; tier++)
     for (size_t i = 0; i < sizeof networks / sizeof *networks; i++) {
@@ -278,6 +281,7 @@ static void test_gradients_past_the_caches(void **state) {
       c.desc.input_size = networks[i].input;
       c.desc.hidden_size = networks[i].hidden;
       c.desc.threads = (int)networks[i].threads;
+      c.desc.direction = networks[i].direction;
       c.desc.isa = tiers[tier];
       struct network_data d = take_data(&b, &c);
       struct network_results r[2] = {take_results(&b, &c), take_results(&b, &c)};

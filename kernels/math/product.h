@@ -118,15 +118,19 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
   }
 }
 
-/* B from the rows of W that are its columns: a sum's k of them are packed, and read while they are near. */
+/* B from the rows of W that are its columns: a sum's k of them are packed, and read while they are near. Takes
+ * 64 KiB of stack on AVX-512, 16 KiB on AVX2. */
 static __attribute__((noinline)) void product_of_columns(const struct gk_product *p) {
   enum { WIDTH = GK_TILE_VECTORS * GK_V };
   _Alignas(64) float block[GK_SUM_BLOCK * WIDTH];
   const float *source[WIDTH];
   const size_t width = GK_TILE_WIDTH(height_of(p->rows));
   struct ahead_left ahead = {NULL, NULL, 0, 0};
-  struct tile tile = {
-      .a_step = 1, .b_rows = p->k, .sum_block = p->sum_block / GK_SUM_PART, .ahead_left = &ahead};
+  struct tile tile = {.a_step = 1,
+                      .b_rows = p->k,
+                      .sum_block = p->sum_block / GK_SUM_PART,
+                      .ahead = block,
+                      .ahead_left = &ahead};
   size_t columns = 0;
   for (size_t q = p->vector_begin; q < p->vector_end; q++)
     columns += p->columns[q].lanes;
@@ -147,7 +151,7 @@ static void product(const struct gk_product *p) {
   const size_t strips = strips_of(p->rows);
   if (strips == 0)
     return;
-  if (p->b_columns) {
+  if (p->b_columns && p->k) {
     product_of_columns(p);
     return;
   }

@@ -10,7 +10,7 @@ struct plans {
   gk_rnn_plan_info training, inference;
 };
 
-/* The passes that a training step packs for. */
+/* The passes that a training step packs for (`gatekern train` forward in any case: it also evaluates). */
 static const char *packing(const gk_rnn_plan_info *info) {
   return !info->pack_flags ? "neither" : info->pack_flags & GK_PACK_BACKWARD ? "both" : "forward";
 }

@@ -59,7 +59,7 @@ struct way {
   verify_job *job;
   gk_rnn *rnn;
   gk_output *output;
-  unsigned pack_flags; /* of the network; the same bits without weights for backward, or for either */
+  unsigned pack_flags; /* of the network; the same bits without weights for a pass or both */
   struct pool pool;
   float *y, *hn, *cn, *dy, *gradients, *output_gradients;
   void *packed, *output_packed, *reserve, *workspace, *output_workspace;

@@ -367,9 +367,9 @@ static gk_status check_stream(struct way *way) {
 gk_status verify_network(struct way *way, const verify_plan *plan) {
   verify_job *job = way->job;
   const bool dropped = gk_rnn_description(way->rnn)->weight_dropout > 0;
-  way->pack_flags = dropped || plan->threads == 1 ? GK_PACK_FORWARD | GK_PACK_BACKWARD
-                    : plan->threads == 2          ? GK_PACK_FORWARD
-                                                  : 0;
+  const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
+  const unsigned unpacked = ((unsigned)plan->threads - 1 + (unsigned)plan->isa) & both;
+  way->pack_flags = dropped ? both : both & ~unpacked;
   gk_status status = take_memory(way);
   if (status == GK_OK)
     status = check_forward(way);

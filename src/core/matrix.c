@@ -187,10 +187,10 @@ static struct gk_product product_of(const struct gk_matrix *matrix, struct gk_we
 
 /* Of W's transpose, where it is not packed, so many columns after the other as a panel has. */
 static void multiply(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
-                     struct gk_product product, bool packed) {
+                     struct gk_weights weights, struct gk_product product) {
   const size_t end = product.vector_end;
   const float *rows[GK_WIDEST_PANEL];
-  if (packed || !matrix->transposed || product.k == 0) {
+  if (!weights.unpacked || !matrix->transposed) {
     kernels->product(&product);
     return;
   }
@@ -209,7 +209,7 @@ void gk_matrix_product(const struct gk_matrix *matrix, const struct gk_kernels *
   if (rows == 0 || unit_begin >= unit_end)
     return;
   const struct gk_product product = product_of(matrix, weights, unit_begin, unit_end, rows, a, c, start);
-  multiply(matrix, kernels, product, !weights.unpacked);
+  multiply(matrix, kernels, weights, product);
 }
 
 void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
@@ -224,7 +224,7 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
     const size_t vector = strips->backwards ? product.vector_begin - 1 : product.vector_end;
     product.b_after = product.b + vector / matrix->tile_vectors * product.panel_stride;
   }
-  multiply(matrix, kernels, product, !weights.unpacked);
+  multiply(matrix, kernels, weights, product);
 }
 
 static void pack_transposed(const struct gk_packing *packing, const struct gk_matrix *matrix, const float *w,

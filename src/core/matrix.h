@@ -26,7 +26,7 @@ struct gk_matrix {
   size_t offset;                /* of panel 0 in the packed buffer, in floats */
   const int *gate;              /* of W: of columns or, of W as it stands, of k; not owned */
   bool transposed;              /* B is W's transpose */
-  size_t unpacked;              /* where W stands in the parameters, as it stands its first gate of k */
+  size_t unpacked;              /* where W stands in the parameters; if not transposed, the first gate of k */
   size_t first_row;             /* as it stands: of k = 0; the last one is followed by row 0 */
   size_t lanes, tile_vectors;   /* the tier's v and nv */
   size_t interleaved;           /* units, a multiple of v: the others are left */

@@ -81,10 +81,13 @@ static bool fits(struct gk_packed_size size, gk_isa isa, const void *packed, str
          header->fingerprint == size.fingerprint && header->offset <= sizeof *header + LINE;
 }
 
-bool gk_packed_lacks(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed) {
+bool gk_packed_flags(struct gk_packed_size size, gk_isa isa, const void *packed, unsigned *flags) {
   struct header header;
   size_t floats;
-  return packed && fits(size, isa, packed, &header, &floats) && (header.flags & flags) != flags;
+  if (!packed || !fits(size, isa, packed, &header, &floats))
+    return false;
+  *flags = header.flags;
+  return true;
 }
 
 const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed) {

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A packed buffer: a header, the vectors, and behind them the weights for forward and those for backward, if
- * they were asked for. The header makes a buffer of another network, tier or purpose an error instead of a wrong result. */
+ * they were asked for. The header makes a buffer of another network, tier or purpose an error instead of a
+ * wrong result. */
 #ifndef GK_CORE_PACKED_H
 #define GK_CORE_PACKED_H
 
 #include "src/core/status.h"
 
 /* Floats of the parts of a network's or layer's packed parameters, and a number that tells apart those whose
- * sizes happen to agree. */
+ * sizes happen to agree. Vectors alone are enough where products may read weights from the parameters; where
+ * they may not, there are none, and those that there are count as forward's. */
 struct gk_packed_size {
-  size_t
-      vectors; /* all that is needed, where products may read weights from the parameters; 0: they may not */
-  size_t forward, backward;
+  size_t vectors, forward, backward;
   uint64_t fingerprint;
 };
 
@@ -30,8 +30,8 @@ bool gk_packed_streams(struct gk_packed_size size, unsigned flags);
 /* Writes the header; *floats is where offsets count from. */
 gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa, void *packed,
                           float **floats);
-/* Is this a buffer of the network or layer that lacks some of `flags`? */
-bool gk_packed_lacks(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed);
+/* Is this a buffer of the network or layer? Then the flags that it was packed with. */
+bool gk_packed_flags(struct gk_packed_size size, gk_isa isa, const void *packed, unsigned *flags);
 /* The floats of a buffer that holds at least `flags`, or NULL and a message that names `packed`. */
 const float *gk_packed_open(struct gk_packed_size size, unsigned flags, gk_isa isa, const void *packed);
 

@@ -537,17 +537,10 @@ gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *arg
       memset(args->gradients, 0, (size_t)rnn->parameter_count * sizeof(float));
     return GK_OK;
   }
-  const float *unpacked;
-  const float *packed = gk_packed_of_call(rnn, GK_PACK_BACKWARD, true, &args->random, args->packed,
-                                          args->parameters, &unpacked);
-  if (!packed)
-    return GK_ERROR_ARGUMENT;
   struct gk_run run = {.rnn = rnn,
                        .time = args->time,
                        .batch = args->batch,
                        .training = true,
-                       .packed = packed,
-                       .unpacked = unpacked,
                        .parameters = args->parameters,
                        .x = args->x,
                        .tokens = rnn->desc.vocabulary ? args->tokens : NULL,
@@ -566,7 +559,9 @@ gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *arg
                        .accumulate = args->accumulate,
                        .keep = args->keep_reserve,
                        .dh_norms = args->dh_norms};
-  status = gk_run_open(&run, args->lengths, args->workspace, args->reserve, true);
+  status = gk_run_find_weights(&run, GK_PACK_BACKWARD, args->packed);
+  if (!status)
+    status = gk_run_open(&run, args->lengths, args->workspace, args->reserve, true);
   if (!status)
     gk_parallel(run.plan.threads, backward_body, &run);
   return status;

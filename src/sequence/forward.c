@@ -446,17 +446,10 @@ gk_status gk_rnn_forward_fed(const gk_rnn *rnn, const gk_rnn_forward_args *args,
   gk_status status = check_arguments(rnn, args);
   if (status || args->batch == 0)
     return status;
-  const float *unpacked;
-  const float *packed = gk_packed_of_call(rnn, GK_PACK_FORWARD, args->reserve, &args->random, args->packed,
-                                          args->parameters, &unpacked);
-  if (!packed)
-    return GK_ERROR_ARGUMENT;
   struct gk_run run = {.rnn = rnn,
                        .time = args->time,
                        .batch = args->batch,
                        .training = args->reserve != NULL,
-                       .packed = packed,
-                       .unpacked = unpacked,
                        .parameters = args->parameters,
                        .x = args->x,
                        .tokens = rnn->desc.vocabulary ? args->tokens : NULL,
@@ -468,7 +461,9 @@ gk_status gk_rnn_forward_fed(const gk_rnn *rnn, const gk_rnn_forward_args *args,
                        .y = args->y,
                        .hn = args->hn,
                        .cn = args->cn};
-  status = gk_run_open(&run, args->lengths, args->workspace, args->reserve, false);
+  status = gk_run_find_weights(&run, GK_PACK_FORWARD, args->packed);
+  if (!status)
+    status = gk_run_open(&run, args->lengths, args->workspace, args->reserve, false);
   if (!status)
     gk_parallel(run.plan.threads, forward_body, &run);
   return status;

@@ -57,10 +57,5 @@ void gk_pack_dropped_rows(const struct gk_rnn *rnn, const struct gk_random_strea
                           size_t begin, size_t end, float *packed);
 /* What the header of a buffer says that was dropped with this key. */
 struct gk_packed_size gk_packed_dropped(const struct gk_rnn *rnn, const gk_random_key *key);
-/* gk_packed_open for a call: what it was dropped with must be what the call is. *unpacked: the parameters, if
- * the weights of `flags` were not packed, else NULL. */
-const float *gk_packed_of_call(const struct gk_rnn *rnn, unsigned flags, bool training,
-                               const gk_random_key *key, const void *packed, const float *parameters,
-                               const float **unpacked);
 
 #endif

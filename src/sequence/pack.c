@@ -150,8 +150,42 @@ gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk_random
   if (!rnn || !key || !parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !key ? "key" : "parameters");
   struct packing packing = {.rnn = rnn, .flags = flags, .parameters = parameters, .key = key};
+  if (rnn->desc.weight_dropout > 0 && flags == 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "flags is 0 and weight_dropout is %g: what it leaves must be packed",
+                   (double)rnn->desc.weight_dropout);
   if (rnn->desc.weight_dropout > 0)
     return pack(rnn, gk_packed_dropped(rnn, key), &packing, packed);
   packing.key = NULL; /* nothing is dropped */
   return pack(rnn, rnn->packed, &packing, packed);
+}
+
+/* Why parameters that were dropped with another key, or not at all, do not serve. */
+static void explain_refusal(const struct gk_run *run, const void *packed) {
+  const struct gk_rnn *rnn = run->rnn;
+  unsigned flags;
+  if (run->training && gk_packed_flags(rnn->packed, rnn->kernels->isa, packed, &flags))
+    gk_fail(GK_ERROR_ARGUMENT,
+            "packed is from gk_rnn_pack: with weight_dropout %g training needs gk_rnn_pack_dropped",
+            (double)rnn->desc.weight_dropout);
+  else
+    gk_fail(GK_ERROR_ARGUMENT, "%s, or was dropped with another key than %s (weight_dropout is %g)",
+            gk_last_error(), run->training ? "random's seed and step" : "none, which inference needs",
+            (double)rnn->desc.weight_dropout);
+}
+
+gk_status gk_run_find_weights(struct gk_run *run, gk_pack_flags flag, const void *packed) {
+  const struct gk_rnn *rnn = run->rnn;
+  const bool drops = rnn->desc.weight_dropout > 0, dropped = drops && run->training;
+  const struct gk_packed_size size = dropped ? gk_packed_dropped(rnn, &run->random) : rnn->packed;
+  unsigned flags;
+  const bool known = gk_packed_flags(size, rnn->kernels->isa, packed, &flags);
+  const bool unpacked = known && !(flags & flag) && !dropped;
+  if (unpacked && !run->parameters && run->time)
+    return gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL, and packed has no weights for %s either",
+                   flag == GK_PACK_FORWARD ? "forward" : "backward");
+  run->unpacked = unpacked ? run->parameters : NULL;
+  run->packed = gk_packed_open(size, unpacked ? 0 : flag, rnn->kernels->isa, packed);
+  if (!run->packed && packed && drops && !known)
+    explain_refusal(run, packed);
+  return run->packed ? GK_OK : GK_ERROR_ARGUMENT;
 }

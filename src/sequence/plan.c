@@ -39,8 +39,15 @@ enum {
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
 
+/* Those that each step reads, and all. */
+static double recurrent_weights_of(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
+  const int gates = rnn->desc.recurrence == GK_RECURRENCE_HIDDEN ? rnn->cell->gates : 0;
+  return (gates + (rnn->desc.projection_size > 0)) * (double)layer->hidden * (double)layer->output;
+}
+
 static double weights_of(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
-  return rnn->cell->gates * (double)layer->hidden * ((double)layer->input_size + (double)layer->output);
+  return rnn->cell->gates * (double)layer->hidden * (double)layer->input_size +
+         recurrent_weights_of(rnn, layer);
 }
 
 static double all_weights(const struct gk_rnn *rnn) {
@@ -76,7 +83,8 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
  * 0.93 to 1.07 with 64 to 100 units, 1.04 to 1.14 with 130 and more. In the shared cache, AVX-512: two or
  * three a thread 1.01 to 1.09, four and more 0.87 to 1.03, but 1.09 with 75 MB of them; AVX2 two 1.02 to
  * 1.17, three 0.94 to 1.06, four and more 0.93 to 1.04. In training weights have just been packed, half of a
- * slice's by another thread; those of a team are packed where they are read. LSTM and GRU of 150 to 512
+ * slice's by another thread; those of a team are packed where they are read (and what is not packed, each slice
+ * transposes as a whole, of a team each thread its share). LSTM and GRU of 150 to 512
  * units: one step 1.1 to 1.5 with 4 to 16 samples, 1.24 to 1.34 with 32, two steps 1.0 to 1.3, four 0.9 to
  * 1.15. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t trained_steps, int threads) {
@@ -311,15 +319,15 @@ static int64_t most_unpacked_rows(const struct gk_rnn *rnn) {
   return rows < most ? rows : most;
 }
 
-/* How many times forward would transpose a weight, on average: recurrent ones at each step. */
-static double reads_of(const struct gk_rnn *rnn, int64_t time) {
-  double reads = 0;
-  for (int k = 0; k < rnn->layer_count; k++) {
-    const struct gk_rnn_layer *layer = &rnn->layers[k];
-    reads += rnn->cell->gates * (double)layer->hidden *
-             ((double)layer->input_size + (double)time * (double)layer->output);
-  }
-  return reads / all_weights(rnn);
+/* How many times forward would transpose a weight, on average: at each step, or those of inputs with each chunk
+ * of steps. */
+static double reads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
+  const int64_t chunk = gk_rnn_plan_for(rnn, time, batch, true, false).chunk;
+  const double chunks = (double)(time / chunk + (time % chunk != 0)), all = all_weights(rnn);
+  double recurrent = 0;
+  for (int k = 0; k < rnn->layer_count; k++)
+    recurrent += recurrent_weights_of(rnn, &rnn->layers[k]);
+  return ((all - recurrent) * chunks + recurrent * (double)time) / all;
 }
 
 static double most_reads(const struct gk_rnn *rnn) {
@@ -328,7 +336,7 @@ static double most_reads(const struct gk_rnn *rnn) {
 
 static enum packing packing_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   const int64_t rows = most_unpacked_rows(rnn);
-  const bool few_reads = reads_of(rnn, time) <= most_reads(rnn);
+  const bool few_reads = reads_of(rnn, time, batch) <= most_reads(rnn);
   if (rnn->desc.weight_dropout > 0)
     return DROPPED;
   if (rnn->packed.backward > UNPACKED_FLOATS && !few_reads)
@@ -419,7 +427,7 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int6
         text, size,
         fewest > fewest_rows(rnn, 0, threads)
             ? "%lld samples over %d threads, few steps: with fewer than %lld each it would wait for weights "
-              "that others pack, or transpose all; threads split the hidden units and meet each step"
+              "of others, or pack all by itself; threads split the hidden units and meet each step"
             : "%lld samples over %d threads: with fewer than %lld each it would wait for the weights; "
               "threads split the hidden units instead and meet each step",
         samples, threads, fewest);
@@ -481,6 +489,7 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
   char *text = info->packing_reason;
   const size_t size = sizeof info->packing_reason;
   const long long steps = time, samples = batch, rows = most_unpacked_rows(rnn);
+  const double reads = reads_of(rnn, time, batch);
   const char *isa = gk_isa_name(rnn->desc.isa);
   const enum packing packing = packing_of(rnn, time, batch);
   info->pack_flags = pack_flags_of(packing);
@@ -491,9 +500,9 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
   case MANY_WEIGHTS:
     snprintf(
         text, size,
-        "more than %.3g million weights, which %lld steps read faster packed: forward %.2g times, and up "
-        "to %.2g would be few",
-        1e-6 * UNPACKED_FLOATS, steps, reads_of(rnn, time), most_reads(rnn));
+        "more than %.3g million weights, which %lld steps read faster packed: forward %.3g times, and up "
+        "to %.3g would be few",
+        1e-6 * UNPACKED_FLOATS, steps, reads, most_reads(rnn));
     break;
   case MANY_ROWS:
     snprintf(
@@ -511,9 +520,9 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
   case NEITHER:
     snprintf(
         text, size,
-        "%lld samples by %lld steps: up to %lld rows (%s), and forward up to %.2g times (here %.2g), read "
+        "%lld samples by %lld steps: up to %lld rows (%s), and forward up to %.3g times (here %.3g), read "
         "these weights faster than they are packed",
-        samples, steps, rows, isa, most_reads(rnn), reads_of(rnn, time));
+        samples, steps, rows, isa, most_reads(rnn), reads);
     break;
   }
 }

@@ -294,7 +294,8 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
     gk_run_cut_reserve(run, &reserve);
   run->stream = run->training && reserve.used > STREAM_BYTES;
   run->stream_gradients = run->gradients && !run->accumulate && !run->feed &&
-                          run->rnn->parameter_count > STREAM_GRADIENTS &&
+                          run->rnn->packed.backward > STREAM_GRADIENTS &&
+                          !(run->rnn->desc.weight_dropout > 0) && /* which then zeroes some of them */
                           (double)run->time * (double)run->batch <= GK_SUM_BLOCK; /* one block of them */
   memset(run->zero, 0, gk_widest_state(run->rnn) * sizeof *run->zero);
   sort_samples(run, lengths);

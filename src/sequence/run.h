@@ -182,6 +182,9 @@ gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int
                        const int32_t *tokens, const float *parameters);
 /* Plans and cuts, sorts the samples (longest first, ties by index), finds the distinct tokens; no allocation.
  */
+/* Where the weights of the pass `flag` are, of a run that knows its network, parameters, key and sizes;
+ * `packed` is the caller's. */
+gk_status gk_run_find_weights(struct gk_run *run, gk_pack_flags flag, const void *packed);
 gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspace, void *reserve,
                       bool backward);
 /* The samples of `thread`, if threads have slices: its first, stride and count. */

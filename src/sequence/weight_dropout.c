@@ -57,34 +57,3 @@ struct gk_packed_size gk_packed_dropped(const struct gk_rnn *rnn, const gk_rando
   size.fingerprint = gk_packed_fingerprint(size.fingerprint, (int64_t)key->step) + 1;
   return size;
 }
-
-const float *gk_packed_of_call(const struct gk_rnn *rnn, unsigned flags, bool training,
-                               const gk_random_key *key, const void *packed, const float *parameters,
-                               const float **unpacked) {
-  const bool dropped = training && rnn->desc.weight_dropout > 0;
-  *unpacked = NULL;
-  if (!dropped && gk_packed_lacks(rnn->packed, flags, rnn->kernels->isa, packed)) {
-    if (!parameters) {
-      gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL, and packed has no weights for %s either",
-              flags == GK_PACK_FORWARD ? "forward" : "backward");
-      return NULL;
-    }
-    *unpacked = parameters;
-    flags = 0;
-  }
-  if (!(rnn->desc.weight_dropout > 0))
-    return gk_packed_open(rnn->packed, flags, rnn->kernels->isa, packed);
-  const struct gk_packed_size size = training ? gk_packed_dropped(rnn, key) : rnn->packed;
-  const float *floats = gk_packed_open(size, flags, rnn->kernels->isa, packed);
-  if (floats || !packed || gk_packed_lacks(size, flags, rnn->kernels->isa, packed))
-    return floats;
-  if (training && gk_packed_open(rnn->packed, 0, rnn->kernels->isa, packed))
-    gk_fail(GK_ERROR_ARGUMENT,
-            "packed is from gk_rnn_pack: with weight_dropout %g training needs gk_rnn_pack_dropped",
-            (double)rnn->desc.weight_dropout);
-  else
-    gk_fail(GK_ERROR_ARGUMENT, "%s, or was dropped with another key than %s (weight_dropout is %g)",
-            gk_last_error(), training ? "random's seed and step" : "none, which inference needs",
-            (double)rnn->desc.weight_dropout);
-  return NULL;
-}
