@@ -10,8 +10,8 @@
 /* A reserve beyond this does not stay in the caches until backward: written past them, it costs half the
  * traffic and leaves them to the weights (LSTM 512, batch 64, 25 steps: 5 % of the training step). */
 enum { STREAM_BYTES = 4 << 20 };
-/* So do gradients which would not stay there until they are clipped, if they are written once: LSTM, GRU and
- * RNN of 6 to 19 million weights take 1.15 to 1.25 times as long without it in a step of 1 to 4 samples, 1.06
+/* So do gradients which would not stay there until they are clipped, if they are written once: LSTM and GRU
+ * of 6 to 19 million weights take 1.15 to 1.25 times as long without it in a step of 1 to 4 samples, 1.06
  * to 1.08 with 16 rows, 1.01 to 1.02 with 64. (2 million, which stay: 1.1 to 1.2, 1.05 and 1.01.) */
 enum { STREAM_GRADIENTS = 5000000 };
 
