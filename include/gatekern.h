@@ -415,7 +415,8 @@ GK_API gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int
 
 /* The same with weight_dropout's mask of a training step on weight_hh: for forward and backward calls with a
  * reserve, whose key must have this seed and step (first_sample does not matter). Such calls refuse
- * parameters from gk_rnn_pack if weight_dropout is on, and inference refuses those from here. */
+ * parameters from gk_rnn_pack if weight_dropout is on, and inference refuses those from here. flags must not
+ * be 0 then: what is dropped must be packed. */
 GK_API gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk_random_key *key,
                                      const float *parameters, void *packed);
 

@@ -126,11 +126,8 @@ static __attribute__((noinline)) void product_of_columns(const struct gk_product
   const float *source[WIDTH];
   const size_t width = GK_TILE_WIDTH(height_of(p->rows));
   struct ahead_left ahead = {NULL, NULL, 0, 0};
-  struct tile tile = {.a_step = 1,
-                      .b_rows = p->k,
-                      .sum_block = p->sum_block / GK_SUM_PART,
-                      .ahead = block,
-                      .ahead_left = &ahead};
+  struct tile tile = {
+      .a_step = 1, .sum_block = p->sum_block / GK_SUM_PART, .ahead = block, .ahead_left = &ahead};
   size_t columns = 0;
   for (size_t q = p->vector_begin; q < p->vector_end; q++)
     columns += p->columns[q].lanes;
