@@ -319,14 +319,8 @@ gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum) {
   return GK_OK;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-  double left = *(const double *)a, right = *(const double *)b;
-  return (left > right) - (left < right);
-}
-
 static bench_figure figure(double *seconds, int64_t runs) {
-  qsort(seconds, (size_t)runs, sizeof *seconds, compare_doubles);
-  double median = (seconds[(runs - 1) / 2] + seconds[runs / 2]) / 2;
+  const double median = clock_median(seconds, runs);
   return (bench_figure){
       .best = seconds[0],
       .median = median,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "training_run.h"
+#include "runner_clock.h"
 #include "text_file.h"
 #include "training_progress.h"
 
@@ -402,23 +403,16 @@ static int finished(struct training_run *run, struct training_progress *progress
   return CLI_SUCCESS;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-  const double left = *(const double *)a, right = *(const double *)b;
-  return (left > right) - (left < right);
-}
-
 /* Medians over the newest steps. */
 static void print_profile(struct training_run *run) {
   const int64_t profiled = run->steps - UNPROFILED;
-  const size_t count = profiled < PROFILED_STEPS ? (size_t)profiled : PROFILED_STEPS;
+  const int64_t count = profiled < PROFILED_STEPS ? profiled : PROFILED_STEPS;
   double seconds[GK_TRAINING_PARTS], total = 0;
   if (profiled < 1)
     return;
-  for (int part = 0; part < GK_TRAINING_PARTS; part++) {
-    qsort(run->seconds[part], count, sizeof *run->seconds[part], compare_doubles);
-    total += seconds[part] = run->seconds[part][count / 2];
-  }
-  printf("profile  medians of %zu steps\n", count);
+  for (int part = 0; part < GK_TRAINING_PARTS; part++)
+    total += seconds[part] = clock_median(run->seconds[part], count);
+  printf("profile  medians of %" PRId64 " steps\n", count);
   for (int part = 0; part < GK_TRAINING_PARTS; part++)
     printf("  %-22s %10.3f ms %6.2f %%\n", gk_training_part_name((gk_training_part)part), 1e3 * seconds[part],
            100 * seconds[part] / total);
