@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LISTS = Path(__file__).resolve().parent.parent / "shapes"
-GATES = {"rnn": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4}
+GATES = {"rnn": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "gru-simplified": 2, "mgu": 2}
+# The cells that each peer has; the simplified GRU and the MGU are in none.
+CELLS_OF = {"pytorch": ["rnn", "gru", "lstm"], "packed": ["rnn", "gru", "lstm"],
+            "onednn": ["rnn", "gru", "gru-reset-before", "lstm"],
+            "onnxruntime": ["rnn", "gru", "gru-reset-before", "lstm"]}
 
 
 @dataclass
@@ -146,13 +150,14 @@ def anywhere_rows():
 
     for passes, peers, each in (("step", ["pytorch", "onednn"], 8),
                                 ("inference", ["pytorch", "onednn", "onnxruntime"], 4)):
-        for cell in GATES:
+        for cell in CELLS_OF["onednn"]:  # whose order the sizes depend on
+            offered = [peer for peer in peers if cell in CELLS_OF[peer]]
             for _ in range(each):
                 shape = Shape("", cell, size(16, 2048), size(16, 2048), size(1, 256), size(1, 500))
                 while shape.flop(passes == "step") > LARGEST_FLOP:
                     shape.time, shape.batch = max(1, shape.time // 2), max(1, shape.batch * 2 // 3)
                 shape.name = f"{cell}-i{shape.input}-h{shape.hidden}-n{shape.batch}-t{shape.time}"
-                rows.append(Row(shape, passes, peers, "auto", {peer: 1.0 for peer in peers}, "anywhere"))
+                rows.append(Row(shape, passes, offered, "auto", {peer: 1.0 for peer in offered}, "anywhere"))
     return rows
 
 

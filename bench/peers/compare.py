@@ -57,16 +57,17 @@ def start_peers(names, options):
 
 
 def compare_outputs(row, gatekern, peers, folder):
-    """Peer -> largest difference; peers that lack the network are missing."""
-    data, differences = make_data(row.shape, folder), {}
+    """Peer -> largest difference, and peer -> why it has no such network."""
+    data, differences, not_offered = make_data(row.shape, folder), {}, {}
     ours = gatekern.results(row, data)
     for name in row.peers:
         if name in peers:
             try:
                 differences[name] = largest_difference(ours, peers[name].results(row, folder))
             except NotOffered as reason:
+                not_offered[name] = str(reason)
                 print(f"  {NAMES[name]}: {reason}", file=sys.stderr)
-    return differences
+    return differences, not_offered
 
 
 def measure_once(contestant, row, seconds, folder):
@@ -83,7 +84,7 @@ def summary(rounds):
 
 
 def run_row(row, gatekern, peers, options, folder):
-    differences = compare_outputs(row, gatekern, peers, folder)
+    differences, not_offered = compare_outputs(row, gatekern, peers, folder)
     for name, (difference, tensor) in differences.items():
         if not difference <= LARGEST_DIFFERENCE:
             return {"error": f"{NAMES[name]}: {tensor} differs by {difference:.2g}"}
@@ -100,7 +101,8 @@ def run_row(row, gatekern, peers, options, folder):
     gflops = row.shape.flop(row.passes == "step") / ours["best"] * 1e-9
     ours.update(rounds["gatekern"][0], **ours)
     ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak)
-    result = {"gatekern": ours, "peers": {}, "rounds": rounds, **disturbance.report()}
+    result = {"gatekern": ours, "peers": {}, "rounds": rounds, "not_offered": not_offered,
+              **disturbance.report()}
     for name in differences:
         theirs = summary(rounds[name])
         result["peers"][name] = {**theirs, "ratio": theirs["best"] / ours["best"],
@@ -126,6 +128,8 @@ def describe_row(row, result):
              f"{result['gatekern']['gflops']:.1f} GFLOP/s, {result['gatekern']['percent_of_peak']:.1f} % of peak"]
     for name, peer in result["peers"].items():
         parts.append(f"{NAMES[name]} x{text_of_peer(peer)}, outputs within {peer['difference']:.1g}")
+    if not result["peers"]:
+        parts.append("ours alone: no peer that is here has this network")
     if result["missed"]:
         parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]} ({reason_of(row, name)})"
                                             for name in result["missed"]))

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from bars import CELLS_OF, GATES
+
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent.parent / "tests" / "peers")]
 
@@ -25,6 +27,11 @@ class NotOffered(Exception):
     """This peer has no such network."""
 
 
+def must_have_cell(peer, cell):
+    if cell not in CELLS_OF[peer]:
+        raise NotOffered(f"has no {cell} among its cells, {', '.join(CELLS_OF[peer])}")
+
+
 def environment(isa, threads):
     return {**os.environ, "OMP_NUM_THREADS": str(threads), **(CAPPED if isa == "avx2" else {})}
 
@@ -32,8 +39,7 @@ def environment(isa, threads):
 def array_shapes(shape):
     """Name -> shape of every input, in the order of peer_onednn's file."""
     states = (shape.layers, shape.batch, shape.hidden)
-    gates = {"rnn": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4}[shape.cell]
-    widths = [shape.input] + [shape.hidden] * (shape.layers - 1)
+    gates, widths = GATES[shape.cell], [shape.input] + [shape.hidden] * (shape.layers - 1)
     y = (shape.time, shape.batch, shape.hidden)
     named = {"parameters": (sum(gates * shape.hidden * (w + shape.hidden + 2) for w in widths),),
              "x": (shape.time, shape.batch, shape.input), "h0": states, "c0": states, "dy": y, "dhn": states,
@@ -114,6 +120,7 @@ class Onednn:
 
     def call(self, row, *more):
         s = row.shape
+        must_have_cell("onednn", s.cell)
         if row.passes == "forward":
             raise NotOffered("a training forward pass is timed as part of a step")
         if s.layers > 1 and s.input != s.hidden:
@@ -170,8 +177,7 @@ class Worker:
 
     def ask(self, row, folder, **request):
         s = row.shape
-        if self.peer == "pytorch" and s.cell == "gru-reset-before":
-            raise NotOffered("PyTorch has no such cell")
+        must_have_cell(self.peer, s.cell)
         if self.peer == "onnxruntime" and (row.passes != "inference" or row.isa == "avx2"):
             raise NotOffered("ONNX Runtime runs forward only, and has no switch for AVX2")
         process = self.process("avx2" if row.isa == "avx2" else "auto")
