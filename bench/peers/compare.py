@@ -7,10 +7,10 @@
   compare.py --bars training --text shakespeare.txt
 
 Runs in a Python environment with NumPy and the peers that are asked for (tests/peers/requirements.txt;
-onednn: bench/peers/build_onednn). A ratio is the peer's time / ours: above 1, Gatekern is faster. A step is
+onednn: bench/peers/build_onednn); one that does not start here is left out. A ratio is the peer's time / ours: above 1, Gatekern is faster. A step is
 forward + backward with the gradients of input, initial states, weights and biases; ours includes packing the weights,
-oneDNN's does not include its reorders. Exit status 1 if outputs differ, a bar is missed, or the peer that a bar needs
-could not be measured (--peers takes some)."""
+oneDNN's does not include its reorders. Exit status 1 if outputs differ, a contestant fails in a row (the other rows
+are still compared), a bar is missed, or the peer that a bar needs could not be measured (--peers takes some)."""
 
 import argparse
 import json
@@ -32,6 +32,18 @@ LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
 
 
+class Failed(Exception):
+    """A contestant could not do what it was asked for; the message names it."""
+
+
+def ask(name, call, *arguments):
+    try:
+        return call(*arguments)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        message = " ".join(str(error).split())
+        raise Failed(f"{NAMES.get(name, 'Gatekern')} failed: {message or type(error).__name__}") from error
+
+
 def largest_difference(ours, theirs):
     """Over the tensors that both have, and the name of the worst."""
     worst = (0.0, "")
@@ -51,19 +63,19 @@ def start_peers(names, options):
             else:
                 peers[name] = Worker("onnxruntime" if name == "onnxruntime" else "pytorch", options.threads,
                                      name == "packed")
-        except (NotOffered, OSError) as error:
-            print(f"{NAMES[name]} is left out: {error}", file=sys.stderr)
+        except (NotOffered, OSError, RuntimeError, ValueError) as error:
+            print(f"{NAMES[name]} is left out, it does not start: {error}", file=sys.stderr)
     return peers
 
 
 def compare_outputs(row, gatekern, peers, folder):
     """Peer -> largest difference, and peer -> why it has no such network."""
     data, differences, not_offered = make_data(row.shape, folder), {}, {}
-    ours = gatekern.results(row, data)
+    ours = ask("gatekern", gatekern.results, row, data)
     for name in row.peers:
         if name in peers:
             try:
-                differences[name] = largest_difference(ours, peers[name].results(row, folder))
+                differences[name] = largest_difference(ours, ask(name, peers[name].results, row, folder))
             except NotOffered as reason:
                 not_offered[name] = str(reason)
                 print(f"  {NAMES[name]}: {reason}", file=sys.stderr)
@@ -84,15 +96,24 @@ def summary(rounds):
 
 
 def run_row(row, gatekern, peers, options, folder):
-    differences, not_offered = compare_outputs(row, gatekern, peers, folder)
-    for name, (difference, tensor) in differences.items():
-        if not difference <= LARGEST_DIFFERENCE:
-            return {"error": f"{NAMES[name]}: {tensor} differs by {difference:.2g}"}
-    contestants = {"gatekern": gatekern, **{name: peers[name] for name in differences}}
+    """The row's figures; {"error": ...} where outputs differ or a contestant fails, after which others can follow."""
+    try:
+        differences, not_offered = compare_outputs(row, gatekern, peers, folder)
+        for name, (difference, tensor) in differences.items():
+            if not difference <= LARGEST_DIFFERENCE:
+                raise Failed(f"{NAMES[name]}: {tensor} differs by {difference:.2g}")
+        contestants = {"gatekern": gatekern, **{name: peers[name] for name in differences}}
+        return measure_row(row, contestants, {name: pair[0] for name, pair in differences.items()}, not_offered,
+                           options, folder)
+    except Failed as failure:
+        return {"error": str(failure)}
+
+
+def measure_row(row, contestants, differences, not_offered, options, folder):
     rounds, disturbance = {name: [] for name in contestants}, machine.Disturbance()
     for _ in range(options.rounds):
         for name, contestant in contestants.items():
-            rounds[name].append(measure_once(contestant, row, options.seconds, folder))
+            rounds[name].append(ask(name, measure_once, contestant, row, options.seconds, folder))
             disturbance.sample()
     ours = summary(rounds["gatekern"])
     # Each measurement knows only its own peak: the largest is the ceiling.
@@ -107,7 +128,7 @@ def run_row(row, gatekern, peers, options, folder):
         theirs = summary(rounds[name])
         result["peers"][name] = {**theirs, "ratio": theirs["best"] / ours["best"],
                                  "ratio_median": theirs["median"] / ours["median"],
-                                 "difference": differences[name][0]}
+                                 "difference": differences[name]}
         if "best_with_reorders" in theirs:
             result["peers"][name]["ratio_with_reorders"] = theirs["best_with_reorders"] / ours["best"]
     reached = {**{k: v["ratio"] for k, v in result["peers"].items()}, "peak": gflops / peak}
@@ -123,7 +144,7 @@ def reason_of(row, name):
 
 def describe_row(row, result):
     if "error" in result:
-        return f"{row.shape.name}: {result['error']}"
+        return f"{row.shape.name} {row.passes} {row.isa}: FAILED: {result['error']}"
     parts = [f"{row.shape.name} {row.passes} {result['gatekern']['isa']}: {1e3 * result['gatekern']['best']:.3f} ms, "
              f"{result['gatekern']['gflops']:.1f} GFLOP/s, {result['gatekern']['percent_of_peak']:.1f} % of peak"]
     for name, peer in result["peers"].items():

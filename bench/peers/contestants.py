@@ -101,7 +101,7 @@ class Gatekern:
         command += ["--threads", str(self.threads), "--seconds", str(seconds)]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
-            raise RuntimeError(result.stderr.strip())
+            raise RuntimeError(result.stderr.strip() or f"exit status {result.returncode}")
         m = json.loads(result.stdout)
         key = "step" if row.passes == "step" else "forward"
         return {"best": m[f"{key}_ms"] / 1e3, "median": m[f"{key}_ms_median"] / 1e3,
@@ -133,7 +133,7 @@ class Onednn:
         if result.returncode == 3:
             raise NotOffered(result.stderr.strip())
         if result.returncode:
-            raise RuntimeError(result.stderr.strip())
+            raise RuntimeError(result.stderr.strip() or f"exit status {result.returncode}")
         return json.loads(result.stdout) if result.stdout else {}
 
     def results(self, row, folder):
@@ -180,14 +180,18 @@ class Worker:
         must_have_cell(self.peer, s.cell)
         if self.peer == "onnxruntime" and (row.passes != "inference" or row.isa == "avx2"):
             raise NotOffered("ONNX Runtime runs forward only, and has no switch for AVX2")
-        process = self.process("avx2" if row.isa == "avx2" else "auto")
+        isa = "avx2" if row.isa == "avx2" else "auto"
+        process = self.process(isa)
         case = {"cell": s.cell, "input": s.input, "hidden": s.hidden, "batch": s.batch, "time": s.time,
                 "layers": s.layers, "pass": row.passes, "packed": self.packed}
-        process.stdin.write(json.dumps({"case": case, "data": str(folder / "data.npz"), **request}) + "\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.peer} died")
+        try:
+            process.stdin.write(json.dumps({"case": case, "data": str(folder / "data.npz"), **request}) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:  # it died; the next request starts another
+            raise RuntimeError(f"its process ended with exit status {self.processes.pop(isa).wait()}")
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])

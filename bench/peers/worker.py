@@ -180,6 +180,7 @@ def main():
         request = json.loads(line)
         try:
             if prepared != (request["case"], request["data"]):
+                prepared = None  # nor is the old case, should this fail half way
                 with np.load(request["data"]) as data:
                     peer.prepare(request["case"], dict(data))
                 prepared = request["case"], request["data"]
