@@ -84,8 +84,7 @@ def compare_outputs(row, gatekern, peers, folder):
 
 def measure_once(contestant, row, seconds, folder):
     pause()
-    return contestant.measure(row, seconds) if isinstance(contestant, Gatekern) \
-        else contestant.measure(row, seconds, folder)
+    return contestant.measure(row, seconds, folder)
 
 
 def summary(rounds):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gatekern and its peers behind one interface: results(row, folder), measure(row, seconds), in processes of their own.
-A measurement is a dict with best, median, forward_best, forward_median in seconds."""
+"""Gatekern and its peers behind one interface: results(row, ...), measure(row, seconds, folder), in processes of their
+own, all on the data that make_data has put into the folder. A measurement is a dict with best, median, forward_best, forward_median in seconds."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def environment(isa, threads):
 
 
 def array_shapes(shape):
-    """Name -> shape of every input, in the order of peer_onednn's file."""
+    """Name -> shape of every input, in the order of data.raw, which peer_onednn and gatekern bench --data read."""
     states = (shape.layers, shape.batch, shape.hidden)
     gates, widths = GATES[shape.cell], [shape.input] + [shape.hidden] * (shape.layers - 1)
     y = (shape.time, shape.batch, shape.hidden)
@@ -68,7 +68,7 @@ def make_data(shape, folder):
 
 
 class Gatekern:
-    """Timed by `gatekern bench`, whose runner makes data of the same ranges itself."""
+    """Results by the library in this process; timed by `gatekern bench`."""
 
     def __init__(self, program, library, threads):
         self.program, self.threads = program, threads
@@ -93,12 +93,12 @@ class Gatekern:
             return network.forward(data, inference=row.passes == "inference")
         return {**network.forward(data), **network.backward(data)}
 
-    def measure(self, row, seconds):
+    def measure(self, row, seconds, folder):
         s = row.shape
         command = [self.program, "bench", "--json", "--cell", s.cell, "--pass", row.passes, "--isa", row.isa]
         for name in ("input", "hidden", "batch", "time", "layers"):
             command += [f"--{name}", str(getattr(s, name))]
-        command += ["--threads", str(self.threads), "--seconds", str(seconds)]
+        command += ["--threads", str(self.threads), "--seconds", str(seconds), "--data", str(folder / "data.raw")]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
             raise RuntimeError(result.stderr.strip() or f"exit status {result.returncode}")
