@@ -25,10 +25,19 @@ class Shape:
     batch: int
     time: int
     layers: int = 1
+    direction: str = "forward"  # or bidirectional: every layer hands on the h of both directions
+
+    @property
+    def directions(self):
+        return 2 if self.direction == "bidirectional" else 1
+
+    def widths(self):
+        """What each layer reads at a step."""
+        return [self.input] + [self.directions * self.hidden] * (self.layers - 1)
 
     def flop(self, step):
-        widths = [self.input] + [self.hidden] * (self.layers - 1)
-        forward = sum(2 * self.batch * self.time * GATES[self.cell] * self.hidden * (w + self.hidden) for w in widths)
+        rows = self.directions * GATES[self.cell] * self.hidden
+        forward = sum(2 * self.batch * self.time * rows * (width + self.hidden) for width in self.widths())
         return 3 * forward if step else forward
 
 
@@ -78,14 +87,17 @@ def read_list(name):
 
 
 def parse_shape(text):
-    """cell,I,H,N,T[,L]"""
+    """cell,I,H,N,T[,L][,bidirectional]"""
     cell, *sizes = text.split(",")
+    direction = sizes.pop() if sizes and sizes[-1] == "bidirectional" else "forward"
     if cell not in GATES or len(sizes) not in (4, 5):
-        raise ValueError(f"{text}: not cell,I,H,N,T[,L] with a cell of {', '.join(GATES)}")
+        raise ValueError(f"{text}: not cell,I,H,N,T[,L][,bidirectional] with a cell of {', '.join(GATES)}")
     sizes = [int(size) for size in sizes]
     if min(sizes) < 1:
         raise ValueError(f"{text}: sizes must be at least 1")
-    return Shape("-".join([cell, f"i{sizes[0]}", f"h{sizes[1]}", f"n{sizes[2]}", f"t{sizes[3]}"]), cell, *sizes)
+    name = [cell, f"i{sizes[0]}", f"h{sizes[1]}", f"n{sizes[2]}", f"t{sizes[3]}"]
+    name += [direction] if direction != "forward" else []
+    return Shape("-".join(name), cell, *sizes, *[1] * (5 - len(sizes)), direction)
 
 
 def peak_share(shape, isa):

@@ -3,7 +3,7 @@
 """Gatekern and its peers in turn in one session: A B C, A B C, ...; outputs are compared before anything is timed.
 
   compare.py --bars step --onednn build/peer_onednn
-  compare.py --shapes char-rnn --shape lstm,240,1024,16,40 --peers pytorch,packed,onednn --rounds 5
+  compare.py --shapes char-rnn --shape lstm,240,1024,16,40,bidirectional --peers pytorch,packed,onednn --rounds 5
   compare.py --bars training --text shakespeare.txt
 
 Runs in a Python environment with NumPy and the peers that are asked for (tests/peers/requirements.txt;
@@ -202,7 +202,7 @@ def parse_options():
     root = Path(__file__).resolve().parent.parent.parent
     parser.add_argument("--bars", action="append", default=[], choices=[*BARS, "training"])
     parser.add_argument("--shapes", action="append", default=[], metavar="LIST", help="of bench/shapes, or a file")
-    parser.add_argument("--shape", action="append", default=[], metavar="CELL,I,H,N,T[,L]")
+    parser.add_argument("--shape", action="append", default=[], metavar="CELL,I,H,N,T[,L][,bidirectional]")
     parser.add_argument("--filter", default="", help="only networks with this in their name")
     parser.add_argument("--pass", dest="passes", choices=["step", "forward", "inference"], default="step")
     parser.add_argument("--isa", default="auto", choices=["auto", "scalar", "avx2", "avx512", "neon"],

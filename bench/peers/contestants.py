@@ -38,10 +38,10 @@ def environment(isa, threads):
 
 def array_shapes(shape):
     """Name -> shape of every input, in the order of data.raw, which peer_onednn and gatekern bench --data read."""
-    states = (shape.layers, shape.batch, shape.hidden)
-    gates, widths = GATES[shape.cell], [shape.input] + [shape.hidden] * (shape.layers - 1)
-    y = (shape.time, shape.batch, shape.hidden)
-    named = {"parameters": (sum(gates * shape.hidden * (w + shape.hidden + 2) for w in widths),),
+    states = (shape.layers * shape.directions, shape.batch, shape.hidden)
+    rows = shape.directions * GATES[shape.cell] * shape.hidden
+    y = (shape.time, shape.batch, shape.directions * shape.hidden)
+    named = {"parameters": (sum(rows * (width + shape.hidden + 2) for width in shape.widths()),),
              "x": (shape.time, shape.batch, shape.input), "h0": states, "c0": states, "dy": y, "dhn": states,
              "dcn": states}
     return {k: v for k, v in named.items() if shape.cell == "lstm" or k not in ("c0", "dcn")}
@@ -81,10 +81,11 @@ class Gatekern:
         from gatekern_library import Network
         shape = row.shape
         case = SimpleNamespace(cell=shape.cell, input_size=shape.input, hidden_size=shape.hidden, layers=shape.layers,
-                               vocabulary=0, bidirectional=False, batch_first=False, activation="tanh",
-                               projection=0, merge="concatenate", hidden_sizes=[], output_width=shape.hidden,
-                               state_shape=lambda name: (shape.layers, shape.batch, shape.hidden),
-                               directions=1, lengths=[], time=shape.time, batch=shape.batch,
+                               vocabulary=0, bidirectional=shape.directions == 2, batch_first=False, activation="tanh",
+                               projection=0, merge="concatenate", hidden_sizes=[],
+                               output_width=shape.directions * shape.hidden,
+                               state_shape=lambda name: array_shapes(shape)["h0"],
+                               directions=shape.directions, lengths=[], time=shape.time, batch=shape.batch,
                                rows=lambda width: (shape.time, shape.batch, width))
         isa = 0 if row.isa == "auto" else self.library.tiers()[row.isa]
         network = Network(self.library, case, isa=isa, threads=self.threads)
@@ -95,7 +96,8 @@ class Gatekern:
 
     def measure(self, row, seconds, folder):
         s = row.shape
-        command = [self.program, "bench", "--json", "--cell", s.cell, "--pass", row.passes, "--isa", row.isa]
+        command = [self.program, "bench", "--json", "--cell", s.cell, "--pass", row.passes, "--isa", row.isa,
+                   "--direction", s.direction]
         for name in ("input", "hidden", "batch", "time", "layers"):
             command += [f"--{name}", str(getattr(s, name))]
         command += ["--threads", str(self.threads), "--seconds", str(seconds), "--data", str(folder / "data.raw")]
@@ -114,7 +116,8 @@ class Gatekern:
 class Onednn:
     def __init__(self, program, threads):
         self.program, self.threads = program, threads
-        probe = SimpleNamespace(shape=SimpleNamespace(cell="rnn", input=16, hidden=16, batch=1, time=1, layers=1),
+        probe = SimpleNamespace(shape=SimpleNamespace(cell="rnn", input=16, hidden=16, batch=1, time=1, layers=1,
+                                                directions=1),
                                 passes="step", isa="auto")
         self.version = self.call(probe, "--seconds", "0.001")["peer"].split()[-1]
 
@@ -125,10 +128,13 @@ class Onednn:
             raise NotOffered("a training forward pass is timed as part of a step")
         if s.layers > 1 and s.input != s.hidden:
             raise NotOffered("oneDNN needs I = H for several layers")
+        if s.layers > 1 and s.directions > 1:
+            raise NotOffered("oneDNN's layers above the first do not read two directions")
         command = [self.program, "--cell", s.cell, "--threads", str(self.threads), *more]
         for name in ("input", "hidden", "batch", "time", "layers"):
             command += [f"--{name}", str(getattr(s, name))]
         command += ["--inference"] if row.passes == "inference" else []
+        command += ["--bidirectional"] if s.directions > 1 else []
         result = subprocess.run(command, capture_output=True, text=True, env=environment(row.isa, self.threads))
         if result.returncode == 3:
             raise NotOffered(result.stderr.strip())
@@ -183,7 +189,7 @@ class Worker:
         isa = "avx2" if row.isa == "avx2" else "auto"
         process = self.process(isa)
         case = {"cell": s.cell, "input": s.input, "hidden": s.hidden, "batch": s.batch, "time": s.time,
-                "layers": s.layers, "pass": row.passes, "packed": self.packed}
+                "layers": s.layers, "directions": s.directions, "pass": row.passes, "packed": self.packed}
         try:
             process.stdin.write(json.dumps({"case": case, "data": str(folder / "data.npz"), **request}) + "\n")
             process.stdin.flush()
