@@ -7,10 +7,11 @@
   compare.py --bars training --text shakespeare.txt
 
 Runs in a Python environment with NumPy and the peers that are asked for (tests/peers/requirements.txt;
-onednn: bench/peers/build_onednn); one that does not start here is left out. A ratio is the peer's time / ours: above 1, Gatekern is faster. A step is
-forward + backward with the gradients of input, initial states, weights and biases; ours includes packing the weights,
-oneDNN's does not include its reorders. Exit status 1 if outputs differ, a contestant fails in a row (the other rows
-are still compared), a bar is missed, or the peer that a bar needs could not be measured (--peers takes some)."""
+onednn: bench/peers/build_onednn); one that does not start here is left out. A ratio is the peer's time / ours:
+above 1, Gatekern is faster. A step is forward + backward with the gradients of input, initial states, weights and
+biases; ours includes packing the weights, oneDNN's does not include its reorders. Exit status 1 if outputs or losses
+differ, a contestant fails in a row (the other rows are still compared), a bar is missed, or the peer that a bar needs
+could not be measured (--peers takes some)."""
 
 import argparse
 import json
@@ -26,14 +27,10 @@ import numpy as np
 import machine
 import reasons
 from bars import BARS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list, text_of_peer
-from contestants import Gatekern, NotOffered, Onednn, Worker, make_data, pause
+from contestants import Failed, Gatekern, NotOffered, Onednn, Worker, make_data, pause
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
-
-
-class Failed(Exception):
-    """A contestant could not do what it was asked for; the message names it."""
 
 
 def ask(name, call, *arguments):

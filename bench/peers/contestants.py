@@ -23,6 +23,10 @@ PAUSE = 0.05  # seconds: after it no peer's threads spin any more
 CAPPED = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 
 
+class Failed(Exception):
+    """A contestant could not do what it was asked for, or did something else; the message names it."""
+
+
 class NotOffered(Exception):
     """This peer has no such network."""
 
