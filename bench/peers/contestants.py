@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gatekern and its peers behind one interface: results(row, ...), measure(row, seconds, folder), in processes of their
-own, all on the data that make_data has put into the folder. A measurement is a dict with best, median, forward_best, forward_median in seconds."""
+own, all on the data that make_data has put into the folder. A measurement is a dict with best, median, forward_best,
+forward_median in seconds."""
 
 import json
 import os

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A peer that lives in a process of its own, started by compare.py: worker.py pytorch|onnxruntime THREADS.
 
-Reads one JSON request a line, answers with one JSON object a line. A request names the case (cell, input,
-hidden, batch, time, layers, directions, pass: step, forward or inference, packed), the file of its arrays (NumPy's npz),
-and either a file to write the results to, or for how many seconds to time runs."""
+Reads one JSON request a line, answers with one JSON object a line. A request names the case (cell, input, hidden,
+batch, time, layers, directions, pass: step, forward or inference, packed), the file of its arrays (NumPy's npz), and
+either a file to write the results to, or for how many seconds to time runs."""
 
 import json
 import statistics
