@@ -15,6 +15,7 @@ ROOT = Path(sys.argv[1])
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "bench/peers")]
 
 import reasons
+from bars import read_list
 
 
 def run(best, percent):
@@ -107,6 +108,12 @@ def check_text(page, markdown, data):
     assert all(s["reason"] for s in data["short"])
 
 
+def check_every_listed_network_is_counted():
+    for path in (ROOT / "bench/shapes").glob("*.txt"):
+        for shape in read_list(path.stem):
+            assert shape.flop(True) == 3 * shape.flop(False) > 0, shape
+
+
 def check_reasons(folder):
     path = folder / "reasons.txt"
     path.write_text("# comment\n\nlstm-* step auto onednn: L3, 12 % below\n* * avx2 *: other\n")
@@ -130,3 +137,4 @@ with tempfile.TemporaryDirectory() as name:
     check_pictures(Path(name), html)
     check_text(html, markdown, json.loads(data))
     check_reasons(Path(name))
+    check_every_listed_network_is_counted()

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * `gatekern bench` and `gatekern info`: the JSON that scripts rely on, figures that agree with each other,
- * one checksum however the work is done, lists of shapes, bad input. */
+ * one checksum however the work is done, data from files, lists of shapes, bad input. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +15,7 @@
 
 #include <gatekern.h>
 
+#include "tests/network_fixture.h"
 #include "tests/program_output.h"
 #include "tests/temporary_folder.h"
 
@@ -188,6 +189,103 @@ static void a_forced_instruction_set_is_the_one_that_runs(void **state) {
   json_decref(info);
   free(program_text("GATEKERN_ISA=mmx", "bench --hidden 8" SHORT, 2));
   free(program_text("GATEKERN_ISA=mmx", "info", 2));
+}
+
+/* ---- Data from files ---- */
+
+#define DATA_NETWORK(cell) "bench --cell " cell " --input 9 --hidden 17 --batch 3 --time 5 --layers 2"
+
+static struct network_case data_case(gk_cell cell) {
+  return (struct network_case){
+      .desc = {.size = sizeof(gk_rnn_desc), .cell = cell, .input_size = 9, .hidden_size = 17, .layers = 2},
+      .time = 5,
+      .batch = 3,
+      .states = true,
+      .seed = 7};
+}
+
+/* The order that the help gives. */
+static void write_data(const struct network_case *c, const struct network_data *d) {
+  const struct network_sizes s = sizes_of(c);
+  const struct {
+    const float *values;
+    int64_t count;
+  } arrays[] = {{d->parameters, s.parameters},
+                {d->x, s.inputs},
+                {d->h0, s.states},
+                {d->c0, s.cells},
+                {d->dy, s.outputs},
+                {d->dhn, s.states},
+                {d->dcn, s.cells}};
+  FILE *file = fopen(temporary_path("data.raw"), "wb");
+  assert_non_null(file);
+  for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+    if (arrays[i].count)
+      assert_int_equal(fwrite(arrays[i].values, sizeof(float), (size_t)arrays[i].count, file),
+                       arrays[i].count);
+  assert_int_equal(fclose(file), 0);
+}
+
+/* FNV-1a over the bytes, written again from its definition. */
+static uint64_t hash_floats(uint64_t hash, const float *values, int64_t count) {
+  for (size_t i = 0; i < (size_t)count * sizeof *values; i++)
+    hash = (hash ^ ((const unsigned char *)values)[i]) * UINT64_C(0x100000001b3);
+  return hash;
+}
+
+static void the_checksum_is_that_of_the_library_on_the_files_data(void **state) {
+  (void)state;
+  static const gk_cell cells[] = {GK_CELL_LSTM, GK_CELL_MGU};
+  static const char *const lines[] = {DATA_NETWORK("lstm"), DATA_NETWORK("mgu")};
+  static const char *const passes[] = {"step", "forward", "inference", "stream"};
+  for (int i = 0; i < 2; i++) {
+    const struct network_case c = data_case(cells[i]);
+    const struct network_sizes s = sizes_of(&c);
+    struct buffers b = {.count = 0};
+    const struct network_data d = take_data(&b, &c);
+    const struct network_results r = run_case(&b, &c, &d);
+    write_data(&c, &d);
+    uint64_t outputs = hash_floats(UINT64_C(0xcbf29ce484222325), r.y, s.outputs);
+    outputs = hash_floats(hash_floats(outputs, r.hn, s.states), r.cn, s.cells);
+    uint64_t all = hash_floats(hash_floats(outputs, r.dx, s.inputs), r.dh0, s.states);
+    all = hash_floats(hash_floats(all, r.dc0, s.cells), r.gradients, s.parameters);
+    for (int pass = 0; pass < 4; pass++) {
+      char line[512], checksum[17], wanted[17];
+      snprintf(line, sizeof line, "%s --pass %s --data %s" SHORT, lines[i], passes[pass],
+               temporary_path("data.raw"));
+      keep_checksum(line, checksum);
+      snprintf(wanted, sizeof wanted, "%016llx", (unsigned long long)(pass ? outputs : all));
+      assert_string_equal(checksum, wanted);
+    }
+    buffers_release(&b);
+  }
+}
+
+static void data_of_another_size_is_refused_with_both_sizes(void **state) {
+  (void)state;
+  static const float values[4] = {1, 2, 3, 4};
+  /* 4 gates of 17 units read 9 or 17 and 17 values and two biases; then x, h0, c0, dy, dhn, dcn. */
+  const int needed = 4 * 17 * (9 + 17 + 2) + 4 * 17 * (17 + 17 + 2) + 5 * 3 * 9 + 5 * 3 * 17 + 4 * 2 * 3 * 17;
+  char line[512], wanted[512];
+  write_file(temporary_path("data.raw"), values, sizeof values - 1);
+  snprintf(line, sizeof line, DATA_NETWORK("lstm") " --data %s", temporary_path("data.raw"));
+  char *text = program_text("", line, 2);
+  snprintf(wanted, sizeof wanted,
+           "--data %s: has 3 floats (15 bytes), the network needs %d:", temporary_path("data.raw"), needed);
+  if (!strstr(text, wanted) || strchr(text, '\n') != text + strlen(text) - 1)
+    fail_msg("%s\nhas no\n%s", text, wanted);
+  free(text);
+  static const char *const refused[][2] = {
+      {DATA_NETWORK("lstm") " --data /no/such/file", "--data /no/such/file: No such file"},
+      {DATA_NETWORK("lstm") " --data /dev/zero", "--data /dev/zero: not a regular file"},
+      {"bench --shapes ptb --data x", "--data and --shapes: "},
+      {"bench --check threads --hidden 5 --data x", "--data and --check: "}};
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    text = program_text("", refused[i][0], 2);
+    if (!strstr(text, refused[i][1]))
+      fail_msg("gatekern %s: %s", refused[i][0], text);
+    free(text);
+  }
 }
 
 /* ---- Lists ---- */
@@ -431,6 +529,8 @@ int main(void) {
       cmocka_unit_test(the_checksum_depends_on_the_results_alone),
       cmocka_unit_test(the_checksum_covers_gradients_and_all_passes_agree_on_outputs),
       cmocka_unit_test(a_forced_instruction_set_is_the_one_that_runs),
+      cmocka_unit_test(the_checksum_is_that_of_the_library_on_the_files_data),
+      cmocka_unit_test(data_of_another_size_is_refused_with_both_sizes),
       cmocka_unit_test(every_shape_of_a_file_is_reported_in_order),
       cmocka_unit_test(a_wrong_list_is_refused_with_its_line),
       cmocka_unit_test(a_list_that_does_not_exist_names_those_that_do),
