@@ -122,8 +122,7 @@ struct layer {
 /* Where everything stands. Gates of a (t, n) are in PyTorch's order; a GRU with reset after has one block
  * more, W_hn h' + b_hn, which becomes the candidate's gradient on the recurrent side. Gradients, x and the
  * operands of the recurrent weights are kept in the order of the backward sweep, so that dW is one product.
- * Inference keeps K = 2 steps in turn and not one: the compiler vectorises no loop that may write what it
- * reads. Else K = T. */
+ * Inference keeps K = 2 steps in turn and not one, so that no loop writes what it reads. Else K = T. */
 struct plan {
   struct layer layer;
   bool keeps;                  /* what backward needs */
@@ -276,10 +275,12 @@ static void start_gates(const struct plan *p, float *gate) {
     gate[j] = b_hh[j - h];
 }
 
-static void forward_cell(const struct plan *p, float *gate, const float *h_prev, const float *c_prev,
-                         float *c, float *h) {
+/* No array here or below shares memory with another: told so, the compiler vectorises the loops. */
+static void forward_cell(const struct plan *p, float *gate, const float *restrict h_prev,
+                         const float *restrict c_prev, float *restrict c, float *restrict h) {
   const size_t units = p->layer.hidden;
-  float *a = gate, *b = gate + units, *d = gate + 2 * units, *e = gate + 3 * units;
+  float *restrict a = gate, *restrict b = gate + units, *restrict d = gate + 2 * units,
+                  *restrict e = gate + 3 * units;
   switch ((int)p->layer.cell) {
   case GK_CELL_RNN:
     for (size_t j = 0; j < units; j++)
@@ -324,6 +325,16 @@ static void forward_cell(const struct plan *p, float *gate, const float *h_prev,
   }
 }
 
+/* The gates before the candidate, of which the first resets h'. */
+static void forward_reset(const struct plan *p, float *restrict gate, const float *restrict h_prev,
+                          float *restrict reset_h) {
+  const size_t units = p->layer.hidden;
+  for (size_t j = 0; j < (p->gates - 1) * units; j++)
+    gate[j] = sigmoid(gate[j]);
+  for (size_t j = 0; j < units; j++)
+    reset_h[j] = gate[j] * h_prev[j];
+}
+
 /* c of sample n before step t; cells without memory do not read it. */
 static const float *state_before(const struct plan *p, size_t t, size_t n) {
   const struct layer *l = &p->layer;
@@ -346,14 +357,8 @@ static void forward_rows(const struct plan *p, size_t begin, size_t end) {
     if (after || before) {
       product(rows, candidate, h, rows_of(h_prev, h), p->w_hh, all, gate, p->width);
       const float *operand = h_prev;
-      if (before)
-        for (size_t n = 0; n < rows; n++)
-          for (size_t j = 0; j < h; j++) {
-            float *r = gate + n * p->width + j;
-            for (size_t g = 0; g < candidate; g += h)
-              r[g] = sigmoid(r[g]);
-            p->reset_h[(swept + n) * h + j] = r[0] * h_prev[n * h + j];
-          }
+      for (size_t n = 0; before && n < rows; n++)
+        forward_reset(p, gate + n * p->width, h_prev + n * h, p->reset_h + (swept + n) * h);
       if (before)
         operand = p->reset_h + swept * h;
       product(rows, h, h, rows_of(operand, h), p->w_hh + candidate, all, gate + (after ? 3 * h : candidate),
@@ -375,8 +380,9 @@ static void forward_rows(const struct plan *p, size_t begin, size_t end) {
 
 /* From the gradients of h and c after the cell to those of its pre-activations; dh becomes what goes straight
  * to the step before. `di` and `dr` are the two sides of the pre-activations. */
-static void backward_cell(const struct plan *p, const float *gate, const float *h_prev, const float *c_prev,
-                          const float *c, float *dh, float *dc, float *di, float *dr) {
+static void backward_cell(const struct plan *p, const float *restrict gate, const float *restrict h_prev,
+                          const float *restrict c_prev, const float *restrict c, float *restrict dh,
+                          float *restrict dc, float *restrict di, float *restrict dr) {
   const size_t u = p->layer.hidden;
   const float *a = gate, *b = gate + u, *d = gate + 2 * u, *e = gate + 3 * u;
   switch ((int)p->layer.cell) {
@@ -418,16 +424,27 @@ static void backward_cell(const struct plan *p, const float *gate, const float *
       dh[j] *= b[j];
     }
     break;
-  case GK_CELL_LSTM:
+  case GK_CELL_LSTM: /* more blocks to write in one loop and the compiler does not vectorise it */
     for (size_t j = 0; j < u; j++) {
       const float y = tangent(c[j]), dcj = fmaf(dh[j] * e[j], fmaf(-y, y, 1.0f), dc[j]);
-      di[j] = dr[j] = dcj * d[j] * (a[j] * (1.0f - a[j]));
-      di[u + j] = dr[u + j] = dcj * c_prev[j] * (b[j] * (1.0f - b[j]));
-      di[2 * u + j] = dr[2 * u + j] = dcj * a[j] * fmaf(-d[j], d[j], 1.0f);
-      di[3 * u + j] = dr[3 * u + j] = dh[j] * y * (e[j] * (1.0f - e[j]));
+      di[j] = dcj * d[j] * (a[j] * (1.0f - a[j]));
+      di[u + j] = dcj * c_prev[j] * (b[j] * (1.0f - b[j]));
+      di[2 * u + j] = dcj * a[j] * fmaf(-d[j], d[j], 1.0f);
+      di[3 * u + j] = dh[j] * y * (e[j] * (1.0f - e[j]));
       dc[j] = dcj * b[j];
       dh[j] = 0;
     }
+    memcpy(dr, di, 4 * u * sizeof *di);
+  }
+}
+
+/* The gate that resets h', from `d`, the gradient of their product; `di` has what reaches the gate by h. */
+static void backward_reset(size_t units, const float *restrict r, const float *restrict h_prev,
+                           const float *restrict d, float *restrict dh, float *restrict di,
+                           float *restrict dr) {
+  for (size_t j = 0; j < units; j++) {
+    di[j] = dr[j] = fmaf(d[j], h_prev[j], di[j]) * (r[j] * (1.0f - r[j]));
+    dh[j] = fmaf(d[j], r[j], dh[j]);
   }
 }
 
@@ -454,12 +471,8 @@ static void backward_rows(const struct plan *p, size_t begin, size_t end) {
       memset(carry, 0, rows * h * sizeof *carry);
       product(rows, h, h, rows_of(dr + candidate, all), weight_hh(p) + candidate * h, h, carry, h);
       for (size_t n = 0; n < rows; n++)
-        for (size_t j = 0; j < h; j++) {
-          const float r = gate[n * p->width + j], d = carry[n * h + j];
-          const float through_h = di[n * all + j];
-          di[n * all + j] = dr[n * all + j] = fmaf(d, h_prev[n * h + j], through_h) * (r * (1.0f - r));
-          dh[n * h + j] = fmaf(d, r, dh[n * h + j]);
-        }
+        backward_reset(h, gate + n * p->width, h_prev + n * h, carry + n * h, dh + n * h, di + n * all,
+                       dr + n * all);
     }
     product(rows, h, before ? candidate : all, rows_of(dr, all), weight_hh(p), h, dh, h);
     float *dx = l->dx + first * l->input;
