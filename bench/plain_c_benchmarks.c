@@ -295,8 +295,7 @@ static void run_plain_c(shim_state *state, const void *context) {
   }
   while (shim_keep_running(state))
     run(benchmark, &current);
-  shim_flop(state, flop_of(benchmark));
-  shim_bytes(state, bytes_of(benchmark, &current));
+  shim_flop_and_bytes(state, flop_of(benchmark), bytes_of(benchmark, &current));
   shim_counter(state, "OpenMP threads", current.network.threads);
 }
 
