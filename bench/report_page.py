@@ -16,11 +16,10 @@ rounds, the median that of the rounds' medians. Spread is how far the slowest ro
 step is forward and backward with the gradients of input, initial states, weights and biases; ours includes packing the
 weights, oneDNN's leaves out its reorders. GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three
 times that a step. The scalar tier is C with one fused multiply-add at a time, not vectorised, through libm on CPUs that
-have none; plain C is the same step of one layer in straightforward loops, left to the compiler at -O3 for each
-instruction set, and its best that of five means. Peers' outputs are compared with ours on the same data, which all
-of them are timed on. The FMA
-peak is measured in the process of each run, before and after it; the largest counts. The clock is what the kernel
-reports, which a virtual machine may not know; the FMA peak measured beside each run says more."""
+have none; plain C is the same step in straightforward loops, left to the compiler at -O3 for each instruction set,
+and its best that of five means. Peers' outputs are compared with ours on the same data, which all of them are timed
+on. The FMA peak is measured in the process of each run, before and after it; the largest counts. The clock is what
+the kernel reports, which a virtual machine may not know; the FMA peak measured beside each run says more."""
 
 CSS = """
 :root{color-scheme:light dark;--ink:#1f2328;--dim:#656d76;--rule:#d8dee4;--back:#fff;--bar:#ddeaff;--bad:#b42318}

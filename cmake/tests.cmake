@@ -214,14 +214,21 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   endif()
 endif()
 
-# ---- The benchmark's report ------------------------------------------------------------------------
+# ---- Benchmarks and their report -------------------------------------------------------------------
 
 if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   find_program(PYTHON3 python3)
   if(PYTHON3)
     gatekern_add_test(report ${PYTHON3} ${tests_dir}/check_report.py ${PROJECT_SOURCE_DIR})
+    set(check_benchmarks ${PYTHON3} ${tests_dir}/check_benchmarks.py)
+    if(GATEKERN_BUILD_BENCH)
+      gatekern_add_test(benchmarks.counts ${check_benchmarks} counts $<TARGET_FILE:gatekern-bench> ${PROJECT_SOURCE_DIR})
+    endif()
+    if(GATEKERN_BUILD_BENCH AND GATEKERN_ARCHITECTURE STREQUAL x86)
+      gatekern_add_test(benchmarks.plain-c ${check_benchmarks} plain-c $<TARGET_FILE:gatekern-bench> ${PROJECT_SOURCE_DIR})
+    endif()
   else()
-    message(WARNING "No python3: the benchmark's report is not tested")
+    message(WARNING "No python3: neither benchmarks nor their report are tested")
   endif()
 endif()
 
