@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import bounds
 import machine
 import reasons
 from contestants import environment
@@ -57,7 +58,7 @@ def run_pytorch(job, text, options):
             "loss": line["loss"], "peer": line["peer"]}
 
 
-def compare_training(jobs, options):
+def compare_training(jobs, options, ceilings):
     """A Markdown table, and whether every ratio is reached."""
     lines = ["", "| training | isa | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | MHz |",
              "|---|---|---|---|---|---|---|---|"]
@@ -79,17 +80,18 @@ def compare_training(jobs, options):
             best = [max(r["best"] for r in rounds) for rounds in (ours, theirs)]
             median = [statistics.median(r["median"] for r in rounds) for rounds in (ours, theirs)]
             ratio, of_medians, report = best[0] / best[1], median[0] / median[1], disturbance.report()
+            line = {"training": title, "isa": tier, "gatekern": ours, "pytorch": theirs, "ratio": ratio,
+                    "ratio_median": of_medians, "at_least": bound, **report}
             fine &= ratio >= bound
             if ratio < bound:
                 reason = reasons.find(reasons.read(), reasons.key_of_training(title), "training", "auto", "pytorch")
-                short.append(f"- {title} < {bound}: {reason}")
+                short.append(f"- {title} < {bound}: {bounds.of_training(line, ceilings)} {reason}")
             print(f"train {title} {tier}: {best[0]:.0f} characters/s, {theirs[0]['peer']} {best[1]:.0f}: x{ratio:.2f} "
                   f"(median x{of_medians:.2f}), needed {bound}; last losses {ours[-1]['loss']:.3f} "
                   f"{theirs[-1]['loss']:.3f}", flush=True)
             if options.out:
                 with open(options.out, "a") as file:
-                    json.dump({"training": title, "isa": tier, "gatekern": ours, "pytorch": theirs, "ratio": ratio,
-                               "ratio_median": of_medians, "at_least": bound, **report}, file)
+                    json.dump(line, file)
                     file.write("\n")
             lines.append(f"| {title} | {tier} | {best[0]:.0f} | {best[1]:.0f} ({theirs[0]['peer']}) | "
                          f"{ratio:.2f} ({of_medians:.2f}) | {bound} | {report['steal_percent']} | "
