@@ -3,37 +3,38 @@
 
 #include <string.h>
 
+#include "kernel_flop.h"
 #include "kernel_work.h"
 
 typedef void array_fn(size_t count, const float *x, float *y);
 
-static void run_array(shim_state *state, const struct work *work, array_fn *apply, double flop) {
+/* `arrays` are read or written. */
+static void run_array(shim_state *state, const struct work *work, array_fn *apply, double flop,
+                      double arrays) {
   const size_t count = work->size[0];
   struct arena arena = {0};
   const float *x = take(&arena, count, -4, 4);
   float *y = take(&arena, count, 0, 1);
   while (shim_keep_running(state))
     apply(count, x, y);
-  if (flop > 0)
-    shim_flop(state, flop * (double)count);
-  shim_bytes(state, 2 * sizeof(float) * (double)count);
+  count_values(state, count, flop, arrays);
   release(&arena);
 }
 
 void run_sigmoid(shim_state *state, const void *context) {
-  run_array(state, context, ((const struct work *)context)->kernels->sigmoid, 0);
+  run_array(state, context, ((const struct work *)context)->kernels->sigmoid, FLOP_SIGMOID, 2);
 }
 
 void run_tanh(shim_state *state, const void *context) {
-  run_array(state, context, ((const struct work *)context)->kernels->tanh, 0);
+  run_array(state, context, ((const struct work *)context)->kernels->tanh, FLOP_TANH, 2);
 }
 
 void run_add(shim_state *state, const void *context) {
-  run_array(state, context, ((const struct work *)context)->kernels->add, 1);
+  run_array(state, context, ((const struct work *)context)->kernels->add, 1, 3);
 }
 
 void run_flush(shim_state *state, const void *context) {
-  run_array(state, context, ((const struct work *)context)->kernels->flush, 0);
+  run_array(state, context, ((const struct work *)context)->kernels->flush, FLOP_FLUSH, 2);
 }
 
 void run_dropout(shim_state *state, const void *context) {
@@ -44,8 +45,7 @@ void run_dropout(shim_state *state, const void *context) {
   float *y = take(&arena, count, 0, 1);
   while (shim_keep_running(state))
     work->kernels->dropout(count, 0.5f, 2, uniform, x, y);
-  shim_flop(state, (double)count);
-  shim_bytes(state, 3 * sizeof(float) * (double)count);
+  count_values(state, count, 2, 3); /* (uniform < p) and x scale */
   release(&arena);
 }
 
@@ -59,7 +59,7 @@ void run_uniforms(shim_state *state, const void *context) {
     row.counter[2]++;
     work->kernels->uniforms(&row, 0, count, u);
   }
-  shim_bytes(state, sizeof(float) * (double)count);
+  count_values(state, count, 1, 1); /* Philox takes integers; then one product */
   release(&arena);
 }
 
@@ -71,7 +71,7 @@ void run_zoneout(shim_state *state, const void *context) {
   float *y = take(&arena, count, 0, 1);
   while (shim_keep_running(state))
     work->kernels->zoneout(count, 0.25f, uniform, y, x, y);
-  shim_bytes(state, 4 * sizeof(float) * (double)count);
+  count_values(state, count, 1, 4); /* uniform < p */
   release(&arena);
 }
 
@@ -83,7 +83,7 @@ void run_zoneout_mean(shim_state *state, const void *context) {
   float *y = take(&arena, count, 0, 1);
   while (shim_keep_running(state))
     work->kernels->zoneout_mean(count, 0.25f, y, x, y);
-  shim_bytes(state, 3 * sizeof(float) * (double)count);
+  count_values(state, count, 3 + FLOP_FLUSH, 3); /* x + p (previous - x) */
   release(&arena);
 }
 
@@ -96,7 +96,7 @@ void run_zoneout_backward(shim_state *state, const void *context) {
   memset(d, 0, count * sizeof *d); /* does not grow */
   while (shim_keep_running(state))
     work->kernels->zoneout_backward(count, 1.0f, uniform, dy, d, stayed);
-  shim_bytes(state, 5 * sizeof(float) * (double)count);
+  count_values(state, count, 2, 5); /* (uniform < p) and dy + d */
   release(&arena);
 }
 
@@ -107,11 +107,13 @@ void run_sum_squares(shim_state *state, const void *context) {
   volatile float sum = 0;
   while (shim_keep_running(state))
     sum = work->kernels->sum_squares(work->size[0], x);
-  shim_flop(state, 2 * (double)work->size[0]);
-  shim_bytes(state, sizeof(float) * (double)work->size[0]);
+  count_values(state, work->size[0], 2, 1);
   release(&arena);
   (void)sum;
 }
+
+/* The largest, scale (x - largest), exp, the sum, the division by it. */
+enum { FLOP_SOFTMAX = 5 + FLOP_EXP };
 
 void run_softmax(shim_state *state, const void *context) {
   const struct work *work = context;
@@ -121,14 +123,13 @@ void run_softmax(shim_state *state, const void *context) {
   float *p = take(&arena, count, 0, 1);
   while (shim_keep_running(state))
     work->kernels->softmax(count, 1, logits, p);
-  shim_bytes(state, 2 * sizeof(float) * (double)count);
+  count_values(state, count, FLOP_SOFTMAX, 2);
   release(&arena);
 }
 
-/* The gradient overwrites the logits, and is a fine set of logits. */
 typedef float loss_fn(const struct gk_loss_row *row);
 
-static void run_loss(shim_state *state, const void *context, loss_fn *apply) {
+static void run_loss(shim_state *state, const void *context, loss_fn *apply, double flop, double arrays) {
   const struct work *work = context;
   const size_t count = work->size[0];
   struct arena arena = {0};
@@ -144,50 +145,61 @@ static void run_loss(shim_state *state, const void *context, loss_fn *apply) {
   volatile float loss = 0;
   while (shim_keep_running(state))
     loss = apply(&row);
-  shim_bytes(state, 3 * sizeof(float) * (double)count);
+  count_values(state, count, flop, arrays);
   release(&arena);
   (void)loss;
 }
 
 typedef void gradient_fn(size_t count, const float *y, const float *dy, float *d);
 
-static void run_gradient(shim_state *state, const struct work *work, gradient_fn *apply) {
+static void run_gradient(shim_state *state, const struct work *work, gradient_fn *apply, double flop) {
   const size_t count = work->size[0];
   struct arena arena = {0};
   const float *y = take(&arena, count, 0, 1), *dy = take(&arena, count, -1, 1);
   float *d = take(&arena, count, 0, 1);
   while (shim_keep_running(state))
     apply(count, y, dy, d);
-  shim_bytes(state, 3 * sizeof(float) * (double)count);
+  count_values(state, count, flop, 3);
   release(&arena);
 }
 
+/* p (dp - p . dp) */
 void run_softmax_backward(shim_state *state, const void *context) {
-  run_gradient(state, context, ((const struct work *)context)->kernels->softmax_backward);
+  run_gradient(state, context, ((const struct work *)context)->kernels->softmax_backward, 4 + FLOP_FLUSH);
 }
 
+/* dy (1 - y^2) */
 void run_tanh_backward(shim_state *state, const void *context) {
-  run_gradient(state, context, ((const struct work *)context)->kernels->tanh_backward);
+  run_gradient(state, context, ((const struct work *)context)->kernels->tanh_backward, 3 + FLOP_FLUSH);
 }
 
+/* dy y (1 - y) */
 void run_sigmoid_backward(shim_state *state, const void *context) {
-  run_gradient(state, context, ((const struct work *)context)->kernels->sigmoid_backward);
+  run_gradient(state, context, ((const struct work *)context)->kernels->sigmoid_backward, 3 + FLOP_FLUSH);
 }
 
+/* It reads no values but the class, and writes the gradient. */
 void run_softmax_loss(shim_state *state, const void *context) {
-  run_loss(state, context, ((const struct work *)context)->kernels->softmax_loss);
+  run_loss(state, context, ((const struct work *)context)->kernels->softmax_loss, FLOP_SOFTMAX, 2);
 }
 
+/* What every loss of one value each adds: the sum, the gradient's scale. */
+enum { FLOP_LOSS = 2 + FLOP_FLUSH };
+
+/* 14 operations around both sigmoids and log(1 + exp(-|x|)). */
 void run_binary_loss(shim_state *state, const void *context) {
-  run_loss(state, context, ((const struct work *)context)->kernels->binary_loss);
+  run_loss(state, context, ((const struct work *)context)->kernels->binary_loss,
+           14 + 2 * FLOP_SIGMOID + FLOP_EXP + FLOP_LOG1P + FLOP_LOSS, 3);
 }
 
+/* (x - y)^2 and 2 (x - y) */
 void run_squared_loss(shim_state *state, const void *context) {
-  run_loss(state, context, ((const struct work *)context)->kernels->squared_loss);
+  run_loss(state, context, ((const struct work *)context)->kernels->squared_loss, 3 + FLOP_LOSS, 3);
 }
 
+/* m (|x - y| - m / 2) with m = min(|x - y|, delta) */
 void run_huber_loss(shim_state *state, const void *context) {
-  run_loss(state, context, ((const struct work *)context)->kernels->huber_loss);
+  run_loss(state, context, ((const struct work *)context)->kernels->huber_loss, 5 + FLOP_LOSS, 3);
 }
 
 void run_clamp(shim_state *state, const void *context) {
@@ -196,7 +208,7 @@ void run_clamp(shim_state *state, const void *context) {
   float *x = take(&arena, work->size[0], -1, 1);
   while (shim_keep_running(state))
     work->kernels->clamp(work->size[0], 0.5f, x);
-  shim_bytes(state, 2 * sizeof(float) * (double)work->size[0]);
+  count_values(state, work->size[0], 1, 2);
   release(&arena);
 }
 
@@ -206,14 +218,18 @@ void run_scale(shim_state *state, const void *context) {
   float *x = take(&arena, work->size[0], -1, 1);
   while (shim_keep_running(state))
     work->kernels->scale(work->size[0], -1.0f, x);
-  shim_bytes(state, 2 * sizeof(float) * (double)work->size[0]);
+  count_values(state, work->size[0], 1, 2);
   release(&arena);
 }
 
 typedef void update_fn(const struct gk_update *update);
 
+/* The gradient, scaled, and with what the decay adds. */
+enum { FLOP_SCALED = 1, FLOP_DECAYED = FLOP_SCALED + 2 };
+
 /* `arrays` are read or written by one update of a parameter. */
-static void run_update(shim_state *state, const struct work *work, update_fn *apply, double arrays) {
+static void run_update(shim_state *state, const struct work *work, update_fn *apply, double flop,
+                       double arrays) {
   struct arena arena = {0};
   struct gk_update update = {.count = work->size[0], .gradient_scale = 1, .learning_rate = 1e-6f};
   update.momentum = update.beta1 = update.alpha = 0.9f;
@@ -228,31 +244,41 @@ static void run_update(shim_state *state, const struct work *work, update_fn *ap
   update.second = take(&arena, update.count, 0.1f, 1);
   while (shim_keep_running(state))
     apply(&update);
-  shim_bytes(state, sizeof(float) * arrays * (double)update.count);
+  count_values(state, update.count, flop, arrays);
   release(&arena);
 }
 
+/* The momentum, the step. */
 void run_sgd(shim_state *state, const void *context) {
-  run_update(state, context, ((const struct work *)context)->kernels->sgd, 5);
+  run_update(state, context, ((const struct work *)context)->kernels->sgd, FLOP_DECAYED + 4 + FLOP_FLUSH, 5);
 }
 
+/* The average of squares; g / (root + epsilon), the step. */
 void run_rmsprop(shim_state *state, const void *context) {
-  run_update(state, context, ((const struct work *)context)->kernels->rmsprop, 5);
+  run_update(state, context, ((const struct work *)context)->kernels->rmsprop,
+             FLOP_DECAYED + 4 + FLOP_FLUSH + 5, 5);
 }
 
+/* The sum of squares; the same. */
 void run_adagrad(shim_state *state, const void *context) {
-  run_update(state, context, ((const struct work *)context)->kernels->adagrad, 5);
+  run_update(state, context, ((const struct work *)context)->kernels->adagrad,
+             FLOP_DECAYED + 2 + FLOP_FLUSH + 5, 5);
 }
+
+/* Both means, m / (root / correction + epsilon), the step. */
+enum { FLOP_ADAM = 3 + FLOP_FLUSH + 4 + FLOP_FLUSH + 6 };
 
 void run_adamw(shim_state *state, const void *context) {
-  run_update(state, context, ((const struct work *)context)->kernels->adamw, 7);
+  run_update(state, context, ((const struct work *)context)->kernels->adamw, FLOP_SCALED + 1 + FLOP_ADAM, 7);
 }
 
 void run_adam(shim_state *state, const void *context) {
-  run_update(state, context, ((const struct work *)context)->kernels->adam, 7);
+  run_update(state, context, ((const struct work *)context)->kernels->adam, FLOP_DECAYED + FLOP_ADAM, 7);
 }
 
-static void run_activation_loop(shim_state *state, const struct work *work, void (*loop)(size_t, float *)) {
+/* 16 values, whose argument moves and whose results are added up, are read and written once. */
+static void run_activation_loop(shim_state *state, const struct work *work, void (*loop)(size_t, float *),
+                                double flop) {
   float x[16] = {0};
   struct cycles cycles = {0};
   while (shim_keep_running(state)) {
@@ -261,12 +287,13 @@ static void run_activation_loop(shim_state *state, const struct work *work, void
     end_call(&cycles);
   }
   count_cycles(state, "cycles_per_16", &cycles, (double)work->size[0]);
+  shim_flop_and_bytes(state, 16 * (flop + 2) * (double)work->size[0], 2 * sizeof x);
 }
 
 void run_sigmoid_loop(shim_state *state, const void *context) {
-  run_activation_loop(state, context, ((const struct work *)context)->kernels->sigmoid_loop);
+  run_activation_loop(state, context, ((const struct work *)context)->kernels->sigmoid_loop, FLOP_SIGMOID);
 }
 
 void run_tanh_loop(shim_state *state, const void *context) {
-  run_activation_loop(state, context, ((const struct work *)context)->kernels->tanh_loop);
+  run_activation_loop(state, context, ((const struct work *)context)->kernels->tanh_loop, FLOP_TANH);
 }

@@ -78,7 +78,7 @@ struct kernel {
 #define sizes_cell_backward_general    SIZES(cell_sizes)
 
 static const struct kernel kernels[] = {
-#define GK_KERNEL(slot, test) {#slot, run_##slot, sizes_##slot},
+#define GK_KERNEL(slot, test, counts) {#slot, run_##slot, sizes_##slot},
 #include "kernel_list.def"
 #undef GK_KERNEL
 };

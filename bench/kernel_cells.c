@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "kernel_flop.h"
 #include "kernel_work.h"
 
 enum { BLOCKS = 4 };
@@ -14,6 +15,111 @@ static void *take_states(struct arena *arena, const struct work *work, size_t bl
 }
 
 enum { NORMALISED_BLOCKS = 13 };
+
+/* ---- What a phase of a step does for each unit -------------------------------------------------- */
+
+/* FLOP as kernel_flop.h says, floats read and written, and floats of weights, which a call reads once and not
+ * for each row of the batch. Counted from kernels/math/CELL.h. */
+struct unit_work {
+  int flop, read, written, weights;
+};
+
+/* FLOP of what recurs. T: a gradient goes through a function, d x f'. */
+enum {
+  GATE = FLOP_SIGMOID,
+  CANDIDATE = FLOP_TANH,
+  FLUSH = FLOP_FLUSH,
+  BLEND = 3, /* n + z (h' - n) */
+  SLOPE = 2, /* y (1 - y), or 1 - y^2 */
+  T = 2 + SLOPE,
+  BOUND = 2, /* within +-limit: of a pre-activation, or c, in the general kernels */
+  PEEP = 2   /* a + p c */
+};
+
+/* In training, which writes h (and c) and all gates once more to be saved. Other pre-activations that are
+ * written are those that the second pass or phase reads. */
+static const struct unit_work forward_plain[GK_CELL_COUNT][GK_MAX_PHASES] = {
+    /* a -> h */
+    [GK_CELL_RNN] = {{CANDIDATE + FLUSH, 1, 2, 0}},
+    /* n r z a h' -> n z, h: n + r a */
+    [GK_CELL_GRU] = {{2 * GATE + 2 + CANDIDATE + BLEND + FLUSH, 5, 2 + 4 + 2, 0}},
+    /* r z h' -> z q: r h'; then z n h' -> h */
+    [GK_CELL_GRU_RESET_BEFORE] = {{2 * GATE + 1 + FLUSH, 3, 2 + 3, 0},
+                                  {CANDIDATE + BLEND + FLUSH, 3, 1 + 2, 0}},
+    /* i f g o c' -> o, c h: f c' + i g, o tanh(c) */
+    [GK_CELL_LSTM] = {{3 * GATE + CANDIDATE + 3 + FLUSH + FLOP_TANH + 1 + FLUSH, 5, 1 + 4 + 4, 0}},
+    /* z n h' -> h */
+    [GK_CELL_GRU_SIMPLIFIED] = {{GATE + CANDIDATE + BLEND + FLUSH, 3, 2 + 2, 0}},
+    /* f h' -> f q: f h'; then f n h' -> h: 1 - f */
+    [GK_CELL_MGU] = {{GATE + 1 + FLUSH, 2, 2 + 2, 0}, {CANDIDATE + 1 + BLEND + FLUSH, 3, 1 + 2, 0}},
+};
+
+/* What the variant adds: the RNN saves its pre-activation, and the LSTM has peepholes and a bounded c. */
+static const struct unit_work forward_general_adds[GK_CELL_COUNT][GK_MAX_PHASES] = {
+    [GK_CELL_RNN] = {{BOUND, 0, 1, 0}},
+    [GK_CELL_GRU] = {{3 * BOUND, 0, 0, 0}},
+    [GK_CELL_GRU_RESET_BEFORE] = {{2 * BOUND, 0, 0, 0}, {BOUND, 0, 0, 0}},
+    [GK_CELL_LSTM] = {{5 * BOUND + 3 * PEEP, 0, 0, 3}},
+    [GK_CELL_GRU_SIMPLIFIED] = {{2 * BOUND, 0, 0, 0}},
+    [GK_CELL_MGU] = {{BOUND, 0, 0, 0}, {BOUND, 0, 0, 0}},
+};
+
+/* Read are the gates named, h', dh and dy (whose sum is 1) unless said otherwise; written, flushed, the
+ * gradient of each pre-activation and dh. */
+static const struct unit_work backward_plain[GK_CELL_COUNT][GK_MAX_PHASES] = {
+    /* h, but no h': dh f'. The dh written is 0. */
+    [GK_CELL_RNN] = {{1 + 1 + SLOPE + FLUSH, 3, 2, 0}},
+    /* n r z a: dh (h' - n) z', dh (1 - z) n', which is flushed before its use, dn a r', dn r, dh z */
+    [GK_CELL_GRU] = {{1 + (1 + T) + (1 + T + FLUSH) + T + 1 + 1 + 5 * FLUSH, 4 + 3, 5, 0}},
+    /* z n: as GRU; then r, h', drh and dh: drh h' r', dh + drh r */
+    [GK_CELL_GRU_RESET_BEFORE] = {{1 + 2 * (1 + T) + 1 + 3 * FLUSH, 2 + 3, 3, 0},
+                                  {T + 2 + 2 * FLUSH, 4, 2, 0}},
+    /* i f g o, c, c', dc, but no h': dh tanh(c) o', dc + dh o tanh'(c), dc g i', dc c' f', dc i g', dc f,
+     * which is written too. The dh written is 0. */
+    [GK_CELL_LSTM] = {{FLOP_TANH + 1 + T + (1 + SLOPE + 2) + 3 * T + 1 + 5 * FLUSH, 4 + 3 + 2, 6, 0}},
+    /* z n: as GRU */
+    [GK_CELL_GRU_SIMPLIFIED] = {{1 + 2 * (1 + T) + 1 + 3 * FLUSH, 2 + 3, 3, 0}},
+    /* f n, but no h': dh f n'. n is written in the place of df; then f, n, h', drh and dh:
+     * (dh (n - h') + drh h') f', dh (1 - f) + drh f */
+    [GK_CELL_MGU] = {{1 + T + 2 * FLUSH, 2 + 2, 3, 0}, {4 + 1 + SLOPE + 4 + 2 * FLUSH, 5, 2, 0}},
+};
+
+/* Functions are known from their values here too; the RNN reads that in the place of h. */
+static const struct unit_work backward_general_adds[GK_CELL_COUNT][GK_MAX_PHASES] = {
+    [GK_CELL_LSTM] = {{1 + 3 * PEEP, 0, 0, 3}}, /* was c bounded? */
+};
+
+/* Layer normalisation: mean and variance of a value take 4 operations, N(v) 3. */
+enum { STATISTICS = 4, NORMALISED = 2 + FLUSH, NORMALISED_GRADIENT = 4 + FLUSH };
+
+/* G = 4 gates of two products each, whose N with gains and a bias are added; the LSTM without peepholes; N(c)
+ * with gain and bias; o tanh of it. Read are both products and c'; written a, what tanh is taken of, c and h;
+ * saved the LSTM's gates, N of both products and of c, c and h. */
+static const struct unit_work normalised_forward = {4 * (2 * (STATISTICS + NORMALISED) + 4) + 3 * GATE +
+                                                        CANDIDATE + 3 + 5 * BOUND + FLUSH + STATISTICS +
+                                                        NORMALISED + 2 + FLOP_TANH + 1 + FLUSH,
+                                                    8 + 1, 4 + 1 + 2 + 4 + 8 + 1 + 2, 14};
+
+/* What tanh is taken of, its value and slope; d = (dh + dy) o tanh', d gain and both its means; the gradient
+ * of c; the LSTM, whose dc that joins; for each product of a gate d gain and both means, and again for its
+ * gradient. Read are the LSTM's gates and all N, c, c', dh, dy, dc; written the gradients of both products
+ * and of a, d, dh, dc. */
+static const struct unit_work normalised_backward = {2 + FLOP_TANH + SLOPE + 3 + FLUSH + 4 + 1 +
+                                                         NORMALISED_GRADIENT + 1 + T + 1 + 1 + 3 * T + 1 +
+                                                         5 * FLUSH + 4 * 2 * (4 + 1 + NORMALISED_GRADIENT),
+                                                     4 + 8 + 1 + 5, 8 + 4 + 1 + 2, 10};
+
+static const struct unit_work nothing = {0};
+
+static void count_units(shim_state *state, const struct work *work, const struct unit_work *unit,
+                        const struct unit_work *more) {
+  const double units = (double)work->size[0] * (double)work->size[1], hidden = (double)work->size[1];
+  const int flop = unit->flop + more->flop, weights = unit->weights + more->weights;
+  const int rows = unit->read + unit->written + more->read + more->written;
+  shim_flop_and_bytes(state, flop * units, sizeof(float) * (rows * units + weights * hidden));
+}
+
+/* ---- Runs --------------------------------------------------------------------------------------- */
 
 /* Every option that does not take another function: with peepholes and bounds. */
 static const struct gk_cell_variant variant = {.function = {[GK_CANDIDATE] = {GK_ACTIVATION_TANH, 0, 0, true},
@@ -46,6 +152,8 @@ static void run_forward_step(shim_state *state, const struct work *work, bool ge
     end_call(&cycles);
   }
   count_cycles(state, "cycles_per_16_units", &cycles, (double)(rows * hidden) / 16);
+  count_units(state, work, &forward_plain[work->cell][work->phase],
+              general ? &forward_general_adds[work->cell][work->phase] : &nothing);
   release(&arena);
 }
 
@@ -61,6 +169,7 @@ void run_stream_end(shim_state *state, const void *context) {
   const struct work *work = context;
   while (shim_keep_running(state))
     work->kernels->stream_end();
+  shim_flop_and_bytes(state, 0, 0);
 }
 
 static void run_backward_step(shim_state *state, const struct work *work, bool general) {
@@ -87,6 +196,8 @@ static void run_backward_step(shim_state *state, const struct work *work, bool g
     end_call(&cycles);
   }
   count_cycles(state, "cycles_per_16_units", &cycles, (double)(rows * hidden) / 16);
+  count_units(state, work, &backward_plain[work->cell][work->phase],
+              general ? &backward_general_adds[work->cell][work->phase] : &nothing);
   release(&arena);
 }
 
@@ -114,6 +225,7 @@ void run_lstm_normalised_forward(shim_state *state, const void *context) {
   step.scales = take_rows(&arena, take(&arena, rows * 4, 0, 1), rows, 4);
   while (shim_keep_running(state))
     work->kernels->lstm_normalised_forward(&step);
+  count_units(state, work, &normalised_forward, &nothing);
   release(&arena);
 }
 
@@ -133,5 +245,6 @@ void run_lstm_normalised_backward(shim_state *state, const void *context) {
   step.scales = (const float *const *)take_rows(&arena, take(&arena, rows * 4, 0, 1), rows, 4);
   while (shim_keep_running(state))
     work->kernels->lstm_normalised_backward(&step);
+  count_units(state, work, &normalised_backward, &nothing);
   release(&arena);
 }

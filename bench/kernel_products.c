@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Kernels on matrices: products, packing, sums over rows, attention's reads; the loops that measure a machine. */
 
+#include "kernel_flop.h"
 #include "kernel_work.h"
 
 /* B of columns: a panel's width of them at a time. */
@@ -45,8 +46,8 @@ void run_product(shim_state *state, const void *context) {
       work->form == OF_COLUMNS ? take_rows(&arena, take(&arena, k * columns, -0.1f, 0.1f), columns, k) : NULL;
   while (shim_keep_running(state))
     multiply(kernels, product, b_columns);
-  shim_flop(state, 2.0 * (double)rows * (double)k * (double)columns);
-  shim_bytes(state, sizeof(float) * ((double)rows * (double)(k + columns) + (double)k * (double)columns));
+  shim_flop_and_bytes(state, 2.0 * (double)rows * (double)k * (double)columns,
+                      sizeof(float) * ((double)rows * (double)(k + columns) + (double)k * (double)columns));
   free(column);
   release(&arena);
 }
@@ -81,7 +82,7 @@ static void run_packing(shim_state *state, const struct work *work, packing *pac
   float *to = take(&arena, (rows + width) * (columns + width), 0, 1);
   while (shim_keep_running(state))
     pack(work->kernels, rows, columns, source, to);
-  shim_bytes(state, 2 * sizeof(float) * (double)rows * (double)columns);
+  count_values(state, rows * columns, 0, 2);
   release(&arena);
 }
 
@@ -103,8 +104,7 @@ void run_column_sum(shim_state *state, const void *context) {
   float *sum = take(&arena, columns, 0, 1);
   while (shim_keep_running(state))
     work->kernels->column_sum(rows, columns, source, sum, true);
-  shim_flop(state, (double)rows * (double)columns);
-  shim_bytes(state, sizeof(float) * (double)(rows + 1) * (double)columns);
+  count_values(state, columns, (double)rows, (double)rows + 1);
   release(&arena);
 }
 
@@ -117,8 +117,7 @@ void run_column_dot(shim_state *state, const void *context) {
   float *sum = take(&arena, columns, 0, 1);
   while (shim_keep_running(state))
     work->kernels->column_dot(rows, columns, a, b, sum, true);
-  shim_flop(state, 2 * (double)rows * (double)columns);
-  shim_bytes(state, sizeof(float) * (double)(2 * rows + 1) * (double)columns);
+  count_values(state, columns, 2 * (double)rows, 2 * (double)rows + 1);
   release(&arena);
 }
 
@@ -131,7 +130,8 @@ void run_column_max(shim_state *state, const void *context) {
   int32_t *row = (int32_t *)take(&arena, columns, 0, 1);
   while (shim_keep_running(state))
     work->kernels->column_max(rows, columns, source, 0, best, row, true);
-  shim_bytes(state, sizeof(float) * (double)rows * (double)columns);
+  /* Is it larger, and is the largest a number? */
+  count_values(state, columns, 2 * (double)rows, (double)rows + 2);
   release(&arena);
 }
 
@@ -146,8 +146,8 @@ static void run_attention(shim_state *state, const struct work *work, bool score
       work->kernels->dots(rows, columns, row, values, (ptrdiff_t)columns, weights);
     else
       work->kernels->weighted_sum(rows, columns, weights, 1, values, (ptrdiff_t)columns, row, true);
-  shim_flop(state, 2.0 * (double)rows * (double)columns);
-  shim_bytes(state, sizeof(float) * (double)(rows + 1) * (double)columns);
+  shim_flop_and_bytes(state, 2.0 * (double)rows * (double)columns,
+                      sizeof(float) * ((double)(rows + 1) * (double)columns + (double)rows));
   release(&arena);
 }
 
@@ -165,7 +165,7 @@ void run_fma_loop(shim_state *state, const void *context) {
   double flop = 0;
   while (shim_keep_running(state))
     flop = work->kernels->fma_loop(work->size[0], sink);
-  shim_flop(state, flop);
+  shim_flop_and_bytes(state, flop, 0); /* all in registers */
 }
 
 void run_read_loop(shim_state *state, const void *context) {
@@ -175,7 +175,7 @@ void run_read_loop(shim_state *state, const void *context) {
   volatile float sum = 0;
   while (shim_keep_running(state))
     sum = work->kernels->read_loop(work->size[0], x);
-  shim_bytes(state, sizeof(float) * (double)work->size[0]);
+  count_values(state, work->size[0], 1, 1);
   release(&arena);
   (void)sum;
 }

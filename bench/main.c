@@ -21,5 +21,8 @@ int main(int argc, char **argv) {
 #endif
   int exit_code = shim_run(argc, argv, DEFAULT_FILTER);
   layer_benchmarks_end();
+#if defined(__x86_64__)
+  plain_c_benchmarks_end();
+#endif
   return exit_code;
 }

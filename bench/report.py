@@ -4,7 +4,7 @@
 pictures as SVG. Needs Python's standard library only.
 
   bench/report.py DIR                              every instruction set, threads, small batches, promises: an
-                                                   estimated 28 minutes on two cores
+                                                   estimated 30 minutes on two cores
   bench/report.py DIR --peers step.jsonl ...       also what bench/peers/compare.py --out has written
   bench/report.py DIR --from DIR/report.json       draws again without measuring, with bench/reasons.txt as it is now
   bench/report.py DIR --from DIR/report.json --pictures docs      and those that README.md shows"""
@@ -65,7 +65,7 @@ def run_plain_c(options, list_name, shape, tier):
 def intensity(shape):
     """FLOP a byte of a step: recurrent weights once a time step and direction, everything else once."""
     gates, steps, h, total = GATES[shape.cell], shape.time * shape.batch, shape.hidden, 0
-    for width in [shape.input] + [h] * (shape.layers - 1):
+    for width in shape.widths():
         weights = 2 * gates * h * (width + h) + 2 * shape.time * gates * h * h
         total += weights + steps * (3 * width + 3 * h + 2 * (gates + 2) * h)
     return shape.flop(True) / (4 * total)

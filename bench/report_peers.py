@@ -166,7 +166,10 @@ def sections_of_session(header, lines, title, taken):
             sections += pass_sections(header, rows, what, f"{title}: {what}",
                                       f"peers-{passes}" + (f"-{count + 1}" if count else ""))
     jobs = [line for line in lines if "training" in line]
-    return sections + ([training_section(header, jobs, f"{title}: whole training loops")] if jobs else [])
+    sections += [training_section(header, jobs, f"{title}: whole training loops")] if jobs else []
+    failed = [[line["name"], line["pass"], "!" + line["error"]] for line in lines if "error" in line]
+    return sections + ([Section(f"{title}: rows that failed", f"{describe(header)}.",
+                                table=[["network", "what", "how"], *failed])] if failed else [])
 
 
 def peer_sections(report):

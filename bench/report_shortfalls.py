@@ -38,9 +38,8 @@ def of_checks(report):
     known = reasons.read(cpu=machine.name_of(report["system"]))
     for line in report.get("checks", []):
         if not line.get("fine", True):
-            reached, needed = bounds.reached_and_needed(line)
-            yield shortfall(known, line.get("name", line["cell"]), line["check"], "auto", "-", reached, needed,
-                            bounds.of_check(line))
+            yield shortfall(known, line.get("name", line["cell"]), line["check"], "auto", "-", line["ratio"],
+                            line["at_most"], bounds.of_check(line))
 
 
 def shortfalls(report):

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runner.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "checksum.h"
@@ -185,6 +188,47 @@ void bench_runner_destroy(bench_runner *runner) {
   free(runner);
 }
 
+/* A file of data holds a step's arrays, whatever the pass. */
+static bool has_size_of_data(const bench_runner *runner, FILE *file, char *message, size_t message_size) {
+  const int64_t *count = runner->count;
+  const long long parameters = count[PARAMETERS], x = count[X], states = count[H0], cells = count[C0];
+  const long long outputs = count[Y], needed = parameters + x + 2 * states + 2 * cells + outputs;
+  struct stat status;
+  if (fstat(fileno(file), &status) != 0 || !S_ISREG(status.st_mode)) {
+    snprintf(message, message_size, "not a regular file");
+    return false;
+  }
+  const long long bytes = status.st_size, size = sizeof(float);
+  if (bytes == needed * size)
+    return true;
+  snprintf(message, message_size,
+           "has %lld floats (%lld bytes), the network needs %lld: parameters %lld, x %lld, h0 %lld, c0 %lld, "
+           "dy %lld, dhn %lld, dcn %lld",
+           bytes / size, bytes, needed, parameters, x, states, cells, outputs, states, cells);
+  return false;
+}
+
+bool bench_runner_read_data(bench_runner *runner, const char *path, char *message, size_t message_size) {
+  FILE *file = fopen(path, "rb");
+  if (!file) {
+    snprintf(message, message_size, "%s", strerror(errno));
+    return false;
+  }
+  bool fine = has_size_of_data(runner, file, message, message_size);
+  for (int i = PARAMETERS; fine && i <= DCN; i++) {
+    const size_t count = (size_t)runner->count[i];
+    fine = fread(floats(runner, i), sizeof(float), count, file) == count;
+    if (!fine)
+      snprintf(message, message_size, "%s", ferror(file) ? strerror(errno) : "became shorter meanwhile");
+  }
+  fclose(file);
+  if (fine && pack(runner) != GK_OK) {
+    snprintf(message, message_size, "%s", gk_last_error());
+    return false;
+  }
+  return fine;
+}
+
 const gk_rnn_desc *bench_runner_description(const bench_runner *runner) {
   return gk_rnn_description(runner->rnn);
 }
@@ -319,14 +363,8 @@ gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum) {
   return GK_OK;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-  double left = *(const double *)a, right = *(const double *)b;
-  return (left > right) - (left < right);
-}
-
 static bench_figure figure(double *seconds, int64_t runs) {
-  qsort(seconds, (size_t)runs, sizeof *seconds, compare_doubles);
-  double median = (seconds[(runs - 1) / 2] + seconds[runs / 2]) / 2;
+  const double median = clock_median(seconds, runs);
   return (bench_figure){
       .best = seconds[0],
       .median = median,

@@ -24,6 +24,12 @@ gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa 
 void bench_runner_destroy(bench_runner *runner); /* NULL is allowed */
 const gk_rnn_desc *bench_runner_description(const bench_runner *runner);
 
+/* Takes parameters and inputs from a file of raw floats in the machine's byte order, one array after the
+ * other: parameters, x, h0, c0, dy, dhn, dcn; c0 and dcn only where the cell has a c. The same file serves
+ * every pass; those without gradients leave dy, dhn and dcn alone. false: `message` says what is wrong, and
+ * the runner can only be destroyed. */
+bool bench_runner_read_data(bench_runner *runner, const char *path, char *message, size_t message_size);
+
 /* How the runs are cut: the schedule (never AUTO) and the threads that work, which may be fewer than asked
  * for. */
 gk_status bench_runner_plan(const bench_runner *runner, gk_schedule *schedule, int *threads);

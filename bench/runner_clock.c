@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runner_clock.h"
 
-#include <stdint.h>
+#include <stdlib.h>
 #include <time.h>
 
 double clock_seconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+  const double left = *(const double *)a, right = *(const double *)b;
+  return (left > right) - (left < right);
+}
+
+double clock_median(double *seconds, int64_t count) {
+  qsort(seconds, (size_t)count, sizeof *seconds, compare_doubles);
+  return (seconds[(count - 1) / 2] + seconds[count / 2]) / 2;
 }
 
 /* sum = sum + one, in an order that the compiler cannot change. */

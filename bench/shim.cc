@@ -25,11 +25,8 @@ bool shim_keep_running(shim_state *state) {
   return of(state).KeepRunning();
 }
 
-void shim_flop(shim_state *state, double flop) {
+void shim_flop_and_bytes(shim_state *state, double flop, double bytes) {
   of(state).counters["FLOP/s"] = rate(flop, benchmark::Counter::kIs1000);
-}
-
-void shim_bytes(shim_state *state, double bytes) {
   of(state).counters["bytes/s"] = rate(bytes, benchmark::Counter::kIs1000);
 }
 

@@ -18,8 +18,7 @@ void shim_register(const char *name, shim_function *run, const void *context);
 /* The timed loop of a benchmark: while (shim_keep_running(state)) { ... } */
 bool shim_keep_running(shim_state *state);
 /* After the loop; rates count one pass through it. */
-void shim_flop(shim_state *state, double flop);
-void shim_bytes(shim_state *state, double bytes);
+void shim_flop_and_bytes(shim_state *state, double flop, double bytes);
 void shim_counter(shim_state *state, const char *name, double value);
 /* Instead of the loop. */
 void shim_error(shim_state *state, const char *message);

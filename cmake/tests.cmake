@@ -6,7 +6,7 @@
 set(GATEKERN_TEST_PREFIX "" CACHE STRING "Put before the name of every test, e.g. clang.")
 set(GATEKERN_TEST_LABEL "" CACHE STRING "Build and register only the test programs with this label")
 # A guard against hangs: tests take less than 60 s each, but on a busy machine.
-set(GATEKERN_TEST_TIMEOUT 180 CACHE STRING "Seconds after which a test is killed")
+set(GATEKERN_TEST_TIMEOUT 600 CACHE STRING "Seconds after which a test is killed")
 set(GATEKERN_TEST_BUILDS "" CACHE STRING "Other build folders whose tests run with this one's")
 set(GATEKERN_PEERS_PYTHON "" CACHE FILEPATH "A Python with PyTorch and ONNX Runtime, to compare with them")
 option(GATEKERN_TEST_FULL "Long forms of the tests: all floats, long sweeps, clang-tidy" OFF)
@@ -171,20 +171,25 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
 endif()
 
 # Instructions an element of chosen kernels. The bounds are GCC 12's: other compilers' code has other counts.
-if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE AND NOT GATEKERN_REORDERED_SUM AND
-   GATEKERN_ARCHITECTURE STREQUAL x86 AND CMAKE_BUILD_TYPE STREQUAL Release AND
+if(NOT GATEKERN_SANITIZE AND NOT GATEKERN_REORDERED_SUM AND CMAKE_BUILD_TYPE STREQUAL Release AND
    CMAKE_C_COMPILER_ID STREQUAL GNU AND CMAKE_C_COMPILER_VERSION MATCHES "^12\\.")
-  find_program(VALGRIND valgrind)
-  if(VALGRIND)
+  if(GATEKERN_ARCHITECTURE STREQUAL x86 AND NOT GATEKERN_TEST_LABEL)
+    find_program(INSTRUCTION_COUNTER valgrind)
+    set(counted_tiers scalar avx2)
+  elseif(GATEKERN_ARCHITECTURE STREQUAL aarch64)
+    find_program(INSTRUCTION_COUNTER qemu-aarch64)
+    set(counted_tiers neon)
+  endif()
+  if(INSTRUCTION_COUNTER)
     add_executable(check_instruction_counts ${tests_dir}/check_instruction_counts.c)
     target_link_libraries(check_instruction_counts PRIVATE test-flags)
-    gatekern_add_test(instructions sh ${tests_dir}/check_instruction_counts.sh ${VALGRIND}
-      $<TARGET_FILE:check_instruction_counts> ${tests_dir}/check_instruction_counts.txt)
-  else()
-    message(WARNING "No valgrind: instructions are not counted")
+    gatekern_add_test(instructions sh ${tests_dir}/check_instruction_counts.sh ${INSTRUCTION_COUNTER}
+      $<TARGET_FILE:check_instruction_counts> ${tests_dir}/check_instruction_counts.txt ${counted_tiers})
+  elseif(counted_tiers)
+    message(WARNING "No valgrind or qemu-aarch64: instructions are not counted")
   endif()
 elseif(NOT GATEKERN_TEST_LABEL AND CMAKE_BUILD_TYPE STREQUAL Release)
-  message(STATUS "Instructions are not counted: their bounds are those of GCC 12 on x86-64")
+  message(STATUS "Instructions are not counted: their bounds are those of GCC 12")
 endif()
 
 # ---- Style ---------------------------------------------------------------------------------------
@@ -209,14 +214,21 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   endif()
 endif()
 
-# ---- The benchmark's report ------------------------------------------------------------------------
+# ---- Benchmarks and their report -------------------------------------------------------------------
 
 if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   find_program(PYTHON3 python3)
   if(PYTHON3)
     gatekern_add_test(report ${PYTHON3} ${tests_dir}/check_report.py ${PROJECT_SOURCE_DIR})
+    set(check_benchmarks ${PYTHON3} ${tests_dir}/check_benchmarks.py)
+    if(GATEKERN_BUILD_BENCH)
+      gatekern_add_test(benchmarks.counts ${check_benchmarks} counts $<TARGET_FILE:gatekern-bench> ${PROJECT_SOURCE_DIR})
+    endif()
+    if(GATEKERN_BUILD_BENCH AND GATEKERN_ARCHITECTURE STREQUAL x86)
+      gatekern_add_test(benchmarks.plain-c ${check_benchmarks} plain-c $<TARGET_FILE:gatekern-bench> ${PROJECT_SOURCE_DIR})
+    endif()
   else()
-    message(WARNING "No python3: the benchmark's report is not tested")
+    message(WARNING "No python3: neither benchmarks nor their report are tested")
   endif()
 endif()
 

@@ -2,6 +2,7 @@
 #include "dispatch/dispatch.h"
 
 #include "dispatch/cpu.h"
+#include "kernels/kernels.h"
 #include "src/core/status.h"
 
 #include <pthread.h>
@@ -26,11 +27,6 @@ struct tables {
   const struct gk_kernels *own, *sleef;
 };
 
-#define GK_ISA(NAME, name, architecture)                                                                     \
-  GK_ON_##architecture(extern const struct gk_kernels gk_kernels_##name##_own, gk_kernels_##name##_sleef;)
-#include "dispatch/isa.def"
-#undef GK_ISA
-
 static const struct tables tables[] = {
 #define GK_ISA(NAME, name, architecture)                                                                     \
   GK_ON_##architecture([GK_ISA_##NAME] = {&gk_kernels_##name##_own, &gk_kernels_##name##_sleef}, )
@@ -39,7 +35,6 @@ static const struct tables tables[] = {
 };
 
 #if defined(__x86_64__)
-extern const struct gk_kernels gk_kernels_scalar_fma_own, gk_kernels_scalar_fma_sleef;
 static const struct tables scalar_fma = {&gk_kernels_scalar_fma_own, &gk_kernels_scalar_fma_sleef};
 #else
 /* FMA is part of the baseline: the scalar tier has it. */

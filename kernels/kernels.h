@@ -109,14 +109,14 @@ struct gk_cell_variant {
   bool coupled;    /* blocks are i g o, and f = 1 - i */
 };
 
+/* Added to the variance in layer normalisation: PyTorch's default. */
+#define GK_LAYER_NORM_EPSILON 1e-5f
+
 /* One step of a cell for some rows and the units [unit_begin, unit_end): reads pre-activations, writes the
  * new states. A row of `pre` holds blocks of `hidden` floats whose meaning kernels/math/CELL.h states; it is
  * scratch for the step's phases and holds nothing of use after the last. The saved rows, all NULL in
  * inference, take what backward needs: activations in the same blocks, and the states once more. c may be
  * c_prev and h may be h_prev. */
-/* Added to the variance in layer normalisation: PyTorch's default. */
-#define GK_LAYER_NORM_EPSILON 1e-5f
-
 struct gk_cell_forward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;

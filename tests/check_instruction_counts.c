@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls chosen kernels of one tier once each, for tests/check_instruction_counts.sh, which lets callgrind
- * count the instructions inside measured_call. Prints a line "KERNEL ELEMENTS" for each call, in order. */
+/* Calls chosen kernels of one tier once each, for tests/check_instruction_counts.sh, which lets callgrind or
+ * QEMU count the instructions inside measured_call. Prints a line "KERNEL ELEMENTS" for each call, in order. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +48,8 @@ void measured_call(call_function *call, const struct gk_kernels *kernels, void *
   __asm__ volatile("" ::: "memory"); /* no tail call: the function must be left after the kernel */
 }
 
-static void measure(const char *name, size_t elements, call_function *call, const struct gk_kernels *kernels,
+/* Not inlined: its name tells QEMU's reader that measured_call has returned. */
+__attribute__((noinline)) static void measure(const char *name, size_t elements, call_function *call, const struct gk_kernels *kernels,
                     void *arguments) {
   measured_call(call, kernels, arguments);
   printf("%s %zu\n", name, elements);

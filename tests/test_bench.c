@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * `gatekern bench` and `gatekern info`: the JSON that scripts rely on, figures that agree with each other,
- * one checksum however the work is done, lists of shapes, bad input. */
+ * one checksum however the work is done, data from files, lists of shapes, bad input. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +15,7 @@
 
 #include <gatekern.h>
 
+#include "tests/network_fixture.h"
 #include "tests/program_output.h"
 #include "tests/temporary_folder.h"
 
@@ -190,6 +191,103 @@ static void a_forced_instruction_set_is_the_one_that_runs(void **state) {
   free(program_text("GATEKERN_ISA=mmx", "info", 2));
 }
 
+/* ---- Data from files ---- */
+
+#define DATA_NETWORK(cell) "bench --cell " cell " --input 9 --hidden 17 --batch 3 --time 5 --layers 2"
+
+static struct network_case data_case(gk_cell cell) {
+  return (struct network_case){
+      .desc = {.size = sizeof(gk_rnn_desc), .cell = cell, .input_size = 9, .hidden_size = 17, .layers = 2},
+      .time = 5,
+      .batch = 3,
+      .states = true,
+      .seed = 7};
+}
+
+/* The order that the help gives. */
+static void write_data(const struct network_case *c, const struct network_data *d) {
+  const struct network_sizes s = sizes_of(c);
+  const struct {
+    const float *values;
+    int64_t count;
+  } arrays[] = {{d->parameters, s.parameters},
+                {d->x, s.inputs},
+                {d->h0, s.states},
+                {d->c0, s.cells},
+                {d->dy, s.outputs},
+                {d->dhn, s.states},
+                {d->dcn, s.cells}};
+  FILE *file = fopen(temporary_path("data.raw"), "wb");
+  assert_non_null(file);
+  for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+    if (arrays[i].count)
+      assert_int_equal(fwrite(arrays[i].values, sizeof(float), (size_t)arrays[i].count, file),
+                       arrays[i].count);
+  assert_int_equal(fclose(file), 0);
+}
+
+/* FNV-1a over the bytes, written again from its definition. */
+static uint64_t hash_floats(uint64_t hash, const float *values, int64_t count) {
+  for (size_t i = 0; i < (size_t)count * sizeof *values; i++)
+    hash = (hash ^ ((const unsigned char *)values)[i]) * UINT64_C(0x100000001b3);
+  return hash;
+}
+
+static void the_checksum_is_that_of_the_library_on_the_files_data(void **state) {
+  (void)state;
+  static const gk_cell cells[] = {GK_CELL_LSTM, GK_CELL_MGU};
+  static const char *const lines[] = {DATA_NETWORK("lstm"), DATA_NETWORK("mgu")};
+  static const char *const passes[] = {"step", "forward", "inference", "stream"};
+  for (int i = 0; i < 2; i++) {
+    const struct network_case c = data_case(cells[i]);
+    const struct network_sizes s = sizes_of(&c);
+    struct buffers b = {.count = 0};
+    const struct network_data d = take_data(&b, &c);
+    const struct network_results r = run_case(&b, &c, &d);
+    write_data(&c, &d);
+    uint64_t outputs = hash_floats(UINT64_C(0xcbf29ce484222325), r.y, s.outputs);
+    outputs = hash_floats(hash_floats(outputs, r.hn, s.states), r.cn, s.cells);
+    uint64_t all = hash_floats(hash_floats(outputs, r.dx, s.inputs), r.dh0, s.states);
+    all = hash_floats(hash_floats(all, r.dc0, s.cells), r.gradients, s.parameters);
+    for (int pass = 0; pass < 4; pass++) {
+      char line[512], checksum[17], wanted[17];
+      snprintf(line, sizeof line, "%s --pass %s --data %s" SHORT, lines[i], passes[pass],
+               temporary_path("data.raw"));
+      keep_checksum(line, checksum);
+      snprintf(wanted, sizeof wanted, "%016llx", (unsigned long long)(pass ? outputs : all));
+      assert_string_equal(checksum, wanted);
+    }
+    buffers_release(&b);
+  }
+}
+
+static void data_of_another_size_is_refused_with_both_sizes(void **state) {
+  (void)state;
+  static const float values[4] = {1, 2, 3, 4};
+  /* 4 gates of 17 units read 9 or 17 and 17 values and two biases; then x, h0, c0, dy, dhn, dcn. */
+  const int needed = 4 * 17 * (9 + 17 + 2) + 4 * 17 * (17 + 17 + 2) + 5 * 3 * 9 + 5 * 3 * 17 + 4 * 2 * 3 * 17;
+  char line[512], wanted[512];
+  write_file(temporary_path("data.raw"), values, sizeof values - 1);
+  snprintf(line, sizeof line, DATA_NETWORK("lstm") " --data %s", temporary_path("data.raw"));
+  char *text = program_text("", line, 2);
+  snprintf(wanted, sizeof wanted,
+           "--data %s: has 3 floats (15 bytes), the network needs %d:", temporary_path("data.raw"), needed);
+  if (!strstr(text, wanted) || strchr(text, '\n') != text + strlen(text) - 1)
+    fail_msg("%s\nhas no\n%s", text, wanted);
+  free(text);
+  static const char *const refused[][2] = {
+      {DATA_NETWORK("lstm") " --data /no/such/file", "--data /no/such/file: No such file"},
+      {DATA_NETWORK("lstm") " --data /dev/zero", "--data /dev/zero: not a regular file"},
+      {"bench --shapes ptb --data x", "--data and --shapes: "},
+      {"bench --check threads --hidden 5 --data x", "--data and --check: "}};
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    text = program_text("", refused[i][0], 2);
+    if (!strstr(text, refused[i][1]))
+      fail_msg("gatekern %s: %s", refused[i][0], text);
+    free(text);
+  }
+}
+
 /* ---- Lists ---- */
 
 static void write_list(const char *text) {
@@ -304,6 +402,25 @@ static void too_little_memory_is_a_message_and_no_crash(void **state) {
 
 /* ---- Promises ---- */
 
+static void softmax_and_trainer_are_judged_by_what_they_measured(void **state) {
+  (void)state;
+  struct program_output missed =
+      program_run(QUIET, "bench --check softmax --words 50 --hidden 8 --batch 4 --time 5" SHORT);
+  json_t *softmax = json_loads(missed.text, 0, NULL);
+  program_free(&missed);
+  expect_near("gflops", number(softmax, "gflops"),
+              1e-9 * 6 * 4 * 5 * 8 * 50 / (1e-3 * number(softmax, "ms")));
+  expect_near("ratio", number(softmax, "ratio"), number(softmax, "peak_gflops") / number(softmax, "gflops"));
+  json_decref(softmax);
+  json_t *trainer = run_json(QUIET, "bench --check trainer --hidden 8 --batch 4 --time 5" SHORT);
+  const double layers = number(trainer, "forward_ms") + number(trainer, "backward_ms");
+  expect_near("ratio", number(trainer, "ratio"), number(trainer, "beside_ms") / number(trainer, "step_ms"));
+  expect_near("beside_ms", number(trainer, "beside_ms"),
+              number(trainer, "step_ms") - layers - number(trainer, "pack_ms"));
+  assert_null(json_object_get(trainer, "fine")); /* nothing is promised of so few units */
+  json_decref(trainer);
+}
+
 /* What they measure is judged on an idle machine, not here. */
 static void checks_report_the_ratio_that_they_judge(void **state) {
   static const struct {
@@ -313,7 +430,9 @@ static void checks_report_the_ratio_that_they_judge(void **state) {
                 {"first-call", 1.2},
                 {"threads --threads 3", 1.05},
                 {"schedules --threads 2 --layers 2", 1.1},
-                {"denormals", 1.1}};
+                {"denormals", 1.1},
+                {"softmax --words 50", 1.18},
+                {"trainer --hidden 512", 0.05}};
   (void)state;
   for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
     char line[200];
@@ -323,23 +442,15 @@ static void checks_report_the_ratio_that_they_judge(void **state) {
     json_t *check = json_loads(output.text, 0, NULL);
     assert_non_null(check);
     assert_string_equal(string(check, "cell"), "gru");
-    assert_true(number(check, "at_most") == checks[i].at_most && number(check, "ratio") > 0);
+    expect_near("at_most", number(check, "at_most"), checks[i].at_most);
+    assert_true(number(check, "ratio") > 0);
     const int fine = json_is_true(json_object_get(check, "fine"));
     assert_int_equal(fine, number(check, "ratio") <= checks[i].at_most);
     assert_int_equal(output.exit_code, fine ? 0 : 1);
     json_decref(check);
     program_free(&output);
   }
-  json_t *softmax = run_json(QUIET, "bench --check softmax --words 50 --hidden 8 --batch 4 --time 5" SHORT);
-  expect_near("gflops", number(softmax, "gflops"),
-              1e-9 * 6 * 4 * 5 * 8 * 50 / (1e-3 * number(softmax, "ms")));
-  expect_near("share_of_peak", number(softmax, "share_of_peak"),
-              number(softmax, "gflops") / number(softmax, "peak_gflops"));
-  json_decref(softmax);
-  char *text = program_text(QUIET, "bench --check softmax --shapes ptb --words 9 --seconds 0.001", 0);
-  assert_non_null(strstr(text, "least share"));
-  free(text);
-  text = program_text("", "bench --check latency --pass step", 2);
+  char *text = program_text("", "bench --check latency --pass step", 2);
   assert_non_null(strstr(text, "--pass and --check"));
   free(text);
 }
@@ -418,11 +529,14 @@ int main(void) {
       cmocka_unit_test(the_checksum_depends_on_the_results_alone),
       cmocka_unit_test(the_checksum_covers_gradients_and_all_passes_agree_on_outputs),
       cmocka_unit_test(a_forced_instruction_set_is_the_one_that_runs),
+      cmocka_unit_test(the_checksum_is_that_of_the_library_on_the_files_data),
+      cmocka_unit_test(data_of_another_size_is_refused_with_both_sizes),
       cmocka_unit_test(every_shape_of_a_file_is_reported_in_order),
       cmocka_unit_test(a_wrong_list_is_refused_with_its_line),
       cmocka_unit_test(a_list_that_does_not_exist_names_those_that_do),
       cmocka_unit_test(nonsense_is_refused_in_one_line),
       cmocka_unit_test(too_little_memory_is_a_message_and_no_crash),
+      cmocka_unit_test(softmax_and_trainer_are_judged_by_what_they_measured),
       cmocka_unit_test(checks_report_the_ratio_that_they_judge),
       cmocka_unit_test(info_knows_tiers_caches_threads_and_limits),
       cmocka_unit_test(info_explains_the_plan_of_a_network),

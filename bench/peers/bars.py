@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LISTS = Path(__file__).resolve().parent.parent / "shapes"
-GATES = {"rnn": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4}
+GATES = {"rnn": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "gru-simplified": 2, "mgu": 2}
+# The cells that each peer has; the simplified GRU and the MGU are in none.
+CELLS_OF = {"pytorch": ["rnn", "gru", "lstm"], "packed": ["rnn", "gru", "lstm"],
+            "onednn": ["rnn", "gru", "gru-reset-before", "lstm"],
+            "onnxruntime": ["rnn", "gru", "gru-reset-before", "lstm"]}
 
 
 @dataclass
@@ -21,10 +25,19 @@ class Shape:
     batch: int
     time: int
     layers: int = 1
+    direction: str = "forward"  # or bidirectional: every layer hands on the h of both directions
+
+    @property
+    def directions(self):
+        return 2 if self.direction == "bidirectional" else 1
+
+    def widths(self):
+        """What each layer reads at a step."""
+        return [self.input] + [self.directions * self.hidden] * (self.layers - 1)
 
     def flop(self, step):
-        widths = [self.input] + [self.hidden] * (self.layers - 1)
-        forward = sum(2 * self.batch * self.time * GATES[self.cell] * self.hidden * (w + self.hidden) for w in widths)
+        rows = self.directions * GATES[self.cell] * self.hidden
+        forward = sum(2 * self.batch * self.time * rows * (width + self.hidden) for width in self.widths())
         return 3 * forward if step else forward
 
 
@@ -74,14 +87,17 @@ def read_list(name):
 
 
 def parse_shape(text):
-    """cell,I,H,N,T[,L]"""
+    """cell,I,H,N,T[,L][,bidirectional]"""
     cell, *sizes = text.split(",")
+    direction = sizes.pop() if sizes and sizes[-1] == "bidirectional" else "forward"
     if cell not in GATES or len(sizes) not in (4, 5):
-        raise ValueError(f"{text}: not cell,I,H,N,T[,L] with a cell of {', '.join(GATES)}")
+        raise ValueError(f"{text}: not cell,I,H,N,T[,L][,bidirectional] with a cell of {', '.join(GATES)}")
     sizes = [int(size) for size in sizes]
     if min(sizes) < 1:
         raise ValueError(f"{text}: sizes must be at least 1")
-    return Shape("-".join([cell, f"i{sizes[0]}", f"h{sizes[1]}", f"n{sizes[2]}", f"t{sizes[3]}"]), cell, *sizes)
+    name = [cell, f"i{sizes[0]}", f"h{sizes[1]}", f"n{sizes[2]}", f"t{sizes[3]}"]
+    name += [direction] if direction != "forward" else []
+    return Shape("-".join(name), cell, *sizes, *[1] * (5 - len(sizes)), direction)
 
 
 def peak_share(shape, isa):
@@ -146,13 +162,14 @@ def anywhere_rows():
 
     for passes, peers, each in (("step", ["pytorch", "onednn"], 8),
                                 ("inference", ["pytorch", "onednn", "onnxruntime"], 4)):
-        for cell in GATES:
+        for cell in CELLS_OF["onednn"]:  # whose order the sizes depend on
+            offered = [peer for peer in peers if cell in CELLS_OF[peer]]
             for _ in range(each):
                 shape = Shape("", cell, size(16, 2048), size(16, 2048), size(1, 256), size(1, 500))
                 while shape.flop(passes == "step") > LARGEST_FLOP:
                     shape.time, shape.batch = max(1, shape.time // 2), max(1, shape.batch * 2 // 3)
                 shape.name = f"{cell}-i{shape.input}-h{shape.hidden}-n{shape.batch}-t{shape.time}"
-                rows.append(Row(shape, passes, peers, "auto", {peer: 1.0 for peer in peers}, "anywhere"))
+                rows.append(Row(shape, passes, offered, "auto", {peer: 1.0 for peer in offered}, "anywhere"))
     return rows
 
 

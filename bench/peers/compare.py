@@ -3,13 +3,14 @@
 """Gatekern and its peers in turn in one session: A B C, A B C, ...; outputs are compared before anything is timed.
 
   compare.py --bars step --onednn build/peer_onednn
-  compare.py --shapes char-rnn --shape lstm,240,1024,16,40 --peers pytorch,packed,onednn --rounds 5
+  compare.py --shapes char-rnn --shape lstm,240,1024,16,40,bidirectional --peers pytorch,packed,onednn --rounds 5
   compare.py --bars training --text shakespeare.txt
 
 Runs in a Python environment with NumPy and the peers that are asked for (tests/peers/requirements.txt;
-onednn: bench/peers/build_onednn). A ratio is the peer's time / ours: above 1, Gatekern is faster. A step is
-forward + backward with the gradients of input, initial states, weights and biases; ours includes packing the weights,
-oneDNN's does not include its reorders. Exit status 1 if outputs differ, a bar is missed, or the peer that a bar needs
+onednn: bench/peers/build_onednn); one that does not start here is left out. A ratio is the peer's time / ours:
+above 1, Gatekern is faster. A step is forward + backward with the gradients of input, initial states, weights and
+biases; ours includes packing the weights, oneDNN's does not include its reorders. Exit status 1 if outputs or losses
+differ, a contestant fails in a row (the other rows are still compared), a bar is missed, or the peer that a bar needs
 could not be measured (--peers takes some)."""
 
 import argparse
@@ -28,10 +29,18 @@ import bounds
 import machine
 import reasons
 from bars import BARS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list, text_of_peer
-from contestants import Gatekern, NotOffered, Onednn, Worker, make_data, pause
+from contestants import Failed, Gatekern, NotOffered, Onednn, Worker, make_data, pause
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
+
+
+def ask(name, call, *arguments):
+    try:
+        return call(*arguments)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        message = " ".join(str(error).split())
+        raise Failed(f"{NAMES.get(name, 'Gatekern')} failed: {message or type(error).__name__}") from error
 
 
 def largest_difference(ours, theirs):
@@ -53,28 +62,28 @@ def start_peers(names, options):
             else:
                 peers[name] = Worker("onnxruntime" if name == "onnxruntime" else "pytorch", options.threads,
                                      name == "packed")
-        except (NotOffered, OSError) as error:
-            print(f"{NAMES[name]} is left out: {error}", file=sys.stderr)
+        except (NotOffered, OSError, RuntimeError, ValueError) as error:
+            print(f"{NAMES[name]} is left out, it does not start: {error}", file=sys.stderr)
     return peers
 
 
 def compare_outputs(row, gatekern, peers, folder):
-    """Peer -> largest difference; peers that lack the network are missing."""
-    data, differences = make_data(row.shape, folder), {}
-    ours = gatekern.results(row, data)
+    """Peer -> largest difference, and peer -> why it has no such network."""
+    data, differences, not_offered = make_data(row.shape, folder), {}, {}
+    ours = ask("gatekern", gatekern.results, row, data)
     for name in row.peers:
         if name in peers:
             try:
-                differences[name] = largest_difference(ours, peers[name].results(row, folder))
+                differences[name] = largest_difference(ours, ask(name, peers[name].results, row, folder))
             except NotOffered as reason:
+                not_offered[name] = str(reason)
                 print(f"  {NAMES[name]}: {reason}", file=sys.stderr)
-    return differences
+    return differences, not_offered
 
 
 def measure_once(contestant, row, seconds, folder):
     pause()
-    return contestant.measure(row, seconds) if isinstance(contestant, Gatekern) \
-        else contestant.measure(row, seconds, folder)
+    return contestant.measure(row, seconds, folder)
 
 
 def summary(rounds):
@@ -85,15 +94,24 @@ def summary(rounds):
 
 
 def run_row(row, gatekern, peers, options, folder):
-    differences = compare_outputs(row, gatekern, peers, folder)
-    for name, (difference, tensor) in differences.items():
-        if not difference <= LARGEST_DIFFERENCE:
-            return {"error": f"{NAMES[name]}: {tensor} differs by {difference:.2g}"}
-    contestants = {"gatekern": gatekern, **{name: peers[name] for name in differences}}
+    """The row's figures; {"error": ...} where outputs differ or a contestant fails, after which others can follow."""
+    try:
+        differences, not_offered = compare_outputs(row, gatekern, peers, folder)
+        for name, (difference, tensor) in differences.items():
+            if not difference <= LARGEST_DIFFERENCE:
+                raise Failed(f"{NAMES[name]}: {tensor} differs by {difference:.2g}")
+        contestants = {"gatekern": gatekern, **{name: peers[name] for name in differences}}
+        return measure_row(row, contestants, {name: pair[0] for name, pair in differences.items()}, not_offered,
+                           options, folder)
+    except Failed as failure:
+        return {"error": str(failure)}
+
+
+def measure_row(row, contestants, differences, not_offered, options, folder):
     rounds, disturbance = {name: [] for name in contestants}, machine.Disturbance()
     for _ in range(options.rounds):
         for name, contestant in contestants.items():
-            rounds[name].append(measure_once(contestant, row, options.seconds, folder))
+            rounds[name].append(ask(name, measure_once, contestant, row, options.seconds, folder))
             disturbance.sample()
     ours = summary(rounds["gatekern"])
     # Each measurement knows only its own peak: the largest is the ceiling.
@@ -102,12 +120,13 @@ def run_row(row, gatekern, peers, options, folder):
     gflops = row.shape.flop(row.passes == "step") / ours["best"] * 1e-9
     ours.update(rounds["gatekern"][0], **ours)
     ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak)
-    result = {"gatekern": ours, "peers": {}, "rounds": rounds, **disturbance.report()}
+    result = {"gatekern": ours, "peers": {}, "rounds": rounds, "not_offered": not_offered,
+              **disturbance.report()}
     for name in differences:
         theirs = summary(rounds[name])
         result["peers"][name] = {**theirs, "ratio": theirs["best"] / ours["best"],
                                  "ratio_median": theirs["median"] / ours["median"],
-                                 "difference": differences[name][0]}
+                                 "difference": differences[name]}
         if "best_with_reorders" in theirs:
             result["peers"][name]["ratio_with_reorders"] = theirs["best_with_reorders"] / ours["best"]
     reached = {**{k: v["ratio"] for k, v in result["peers"].items()}, "peak": gflops / peak}
@@ -139,11 +158,13 @@ def measure_ceilings(options):
 
 def describe_row(row, result, ceilings):
     if "error" in result:
-        return f"{row.shape.name}: {result['error']}"
+        return f"{row.shape.name} {row.passes} {row.isa}: FAILED: {result['error']}"
     parts = [f"{row.shape.name} {row.passes} {result['gatekern']['isa']}: {1e3 * result['gatekern']['best']:.3f} ms, "
              f"{result['gatekern']['gflops']:.1f} GFLOP/s, {result['gatekern']['percent_of_peak']:.1f} % of peak"]
     for name, peer in result["peers"].items():
         parts.append(f"{NAMES[name]} x{text_of_peer(peer)}, outputs within {peer['difference']:.1g}")
+    if not result["peers"]:
+        parts.append("ours alone: no peer that is here has this network")
     if result["missed"]:
         parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]} ({reason_of(row, result, name, ceilings)})"
                                             for name in result["missed"]))
@@ -196,7 +217,7 @@ def parse_options():
     root = Path(__file__).resolve().parent.parent.parent
     parser.add_argument("--bars", action="append", default=[], choices=[*BARS, "training"])
     parser.add_argument("--shapes", action="append", default=[], metavar="LIST", help="of bench/shapes, or a file")
-    parser.add_argument("--shape", action="append", default=[], metavar="CELL,I,H,N,T[,L]")
+    parser.add_argument("--shape", action="append", default=[], metavar="CELL,I,H,N,T[,L][,bidirectional]")
     parser.add_argument("--filter", default="", help="only networks with this in their name")
     parser.add_argument("--pass", dest="passes", choices=["step", "forward", "inference"], default="step")
     parser.add_argument("--isa", default="auto", choices=["auto", "scalar", "avx2", "avx512", "neon"],

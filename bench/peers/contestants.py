@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gatekern and its peers behind one interface: results(row, folder), measure(row, seconds), in processes of their own.
-A measurement is a dict with best, median, forward_best, forward_median in seconds."""
+"""Gatekern and its peers behind one interface: results(row, ...), measure(row, seconds, folder), in processes of their
+own, all on the data that make_data has put into the folder. A measurement is a dict with best, median, forward_best,
+forward_median in seconds."""
 
 import json
 import os
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from bars import CELLS_OF, GATES
+
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent.parent / "tests" / "peers")]
 
@@ -21,8 +24,17 @@ PAUSE = 0.05  # seconds: after it no peer's threads spin any more
 CAPPED = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 
 
+class Failed(Exception):
+    """A contestant could not do what it was asked for, or did something else; the message names it."""
+
+
 class NotOffered(Exception):
     """This peer has no such network."""
+
+
+def must_have_cell(peer, cell):
+    if cell not in CELLS_OF[peer]:
+        raise NotOffered(f"has no {cell} among its cells, {', '.join(CELLS_OF[peer])}")
 
 
 def environment(isa, threads):
@@ -30,12 +42,11 @@ def environment(isa, threads):
 
 
 def array_shapes(shape):
-    """Name -> shape of every input, in the order of peer_onednn's file."""
-    states = (shape.layers, shape.batch, shape.hidden)
-    gates = {"rnn": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4}[shape.cell]
-    widths = [shape.input] + [shape.hidden] * (shape.layers - 1)
-    y = (shape.time, shape.batch, shape.hidden)
-    named = {"parameters": (sum(gates * shape.hidden * (w + shape.hidden + 2) for w in widths),),
+    """Name -> shape of every input, in the order of data.raw, which peer_onednn and gatekern bench --data read."""
+    states = (shape.layers * shape.directions, shape.batch, shape.hidden)
+    rows = shape.directions * GATES[shape.cell] * shape.hidden
+    y = (shape.time, shape.batch, shape.directions * shape.hidden)
+    named = {"parameters": (sum(rows * (width + shape.hidden + 2) for width in shape.widths()),),
              "x": (shape.time, shape.batch, shape.input), "h0": states, "c0": states, "dy": y, "dhn": states,
              "dcn": states}
     return {k: v for k, v in named.items() if shape.cell == "lstm" or k not in ("c0", "dcn")}
@@ -62,7 +73,7 @@ def make_data(shape, folder):
 
 
 class Gatekern:
-    """Timed by `gatekern bench`, whose runner makes data of the same ranges itself."""
+    """Results by the library in this process; timed by `gatekern bench`."""
 
     def __init__(self, program, library, threads):
         self.program, self.threads = program, threads
@@ -75,10 +86,11 @@ class Gatekern:
         from gatekern_library import Network
         shape = row.shape
         case = SimpleNamespace(cell=shape.cell, input_size=shape.input, hidden_size=shape.hidden, layers=shape.layers,
-                               vocabulary=0, bidirectional=False, batch_first=False, activation="tanh",
-                               projection=0, merge="concatenate", hidden_sizes=[], output_width=shape.hidden,
-                               state_shape=lambda name: (shape.layers, shape.batch, shape.hidden),
-                               directions=1, lengths=[], time=shape.time, batch=shape.batch,
+                               vocabulary=0, bidirectional=shape.directions == 2, batch_first=False, activation="tanh",
+                               projection=0, merge="concatenate", hidden_sizes=[],
+                               output_width=shape.directions * shape.hidden,
+                               state_shape=lambda name: array_shapes(shape)["h0"],
+                               directions=shape.directions, lengths=[], time=shape.time, batch=shape.batch,
                                rows=lambda width: (shape.time, shape.batch, width))
         isa = 0 if row.isa == "auto" else self.library.tiers()[row.isa]
         network = Network(self.library, case, isa=isa, threads=self.threads)
@@ -87,15 +99,16 @@ class Gatekern:
             return network.forward(data, inference=row.passes == "inference")
         return {**network.forward(data), **network.backward(data)}
 
-    def measure(self, row, seconds):
+    def measure(self, row, seconds, folder):
         s = row.shape
-        command = [self.program, "bench", "--json", "--cell", s.cell, "--pass", row.passes, "--isa", row.isa]
+        command = [self.program, "bench", "--json", "--cell", s.cell, "--pass", row.passes, "--isa", row.isa,
+                   "--direction", s.direction]
         for name in ("input", "hidden", "batch", "time", "layers"):
             command += [f"--{name}", str(getattr(s, name))]
-        command += ["--threads", str(self.threads), "--seconds", str(seconds)]
+        command += ["--threads", str(self.threads), "--seconds", str(seconds), "--data", str(folder / "data.raw")]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
-            raise RuntimeError(result.stderr.strip())
+            raise RuntimeError(result.stderr.strip() or f"exit status {result.returncode}")
         m = json.loads(result.stdout)
         key = "step" if row.passes == "step" else "forward"
         return {"best": m[f"{key}_ms"] / 1e3, "median": m[f"{key}_ms_median"] / 1e3,
@@ -108,25 +121,30 @@ class Gatekern:
 class Onednn:
     def __init__(self, program, threads):
         self.program, self.threads = program, threads
-        probe = SimpleNamespace(shape=SimpleNamespace(cell="rnn", input=16, hidden=16, batch=1, time=1, layers=1),
+        probe = SimpleNamespace(shape=SimpleNamespace(cell="rnn", input=16, hidden=16, batch=1, time=1, layers=1,
+                                                directions=1),
                                 passes="step", isa="auto")
         self.version = self.call(probe, "--seconds", "0.001")["peer"].split()[-1]
 
     def call(self, row, *more):
         s = row.shape
+        must_have_cell("onednn", s.cell)
         if row.passes == "forward":
             raise NotOffered("a training forward pass is timed as part of a step")
         if s.layers > 1 and s.input != s.hidden:
             raise NotOffered("oneDNN needs I = H for several layers")
+        if s.layers > 1 and s.directions > 1:
+            raise NotOffered("oneDNN's layers above the first do not read two directions")
         command = [self.program, "--cell", s.cell, "--threads", str(self.threads), *more]
         for name in ("input", "hidden", "batch", "time", "layers"):
             command += [f"--{name}", str(getattr(s, name))]
         command += ["--inference"] if row.passes == "inference" else []
+        command += ["--bidirectional"] if s.directions > 1 else []
         result = subprocess.run(command, capture_output=True, text=True, env=environment(row.isa, self.threads))
         if result.returncode == 3:
             raise NotOffered(result.stderr.strip())
         if result.returncode:
-            raise RuntimeError(result.stderr.strip())
+            raise RuntimeError(result.stderr.strip() or f"exit status {result.returncode}")
         return json.loads(result.stdout) if result.stdout else {}
 
     def results(self, row, folder):
@@ -170,18 +188,21 @@ class Worker:
 
     def ask(self, row, folder, **request):
         s = row.shape
-        if self.peer == "pytorch" and s.cell == "gru-reset-before":
-            raise NotOffered("PyTorch has no such cell")
+        must_have_cell(self.peer, s.cell)
         if self.peer == "onnxruntime" and (row.passes != "inference" or row.isa == "avx2"):
             raise NotOffered("ONNX Runtime runs forward only, and has no switch for AVX2")
-        process = self.process("avx2" if row.isa == "avx2" else "auto")
+        isa = "avx2" if row.isa == "avx2" else "auto"
+        process = self.process(isa)
         case = {"cell": s.cell, "input": s.input, "hidden": s.hidden, "batch": s.batch, "time": s.time,
-                "layers": s.layers, "pass": row.passes, "packed": self.packed}
-        process.stdin.write(json.dumps({"case": case, "data": str(folder / "data.npz"), **request}) + "\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.peer} died")
+                "layers": s.layers, "directions": s.directions, "pass": row.passes, "packed": self.packed}
+        try:
+            process.stdin.write(json.dumps({"case": case, "data": str(folder / "data.npz"), **request}) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:  # it died; the next request starts another
+            raise RuntimeError(f"its process ended with exit status {self.processes.pop(isa).wait()}")
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])

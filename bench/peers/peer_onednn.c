@@ -49,7 +49,7 @@ struct pass {
 
 struct layer {
   enum cell cell;
-  long long input, hidden, batch, time, layers;
+  long long input, hidden, batch, time, layers, directions;
   bool training;
   dnnl_engine_t engine;
   dnnl_stream_t stream;
@@ -85,14 +85,18 @@ static dnnl_memory_t new_memory(struct layer *l, const_dnnl_memory_desc_t desc) 
   return memory;
 }
 
+static dnnl_rnn_direction_t direction_of(const struct layer *l) {
+  return l->directions > 1 ? dnnl_bidirectional_concat : dnnl_unidirectional_left2right;
+}
+
 /* ---- Primitives ------------------------------------------------------------------------------- */
 
 static void describe(struct layer *l) {
-  const long long layers = l->layers, h = l->hidden, gates = cell_gates[l->cell];
+  const long long layers = l->layers, d = l->directions, h = l->hidden, gates = cell_gates[l->cell];
   const dnnl_dims_t dims[SLOTS] = {
-      {l->time, l->batch, l->input},   {layers, 1, l->batch, h}, {layers, 1, l->batch, h},
-      {layers, 1, l->input, gates, h}, {layers, 1, h, gates, h}, {layers, 1, gates + (l->cell == GRU), h},
-      {l->time, l->batch, h},          {layers, 1, l->batch, h}, {layers, 1, l->batch, h}};
+      {l->time, l->batch, l->input},   {layers, d, l->batch, h}, {layers, d, l->batch, h},
+      {layers, d, l->input, gates, h}, {layers, d, h, gates, h}, {layers, d, gates + (l->cell == GRU), h},
+      {l->time, l->batch, d * h},      {layers, d, l->batch, h}, {layers, d, l->batch, h}};
   const int ranks[SLOTS] = {3, 4, 4, 5, 5, 4, 3, 4, 4};
   const dnnl_format_tag_t tags[SLOTS] = {dnnl_tnc,  dnnl_ldnc, dnnl_ldnc, dnnl_ldigo, dnnl_ldigo,
                                          dnnl_ldgo, dnnl_tnc,  dnnl_ldnc, dnnl_ldnc};
@@ -111,7 +115,7 @@ static void create_forward(struct layer *l) {
   dnnl_memory_desc_t *d = l->any_desc;
   dnnl_primitive_desc_t *pd = &l->forward.desc;
   const dnnl_prop_kind_t kind = l->training ? dnnl_forward_training : dnnl_forward_inference;
-  const dnnl_rnn_direction_t direction = dnnl_unidirectional_left2right;
+  const dnnl_rnn_direction_t direction = direction_of(l);
   dnnl_status_t status = dnnl_invalid_arguments;
   switch (l->cell) {
   case RNN:
@@ -143,7 +147,7 @@ static void create_backward(struct layer *l) {
   dnnl_primitive_desc_t *pd = &l->backward.desc;
   const_dnnl_primitive_desc_t hint = l->forward.desc;
   const dnnl_prop_kind_t kind = dnnl_backward;
-  const dnnl_rnn_direction_t direction = dnnl_unidirectional_left2right;
+  const dnnl_rnn_direction_t direction = direction_of(l);
   const unsigned flags = dnnl_rnn_flags_diff_weights_overwrite;
   dnnl_status_t status = dnnl_invalid_arguments;
   switch (l->cell) {
@@ -250,7 +254,7 @@ static size_t count_of(const struct layer *l, enum slot slot) {
 
 static size_t parameter_count(const struct layer *l) {
   const size_t rows = (size_t)cell_gates[l->cell] * (size_t)l->hidden;
-  return (size_t)l->layers * rows * (size_t)(l->input + l->hidden + 2);
+  return (size_t)(l->layers * l->directions) * rows * (size_t)(l->input + l->hidden + 2);
 }
 
 /* Between PyTorch's (G H, K) and oneDNN's (K, G, H). */
@@ -286,8 +290,8 @@ static void move_biases(const struct layer *l, float *input, float *hidden, floa
 
 static void move_parameters(const struct layer *l, float *torch, const dnnl_memory_t *own, bool to_torch) {
   const size_t h = (size_t)l->hidden, rows = (size_t)cell_gates[l->cell] * h, in = (size_t)l->input;
-  const size_t biases = count_of(l, BIAS) / (size_t)l->layers;
-  for (size_t layer = 0; layer < (size_t)l->layers; layer++) {
+  const size_t layers = (size_t)(l->layers * l->directions), biases = count_of(l, BIAS) / layers;
+  for (size_t layer = 0; layer < layers; layer++) {
     move_matrix(l, torch, data_of(own[W_LAYER]) + layer * in * rows, in, to_torch);
     torch += rows * in;
     move_matrix(l, torch, data_of(own[W_ITER]) + layer * h * rows, h, to_torch);
@@ -447,20 +451,29 @@ static void measure(struct layer *l, double seconds) {
 static int usage(void) {
   fprintf(stderr,
           "usage: peer_onednn --cell rnn|gru|gru-reset-before|lstm --input I --hidden H --batch N --time T\n"
-          "                   [--layers L] [--inference] [--threads P] [--seconds S] [--data FILE]\n"
-          "                   [--dump FILE]\n"
-          "Layers above one need I = H. --dump FILE writes the results of one run and times nothing.\n"
+          "                   [--layers L] [--bidirectional] [--inference] [--threads P] [--seconds S]\n"
+          "                   [--data FILE] [--dump FILE]\n"
+          "Layers above one need I = H and one direction. --dump FILE writes the results of one run and "
+          "times nothing.\n"
           "Exit status 3: oneDNN does not offer this.\n");
   return 2;
 }
 
 int main(int argc, char **argv) {
-  static const struct option options[] = {
-      {"cell", 1, NULL, 'c'},    {"input", 1, NULL, 'i'},     {"hidden", 1, NULL, 'h'},
-      {"batch", 1, NULL, 'n'},   {"time", 1, NULL, 't'},      {"layers", 1, NULL, 'l'},
-      {"threads", 1, NULL, 'p'}, {"seconds", 1, NULL, 's'},   {"data", 1, NULL, 'd'},
-      {"dump", 1, NULL, 'o'},    {"inference", 0, NULL, 'f'}, {0}};
-  struct layer l = {.cell = CELLS, .layers = 1, .training = true};
+  static const struct option options[] = {{"cell", 1, NULL, 'c'},
+                                          {"input", 1, NULL, 'i'},
+                                          {"hidden", 1, NULL, 'h'},
+                                          {"batch", 1, NULL, 'n'},
+                                          {"time", 1, NULL, 't'},
+                                          {"layers", 1, NULL, 'l'},
+                                          {"threads", 1, NULL, 'p'},
+                                          {"seconds", 1, NULL, 's'},
+                                          {"data", 1, NULL, 'd'},
+                                          {"dump", 1, NULL, 'o'},
+                                          {"inference", 0, NULL, 'f'},
+                                          {"bidirectional", 0, NULL, 'b'},
+                                          {0}};
+  struct layer l = {.cell = CELLS, .layers = 1, .directions = 1, .training = true};
   double seconds = 1;
   const char *data = NULL, *dump = NULL;
   for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
@@ -496,6 +509,9 @@ int main(int argc, char **argv) {
     case 'o':
       dump = optarg;
       break;
+    case 'b':
+      l.directions = 2;
+      break;
     case 'f':
       l.training = false;
       break;
@@ -503,7 +519,7 @@ int main(int argc, char **argv) {
       return usage();
     }
   if (optind != argc || l.cell == CELLS || l.input < 1 || l.hidden < 1 || l.batch < 1 || l.time < 1 ||
-      l.layers < 1 || (l.layers > 1 && l.input != l.hidden))
+      l.layers < 1 || (l.layers > 1 && (l.input != l.hidden || l.directions > 1)))
     return usage();
   create(&l);
   if (data)

@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The job of `gatekern train lm`, in PyTorch: characters (bytes) in continuous streams with carried state, embedding,
-recurrent layers, softmax cross-entropy, clipping by norm, Adam. Prints the best and the median characters a second.
+recurrent layers, softmax cross-entropy, clipping by norm, Adam, from the weights of a model of Gatekern's. Prints the
+loss of every step, the best and the median characters a second.
 
-usage: train_torch.py FILE --cell lstm --hidden 512 --layers 2 --batch 50 --time 50 [--steps 30] [--threads 2]
+usage: train_torch.py FILE --weights MODEL --cell lstm --hidden 512 --layers 2 --batch 50 --time 50 [--steps 30]
 """
 import argparse
 import json
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
-CELLS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "tests" / "peers")]
+from compare_language_model import CELLS, detach, streams  # noqa: E402
 
 
 class LanguageModel(torch.nn.Module):
@@ -27,51 +32,55 @@ class LanguageModel(torch.nn.Module):
         return self.output(y), state
 
 
-def main():
+def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("file")
+    parser.add_argument("--weights", required=True, help="safetensors: where training starts")
+    parser.add_argument("--validation", type=float, default=0.01, help="share of the text that is not trained on")
     parser.add_argument("--cell", choices=sorted(CELLS), default="lstm")
     for name, value in (("hidden", 512), ("layers", 2), ("batch", 50), ("time", 50), ("steps", 30), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--clip-norm", type=float, default=5.0)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    return parser.parse_args()
 
-    text = open(options.file, "rb").read()
-    symbols = sorted(set(text))
-    code = {symbol: index for index, symbol in enumerate(symbols)}
-    tokens = torch.tensor([code[symbol] for symbol in text])
-    length = (len(tokens) - 1) // options.batch
-    inputs = tokens[: length * options.batch].view(options.batch, length).t().contiguous()
-    targets = tokens[1 : length * options.batch + 1].view(options.batch, length).t().contiguous()
 
-    model = LanguageModel(len(symbols), options.cell, options.hidden, options.layers)
+def train(model, inputs, targets, options):
+    """The loss, the seconds and the characters of each step."""
     optimizer = torch.optim.Adam(model.parameters(), lr=options.lr)
-    state, at, seconds = None, 0, []
+    windows, state, steps = -(-len(inputs) // options.time), None, []
     for step in range(options.steps + 3):
-        if at + options.time > length:
-            state, at = None, 0
+        first = step % windows * options.time
+        characters = int((targets[first:first + options.time] >= 0).sum())
         start = time.perf_counter()
-        x, y = inputs[at : at + options.time], targets[at : at + options.time]
-        logits, state = model(x, state)
-        loss = torch.nn.functional.cross_entropy(logits.view(-1, len(symbols)), y.reshape(-1))
+        state = detach(state) if first else None
+        logits, state = model(inputs[first:first + options.time], state)
+        wanted = targets[first:first + options.time]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
         optimizer.step()
-        state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
-        loss.item()
-        if step >= 3:  # the first steps set up memory and threads
-            seconds.append(time.perf_counter() - start)
-        at += options.time
-    characters = options.batch * options.time
+        steps.append((loss.item(), time.perf_counter() - start, characters))
+    return steps
+
+
+def main():
+    options = parse_options()
+    torch.set_num_threads(options.threads)
+    text = Path(options.file).read_bytes()
+    symbols = sorted(set(text))
+    code = {symbol: index for index, symbol in enumerate(symbols)}
+    tokens = [code[symbol] for symbol in text]
+    inputs, targets = streams(tokens[:len(tokens) - int(len(tokens) * options.validation)], options.batch)
+    model = LanguageModel(len(symbols), options.cell, options.hidden, options.layers)
+    model.load_state_dict(load_file(options.weights), strict=True)
+    steps = train(model, inputs, targets, options)
+    rates = [characters / seconds for _, seconds, characters in steps[3:]]  # the first set up memory and threads
     print(json.dumps({"peer": f"PyTorch {torch.__version__}", "cell": options.cell, "hidden": options.hidden,
                       "layers": options.layers, "batch": options.batch, "time": options.time,
-                      "threads": options.threads, "loss": loss.item(),
-                      "characters_per_second": characters / min(seconds),
-                      "characters_per_second_median": characters / statistics.median(seconds)}))
+                      "threads": options.threads, "losses": [loss for loss, _, _ in steps],
+                      "characters_per_second": max(rates), "characters_per_second_median": statistics.median(rates)}))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole training loops in turn: `gatekern train lm` and train_torch.py, the same job on the same text."""
+"""Whole training loops in turn: `gatekern train lm` and train_torch.py, the same job on the same text from the same
+weights. Their losses must agree in the first steps, after which rounding drives any two runs apart."""
 
 import json
 import random
@@ -12,10 +13,12 @@ from pathlib import Path
 import bounds
 import machine
 import reasons
-from contestants import environment
+from contestants import Failed, environment
 
 HERE = Path(__file__).resolve().parent
 FIRST_STEPS = 3  # set up memory and threads; train_torch.py leaves as many out
+COMPARED_STEPS, LARGEST_LOSS_DIFFERENCE = 10, 1e-5  # relative, as in tests/peers/compare_language_model.py
+VALIDATION = 0.01  # share of the text
 SYMBOLS = bytes(range(33, 98))  # 65, as tiny Shakespeare has
 
 
@@ -33,33 +36,97 @@ def tier_of(options):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["isa"]
 
 
-def run_gatekern(job, text, options, folder):
+def run(who, command, **settings):
+    """What it prints; a failure is told by the last line of what it said."""
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, **settings)
+    if result.returncode:
+        said = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        raise Failed(f"{who} failed: {said[-1]}")
+    return result.stdout
+
+
+def train_gatekern(job, text, options, steps, out, *more):
     cell, layers, hidden, batch, time = job
-    steps = options.training_steps + FIRST_STEPS
-    log = folder / "log.jsonl"
     command = [options.program, "train", "lm", text, "--cell", cell, "--layers", layers, "--hidden", hidden, "--batch",
-               batch, "--time", time, "--steps", steps, "--lr-schedule", "constant", "--validation", "0.01",
-               "--eval-every", steps, "--log", log, "--out", folder / "model.safetensors", "--threads",
-               options.threads, "--isa", options.isa]
+               batch, "--time", time, "--steps", steps, "--validation", VALIDATION, "--eval-every", steps, "--out", out,
+               "--threads", options.threads, "--isa", options.isa, *more]
+    run("Gatekern", command)
+
+
+def make_initial_weights(job, text, options, path):
+    """A step so small that no weight moves leaves the weights that training starts from."""
+    train_gatekern(job, text, options, 1, path, "--optimizer", "sgd", "--lr", "1e-12")
+
+
+def run_gatekern(job, text, options, folder):
+    log = folder / "log.jsonl"
     log.unlink(missing_ok=True)
-    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-    lines = [json.loads(line) for line in log.read_text().splitlines()][FIRST_STEPS:]
-    rates = [line["characters"] / line["seconds"] for line in lines]
-    return {"best": max(rates), "median": statistics.median(rates), "loss": lines[-1]["loss"]}
+    train_gatekern(job, text, options, options.training_steps + FIRST_STEPS, folder / "model.safetensors",
+                   "--lr-schedule", "constant", "--log", log)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    rates = [line["characters"] / line["seconds"] for line in lines[FIRST_STEPS:]]
+    return {"best": max(rates), "median": statistics.median(rates), "losses": [line["loss"] for line in lines]}
 
 
-def run_pytorch(job, text, options):
+def run_pytorch(job, text, options, weights):
     cell, layers, hidden, batch, time = job
-    command = [sys.executable, HERE / "train_torch.py", text, "--cell", cell, "--layers", layers, "--hidden", hidden,
-               "--batch", batch, "--time", time, "--steps", options.training_steps, "--threads", options.threads]
-    line = json.loads(subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True,
-                                     env=environment(options.isa, options.threads)).stdout)
+    command = [sys.executable, HERE / "train_torch.py", text, "--weights", weights, "--validation", VALIDATION,
+               "--cell", cell, "--layers", layers, "--hidden", hidden, "--batch", batch, "--time", time,
+               "--steps", options.training_steps, "--threads", options.threads]
+    line = json.loads(run("PyTorch", command, env=environment(options.isa, options.threads)))
     return {"best": line["characters_per_second"], "median": line["characters_per_second_median"],
-            "loss": line["loss"], "peer": line["peer"]}
+            "losses": line["losses"], "peer": line["peer"]}
+
+
+def compare_losses(ours, theirs):
+    """The largest relative difference in the first steps."""
+    if len(ours) != len(theirs):
+        raise Failed(f"Gatekern made {len(ours)} steps, PyTorch {len(theirs)}")
+    worst = 0.0
+    for step, (a, b) in enumerate(list(zip(ours, theirs))[:COMPARED_STEPS], 1):
+        difference = abs(a - b) / abs(b)
+        if not difference <= LARGEST_LOSS_DIFFERENCE:
+            raise Failed(f"losses differ: at step {step} Gatekern's is {a:.6g}, PyTorch's {b:.6g}, apart by "
+                         f"{difference:.2g} of it, at most {LARGEST_LOSS_DIFFERENCE}")
+        worst = max(worst, difference)
+    return worst
+
+
+def run_job(job, text, options, folder):
+    """What both reached, and what disturbed them."""
+    disturbance, ours, theirs, differences = machine.Disturbance(), [], [], []
+    make_initial_weights(job, text, options, folder / "initial.safetensors")
+    for _ in range(options.rounds):
+        ours.append(run_gatekern(job, text, options, folder))
+        theirs.append(run_pytorch(job, text, options, folder / "initial.safetensors"))
+        differences.append(compare_losses(ours[-1]["losses"], theirs[-1]["losses"]))
+        disturbance.sample()
+    best = [max(r["best"] for r in rounds) for rounds in (ours, theirs)]
+    median = [statistics.median(r["median"] for r in rounds) for rounds in (ours, theirs)]
+    return {"gatekern": ours, "pytorch": theirs, "ratio": best[0] / best[1], "ratio_median": median[0] / median[1],
+            "loss_difference": max(differences), **disturbance.report()}
+
+
+def describe_job(title, tier, result, bound):
+    """A line for the terminal, and one of the table."""
+    ours, theirs = (max(r["best"] for r in result[side]) for side in ("gatekern", "pytorch"))
+    peer, ratio, of_medians = result["pytorch"][0]["peer"], result["ratio"], result["ratio_median"]
+    last = [result[side][-1]["losses"][-1] for side in ("gatekern", "pytorch")]
+    return (f"train {title} {tier}: {ours:.0f} characters/s, {peer} {theirs:.0f}: x{ratio:.2f} (median "
+            f"x{of_medians:.2f}), needed {bound}; losses within {result['loss_difference']:.1g} in the first steps, "
+            f"the last {last[0]:.3f} {last[1]:.3f}",
+            f"| {title} | {tier} | {ours:.0f} | {theirs:.0f} ({peer}) | {ratio:.2f} ({of_medians:.2f}) | {bound} | "
+            f"{result['steal_percent']} | {'–'.join(map(str, result.get('megahertz', [])))} |")
+
+
+def write_line(options, line):
+    if options.out:
+        with open(options.out, "a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 def compare_training(jobs, options, ceilings):
-    """A Markdown table, and whether every ratio is reached."""
+    """A Markdown table, and whether losses agree and every ratio is reached."""
     lines = ["", "| training | isa | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | MHz |",
              "|---|---|---|---|---|---|---|---|"]
     fine, short, tier = True, [], tier_of(options)
@@ -72,28 +139,21 @@ def compare_training(jobs, options, ceilings):
             title = f"{job[0]} {job[1]}x{job[2]} N{job[3]} T{job[4]}"
             if options.filter not in title:
                 continue
-            disturbance, ours, theirs = machine.Disturbance(), [], []
-            for _ in range(options.rounds):
-                ours.append(run_gatekern(job, text, options, folder))
-                theirs.append(run_pytorch(job, text, options))
-                disturbance.sample()
-            best = [max(r["best"] for r in rounds) for rounds in (ours, theirs)]
-            median = [statistics.median(r["median"] for r in rounds) for rounds in (ours, theirs)]
-            ratio, of_medians, report = best[0] / best[1], median[0] / median[1], disturbance.report()
-            line = {"training": title, "isa": tier, "gatekern": ours, "pytorch": theirs, "ratio": ratio,
-                    "ratio_median": of_medians, "at_least": bound, **report}
-            fine &= ratio >= bound
-            if ratio < bound:
+            try:
+                result = run_job(job, text, options, folder)
+            except Failed as failure:
+                fine = False
+                print(f"train {title} {tier}: FAILED: {failure}", flush=True)
+                lines.append(f"| {title} | {tier} | {failure} |")
+                write_line(options, {"name": title, "pass": "training", "isa": tier, "error": str(failure)})
+                continue
+            line = {"training": title, "isa": tier, **result, "at_least": bound}
+            if result["ratio"] < bound:
+                fine = False
                 reason = reasons.find(reasons.read(), reasons.key_of_training(title), "training", "auto", "pytorch")
                 short.append(f"- {title} < {bound}: {bounds.of_training(line, ceilings)} {reason}")
-            print(f"train {title} {tier}: {best[0]:.0f} characters/s, {theirs[0]['peer']} {best[1]:.0f}: x{ratio:.2f} "
-                  f"(median x{of_medians:.2f}), needed {bound}; last losses {ours[-1]['loss']:.3f} "
-                  f"{theirs[-1]['loss']:.3f}", flush=True)
-            if options.out:
-                with open(options.out, "a") as file:
-                    json.dump(line, file)
-                    file.write("\n")
-            lines.append(f"| {title} | {tier} | {best[0]:.0f} | {best[1]:.0f} ({theirs[0]['peer']}) | "
-                         f"{ratio:.2f} ({of_medians:.2f}) | {bound} | {report['steal_percent']} | "
-                         f"{'–'.join(map(str, report.get('megahertz', [])))} |")
+            text_of_job, row = describe_job(title, tier, result, bound)
+            print(text_of_job, flush=True)
+            lines.append(row)
+            write_line(options, line)
     return "\n".join([*lines, "", *short]) + "\n", fine

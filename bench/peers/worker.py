@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A peer that lives in a process of its own, started by compare.py: worker.py pytorch|onnxruntime THREADS.
 
-Reads one JSON request a line, answers with one JSON object a line. A request names the case (cell, input,
-hidden, batch, time, layers, pass: step, forward or inference, packed), the file of its arrays (NumPy's npz),
-and either a file to write the results to, or for how many seconds to time runs."""
+Reads one JSON request a line, answers with one JSON object a line. A request names the case (cell, input, hidden,
+batch, time, layers, directions, pass: step, forward or inference, packed), the file of its arrays (NumPy's npz), and
+either a file to write the results to, or for how many seconds to time runs."""
 
 import json
 import statistics
@@ -27,7 +27,8 @@ class PyTorch:
         torch = self.torch
         self.case, step = case, case["pass"] == "step"
         cells = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
-        self.module = cells[case["cell"]](case["input"], case["hidden"], case["layers"])
+        self.module = cells[case["cell"]](case["input"], case["hidden"], case["layers"],
+                                          bidirectional=case["directions"] == 2)
         self.arrays = {name: torch.from_numpy(array) for name, array in data.items()}
         with torch.no_grad():
             offset = 0
@@ -102,10 +103,11 @@ class OnnxRuntime:
             count = int(np.prod(shape))
             gates, parameters = np.split(parameters[:count].reshape(shape), len(order)), parameters[count:]
             return np.concatenate([gates[gate] for gate in order])
-        arrays = {"W": take(rows, width)[None], "R": take(rows, hidden)[None]}
-        arrays["B"] = np.concatenate([take(rows), take(rows)])[None]
+        weights = [(take(rows, width), take(rows, hidden), np.concatenate([take(rows), take(rows)]))
+                   for _ in range(case["directions"])]
+        arrays = {name: np.stack(of_directions) for name, of_directions in zip("WRB", zip(*weights))}
         operator = {"lstm": "LSTM", "rnn": "RNN"}.get(cell, "GRU")
-        attributes = {"hidden_size": hidden}
+        attributes = {"hidden_size": hidden, "direction": "bidirectional" if len(weights) > 1 else "forward"}
         if operator == "GRU":
             attributes["linear_before_reset"] = int(cell == "gru")
         states = ["h"] + (["c"] if cell == "lstm" else [])
@@ -127,12 +129,17 @@ class OnnxRuntime:
             node, more, parameters = self.layer(case, index, width, parameters)
             nodes.append(node)
             constants += more
-            width = case["hidden"]
-            if index < case["layers"] - 1:  # (T, 1, N, H) to (T, N, H)
-                constants.append(helper.make_tensor(f"axis{index}", TensorProto.INT64, [1], [1]))
-                nodes.append(helper.make_node("Squeeze", [f"y{index}", f"axis{index}"], [f"x{index + 1}"]))
+            width = case["directions"] * case["hidden"]
+            if index < case["layers"] - 1:  # (T, D, N, H) to (T, N, D*H)
+                rows = f"y{index}"
+                if case["directions"] > 1:
+                    nodes.append(helper.make_node("Transpose", [rows], [f"rows{index}"], perm=[0, 2, 1, 3]))
+                    rows = f"rows{index}"
+                dims = [case["time"], case["batch"], width]
+                constants.append(helper.make_tensor(f"dims{index}", TensorProto.INT64, [3], dims))
+                nodes.append(helper.make_node("Reshape", [rows, f"dims{index}"], [f"x{index + 1}"]))
             for state in ("h", "c") if case["cell"] == "lstm" else ("h",):
-                name, value = f"{state}0_{index}", data[state + "0"][index:index + 1]
+                name, value = f"{state}0_{index}", np.split(data[state + "0"], case["layers"])[index]
                 self.feed[name] = np.ascontiguousarray(value)
                 inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
                 outputs.append(helper.make_tensor_value_info(f"{state}n{index}", TensorProto.FLOAT, ["?"] * 3))
@@ -153,7 +160,8 @@ class OnnxRuntime:
     def results(self):
         self.run()
         named = dict(zip(self.names, self.outputs))
-        results = {"y": named["y"].reshape(self.case["time"], self.case["batch"], -1)}
+        y = named["y"].transpose(0, 2, 1, 3)
+        results = {"y": y.reshape(self.case["time"], self.case["batch"], -1)}
         for state in ("h", "c") if self.case["cell"] == "lstm" else ("h",):
             results[state + "n"] = np.concatenate([named[f"{state}n{i}"] for i in range(self.case["layers"])])
         return results
@@ -180,6 +188,7 @@ def main():
         request = json.loads(line)
         try:
             if prepared != (request["case"], request["data"]):
+                prepared = None  # nor is the old case, should this fail half way
                 with np.load(request["data"]) as data:
                     peer.prepare(request["case"], dict(data))
                 prepared = request["case"], request["data"]

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/cells/cell.h"
 
-#include <string.h>
+#include "src/core/names.h"
 
 static const struct gk_cell_info *const cells[GK_CELL_COUNT] = {
 #define GK_CELL(constant, identifier, name) [GK_CELL_##constant] = &gk_cell_##identifier,
@@ -32,26 +32,12 @@ int gk_cell_count(void) {
   return GK_CELL_COUNT;
 }
 
-const char *gk_cell_name(gk_cell cell) {
-  const struct gk_cell_info *info = gk_cell_find(cell);
-  return info ? info->name : "unknown";
-}
-
-gk_status gk_cell_from_name(const char *name, gk_cell *cell) {
-  if (!name || !cell)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "cell" : "name");
-  for (int i = 0; i < GK_CELL_COUNT; i++)
-    if (strcmp(name, cells[i]->name) == 0) {
-      *cell = (gk_cell)i;
-      return GK_OK;
-    }
-  return gk_fail(GK_ERROR_ARGUMENT, "cell is '%s', must be one of: "
-#define GK_CELL(constant, identifier, text) text " "
+static const char *const cell_names[] = {
+#define GK_CELL(constant, identifier, text) text,
 #include "kernels/cells.def"
 #undef GK_CELL
-                 ,
-                 name);
-}
+};
+GK_NAMES_OF(cell, gk_cell)
 
 int gk_cell_gates(gk_cell cell) {
   const struct gk_cell_info *info = gk_cell_find(cell);

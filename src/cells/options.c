@@ -2,10 +2,9 @@
  * What may differ from a cell's usual arithmetic: functions with their defaults, bounds, the LSTM's options.
  */
 #include <math.h>
-#include <string.h>
 
 #include "src/cells/cell.h"
-#include "src/core/status.h"
+#include "src/core/names.h"
 
 /* Names and ONNX's defaults of alpha and beta. Where both are 0 the function has neither: to give 0 and 0 is to
  * ask for the defaults. */
@@ -39,17 +38,12 @@ const char *gk_activation_name(gk_activation activation) {
 }
 
 gk_status gk_activation_from_name(const char *name, gk_activation *activation) {
-  char names[256] = "";
-  if (!name || !activation)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "activation" : "name");
-  for (int i = 0; i < FUNCTIONS; i++) {
-    if (strcmp(name, functions[i].name) == 0) {
-      *activation = (gk_activation)i;
-      return GK_OK;
-    }
-    strcat(strcat(names, " "), functions[i].name);
-  }
-  return gk_fail(GK_ERROR_ARGUMENT, "activation is '%s', must be one of:%s", name, names);
+  const int found =
+      gk_find_name("activation", &functions[0].name, sizeof *functions, FUNCTIONS, name, activation);
+  if (found < 0)
+    return GK_ERROR_ARGUMENT;
+  *activation = (gk_activation)found;
+  return GK_OK;
 }
 
 int gk_activation_parameters(gk_activation activation, float *alpha, float *beta) {

@@ -13,7 +13,7 @@ struct settings {
   struct cli_hidden hidden;
   int64_t input, batch, time, layers, threads, steps, words;
   double seconds;
-  const char *shapes;
+  const char *shapes, *data;
   gk_rnn_desc network; /* its options; with cli_take_layers also its layers */
   bool json;
 };
@@ -87,6 +87,13 @@ static const cli_option options[] = {
          "biases (step), its forward pass alone (forward), a forward pass that keeps nothing for a backward "
          "pass (inference), or one time step at a time (stream)",
      .group = "What is timed"},
+    {.name = "data",
+     .type = CLI_TEXT,
+     FIELD(data),
+     .value = "FILE",
+     .help = "parameters and inputs of the network, instead of random ones: raw floats, one array after the "
+             "other: parameters, x, h0, c0, dy, dhn, dcn (c0 and dcn of the lstm only); all of them for "
+             "every pass"},
     {.name = "seconds",
      .type = CLI_NUMBER,
      FIELD(seconds),
@@ -106,17 +113,19 @@ static const cli_option options[] = {
      .fallback = "none",
      .help =
          "instead of that, whether a promise holds. latency: of streaming steps (N = 1, one thread) the "
-         "slowest "
-         "hundredth takes at most twice the median, best of five runs. first-call: the first call of a new "
-         "(T, N) takes at most 1.2 times a later one. threads: the default takes at most 1.05 times any "
-         "other "
-         "number of threads (long sequences are cut, to 10 steps at least). schedules: the one that is "
-         "chosen "
-         "takes at most 1.1 times any other. denormals: denormal inputs, states "
-         "and upstream gradients take at most 1.1 times normal ones. softmax: the output layer's share of "
+         "slowest hundredth takes at most twice the median, best of five runs. first-call: the first call of "
+         "a new (T, N) takes at most 1.2 times a later one. threads: the default takes at most 1.05 times "
+         "any "
+         "other number of threads (long sequences are cut, to 10 steps at least). schedules: the one that is "
+         "chosen takes at most 1.1 times any other. denormals: denormal inputs, states and upstream "
+         "gradients "
+         "take at most 1.1 times normal ones. softmax: the output layer of --words runs at 85 % of the peak "
+         "or more (ratio: the peak / it). trainer: training a character model takes at most 5 % of a step "
+         "beside its layers and packing (ratio: that share; of 512 hidden units or more). Without a shape: "
          "the "
-         "peak. Without a shape: the lists real-time (latency), all (threads, schedules), anchors. Exit code "
-         "1 if one misses",
+         "lists real-time (latency), all (threads, schedules), char-rnn (trainer), anchors. Exit code 1 if "
+         "one "
+         "misses",
      .group = "Promises"},
     {.name = "steps",
      .type = CLI_INTEGER,
@@ -182,19 +191,13 @@ static gk_status measure_peak(const gk_rnn_desc *desc, double seconds, double *g
   return GK_OK;
 }
 
-static gk_status measure(const struct settings *settings, const bench_shape *shape, struct measurement *m) {
-  bench_runner *runner;
-  *m = (struct measurement){.shape = *shape, .pass = (bench_pass)settings->pass};
-  m->shape.options = settings->network;
-  gk_status status = bench_runner_create(&m->shape, m->pass, (gk_isa)settings->isa, (int)settings->threads,
-                                         (gk_schedule)settings->schedule, &runner);
-  if (status != GK_OK)
-    return status;
+static gk_status run_measurements(const struct settings *settings, bench_runner *runner,
+                                  struct measurement *m) {
   m->desc = *bench_runner_description(runner);
   cli_hidden_text(&m->desc, m->hidden);
   /* Long enough for the core's clock to settle, unless the user is in a hurry. */
   const double peak_seconds = fmin(0.2, settings->seconds);
-  status = bench_runner_plan(runner, &m->schedule, &m->threads_used);
+  gk_status status = bench_runner_plan(runner, &m->schedule, &m->threads_used);
   if (status == GK_OK)
     status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops);
   if (status == GK_OK)
@@ -205,7 +208,6 @@ static gk_status measure(const struct settings *settings, const bench_shape *sha
     status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops);
   if (status == GK_OK)
     m->gflops = 1e-9 * bench_runner_flop(runner) / m->result.total.best;
-  bench_runner_destroy(runner);
   return status;
 }
 
@@ -303,6 +305,25 @@ static int fail(const bench_shape *shape, gk_status status) {
   return CLI_FAILURE;
 }
 
+/* Returns the exit code. */
+static int measure(const struct settings *settings, const bench_shape *shape, struct measurement *m) {
+  bench_runner *runner;
+  char message[512];
+  *m = (struct measurement){.shape = *shape, .pass = (bench_pass)settings->pass};
+  m->shape.options = settings->network;
+  gk_status status = bench_runner_create(&m->shape, m->pass, (gk_isa)settings->isa, (int)settings->threads,
+                                         (gk_schedule)settings->schedule, &runner);
+  if (status != GK_OK)
+    return fail(&m->shape, status);
+  if (settings->data && !bench_runner_read_data(runner, settings->data, message, sizeof message)) {
+    bench_runner_destroy(runner);
+    return cli_error(&command, "--data %s: %s", settings->data, message);
+  }
+  status = run_measurements(settings, runner, m);
+  bench_runner_destroy(runner);
+  return status == GK_OK ? CLI_SUCCESS : fail(&m->shape, status);
+}
+
 static const char *const of_one[] = {"cell", "input", "hidden", "batch", "time", "layers"};
 enum { OF_ONE = sizeof of_one / sizeof *of_one };
 
@@ -376,10 +397,10 @@ static int run_list(const struct settings *settings) {
     return cli_error(&command, "--shapes: %s", message);
   for (size_t i = 0; i < shapes.count && exit_code == CLI_SUCCESS; i++) {
     struct measurement m;
-    gk_status status = measure(settings, &shapes.shape[i], &m);
-    if (status != GK_OK)
-      exit_code = fail(&shapes.shape[i], status);
-    else if (settings->json)
+    exit_code = measure(settings, &shapes.shape[i], &m);
+    if (exit_code != CLI_SUCCESS)
+      break;
+    if (settings->json)
       print_json(&m);
     else
       print_row(&m, i == 0);
@@ -402,13 +423,16 @@ int run_bench(int argc, char **argv) {
   for (int i = 0; i < 2; i++)
     if (settings.check && cli_given(of_runs[i]))
       return cli_error(&command, "--%s and --check: the check says what runs", of_runs[i]);
+  if (settings.data && (settings.shapes || settings.check))
+    return cli_error(&command, "--data and --%s: the file is of one network",
+                     settings.shapes ? "shapes" : "check");
   if (cli_given("steps") && settings.check != CHECK_LATENCY)
     return cli_error(&command, "--steps: only with --check latency");
   if (cli_given("words") && settings.check != CHECK_SOFTMAX)
     return cli_error(&command, "--words: only with --check softmax");
   if (!cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
     return CLI_BAD_INPUT;
-  const bool trains = settings.check ? settings.check != CHECK_LATENCY && settings.check != CHECK_SOFTMAX
+  const bool trains = settings.check ? bench_check_trains((bench_check)settings.check)
                                      : settings.pass == BENCH_STEP || settings.pass == BENCH_FORWARD;
   const int64_t layers = one_network(&settings) ? settings.network.layers : 0;
   if (!cli_check_masks(&command, &settings.network, layers, trains))
@@ -419,9 +443,9 @@ int run_bench(int argc, char **argv) {
   if (settings.shapes)
     return run_list(&settings);
   const bench_shape shape = shape_of_options(&settings);
-  gk_status status = measure(&settings, &shape, &m);
-  if (status != GK_OK)
-    return fail(&shape, status);
+  exit_code = measure(&settings, &shape, &m);
+  if (exit_code != CLI_SUCCESS)
+    return exit_code;
   if (settings.json)
     print_json(&m);
   else

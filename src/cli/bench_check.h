@@ -11,13 +11,16 @@ typedef enum bench_check {
   CHECK_THREADS,     /* the default number of threads beside every other */
   CHECK_SCHEDULES,   /* the schedule that is chosen beside every other */
   CHECK_DENORMALS,   /* denormal inputs, states and upstream gradients beside normal ones */
-  CHECK_SOFTMAX      /* output layer and cross-entropy of many words beside the FMA peak */
+  CHECK_SOFTMAX,     /* output layer and cross-entropy of many words beside the FMA peak */
+  CHECK_TRAINER      /* what training does beside the recurrent layers, beside the whole step */
 } bench_check;
 
 /* Names by enum bench_check with "none" first, NULL at the end. */
 extern const char *const bench_check_names[];
 /* The list of shapes that a check is about; NULL: every built-in list. */
 const char *bench_check_list(bench_check check);
+/* Does it run backward of whatever network it is given? */
+bool bench_check_trains(bench_check check);
 
 struct check_plan {
   bench_check check;
@@ -28,8 +31,9 @@ struct check_plan {
   bool json;
 };
 
+/* Of the networks that a promise is about. */
 struct check_summary {
-  double worst; /* ratio; of CHECK_SOFTMAX the least share of the peak */
+  double worst; /* ratio */
   char name[64];
   int networks, missed;
 };
@@ -39,5 +43,14 @@ gk_status bench_check_run(const struct check_plan *plan, const bench_shape *shap
                           struct check_summary *summary);
 /* The last line; does not print it for JSON. */
 void bench_check_end(const struct check_plan *plan, const struct check_summary *summary);
+
+/* A check of its own file, as bench_check_run. */
+typedef gk_status bench_check_fn(const struct check_plan *plan, const bench_shape *shape,
+                                 struct check_summary *summary);
+bench_check_fn bench_check_softmax, bench_check_trainer;
+/* A line's beginning, which names the network, and its end, which judges the ratio. */
+void bench_check_start_line(const struct check_plan *plan, const bench_shape *shape);
+void bench_check_end_line(const struct check_plan *plan, const bench_shape *shape, double ratio,
+                          struct check_summary *summary);
 
 #endif

@@ -114,9 +114,11 @@ struct level {
   double one, all;           /* GB/s */
 };
 
+enum { CACHE_LEVELS = 3 };
+
 struct limits {
   double peak_one[MOST_ISAS], peak_all[MOST_ISAS]; /* GFLOP/s, by tier - 1; 0: not usable */
-  struct level level[3];
+  struct level level[CACHE_LEVELS + 1];            /* L1 to L3, memory */
   int levels;
 };
 
@@ -218,10 +220,10 @@ static int64_t count_cpus(const char *list) {
   return count > 0 ? count : 1;
 }
 
-/* Working sets. Of one thread: half of the second and of the third level; four times the last level, and at
- * least 256 MiB, for memory. Of all threads: as much of the second level each, their share of half the third
- * ones, or of all of them where that is no more than the second level, and of memory what no third level
- * holds. A third level whose shares are smaller is left out. */
+/* Working sets. Of one thread: half of each cache level; four times the last level, and at least 256 MiB, for
+ * memory. Of all threads: as much of the first and second level each, their share of half the third ones, or
+ * of all of them where that is no more than the second level, and of memory what no third level holds. A third
+ * level whose shares are smaller is left out. */
 static void choose_levels(const struct machine *machine, struct limits *limits) {
   const int64_t least = INT64_C(256) << 20, threads = machine->threads;
   int64_t largest = 0, near = 0, shared = 1, share = 0;
@@ -232,24 +234,24 @@ static void choose_levels(const struct machine *machine, struct limits *limits) 
       largest = cache->bytes;
       shared = caches;
     }
-    if (cache->level != 2 && cache->level != 3)
+    if (cache->level > CACHE_LEVELS)
       continue;
-    struct level *level = &limits->level[cache->level == 2 ? 0 : 1];
+    struct level *level = &limits->level[cache->level - 1];
     snprintf(level->name, sizeof level->name, "L%d", cache->level);
     level->bytes = level->bytes_each = cache->bytes / 2;
     if (cache->level == 2)
       near = cache->bytes;
-    else
+    else if (cache->level == 3)
       share = cache->bytes * caches / threads;
   }
-  struct level *last = &limits->level[1], *memory = &limits->level[2];
+  struct level *last = &limits->level[CACHE_LEVELS - 1], *memory = &limits->level[CACHE_LEVELS];
   last->bytes_each = share / 2 > near ? share / 2 : share;
   if (last->bytes_each <= near)
     last->bytes = 0;
   snprintf(memory->name, sizeof memory->name, "memory");
   memory->bytes = 4 * largest > least ? 4 * largest : least;
   memory->bytes_each = (4 * largest * shared > least ? 4 * largest * shared : least) / threads;
-  limits->levels = 3;
+  limits->levels = CACHE_LEVELS + 1;
 }
 
 static gk_status measure_limits(const struct machine *machine, double seconds, struct limits *limits) {

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
 #include "commands.h"
 #include "options.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
   const char *name, *help;
@@ -74,7 +78,24 @@ static int dispatch(int argc, char **argv) {
   return run(argc - 1, argv + 1);
 }
 
+/* GNU's OpenMP lets threads that wait spin for milliseconds: alone on a machine that costs nothing, beside
+ * other programs it keeps the thread that it waits for from its CPU. It reads its settings before main begins, so
+ * the program starts itself again, unless whoever called it has chosen. A failure to do so only costs speed. */
+static void spin_briefly(char **argv) {
+  static const char *const chosen[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"};
+  char path[PATH_MAX];
+  for (size_t i = 0; i < sizeof chosen / sizeof *chosen; ++i)
+    if (getenv(chosen[i]))
+      return;
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+  if (length < 0 || setenv("GOMP_SPINCOUNT", "1000", 1) != 0)
+    return;
+  path[length] = 0;
+  execv(path, argv);
+}
+
 int main(int argc, char **argv) {
+  spin_briefly(argv);
   const int exit_code = dispatch(argc, argv);
   if (fflush(stdout) != 0 || ferror(stdout)) {
     fprintf(stderr, "gatekern: cannot write to standard output: %s\n", strerror(errno));

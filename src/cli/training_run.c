@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "training_run.h"
+#include "runner_clock.h"
 #include "text_file.h"
 #include "training_progress.h"
 
@@ -12,9 +13,8 @@
 #include <unistd.h>
 
 enum { DEFAULT_STEPS = 2000, FEWEST_VALIDATIONS = 10, MOST_VALIDATIONS = 25 };
-enum { UNPROFILED = 3 };                       /* first steps, which pay for pages and threads */
-static const float adamw_weight_decay = 0.01f; /* PyTorch's default */
-static const double peak_seconds = 0.1;        /* for the measurement of the machine's limit */
+enum { UNPROFILED = 3 };                /* first steps, which pay for pages and threads */
+static const double peak_seconds = 0.1; /* for the measurement of the machine's limit */
 
 /* ---- Signals ---- */
 
@@ -77,9 +77,11 @@ static gk_training_desc describe_training(const struct train_settings *settings)
   desc.validation = settings->validation;
   desc.backward_time = settings->backward_time;
   desc.nesterov = settings->nesterov;
-  desc.weight_decay = (float)settings->weight_decay;
-  if (settings->optimizer == GK_OPTIMIZER_ADAMW && !cli_given("weight-decay"))
-    desc.weight_decay = adamw_weight_decay;
+  gk_optimizer_desc usual;
+  if (cli_given("weight-decay") || gk_optimizer_defaults(desc.optimizer, &usual) != GK_OK)
+    desc.weight_decay = (float)settings->weight_decay;
+  else
+    desc.weight_decay = usual.weight_decay;
   desc.label_smoothing = (float)settings->label_smoothing;
   desc.clip_value = settings->clip_value;
   desc.clip_tensor_norm = settings->clip_tensor_norm;
@@ -90,7 +92,7 @@ static gk_training_desc describe_training(const struct train_settings *settings)
   return desc;
 }
 
-/* The same of the network's options. */
+/* An option of the network that was given, but is another one in the run that goes on. */
 static int check_resumed_options(const struct training_run *run) {
   const gk_language_model_desc *model =
       gk_language_model_description(gk_language_trainer_model(run->trainer));
@@ -114,7 +116,7 @@ static bool same_hidden(const struct cli_hidden *asked, const gk_rnn_desc *netwo
   return same;
 }
 
-/* An option that was given, but is another one in the run that goes on. */
+/* The same of every option. */
 static int check_resumed(const struct training_run *run) {
   const int options = check_resumed_options(run);
   if (options != CLI_SUCCESS)
@@ -402,23 +404,16 @@ static int finished(struct training_run *run, struct training_progress *progress
   return CLI_SUCCESS;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-  const double left = *(const double *)a, right = *(const double *)b;
-  return (left > right) - (left < right);
-}
-
 /* Medians over the newest steps. */
 static void print_profile(struct training_run *run) {
   const int64_t profiled = run->steps - UNPROFILED;
-  const size_t count = profiled < PROFILED_STEPS ? (size_t)profiled : PROFILED_STEPS;
+  const int64_t count = profiled < PROFILED_STEPS ? profiled : PROFILED_STEPS;
   double seconds[GK_TRAINING_PARTS], total = 0;
   if (profiled < 1)
     return;
-  for (int part = 0; part < GK_TRAINING_PARTS; part++) {
-    qsort(run->seconds[part], count, sizeof *run->seconds[part], compare_doubles);
-    total += seconds[part] = run->seconds[part][count / 2];
-  }
-  printf("profile  medians of %zu steps\n", count);
+  for (int part = 0; part < GK_TRAINING_PARTS; part++)
+    total += seconds[part] = clock_median(run->seconds[part], count);
+  printf("profile  medians of %" PRId64 " steps\n", count);
   for (int part = 0; part < GK_TRAINING_PARTS; part++)
     printf("  %-22s %10.3f ms %6.2f %%\n", gk_training_part_name((gk_training_part)part), 1e3 * seconds[part],
            100 * seconds[part] / total);

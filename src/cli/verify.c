@@ -125,8 +125,11 @@ static void print_totals(const struct totals *totals, const struct plans *plans,
   printf("; tails, long sums, layers, layouts, ragged lengths, resets, masks, options of cells, tokens, "
          "pooling, loss, "
          "accumulation, "
-         "clipping, optimizers, single steps, decoders) x %d ways (%s; slices, teams; 1 to %d threads)\n",
-         plans->count, plans->tiers, MOST_THREADS);
+         "clipping, optimizers, single steps, decoders) x %d ways (%s; ",
+         plans->count, plans->tiers);
+  for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++)
+    printf("%s, ", gk_schedule_name((gk_schedule)schedule));
+  printf("1 to %d threads)\n", MOST_THREADS);
 }
 
 int run_verify(int argc, char **argv) {

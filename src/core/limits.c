@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "src/core/matrix.h"
 #include "src/core/parallel.h"
+#include "src/core/threads.h"
 
 static double now(void) {
   struct timespec t;
@@ -74,8 +75,9 @@ static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double
     return status;
   if (!result)
     return gk_fail(GK_ERROR_ARGUMENT, "the result pointer is NULL");
-  if (*threads < 0 || *threads > 1024)
-    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", *threads);
+  status = gk_check_threads(*threads);
+  if (status)
+    return status;
   if (!(seconds > 0 && seconds < 3600))
     return gk_fail(GK_ERROR_ARGUMENT, "seconds is %g, must be above 0", seconds);
   if (*threads == 0)

@@ -15,6 +15,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+gk_status gk_check_threads(int threads) {
+  if (threads < 0 || threads > GK_MOST_THREADS)
+    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..%d", threads, GK_MOST_THREADS);
+  return GK_OK;
+}
+
 static atomic_bool forked;
 
 static void mark_child(void) {

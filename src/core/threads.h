@@ -4,6 +4,10 @@
 
 #include "gatekern.h"
 
+#define GK_MOST_THREADS 1024
+/* 0..GK_MOST_THREADS, 0 being the default. */
+gk_status gk_check_threads(int threads);
+
 /* True in a child of fork() of a process that had the library loaded: OpenMP's threads stayed behind in
  * the parent, so the child must not open a region. */
 bool gk_in_forked_child(void);

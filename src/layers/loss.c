@@ -8,32 +8,21 @@
 
 #include "dispatch/dispatch.h"
 #include "src/core/matrix.h"
+#include "src/core/names.h"
 #include "src/core/parallel.h"
+#include "src/core/threads.h"
 
-static const char *const names[] = {[GK_LOSS_SOFTMAX] = "softmax",
-                                    [GK_LOSS_BINARY] = "binary",
-                                    [GK_LOSS_SQUARED] = "squared",
-                                    [GK_LOSS_HUBER] = "huber"};
-enum { LOSSES = sizeof names / sizeof *names };
+static const char *const loss_names[] = {[GK_LOSS_SOFTMAX] = "softmax",
+                                         [GK_LOSS_BINARY] = "binary",
+                                         [GK_LOSS_SQUARED] = "squared",
+                                         [GK_LOSS_HUBER] = "huber"};
+enum { LOSSES = sizeof loss_names / sizeof *loss_names };
 
 int gk_loss_count(void) {
   return LOSSES;
 }
 
-const char *gk_loss_name(gk_loss_kind kind) {
-  return (unsigned)kind < LOSSES ? names[kind] : "unknown";
-}
-
-gk_status gk_loss_from_name(const char *name, gk_loss_kind *kind) {
-  if (!name || !kind)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "kind" : "name");
-  for (int i = 0; i < LOSSES; i++)
-    if (strcmp(name, names[i]) == 0) {
-      *kind = (gk_loss_kind)i;
-      return GK_OK;
-    }
-  return gk_fail(GK_ERROR_ARGUMENT, "loss is '%s', must be one of: softmax binary squared huber", name);
-}
+GK_NAMES_OF(loss, gk_loss_kind)
 
 /* Does row r count? Otherwise it has neither loss nor gradient. */
 static bool row_counts(const struct gk_loss_rows *rows, int64_t r) {
@@ -51,7 +40,7 @@ static gk_status check_values(const struct gk_loss_rows *rows) {
     return gk_fail(GK_ERROR_ARGUMENT, "label_smoothing is %g, must be 0..1", (double)rows->label_smoothing);
   if (rows->label_smoothing != 0 && rows->kind != GK_LOSS_SOFTMAX)
     return gk_fail(GK_ERROR_UNSUPPORTED, "label_smoothing is %g and the loss is %s: only softmax has labels",
-                   (double)rows->label_smoothing, names[rows->kind]);
+                   (double)rows->label_smoothing, loss_names[rows->kind]);
   if (!(rows->positive_weight >= 0 && isfinite(rows->positive_weight)))
     return gk_fail(GK_ERROR_ARGUMENT, "positive_weight is %g, must be finite and at least 0",
                    (double)rows->positive_weight);
@@ -68,7 +57,7 @@ gk_status gk_loss_check(const struct gk_loss_rows *rows) {
   if (rows->rows && rows->kind == GK_LOSS_SOFTMAX && !rows->targets)
     return gk_fail(GK_ERROR_ARGUMENT, "targets is NULL");
   if (rows->rows && rows->kind != GK_LOSS_SOFTMAX && !rows->values)
-    return gk_fail(GK_ERROR_ARGUMENT, "values is NULL, and the loss is %s", names[rows->kind]);
+    return gk_fail(GK_ERROR_ARGUMENT, "values is NULL, and the loss is %s", loss_names[rows->kind]);
   for (int64_t r = 0; r < rows->rows && rows->row_weights; r++)
     if (!(rows->row_weights[r] >= 0 && isfinite(rows->row_weights[r])))
       return gk_fail(GK_ERROR_ARGUMENT, "row_weights[%lld] is %g, must be finite and at least 0",
@@ -176,10 +165,11 @@ gk_status gk_loss_gradient(const gk_loss_args *args) {
                    (long long)args->rows, (long long)args->columns);
   if (args->rows && !args->x)
     return gk_fail(GK_ERROR_ARGUMENT, "x is NULL");
-  if (args->threads < 0 || args->threads > 1024)
-    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", args->threads);
+  gk_status status = gk_check_threads(args->threads);
+  if (status)
+    return status;
   struct loss_call call;
-  gk_status status = open_call(&call, args);
+  status = open_call(&call, args);
   if (status)
     return status;
   const int threads = args->threads ? args->threads : gk_default_threads();

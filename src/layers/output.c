@@ -10,6 +10,7 @@
 #include "src/core/float_environment.h"
 #include "src/core/parallel.h"
 #include "src/core/random.h"
+#include "src/core/threads.h"
 #include "src/layers/loss.h"
 #include "src/layers/output.h"
 
@@ -29,9 +30,7 @@ static gk_status check_description(const gk_output_desc *desc) {
     if (sizes[i].value < 1 || sizes[i].value > INT32_MAX / 8)
       return gk_fail(sizes[i].value < 1 ? GK_ERROR_ARGUMENT : GK_ERROR_OVERFLOW, "%s is %lld, must be 1..%d",
                      sizes[i].name, (long long)sizes[i].value, INT32_MAX / 8);
-  if (desc->threads < 0 || desc->threads > 1024)
-    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", desc->threads);
-  return GK_OK;
+  return gk_check_threads(desc->threads);
 }
 
 static gk_status create(struct gk_output *output) {

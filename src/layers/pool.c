@@ -4,33 +4,23 @@
 
 #include "dispatch/dispatch.h"
 #include "src/core/matrix.h"
+#include "src/core/names.h"
 #include "src/core/parallel.h"
 #include "src/core/size.h"
 #include "src/core/status.h"
+#include "src/core/threads.h"
 
 enum { STEPS = GK_SUM_BLOCK, COLUMNS = 256, FLOATS_A_THREAD = 100000 };
 
-static const char *const names[] = {[GK_POOL_LAST] = "last", [GK_POOL_MEAN] = "mean", [GK_POOL_MAX] = "max"};
-enum { POOLS = sizeof names / sizeof *names };
+static const char *const pool_names[] = {
+    [GK_POOL_LAST] = "last", [GK_POOL_MEAN] = "mean", [GK_POOL_MAX] = "max"};
+enum { POOLS = sizeof pool_names / sizeof *pool_names };
 
 int gk_pool_count(void) {
   return POOLS;
 }
 
-const char *gk_pool_name(gk_pool pool) {
-  return (unsigned)pool < POOLS ? names[pool] : "unknown";
-}
-
-gk_status gk_pool_from_name(const char *name, gk_pool *pool) {
-  if (!name || !pool)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "pool" : "name");
-  for (int i = 0; i < POOLS; i++)
-    if (strcmp(name, names[i]) == 0) {
-      *pool = (gk_pool)i;
-      return GK_OK;
-    }
-  return gk_fail(GK_ERROR_ARGUMENT, "pool is '%s', must be one of: last mean max", name);
-}
+GK_NAMES_OF(pool, gk_pool)
 
 struct pooling {
   const gk_pool_desc *desc;
@@ -152,9 +142,7 @@ static gk_status check_description(const gk_pool_desc *d) {
   if (d->pool == GK_POOL_LAST && d->direction == GK_BIDIRECTIONAL && d->width % 2)
     return gk_fail(GK_ERROR_ARGUMENT, "width is %lld, must be even for the last states of two directions",
                    (long long)d->width);
-  if (d->threads < 0 || d->threads > 1024)
-    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", d->threads);
-  return GK_OK;
+  return gk_check_threads(d->threads);
 }
 
 static gk_status check_sizes(const gk_pool_desc *d, const struct pooling *p) {

@@ -449,7 +449,7 @@ static void sweep_stack_wavefront(const struct gk_worker *worker, struct gk_work
   gk_wavefront_layers(worker, &first, &last);
   for (int64_t wave = 0; wave < chunks + worker->threads - 1; wave++) {
     const int64_t begin = (chunks - 1 - wave + behind) * chunk;
-    const int64_t end = begin + chunk < longest ? begin + chunk : longest;
+    const int64_t end = gk_chunk_end(run, begin);
     if (begin >= 0 && begin < longest) {
       gk_backward_enter(lane, begin, end);
       for (int layer = last; layer-- > first;) {

@@ -18,11 +18,6 @@ static inline bool gk_dx_waits(const struct gk_run *run, int layer) {
   return run->rnn->directions == 2 && (layer > 0 || run->lanes);
 }
 
-/* Where the chunk that ends at step `end` begins. */
-static inline int64_t gk_chunk_before(const struct gk_run *run, int64_t end) {
-  return (end - 1) / run->plan.chunk * run->plan.chunk;
-}
-
 static inline void gk_backward_enter(struct gk_worker *worker, int64_t begin, int64_t end) {
   if (worker->run->gradients)
     gk_worker_enter_chunk(worker, begin, end);

@@ -45,10 +45,9 @@ static void input_gradients_of_directions(struct gk_worker *worker, int layer) {
   const struct gk_run *run = worker->run;
   if (!gk_dx_waits(run, layer))
     return;
-  const int64_t longest = run->length[0], chunk = run->plan.chunk;
   for (int direction = 0; direction < 2; direction++)
-    for (int64_t begin = 0, end; begin < longest; begin = end) {
-      end = begin + chunk < longest ? begin + chunk : longest;
+    for (int64_t begin = 0, end; begin < run->length[0]; begin = end) {
+      end = gk_chunk_end(run, begin);
       reload_chunk(worker, layer, direction, begin, end);
       gk_input_gradient_chunk(worker, layer, direction, begin, end);
     }

@@ -102,6 +102,7 @@ void gk_embedding_gradient_finish(const struct gk_worker *worker, int direction)
     block.rows = distinct - token < GK_SUM_BLOCK ? distinct - token : GK_SUM_BLOCK;
     block.gates = embedding->table + token * width;
     block.gates_step = (ptrdiff_t)width;
+    block.recurrent_rows = 0;
     for (size_t r = 0; r < block.rows; r++)
       block.x[r] = run->parameters + (size_t)embedding->token[token + r] * (size_t)run->rnn->desc.input_size;
     gk_weight_gradient_block(worker, 0, direction, &block, (struct gk_gradient_parts){.inputs = true},

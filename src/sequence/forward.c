@@ -364,7 +364,7 @@ static void walk_stack_wavefront(const struct gk_worker *worker, struct gk_worke
   for (int64_t wave = 0; wave < chunks + worker->threads - 1; wave++) {
     const int64_t begin = (wave - worker->thread) * chunk;
     for (int layer = first; layer < last && begin >= 0 && begin < longest; layer++)
-      forward_chunk(lane, layer, 0, begin, begin + chunk < longest ? begin + chunk : longest);
+      forward_chunk(lane, layer, 0, begin, gk_chunk_end(run, begin));
     gk_worker_wait(worker);
   }
 }
@@ -375,7 +375,7 @@ static void walk_directions(const struct gk_worker *worker, struct gk_worker *la
   const int64_t longest = run->length[0], chunk = run->plan.chunk;
   for (int layer = 0; layer < run->rnn->desc.layers; layer++) {
     for (int64_t begin = 0; begin < longest && worker->thread < 2; begin += chunk)
-      forward_chunk(lane, layer, worker->thread, begin, begin + chunk < longest ? begin + chunk : longest);
+      forward_chunk(lane, layer, worker->thread, begin, gk_chunk_end(run, begin));
     gk_worker_wait(worker);
   }
 }
@@ -389,7 +389,7 @@ static void walk_forward(struct gk_worker *worker) {
     if (run->folded)
       fold_embedding(worker, 0);
     for (int64_t begin = 0; begin < longest; begin += chunk) {
-      const int64_t end = begin + chunk < longest ? begin + chunk : longest;
+      const int64_t end = gk_chunk_end(run, begin);
       if (run->feed)
         gk_feed_inputs(worker, begin, end);
       for (int layer = 0; layer < layers; layer++)
@@ -406,7 +406,7 @@ static void walk_forward(struct gk_worker *worker) {
       if (layer == 0 && run->folded)
         fold_embedding(worker, direction);
       for (int64_t begin = 0; begin < longest; begin += chunk)
-        forward_chunk(worker, layer, direction, begin, begin + chunk < longest ? begin + chunk : longest);
+        forward_chunk(worker, layer, direction, begin, gk_chunk_end(run, begin));
     }
 }
 

@@ -5,31 +5,19 @@
 #include <string.h>
 
 #include "src/core/float_environment.h"
+#include "src/core/names.h"
 #include "src/core/random.h"
 #include "src/sequence/rnn.h"
 
-static const char *const names[] = {
+static const char *const init_names[] = {
     [GK_INIT_UNIFORM] = "uniform", [GK_INIT_GLOROT] = "glorot", [GK_INIT_ORTHOGONAL] = "orthogonal"};
-enum { INITS = sizeof names / sizeof *names };
+enum { INITS = sizeof init_names / sizeof *init_names };
 
 int gk_init_count(void) {
   return INITS;
 }
 
-const char *gk_init_name(gk_init init) {
-  return (unsigned)init < INITS ? names[init] : "unknown";
-}
-
-gk_status gk_init_from_name(const char *name, gk_init *init) {
-  if (!name || !init)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "init" : "name");
-  for (int i = 0; i < INITS; i++)
-    if (strcmp(name, names[i]) == 0) {
-      *init = (gk_init)i;
-      return GK_OK;
-    }
-  return gk_fail(GK_ERROR_ARGUMENT, "init is '%s', must be one of: uniform glorot orthogonal", name);
-}
+GK_NAMES_OF(init, gk_init)
 
 /* (rows, columns) from U(-bound, bound); a row is one row of the generator. */
 static void fill_uniform(uint64_t seed, int tensor, int64_t rows, int64_t columns, double bound,

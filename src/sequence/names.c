@@ -1,36 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Names of the choices that networks and decoders have. */
-#include <string.h>
+#include "src/core/names.h"
 
-#include "src/core/status.h"
-
-/* The index of `name` in a list of names, or -1 and a message that lists them. */
-static int find_name(const char *what, const char *const *names, int count, const char *name) {
-  char known[160] = "";
-  for (int i = 0; i < count; i++) {
-    if (strcmp(name, names[i]) == 0)
-      return i;
-    strcat(strcat(known, " "), names[i]);
-  }
-  gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be one of:%s", what, name, known);
-  return -1;
-}
-
-/* gk_WHAT_name and gk_WHAT_from_name over the names that follow, in the order of the enum. */
 #define GK_NAMES(what, type, ...)                                                                            \
   static const char *const what##_names[] = {__VA_ARGS__};                                                   \
-  const char *gk_##what##_name(type value) {                                                                 \
-    return (size_t)value < sizeof what##_names / sizeof *what##_names ? what##_names[value] : "unknown";     \
-  }                                                                                                          \
-  gk_status gk_##what##_from_name(const char *name, type *value) {                                           \
-    if (!name || !value)                                                                                     \
-      return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? #what : "name");                                \
-    const int found = find_name(#what, what##_names, sizeof what##_names / sizeof *what##_names, name);      \
-    if (found < 0)                                                                                           \
-      return GK_ERROR_ARGUMENT;                                                                              \
-    *value = (type)found;                                                                                    \
-    return GK_OK;                                                                                            \
-  }
+  GK_NAMES_OF(what, type)
 
 GK_NAMES(feedback, gk_feedback, "none", "token", "output")
 GK_NAMES(attention, gk_attention, "none", "dot", "general")

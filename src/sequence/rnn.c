@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "dispatch/dispatch.h"
+#include "src/core/threads.h"
 
 static gk_status check_size(const char *name, int64_t value, int64_t least) {
   const int64_t most = INT32_MAX / (2 * GK_MAX_GATES);
@@ -93,9 +94,7 @@ static gk_status check_description(const gk_rnn_desc *desc) {
     status = gk_cell_check_options(desc);
   if (!status)
     status = check_regularisation(desc);
-  if (!status && (desc->threads < 0 || desc->threads > 1024))
-    status = gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", desc->threads);
-  return status;
+  return status ? status : gk_check_threads(desc->threads);
 }
 
 /* columns -1: a vector. */

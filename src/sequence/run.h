@@ -172,6 +172,20 @@ struct gk_worker {
   float *scratch;                /* pointers and transposed blocks of the weight gradient */
 };
 
+/* Where the chunk that begins at step `begin` ends, and where the one that ends at `end` begins. */
+static inline int64_t gk_chunk_end(const struct gk_run *run, int64_t begin) {
+  return run->length[0] - begin < run->plan.chunk ? run->length[0] : begin + run->plan.chunk;
+}
+static inline int64_t gk_chunk_before(const struct gk_run *run, int64_t end) {
+  return (end - 1) / run->plan.chunk * run->plan.chunk;
+}
+
+/* ---- Weights (pack.c) ---- */
+
+/* Where the weights of the pass `flag` are, of a run that knows its network, parameters, key and sizes;
+ * `packed` is the caller's. */
+gk_status gk_run_find_weights(struct gk_run *run, gk_pack_flags flag, const void *packed);
+
 /* ---- Setting up (run.c) ---- */
 
 /* Cuts reserve or workspace (pointers and scratch of the threads included); with NULL bases only measures. */
@@ -182,9 +196,6 @@ gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int
                        const int32_t *tokens, const float *parameters);
 /* Plans and cuts, sorts the samples (longest first, ties by index), finds the distinct tokens; no allocation.
  */
-/* Where the weights of the pass `flag` are, of a run that knows its network, parameters, key and sizes;
- * `packed` is the caller's. */
-gk_status gk_run_find_weights(struct gk_run *run, gk_pack_flags flag, const void *packed);
 gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspace, void *reserve,
                       bool backward);
 /* The samples of `thread`, if threads have slices: its first, stride and count. */
@@ -494,9 +505,9 @@ void gk_weight_gradient_end(const struct gk_worker *worker);
 void gk_embedding_gradient_start(const struct gk_worker *worker);
 void gk_embedding_gradient_rows(const struct gk_worker *worker, const struct gk_gradient_block *block);
 void gk_embedding_gradient_finish(const struct gk_worker *worker, int direction);
-/* After the last direction: to the caller's gradients. */
 /* Unfolded: the rows of dx of all steps, in the order of the sweep, into the rows of their tokens. */
 void gk_embedding_gradient_gather(const struct gk_worker *worker);
+/* After the last direction: to the caller's gradients. */
 void gk_embedding_gradient_return(const struct gk_worker *worker);
 
 #endif

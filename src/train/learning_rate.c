@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "src/core/status.h"
+#include "src/core/names.h"
 
 #include <math.h>
-#include <string.h>
 
 static const char *const decay_names[] = {[GK_DECAY_CONSTANT] = "constant",
                                           [GK_DECAY_COSINE] = "cosine",
@@ -14,21 +13,7 @@ int gk_decay_count(void) {
   return DECAYS;
 }
 
-const char *gk_decay_name(gk_decay decay) {
-  return (unsigned)decay < DECAYS ? decay_names[decay] : "unknown";
-}
-
-gk_status gk_decay_from_name(const char *name, gk_decay *decay) {
-  if (!name || !decay)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "decay" : "name");
-  for (int i = 0; i < DECAYS; ++i)
-    if (strcmp(name, decay_names[i]) == 0) {
-      *decay = (gk_decay)i;
-      return GK_OK;
-    }
-  return gk_fail(GK_ERROR_ARGUMENT,
-                 "learning rate schedule %s is unknown; there are constant, cosine, step, plateau", name);
-}
+GK_NAMES_OF(decay, gk_decay)
 
 gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
   if (!desc)

@@ -1,43 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Optimizers, the gradient norm and clipping, cut over threads at fixed places. */
 #include <math.h>
-#include <string.h>
 
 #include "dispatch/dispatch.h"
 #include "kernels/kernels.h"
 #include "src/core/float_environment.h"
 #include "src/core/matrix.h"
+#include "src/core/names.h"
 #include "src/core/parallel.h"
+#include "src/core/threads.h"
 
 /* Values below which one thread does all; a share is a multiple of a line of cache. */
 enum { SERIAL_COUNT = 20000, GRANULE = 1024 };
 
-static const char *const names[] = {[GK_OPTIMIZER_SGD] = "sgd",
-                                    [GK_OPTIMIZER_RMSPROP] = "rmsprop",
-                                    [GK_OPTIMIZER_ADAM] = "adam",
-                                    [GK_OPTIMIZER_ADAGRAD] = "adagrad",
-                                    [GK_OPTIMIZER_ADAMW] = "adamw"};
-enum { OPTIMIZERS = sizeof names / sizeof *names };
+static const char *const optimizer_names[] = {[GK_OPTIMIZER_SGD] = "sgd",
+                                              [GK_OPTIMIZER_RMSPROP] = "rmsprop",
+                                              [GK_OPTIMIZER_ADAM] = "adam",
+                                              [GK_OPTIMIZER_ADAGRAD] = "adagrad",
+                                              [GK_OPTIMIZER_ADAMW] = "adamw"};
+enum { OPTIMIZERS = sizeof optimizer_names / sizeof *optimizer_names };
 
 int gk_optimizer_count(void) {
   return OPTIMIZERS;
 }
 
-const char *gk_optimizer_name(gk_optimizer_kind kind) {
-  return (unsigned)kind < OPTIMIZERS ? names[kind] : "unknown";
-}
-
-gk_status gk_optimizer_from_name(const char *name, gk_optimizer_kind *kind) {
-  if (!name || !kind)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "kind" : "name");
-  for (int i = 0; i < OPTIMIZERS; i++)
-    if (strcmp(name, names[i]) == 0) {
-      *kind = (gk_optimizer_kind)i;
-      return GK_OK;
-    }
-  return gk_fail(GK_ERROR_ARGUMENT, "optimizer is '%s', must be one of: sgd rmsprop adam adagrad adamw",
-                 name);
-}
+GK_NAMES_OF(optimizer, gk_optimizer_kind)
 
 gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc *desc) {
   if (!desc)
@@ -79,10 +66,8 @@ static gk_status check_description(const gk_optimizer_desc *desc) {
     return gk_fail(GK_ERROR_ARGUMENT,
                    "nesterov is set, and the optimizer is %s with momentum %g: it needs sgd "
                    "with momentum",
-                   names[desc->kind], (double)desc->momentum);
-  if (desc->threads < 0 || desc->threads > 1024)
-    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", desc->threads);
-  return GK_OK;
+                   optimizer_names[desc->kind], (double)desc->momentum);
+  return gk_check_threads(desc->threads);
 }
 
 static int states_of(const gk_optimizer_desc *desc) {
@@ -266,8 +251,9 @@ static gk_status check_parts(int threads, int parts, const void *gradients, cons
                              const int64_t *counts) {
   if (!gradients || !counts)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", gradients ? "counts" : "gradients");
-  if (threads < 0 || threads > 1024)
-    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", threads);
+  const gk_status status = gk_check_threads(threads);
+  if (status)
+    return status;
   if (parts < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "parts is %d, must not be negative", parts);
   for (int i = 0; i < parts; i++)

@@ -10,6 +10,7 @@
 #include "src/core/matrix.h"
 #include "src/core/parallel.h"
 #include "src/core/size.h"
+#include "src/core/threads.h"
 
 enum { FEWEST_SQUARINGS = 10, MOST_SQUARINGS = 40, ROWS = 4 };
 
@@ -88,8 +89,9 @@ gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, dou
   size_t bytes;
   if (!matrix || !radius)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", matrix ? "radius" : "matrix");
-  if (threads < 0 || threads > 1024)
-    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..1024", threads);
+  const gk_status status = gk_check_threads(threads);
+  if (status)
+    return status;
   if (size < 1)
     return gk_fail(GK_ERROR_ARGUMENT, "size is %lld, must be at least 1", (long long)size);
   if (!gk_size_array(&bytes, 2 * sizeof(double), size, size, 1))

@@ -1,35 +1,162 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bench/peers/compare.py still works: its outputs agree with PyTorch's and ONNX Runtime's for each of their cells.
+"""bench/peers/compare.py still works: every peer that is here is compared in each network that it has, outputs and the
+losses of a training loop agree, and a peer that fails costs no more than its row.
 
     python compare_speed.py LIBGATEKERN.SO     or GATEKERN_LIBRARY=...
 
-The speeds of these short runs mean nothing. oneDNN is compared where bench/peers/build_onednn has been run.
+The speeds of these short runs mean nothing. oneDNN is compared where bench/peers/build_onednn has put peer_onednn
+beside the library.
 """
 
+import ctypes
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-COMPARE = os.path.join(HERE, "..", "..", "bench", "peers", "compare.py")
-SHAPES = ["lstm,33,20,3,5", "gru,20,20,3,5,2", "rnn,20,33,3,5"]
+PEERS = Path(__file__).resolve().parents[2] / "bench" / "peers"
+sys.path[:0] = [str(PEERS)]
+
+import training  # noqa: E402
+from bars import GATES, Row, parse_shape  # noqa: E402
+from contestants import Failed, Worker, make_data  # noqa: E402
+
+# The peers that have each network; ONNX Runtime without gradients and without a cap of the instruction set only.
+PYTORCH, ALL_BUT_PYTORCH = {"pytorch", "packed"}, {"onednn", "onnxruntime"}
+NETWORKS = {"lstm,33,20,3,5": PYTORCH | ALL_BUT_PYTORCH, "gru,20,20,3,5,2": PYTORCH | ALL_BUT_PYTORCH,
+            "rnn,20,33,3,5": PYTORCH | ALL_BUT_PYTORCH, "gru-reset-before,20,24,3,5": ALL_BUT_PYTORCH,
+            "lstm,9,20,3,5,bidirectional": PYTORCH | ALL_BUT_PYTORCH,
+            "gru,9,20,3,5,2,bidirectional": PYTORCH | {"onnxruntime"}, "mgu,9,20,3,5": set(),
+            "gru-simplified,9,20,3,5,2,bidirectional": set()}
+
+
+class Session:
+    """The library, its program, and which peers are here."""
+
+    def __init__(self, library, folder):
+        self.library, self.folder = library, folder
+        self.program, self.onednn = library.parent / "gatekern", library.parent / "peer_onednn"
+        self.here = PYTORCH | {"onnxruntime"} | ({"onednn"} if self.onednn.exists() else set())
+        if "onednn" not in self.here:
+            print(f"oneDNN is not compared: there is no {self.onednn}, see bench/peers/build_onednn")
+
+    def compare(self, *more, onednn=None):
+        """Exit status, lines of the report, and what was printed."""
+        out = self.folder / "out.jsonl"
+        command = [sys.executable, PEERS / "compare.py", "--rounds", "1", "--seconds", "0.01", "--out", out,
+                   "--program", self.program, "--library", self.library, "--onednn", onednn or self.onednn, *more]
+        result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+        print(" ".join(map(str, command)), result.stdout, result.stderr, sep="\n")
+        return result.returncode, [json.loads(line) for line in out.read_text().splitlines()[1:]], \
+            result.stdout + result.stderr
+
+
+def check_gates_are_those_of_the_library(session):
+    c = ctypes.CDLL(str(session.library))
+    c.gk_cell_name.restype = ctypes.c_char_p
+    gates = {c.gk_cell_name(cell).decode(): c.gk_cell_gates(cell) for cell in range(c.gk_cell_count())}
+    assert GATES == gates, (GATES, gates)
+
+
+def check_every_peer_is_compared(session, networks, passes, isa="auto"):
+    without = set() if passes == "inference" and isa != "avx2" else {"onnxruntime"}
+    shapes = [word for network in networks for word in ("--shape", network)]
+    peers = ",".join(sorted(session.here))
+    status, rows, _ = session.compare("--pass", passes, "--isa", isa, "--peers", peers, *shapes)
+    assert status == 0 and len(rows) == len(networks), (status, rows)
+    for network, row in zip(networks, rows):
+        assert "error" not in row, (network, row)
+        assert row["gatekern"]["best"] > 0 and isa in ("auto", row["gatekern"]["isa"]), (network, row["gatekern"])
+        wanted = (NETWORKS[network] & session.here) - without
+        assert set(row["peers"]) == wanted, f"{network}, {passes}, {isa}: {sorted(row['peers'])}, not {sorted(wanted)}"
+
+
+def has_avx2(session):
+    info = subprocess.run([session.program, "info", "--no-measure", "--json"], check=True, capture_output=True).stdout
+    return any(tier["isa"] == "avx2" and tier["usable"] for tier in json.loads(info)["tiers"])
+
+
+def make_program(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def check_a_peer_that_does_not_start_is_left_out(session):
+    program = make_program(session.folder / "does-not-start", "echo no such library >&2; exit 127")
+    status, rows, text = session.compare("--peers", "onednn", "--shape", "rnn,3,4,2,3", onednn=program)
+    assert status == 0 and rows[0]["peers"] == {} and "oneDNN is left out" in text and "no such library" in text
+
+
+def check_a_peer_that_fails_costs_its_row_only(session):
+    """It starts, but runs no network."""
+    program = make_program(session.folder / "fails", 'case "$*" in *--data*) echo out of luck >&2; exit 1; esac\n'
+                           'echo \'{"peer": "oneDNN 0"}\'')
+    status, rows, text = session.compare("--peers", "onednn", "--shape", "rnn,3,4,2,3", "--shape", "mgu,3,4,2,3",
+                                         onednn=program)
+    assert status == 1 and len(rows) == 2, (status, rows)
+    assert rows[0]["error"] == "oneDNN failed: out of luck" and "FAILED" in text, rows[0]
+    assert rows[1]["gatekern"]["best"] > 0, rows[1]
+
+
+def check_a_worker_that_dies_is_started_again(session):
+    row, worker = Row(parse_shape("rnn,3,4,2,3"), "step", ["pytorch"]), Worker("pytorch", 1)
+    make_data(row.shape, session.folder)
+    worker.processes["auto"].kill()
+    try:
+        worker.results(row, session.folder)
+    except RuntimeError as error:
+        assert "exit status -9" in str(error), error
+    else:
+        raise AssertionError("a dead process answered")
+    assert worker.results(row, session.folder)["y"].shape == (3, 2, 4)
+    worker.close()
+
+
+def check_onednn_is_found_from_every_folder(session):
+    """peer_onednn was built with a relative folder of the library."""
+    prefix, program = Path(sys.prefix), session.folder / "peer_onednn"
+    if not (prefix / "include" / "dnnl.h").exists():
+        print(f"build_onednn is not tried: no dnnl.h in {prefix}/include")
+        return
+    subprocess.run([PEERS / "build_onednn", prefix.name, program], check=True, cwd=prefix.parent)
+    subprocess.run([program, "--cell", "rnn", "--input", "3", "--hidden", "4", "--batch", "2", "--time", "3",
+                    "--seconds", "0.001"], check=True, cwd="/", stdout=subprocess.DEVNULL)
+
+
+def check_training_starts_alike(session):
+    _, rows, text = session.compare("--bars", "training", "--filter", "lstm 2x128", "--training-steps", "2")
+    assert len(rows) == 1 and rows[0].get("loss_difference", 1) <= training.LARGEST_LOSS_DIFFERENCE, (rows, text)
+
+
+def check_unlike_losses_are_refused():
+    assert training.compare_losses([4.0, 3.0], [4.0, 3.0]) == 0
+    for ours, theirs in (([4.0, 3.001], [4.0, 3.0]), ([float("nan")], [4.0]), ([4.0], [4.0, 3.0])):
+        try:
+            training.compare_losses(ours, theirs)
+        except Failed:
+            continue
+        raise AssertionError(f"not refused: {ours} {theirs}")
 
 
 def main():
-    library = os.path.abspath((sys.argv[1:] or [os.environ["GATEKERN_LIBRARY"]])[0])
-    program = os.path.join(os.path.dirname(library), "gatekern")
-    good = True
-    for passes in ("step", "inference"):
-        command = [sys.executable, COMPARE, "--pass", passes, "--peers", "pytorch,onnxruntime", "--rounds", "1",
-                   "--seconds", "0.01", "--program", program, "--library", library]
-        for shape in SHAPES:
-            command += ["--shape", shape]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        rows = [line for line in result.stdout.splitlines() if "PyTorch x" in line]
-        print(" ".join(command), result.stdout, result.stderr, sep="\n")
-        good = good and result.returncode == 0 and len(rows) >= len(SHAPES)
-    return 0 if good else 1
+    library = Path((sys.argv[1:] or [os.environ["GATEKERN_LIBRARY"]])[0]).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(library, Path(folder))
+        check_gates_are_those_of_the_library(session)
+        for passes in ("step", "inference"):
+            check_every_peer_is_compared(session, list(NETWORKS), passes)
+        if has_avx2(session):
+            check_every_peer_is_compared(session, ["lstm,33,20,3,5", "gru-reset-before,20,24,3,5"], "step", "avx2")
+        check_a_peer_that_does_not_start_is_left_out(session)
+        check_a_peer_that_fails_costs_its_row_only(session)
+        check_a_worker_that_dies_is_started_again(session)
+        check_onednn_is_found_from_every_folder(session)
+        check_training_starts_alike(session)
+        check_unlike_losses_are_refused()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,7 +8,7 @@ import numpy as np
 
 from header import structure
 
-CELLS = ["rnn", "gru", "gru-reset-before", "lstm"]
+CELLS = ["rnn", "gru", "gru-reset-before", "lstm", "gru-simplified", "mgu"]  # enum gk_cell
 ACTIVATIONS = ["default", "tanh", "relu", "sigmoid", "affine", "leaky-relu", "thresholded-relu", "scaled-tanh",
                "hard-sigmoid", "elu", "softsign", "softplus", "identity"]
 OPTIMIZERS = ["sgd", "rmsprop", "adam", "adagrad", "adamw"]

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""check_benchmarks.py counts|plain-c BENCH ROOT: gatekern-bench, as briefly as it can be run.
+
+counts: every kernel of bench/kernel_list.def has a benchmark, and each counts what the list promises; so do the
+benchmarks of a small network in every pass, which count both.
+plain-c: plain C has the library's results, by its own check, of every cell, of two layers and in all passes."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+WHAT, BENCH, ROOT = sys.argv[1:]
+PROMISES = {"BOTH": (True, True), "BYTES": (False, True), "FLOP": (True, False), "NEITHER": (False, False)}
+
+
+def run(*arguments):
+    return subprocess.run([BENCH, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def measure(pattern):
+    answer = json.loads(run(f"--benchmark_filter={pattern}", "--benchmark_min_time=0.000001",
+                            "--benchmark_format=json") or "{}")
+    lines = answer.get("benchmarks", [])
+    assert lines, f"no benchmark matches {pattern}"
+    for line in lines:
+        assert "error_message" not in line, f"{line['name']}: {line['error_message']}"
+    return lines
+
+
+def check_counts(line, promise):
+    name = line["name"]
+    assert "FLOP/s" in line and "bytes/s" in line, f"{name} counts no FLOP or no bytes"
+    counted = (line["FLOP/s"] > 0, line["bytes/s"] > 0)
+    assert counted == PROMISES[promise], f"{name}: (FLOP, bytes) counted {counted}, promised {promise}"
+
+
+def check_kernels():
+    listed = dict(re.findall(r"^GK_KERNEL\((\w+), \w+, (\w+)\)$", (ROOT / "bench/kernel_list.def").read_text(), re.M))
+    # kernel/KERNEL[/CELL]/TIER/SIZES/real_time; the last tier is the fastest.
+    names = run("--benchmark_list_tests", "--benchmark_filter=^kernel/").split()
+    tier = [name.split("/")[-3] for name in names if "-sleef/" not in name][-1]
+    lines = measure(f"^kernel/.*/{tier}/")
+    measured = {line["name"].split("/")[1] for line in lines}
+    assert measured == set(listed), f"listed or measured alone: {measured ^ set(listed)}"
+    for line in lines:
+        check_counts(line, listed[line["name"].split("/")[1]])
+
+
+ROOT = Path(ROOT)
+if WHAT == "counts":
+    check_kernels()
+    for line in measure("^layer/real-time/noise-voice/"):
+        check_counts(line, "BOTH")
+elif WHAT == "plain-c":
+    names = run("--benchmark_list_tests", "--benchmark_filter=^layer/.*/plain-c-").splitlines()
+    tiers = [name.split("/")[3] for name in names if "/plain-c-" in name]
+    if not tiers:  # a CPU without AVX2
+        sys.exit(0)
+    tier = tiers[-1]
+    steps = "cells/(mgu|gru-simplified|gru-reset-before)-.*|char-rnn/(lstm|gru)-128x2-.*"
+    all_passes = "char-rnn/rnn-128x2-.*|real-time/(noise-denoise|keyword)"
+    measure(f"^layer/(({steps})/{tier}/step|({all_passes})/{tier})/")
+else:
+    sys.exit(__doc__)
