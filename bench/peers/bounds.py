@@ -150,5 +150,6 @@ def of_check(line):
             text += (f" Chosen: {line['schedule']}, {line['threads_used']} threads, {line['step_ms']:.3g} ms; fastest: "
                      f"{name} {fastest[name]}, {fastest['step_ms']:.3g} ms.")
     if line.get("steal_percent") is not None:
-        text += f" Steal meanwhile {line['steal_percent']} %."
+        text += f" Steal meanwhile {line['steal_percent']} %"
+        text += f", FMA peak {line['lowest_peak_percent']:.0f} % of the highest." if "lowest_peak_percent" in line else "."
     return text
