@@ -42,9 +42,9 @@ NO_BREAK = "\u2011"  # a hyphen at which no line ends
 KINDS = {"!": "bad", "~": "prose", "&": "wrap"}
 
 
-def cell_html(text):
+def cell_html(text, tag="td"):
     kind = KINDS.get(text[:1])
-    return f'<td class="{kind}">{escape(text[1:])}</td>' if kind else f"<td>{escape(text)}</td>"
+    return f'<{tag} class="{kind}">{escape(text[1:])}</{tag}>' if kind else f"<{tag}>{escape(text)}</{tag}>"
 
 
 def line_html(line, width):
@@ -58,7 +58,7 @@ def table_html(table):
     if len(table[0]) == 2:
         body = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in table[1:])
         return f'<table class="facts">{body}</table>'
-    head = "".join(f"<th>{escape(text).replace('-', NO_BREAK)}</th>" for text in table[0])
+    head = "".join(cell_html(text, "th").replace("-", NO_BREAK) for text in table[0])
     body = "".join(line_html(line, len(table[0])) for line in table[1:])
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 

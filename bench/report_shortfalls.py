@@ -53,7 +53,7 @@ def shortfall_section(report):
     if not short:
         return []
     notes = list(dict.fromkeys(s["reason"] for s in short if s["reason"] != reasons.NONE))
-    table = [["network", "session", "what", "compared with", "reached", "needed", "reason", "what its row says"]]
+    table = [["network", "session", "what", "compared with", "reached", "needed", "reason", "~what its row says"]]
     for s in short:
         who, number = s["who"], s.get("session")
         if who in PEERS:

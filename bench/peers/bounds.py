@@ -13,7 +13,7 @@ from bars import GATES, Shape
 class Floor:
     """The least time of a run on ceilings that were measured."""
     seconds: float
-    reading: float  # of it, the recurrent weights once a time step forward and once backward; 0 where the bandwidth is not known
+    reading: float  # of it, the recurrent weights once a time step forward and once backward; 0: bandwidth unknown
     level: str  # that holds these weights
     megabytes: float
     gigabytes_per_second: float
@@ -151,5 +151,6 @@ def of_check(line):
                      f"{name} {fastest[name]}, {fastest['step_ms']:.3g} ms.")
     if line.get("steal_percent") is not None:
         text += f" Steal meanwhile {line['steal_percent']} %"
-        text += f", FMA peak {line['lowest_peak_percent']:.0f} % of the highest." if "lowest_peak_percent" in line else "."
+        text += (f", FMA peak {line['lowest_peak_percent']:.0f} % of the highest." if "lowest_peak_percent" in line
+                 else ".")
     return text
