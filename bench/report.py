@@ -3,7 +3,8 @@
 """Measures this machine with Gatekern and writes DIR/report.html (self-contained), report.json, report.md and the
 pictures as SVG. Needs Python's standard library only.
 
-  bench/report.py DIR                              every instruction set, threads, small batches: about 20 minutes
+  bench/report.py DIR                              every instruction set, threads, small batches, promises: an
+                                                   estimated 30 minutes on two cores
   bench/report.py DIR --peers step.jsonl ...       also what bench/peers/compare.py --out has written
   bench/report.py DIR --from DIR/report.json       draws again without measuring, with bench/reasons.txt as it is now
   bench/report.py DIR --from DIR/report.json --pictures docs      and those that README.md shows"""
@@ -21,12 +22,15 @@ sys.path[:0] = [str(ROOT / "bench/peers")]
 
 import machine
 from bars import GATES, Shape, read_list
-from report_page import html, markdown, sections_of, shortfalls
+from report_page import html, markdown
+from report_peers import read_peers
+from report_sections import METHOD, sections_of
+from report_shortfalls import shortfalls
 
 SCALED = [("lstm", 512, 64, 25), ("gru", 512, 32, 50), ("lstm", 128, 50, 50), ("rnn", 512, 64, 50),
           ("lstm", 1024, 1, 50)]
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
-CHECKS = ["latency", "first-call", "threads", "schedules", "denormals", "softmax"]
+CHECKS = ["latency", "first-call", "threads", "schedules", "denormals", "softmax", "trainer"]
 SHOWN = ["tiers", "roofline", "peers-step", "batches"]  # in README.md
 
 
@@ -61,7 +65,7 @@ def run_plain_c(options, list_name, shape, tier):
 def intensity(shape):
     """FLOP a byte of a step: recurrent weights once a time step and direction, everything else once."""
     gates, steps, h, total = GATES[shape.cell], shape.time * shape.batch, shape.hidden, 0
-    for width in [shape.input] + [h] * (shape.layers - 1):
+    for width in shape.widths():
         weights = 2 * gates * h * (width + h) + 2 * shape.time * gates * h * h
         total += weights + steps * (3 * width + 3 * h + 2 * (gates + 2) * h)
     return shape.flop(True) / (4 * total)
@@ -70,20 +74,35 @@ def intensity(shape):
 def summarise(rounds, shape):
     best = min(r["best"] for r in rounds)
     gflops = shape.flop(True) / best * 1e-9
-    peak = max((r.get("peak_gflops", 0) for r in rounds), default=0)
+    peaks = [r["peak_gflops"] for r in rounds if "peak_gflops" in r]
     return {"best": best, "median": statistics.median(r["median"] for r in rounds), "gflops": gflops,
             "spread": max(r["best"] for r in rounds) / best - 1, "rounds": len(rounds),
-            **({"percent_of_peak": 100 * gflops / peak} if peak else {})}
+            **({"percent_of_peak": 100 * gflops / max(peaks), "peak_gflops": max(peaks),
+                "lowest_peak_gflops": min(peaks)} if peaks else {})}
+
+
+class Runs:
+    """Those of one tier and network, round by round, and what disturbed them: not what others met in between."""
+
+    def __init__(self):
+        self.rounds, self.disturbance = [], machine.Disturbance()
+        self.disturbance.pause()
+
+    def add(self, measure_it):
+        self.disturbance.resume()
+        result = measure_it()
+        self.disturbance.pause()
+        self.rounds += [result] if result else []
 
 
 def measure_round(options, tiers, number, list_name, shape, runs):
     for tier in tiers:
         if tier != "scalar" or number == 0:  # ten times slower than the others
-            runs.setdefault(tier, []).append(run_bench(options, shape, tier))
-    for tier in ("plain-c-avx2", "plain-c-avx512"):
-        result = run_plain_c(options, list_name, shape, tier) if options.bench else None
-        if result:
-            runs.setdefault(tier, []).append(result)
+            runs.setdefault(tier, Runs()).add(lambda: run_bench(options, shape, tier))
+    for tier in ("plain-c-avx2", "plain-c-avx512") if options.bench else ():
+        runs.setdefault(tier, Runs()).add(lambda: run_plain_c(options, list_name, shape, tier))
+        if not runs[tier].rounds:
+            del runs[tier]
 
 
 def measure_tiers(options, tiers):
@@ -93,66 +112,85 @@ def measure_tiers(options, tiers):
     for number in range(options.rounds):
         for list_name, shape, runs in networks:
             measure_round(options, tiers, number, list_name, shape, runs)
-            fastest = {tier: round(summarise(of_tier, shape)["gflops"], 1) for tier, of_tier in runs.items()}
+            fastest = {tier: round(summarise(r.rounds, shape)["gflops"], 1) for tier, r in runs.items()}
             print(f"round {number + 1} of {options.rounds}: {shape.name} {fastest}", flush=True)
     return [{"list": list_name, **vars(shape), "intensity": intensity(shape),
-             "runs": {tier: summarise(of_tier, shape) for tier, of_tier in runs.items()}}
+             "runs": {tier: {**summarise(r.rounds, shape), **r.disturbance.report()} for tier, r in runs.items()}}
             for list_name, shape, runs in networks]
 
 
+def run_best(options, shape, peaks, **more):
+    result = run_bench(options, shape, **more)
+    peaks.append(result["peak_gflops"])
+    return result["best"]
+
+
+def disturbance_of(disturbance, peaks):
+    return {**disturbance.report(), "lowest_peak_percent": 100 * min(peaks) / max(peaks)}
+
+
 def measure_threads(options, most):
+    """Curves, and what disturbed them; the peaks are those of all threads."""
+    disturbance, peaks = machine.Disturbance(), []
     counts = sorted({1, most, *(2 ** i for i in range(1, 10) if 2 ** i < most)})
     results = {}
     for cell, hidden, batch, time in SCALED:
         shape = Shape("", cell, hidden, hidden, batch, time)
         name = f"{cell} {hidden}, N {batch}"
-        rounds = [[run_bench(options, shape, threads=t)["best"] for t in counts] for _ in range(options.rounds)]
+        rounds = [[run_best(options, shape, peaks if t == most else [], threads=t) for t in counts]
+                  for _ in range(options.rounds)]
         results[name] = [[t, min(r[i] for r in rounds)] for i, t in enumerate(counts)]
-    return results
+    return results, disturbance_of(disturbance, peaks)
 
 
 def measure_batches(options):
-    results = {}
+    disturbance, peaks, results = machine.Disturbance(), [], {}
     for cell, hidden in (("lstm", 512), ("gru", 512), ("rnn", 512), ("lstm", 1024)):
         shapes = [Shape("", cell, hidden, hidden, batch, 50) for batch in BATCHES]
-        rounds = [[run_bench(options, shape)["best"] for shape in shapes] for _ in range(options.rounds)]
+        rounds = [[run_best(options, shape, peaks) for shape in shapes] for _ in range(options.rounds)]
         results[f"{cell} {hidden}"] = [[s.batch, s.flop(True) / min(r[i] for r in rounds) * 1e-9]
                                        for i, s in enumerate(shapes)]
-    return results
+    return results, disturbance_of(disturbance, peaks)
+
+
+def peak_now(options):
+    info = json.loads(run(options.program, "info", "--json", "--seconds", 0.05))
+    return max(t.get("peak_gflops", 0) for t in info["tiers"])
+
+
+def run_check(options, check, shapes):
+    """Lines of gatekern bench --check, each with what disturbed it; exit status 1 says that one misses."""
+    command = [options.program, "bench", "--json", "--check", check, *(["--shapes", shapes] if shapes else [])]
+    lines, disturbance = [], machine.Disturbance()
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:  # each comes as its network is done
+            lines.append({"list": shapes, **json.loads(line), **disturbance.report()})
+            disturbance = machine.Disturbance()
+    if process.returncode not in (0, 1):
+        raise SystemExit(f"{' '.join(map(str, command))}: exit status {process.returncode}")
+    return lines
 
 
 def measure_checks(options):
-    """Lines of gatekern bench --check, whose exit status is 1 where one misses."""
-    lines = []
+    lines, peaks = [], [peak_now(options)]
     for check in options.checks:
         for shapes in options.check_lists if check in ("threads", "schedules") else [None]:
-            text = run(options.program, "bench", "--json", "--check", check, *(["--shapes", shapes] if shapes else []),
-                       fine=(0, 1))
-            lines += [{"list": shapes, **json.loads(line)} for line in text.splitlines()]
+            found = run_check(options, check, shapes)
+            peaks.append(peak_now(options))
+            lines += [{**line, "peaks_around": peaks[-2:]} for line in found]
         print(check, "checked", flush=True)
-    return lines
+    return [{**line, "lowest_peak_percent": 100 * min(line["peaks_around"]) / max(peaks)} for line in lines]
 
 
 def measure(options):
     disturbance, system = machine.Disturbance(), machine.describe()
     info = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
     tiers = [t["isa"] for t in info["tiers"] if t["usable"]]
-    report = {"machine": info, "system": system, "tiers": measure_tiers(options, tiers),
-              "threads": measure_threads(options, info["threads"]), "batches": measure_batches(options),
-              "checks": measure_checks(options)}
+    report = {"machine": info, "system": system, "tiers": measure_tiers(options, tiers)}
+    report["threads"], of_threads = measure_threads(options, info["threads"])
+    report["batches"], of_batches = measure_batches(options)
+    report.update(checks=measure_checks(options), disturbances={"threads": of_threads, "batches": of_batches})
     return {**report, "disturbance": disturbance.report(), "rounds": options.rounds, "seconds": options.seconds}
-
-
-def read_peers(paths):
-    lines, versions = [], []
-    for path in paths:
-        for line in map(json.loads, Path(path).read_text().splitlines()):
-            if "header" in line:
-                text = ", ".join(f"{k} {v}" for k, v in line["header"]["versions"].items())
-                versions += [text] if text not in versions else []
-            else:
-                lines.append(line)
-    return lines, versions
 
 
 def main():
@@ -160,7 +198,7 @@ def main():
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--peers", nargs="*", default=[], metavar="JSONL")
     parser.add_argument("--from", dest="source", help="a report.json: measures nothing")
-    parser.add_argument("--list", nargs="*", default=["anchors"], help="lists of bench/shapes")
+    parser.add_argument("--list", nargs="*", default=["anchors", "cells"], help="lists of bench/shapes")
     parser.add_argument("--filter", default="", help="only networks with this in their name")
     parser.add_argument("--checks", nargs="*", default=CHECKS, choices=CHECKS, help="of gatekern bench --check")
     parser.add_argument("--check-lists", nargs="*", default=["anchors", "char-rnn", "ptb", "real-time"],
@@ -173,13 +211,14 @@ def main():
     options = parser.parse_args()
     report = json.loads(Path(options.source).read_text()) if options.source else measure(options)
     if options.peers or "peers" not in report:
-        report["peers"], report["peer_versions"] = read_peers(options.peers)
+        report["peers"], report["peer_sessions"] = read_peers(options.peers)
+        report.pop("peer_versions", None)
     report["short"] = shortfalls(report)
     sections = sections_of(report)
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.folder / "report.html").write_text(html(report, sections))
-    (options.folder / "report.md").write_text(markdown(report, sections))
+    (options.folder / "report.html").write_text(html(report, sections, METHOD))
+    (options.folder / "report.md").write_text(markdown(report, sections, METHOD))
     for section in sections:
         if section.picture:
             (options.folder / f"{section.file}.svg").write_text(section.picture + "\n")

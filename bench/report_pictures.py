@@ -70,7 +70,8 @@ class Log:
         if self.base == 2:
             powers = range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
             return [2.0 ** p for p in powers]
-        steps = (1, 2, 5) if self.high / self.low < 2000 else (1,)
+        span = self.high / self.low
+        steps = (1, 1.2, 1.5, 2, 3, 4, 5, 7) if span < 12 else (1, 2, 5) if span < 2000 else (1,)
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         return [s * 10.0 ** p for p in powers for s in steps if self.low <= s * 10.0 ** p <= self.high]
 
@@ -79,11 +80,12 @@ def number(value):
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def rows_of_dots(names, series, values, title, unit, marker=None):
-    """values[name][key] -> dots along a logarithmic axis, one row a name. marker: (value, label) lines."""
+def rows_of_dots(names, series, values, title, unit, marker=None, caption=""):
+    """values[name][key] -> dots along a logarithmic axis, one row a name. marker: (value, label) lines. The caption
+    says what was measured where, for a reader who has only the picture."""
     left, right, row, top = max(250, 24 + 7 * max(map(len, names))), 30, 26, 66
     height = top + row * len(names) + 44
-    picture = Picture(920, height, title)
+    picture = Picture(920, height + (24 if caption else 0), title)
     numbers = [v for name in names for v in values[name].values()] + [value for value, _ in marker or []]
     scale = Log(numbers, left, picture.width - right)
     used = [key for key in series if any(key in values[name] for name in names)]
@@ -93,6 +95,7 @@ def rows_of_dots(names, series, values, title, unit, marker=None):
         picture.rule(scale(tick), top - 14, scale(tick), bottom)
         picture.text(scale(tick), bottom + 18, number(tick), "middle", True)
     picture.text((left + picture.width - right) / 2, bottom + 35, unit, "middle", True)
+    picture.text(10, bottom + 57, caption, "start", True)
     for value, label in marker or []:
         picture.rule(scale(value), top - 14, scale(value), bottom, "axis dash")
         picture.text(scale(value), top - 20, label, "middle", True)
@@ -109,8 +112,8 @@ def rows_of_dots(names, series, values, title, unit, marker=None):
 
 def roofline(points, peaks, bandwidths):
     """points: (tier, name, FLOP a byte, GFLOP/s); peaks: tier -> GFLOP/s; bandwidths: level -> GB/s."""
-    left, top, right, bottom = 70, 44, 800, 440
-    picture = Picture(920, 500, "roofline")
+    left, top, right, bottom = 70, 58, 800, 454
+    picture = Picture(920, 514, "roofline")
     lowest = min(min(p[3] for p in points), min(peaks.values())) / 1.5
     xs = Log([p[2] for p in points] + [peak / width for peak in peaks.values() for width in bandwidths.values()],
              left, right)
@@ -122,13 +125,15 @@ def roofline(points, peaks, bandwidths):
         picture.rule(left, ys(tick), right, ys(tick))
         picture.text(left - 8, ys(tick) + 4, number(tick), "end", True)
     picture.text((left + right) / 2, bottom + 42, "FLOP a byte", "middle", True)
-    picture.text(left - 56, top - 14, "GFLOP/s", "start", True)
+    picture.text(left - 56, top - 12, "GFLOP/s", "start", True)
     top_peak, label_y = max(peaks.values()), []
     for index, (level, width) in enumerate(sorted(bandwidths.items(), key=lambda item: -item[1])):
         begin, end = max(xs.low, ys.low / width), top_peak / width
         picture.line([(xs(begin), ys(begin * width)), (xs(end), ys(top_peak))], "grey")
         at = begin * (end / begin) ** (0.85 - 0.25 * index)  # one below the other
-        picture.text(xs(at) + 8, ys(at * width) + 14, f"{level} {width:.0f} GB/s", "start", True)
+        # The first one's left side is free; slopes of near widths leave no room between them.
+        dx, dy, anchor = (-10, 0, "end") if index == 0 else (8, 14, "start")
+        picture.text(xs(at) + dx, ys(at * width) + dy, f"{level} {width:.0f} GB/s", anchor, True)
     widest = max(bandwidths.values())
     for tier, peak in sorted(peaks.items(), key=lambda item: -item[1]):
         label, color, _ = SERIES[tier]

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """check_report.py ROOT: the benchmark's report, drawn from made-up figures: pictures for light and dark, nothing from
-the network, the same figures in HTML, Markdown and JSON, and every row that falls short."""
+the network, the same figures in HTML, Markdown and JSON, sessions apart, and every row that falls short with what
+bounds it."""
 
 import json
 import re
@@ -14,12 +15,17 @@ from xml.etree import ElementTree
 ROOT = Path(sys.argv[1])
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "bench/peers")]
 
+import bars
+import bounds
+import machine
 import reasons
-from bars import read_list
+from report import intensity
 
+MEASURED_CPU = {"cpu": "AMD EPYC", "family": 25, "model": 17}  # one that reasons.txt has reasons for
 
 def run(best, percent):
-    return {"best": best, "median": best, "gflops": 1 / best, "spread": 0.01, "rounds": 3, "percent_of_peak": percent}
+    return {"best": best, "median": best, "gflops": 1 / best, "spread": 0.01, "rounds": 3, "percent_of_peak": percent,
+            "peak_gflops": 100.0, "lowest_peak_gflops": 97.0, "steal_percent": 1.25, "megahertz": [1000, 2000]}
 
 
 def network(cell, hidden, scale):
@@ -29,11 +35,16 @@ def network(cell, hidden, scale):
             "runs": {tier: run(scale * best, 10 / best) for tier, best in tiers.items()}}
 
 
-def peer_line(name, ratio, needed):
-    missed = ["onednn"] if ratio < needed else []
-    return {"name": name, "cell": "lstm", "pass": "step", "isa": "auto", "group": "lstm", "missed": missed,
-            "at_least": {"onednn": needed}, "steal_percent": 0.0,
-            "gatekern": {"best": 0.01, "gflops": 100.0, "percent_of_peak": 50.0},
+def peer_line(name, ratio, needed, session=0, batch=64):
+    """GFLOP/s of a shape that are those of its time; the peak is twice as high."""
+    missed, best = ["onednn"] if ratio < needed else [], 0.01
+    shape = {"cell": "lstm", "input": 512, "hidden": 512, "batch": batch, "time": 25, "layers": 1}
+    gflops = bars.Shape(name, **shape).flop(True) / best * 1e-9
+    return {"name": name, **shape, "pass": "step", "isa": "auto", "group": "lstm", "missed": missed,
+            "at_least": {"onednn": needed}, "steal_percent": 0.0, "session": session, "load": 1.75,
+            "megahertz": [2596, 2596], "gatekern": {"best": best, "median": best, "gflops": gflops,
+                                                    "percent_of_peak": 50.0, "peak_gflops": 2 * gflops,
+                                                    "lowest_peak_gflops": 1.96 * gflops},
             "peers": {"onednn": {"ratio": ratio, "ratio_median": ratio, "ratio_with_reorders": 2 * ratio}}}
 
 
@@ -42,36 +53,46 @@ def unmeasured_line(name):
 
 
 def training_line(title, ratio, needed):
-    return {"training": title, "isa": "avx2", "gatekern": [{"best": 30.0}], "pytorch": [{"best": 20.0, "peer": "p 1"}],
-            "ratio": ratio, "ratio_median": ratio, "at_least": needed}
+    return {"training": title, "isa": "avx2", "session": 0, "gatekern": [{"best": 30.0}],
+            "pytorch": [{"best": 20.0, "peer": "p 1"}], "ratio": ratio, "ratio_median": ratio, "at_least": needed}
 
 
 def check_line(check, name, ratio, at_most):
-    return {"check": check, "name": name, "cell": "lstm", "ratio": ratio, "at_most": at_most, "fine": ratio <= at_most}
+    return {"check": check, "name": name, "cell": "lstm", "ratio": ratio, "at_most": at_most, "fine": ratio <= at_most,
+            "steal_percent": 0.75, "lowest_peak_percent": 96.0}
+
+
+def session(cpu, threads, version):
+    return {"machine": {**cpu, "date": "2026-01-02"}, "threads": threads, "rounds": 3, "seconds": 0.5,
+            "versions": {"gatekern": "1", "onednn": version}}
 
 
 REPORT = {
-    "machine": {"cpu": "<a CPU & more>", "features": "f", "threads": 2, "threads_reason": "r", "version": "1",
+    "machine": {"cpu": "AMD EPYC", "features": "f", "threads": 2, "threads_reason": "r", "version": "1",
                 "tiers": [{"isa": t, "usable": True, "peak_gflops": p} for t, p in
                           (("scalar", 2.0), ("avx2", 9.0), ("avx512", 10.0))],
                 "caches": [{"level": 1, "bytes": 32768}],
                 "bandwidth": [{"level": "L2", "gigabytes_per_second": 5.0},
                               {"level": "memory", "gigabytes_per_second": 1.0}]},
-    "system": {"kernel": "k", "date": "today"},
+    "system": {**MEASURED_CPU, "kernel": "k<&>", "date": "today"},
     "disturbance": {"steal_percent": 0.5, "load": 1.0, "megahertz": [1000, 2000]},
     "tiers": [network("lstm", 8, 1.0), network("lstm", 16, 2.0), network("rnn", 8, 0.5)],
     "threads": {"lstm 8, N 4": [[1, 2.0], [2, 1.0]]},
     "batches": {"lstm 8": [[1, 10.0], [2, 15.0]]},
-    "checks": [check_line("latency", "slow", 2.5, 2), check_line("latency", "quick", 1.1, 2)],
+    "checks": [check_line("latency", "slow", 2.5, 2), check_line("latency", "quick", 1.1, 2),
+               check_line("trainer", "whole", 0.01, 0.05),
+               {"check": "trainer", "name": "small", "cell": "lstm", "ratio": 0.09}],
     "peers": [peer_line("faster", 1.5, 1.0), peer_line("slower", 0.5, 1.0), unmeasured_line("alone"),
-              training_line("lstm 2x8 N1 T1", 1.5, 1.0)],
-    "peer_versions": ["onednn 3"],
+              training_line("lstm 2x8 N1 T1", 1.5, 1.0), peer_line("slower", 0.25, 1.0, 1),
+              {"name": "broken", "pass": "step", "isa": "auto", "error": "oneDNN failed: no memory", "session": 1}],
+    "peer_sessions": [session(MEASURED_CPU, 2, "3.2.0"), session({"cpu": "<a CPU & more>"}, 8, "9.9.9")],
 }
 
 
-def draw(folder):
+def draw(folder, report):
+    folder.mkdir(exist_ok=True)
     source = folder / "made-up.json"
-    source.write_text(json.dumps(REPORT))
+    source.write_text(json.dumps(report))
     subprocess.run([sys.executable, ROOT / "bench/report.py", folder, "--from", source, "--pictures", folder],
                    check=True, stdout=subprocess.DEVNULL)
     return [(folder / f"report.{kind}").read_text() for kind in ("html", "md", "json")]
@@ -80,44 +101,118 @@ def draw(folder):
 def check_pictures(folder, page):
     pictures = sorted(folder.glob("*.svg"))
     names = {p.name for p in pictures}
-    assert {"tiers.svg", "roofline.svg", "threads.svg", "batches.svg", "peers-step.svg", "bench-tiers.svg",
-            "bench-roofline.svg", "bench-peers-step.svg"} <= names, names
+    assert {"tiers.svg", "roofline.svg", "threads.svg", "batches.svg", "peers-step.svg", "peers-step-2.svg",
+            "bench-tiers.svg", "bench-roofline.svg", "bench-peers-step.svg"} <= names, names
     for picture in pictures:
         text = picture.read_text()
         ElementTree.fromstring(text)
         assert "prefers-color-scheme:dark" in text, picture
         assert text.strip() in page or picture.name.startswith("bench-"), picture
+    for name, version, other in (("peers-step", "3.2.0", "9.9.9"), ("peers-step-2", "9.9.9", "3.2.0")):
+        text = (folder / f"{name}.svg").read_text()
+        assert f"oneDNN {version}" in text and "2026-01-02" in text and other not in text, name
 
 
-def check_text(page, markdown, data):
+def check_text(page, markdown):
     assert "prefers-color-scheme:dark" in page
     links = re.findall(r"(?:src|href)=|url\(|@import|https?://(?!www\.w3\.org/2000/svg)", page)
     assert not links, links
-    assert "&lt;a CPU &amp; more&gt;" in page and "<a CPU" not in page
+    assert "&lt;a CPU &amp; more&gt;" in page and "<a CPU" not in page and "k<&>" not in page
     for text in (page, markdown):
-        for figure in ("8.0× (8)", "1.50 (1.50) [3.00]", "geometric mean", "Rows that fall short", "Method", "warmed up",
-                       "0.500", "2.500"):
+        for figure in ("8.0× (8)", "1.50 (1.50) [3.00]", "geometric mean", "Rows that fall short", "Method",
+                       "warmed up", "0.500", "2.500"):
             assert figure in text, figure
     assert re.search(r"\| alone .*not measured", markdown), markdown
     assert "| lstm 2x8 N1 T1 | avx2 | 30 | 20 | 1.50 (1.50) | 1.0 |" in markdown, markdown
-    assert "| lstm-8 | 1.0× (1) | 2.0× (2) | 4.0× (4) | 8.0× (8) | 2.00 | 2.00 | 80 | 1 |" in markdown, markdown
-    short = [(s["network"], s["pass"], s["who"], s["reached"]) for s in data["short"]]
+    line = "| lstm-8 | 1.0× (1) | 2.0× (2) | 4.0× (4) | 8.0× (8) | 2.00 | 2.00 | 80 (80) | 1 | 97 | 1.2 |"
+    assert line in markdown, markdown
+    assert re.search(r"\| faster \| 10.000 \(10.000\) .*\| oneDNN 1.0 \| 98 \| 0.0 \| 2596 \| 1.75 \|", markdown), \
+        markdown
+    assert "/ its whole step | 1 | 0.010 | whole | 0.010 | 0.05 | 0 |" in markdown, markdown
+    assert re.search(r"\| 2 \| \*\*2.500\*\* \| slow \| 1.800 \| 2 \| 1 \| 96 \| 0.8 \|", markdown), markdown
+
+
+def check_sessions(page, markdown):
+    """Two sessions with the same network: apart, each with its versions; one of another machine says so."""
+    for text in (page, markdown):
+        assert "Peers, session 1: a training step" in text and "Peers, session 2: a training step" in text
+        assert text.count("Not to be compared with the rest of this report") == 2  # once a section
+        assert "with 8 threads, not 2" in text and "oneDNN failed: no memory" in text
+    assert markdown.count("| ours / oneDNN 3.2.0 |") == 1 and markdown.count("| ours / oneDNN 9.9.9 |") == 1
+    # The geometric mean is of the first session's rows alone.
+    assert "| lstm | oneDNN 3.2.0 | **0.866** | 1.12 |" in markdown and "| oneDNN 9.9.9 | **" not in markdown, markdown
+
+
+def check_shortfalls(markdown, data):
+    short = [(s["network"], s["pass"], s["who"], s["reached"], s.get("session")) for s in data["short"]]
     # The geometric mean of 1.5 and 0.5 is below its bound too.
-    assert short == [("slower", "step", "onednn", 0.5), ("lstm", "mean", "onednn", 0.866),
-                     ("slow", "latency", "-", 2.5)], short
-    assert all(s["reason"] for s in data["short"])
+    assert short == [("slower", "step", "onednn", 0.5, 1), ("lstm", "mean", "onednn", 0.866, 1),
+                     ("slower", "step", "onednn", 0.25, 2), ("slow", "latency", "-", 2.5, None)], short
+    here, mean, elsewhere, check = data["short"]
+    for row in (here, mean):
+        assert row["reason"] not in ("", reasons.NONE), row
+        assert row["reason"] in markdown, row
+    for row in (elsewhere, check):  # never another CPU's reason
+        assert row["reason"] == reasons.NONE, row
+    assert markdown.count("**none**") == 2 and reasons.NONE in markdown, markdown
+    assert all(row["computed"] in markdown for row in data["short"])
+    assert "50.0 % of the FMA peak; the peer" in here["computed"], here
+    assert ", 100.0 %; a ratio of 1.0 asks" in here["computed"], here
+    assert "2 rows: ours at 50 % of the FMA peak, the peer at 33-100 %" in mean["computed"], mean
+    assert "25.0 % above" in check["computed"], check
+    assert "Steal meanwhile 0.75 %, FMA peak 96 % of the highest." in check["computed"], check
 
 
-def check_every_listed_network_is_counted():
-    for path in (ROOT / "bench/shapes").glob("*.txt"):
-        for shape in read_list(path.stem):
-            assert shape.flop(True) == 3 * shape.flop(False) > 0, shape
+def check_old_report(folder):
+    """One that was written before sessions, disturbances and the CPU's family were kept."""
+    report = json.loads(json.dumps(REPORT))
+    report["peer_versions"] = ["onednn 3"]
+    del report["peer_sessions"], report["system"]["family"], report["system"]["model"]
+    for line in report["peers"] + report["checks"]:
+        for key in ("session", "steal_percent", "lowest_peak_percent", "megahertz", "load"):
+            line.pop(key, None)
+    for shape in report["tiers"]:
+        for of_tier in shape["runs"].values():
+            for key in ("peak_gflops", "lowest_peak_gflops", "steal_percent", "megahertz"):
+                del of_tier[key]
+    _, markdown, data = draw(folder, report)
+    assert "| 80 (80) | 1 | – | – |" in markdown and "onednn 3" in markdown, markdown
+    assert "slower, again 1" in markdown, markdown
+    assert all(s["reason"] == reasons.NONE for s in json.loads(data)["short"] if s["pass"] == "step")
+
+
+def check_bounds():
+    """On ceilings that leave no doubt: 4 MB of weights, 100 GB/s of memory, 1000 GFLOP/s."""
+    ceilings = {"threads": 2, "caches": [{"level": 2, "bytes": 1 << 20, "shared_by_cpus": "0"}],
+                "bandwidth": [{"level": "L2", "gigabytes_per_second": 1e3},
+                              {"level": "memory", "gigabytes_per_second": 100.0}]}
+    assert [bounds.sharers({"shared_by_cpus": text}) for text in ("0", "0-3", "0-1,8-9", None)] == [1, 4, 4, 1]
+    assert bounds.holding_level(ceilings, 2 << 20) == "L2" and bounds.holding_level(ceilings, 4 << 20) == "memory"
+    floor = bounds.floor_of(bars.Shape("", "lstm", 512, 512, 1, 25), True, 1000.0, ceilings)
+    assert floor.by_bandwidth and floor.level == "memory", floor
+    assert abs(floor.reading - 2 * 25 * 4 * 4 * 512 * 512 / 100e9) < 1e-12, floor
+    others = 3 * 2 * 25 * 4 * 512 * 1024 - 2 * 2 * 25 * 4 * 512 * 512
+    assert abs(floor.seconds - floor.reading - others / 1e12) < 1e-12, floor
+    assert not bounds.floor_of(bars.Shape("", "lstm", 512, 512, 64, 25), True, 1000.0, ceilings).by_bandwidth
+    text = bounds.of_row(peer_line("one", 0.5, 1.0, batch=1), "onednn", ceilings)
+    assert "(4.19 MB, in memory) once a time step forward and once backward at 100 GB/s takes 2.1 ms" in text, text
+    assert "Reading" not in bounds.of_row(peer_line("one", 0.5, 1.0), "onednn"), "no bandwidth is known"
+
+
+def check_lists():
+    """Whatever list a report is asked for, its figures can be computed."""
+    for path in bars.LISTS.glob("*.txt"):
+        for shape in bars.read_list(path.stem):
+            assert shape.flop(True) == 3 * shape.flop(False) > 0 and intensity(shape) > 0, (path.stem, shape)
 
 
 def check_reasons(folder):
     path = folder / "reasons.txt"
-    path.write_text("# comment\n\nlstm-* step auto onednn: L3, 12 % below\n* * avx2 *: other\n")
-    known = reasons.read(path)
+    path.write_text("# comment\n\n[One*, model 1]\nlstm-* step auto onednn: L3, 12 % below\n[Two*]\n* * * *: of two\n"
+                    "[*]\n* * avx2 *: other\n")
+    known = reasons.read(path, "One CPU, model 1")
+    assert reasons.find(reasons.read(path, "Two"), "any", "step", "auto", "peak") == "of two"
+    assert reasons.find(reasons.read(path, "One CPU, model 2"), "lstm-512", "step", "auto", "onednn") == reasons.NONE
     assert reasons.find(known, "lstm-512", "step", "auto", "onednn") == "L3, 12 % below"
     assert reasons.find(known, "gru-512", "step", "avx2", "peak") == "other"
     assert reasons.find(known, "gru-512", "step", "auto", "peak") == reasons.NONE
@@ -129,12 +224,22 @@ def check_reasons(folder):
         except SystemExit:
             continue
         raise AssertionError(f"not refused: {bad}")
-    reasons.read()  # the file of the project
+    of_project = reasons.read(cpu=machine.name_of(MEASURED_CPU))
+    for names, kind in (([row.shape.name for row in bars.step_rows()], "step auto onednn"),
+                        ([row.shape.name for row in bars.step_rows() if "peak" in row.at_least], "step auto peak"),
+                        ([row.shape.name for row in bars.small_batch_rows()], "step auto onednn"),
+                        ([row.shape.name for row in bars.forward_batch_1_rows()], "inference auto onnxruntime")):
+        for network in names:
+            assert reasons.find(of_project, network, *kind.split()) != reasons.NONE, (network, kind)
 
 
+check_bounds()
 with tempfile.TemporaryDirectory() as name:
-    html, markdown, data = draw(Path(name))
+    html, markdown, data = draw(Path(name), REPORT)
     check_pictures(Path(name), html)
-    check_text(html, markdown, json.loads(data))
+    check_text(html, markdown)
+    check_sessions(html, markdown)
+    check_shortfalls(markdown, json.loads(data))
+    check_old_report(Path(name) / "old")
     check_reasons(Path(name))
-    check_every_listed_network_is_counted()
+check_lists()

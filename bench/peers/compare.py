@@ -18,12 +18,14 @@ import json
 import math
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+import bounds
 import machine
 import reasons
 from bars import BARS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list, text_of_peer
@@ -134,11 +136,27 @@ def measure_row(row, contestants, differences, not_offered, options, folder):
     return result
 
 
-def reason_of(row, name):
-    return reasons.find(reasons.read(), row.shape.name, row.passes, row.isa, name)
+def line_of(row, result):
+    """What --out writes of a row."""
+    return {**vars(row.shape), "pass": row.passes, "isa": row.isa, "at_least": row.at_least, "group": row.group,
+            **result}
 
 
-def describe_row(row, result):
+def reason_of(row, result, name, ceilings):
+    """The row's own figures, and what is known of its like on this CPU."""
+    found = reasons.find(reasons.read(), row.shape.name, row.passes, row.isa, name)
+    return f"{bounds.of_row(line_of(row, result), name, ceilings)} {found}"
+
+
+def measure_ceilings(options):
+    """None where the peers are to use another number of threads than all of them, for which it is measured."""
+    result = subprocess.run([options.program, "info", "--json"], capture_output=True, text=True)
+    info = json.loads(result.stdout) if result.returncode == 0 else {}
+    return {k: info[k] for k in ("threads", "tiers", "caches", "bandwidth")} \
+        if info.get("threads") == options.threads else None
+
+
+def describe_row(row, result, ceilings):
     if "error" in result:
         return f"{row.shape.name} {row.passes} {row.isa}: FAILED: {result['error']}"
     parts = [f"{row.shape.name} {row.passes} {result['gatekern']['isa']}: {1e3 * result['gatekern']['best']:.3f} ms, "
@@ -148,7 +166,7 @@ def describe_row(row, result):
     if not result["peers"]:
         parts.append("ours alone: no peer that is here has this network")
     if result["missed"]:
-        parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]} ({reason_of(row, name)})"
+        parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]} ({reason_of(row, result, name, ceilings)})"
                                             for name in result["missed"]))
     if result["unmeasured"]:
         parts.append("NOT MEASURED: " + ", ".join(NAMES[name] for name in result["unmeasured"]))
@@ -157,8 +175,8 @@ def describe_row(row, result):
 
 def describe_session(header):
     versions = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in header["versions"].items())
-    return (f"{header['machine']['cpu']}, {header['machine']['allowed_cpus']} CPUs, {header['threads']} threads, "
-            f"{header['machine']['date']}. {versions}.\n\n")
+    return (f"{machine.name_of(header['machine'])}, {header['machine']['allowed_cpus']} CPUs, "
+            f"{header['threads']} threads, {header['machine']['date']}. {versions}.\n\n")
 
 
 def markdown(header, rows, results, means):
@@ -186,9 +204,9 @@ def markdown(header, rows, results, means):
                      f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f} | {result['steal_percent']} | "
                      f"{'–'.join(map(str, result.get('megahertz', [])))} | "
                      f"{result['load']} |")
-    short = [(row, name) for row, result in zip(rows, results) for name in result.get("missed", [])]
+    short = [(row, result, name) for row, result in zip(rows, results) for name in result.get("missed", [])]
     lines += [""] + [f"- {row.shape.name}, {row.passes}, {row.isa}, {NAMES.get(name, name)} < {row.at_least[name]}: "
-                     f"{reason_of(row, name)}" for row, name in short]
+                     f"{reason_of(row, result, name, header.get('ceilings'))}" for row, result, name in short]
     lines += [""] + [f"- {group}, {NAMES[name]}: geometric mean {mean:.3f}" + (f", needed {bound}" if bound else "")
                      for group, name, mean, bound in means]
     return "\n".join(lines) + "\n"
@@ -251,7 +269,8 @@ def main():
     rows, failed = make_rows(options), False
     gatekern = Gatekern(options.program, options.library, options.threads)
     peers = start_peers(sorted({name for row in rows for name in row.peers}), options)
-    header = {"machine": machine.describe(), "threads": options.threads, "rounds": options.rounds,
+    header = {"machine": machine.describe(), "ceilings": measure_ceilings(options), "threads": options.threads,
+              "rounds": options.rounds,
               "seconds": options.seconds, "versions": {"gatekern": gatekern.version,
                                                        **{k: v.version for k, v in peers.items()}}}
     write(options.out, json.dumps({"header": header}) + "\n", "w")
@@ -259,22 +278,23 @@ def main():
     for row in rows:
         with tempfile.TemporaryDirectory() as folder:
             results.append(run_row(row, gatekern, peers, options, Path(folder)))
-        print(describe_row(row, results[-1]), flush=True)
-        line = {**vars(row.shape), "pass": row.passes, "isa": row.isa, "at_least": row.at_least, "group": row.group}
-        write(options.out, json.dumps({**line, **results[-1]}) + "\n", "a")
+        print(describe_row(row, results[-1], header["ceilings"]), flush=True)
+        write(options.out, json.dumps(line_of(row, results[-1])) + "\n", "a")
         failed |= "error" in results[-1] or bool(results[-1]["missed"] or results[-1]["unmeasured"])
-    means = geometric_means([{**vars(row.shape), "group": row.group, **result} for row, result in zip(rows, results)])
+    lines = [line_of(row, result) for row, result in zip(rows, results)]
+    means = geometric_means(lines)
     for group, name, mean, bound in means:
         missed = bound is not None and mean < bound
         failed |= missed
-        print(f"{group}, {NAMES[name]}: geometric mean x{mean:.3f}" + (f", MISSED {bound}" if missed else ""))
+        print(f"{group}, {NAMES[name]}: geometric mean x{mean:.3f}"
+              + (f", MISSED {bound} ({bounds.of_mean(lines, group, name, mean, bound)})" if missed else ""))
     text = describe_session(header) + (markdown(header, rows, results, means) if rows else "")
     for peer in peers.values():
         if isinstance(peer, Worker):
             peer.close()
     if "training" in options.bars:
         from training import compare_training
-        more, fine = compare_training(TRAINING, options)
+        more, fine = compare_training(TRAINING, options, header["ceilings"])
         text, failed = text + more, failed or not fine
     write(options.markdown, text, "w")
     return 1 if failed else 0

@@ -20,18 +20,39 @@ def megahertz():
 
 
 def describe():
-    name = re.search(r"^model name\s*:\s*(.*)$", read("/proc/cpuinfo"), re.M)
+    text = read("/proc/cpuinfo")
+    name = re.search(r"^model name\s*:\s*(.*)$", text, re.M)
+    numbers = {key: re.search(rf"^{line}\s*:\s*(\d+)$", text, re.M)
+               for key, line in (("family", "cpu family"), ("model", "model"))}
     return {"cpu": name.group(1) if name else platform.processor(), "cpus": os.cpu_count(),
+            **{key: int(found.group(1)) for key, found in numbers.items() if found},
             "allowed_cpus": len(os.sched_getaffinity(0)), "architecture": platform.machine(),
             "kernel": platform.release(), "python": platform.python_version(),
             "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
 
 
+def name_of(description):
+    """Of describe(): a virtual machine's CPU may have a name that says less than its family and model."""
+    numbers = " ".join(f"{key} {description[key]}" for key in ("family", "model") if key in description)
+    return ", ".join(filter(None, (description.get("cpu"), numbers)))
+
+
 class Disturbance:
-    """From its creation to report(): the share of all CPU time that the hypervisor took, the clock, the load."""
+    """The share of all CPU time that the hypervisor took, the clock, the load: from its creation to report(), without
+    the time from a pause() to the next resume()."""
 
     def __init__(self):
-        self.before, self.clocks = self.counters(), megahertz()
+        self.spent, self.clocks = [0] * 8, []
+        self.resume()
+
+    def resume(self):
+        self.before, self.running = self.counters(), True
+        self.sample()
+
+    def pause(self):
+        self.spent = [sum(ticks) for ticks in zip(self.spent, self.counters(), (-t for t in self.before))]
+        self.running = False
+        self.sample()
 
     @staticmethod
     def counters():
@@ -42,10 +63,11 @@ class Disturbance:
         self.clocks += megahertz()
 
     def report(self):
-        self.sample()
-        spent = [now - then for now, then in zip(self.counters(), self.before)]
-        total = sum(spent)
-        report = {"steal_percent": round(100 * spent[7] / total, 2) if total and len(spent) > 7 else None,
+        if self.running:
+            self.pause()
+            self.resume()
+        total = sum(self.spent)
+        report = {"steal_percent": round(100 * self.spent[7] / total, 2) if total and len(self.spent) > 7 else None,
                   "load": round(os.getloadavg()[0], 2)}
         if self.clocks:
             report["megahertz"] = [round(min(self.clocks)), round(max(self.clocks))]

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import bounds
 import machine
 import reasons
 from contestants import Failed, environment
@@ -124,7 +125,7 @@ def write_line(options, line):
             file.write(json.dumps(line) + "\n")
 
 
-def compare_training(jobs, options):
+def compare_training(jobs, options, ceilings):
     """A Markdown table, and whether losses agree and every ratio is reached."""
     lines = ["", "| training | isa | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | MHz |",
              "|---|---|---|---|---|---|---|---|"]
@@ -146,12 +147,13 @@ def compare_training(jobs, options):
                 lines.append(f"| {title} | {tier} | {failure} |")
                 write_line(options, {"name": title, "pass": "training", "isa": tier, "error": str(failure)})
                 continue
+            line = {"training": title, "isa": tier, **result, "at_least": bound}
             if result["ratio"] < bound:
                 fine = False
                 reason = reasons.find(reasons.read(), reasons.key_of_training(title), "training", "auto", "pytorch")
-                short.append(f"- {title} < {bound}: {reason}")
+                short.append(f"- {title} < {bound}: {bounds.of_training(line, ceilings)} {reason}")
             text_of_job, row = describe_job(title, tier, result, bound)
             print(text_of_job, flush=True)
             lines.append(row)
-            write_line(options, {"training": title, "isa": tier, **result, "at_least": bound})
+            write_line(options, line)
     return "\n".join([*lines, "", *short]) + "\n", fine

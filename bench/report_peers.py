@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What compare.py --out has written, session by session: figures of two sessions met other machines, versions or
+minutes, so that they share no table, picture or mean."""
+
+import json
+from pathlib import Path
+
+import machine
+from bars import geometric_means, text_of_peer
+from report_page import Section
+from report_pictures import PEERS, rows_of_dots
+
+PASSES = {"step": "a training step", "inference": "a forward pass without gradients",
+          "forward": "a forward pass that keeps what backward needs"}
+
+
+def read_peers(paths):
+    """Lines with the index of their session, and the sessions: the headers of the files."""
+    lines, sessions = [], []
+    for path in paths:
+        for line in (json.loads(text) for text in Path(path).read_text().splitlines() if text.strip()):
+            if "header" in line:
+                sessions.append(line["header"])
+            elif sessions:
+                lines.append({**line, "session": len(sessions) - 1})
+            else:
+                raise SystemExit(f"{path}: no header; it must be what compare.py --out writes")
+    return lines, sessions
+
+
+def sessions_of(report):
+    """(header, lines) of each session. A report that was written before sessions were kept has one, of unknown date."""
+    lines, headers = report["peers"], report.get("peer_sessions")
+    if headers is None:
+        return [({"known": "; ".join(report.get("peer_versions", []))}, lines)] if lines else []
+    return [(header, [line for line in lines if line["session"] == index]) for index, header in enumerate(headers)]
+
+
+def version_of(header, peer):
+    return header.get("versions", {}).get(peer, "")
+
+
+def name_of(header, peer):
+    return " ".join(filter(None, (PEERS[peer][0], version_of(header, peer))))
+
+
+def describe(header):
+    if "known" in header:
+        return f"Session of unknown machine and date: {header['known'] or 'versions unknown'}"
+    version = version_of(header, "gatekern") or "of unknown version"
+    return (f"{machine.name_of(header['machine'])}, {header['threads']} threads, Gatekern {version}, "
+            f"{header['machine']['date']}, {header['rounds']} rounds of {header['seconds']} s")
+
+
+def is_same_cpu(one, other):
+    """Of two descriptions of a machine; an old one has no family and model."""
+    known = [key for key in ("family", "model") if key in one and key in other]
+    return all(one.get(key) == other.get(key) for key in ["cpu", *known])
+
+
+def differences(header, report):
+    """What of a session is not as in the rest of the report, in plain words."""
+    if "known" in header:
+        return ""
+    here, system = report["machine"], report["system"]
+    found, of_report = [], {**system, "cpu": here["cpu"]}
+    if not is_same_cpu(header["machine"], of_report):
+        found.append(f"on another CPU: {machine.name_of(header['machine'])}, not {machine.name_of(of_report)}")
+    if header["threads"] != here["threads"]:
+        found.append(f"with {header['threads']} threads, not {here['threads']}")
+    version = version_of(header, "gatekern")
+    if version and version != here["version"]:
+        found.append(f"with Gatekern {version}, not {here['version']}")
+    return "Not to be compared with the rest of this report. Measured " + "; ".join(found) + "." if found else ""
+
+
+def ceilings_of(header, report):
+    """Of the session itself, or of the report's machine where it is the same one."""
+    if header.get("ceilings"):
+        return header["ceilings"]
+    same = "known" in header or (is_same_cpu(header["machine"], {**report["system"], "cpu": report["machine"]["cpu"]})
+                                 and header["threads"] == report["machine"]["threads"])
+    return report["machine"] if same else None
+
+
+def labels_of(rows):
+    """One for each row, no two alike."""
+    labels = []
+    for row in rows:
+        label = row["name"] + (f" ({row['isa']})" if row["isa"] != "auto" else "")
+        again = sum(other == label or other.startswith(label + ", again") for other in labels)
+        labels.append(label + (f", again {again}" if again else ""))
+    return labels
+
+
+def text_of_clock(disturbance):
+    return "–".join(map(str, sorted(set(disturbance.get("megahertz", []))))) or "–"
+
+
+def text_of_disturbance(line):
+    """Cells: lowest FMA peak of a round in per cent of the highest, steal, clock, load."""
+    own = line["gatekern"]
+    lowest = f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f}" if "lowest_peak_gflops" in own else "–"
+    steal = line.get("steal_percent")
+    return [lowest, "–" if steal is None else str(steal), text_of_clock(line), str(line.get("load", "–"))]
+
+
+def peer_table(header, rows, labels, names):
+    table = [["network", "ms (median)", "GFLOP/s", "% of peak"] + [f"ours / {name_of(header, n)}" for n in names]
+             + ["needed", "lowest peak, %", "steal %", "MHz", "load"]]
+    for row, label in zip(rows, labels):
+        own, missed = row["gatekern"], set(row["missed"])
+        median = f" ({1e3 * own['median']:.3f})" if "median" in own else ""
+        cells = [label, f"{1e3 * own['best']:.3f}{median}", f"{own['gflops']:.1f}",
+                 ("!" if "peak" in missed else "") + f"{own['percent_of_peak']:.0f}"]
+        for name in names:
+            peer = row["peers"].get(name)
+            unmeasured = "!not measured" if name in row.get("unmeasured", []) else "–"
+            cells.append(("!" if name in missed else "") + text_of_peer(peer) if peer else unmeasured)
+        needed = ", ".join(f"{PEERS[k][0] if k in PEERS else k} {v}" for k, v in row["at_least"].items())
+        table.append(cells + ["&" + needed if needed else "–"] + text_of_disturbance(row))
+    return table
+
+
+def pass_sections(header, rows, what, title, file):
+    labels = labels_of(rows)
+    names = [k for k in PEERS if any(k in r["peers"] or k in r.get("unmeasured", []) for r in rows)]
+    values = {label: {k: p["ratio"] for k, p in row["peers"].items()} for label, row in zip(labels, rows)}
+    series = {k: (name_of(header, k), *PEERS[k][1:]) for k in PEERS}
+    picture = rows_of_dots(labels, series, values, what, "ours / the peer's", [(1.0, "equal")], describe(header))
+    text = (f"{describe(header)}. Throughput of Gatekern / the peer's, by best run (by medians); above 1 Gatekern is "
+            "faster. In brackets with the peer's reorders of weights and gradients counted, as our packing is. Outputs "
+            "were compared before anything was timed. The last columns say what disturbed a row: the lowest FMA peak "
+            "of a round in per cent of the highest, time that the hypervisor took, the kernel's clock, runnable "
+            "programs.")
+    sections = [Section(title, text, picture, file, peer_table(header, rows, labels, names))]
+    means = geometric_means(rows)
+    if means:
+        sections.append(Section("", f"Geometric means of these rows. {describe(header)}.",
+                                table=[["rows", "peer", "ours / the peer's", "needed"]]
+                                + [[group, name_of(header, name), ("!" if bound and value < bound else "")
+                                    + f"{value:.3f}", str(bound or "–")] for group, name, value, bound in means]))
+    return sections
+
+
+def training_section(header, jobs, title):
+    versions = sorted({r["peer"] for j in jobs for r in j["pytorch"]})
+    table = [["training, characters/s", "isa", "Gatekern", ", ".join(versions), "ratio (medians)", "needed", "steal %"]]
+    table += [[j["training"], j.get("isa", "auto"), f"{max(r['best'] for r in j['gatekern']):.0f}",
+               f"{max(r['best'] for r in j['pytorch']):.0f}",
+               ("!" if j["ratio"] < j["at_least"] else "") + f"{j['ratio']:.2f} ({j['ratio_median']:.2f})",
+               str(j["at_least"]), str(j.get("steal_percent", "–"))] for j in jobs]
+    return Section(title, f"The same job in both: embedding, layers, softmax, clipping, Adam. {describe(header)}.",
+                   table=table)
+
+
+def sections_of_session(header, lines, title, taken):
+    """`taken`: names of files so far."""
+    sections = []
+    for passes, what in PASSES.items():
+        rows = [line for line in lines if "peers" in line and line["pass"] == passes
+                and (line["peers"] or line.get("unmeasured"))]
+        if rows:
+            count = sum(name == passes for name in taken)
+            taken.append(passes)
+            sections += pass_sections(header, rows, what, f"{title}: {what}",
+                                      f"peers-{passes}" + (f"-{count + 1}" if count else ""))
+    jobs = [line for line in lines if "training" in line]
+    sections += [training_section(header, jobs, f"{title}: whole training loops")] if jobs else []
+    failed = [[line["name"], line["pass"], "!" + line["error"]] for line in lines if "error" in line]
+    return sections + ([Section(f"{title}: rows that failed", f"{describe(header)}.",
+                                table=[["network", "what", "how"], *failed])] if failed else [])
+
+
+def peer_sections(report):
+    sessions, sections, taken = sessions_of(report), [], []
+    for number, (header, lines) in enumerate(sessions, 1):
+        title = f"Peers, session {number}" if len(sessions) > 1 else "Peers"
+        of_session = sections_of_session(header, lines, title, taken)
+        for section in of_session:
+            section.notice = differences(header, report)
+        sections += of_session
+    return sections

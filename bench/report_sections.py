@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the report says of the machine, of the instruction sets and of promises; all its sections in their order."""
+
+import math
+import statistics
+
+import machine
+from report_page import Section
+from report_peers import peer_sections, text_of_clock
+from report_pictures import SERIES, curves, roofline, rows_of_dots
+from report_shortfalls import shortfall_section
+
+METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime stay alive and idle between theirs):
+the network is made, warmed up, then run for a fixed time; the best and the median run count. Contestants take turns,
+one measurement each a round, so that a slower clock or a noisy neighbour meets all of them; the scalar tier, ten times
+slower, is measured in the first round only. The best is that of all rounds, the median that of the rounds' medians.
+Spread is how far the slowest round's best lies above the best. A
+step is forward and backward with the gradients of input, initial states, weights and biases; ours includes packing the
+weights, oneDNN's leaves out its reorders. GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three
+times that a step. The scalar tier is C with one fused multiply-add at a time, not vectorised, through libm on CPUs that
+have none; plain C is the same step in straightforward loops, left to the compiler at -O3 for each
+instruction set, and its best that of five means. Peers' outputs are compared with ours on the same data, which all of
+them are timed on. The FMA peak is measured in the process of each run,
+before and after it; the largest of all rounds is what per cents are of, and the lowest of a round says how slow the
+machine was at its worst. Steal is the share of all CPU time that the hypervisor took, of each row alone. The clock is
+what the kernel reports, which a virtual machine may not know; the FMA peak measured beside each run says more."""
+
+
+def machine_name(report):
+    return (f"{machine.name_of({**report['system'], 'cpu': report['machine']['cpu']})}, "
+            f"{report['machine']['threads']} threads")
+
+
+def machine_section(report):
+    info, extra = report["machine"], report["system"]
+    caches = ", ".join(f"L{c['level']} {c['bytes'] // 1024} KiB" for c in info["caches"])
+    tiers = ", ".join(f"{SERIES[t['isa']][0]} {t['peak_gflops']:.0f}" for t in info["tiers"] if t.get("peak_gflops"))
+    bandwidth = ", ".join(f"{b['level']} {b['gigabytes_per_second']:.0f}" for b in info["bandwidth"])
+    table = [["", "measured"], ["CPU", machine.name_of({**extra, "cpu": info["cpu"]})], ["features", info["features"]],
+             ["threads", f"{info['threads']} ({info['threads_reason']})"], ["caches", caches],
+             ["FMA peak, GFLOP/s, all threads", tiers], ["read bandwidth, GB/s, all threads", bandwidth],
+             ["kernel", extra["kernel"]], ["Gatekern", info["version"]], ["date", extra["date"]],
+             ["steal", f"{report['disturbance']['steal_percent']} % of the time of the measurements"],
+             ["clock", text_of_clock(report["disturbance"]) + " MHz, by the kernel"],
+             ["load at the end", str(report["disturbance"]["load"])]]
+    return Section("Machine", "", table=table)
+
+
+def mean(values):
+    values = [v for v in values if v]
+    return math.exp(statistics.fmean(map(math.log, values))) if values else None
+
+
+def quotient(runs, over, under):
+    return runs[under]["best"] / runs[over]["best"] if over in runs and under in runs else None
+
+
+def speed_up(runs, key):
+    """Over the scalar tier, and GFLOP/s."""
+    ratio = quotient(runs, key, "scalar")
+    return (f"{ratio:.1f}× " if ratio else "") + f"({runs[key]['gflops']:.0f})" if key in runs else "–"
+
+
+def text_of(ratio):
+    return f"{ratio:.2f}" if ratio else "–"
+
+
+# Pairs of tiers whose ratio readers look for.
+PAIRS = [("avx512", "avx2"), ("avx2", "plain-c-avx2"), ("avx512", "plain-c-avx512")]
+
+
+def text_of_disturbance(runs):
+    """Cells: the lowest FMA peak of a round in per cent of its tier's highest, and the most steal of a tier."""
+    lowest = [100 * r["lowest_peak_gflops"] / r["peak_gflops"] for r in runs.values() if "lowest_peak_gflops" in r]
+    steal = [r["steal_percent"] for r in runs.values() if r.get("steal_percent") is not None]
+    return [f"{min(lowest):.0f}" if lowest else "–", f"{max(steal):.1f}" if steal else "–"]
+
+
+def tier_table(shapes, keys, pairs):
+    """One line a network, under its cell; a line of geometric means below each cell."""
+    ratios = [f"{SERIES[a][0]} / {'plain C' if b.startswith('plain') else SERIES[b][0]}" for a, b in pairs]
+    table = [["network"] + [SERIES[k][0] for k in keys] + ratios
+             + ["best, % of peak (median)", "spread %", "lowest peak, %", "steal %"]]
+    for cell in dict.fromkeys(s["cell"] for s in shapes):
+        of_cell = [s for s in shapes if s["cell"] == cell]
+        table.append([cell])
+        for shape in of_cell:
+            runs = shape["runs"]
+            line = [shape["name"]] + [speed_up(runs, key) for key in keys]
+            best = max((r for k, r in runs.items() if not k.startswith("plain")), key=lambda r: r["gflops"])
+            table.append(line + [text_of(quotient(runs, a, b)) for a, b in pairs]
+                         + [f"{best['percent_of_peak']:.0f} "
+                            f"({best['percent_of_peak'] * best['best'] / best['median']:.0f})",
+                            f"{100 * best['spread']:.0f}"] + text_of_disturbance(runs))
+        if len(of_cell) > 1:
+            means = [mean(quotient(s["runs"], key, "scalar") for s in of_cell) for key in keys]
+            table.append(["geometric mean"] + [f"{m:.1f}×" if m else "–" for m in means]
+                         + [text_of(mean(quotient(s["runs"], a, b) for s in of_cell)) for a, b in pairs] + [""] * 4)
+    return table
+
+
+def tier_section(report):
+    shapes, keys = report["tiers"], [k for k in SERIES if any(k in s["runs"] for s in report["tiers"])]
+    shapes = sorted(shapes, key=lambda s: s["cell"])
+    several = len({s.get("list") for s in shapes}) > 1
+    names = [f"{s['list']}/{s['name']}" if several else s["name"] for s in shapes]
+    values = {name: {k: r["gflops"] for k, r in s["runs"].items()} for name, s in zip(names, shapes)}
+    peaks = {t["isa"]: t["peak_gflops"] for t in report["machine"]["tiers"] if t.get("peak_gflops")}
+    pairs = [(a, b) for a, b in PAIRS if a in keys and b in keys]
+    table = tier_table([{**s, "name": name} for name, s in zip(names, shapes)], keys, pairs)
+    marks = [(peaks[k], SERIES[k][0] + " peak") for k in ("scalar", "avx512", "neon") if k in peaks]
+    caption = f"{machine_name(report)}, Gatekern {report['machine']['version']}, {report['system']['date']}"
+    picture = rows_of_dots(names, SERIES, values, "GFLOP/s of each instruction set", "GFLOP/s of a training step",
+                           marks, caption)
+    return Section("What each instruction set gives", "Speed-up over the scalar tier (GFLOP/s) of a training step; "
+                   "then the ratios of one instruction set to another, and of hand-written kernels to plain C of the "
+                   "same instruction set. The last columns say what disturbed a network: the lowest FMA peak of a "
+                   "round, in per cent of the highest, and the most steal that a tier met.", picture, "tiers", table)
+
+
+def roofline_section(report):
+    peaks = {t["isa"]: t["peak_gflops"] for t in report["machine"]["tiers"] if t.get("peak_gflops")}
+    bandwidths = {b["level"]: b["gigabytes_per_second"] for b in report["machine"]["bandwidth"]}
+    points = [(key, s["name"], s["intensity"], run["gflops"]) for s in report["tiers"]
+              for key, run in s["runs"].items()]
+    return Section("Roofline", "Dashed: measured FMA peak of each tier; grey: measured read bandwidth. One point a "
+                   "network and tier, at the FLOP a byte of a step that reads the recurrent weights once a time "
+                   "step in each direction and everything else once. A point above a slope has its weights in a "
+                   "faster level.",
+                   roofline(points, peaks, bandwidths), "roofline")
+
+
+# (check, what its figure is, key of the figure): several of one check where its lines have changed.
+CHECKS = [("latency", "streaming steps, one sample, one thread: slowest hundredth / median", "ratio"),
+          ("first-call", "first call of a new (T, N) / later ones", "ratio"),
+          ("threads", "default number of threads / the fastest", "ratio"),
+          ("schedules", "chosen schedule / the fastest", "ratio"),
+          ("denormals", "denormal inputs / normal ones", "ratio"),
+          ("softmax", "output layer of many words: FMA peak / its GFLOP/s", "ratio"),
+          ("softmax", "output layer of many words: share of the FMA peak", "share_of_peak"),
+          ("trainer", "what training does beside the layers / its whole step", "ratio")]
+
+
+def check_row(what, key, lines):
+    """`lines` of one check, all with the same key. Of networks that nothing is promised for, only where no other is."""
+    lines = [line for line in lines if "at_most" in line] or lines
+    worst = (min if key == "share_of_peak" else max)(lines, key=lambda line: line[key])
+    missed = sum(not line.get("fine", True) for line in lines)
+    steal = [line["steal_percent"] for line in lines if line.get("steal_percent") is not None]
+    lowest = [line["lowest_peak_percent"] for line in lines if "lowest_peak_percent" in line]
+    return [what, str(len(lines)), ("!" if missed else "") + f"{worst[key]:.3f}", worst.get("name", ""),
+            f"{statistics.median(line[key] for line in lines):.3f}", str(worst.get("at_most", "–")), str(missed),
+            f"{min(lowest):.0f}" if lowest else "–", f"{max(steal):.1f}" if steal else "–"]
+
+
+def check_section(report):
+    table = [["promise", "networks", "worst", "of", "median", "at most", "missed", "lowest peak, %", "steal %"]]
+    for check, what, key in CHECKS:
+        lines = [line for line in report.get("checks", []) if line["check"] == check and key in line]
+        if lines:
+            table.append(check_row(what, key, lines))
+    return [Section("Promises", "Measured by gatekern bench --check: the worst network and the median of all; "
+                    "report.json has each. The lowest FMA peak measured before and after a check is in per cent of "
+                    "the highest; steal is the most that a network met.", table=table)] \
+        if len(table) > 1 else []
+
+
+def text_of_curves(disturbance):
+    if not disturbance:
+        return ""
+    return (f" Lowest FMA peak of a run {disturbance['lowest_peak_percent']:.0f} % of the highest, steal "
+            f"{disturbance['steal_percent']} %.")
+
+
+def curve_sections(report):
+    threads = {name: [(t, runs[0][1] / s) for t, s in runs] for name, runs in report["threads"].items()}
+    batches = {name: [(n, g) for n, g in runs] for name, runs in report["batches"].items()}
+    sections, disturbed = [], report.get("disturbances", {})
+    if threads and max(len(runs) for runs in threads.values()) > 1:
+        sections.append(Section("Threads", "Speed-up over one thread of a training step; dashed: as many times as "
+                                f"threads.{text_of_curves(disturbed.get('threads'))}",
+                                curves(threads, "threads", "speed-up", "thread scaling", ideal=True),
+                                "threads"))
+    if batches:
+        sections.append(Section("Small batches", "GFLOP/s of a training step, T = 50, by samples of a batch."
+                                + text_of_curves(disturbed.get("batches")),
+                                curves(batches, "samples of a batch, N", "GFLOP/s", "small batches"), "batches"))
+    return sections
+
+
+def sections_of(report):
+    return [machine_section(report), tier_section(report), roofline_section(report), *peer_sections(report),
+            *curve_sections(report), *check_section(report), *shortfall_section(report)]
