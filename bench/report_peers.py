@@ -127,7 +127,7 @@ def pass_sections(header, rows, what, title, file):
     names = [k for k in PEERS if any(k in r["peers"] or k in r.get("unmeasured", []) for r in rows)]
     values = {label: {k: p["ratio"] for k, p in row["peers"].items()} for label, row in zip(labels, rows)}
     series = {k: (name_of(header, k), *PEERS[k][1:]) for k in PEERS}
-    picture = rows_of_dots(labels, series, values, what, "ours / the peer's", [(1.0, "equal")], describe(header))
+    picture = rows_of_dots(labels, series, values, what, "our speed / the peer's", [(1.0, "equal")], describe(header))
     text = (f"{describe(header)}. Throughput of Gatekern / the peer's, by best run (by medians); above 1 Gatekern is "
             "faster. In brackets with the peer's reorders of weights and gradients counted, as our packing is. Outputs "
             "were compared before anything was timed. The last columns say what disturbed a row: the lowest FMA peak "
@@ -137,7 +137,7 @@ def pass_sections(header, rows, what, title, file):
     means = geometric_means(rows)
     if means:
         sections.append(Section("", f"Geometric means of these rows. {describe(header)}.",
-                                table=[["rows", "peer", "ours / the peer's", "needed"]]
+                                table=[["rows", "peer", "our speed / the peer's", "needed"]]
                                 + [[group, name_of(header, name), ("!" if bound and value < bound else "")
                                     + f"{value:.3f}", str(bound or "–")] for group, name, value, bound in means]))
     return sections
