@@ -77,10 +77,10 @@ void gk_matrix_destroy(struct gk_matrix *matrix) {
 }
 
 struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
-                                  bool backwards) {
+                                  bool descending) {
   enum { FLOATS = 4096 }; /* 16 KiB */
   struct gk_strips strips = {
-      .begin = begin, .end = end, .first = begin, .length = matrix->units, .backwards = backwards};
+      .begin = begin, .end = end, .first = begin, .length = matrix->units, .descending = descending};
   size_t groups = 1; /* of v units, that fill panels */
   if (rows > 0 && matrix->interleaved) {
     while (groups * matrix->gates % matrix->tile_vectors)
@@ -98,7 +98,7 @@ struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, s
 bool gk_strips_next(struct gk_strips *strips) {
   if (strips->taken == strips->count)
     return false;
-  const size_t index = strips->backwards ? strips->count - 1 - strips->taken : strips->taken;
+  const size_t index = strips->descending ? strips->count - 1 - strips->taken : strips->taken;
   const size_t first = strips->first + index * strips->length;
   strips->unit_begin = first > strips->begin ? first : strips->begin;
   strips->unit_end = first + strips->length < strips->end ? first + strips->length : strips->end;
@@ -219,9 +219,9 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
   struct gk_product product =
       product_of(matrix, weights, strips->unit_begin, strips->unit_end, rows, a, c, start);
   product.ahead = ahead;
-  product.descending = strips->backwards;
+  product.descending = strips->descending;
   if (strips->taken < strips->count && !weights.unpacked) {
-    const size_t vector = strips->backwards ? product.vector_begin - 1 : product.vector_end;
+    const size_t vector = strips->descending ? product.vector_begin - 1 : product.vector_end;
     product.b_after = product.b + vector / matrix->tile_vectors * product.panel_stride;
   }
   multiply(matrix, kernels, weights, product);

@@ -65,11 +65,11 @@ struct gk_strips {
   size_t first,
       length; /* of the panels that the first strip is in; of all strips but the first and the last */
   size_t count, taken;
-  bool backwards;
+  bool descending;
   size_t unit_begin, unit_end; /* of the strip at hand */
 };
 struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
-                                  bool backwards);
+                                  bool descending);
 /* To the next strip, at first the first one; false after the last. */
 bool gk_strips_next(struct gk_strips *strips);
 

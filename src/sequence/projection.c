@@ -7,11 +7,11 @@
 #include "src/sequence/run.h"
 
 void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
-                bool backwards) {
+                bool descending) {
   const struct gk_run *run = worker->run;
   const struct gk_kernels *kernels = run->rnn->kernels;
   struct gk_strips strips =
-      gk_matrix_strips(&weights->p, rows, worker->output_begin, worker->output_end, backwards);
+      gk_matrix_strips(&weights->p, rows, worker->output_begin, worker->output_end, descending);
   while (rows && gk_strips_next(&strips)) {
     const size_t begin = strips.unit_begin, end = strips.unit_end;
     gk_matrix_strip_product(&weights->p, kernels, gk_run_weights(run), &strips, rows,

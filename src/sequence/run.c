@@ -364,7 +364,7 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   worker->whole_h = take_pointers(&next, room);
   worker->saved_whole_h = take_pointers(&next, room);
   worker->scales = take_pointers(&next, room);
-  worker->kept = take_pointers(&next, room);
+  worker->d_pre_copy = take_pointers(&next, room);
   worker->h_prev = take_pointers(&next, room);
   worker->c_prev = take_pointers(&next, room);
   worker->operand = take_pointers(&next, room);

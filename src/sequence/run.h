@@ -161,7 +161,7 @@ struct gk_worker {
   size_t unit_begin, unit_end, output_begin, output_end;
   /* Row pointers of one step [count] and of one chunk [count * chunk]. */
   float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh, **whole_h, **saved_whole_h,
-      **scales, **kept;
+      **scales, **d_pre_copy;
   const float **h_prev, **c_prev, **operand, **from, **dy;
   const float **chunk_a, **chunk_from;
   float **chunk_c;
@@ -448,7 +448,7 @@ void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int
 
 /* h = W_hr whole_h of a step's rows, the worker's part of h. All of whole_h must be there. */
 void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
-                bool backwards);
+                bool descending);
 /* Backward: the gradient of h of some rows is whole now: dy (NULL: zero) + dh, columns [begin, end), kept. */
 void gk_projection_gather(const struct gk_worker *worker, size_t rows, const float *const *dy, size_t begin,
                           size_t end);
@@ -481,7 +481,7 @@ struct gk_gradient_block {
   const float *gates;    /* gradients of pre-activations, rows that are gates_step floats apart */
   ptrdiff_t gates_step;
   const float *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];
-  const float *kept[GK_SUM_BLOCK];                     /* saved gates: operands that a phase computed */
+  const float *saved_gates[GK_SUM_BLOCK];              /* among them operands that a phase computed */
   const float *c_prev[GK_SUM_BLOCK], *c[GK_SUM_BLOCK]; /* with peepholes */
   int32_t slot[GK_SUM_BLOCK]; /* layer 0 of a network with a vocabulary: the distinct token's */
 };

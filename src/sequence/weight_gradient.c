@@ -27,7 +27,7 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction, 
        block->rows++, walk->rows++) {
     if (s > 0 || !from_zero) /* the sweep ends with the first step */
       block->recurrent_rows = block->rows + 1;
-    block->kept[block->rows] = gk_run_gates(run, saved, s, i);
+    block->saved_gates[block->rows] = gk_run_gates(run, saved, s, i);
     block->h_prev[block->rows] = run->drops_state ? gk_run_saved_operand(run, saved, s, i)
                                                   : gk_run_h_prev(run, layer, direction, s, i);
     if (peepholes) {
@@ -168,13 +168,13 @@ static void norm_sum(const struct strip *strip, int of, int by, float *sum) {
   const struct gk_kernels *kernels = strip->worker->run->rnn->kernels;
   const struct gk_gradient_block *block = strip->block;
   const size_t hidden = strip->layer->hidden;
-  const float *gradient[GK_SUM_BLOCK], *kept[GK_SUM_BLOCK];
+  const float *gradient[GK_SUM_BLOCK], *saved[GK_SUM_BLOCK];
   for (size_t r = 0; r < block->rows; r++) {
     gradient[r] = gk_gradient_row(block, r) + (size_t)of * hidden + strip->unit;
-    kept[r] = block->kept[r] + (size_t)by * hidden + strip->unit;
+    saved[r] = block->saved_gates[r] + (size_t)by * hidden + strip->unit;
   }
   if (by)
-    kernels->column_dot(block->rows, strip->units, gradient, kept, sum, strip->first);
+    kernels->column_dot(block->rows, strip->units, gradient, saved, sum, strip->first);
   else
     kernels->column_sum(block->rows, strip->units, gradient, sum, strip->first);
 }
@@ -218,8 +218,9 @@ static void pack_block(const struct gk_worker *worker, const struct gk_rnn_layer
   for (int p = 0; p < cell->phases && parts.recurrent && begin < end; p++) {
     const int operand_block = cell->phase[p].operand_block;
     for (size_t r = begin; r < end; r++)
-      operand[r] = operand_block == GK_OPERAND_H ? block->h_prev[r]
-                                                 : block->kept[r] + (size_t)operand_block * layer->hidden;
+      operand[r] = operand_block == GK_OPERAND_H
+                       ? block->h_prev[r]
+                       : block->saved_gates[r] + (size_t)operand_block * layer->hidden;
     run->rnn->kernels->pack_rows(end - begin, layer->output, operand + begin,
                                  panels_of(worker, 1 + p) + begin * width, stride, false);
   }
