@@ -10,10 +10,6 @@
 /* A reserve beyond this does not stay in the caches until backward: written past them, it costs half the
  * traffic and leaves them to the weights (LSTM 512, batch 64, 25 steps: 5 % of the training step). */
 enum { STREAM_BYTES = 4 << 20 };
-/* So do gradients which would not stay there until they are clipped, if they are written once: LSTM and GRU
- * of 6 to 19 million weights take 1.15 to 1.25 times as long without it in a step of 1 to 4 samples, 1.06
- * to 1.08 with 16 rows, 1.01 to 1.02 with 64. (2 million, which stay: 1.1 to 1.2, 1.05 and 1.01.) */
-enum { STREAM_GRADIENTS = 5000000 };
 
 enum { POINTER_ARRAYS = 18 }; /* of struct gk_worker, a pointer a row of a step */
 
@@ -273,6 +269,16 @@ static gk_status refuse(const struct gk_run *run, const char *argument, bool ove
   return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL, must have %zu bytes", argument, bytes);
 }
 
+/* Gradients which would not stay in the caches until they are clipped go past them, if they are written once:
+ * LSTM and GRU of 6 to 19 million weights take 1.15 to 1.25 times as long without it in a step of 1 to 4
+ * samples, 1.06 to 1.08 with 16 rows, 1.01 to 1.02 with 64. (2 million, which stay: 1.1 to 1.2, 1.05 and
+ * 1.01.) */
+static bool streams_gradients(const struct gk_run *run) {
+  return run->gradients && !run->accumulate && !run->feed && run->rnn->packed.backward > GK_STREAM_FLOATS &&
+         !(run->rnn->desc.weight_dropout > 0) &&                 /* which then zeroes some of them */
+         (double)run->time * (double)run->batch <= GK_SUM_BLOCK; /* one block of them */
+}
+
 gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspace_base, void *reserve_base,
                       bool backward) {
   const gk_rnn_desc *d = &run->rnn->desc;
@@ -293,10 +299,7 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   if (run->training)
     gk_run_cut_reserve(run, &reserve);
   run->stream = run->training && reserve.used > STREAM_BYTES;
-  run->stream_gradients = run->gradients && !run->accumulate && !run->feed &&
-                          run->rnn->packed.backward > STREAM_GRADIENTS &&
-                          !(run->rnn->desc.weight_dropout > 0) && /* which then zeroes some of them */
-                          (double)run->time * (double)run->batch <= GK_SUM_BLOCK; /* one block of them */
+  run->stream_gradients = streams_gradients(run);
   memset(run->zero, 0, gk_widest_state(run->rnn) * sizeof *run->zero);
   sort_samples(run, lengths);
   place_samples(run);

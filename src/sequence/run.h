@@ -62,7 +62,7 @@ struct gk_gradient_walk {
 /* Floats from row to row of a buffer that products read: an odd number of lines of cache, so that rows of
  * a tile do not all fall into the same set of L1. */
 static inline size_t gk_padded(size_t width) {
-  return ((width + 15) / 16 | 1) * 16;
+  return ((width + GK_LINE_FLOATS - 1) / GK_LINE_FLOATS | 1) * GK_LINE_FLOATS;
 }
 
 /* Floats of the widest h or c of any layer. */

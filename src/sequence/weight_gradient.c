@@ -107,8 +107,7 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
           strip->gates + gate_block[gate[g]] * strip->block_step + (ptrdiff_t)u * strip->unit_step;
       strip->c[index] = finished_row(strip, tensor, columns, (size_t)gate[g], u);
     }
-  const bool stream = run->stream_gradients && strip->first &&
-                      columns % (GK_CACHE_LINE / sizeof(float)) == 0 &&
+  const bool stream = run->stream_gradients && strip->first && columns % GK_LINE_FLOATS == 0 &&
                       (uintptr_t)strip->c[0] % GK_CACHE_LINE == 0;
   run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
                                                   .k = rows,
