@@ -44,6 +44,7 @@ struct gk_column_part {
   uint16_t begin, end;
 };
 
+#define GK_MOST_LANES   16 /* v of any tier */
 #define GK_WIDEST_PANEL 64 /* columns: nv * v of any tier */
 
 /* Where one vector of a packed matrix lands in a row of C. */

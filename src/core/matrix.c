@@ -234,8 +234,7 @@ static void pack_transposed(const struct gk_packing *packing, const struct gk_ma
   for (size_t panel = begin; panel < end; panel++) {
     const size_t last = (panel + 1) * nv < matrix->vectors ? (panel + 1) * nv : matrix->vectors;
     const size_t columns = source_rows(matrix, w, panel * nv, last, rows);
-    packing->kernels->pack_columns(columns, matrix->k, rows,
-                                   packing->packed + matrix->offset + panel * matrix->panel_stride,
+    packing->kernels->pack_columns(columns, matrix->k, rows, gk_matrix_panel(matrix, packing->packed, panel),
                                    packing->stream);
   }
 }
@@ -250,13 +249,11 @@ static void pack_rows(const struct gk_packing *packing, const struct gk_matrix *
   size_t columns = (end - begin) * matrix->width;
   if (columns > matrix->units - column)
     columns = matrix->units - column;
-  float *destination = packing->packed + matrix->offset + begin * matrix->panel_stride;
+  float *destination = gk_matrix_panel(matrix, packing->packed, begin);
   for (size_t k = 0; k < matrix->k; k += CHUNK) {
     const size_t count = matrix->k - k < CHUNK ? matrix->k - k : CHUNK;
-    for (size_t i = 0; i < count; i++) {
-      const size_t row = (size_t)matrix->gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
-      rows[i] = w + row * matrix->units + column;
-    }
+    for (size_t i = 0; i < count; i++)
+      rows[i] = w + gk_matrix_gate_row(matrix, rows_of_gate, k + i) * matrix->units + column;
     packing->kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride,
                                 packing->stream);
   }
