@@ -162,6 +162,47 @@ static void cut_spare(struct gk_run *run, struct gk_arena *workspace) {
     run->spare_output = take_rows(run, workspace, run->time, rnn->widest_output);
 }
 
+/* Layer 0 of a network with a vocabulary. */
+static void cut_embedding(struct gk_run *run, struct gk_arena *workspace, bool backward) {
+  const struct gk_rnn *rnn = run->rnn;
+  const gk_rnn_desc *d = &rnn->desc;
+  size_t inputs = 1;
+  if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX)
+    workspace->overflow = true;
+  gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs,
+                   (int64_t)gk_padded((size_t)rnn->cell->blocks * rnn->layers[0].hidden), run->plan.threads,
+                   backward);
+  run->unfolded = run->training && d->input_dropout > 0;
+  if (!backward)
+    return;
+  const int64_t most_distinct = (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary;
+  run->embedding_gradient =
+      gk_arena_take(workspace, sizeof *run->embedding_gradient, most_distinct, d->input_size, 1);
+  if (!run->unfolded)
+    return;
+  run->embedding_block =
+      gk_arena_take(workspace, sizeof *run->embedding_block, most_distinct, d->input_size, 1);
+  run->embedding_dx = take_rows(run, workspace, run->time, (size_t)d->input_size);
+}
+
+/* What flows backward from step to step and from layer to layer. */
+static void cut_flows(struct gk_run *run, struct gk_arena *workspace) {
+  const struct gk_rnn *rnn = run->rnn;
+  const bool has_drh = rnn->cell->phases > 1 || run->drops_state;
+  run->dh = take_rows(run, workspace, 1, (size_t)rnn->hidden_values);
+  run->dc = rnn->cell->memory ? take_rows(run, workspace, 1, (size_t)rnn->cell_values) : NULL;
+  run->drh = has_drh ? take_rows(run, workspace, 1, gk_widest_state(rnn)) : NULL;
+  run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
+  if (rnn->directions == 2 && run->keep)
+    cut_spare(run, workspace);
+  if (rnn->directions == 1 && rnn->desc.layers > 1) {
+    run->d_output_layers = run->plan.schedule == GK_SCHEDULE_WAVEFRONT ? (int)rnn->desc.layers : 2;
+    run->d_output =
+        gk_arena_take(workspace, sizeof *run->d_output, run->d_output_layers * run->plan.kept_steps,
+                      run->batch, (int64_t)rnn->widest_output);
+  }
+}
+
 void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
   const struct gk_rnn *rnn = run->rnn;
   const gk_rnn_desc *d = &rnn->desc;
@@ -175,25 +216,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
   run->places = gk_arena_take(workspace, sizeof *run->places, run->batch, 1, 1);
   run->zero = gk_arena_take(workspace, sizeof *run->zero, (int64_t)gk_widest_state(rnn), 1, 1);
-  if (d->vocabulary) {
-    size_t inputs = 1;
-    if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX)
-      workspace->overflow = true;
-    gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs,
-                     (int64_t)gk_padded((size_t)rnn->cell->blocks * rnn->layers[0].hidden), run->plan.threads,
-                     backward);
-    if (backward)
-      run->embedding_gradient =
-          gk_arena_take(workspace, sizeof *run->embedding_gradient,
-                        (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
-    run->unfolded = run->training && d->input_dropout > 0;
-    if (backward && run->unfolded) {
-      run->embedding_block =
-          gk_arena_take(workspace, sizeof *run->embedding_block,
-                        (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
-      run->embedding_dx = take_rows(run, workspace, run->time, (size_t)d->input_size);
-    }
-  }
+  if (d->vocabulary)
+    cut_embedding(run, workspace, backward);
   if (gk_run_projects(run))
     run->whole_h = take_rows(run, workspace, 1, gk_padded(rnn->widest_hidden));
   if (!backward) {
@@ -203,21 +227,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   }
   if (!run->training)
     cut_outputs(run, workspace);
-  if (backward) {
-    run->dh = take_rows(run, workspace, 1, (size_t)rnn->hidden_values);
-    run->dc = rnn->cell->memory ? take_rows(run, workspace, 1, (size_t)rnn->cell_values) : NULL;
-    run->drh =
-        rnn->cell->phases > 1 || run->drops_state ? take_rows(run, workspace, 1, gk_widest_state(rnn)) : NULL;
-    run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
-    if (rnn->directions == 2 && run->keep)
-      cut_spare(run, workspace);
-    if (rnn->directions == 1 && d->layers > 1) {
-      run->d_output_layers = run->plan.schedule == GK_SCHEDULE_WAVEFRONT ? (int)d->layers : 2;
-      run->d_output =
-          gk_arena_take(workspace, sizeof *run->d_output, run->d_output_layers * run->plan.kept_steps,
-                        run->batch, (int64_t)rnn->widest_output);
-    }
-  }
+  if (backward)
+    cut_flows(run, workspace);
   cut_pointers(run, workspace);
   if (backward)
     gk_weight_gradient_cut(run, workspace);
@@ -399,13 +410,14 @@ void gk_worker_enter_lone_chunk(struct gk_worker *worker, int64_t begin, int64_t
     worker->chunk_row[s % chunk] = s % chunk * worker->run->batch;
 }
 
-int64_t gk_run_rows(const struct gk_run *run, int64_t s) {
-  int64_t low = 0, high = run->batch;
-  if (high && run->length[high - 1] > s)
+/* How many of the `count` positions from `first` on, `stride` apart, have a step s: their lengths descend. */
+static int64_t rows_at(const struct gk_run *run, int64_t first, int64_t stride, int64_t count, int64_t s) {
+  int64_t low = 0, high = count;
+  if (high && run->length[first + (high - 1) * stride] > s)
     return high;
   while (low < high) {
     const int64_t middle = (low + high) / 2;
-    if (run->length[middle] > s)
+    if (run->length[first + middle * stride] > s)
       low = middle + 1;
     else
       high = middle;
@@ -413,18 +425,12 @@ int64_t gk_run_rows(const struct gk_run *run, int64_t s) {
   return low;
 }
 
+int64_t gk_run_rows(const struct gk_run *run, int64_t s) {
+  return rows_at(run, 0, 1, run->batch, s);
+}
+
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {
-  int64_t low = 0, high = worker->count;
-  if (high && worker->run->length[gk_worker_position(worker, high - 1)] > s)
-    return high;
-  while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (worker->run->length[gk_worker_position(worker, middle)] > s)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
+  return rows_at(worker->run, worker->first, worker->stride, worker->count, s);
 }
 
 bool gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t *s, int64_t *i) {

@@ -394,13 +394,20 @@ static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, in
   return s == 0 ? gk_run_c0(run, layer, direction, i)
                 : gk_run_saved_c(run, gk_run_saved(run, layer, direction), s - 1, i);
 }
-/* h before step s while forward walks. */
+/* h and c before step s while forward walks. */
 static inline const float *gk_run_h_before(const struct gk_run *run, int layer, int direction, int64_t s,
                                            int64_t i) {
   if (gk_run_resets(run, direction, s, i))
     return run->zero;
   return s ? gk_run_ring_h(run, gk_run_ring(run, layer, direction), s - 1, i)
            : gk_run_h0(run, layer, direction, i);
+}
+static inline const float *gk_run_c_before(const struct gk_run *run, int layer, int direction, int64_t s,
+                                           int64_t i) {
+  if (gk_run_resets(run, direction, s, i))
+    return run->zero;
+  return s ? gk_run_ring_c(run, gk_run_ring(run, layer, direction), s - 1, i)
+           : gk_run_c0(run, layer, direction, i);
 }
 static inline float *gk_run_masked_input(const struct gk_run *run, int64_t t, int64_t i) {
   return run->masked_x + gk_run_row(run, run->time, t, i) * gk_padded((size_t)run->rnn->desc.input_size);

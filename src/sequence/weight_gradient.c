@@ -283,7 +283,6 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
   const gk_rnn *rnn = run->rnn;
   const int rings = rnn->directions == 2 ? 1 : (int)rnn->desc.layers;
   const int64_t threads = run->plan.threads, width = (int64_t)rnn->layers[0].dx.width;
-  const size_t operand = rnn->widest_hidden > rnn->widest_output ? rnn->widest_hidden : rnn->widest_output;
   const size_t transposed = rnn->kernels->reads_across ? 0 : GK_TRANSPOSED_STRIDE;
   const size_t scratch = strip_rows(run) * (transposed + 2 * sizeof(void *) / sizeof(float));
   /* A block that some thread still reads, one that is not yet full, a chunk, and those that wait. */
@@ -309,7 +308,8 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
   run->own_panels = threads <= GK_OWN_PANELS_THREADS;
   for (int p = 0; p < 1 + rnn->cell->phases; p++) {
     size_t floats;
-    if (!gk_size_array(&floats, 1, (int64_t)((p ? operand : rnn->widest_input) + width), GK_SUM_BLOCK, 1))
+    if (!gk_size_array(&floats, 1, (int64_t)((p ? gk_widest_state(rnn) : rnn->widest_input) + width),
+                       GK_SUM_BLOCK, 1))
       workspace->overflow = true;
     run->panel_floats[p] = workspace->overflow ? 0 : floats;
     run->panels[p] = gk_arena_take(workspace, sizeof(float), (int64_t)run->panel_floats[p],
