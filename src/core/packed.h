@@ -22,8 +22,8 @@ static inline uint64_t gk_packed_fingerprint(uint64_t fingerprint, int64_t value
 }
 
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes);
-/* Floats (20 MB) more than which do not stay in the cache that cores share (32 MiB) until they are read again:
- * then they are written past it. */
+/* Floats (20 MB) more than which do not stay in the cache that cores share (32 MiB) until they are read: then
+ * they are written past it. */
 #define GK_STREAM_FLOATS 5000000
 
 /* Floats of forward's weights, of a layer or a decoder's own, fewer than which one thread packs in less time
