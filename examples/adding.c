@@ -65,114 +65,176 @@ static void start_from_identity(const gk_rnn *rnn, float *p) {
   }
 }
 
-/* Trains until the loss is small. The share of new answers within 0.1, in percent. */
-static double learn(const char *name, const gk_rnn_desc *desc) {
+/* The network and its output layer, whose parameters stand in one array behind the network's; the memory of
+ * both. */
+struct network {
   gk_rnn *rnn;
-  CHECK(gk_rnn_create(desc, &rnn));
-  const int64_t width = gk_rnn_output_size(rnn), at_output = gk_rnn_parameter_count(rnn);
-  gk_output_desc output_desc = GK_OUTPUT_DESC_INIT;
-  output_desc.input_size = width;
-  output_desc.output_size = 1;
   gk_output *output;
-  CHECK(gk_output_create(&output_desc, &output));
-  const int64_t count = at_output + gk_output_parameter_count(output);
-  float *p = memory((size_t)count * sizeof *p), *g = memory((size_t)count * sizeof *g);
-  float *adam_state = calloc((size_t)count * 2, sizeof *adam_state);
+  int64_t at_output, count;
+  float *p, *g, *adam_state;
+  void *packed, *output_packed, *reserve, *workspace;
+};
+
+static float y[T * TESTED * H], dy[T * N * H], last[TESTED * H], dlast[N * H];
+
+static void create(struct network *net, const gk_rnn_desc *desc) {
+  CHECK(gk_rnn_create(desc, &net->rnn));
+  gk_output_desc output_desc = GK_OUTPUT_DESC_INIT;
+  output_desc.input_size = gk_rnn_output_size(net->rnn);
+  output_desc.output_size = 1;
+  CHECK(gk_output_create(&output_desc, &net->output));
+  net->at_output = gk_rnn_parameter_count(net->rnn);
+  net->count = net->at_output + gk_output_parameter_count(net->output);
+  net->p = memory((size_t)net->count * sizeof *net->p);
+  net->g = memory((size_t)net->count * sizeof *net->g);
+  net->adam_state = calloc((size_t)net->count * 2, sizeof *net->adam_state);
   gk_init_desc init = GK_INIT_DESC_INIT;
   init.forget_bias = 1;
-  CHECK(gk_rnn_init(rnn, &init, p));
+  CHECK(gk_rnn_init(net->rnn, &init, net->p));
   if (desc->cell == GK_CELL_RNN)
-    start_from_identity(rnn, p);
-  CHECK(gk_output_init(output, 1, p + at_output));
+    start_from_identity(net->rnn, net->p);
+  CHECK(gk_output_init(net->output, 1, net->p + net->at_output));
+}
 
-  size_t bytes[3];
+/* Memory is the caller's: sizes are asked for. */
+static void allocate_memory(struct network *net) {
+  size_t packed, output_packed, output_workspace;
+  CHECK(gk_rnn_packed_bytes(net->rnn, BOTH, &packed));
+  CHECK(gk_output_packed_bytes(net->output, BOTH, &output_packed));
+  CHECK(gk_output_workspace_bytes(net->output, TESTED, &output_workspace));
   gk_rnn_memory need, test_need;
-  CHECK(gk_rnn_packed_bytes(rnn, BOTH, &bytes[0]));
-  CHECK(gk_output_packed_bytes(output, BOTH, &bytes[1]));
-  CHECK(gk_output_workspace_bytes(output, TESTED, &bytes[2]));
-  CHECK(gk_rnn_memory_needed(rnn, T, N, &need));
-  CHECK(gk_rnn_memory_needed(rnn, T, TESTED, &test_need));
-  void *packed = memory(bytes[0]), *output_packed = memory(bytes[1]), *reserve = memory(need.reserve_bytes);
-  void *workspace = memory(bytes[2] + need.forward_workspace_bytes + need.backward_workspace_bytes +
-                           test_need.inference_workspace_bytes);
-  static float y[T * TESTED * H], dy[T * N * H], last[TESTED * H], dlast[N * H], answers[TESTED];
-  gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
-  forward.time = T;
-  forward.batch = N;
-  forward.x = x;
-  forward.packed = packed;
-  forward.y = y;
-  forward.reserve = reserve;
-  forward.workspace = workspace;
+  CHECK(gk_rnn_memory_needed(net->rnn, T, N, &need));
+  CHECK(gk_rnn_memory_needed(net->rnn, T, TESTED, &test_need));
+  net->packed = memory(packed);
+  net->output_packed = memory(output_packed);
+  net->reserve = memory(need.reserve_bytes);
+  net->workspace = memory(output_workspace + need.forward_workspace_bytes + need.backward_workspace_bytes +
+                          test_need.inference_workspace_bytes);
+}
+
+static void destroy(struct network *net) {
+  gk_rnn_destroy(net->rnn);
+  gk_output_destroy(net->output);
+  void *all[] = {net->p, net->g, net->packed, net->output_packed, net->reserve, net->workspace};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    gk_free(all[i]);
+  free(net->adam_state);
+}
+
+/* After each update. */
+static void pack(struct network *net) {
+  CHECK(gk_rnn_pack(net->rnn, BOTH, net->p, net->packed));
+  CHECK(gk_output_pack(net->output, BOTH, net->p + net->at_output, net->output_packed));
+}
+
+static gk_pool_desc last_step(const struct network *net) {
   gk_pool_desc pool = GK_POOL_DESC_INIT;
   pool.pool = GK_POOL_LAST;
-  pool.width = width;
+  pool.width = gk_rnn_output_size(net->rnn);
+  return pool;
+}
+
+/* The outputs of the last step. A reserve is what backward needs; without it forward is inference. */
+static void run_forward(struct network *net, int samples, void *reserve) {
+  const gk_pool_desc pool = last_step(net);
+  gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
+  forward.time = T;
+  forward.batch = samples;
+  forward.x = x;
+  forward.packed = net->packed;
+  forward.y = y;
+  forward.reserve = reserve;
+  forward.workspace = net->workspace;
+  CHECK(gk_rnn_forward(net->rnn, &forward));
+  CHECK(gk_pool_forward(&pool, T, samples, NULL, y, last, NULL));
+}
+
+/* The loss summed over the samples; its gradients to dlast and to those of the output layer. */
+static double output_loss(struct network *net) {
+  double loss;
   gk_output_loss_args criterion = GK_OUTPUT_LOSS_ARGS_INIT;
   criterion.rows = N;
   criterion.h = last;
   criterion.kind = GK_LOSS_SQUARED;
   criterion.values = sums;
-  criterion.packed = output_packed;
+  criterion.packed = net->output_packed;
+  criterion.loss = &loss;
   criterion.gradient_scale = 1.0f / N;
   criterion.dh = dlast;
-  criterion.gradients = g + at_output;
-  criterion.workspace = workspace;
+  criterion.gradients = net->g + net->at_output;
+  criterion.workspace = net->workspace;
+  CHECK(gk_output_loss(net->output, &criterion));
+  return loss;
+}
+
+static void run_backward(struct network *net) {
+  const gk_pool_desc pool = last_step(net);
+  CHECK(gk_pool_backward(&pool, T, N, NULL, NULL, dlast, dy));
   gk_rnn_backward_args backward = GK_RNN_BACKWARD_ARGS_INIT;
   backward.time = T;
   backward.batch = N;
   backward.x = x;
-  backward.packed = packed;
+  backward.packed = net->packed;
   backward.dy = dy;
-  backward.gradients = g;
-  backward.reserve = reserve;
-  backward.workspace = workspace;
+  backward.gradients = net->g;
+  backward.reserve = net->reserve;
+  backward.workspace = net->workspace;
+  CHECK(gk_rnn_backward(net->rnn, &backward));
+}
 
+static void update(struct network *net, int step) {
+  static const gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
   gk_learning_rate_desc rate = GK_LEARNING_RATE_DESC_INIT;
   rate.decay = GK_DECAY_COSINE;
   rate.learning_rate = 0.005;
   rate.steps = STEPS;
-  gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
-  double loss, mean = 1; /* of the last EVERY steps */
-  criterion.loss = &loss;
-  int step = 0, within = 0;
-  while (step < STEPS && mean > ENOUGH) {
-    mean = 0;
-    for (int i = 0; i < EVERY; i++) {
-      make_batch((uint64_t)++step, N);
-      CHECK(gk_rnn_pack(rnn, BOTH, p, packed));
-      CHECK(gk_output_pack(output, BOTH, p + at_output, output_packed));
-      CHECK(gk_rnn_forward(rnn, &forward));
-      CHECK(gk_pool_forward(&pool, T, N, NULL, y, last, NULL));
-      CHECK(gk_output_loss(output, &criterion));
-      CHECK(gk_pool_backward(&pool, T, N, NULL, NULL, dlast, dy));
-      CHECK(gk_rnn_backward(rnn, &backward));
-      double norm;
-      CHECK(gk_gradient_norm(GK_ISA_AUTO, 0, 1, (const float *[]){g}, &count, &norm));
-      CHECK(gk_optimizer_step(&adam, step, gk_learning_rate(&rate, NULL, step), gk_clip_scale(norm, 1), count,
-                              p, g, adam_state));
-      mean += loss / (N * EVERY);
-    }
-  }
+  double norm;
+  CHECK(gk_gradient_norm(GK_ISA_AUTO, 0, 1, (const float *[]){net->g}, &net->count, &norm));
+  CHECK(gk_optimizer_step(&adam, step, gk_learning_rate(&rate, NULL, step), gk_clip_scale(norm, 1),
+                          net->count, net->p, net->g, net->adam_state));
+}
 
-  make_batch(1 << 20, TESTED); /* sums that it has not seen */
-  CHECK(gk_rnn_pack(rnn, BOTH, p, packed));
-  CHECK(gk_output_pack(output, BOTH, p + at_output, output_packed));
-  forward.batch = TESTED;
-  forward.reserve = NULL;
-  CHECK(gk_rnn_forward(rnn, &forward));
-  CHECK(gk_pool_forward(&pool, T, TESTED, NULL, y, last, NULL));
-  CHECK(gk_output_forward(output, TESTED, last, output_packed, answers, workspace));
+/* One batch, one update; the loss before it, of a sample. */
+static double train(struct network *net, int step) {
+  make_batch((uint64_t)step, N);
+  pack(net);
+  run_forward(net, N, net->reserve);
+  const double loss = output_loss(net);
+  run_backward(net);
+  update(net, step);
+  return loss / N;
+}
+
+/* The share of answers to sums that it has not seen which are within 0.1, in percent. */
+static double test(struct network *net) {
+  static float answers[TESTED];
+  int within = 0;
+  make_batch(1 << 20, TESTED);
+  pack(net);
+  run_forward(net, TESTED, NULL);
+  CHECK(gk_output_forward(net->output, TESTED, last, net->output_packed, answers, net->workspace));
   for (int n = 0; n < TESTED; n++)
     within += fabsf(answers[n] - sums[n]) <= 0.1f;
-  printf("%-16s  %4d steps  loss %.4f  within 0.1: %.1f %%\n", name, step, mean, 100.0 * within / TESTED);
-  fflush(stdout);
-  gk_rnn_destroy(rnn);
-  gk_output_destroy(output);
-  void *all[] = {p, g, packed, output_packed, reserve, workspace};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    gk_free(all[i]);
-  free(adam_state);
   return 100.0 * within / TESTED;
+}
+
+/* Trains until the loss is small. The share of new answers within 0.1, in percent. */
+static double learn(const char *name, const gk_rnn_desc *desc) {
+  struct network net;
+  create(&net, desc);
+  allocate_memory(&net);
+  double mean = 1; /* of the last EVERY steps */
+  int step = 0;
+  while (step < STEPS && mean > ENOUGH) {
+    mean = 0;
+    for (int i = 0; i < EVERY; i++)
+      mean += train(&net, ++step) / EVERY;
+  }
+  const double within = test(&net);
+  destroy(&net);
+  printf("%-16s  %4d steps  loss %.4f  within 0.1: %.1f %%\n", name, step, mean, within);
+  fflush(stdout);
+  return within;
 }
 
 int main(int argc, char **argv) {

@@ -48,8 +48,19 @@ static void *memory(size_t bytes) {
   return start;
 }
 
-/* The share of right tags after STEPS updates, in percent. */
-static double learn(const char *name, gk_direction direction, gk_merge merge) {
+/* The network and its output layer, whose parameters stand in one array behind the network's; the memory of
+ * both. */
+struct network {
+  gk_rnn *rnn;
+  gk_output *output;
+  int64_t at_output, count;
+  float *p, *g, *adam_state;
+  void *packed, *output_packed, *reserve, *workspace;
+};
+
+static float y[T * N * 2 * H], dy[T * N * 2 * H];
+
+static void create(struct network *net, gk_direction direction, gk_merge merge) {
   gk_rnn_desc desc = GK_RNN_DESC_INIT;
   desc.cell = GK_CELL_GRU;
   desc.vocabulary = SYMBOLS;
@@ -57,80 +68,114 @@ static double learn(const char *name, gk_direction direction, gk_merge merge) {
   desc.hidden_size = H;
   desc.direction = direction;
   desc.merge = merge;
-  gk_rnn *rnn;
-  CHECK(gk_rnn_create(&desc, &rnn));
+  CHECK(gk_rnn_create(&desc, &net->rnn));
   gk_output_desc output_desc = GK_OUTPUT_DESC_INIT;
-  output_desc.input_size = gk_rnn_output_size(rnn);
+  output_desc.input_size = gk_rnn_output_size(net->rnn);
   output_desc.output_size = TAGS;
-  gk_output *output;
-  CHECK(gk_output_create(&output_desc, &output));
-  const int64_t at_output = gk_rnn_parameter_count(rnn);
-  const int64_t count = at_output + gk_output_parameter_count(output);
-  float *p = memory((size_t)count * sizeof *p), *g = memory((size_t)count * sizeof *g);
-  float *adam_state = calloc((size_t)count * 2, sizeof *adam_state);
+  CHECK(gk_output_create(&output_desc, &net->output));
+  net->at_output = gk_rnn_parameter_count(net->rnn);
+  net->count = net->at_output + gk_output_parameter_count(net->output);
+  net->p = memory((size_t)net->count * sizeof *net->p);
+  net->g = memory((size_t)net->count * sizeof *net->g);
+  net->adam_state = calloc((size_t)net->count * 2, sizeof *net->adam_state);
   gk_init_desc init = GK_INIT_DESC_INIT;
-  CHECK(gk_rnn_init(rnn, &init, p));
-  CHECK(gk_output_init(output, 1, p + at_output));
+  CHECK(gk_rnn_init(net->rnn, &init, net->p));
+  CHECK(gk_output_init(net->output, 1, net->p + net->at_output));
+}
 
-  size_t bytes[3];
+/* Memory is the caller's: sizes are asked for. */
+static void allocate_memory(struct network *net) {
+  size_t packed, output_packed, output_workspace;
+  CHECK(gk_rnn_packed_bytes(net->rnn, BOTH, &packed));
+  CHECK(gk_output_packed_bytes(net->output, BOTH, &output_packed));
+  CHECK(gk_output_workspace_bytes(net->output, T * N, &output_workspace));
   gk_rnn_memory need;
-  CHECK(gk_rnn_packed_bytes(rnn, BOTH, &bytes[0]));
-  CHECK(gk_output_packed_bytes(output, BOTH, &bytes[1]));
-  CHECK(gk_output_workspace_bytes(output, T * N, &bytes[2]));
-  CHECK(gk_rnn_memory_needed(rnn, T, N, &need));
-  void *packed = memory(bytes[0]), *output_packed = memory(bytes[1]), *reserve = memory(need.reserve_bytes);
-  void *workspace = memory(bytes[2] + need.forward_workspace_bytes + need.backward_workspace_bytes +
-                           need.inference_workspace_bytes);
-  static float y[T * N * 2 * H], dy[T * N * 2 * H], logits[T * N * TAGS];
+  CHECK(gk_rnn_memory_needed(net->rnn, T, N, &need));
+  net->packed = memory(packed);
+  net->output_packed = memory(output_packed);
+  net->reserve = memory(need.reserve_bytes);
+  net->workspace = memory(output_workspace + need.forward_workspace_bytes + need.backward_workspace_bytes +
+                          need.inference_workspace_bytes);
+}
+
+static void destroy(struct network *net) {
+  gk_rnn_destroy(net->rnn);
+  gk_output_destroy(net->output);
+  void *all[] = {net->p, net->g, net->packed, net->output_packed, net->reserve, net->workspace};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    gk_free(all[i]);
+  free(net->adam_state);
+}
+
+/* After each update. */
+static void pack(struct network *net) {
+  CHECK(gk_rnn_pack(net->rnn, BOTH, net->p, net->packed));
+  CHECK(gk_output_pack(net->output, BOTH, net->p + net->at_output, net->output_packed));
+}
+
+/* A reserve is what backward needs; without it forward is inference. */
+static void run_forward(struct network *net, void *reserve) {
   gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
   forward.time = T;
   forward.batch = N;
   forward.lengths = lengths;
   forward.tokens = tokens;
-  forward.parameters = p;
-  forward.packed = packed;
+  forward.parameters = net->p;
+  forward.packed = net->packed;
   forward.y = y;
   forward.reserve = reserve;
-  forward.workspace = workspace;
+  forward.workspace = net->workspace;
+  CHECK(gk_rnn_forward(net->rnn, &forward));
+}
+
+/* Gradients of the loss to dy and to those of the output layer. */
+static void output_loss(struct network *net) {
   gk_output_loss_args criterion = GK_OUTPUT_LOSS_ARGS_INIT;
   criterion.rows = T * N;
   criterion.h = y;
   criterion.targets = tags;
-  criterion.packed = output_packed;
+  criterion.packed = net->output_packed;
   criterion.gradient_scale = 1.0f / (T * N);
   criterion.dh = dy;
-  criterion.gradients = g + at_output;
-  criterion.workspace = workspace;
+  criterion.gradients = net->g + net->at_output;
+  criterion.workspace = net->workspace;
+  CHECK(gk_output_loss(net->output, &criterion));
+}
+
+static void run_backward(struct network *net) {
   gk_rnn_backward_args backward = GK_RNN_BACKWARD_ARGS_INIT;
   backward.time = T;
   backward.batch = N;
   backward.lengths = lengths;
   backward.tokens = tokens;
-  backward.parameters = p;
-  backward.packed = packed;
+  backward.parameters = net->p;
+  backward.packed = net->packed;
   backward.dy = dy;
-  backward.gradients = g;
-  backward.reserve = reserve;
-  backward.workspace = workspace;
+  backward.gradients = net->g;
+  backward.reserve = net->reserve;
+  backward.workspace = net->workspace;
+  CHECK(gk_rnn_backward(net->rnn, &backward));
+}
 
-  gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
-  for (int step = 1; step <= STEPS; step++) {
-    make_batch((uint64_t)step);
-    CHECK(gk_rnn_pack(rnn, BOTH, p, packed));
-    CHECK(gk_output_pack(output, BOTH, p + at_output, output_packed));
-    CHECK(gk_rnn_forward(rnn, &forward));
-    CHECK(gk_output_loss(output, &criterion));
-    CHECK(gk_rnn_backward(rnn, &backward));
-    CHECK(gk_optimizer_step(&adam, step, 0.005, 1, count, p, g, adam_state));
-  }
+/* One batch, one update. */
+static void train(struct network *net, int step) {
+  static const gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
+  make_batch((uint64_t)step);
+  pack(net);
+  run_forward(net, net->reserve);
+  output_loss(net);
+  run_backward(net);
+  CHECK(gk_optimizer_step(&adam, step, 0.005, 1, net->count, net->p, net->g, net->adam_state));
+}
 
-  make_batch(1 << 20); /* strings that it has not seen */
-  CHECK(gk_rnn_pack(rnn, BOTH, p, packed));
-  CHECK(gk_output_pack(output, BOTH, p + at_output, output_packed));
-  forward.reserve = NULL;
-  CHECK(gk_rnn_forward(rnn, &forward));
-  CHECK(gk_output_forward(output, T * N, y, output_packed, logits, workspace));
+/* The share of right tags of strings that it has not seen, in percent. */
+static double test(struct network *net) {
+  static float logits[T * N * TAGS];
   int right = 0, all = 0;
+  make_batch(1 << 20);
+  pack(net);
+  run_forward(net, NULL);
+  CHECK(gk_output_forward(net->output, T * N, y, net->output_packed, logits, net->workspace));
   for (int i = 0; i < T * N; i++) {
     int best = 0;
     for (int tag = 1; tag < TAGS; tag++)
@@ -138,15 +183,21 @@ static double learn(const char *name, gk_direction direction, gk_merge merge) {
     all += tags[i] >= 0;
     right += best == tags[i];
   }
-  printf("%-25s  tags right: %.1f %%\n", name, 100.0 * right / all);
-  fflush(stdout);
-  gk_rnn_destroy(rnn);
-  gk_output_destroy(output);
-  void *blocks[] = {p, g, packed, output_packed, reserve, workspace};
-  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
-    gk_free(blocks[i]);
-  free(adam_state);
   return 100.0 * right / all;
+}
+
+/* The share of right tags after STEPS updates, in percent. */
+static double learn(const char *name, gk_direction direction, gk_merge merge) {
+  struct network net;
+  create(&net, direction, merge);
+  allocate_memory(&net);
+  for (int step = 1; step <= STEPS; step++)
+    train(&net, step);
+  const double right = test(&net);
+  destroy(&net);
+  printf("%-25s  tags right: %.1f %%\n", name, right);
+  fflush(stdout);
+  return right;
 }
 
 int main(void) {

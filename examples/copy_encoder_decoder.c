@@ -51,7 +51,24 @@ static void *memory(size_t bytes) {
   return start;
 }
 
-int main(void) {
+/* The parts and their memory. The parameters of all four stand in one array, one after the other, and so do
+ * their gradients. */
+struct network {
+  gk_rnn *encoder;
+  gk_bridge *bridge;
+  gk_decoder *decoder;
+  gk_output *output;
+  int64_t at_bridge, at_decoder, at_output, count;
+  float *p, *g, *adam_state;
+  void *packed_encoder, *packed_bridge, *packed_decoder, *packed_output;
+  void *encoder_reserve, *decoder_reserve, *workspace;
+};
+
+/* What passes between the parts, and its gradients. */
+static float hn[N * H], cn[N * H], dhn[N * H], dcn[N * H], h0[N * H], c0[N * H], dh0[N * H], dc0[N * H];
+static float y[T * N * H], dy[T * N * H];
+
+static void create_parts(struct network *net) {
   gk_rnn_desc encoder_desc = GK_RNN_DESC_INIT;
   encoder_desc.cell = GK_CELL_LSTM;
   encoder_desc.vocabulary = SYMBOLS;
@@ -66,154 +83,206 @@ int main(void) {
   decoder_desc.feedback = GK_FEEDBACK_TOKEN;
   decoder_desc.vocabulary = V;
   decoder_desc.embedding_size = E;
-  gk_rnn *encoder;
-  gk_output *output;
-  gk_decoder *decoder;
-  gk_bridge *bridge;
-  CHECK(gk_rnn_create(&encoder_desc, &encoder));
-  CHECK(gk_output_create(&output_desc, &output));
-  decoder_desc.output = output;
-  CHECK(gk_decoder_create(&decoder_desc, &decoder));
-  CHECK(gk_bridge_create(GK_BRIDGE_COPY, encoder, gk_decoder_rnn(decoder), &bridge));
+  CHECK(gk_rnn_create(&encoder_desc, &net->encoder));
+  CHECK(gk_output_create(&output_desc, &net->output));
+  decoder_desc.output = net->output;
+  CHECK(gk_decoder_create(&decoder_desc, &net->decoder));
+  CHECK(gk_bridge_create(GK_BRIDGE_COPY, net->encoder, gk_decoder_rnn(net->decoder), &net->bridge));
+}
 
-  /* One array of parameters for all four. */
-  const int64_t at_bridge = gk_rnn_parameter_count(encoder);
-  const int64_t at_decoder = at_bridge + gk_bridge_parameter_count(bridge);
-  const int64_t at_output = at_decoder + gk_decoder_parameter_count(decoder);
-  const int64_t count = at_output + gk_output_parameter_count(output);
-  float *p = memory((size_t)count * sizeof *p), *g = memory((size_t)count * sizeof *g);
-  float *adam_state = calloc((size_t)count * 2, sizeof *adam_state);
+static void create_parameters(struct network *net) {
+  net->at_bridge = gk_rnn_parameter_count(net->encoder);
+  net->at_decoder = net->at_bridge + gk_bridge_parameter_count(net->bridge);
+  net->at_output = net->at_decoder + gk_decoder_parameter_count(net->decoder);
+  net->count = net->at_output + gk_output_parameter_count(net->output);
+  net->p = memory((size_t)net->count * sizeof *net->p);
+  net->g = memory((size_t)net->count * sizeof *net->g);
+  net->adam_state = calloc((size_t)net->count * 2, sizeof *net->adam_state);
   gk_init_desc init = GK_INIT_DESC_INIT;
   init.forget_bias = 1;
-  CHECK(gk_rnn_init(encoder, &init, p));
-  CHECK(gk_bridge_init(bridge, 1, p + at_bridge));
-  CHECK(gk_decoder_init(decoder, &init, p + at_decoder));
-  CHECK(gk_output_init(output, 2, p + at_output));
+  CHECK(gk_rnn_init(net->encoder, &init, net->p));
+  CHECK(gk_bridge_init(net->bridge, 1, net->p + net->at_bridge));
+  CHECK(gk_decoder_init(net->decoder, &init, net->p + net->at_decoder));
+  CHECK(gk_output_init(net->output, 2, net->p + net->at_output));
+}
 
-  size_t bytes[8];
+/* Memory is the caller's: sizes are asked for. */
+static void allocate_memory(struct network *net) {
+  size_t encoder, bridge, decoder, output, bridge_workspace, output_workspace, search_workspace;
   gk_rnn_memory encoder_needs, decoder_needs;
-  CHECK(gk_rnn_packed_bytes(encoder, BOTH, &bytes[0]));
-  CHECK(gk_bridge_packed_bytes(bridge, BOTH, &bytes[1]));
-  CHECK(gk_decoder_packed_bytes(decoder, BOTH, &bytes[2]));
-  CHECK(gk_output_packed_bytes(output, BOTH, &bytes[3]));
-  CHECK(gk_bridge_workspace_bytes(bridge, N, &bytes[4]));
-  CHECK(gk_output_workspace_bytes(output, T * N, &bytes[5]));
-  CHECK(gk_rnn_memory_needed(encoder, LONGEST, N, &encoder_needs));
-  CHECK(gk_decoder_memory_needed(decoder, T, N, 0, &decoder_needs));
-  CHECK(gk_decoder_search_bytes(decoder, N, 1, T, 0, &bytes[6]));
-  void *packed[4], *reserve[2] = {memory(encoder_needs.reserve_bytes), memory(decoder_needs.reserve_bytes)};
-  for (int i = 0; i < 4; i++)
-    packed[i] = memory(bytes[i]);
-  bytes[7] = bytes[4] + bytes[5] + bytes[6] + encoder_needs.forward_workspace_bytes +
+  CHECK(gk_rnn_packed_bytes(net->encoder, BOTH, &encoder));
+  CHECK(gk_bridge_packed_bytes(net->bridge, BOTH, &bridge));
+  CHECK(gk_decoder_packed_bytes(net->decoder, BOTH, &decoder));
+  CHECK(gk_output_packed_bytes(net->output, BOTH, &output));
+  net->packed_encoder = memory(encoder);
+  net->packed_bridge = memory(bridge);
+  net->packed_decoder = memory(decoder);
+  net->packed_output = memory(output);
+  CHECK(gk_rnn_memory_needed(net->encoder, LONGEST, N, &encoder_needs));
+  CHECK(gk_decoder_memory_needed(net->decoder, T, N, 0, &decoder_needs));
+  net->encoder_reserve = memory(encoder_needs.reserve_bytes);
+  net->decoder_reserve = memory(decoder_needs.reserve_bytes);
+  CHECK(gk_bridge_workspace_bytes(net->bridge, N, &bridge_workspace));
+  CHECK(gk_output_workspace_bytes(net->output, T * N, &output_workspace));
+  CHECK(gk_decoder_search_bytes(net->decoder, N, 1, T, 0, &search_workspace));
+  net->workspace =
+      memory(bridge_workspace + output_workspace + search_workspace + encoder_needs.forward_workspace_bytes +
              encoder_needs.backward_workspace_bytes + decoder_needs.forward_workspace_bytes +
-             decoder_needs.backward_workspace_bytes; /* more than any of them */
-  void *workspace = memory(bytes[7]);
-  enum { D = 1 };
-  static float hn[D * N * H], cn[D * N * H], dhn[D * N * H], dcn[D * N * H], h0[N * H], c0[N * H], dh0[N * H],
-      dc0[N * H];
-  static float y[T * N * H], dy[T * N * H];
-  gk_rnn_forward_args encode = GK_RNN_FORWARD_ARGS_INIT;
-  encode.time = LONGEST;
-  encode.batch = N;
-  encode.lengths = source_lengths;
-  encode.tokens = source;
-  encode.parameters = p;
-  encode.packed = packed[0];
-  encode.hn = hn;
-  encode.cn = cn;
-  encode.reserve = reserve[0];
-  encode.workspace = workspace;
-  gk_decoder_forward_args decode = GK_DECODER_FORWARD_ARGS_INIT;
-  decode.time = T;
-  decode.batch = N;
-  decode.lengths = lengths;
-  decode.tokens = fed; /* teacher forcing */
-  decode.h0 = h0;
-  decode.c0 = c0;
-  decode.parameters = p + at_decoder;
-  decode.packed = packed[2];
-  decode.y = y;
-  decode.reserve = reserve[1];
-  decode.workspace = workspace;
+             decoder_needs.backward_workspace_bytes); /* more than any of them */
+}
 
-  gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
-  for (int step = 1; step <= STEPS; step++) {
-    make_batch((uint64_t)step);
-    CHECK(gk_rnn_pack(encoder, BOTH, p, packed[0]));
-    CHECK(gk_bridge_pack(bridge, BOTH, p + at_bridge, packed[1]));
-    CHECK(gk_decoder_pack(decoder, BOTH, p + at_decoder, packed[2]));
-    CHECK(gk_output_pack(output, BOTH, p + at_output, packed[3]));
-    CHECK(gk_rnn_forward(encoder, &encode));
-    CHECK(gk_bridge_forward(bridge, N, hn, cn, packed[1], h0, c0, workspace));
-    CHECK(gk_decoder_forward(decoder, &decode));
-    double loss, norm;
-    gk_output_loss_args criterion = GK_OUTPUT_LOSS_ARGS_INIT;
-    criterion.rows = T * N;
-    criterion.h = y;
-    criterion.targets = targets;
-    criterion.packed = packed[3];
-    criterion.loss = &loss;
-    criterion.gradient_scale = 1.0f / (T * N);
-    criterion.dh = dy;
-    criterion.gradients = g + at_output;
-    criterion.workspace = workspace;
-    CHECK(gk_output_loss(output, &criterion));
-    gk_decoder_backward_args back = GK_DECODER_BACKWARD_ARGS_INIT;
-    back.time = T;
-    back.batch = N;
-    back.lengths = lengths;
-    back.h0 = h0;
-    back.c0 = c0;
-    back.parameters = p + at_decoder;
-    back.packed = packed[2];
-    back.dy = dy;
-    back.dh0 = dh0;
-    back.dc0 = dc0;
-    back.gradients = g + at_decoder;
-    back.reserve = reserve[1];
-    back.workspace = workspace;
-    CHECK(gk_decoder_backward(decoder, &back));
-    gk_bridge_backward_args cross = GK_BRIDGE_BACKWARD_ARGS_INIT;
-    cross.batch = N;
-    cross.hn = hn;
-    cross.cn = cn;
-    cross.h0 = h0;
-    cross.c0 = c0;
-    cross.packed = packed[1];
-    cross.dh0 = dh0;
-    cross.dc0 = dc0;
-    cross.dhn = dhn;
-    cross.dcn = dcn;
-    cross.gradients = g + at_bridge;
-    cross.workspace = workspace;
-    CHECK(gk_bridge_backward(bridge, &cross));
-    gk_rnn_backward_args unroll = GK_RNN_BACKWARD_ARGS_INIT;
-    unroll.time = LONGEST;
-    unroll.batch = N;
-    unroll.lengths = source_lengths;
-    unroll.tokens = source;
-    unroll.parameters = p;
-    unroll.packed = packed[0];
-    unroll.dhn = dhn;
-    unroll.dcn = dcn;
-    unroll.gradients = g;
-    unroll.reserve = reserve[0];
-    unroll.workspace = workspace;
-    CHECK(gk_rnn_backward(encoder, &unroll));
-    CHECK(gk_gradient_norm(GK_ISA_AUTO, 0, 1, (const float *[]){g}, &count, &norm));
-    CHECK(gk_optimizer_step(&adam, step, 0.003, gk_clip_scale(norm, 1), count, p, g, adam_state));
-    if (step % (STEPS / 5) == 0)
-      printf("step %4d  loss %.4f\n", step, loss / (T * N));
-  }
+static void destroy(struct network *net) {
+  gk_rnn_destroy(net->encoder);
+  gk_bridge_destroy(net->bridge);
+  gk_decoder_destroy(net->decoder);
+  gk_output_destroy(net->output);
+  void *all[] = {net->p,
+                 net->g,
+                 net->packed_encoder,
+                 net->packed_bridge,
+                 net->packed_decoder,
+                 net->packed_output,
+                 net->encoder_reserve,
+                 net->decoder_reserve,
+                 net->workspace};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    gk_free(all[i]);
+  free(net->adam_state);
+}
 
-  /* Sequences that it has not seen, said from START on by itself: greedy search. */
+/* After each update. */
+static void pack(struct network *net) {
+  CHECK(gk_rnn_pack(net->encoder, BOTH, net->p, net->packed_encoder));
+  CHECK(gk_bridge_pack(net->bridge, BOTH, net->p + net->at_bridge, net->packed_bridge));
+  CHECK(gk_decoder_pack(net->decoder, BOTH, net->p + net->at_decoder, net->packed_decoder));
+  CHECK(gk_output_pack(net->output, BOTH, net->p + net->at_output, net->packed_output));
+}
+
+/* The source through the encoder, and its last states through the bridge to the decoder's first ones. A
+ * reserve is what backward needs; without it forward is inference. */
+static void encode(struct network *net, void *reserve) {
+  gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
+  forward.time = LONGEST;
+  forward.batch = N;
+  forward.lengths = source_lengths;
+  forward.tokens = source;
+  forward.parameters = net->p;
+  forward.packed = net->packed_encoder;
+  forward.hn = hn;
+  forward.cn = cn;
+  forward.reserve = reserve;
+  forward.workspace = net->workspace;
+  CHECK(gk_rnn_forward(net->encoder, &forward));
+  CHECK(gk_bridge_forward(net->bridge, N, hn, cn, net->packed_bridge, h0, c0, net->workspace));
+}
+
+/* Teacher forcing: the decoder is fed what it should have said. */
+static void decode(struct network *net) {
+  gk_decoder_forward_args forward = GK_DECODER_FORWARD_ARGS_INIT;
+  forward.time = T;
+  forward.batch = N;
+  forward.lengths = lengths;
+  forward.tokens = fed;
+  forward.h0 = h0;
+  forward.c0 = c0;
+  forward.parameters = net->p + net->at_decoder;
+  forward.packed = net->packed_decoder;
+  forward.y = y;
+  forward.reserve = net->decoder_reserve;
+  forward.workspace = net->workspace;
+  CHECK(gk_decoder_forward(net->decoder, &forward));
+}
+
+/* The loss summed over all symbols; its gradients to dy and to those of the output layer. */
+static double output_loss(struct network *net) {
+  double loss;
+  gk_output_loss_args criterion = GK_OUTPUT_LOSS_ARGS_INIT;
+  criterion.rows = T * N;
+  criterion.h = y;
+  criterion.targets = targets;
+  criterion.packed = net->packed_output;
+  criterion.loss = &loss;
+  criterion.gradient_scale = 1.0f / (T * N);
+  criterion.dh = dy;
+  criterion.gradients = net->g + net->at_output;
+  criterion.workspace = net->workspace;
+  CHECK(gk_output_loss(net->output, &criterion));
+  return loss;
+}
+
+static void decode_backward(struct network *net) {
+  gk_decoder_backward_args backward = GK_DECODER_BACKWARD_ARGS_INIT;
+  backward.time = T;
+  backward.batch = N;
+  backward.lengths = lengths;
+  backward.h0 = h0;
+  backward.c0 = c0;
+  backward.parameters = net->p + net->at_decoder;
+  backward.packed = net->packed_decoder;
+  backward.dy = dy;
+  backward.dh0 = dh0;
+  backward.dc0 = dc0;
+  backward.gradients = net->g + net->at_decoder;
+  backward.reserve = net->decoder_reserve;
+  backward.workspace = net->workspace;
+  CHECK(gk_decoder_backward(net->decoder, &backward));
+}
+
+/* From the decoder's first states back to the encoder's last ones, and through the encoder. */
+static void encode_backward(struct network *net) {
+  gk_bridge_backward_args cross = GK_BRIDGE_BACKWARD_ARGS_INIT;
+  cross.batch = N;
+  cross.hn = hn;
+  cross.cn = cn;
+  cross.h0 = h0;
+  cross.c0 = c0;
+  cross.packed = net->packed_bridge;
+  cross.dh0 = dh0;
+  cross.dc0 = dc0;
+  cross.dhn = dhn;
+  cross.dcn = dcn;
+  cross.gradients = net->g + net->at_bridge;
+  cross.workspace = net->workspace;
+  CHECK(gk_bridge_backward(net->bridge, &cross));
+  gk_rnn_backward_args backward = GK_RNN_BACKWARD_ARGS_INIT;
+  backward.time = LONGEST;
+  backward.batch = N;
+  backward.lengths = source_lengths;
+  backward.tokens = source;
+  backward.parameters = net->p;
+  backward.packed = net->packed_encoder;
+  backward.dhn = dhn;
+  backward.dcn = dcn;
+  backward.gradients = net->g;
+  backward.reserve = net->encoder_reserve;
+  backward.workspace = net->workspace;
+  CHECK(gk_rnn_backward(net->encoder, &backward));
+}
+
+/* One batch, one update; the loss before it. */
+static double train(struct network *net, int step) {
+  static const gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
+  make_batch((uint64_t)step);
+  pack(net);
+  encode(net, net->encoder_reserve);
+  decode(net);
+  const double loss = output_loss(net);
+  decode_backward(net);
+  encode_backward(net);
+  double norm;
+  CHECK(gk_gradient_norm(GK_ISA_AUTO, 0, 1, (const float *[]){net->g}, &net->count, &norm));
+  CHECK(gk_optimizer_step(&adam, step, 0.003, gk_clip_scale(norm, 1), net->count, net->p, net->g,
+                          net->adam_state));
+  return loss;
+}
+
+/* How many sequences that it has not seen it says wholly right, from START on by itself: greedy search. */
+static int count_right(struct network *net) {
   static int32_t said[N * T], start[N];
   make_batch(1 << 20);
   for (int n = 0; n < N; n++)
     start[n] = START;
-  encode.reserve = NULL;
-  CHECK(gk_rnn_forward(encoder, &encode));
-  CHECK(gk_bridge_forward(bridge, N, hn, cn, packed[1], h0, c0, workspace));
+  encode(net, NULL);
   gk_search_args search = GK_SEARCH_ARGS_INIT;
   search.batch = N;
   search.most = T;
@@ -221,12 +290,12 @@ int main(void) {
   search.end = END;
   search.h0 = h0;
   search.c0 = c0;
-  search.parameters = p + at_decoder;
-  search.packed = packed[2];
-  search.output_packed = packed[3];
+  search.parameters = net->p + net->at_decoder;
+  search.packed = net->packed_decoder;
+  search.output_packed = net->packed_output;
   search.tokens = said;
-  search.workspace = workspace;
-  CHECK(gk_decoder_search(decoder, &search));
+  search.workspace = net->workspace;
+  CHECK(gk_decoder_search(net->decoder, &search));
   int right = 0;
   for (int n = 0; n < N; n++) {
     bool same = true;
@@ -234,6 +303,21 @@ int main(void) {
       same &= said[n * T + t] == targets[t * N + n]; /* -1 after the end in both */
     right += same;
   }
+  return right;
+}
+
+int main(void) {
+  struct network net;
+  create_parts(&net);
+  create_parameters(&net);
+  allocate_memory(&net);
+  for (int step = 1; step <= STEPS; step++) {
+    const double loss = train(&net, step);
+    if (step % (STEPS / 5) == 0)
+      printf("step %4d  loss %.4f\n", step, loss / (T * N));
+  }
+  const int right = count_right(&net);
+  destroy(&net);
   printf("whole sequences right: %d of %d\n", right, N);
   return right < N * 90 / 100;
 }

@@ -22,101 +22,162 @@ static void *memory(size_t bytes) {
   return start;
 }
 
-int main(void) {
-  /* Time-major: sample n starts with the token n + 1; then what is fed is the digit before. */
-  static int32_t tokens[T * N], targets[T * N], chosen[T * N];
+/* Time-major: sample n starts with the token n + 1; then what is fed is the digit before. */
+static int32_t tokens[T * N], targets[T * N], chosen[T * N];
+
+static void make_fractions(void) {
   for (int n = 0; n < N; n++)
     for (int t = 0, rest = n + 1; t < T; t++) {
       tokens[t * N + n] = t ? targets[(t - 1) * N + n] : n + 1;
       targets[t * N + n] = 10 * rest / 13;
       rest = 10 * rest % 13;
     }
+}
+
+/* The network and its output layer, whose parameters stand in one array behind the network's; the memory of
+ * both. */
+struct network {
+  gk_decoder *decoder;
+  gk_output *output;
+  int64_t at_output, count;
+  float *p, *g, *adam_state;
+  void *packed, *output_packed, *reserve, *workspace;
+};
+
+static float y[T * N * H], dy[T * N * H];
+
+static void create(struct network *net) {
   gk_output_desc output_desc = GK_OUTPUT_DESC_INIT;
   output_desc.input_size = H;
   output_desc.output_size = V;
-  gk_output *output;
-  CHECK(gk_output_create(&output_desc, &output));
+  CHECK(gk_output_create(&output_desc, &net->output));
   gk_decoder_desc desc = GK_DECODER_DESC_INIT;
   desc.rnn.cell = GK_CELL_GRU;
   desc.rnn.hidden_size = H;
   desc.feedback = GK_FEEDBACK_TOKEN;
   desc.vocabulary = V;
   desc.embedding_size = E;
-  desc.output = output;
-  gk_decoder *network;
-  CHECK(gk_decoder_create(&desc, &network));
-
-  const int64_t at_output = gk_decoder_parameter_count(network);
-  const int64_t count = at_output + gk_output_parameter_count(output);
-  float *p = memory((size_t)count * sizeof *p), *g = memory((size_t)count * sizeof *g);
-  float *adam_state = calloc((size_t)count * 2, sizeof *adam_state);
+  desc.output = net->output;
+  CHECK(gk_decoder_create(&desc, &net->decoder));
+  net->at_output = gk_decoder_parameter_count(net->decoder);
+  net->count = net->at_output + gk_output_parameter_count(net->output);
+  net->p = memory((size_t)net->count * sizeof *net->p);
+  net->g = memory((size_t)net->count * sizeof *net->g);
+  net->adam_state = calloc((size_t)net->count * 2, sizeof *net->adam_state);
   gk_init_desc init = GK_INIT_DESC_INIT;
-  CHECK(gk_decoder_init(network, &init, p));
-  CHECK(gk_output_init(output, 1, p + at_output));
-  size_t bytes[3];
+  CHECK(gk_decoder_init(net->decoder, &init, net->p));
+  CHECK(gk_output_init(net->output, 1, net->p + net->at_output));
+}
+
+/* Memory is the caller's: sizes are asked for. */
+static void allocate_memory(struct network *net) {
+  size_t packed, output_packed, output_workspace;
+  CHECK(gk_decoder_packed_bytes(net->decoder, BOTH, &packed));
+  CHECK(gk_output_packed_bytes(net->output, BOTH, &output_packed));
+  CHECK(gk_output_workspace_bytes(net->output, T * N, &output_workspace));
   gk_rnn_memory need;
-  CHECK(gk_decoder_packed_bytes(network, BOTH, &bytes[0]));
-  CHECK(gk_output_packed_bytes(output, BOTH, &bytes[1]));
-  CHECK(gk_output_workspace_bytes(output, T * N, &bytes[2]));
-  CHECK(gk_decoder_memory_needed(network, T, N, 0, &need));
-  void *packed = memory(bytes[0]), *output_packed = memory(bytes[1]), *reserve = memory(need.reserve_bytes);
-  void *workspace = memory(bytes[2] + need.forward_workspace_bytes + need.backward_workspace_bytes +
-                           need.inference_workspace_bytes);
-  static float y[T * N * H], dy[T * N * H];
-  double loss;
+  CHECK(gk_decoder_memory_needed(net->decoder, T, N, 0, &need));
+  net->packed = memory(packed);
+  net->output_packed = memory(output_packed);
+  net->reserve = memory(need.reserve_bytes);
+  net->workspace = memory(output_workspace + need.forward_workspace_bytes + need.backward_workspace_bytes +
+                          need.inference_workspace_bytes);
+}
+
+static void destroy(struct network *net) {
+  gk_decoder_destroy(net->decoder);
+  gk_output_destroy(net->output);
+  void *all[] = {net->p, net->g, net->packed, net->output_packed, net->reserve, net->workspace};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    gk_free(all[i]);
+  free(net->adam_state);
+}
+
+/* After each update. */
+static void pack(struct network *net) {
+  CHECK(gk_decoder_pack(net->decoder, BOTH, net->p, net->packed));
+  CHECK(gk_output_pack(net->output, BOTH, net->p + net->at_output, net->output_packed));
+}
+
+/* What every call of forward has in common. */
+static gk_decoder_forward_args forward_args(struct network *net) {
   gk_decoder_forward_args forward = GK_DECODER_FORWARD_ARGS_INIT;
   forward.time = T;
   forward.batch = N;
   forward.tokens = tokens;
-  forward.parameters = p;
-  forward.packed = packed;
-  forward.output_packed = output_packed;
+  forward.parameters = net->p;
+  forward.packed = net->packed;
+  forward.output_packed = net->output_packed;
   forward.y = y;
-  forward.reserve = reserve;
-  forward.workspace = workspace;
+  forward.workspace = net->workspace;
+  return forward;
+}
+
+/* The loss of a digit; its gradients, if they are wanted, to dy and to those of the output layer. */
+static double output_loss(struct network *net, bool gradients) {
+  double loss;
   gk_output_loss_args criterion = GK_OUTPUT_LOSS_ARGS_INIT;
   criterion.rows = T * N;
   criterion.h = y;
   criterion.targets = targets;
-  criterion.packed = output_packed;
+  criterion.packed = net->output_packed;
   criterion.loss = &loss;
   criterion.gradient_scale = 1.0f / (T * N);
-  criterion.dh = dy;
-  criterion.gradients = g + at_output;
-  criterion.workspace = workspace;
+  criterion.dh = gradients ? dy : NULL;
+  criterion.gradients = gradients ? net->g + net->at_output : NULL;
+  criterion.workspace = net->workspace;
+  CHECK(gk_output_loss(net->output, &criterion));
+  return loss / (T * N);
+}
+
+static void run_backward(struct network *net) {
   gk_decoder_backward_args backward = GK_DECODER_BACKWARD_ARGS_INIT;
   backward.time = T;
   backward.batch = N;
-  backward.parameters = p;
-  backward.packed = packed;
+  backward.parameters = net->p;
+  backward.packed = net->packed;
   backward.dy = dy;
-  backward.gradients = g;
-  backward.reserve = reserve;
-  backward.workspace = workspace;
+  backward.gradients = net->g;
+  backward.reserve = net->reserve;
+  backward.workspace = net->workspace;
+  CHECK(gk_decoder_backward(net->decoder, &backward));
+}
 
-  gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
-  for (int step = 1; step <= STEPS; step++) {
-    CHECK(gk_decoder_pack(network, BOTH, p, packed));
-    CHECK(gk_output_pack(output, BOTH, p + at_output, output_packed));
-    forward.sampling = 1 - gk_teacher_probability(GK_TEACHER_INVERSE_SIGMOID, STEPS / 10.0, 0, 0, step);
-    forward.random = (gk_random_key){.seed = 1, .step = (uint64_t)step};
-    CHECK(gk_decoder_forward(network, &forward));
-    CHECK(gk_output_loss(output, &criterion));
-    CHECK(gk_decoder_backward(network, &backward));
-    CHECK(gk_optimizer_step(&adam, step, 0.01, 1, count, p, g, adam_state));
-    if (step % (STEPS / 5) == 0)
-      printf("step %3d  sampling %.2f  loss %.4f\n", step, (double)forward.sampling, loss / (T * N));
-  }
+/* One update, with ever more digits of its own fed instead of the teacher's. */
+static void train(struct network *net, int step) {
+  static const gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
+  pack(net);
+  gk_decoder_forward_args forward = forward_args(net);
+  forward.sampling = 1 - gk_teacher_probability(GK_TEACHER_INVERSE_SIGMOID, STEPS / 10.0, 0, 0, step);
+  forward.random = (gk_random_key){.seed = 1, .step = (uint64_t)step};
+  forward.reserve = net->reserve;
+  CHECK(gk_decoder_forward(net->decoder, &forward));
+  const double loss = output_loss(net, true);
+  run_backward(net);
+  CHECK(gk_optimizer_step(&adam, step, 0.01, 1, net->count, net->p, net->g, net->adam_state));
+  if (step % (STEPS / 5) == 0)
+    printf("step %3d  sampling %.2f  loss %.4f\n", step, (double)forward.sampling, loss);
+}
 
-  forward.reserve = NULL;
-  criterion.dh = criterion.gradients = NULL;
-  for (int own = 0; own <= 1; own++) {
-    forward.sampling = (float)own;
-    forward.chosen = own ? chosen : NULL;
-    CHECK(gk_decoder_forward(network, &forward));
-    CHECK(gk_output_loss(output, &criterion));
-    printf("%s: loss %.4f\n", own ? "free-running" : "teacher forcing", loss / (T * N));
-  }
+/* The loss in use: the teacher's digits are fed, or all its own, which go to `chosen`. */
+static double test(struct network *net, bool own) {
+  gk_decoder_forward_args forward = forward_args(net);
+  forward.sampling = own;
+  forward.chosen = own ? chosen : NULL;
+  CHECK(gk_decoder_forward(net->decoder, &forward));
+  return output_loss(net, false);
+}
+
+int main(void) {
+  struct network net;
+  make_fractions();
+  create(&net);
+  allocate_memory(&net);
+  for (int step = 1; step <= STEPS; step++)
+    train(&net, step);
+  printf("teacher forcing: loss %.4f\n", test(&net, false));
+  printf("free-running: loss %.4f\n", test(&net, true));
+  destroy(&net);
   int right = 0;
   for (int i = 0; i < T * N; i++)
     right += chosen[i] == targets[i];

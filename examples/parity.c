@@ -49,109 +49,163 @@ static void *memory(size_t bytes) {
   return start;
 }
 
-/* Trains until the loss is small. The share of right steps of longer strings, in percent. */
-static double learn(gk_cell cell) {
+/* The network and its output layer, whose parameters stand in one array behind the network's; the memory of
+ * both. */
+struct network {
+  gk_rnn *rnn;
+  gk_output *output;
+  int64_t at_output, count;
+  float *p, *g, *adam_state;
+  void *packed, *output_packed, *reserve, *workspace;
+};
+
+static float y[LONG * N * H], dy[T * N * H];
+
+static void create(struct network *net, gk_cell cell) {
   gk_rnn_desc desc = GK_RNN_DESC_INIT;
   desc.cell = cell;
   desc.input_size = 1;
   desc.hidden_size = H;
-  gk_rnn *rnn;
-  CHECK(gk_rnn_create(&desc, &rnn));
+  CHECK(gk_rnn_create(&desc, &net->rnn));
   gk_output_desc output_desc = GK_OUTPUT_DESC_INIT;
   output_desc.input_size = H;
   output_desc.output_size = 1;
-  gk_output *output;
-  CHECK(gk_output_create(&output_desc, &output));
-  const int64_t at_output = gk_rnn_parameter_count(rnn);
-  const int64_t count = at_output + gk_output_parameter_count(output);
-  float *p = memory((size_t)count * sizeof *p), *g = memory((size_t)count * sizeof *g);
-  float *adam_state = calloc((size_t)count * 2, sizeof *adam_state);
+  CHECK(gk_output_create(&output_desc, &net->output));
+  net->at_output = gk_rnn_parameter_count(net->rnn);
+  net->count = net->at_output + gk_output_parameter_count(net->output);
+  net->p = memory((size_t)net->count * sizeof *net->p);
+  net->g = memory((size_t)net->count * sizeof *net->g);
+  net->adam_state = calloc((size_t)net->count * 2, sizeof *net->adam_state);
   gk_init_desc init = GK_INIT_DESC_INIT;
   init.init = GK_INIT_ORTHOGONAL;
-  CHECK(gk_rnn_init(rnn, &init, p));
-  CHECK(gk_output_init(output, 1, p + at_output));
+  CHECK(gk_rnn_init(net->rnn, &init, net->p));
+  CHECK(gk_output_init(net->output, 1, net->p + net->at_output));
+}
 
-  size_t bytes[3];
+/* Memory is the caller's: sizes are asked for. */
+static void allocate_memory(struct network *net) {
+  size_t packed, output_packed, output_workspace;
+  CHECK(gk_rnn_packed_bytes(net->rnn, BOTH, &packed));
+  CHECK(gk_output_packed_bytes(net->output, BOTH, &output_packed));
+  CHECK(gk_output_workspace_bytes(net->output, LONG * N, &output_workspace));
   gk_rnn_memory need, long_need;
-  CHECK(gk_rnn_packed_bytes(rnn, BOTH, &bytes[0]));
-  CHECK(gk_output_packed_bytes(output, BOTH, &bytes[1]));
-  CHECK(gk_output_workspace_bytes(output, LONG * N, &bytes[2]));
-  CHECK(gk_rnn_memory_needed(rnn, T, N, &need));
-  CHECK(gk_rnn_memory_needed(rnn, LONG, N, &long_need));
-  void *packed = memory(bytes[0]), *output_packed = memory(bytes[1]), *reserve = memory(need.reserve_bytes);
-  void *workspace = memory(bytes[2] + need.forward_workspace_bytes + need.backward_workspace_bytes +
-                           long_need.inference_workspace_bytes);
-  static float y[LONG * N * H], dy[T * N * H], logits[LONG * N];
+  CHECK(gk_rnn_memory_needed(net->rnn, T, N, &need));
+  CHECK(gk_rnn_memory_needed(net->rnn, LONG, N, &long_need));
+  net->packed = memory(packed);
+  net->output_packed = memory(output_packed);
+  net->reserve = memory(need.reserve_bytes);
+  net->workspace = memory(output_workspace + need.forward_workspace_bytes + need.backward_workspace_bytes +
+                          long_need.inference_workspace_bytes);
+}
+
+static void destroy(struct network *net) {
+  gk_rnn_destroy(net->rnn);
+  gk_output_destroy(net->output);
+  void *all[] = {net->p, net->g, net->packed, net->output_packed, net->reserve, net->workspace};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    gk_free(all[i]);
+  free(net->adam_state);
+}
+
+/* After each update. */
+static void pack(struct network *net) {
+  CHECK(gk_rnn_pack(net->rnn, BOTH, net->p, net->packed));
+  CHECK(gk_output_pack(net->output, BOTH, net->p + net->at_output, net->output_packed));
+}
+
+/* A reserve is what backward needs; without it forward is inference. */
+static void run_forward(struct network *net, int time, void *reserve) {
   gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
-  forward.time = T;
+  forward.time = time;
   forward.batch = N;
   forward.lengths = lengths;
   forward.x = x;
-  forward.packed = packed;
+  forward.packed = net->packed;
   forward.y = y;
   forward.reserve = reserve;
-  forward.workspace = workspace;
+  forward.workspace = net->workspace;
+  CHECK(gk_rnn_forward(net->rnn, &forward));
+}
+
+/* The loss summed over the steps that count; its gradients to dy and to those of the output layer. */
+static double output_loss(struct network *net) {
+  double loss;
   gk_output_loss_args criterion = GK_OUTPUT_LOSS_ARGS_INIT;
   criterion.rows = T * N;
   criterion.h = y;
   criterion.kind = GK_LOSS_BINARY;
   criterion.values = odd;
   criterion.row_weights = counts;
-  criterion.packed = output_packed;
+  criterion.packed = net->output_packed;
+  criterion.loss = &loss;
   criterion.gradient_scale = 1.0f / (T * N);
   criterion.dh = dy;
-  criterion.gradients = g + at_output;
-  criterion.workspace = workspace;
+  criterion.gradients = net->g + net->at_output;
+  criterion.workspace = net->workspace;
+  CHECK(gk_output_loss(net->output, &criterion));
+  return loss;
+}
+
+static void run_backward(struct network *net) {
   gk_rnn_backward_args backward = GK_RNN_BACKWARD_ARGS_INIT;
   backward.time = T;
   backward.batch = N;
   backward.lengths = lengths;
   backward.x = x;
-  backward.packed = packed;
+  backward.packed = net->packed;
   backward.dy = dy;
-  backward.gradients = g;
-  backward.reserve = reserve;
-  backward.workspace = workspace;
+  backward.gradients = net->g;
+  backward.reserve = net->reserve;
+  backward.workspace = net->workspace;
+  CHECK(gk_rnn_backward(net->rnn, &backward));
+}
 
-  gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
-  double loss, mean = 1; /* of the last EVERY batches, in nats a step */
-  criterion.loss = &loss;
-  int step = 0, right = 0;
-  while (step < STEPS && mean > ENOUGH) {
-    mean = 0;
-    for (int i = 0; i < EVERY; i++) {
-      make_batch((uint64_t)++step, T, true);
-      CHECK(gk_rnn_pack(rnn, BOTH, p, packed));
-      CHECK(gk_output_pack(output, BOTH, p + at_output, output_packed));
-      CHECK(gk_rnn_forward(rnn, &forward));
-      CHECK(gk_output_loss(output, &criterion));
-      CHECK(gk_rnn_backward(rnn, &backward));
-      double norm;
-      CHECK(gk_gradient_norm(GK_ISA_AUTO, 0, 1, (const float *[]){g}, &count, &norm));
-      CHECK(gk_optimizer_step(&adam, step, 0.005, gk_clip_scale(norm, 1), count, p, g, adam_state));
-      mean += loss / (T * N * EVERY);
-    }
-  }
+/* One batch, one update; the loss before it, in nats a step. */
+static double train(struct network *net, int step) {
+  static const gk_optimizer_desc adam = GK_OPTIMIZER_DESC_INIT;
+  make_batch((uint64_t)step, T, true);
+  pack(net);
+  run_forward(net, T, net->reserve);
+  const double loss = output_loss(net);
+  run_backward(net);
+  double norm;
+  CHECK(gk_gradient_norm(GK_ISA_AUTO, 0, 1, (const float *[]){net->g}, &net->count, &norm));
+  CHECK(gk_optimizer_step(&adam, step, 0.005, gk_clip_scale(norm, 1), net->count, net->p, net->g,
+                          net->adam_state));
+  return loss / (T * N);
+}
 
+/* The share of right steps of strings of LONG bits, in percent. */
+static double test(struct network *net) {
+  static float logits[LONG * N];
+  int right = 0;
   make_batch(1 << 20, LONG, false);
-  CHECK(gk_rnn_pack(rnn, BOTH, p, packed));
-  CHECK(gk_output_pack(output, BOTH, p + at_output, output_packed));
-  forward.time = LONG;
-  forward.reserve = NULL;
-  CHECK(gk_rnn_forward(rnn, &forward));
-  CHECK(gk_output_forward(output, LONG * N, y, output_packed, logits, workspace));
+  pack(net);
+  run_forward(net, LONG, NULL);
+  CHECK(gk_output_forward(net->output, LONG * N, y, net->output_packed, logits, net->workspace));
   for (int i = 0; i < LONG * N; i++)
     right += (logits[i] > 0) == (odd[i] > 0);
-  printf("%-16s  %4d steps  loss %.4f  right on %d bits: %.2f %%\n", gk_cell_name(cell), step, mean, LONG,
-         100.0 * right / (LONG * N));
-  fflush(stdout);
-  gk_rnn_destroy(rnn);
-  gk_output_destroy(output);
-  void *all[] = {p, g, packed, output_packed, reserve, workspace};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    gk_free(all[i]);
-  free(adam_state);
   return 100.0 * right / (LONG * N);
+}
+
+/* Trains until the loss is small. The share of right steps of longer strings, in percent. */
+static double learn(gk_cell cell) {
+  struct network net;
+  create(&net, cell);
+  allocate_memory(&net);
+  double mean = 1; /* of the last EVERY batches */
+  int step = 0;
+  while (step < STEPS && mean > ENOUGH) {
+    mean = 0;
+    for (int i = 0; i < EVERY; i++)
+      mean += train(&net, ++step) / EVERY;
+  }
+  const double right = test(&net);
+  destroy(&net);
+  printf("%-16s  %4d steps  loss %.4f  right on %d bits: %.2f %%\n", gk_cell_name(cell), step, mean, LONG,
+         right);
+  fflush(stdout);
+  return right;
 }
 
 int main(int argc, char **argv) {

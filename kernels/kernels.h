@@ -44,6 +44,7 @@ struct gk_column_part {
   uint16_t begin, end;
 };
 
+#define GK_MOST_LANES   16 /* v of any tier */
 #define GK_WIDEST_PANEL 64 /* columns: nv * v of any tier */
 
 /* Where one vector of a packed matrix lands in a row of C. */
@@ -138,9 +139,9 @@ struct gk_cell_forward {
 };
 
 /* The same step backward. `gates` holds the activations; the gradients of the pre-activations go to d_pre,
- * the operand of the products that follow, and to `kept` (NULL, or rows that may be `gates`). The gradient of
- * h is dy (NULL: zero) + dh; dh receives the part of the gradient of h_prev that does not go through the
- * recurrent product (which is then added to it), dc the gradient of c_prev. */
+ * the operand of the products that follow, and to d_pre_copy (NULL, or rows that may be `gates`). The
+ * gradient of h is dy (NULL: zero) + dh; dh receives the part of the gradient of h_prev that does not go
+ * through the recurrent product (which is then added to it), dc the gradient of c_prev. */
 struct gk_cell_backward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;
@@ -148,7 +149,7 @@ struct gk_cell_backward {
   const float *peephole;                 /* the same, or NULL */
   const float *const *gates;
   float *const *d_pre;
-  float *const *kept;
+  float *const *d_pre_copy;
   const float *const *h_prev;
   const float *const *c_prev;
   const float *const *h;

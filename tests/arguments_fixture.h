@@ -25,6 +25,15 @@ static inline void expect(int line, gk_status status, gk_status wanted, ...) {
   va_end(words);
 }
 
+/* What every test changes one thing of. */
+static inline gk_rnn_desc good_desc(void) {
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  desc.input_size = 5;
+  desc.hidden_size = 6;
+  desc.layers = 2;
+  return desc;
+}
+
 static const int64_t huge[] = {INT64_C(1) << 31, INT64_C(1) << 32, (INT64_C(1) << 32) + 1,
                                INT64_C(1) << 61, INT64_C(1) << 62, INT64_MAX};
 enum { HUGE_SIZES = sizeof huge / sizeof *huge };

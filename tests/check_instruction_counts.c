@@ -181,7 +181,7 @@ static void measure_phase(const struct gk_kernels *kernels, int cell, int phase,
     call.forward.norm = call.backward.norm = new_values((3 * BLOCKS + 2) * HIDDEN);
     call.forward.scales = new_rows(ROWS, 3);
     call.backward.scales = (const float *const *)call.forward.scales;
-    call.backward.kept = new_rows(ROWS, width);
+    call.backward.d_pre_copy = new_rows(ROWS, width);
   }
   measure(forward, (size_t)ROWS * HIDDEN, call_forward, kernels, &call);
   measure(backward, (size_t)ROWS * HIDDEN, call_backward, kernels, &call);

@@ -169,4 +169,26 @@ static inline double check_near_reference(const struct network_case *c, double t
   return largest;
 }
 
+/* The reference once, then every tier and schedule against it; returns the largest error. */
+static inline double check_tiers_near_reference(struct network_case *c, double tolerance, const gk_isa *tiers,
+                                                int tier_count) {
+  struct buffers data_buffers = {0};
+  double largest = 0;
+  c->desc.isa = tiers[0];
+  struct network_data d = take_data(&data_buffers, c);
+  struct reference_results wanted = run_reference(&data_buffers, c, &d);
+  for (int i = 0; i < tier_count; i++)
+    for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++) {
+      struct buffers buffers = {0};
+      c->desc.isa = tiers[i];
+      c->desc.schedule = (gk_schedule)schedule;
+      c->desc.threads = schedule == GK_SCHEDULE_SLICES ? 1 : 2;
+      struct network_results got = run_case(&buffers, c, &d);
+      largest = fmax(largest, check_near_reference(c, tolerance, &got, &wanted));
+      buffers_release(&buffers);
+    }
+  buffers_release(&data_buffers);
+  return largest;
+}
+
 #endif

@@ -295,6 +295,58 @@ static void single_steps_have_the_bits_of_one_call(void **state) {
   }
 }
 
+/* What belongs to sample n of a batch of one layer, or of several without states. */
+static struct decoder_data data_of_sample(const struct decoder_case *c, const struct decoder_data *d,
+                                          int64_t n) {
+  const struct decoder_sizes s = decoder_sizes_of(c);
+  const int64_t row = n * c->time, Ts = c->source_time;
+  const bool states = c->desc.rnn.layers == 1; /* those of one sample are apart in several */
+  struct decoder_data one = *d;
+  one.lengths = d->lengths ? d->lengths + n : NULL;
+  one.source_lengths = d->source_lengths ? d->source_lengths + n : NULL;
+  one.tokens = d->tokens + row;
+  one.x = d->x ? d->x + row * c->desc.rnn.input_size : NULL;
+  one.previous = d->previous ? d->previous + row * s.fed : NULL;
+  one.doutputs = d->doutputs ? d->doutputs + row * s.fed : NULL;
+  one.source = d->source ? d->source + n * Ts * c->desc.source_size : NULL;
+  one.dy = d->dy + row * s.top;
+  one.h0 = states && d->h0 ? d->h0 + n * c->sizes[0] : NULL;
+  one.c0 = states && d->c0 ? d->c0 + n * c->sizes[0] : NULL;
+  one.dhn = states && d->dhn ? d->dhn + n * c->sizes[0] : NULL;
+  one.dcn = states && d->dcn ? d->dcn + n * c->sizes[0] : NULL;
+  one.feed0 = d->feed0 ? d->feed0 + n * s.top : NULL;
+  one.dfeedn = d->dfeedn ? d->dfeedn + n * s.top : NULL;
+  return one;
+}
+
+static void check_sample(const struct decoder_case *c, int64_t n, const struct decoder_results *got,
+                         const struct decoder_results *all) {
+  const struct decoder_sizes s = decoder_sizes_of(c);
+  const int64_t layers = c->desc.rnn.layers, S = c->desc.source_size, Ts = c->source_time;
+  const int64_t width[D_TENSORS] = {[D_Y] = c->time * s.top,
+                                    [D_OUTPUTS] = c->time * s.fed,
+                                    [D_WEIGHTS] = c->time * Ts,
+                                    [D_HN] = c->sizes[0],
+                                    [D_CN] = c->sizes[0],
+                                    [D_FEEDN] = s.top,
+                                    [D_DX] = c->time * c->desc.rnn.input_size,
+                                    [D_DPREVIOUS] = c->time * s.fed,
+                                    [D_DSOURCE] = Ts * S,
+                                    [D_DH0] = c->sizes[0],
+                                    [D_DC0] = c->sizes[0],
+                                    [D_DFEED0] = s.top};
+  for (int k = 0; k < D_GRADIENTS; k++) {
+    if (layers > 1 && (k == D_HN || k == D_CN || k == D_DH0 || k == D_DC0))
+      continue;
+    if (got->tensor[k] &&
+        memcmp(got->tensor[k], all->tensor[k] + n * width[k], (size_t)width[k] * sizeof(float)) != 0)
+      fail_decoder(c, "alone: %s of sample %d has other bits", decoder_tensor_names[k], (int)n);
+  }
+  for (int64_t i = 0; i < layers * c->time; i++)
+    if (memcmp(&got->tensor[D_DH_NORMS][i], &all->tensor[D_DH_NORMS][i * c->batch + n], sizeof(float)) != 0)
+      fail_decoder(c, "alone: dh_norms[%d] of sample %d has other bits", (int)i, (int)n);
+}
+
 /* Sample n alone has the bits that it has in the batch. */
 static void a_sample_does_not_depend_on_its_batch(void **state) {
   (void)state;
@@ -305,32 +357,15 @@ static void a_sample_does_not_depend_on_its_batch(void **state) {
       add_decoder_masks(&c, seed / 2);
     c.desc.rnn.layout = GK_BATCH_FIRST;
     struct decoder_data d = take_decoder_data(&b, &c);
-    const struct decoder_sizes s = decoder_sizes_of(&c);
     struct decoder_results all = run_decoder(&b, &c, &d);
-    const int64_t n = c.batch - 1, row = n * c.time, S = c.desc.source_size, Ts = c.source_time;
-    struct decoder_case alone = c;
-    struct decoder_data one = d;
-    alone.batch = 1;
-    one.lengths = d.lengths ? d.lengths + n : NULL;
-    one.source_lengths = d.source_lengths ? d.source_lengths + n : NULL;
-    one.tokens = d.tokens + row;
-    one.x = d.x ? d.x + row * c.desc.rnn.input_size : NULL;
-    one.previous = d.previous ? d.previous + row * s.fed : NULL;
-    one.doutputs = d.doutputs ? d.doutputs + row * s.fed : NULL;
-    one.source = d.source ? d.source + n * Ts * S : NULL;
-    one.dy = d.dy + row * s.top;
-    if (c.desc.rnn.layers > 1)
-      one.h0 = one.c0 = one.dhn = one.dcn = NULL;
     if (c.desc.rnn.layers > 1 && c.states) {
       buffers_release(&b); /* states of one sample are apart */
       continue;
     }
-    one.h0 = d.h0 ? d.h0 + n * c.sizes[0] : NULL;
-    one.c0 = d.c0 ? d.c0 + n * c.sizes[0] : NULL;
-    one.dhn = d.dhn ? d.dhn + n * c.sizes[0] : NULL;
-    one.dcn = d.dcn ? d.dcn + n * c.sizes[0] : NULL;
-    one.feed0 = d.feed0 ? d.feed0 + n * s.top : NULL;
-    one.dfeedn = d.dfeedn ? d.dfeedn + n * s.top : NULL;
+    const int64_t n = c.batch - 1;
+    struct decoder_case alone = c;
+    alone.batch = 1;
+    struct decoder_data one = data_of_sample(&c, &d, n);
     struct decoder_results got = take_decoder_results(&b, &alone, &one);
     struct open_decoder o = open_decoder(&b, &alone, &one);
     gk_decoder_forward_args forward = decoder_forward_args(&o, &alone, &one, &got);
@@ -339,28 +374,7 @@ static void a_sample_does_not_depend_on_its_batch(void **state) {
     backward.random = forward.random;
     decoder_ok(&c, gk_decoder_forward(o.decoder, &forward), "gk_decoder_forward");
     decoder_ok(&c, gk_decoder_backward(o.decoder, &backward), "gk_decoder_backward");
-    const int64_t width[D_TENSORS] = {[D_Y] = c.time * s.top,
-                                      [D_OUTPUTS] = c.time * s.fed,
-                                      [D_WEIGHTS] = c.time * Ts,
-                                      [D_HN] = c.sizes[0],
-                                      [D_CN] = c.sizes[0],
-                                      [D_FEEDN] = s.top,
-                                      [D_DX] = c.time * c.desc.rnn.input_size,
-                                      [D_DPREVIOUS] = c.time * s.fed,
-                                      [D_DSOURCE] = Ts * S,
-                                      [D_DH0] = c.sizes[0],
-                                      [D_DC0] = c.sizes[0],
-                                      [D_DFEED0] = s.top};
-    for (int k = 0; k < D_GRADIENTS; k++) {
-      if (c.desc.rnn.layers > 1 && (k == D_HN || k == D_CN || k == D_DH0 || k == D_DC0))
-        continue;
-      if (got.tensor[k] &&
-          memcmp(got.tensor[k], all.tensor[k] + n * width[k], (size_t)width[k] * sizeof(float)) != 0)
-        fail_decoder(&c, "alone: %s of sample %d has other bits", decoder_tensor_names[k], (int)n);
-    }
-    for (int64_t i = 0; i < c.desc.rnn.layers * c.time; i++)
-      if (memcmp(&got.tensor[D_DH_NORMS][i], &all.tensor[D_DH_NORMS][i * c.batch + n], sizeof(float)) != 0)
-        fail_decoder(&c, "alone: dh_norms[%d] of sample %d has other bits", (int)i, (int)n);
+    check_sample(&c, n, &got, &all);
     close_decoder(&o);
     buffers_release(&b);
   }

@@ -16,23 +16,8 @@ static gk_isa tiers[MAX_TIERS];
 static int tier_count;
 static double largest_error;
 
-/* The reference once, then every tier and schedule against it. */
 static void check_case(struct network_case *c) {
-  struct buffers data_buffers = {0};
-  c->desc.isa = tiers[0];
-  struct network_data d = take_data(&data_buffers, c);
-  struct reference_results wanted = run_reference(&data_buffers, c, &d);
-  for (int i = 0; i < tier_count; i++)
-    for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++) {
-      struct buffers buffers = {0};
-      c->desc.isa = tiers[i];
-      c->desc.schedule = (gk_schedule)schedule;
-      c->desc.threads = schedule == GK_SCHEDULE_SLICES ? 1 : 2;
-      struct network_results got = run_case(&buffers, c, &d);
-      largest_error = fmax(largest_error, check_near_reference(c, TOLERANCE, &got, &wanted));
-      buffers_release(&buffers);
-    }
-  buffers_release(&data_buffers);
+  largest_error = fmax(largest_error, check_tiers_near_reference(c, TOLERANCE, tiers, tier_count));
 }
 
 static struct network_case random_case(gk_cell cell, gk_activation activation, int64_t hidden,

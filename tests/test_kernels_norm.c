@@ -20,7 +20,7 @@ enum { ROWS = 3, BLOCKS = 13, MOST_HIDDEN = 70, WIDTH = BLOCKS * MOST_HIDDEN };
 
 /* Of each tier: rows that hold what no kernel may leave there where it must not write. */
 struct arrays {
-  float pre[ROWS][WIDTH], gates[ROWS][WIDTH], d_pre[ROWS][WIDTH], kept[ROWS][WIDTH];
+  float pre[ROWS][WIDTH], gates[ROWS][WIDTH], d_pre[ROWS][WIDTH], d_pre_copy[ROWS][WIDTH];
   float h_prev[ROWS][MOST_HIDDEN], c_prev[ROWS][MOST_HIDDEN], h[ROWS][MOST_HIDDEN], c[ROWS][MOST_HIDDEN];
   float saved_h[ROWS][MOST_HIDDEN], saved_c[ROWS][MOST_HIDDEN], dy[ROWS][MOST_HIDDEN];
   float dh[ROWS][MOST_HIDDEN], dc[ROWS][MOST_HIDDEN], scales[ROWS][4];
@@ -38,7 +38,7 @@ static void run(const struct gk_kernels *kernels, size_t hidden, const struct gk
   POINTERS(pre);
   POINTERS(gates);
   POINTERS(d_pre);
-  POINTERS(kept);
+  POINTERS(d_pre_copy);
   POINTERS(h_prev);
   POINTERS(c_prev);
   POINTERS(h);
@@ -75,7 +75,7 @@ static void run(const struct gk_kernels *kernels, size_t hidden, const struct gk
                                             .scales = (const float *const *)scales,
                                             .gates = (const float *const *)gates,
                                             .d_pre = d_pre,
-                                            .kept = kept,
+                                            .d_pre_copy = d_pre_copy,
                                             .c_prev = (const float *const *)c_prev,
                                             .c = (const float *const *)c,
                                             .dy = (const float *const *)dy,

@@ -171,6 +171,48 @@ static void a_packed_buffer_knows_its_key(void **state) {
   buffers_release(&b);
 }
 
+/* The case's forward and backward passes as calls of a decoder that holds packed parameters. */
+static void run_as_decoder(const struct network_case *c, const struct network_data *d, gk_decoder *decoder,
+                           const gk_random_key *key, const void *packed, struct buffers *b,
+                           const struct network_results *r) {
+  gk_rnn_memory memory;
+  check_status(c, gk_decoder_memory_needed(decoder, c->time, c->batch, 0, &memory), "memory");
+  void *reserve = buffers_take(b, memory.reserve_bytes, 1);
+  gk_decoder_forward_args forward = {.size = sizeof forward,
+                                     .time = c->time,
+                                     .batch = c->batch,
+                                     .lengths = d->lengths,
+                                     .x = d->x,
+                                     .h0 = d->h0,
+                                     .c0 = d->c0,
+                                     .packed = packed,
+                                     .y = r->y,
+                                     .hn = r->hn,
+                                     .cn = r->cn,
+                                     .random = *key,
+                                     .reserve = reserve};
+  gk_decoder_backward_args backward = {.size = sizeof backward,
+                                       .time = c->time,
+                                       .batch = c->batch,
+                                       .lengths = d->lengths,
+                                       .h0 = d->h0,
+                                       .c0 = d->c0,
+                                       .packed = packed,
+                                       .dy = d->dy,
+                                       .dhn = d->dhn,
+                                       .dcn = d->dcn,
+                                       .dx = r->dx,
+                                       .dh0 = r->dh0,
+                                       .dc0 = r->dc0,
+                                       .gradients = r->gradients,
+                                       .random = *key,
+                                       .reserve = reserve};
+  forward.workspace = buffers_take(b, memory.forward_workspace_bytes, 1);
+  backward.workspace = buffers_take(b, memory.backward_workspace_bytes, 1);
+  check_status(c, gk_decoder_forward(decoder, &forward), "gk_decoder_forward");
+  check_status(c, gk_decoder_backward(decoder, &backward), "gk_decoder_backward");
+}
+
 /* A decoder without feedback is its stack, masks and dropped weights too. */
 static void a_decoder_draws_the_masks_of_its_stack(void **state) {
   (void)state;
@@ -179,12 +221,10 @@ static void a_decoder_draws_the_masks_of_its_stack(void **state) {
       struct buffers b = {0};
       struct network_case c = make_case((gk_cell)cell, tiers[tier]);
       add_all_masks(&c);
-      struct network_sizes s = sizes_of(&c);
       struct network_data d = take_data(&b, &c);
       struct network_results wanted = run_case(&b, &c, &d), r = take_results(&b, &c);
       gk_decoder_desc desc = GK_DECODER_DESC_INIT;
       gk_decoder *decoder;
-      gk_rnn_memory memory;
       size_t bytes;
       const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
       const gk_random_key key = {.seed = c.seed, .step = 3, .first_sample = 40};
@@ -192,43 +232,10 @@ static void a_decoder_draws_the_masks_of_its_stack(void **state) {
       desc.feedback = GK_FEEDBACK_NONE;
       check_status(&c, gk_decoder_create(&desc, &decoder), "gk_decoder_create");
       check_status(&c, gk_decoder_packed_bytes(decoder, both, &bytes), "gk_decoder_packed_bytes");
-      check_status(&c, gk_decoder_memory_needed(decoder, c.time, c.batch, 0, &memory), "memory");
-      assert_int_equal(gk_decoder_parameter_count(decoder), s.parameters);
-      void *packed = buffers_take(&b, bytes, 1), *reserve = buffers_take(&b, memory.reserve_bytes, 1);
+      assert_int_equal(gk_decoder_parameter_count(decoder), sizes_of(&c).parameters);
+      void *packed = buffers_take(&b, bytes, 1);
       check_status(&c, gk_decoder_pack_dropped(decoder, both, &key, d.parameters, packed), "pack");
-      gk_decoder_forward_args forward = {.size = sizeof forward,
-                                         .time = c.time,
-                                         .batch = c.batch,
-                                         .lengths = d.lengths,
-                                         .x = d.x,
-                                         .h0 = d.h0,
-                                         .c0 = d.c0,
-                                         .packed = packed,
-                                         .y = r.y,
-                                         .hn = r.hn,
-                                         .cn = r.cn,
-                                         .random = key,
-                                         .reserve = reserve};
-      gk_decoder_backward_args backward = {.size = sizeof backward,
-                                           .time = c.time,
-                                           .batch = c.batch,
-                                           .lengths = d.lengths,
-                                           .h0 = d.h0,
-                                           .c0 = d.c0,
-                                           .packed = packed,
-                                           .dy = d.dy,
-                                           .dhn = d.dhn,
-                                           .dcn = d.dcn,
-                                           .dx = r.dx,
-                                           .dh0 = r.dh0,
-                                           .dc0 = r.dc0,
-                                           .gradients = r.gradients,
-                                           .random = key,
-                                           .reserve = reserve};
-      forward.workspace = buffers_take(&b, memory.forward_workspace_bytes, 1);
-      backward.workspace = buffers_take(&b, memory.backward_workspace_bytes, 1);
-      check_status(&c, gk_decoder_forward(decoder, &forward), "gk_decoder_forward");
-      check_status(&c, gk_decoder_backward(decoder, &backward), "gk_decoder_backward");
+      run_as_decoder(&c, &d, decoder, &key, packed, &b, &r);
       r.dh_norms = NULL;
       check_same_results(&c, "decoder", &r, &wanted);
       REFUSED(gk_decoder_pack_dropped(decoder, both, NULL, d.parameters, packed), GK_ERROR_ARGUMENT, "key");

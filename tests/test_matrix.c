@@ -18,21 +18,21 @@
 enum { MOST_UNITS = 200 };
 
 static void check_walk(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
-                       bool backwards) {
+                       bool descending) {
   enum { FLOATS = 4096 }; /* what a strip of several panels may leave behind */
-  size_t at = backwards ? end : begin, count = 0;
-  struct gk_strips strips = gk_matrix_strips(matrix, rows, begin, end, backwards);
+  size_t at = descending ? end : begin, count = 0;
+  struct gk_strips strips = gk_matrix_strips(matrix, rows, begin, end, descending);
   for (; gk_strips_next(&strips); count++) {
     const size_t first = strips.unit_begin, last = strips.unit_end;
     assert_true(first < last && first >= begin && last <= end);
-    assert_int_equal(backwards ? last : first, at);
+    assert_int_equal(descending ? last : first, at);
     if (matrix->interleaved && last < end) /* strips end where panels do */
       assert_int_equal(last / matrix->lanes * matrix->gates % matrix->tile_vectors + last % matrix->lanes, 0);
     if (matrix->interleaved && last - first > matrix->width) /* more than a granule */
       assert_true(rows * matrix->gates * (last - first) <= FLOATS || rows == 0);
-    at = backwards ? first : last;
+    at = descending ? first : last;
   }
-  assert_int_equal(at, backwards ? begin : end);
+  assert_int_equal(at, descending ? begin : end);
   assert_int_equal(count, strips.count);
   assert_false(gk_strips_next(&strips));
 }

@@ -15,28 +15,13 @@
 
 #include "tests/decoder_fixture.h"
 #include "tests/network_fixture.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OWN_ALLOCATOR 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define OWN_ALLOCATOR 0
-#endif
-#endif
-#ifndef OWN_ALLOCATOR
-#define OWN_ALLOCATOR 1
-#endif
+#include "tests/own_allocator.h"
 
 static atomic_long allocations, locks;
 
 #if OWN_ALLOCATOR
 /* Seen by the OpenMP runtime too, although everything else here is hidden. */
 #pragma GCC visibility push(default)
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *old, size_t size);
-void *__libc_memalign(size_t alignment, size_t size);
-void __libc_free(void *memory);
 int posix_memalign(void **memory, size_t alignment, size_t size);
 void *aligned_alloc(size_t alignment, size_t size);
 void *memalign(size_t alignment, size_t size);

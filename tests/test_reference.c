@@ -210,6 +210,31 @@ static bool is_smooth(const gk_rnn_desc *desc) {
   return true;
 }
 
+static void check_parameters(const char *what, const gk_rnn_desc *desc, double step,
+                             struct network *network) {
+  int64_t D = gk_reference_directions(desc);
+  for (int64_t l = 0; l < desc->layers; l++)
+    for (int64_t d = 0; d < D; d++) {
+      struct gk_reference_layout at = gk_reference_layout_of(desc, l, d);
+      int64_t begin[] = {at.weight_ih, at.weight_hh, at.bias_ih, at.bias_hh, at.weight_hr,
+                         at.peephole,  at.ln_ih,     at.ln_hh,   at.ln_c,    at.bias_ln_c,
+                         at.h0,        at.c0,        at.end};
+      static const char *const names[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh",
+                                          "weight_hr", "peephole",  "ln_ih",   "ln_hh",
+                                          "ln_c",      "bias_ln_c", "h0",      "c0"};
+      for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        int64_t gates = k < 4 ? gk_reference_gates(desc) : 1;
+        for (int64_t g = 0; g < gates; g++) { /* each gate by its own scale */
+          int64_t count = (begin[k + 1] - begin[k]) / gates, first = begin[k] + g * count;
+          char tensor[64];
+          snprintf(tensor, sizeof tensor, "%s_l%d, direction %d, gate %d", names[k], (int)l, (int)d, (int)g);
+          check_tensor(what, tensor, step, count, network->parameters + first, network->gradients + first,
+                       network_loss, network);
+        }
+      }
+    }
+}
+
 static void check_network(const gk_rnn_desc *desc, bool is_ragged, bool is_masked, uint64_t seed) {
   double step = desc->options.layer_norm ? STEP_NORM : is_smooth(desc) ? STEP_SMOOTH : STEP_RELU;
   magnified = desc->options.layer_norm ? MAGNIFIED_NORM : 1;
@@ -236,28 +261,8 @@ static void check_network(const gk_rnn_desc *desc, bool is_ragged, bool is_maske
            (int)desc->cell, options, (int)desc->layers, (int)desc->direction, (int)desc->layout,
            (int)desc->vocabulary, (int)desc->projection_size, (int)desc->merge, is_ragged ? "ragged" : "full",
            is_masked ? ", masked" : "", (unsigned long long)seed);
-  int64_t D = gk_reference_directions(desc);
+  check_parameters(what, desc, step, network);
   struct gk_reference_layout last = last_layout(desc);
-  for (int64_t l = 0; l < desc->layers; l++)
-    for (int64_t d = 0; d < D; d++) {
-      struct gk_reference_layout at = gk_reference_layout_of(desc, l, d);
-      int64_t begin[] = {at.weight_ih, at.weight_hh, at.bias_ih, at.bias_hh, at.weight_hr,
-                         at.peephole,  at.ln_ih,     at.ln_hh,   at.ln_c,    at.bias_ln_c,
-                         at.h0,        at.c0,        at.end};
-      static const char *const names[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh",
-                                          "weight_hr", "peephole",  "ln_ih",   "ln_hh",
-                                          "ln_c",      "bias_ln_c", "h0",      "c0"};
-      for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        int64_t gates = k < 4 ? gk_reference_gates(desc) : 1;
-        for (int64_t g = 0; g < gates; g++) { /* each gate by its own scale */
-          int64_t count = (begin[k + 1] - begin[k]) / gates, first = begin[k] + g * count;
-          char tensor[64];
-          snprintf(tensor, sizeof tensor, "%s_l%d, direction %d, gate %d", names[k], (int)l, (int)d, (int)g);
-          check_tensor(what, tensor, step, count, network->parameters + first, network->gradients + first,
-                       network_loss, network);
-        }
-      }
-    }
   if (desc->vocabulary)
     check_tensor(what, "embedding", step, V * I, network->parameters, network->gradients, network_loss,
                  network);

@@ -84,21 +84,7 @@ static void for_each_structure(const char *test, void (*check)(struct network_ca
 static double largest_error;
 
 static void check_near(struct network_case *c) {
-  struct buffers data_buffers = {0};
-  c->desc.isa = tiers[0];
-  struct network_data d = take_data(&data_buffers, c);
-  struct reference_results wanted = run_reference(&data_buffers, c, &d);
-  for (int i = 0; i < tier_count; i++)
-    for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++) {
-      struct buffers buffers = {0};
-      c->desc.isa = tiers[i];
-      c->desc.schedule = (gk_schedule)schedule;
-      c->desc.threads = schedule == GK_SCHEDULE_SLICES ? 1 : 2;
-      struct network_results got = run_case(&buffers, c, &d);
-      largest_error = fmax(largest_error, check_near_reference(c, TOLERANCE, &got, &wanted));
-      buffers_release(&buffers);
-    }
-  buffers_release(&data_buffers);
+  largest_error = fmax(largest_error, check_tiers_near_reference(c, TOLERANCE, tiers, tier_count));
 }
 
 static void test_near_the_reference(void **state) {

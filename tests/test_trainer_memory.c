@@ -18,29 +18,13 @@
 #include <jansson.h>
 
 #include "include/gatekern-train.h"
+#include "tests/own_allocator.h"
 #include "tests/temporary_folder.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OWN_ALLOCATOR 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define OWN_ALLOCATOR 0
-#endif
-#endif
-#ifndef OWN_ALLOCATOR
-#define OWN_ALLOCATOR 1
-#endif
 
 /* Of the one thread that these tests have. `until_failure` counts down to 0, which fails; below: never. */
 static volatile long until_failure = -1, live; /* the compiler may think that malloc does not touch them */
 
 #if OWN_ALLOCATOR
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *old, size_t size);
-void *__libc_memalign(size_t alignment, size_t size);
-void __libc_free(void *memory);
-
 /* Visible to shared libraries, jansson's among them. */
 #define EXPORTED __attribute__((visibility("default")))
 

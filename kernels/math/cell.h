@@ -32,8 +32,8 @@ static inline __attribute__((always_inline)) void
 cell_store_gradient(const struct gk_cell_backward *step, size_t row, size_t column, vf x, size_t lanes) {
   x = v_flush(x);
   cell_store(step->d_pre[row] + column, x, lanes);
-  if (step->kept)
-    cell_store(step->kept[row] + column, x, lanes);
+  if (step->d_pre_copy)
+    cell_store(step->d_pre_copy[row] + column, x, lanes);
 }
 
 /* The new h, flushed. */

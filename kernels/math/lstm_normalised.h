@@ -181,7 +181,7 @@ static void lstm_normalised_backward(const struct gk_cell_backward *step) {
     lstm.unit_end = hidden;
     lstm.gates = step->gates + row;
     lstm.d_pre = &da;
-    lstm.kept = NULL;
+    lstm.d_pre_copy = NULL;
     lstm.c_prev = step->c_prev + row;
     lstm.c = step->c + row;
     lstm.dy = NORMALISED_ROW(step->dy, row);
@@ -204,7 +204,7 @@ static void lstm_normalised_backward(const struct gk_cell_backward *step) {
     float mean[4];
     for (int k = 0; k < 4; k++)
       mean[k] = tree_sum(sum[k].lane) / (float)width;
-    float *kept = step->kept ? step->kept[row] : NULL;
+    float *copy = step->d_pre_copy ? step->d_pre_copy[row] : NULL;
     NORMALISED_LOOP(width, {
       (void)j;
       vf d = cell_load(da + i, lanes);
@@ -213,8 +213,8 @@ static void lstm_normalised_backward(const struct gk_cell_backward *step) {
       d_h = normalised_gradient(d_h, cell_load(nh + i, lanes), step->scales[row][1], mean[2], mean[3]);
       cell_store(dx + i, d_x, lanes);
       cell_store(dh + i, d_h, lanes);
-      if (kept)
-        cell_store(kept + i, d_x, lanes);
+      if (copy)
+        cell_store(copy + i, d_x, lanes);
     });
   }
 }

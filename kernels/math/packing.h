@@ -74,6 +74,7 @@ static void stream_columns(size_t rows, const float *const *source, float *panel
 }
 
 _Static_assert(GK_TILE_VECTORS *GK_V <= GK_WIDEST_PANEL, "rows of W have no room");
+_Static_assert(GK_V <= GK_MOST_LANES, "lanes of a vector have no room");
 
 static void pack_columns(size_t columns, size_t rows, const float *const *source, float *panel, bool stream) {
   enum { WIDTH = GK_TILE_VECTORS * GK_V };

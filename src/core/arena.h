@@ -7,7 +7,9 @@
 
 #include "src/core/size.h"
 
-#define GK_CACHE_LINE 64
+/* A line of cache: two threads that write to one wait for each other. In bytes, and in floats. */
+#define GK_CACHE_LINE  64
+#define GK_LINE_FLOATS (GK_CACHE_LINE / sizeof(float))
 
 struct gk_arena {
   char *base;

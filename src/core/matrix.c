@@ -77,10 +77,10 @@ void gk_matrix_destroy(struct gk_matrix *matrix) {
 }
 
 struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
-                                  bool backwards) {
+                                  bool descending) {
   enum { FLOATS = 4096 }; /* 16 KiB */
   struct gk_strips strips = {
-      .begin = begin, .end = end, .first = begin, .length = matrix->units, .backwards = backwards};
+      .begin = begin, .end = end, .first = begin, .length = matrix->units, .descending = descending};
   size_t groups = 1; /* of v units, that fill panels */
   if (rows > 0 && matrix->interleaved) {
     while (groups * matrix->gates % matrix->tile_vectors)
@@ -98,7 +98,7 @@ struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, s
 bool gk_strips_next(struct gk_strips *strips) {
   if (strips->taken == strips->count)
     return false;
-  const size_t index = strips->backwards ? strips->count - 1 - strips->taken : strips->taken;
+  const size_t index = strips->descending ? strips->count - 1 - strips->taken : strips->taken;
   const size_t first = strips->first + index * strips->length;
   strips->unit_begin = first > strips->begin ? first : strips->begin;
   strips->unit_end = first + strips->length < strips->end ? first + strips->length : strips->end;
@@ -219,9 +219,9 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
   struct gk_product product =
       product_of(matrix, weights, strips->unit_begin, strips->unit_end, rows, a, c, start);
   product.ahead = ahead;
-  product.descending = strips->backwards;
+  product.descending = strips->descending;
   if (strips->taken < strips->count && !weights.unpacked) {
-    const size_t vector = strips->backwards ? product.vector_begin - 1 : product.vector_end;
+    const size_t vector = strips->descending ? product.vector_begin - 1 : product.vector_end;
     product.b_after = product.b + vector / matrix->tile_vectors * product.panel_stride;
   }
   multiply(matrix, kernels, weights, product);
@@ -234,8 +234,7 @@ static void pack_transposed(const struct gk_packing *packing, const struct gk_ma
   for (size_t panel = begin; panel < end; panel++) {
     const size_t last = (panel + 1) * nv < matrix->vectors ? (panel + 1) * nv : matrix->vectors;
     const size_t columns = source_rows(matrix, w, panel * nv, last, rows);
-    packing->kernels->pack_columns(columns, matrix->k, rows,
-                                   packing->packed + matrix->offset + panel * matrix->panel_stride,
+    packing->kernels->pack_columns(columns, matrix->k, rows, gk_matrix_panel(matrix, packing->packed, panel),
                                    packing->stream);
   }
 }
@@ -250,13 +249,11 @@ static void pack_rows(const struct gk_packing *packing, const struct gk_matrix *
   size_t columns = (end - begin) * matrix->width;
   if (columns > matrix->units - column)
     columns = matrix->units - column;
-  float *destination = packing->packed + matrix->offset + begin * matrix->panel_stride;
+  float *destination = gk_matrix_panel(matrix, packing->packed, begin);
   for (size_t k = 0; k < matrix->k; k += CHUNK) {
     const size_t count = matrix->k - k < CHUNK ? matrix->k - k : CHUNK;
-    for (size_t i = 0; i < count; i++) {
-      const size_t row = (size_t)matrix->gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
-      rows[i] = w + row * matrix->units + column;
-    }
+    for (size_t i = 0; i < count; i++)
+      rows[i] = w + gk_matrix_gate_row(matrix, rows_of_gate, k + i) * matrix->units + column;
     packing->kernels->pack_rows(count, columns, rows, destination + k * matrix->width, matrix->panel_stride,
                                 packing->stream);
   }

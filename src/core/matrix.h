@@ -65,11 +65,11 @@ struct gk_strips {
   size_t first,
       length; /* of the panels that the first strip is in; of all strips but the first and the last */
   size_t count, taken;
-  bool backwards;
+  bool descending;
   size_t unit_begin, unit_end; /* of the strip at hand */
 };
 struct gk_strips gk_matrix_strips(const struct gk_matrix *matrix, size_t rows, size_t begin, size_t end,
-                                  bool backwards);
+                                  bool descending);
 /* To the next strip, at first the first one; false after the last. */
 bool gk_strips_next(struct gk_strips *strips);
 
@@ -95,6 +95,14 @@ size_t gk_matrix_neighbours(const struct gk_matrix *matrix, size_t vector, size_
                             size_t *unit);
 /* The row of W (gates * units, k) whose transpose is a lane of B. */
 size_t gk_matrix_source_row(const struct gk_matrix *matrix, size_t vector, size_t lane);
+/* The row of W that is row k of B where B is W as it stands, its gates of so many rows. */
+static inline size_t gk_matrix_gate_row(const struct gk_matrix *matrix, size_t rows_of_gate, size_t k) {
+  return (size_t)matrix->gate[k / rows_of_gate] * rows_of_gate + k % rows_of_gate;
+}
+/* Where a panel of B begins. */
+static inline float *gk_matrix_panel(const struct gk_matrix *matrix, float *packed, size_t panel) {
+  return packed + matrix->offset + panel * matrix->panel_stride;
+}
 /* A thread's share of packing. */
 struct gk_packing {
   const struct gk_kernels *kernels;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "src/core/size.h"
+#include "src/core/arena.h"
 
 struct header {
   uint64_t magic, floats, fingerprint;
@@ -11,7 +11,6 @@ struct header {
   uint64_t offset; /* of the floats, in bytes: they begin a line of cache */
 };
 
-enum { LINE = 64 };                             /* of cache, in bytes */
 #define PACKED_MAGIC UINT64_C(0x6b6361702d6b67) /* "gk-pack" */
 
 static gk_status check_flags(struct gk_packed_size size, unsigned flags) {
@@ -24,16 +23,15 @@ static gk_status check_flags(struct gk_packed_size size, unsigned flags) {
 
 /* Forward's weights have their place before backward's, so that offsets do not depend on the flags. */
 static bool count_floats(struct gk_packed_size size, unsigned flags, size_t *floats) {
-  *floats = (sizeof(struct header) + LINE) / sizeof(float);
+  *floats = (sizeof(struct header) + GK_CACHE_LINE) / sizeof(float);
   return gk_size_add(floats, size.vectors) && (!flags || gk_size_add(floats, size.forward)) &&
          (!(flags & GK_PACK_BACKWARD) || gk_size_add(floats, size.backward));
 }
 
 bool gk_packed_streams(struct gk_packed_size size, unsigned flags) {
-  enum { STREAM_FLOATS = 5000000 }; /* 20 MB */
   return (flags & GK_PACK_FORWARD ? (double)size.forward : 0) +
              (flags & GK_PACK_BACKWARD ? (double)size.backward : 0) >
-         STREAM_FLOATS;
+         GK_STREAM_FLOATS;
 }
 
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes) {
@@ -59,7 +57,7 @@ gk_status gk_packed_start(struct gk_packed_size size, unsigned flags, gk_isa isa
   if (!packed)
     return gk_fail(GK_ERROR_ARGUMENT, "packed is NULL, must have %zu bytes", bytes);
   char *start = (char *)packed + sizeof(struct header);
-  start += (LINE - (uintptr_t)start % LINE) % LINE;
+  start += (GK_CACHE_LINE - (uintptr_t)start % GK_CACHE_LINE) % GK_CACHE_LINE;
   const struct header header = {.magic = PACKED_MAGIC,
                                 .floats = bytes / sizeof(float),
                                 .fingerprint = size.fingerprint,
@@ -78,7 +76,7 @@ static bool fits(struct gk_packed_size size, gk_isa isa, const void *packed, str
   *floats = 0;
   return header->magic == PACKED_MAGIC && header->isa == (uint32_t)isa &&
          count_floats(size, header->flags, floats) && header->floats == *floats &&
-         header->fingerprint == size.fingerprint && header->offset <= sizeof *header + LINE;
+         header->fingerprint == size.fingerprint && header->offset <= sizeof *header + GK_CACHE_LINE;
 }
 
 bool gk_packed_flags(struct gk_packed_size size, gk_isa isa, const void *packed, unsigned *flags) {

@@ -22,7 +22,15 @@ static inline uint64_t gk_packed_fingerprint(uint64_t fingerprint, int64_t value
 }
 
 gk_status gk_packed_bytes(struct gk_packed_size size, unsigned flags, size_t *bytes);
-/* Packed parts that would not stay in the cache that cores share (32 MiB) until a pass reads them are written
+/* Floats (20 MB) more than which do not stay in the cache that cores share (32 MiB) until they are read: then
+ * they are written past it. */
+#define GK_STREAM_FLOATS 5000000
+
+/* Floats of forward's weights, of a layer or a decoder's own, fewer than which one thread packs in less time
+ * than others take to come. */
+#define GK_PACK_SHARED_FLOATS 100000
+
+/* Packed parts that would not stay in the cache that cores share until a pass reads them are written
  * past it, which also leaves it to what a step reads: packing for both passes takes 0.76 to 0.91 of the time,
  * training steps of LSTM 1024 0 to 5 % less. LSTM 512 (4.2 million floats), of which some is still there,
  * would take up to 5 % more with one sample, and RNN 512 12 %. */

@@ -3,14 +3,14 @@
 
 #include <string.h>
 
+#include "src/core/arena.h"
 #include "src/core/random.h"
-#include "src/core/size.h"
 
 enum { STRIP = 64 }; /* rows of the weight gradient formed together */
 
 static bool place(size_t *floats, size_t *offset, size_t count) {
   *offset = *floats;
-  return gk_size_add(floats, count) && gk_size_align(floats, 16);
+  return gk_size_add(floats, count) && gk_size_align(floats, GK_LINE_FLOATS);
 }
 
 gk_status gk_linear_create(struct gk_linear *linear, const struct gk_kernels *kernels, int64_t in,
@@ -73,7 +73,7 @@ static size_t panel_floats(const struct gk_linear *linear) {
 bool gk_linear_scratch(const struct gk_linear *linear, size_t *floats) {
   *floats = STRIP;
   return gk_size_multiply(floats, (int64_t)(linear->in + 1 + GK_TRANSPOSED_STRIDE)) &&
-         gk_size_add(floats, panel_floats(linear)) && gk_size_align(floats, 16);
+         gk_size_add(floats, panel_floats(linear)) && gk_size_align(floats, GK_LINE_FLOATS);
 }
 
 /* All rows of the sum for the rows [begin, end) of W, at most STRIP. */
@@ -121,7 +121,7 @@ static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, siz
 
 void gk_linear_gradient(const struct gk_linear_gradient *gradient, int thread, int threads) {
   size_t begin, end;
-  gk_split(gradient->linear->out, 16, thread, threads, &begin, &end);
+  gk_split(gradient->linear->out, GK_LINE_FLOATS, thread, threads, &begin, &end);
   for (size_t first = begin; first < end; first += STRIP)
     gradient_strip(gradient, first, end - first < STRIP ? end : first + STRIP);
 }

@@ -177,7 +177,7 @@ gk_status gk_loss_gradient(const gk_loss_args *args) {
   for (int64_t end = args->rows; end > 0; end -= GK_SUM_BLOCK) {
     call.first = end > GK_SUM_BLOCK ? end - GK_SUM_BLOCK : 0;
     call.count = (size_t)(end - call.first);
-    gk_parallel(call.count * (size_t)args->columns < 20000 ? 1 : threads, loss_body, &call);
+    gk_parallel(call.count * (size_t)args->columns < GK_SHARED_VALUES ? 1 : threads, loss_body, &call);
     for (size_t r = call.count; r-- > 0;)
       loss += (double)call.losses[r];
   }

@@ -15,6 +15,8 @@
 #include "src/layers/output.h"
 
 enum { GRADIENT_COLUMNS = 64 }; /* rows of the weight gradient formed together */
+/* Of a product, fewer than which one thread does in less time than others take to come. */
+enum { SHARED_FLOP = 100000 };
 
 static gk_status check_description(const gk_output_desc *desc) {
   if (!desc)
@@ -54,7 +56,7 @@ static gk_status create(struct gk_output *output) {
   if (status)
     return status;
   size_t forward = output->forward.panel_stride, backward = output->backward.panel_stride, bias = v;
-  if (!gk_size_multiply(&forward, (int64_t)output->forward.panels) || !gk_size_align(&bias, 16) ||
+  if (!gk_size_multiply(&forward, (int64_t)output->forward.panels) || !gk_size_align(&bias, GK_LINE_FLOATS) ||
       !gk_size_multiply(&backward, (int64_t)output->backward.panels) || !gk_size_add(&forward, bias))
     return gk_fail(GK_ERROR_OVERFLOW, "packed weights of %zu x %zu do not fit in memory", v, h);
   output->forward.offset = bias;
@@ -149,7 +151,7 @@ static gk_status pack(const gk_output *output, unsigned flags, const float *weig
       gk_packed_start(output->packed, flags, output->kernels->isa, packed, &packing.matrix.packed);
   if (status)
     return status;
-  gk_parallel(output->packed.forward < 100000 ? 1 : output->desc.threads, pack_body, &packing);
+  gk_parallel(output->packed.forward < GK_PACK_SHARED_FLOATS ? 1 : output->desc.threads, pack_body, &packing);
   return GK_OK;
 }
 
@@ -395,7 +397,7 @@ gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *arg
   cut_workspace(&call, &arena);
   const double flop =
       2.0 * (double)args->rows * (double)output->desc.input_size * (double)output->desc.output_size;
-  gk_parallel(flop < 1e5 ? 1 : output->desc.threads, loss_body, &call);
+  gk_parallel(flop < SHARED_FLOP ? 1 : output->desc.threads, loss_body, &call);
   return GK_OK;
 }
 
@@ -429,7 +431,7 @@ gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *
   call.logits = logits;
   const double flop = 2.0 * (double)rows * (double)output->desc.input_size * (double)output->desc.output_size;
   const int threads = rows < output->desc.threads ? (int)rows : output->desc.threads; /* they share rows */
-  gk_parallel(flop < 1e5 ? 1 : threads, forward_body, &call);
+  gk_parallel(flop < SHARED_FLOP ? 1 : threads, forward_body, &call);
   return GK_OK;
 }
 

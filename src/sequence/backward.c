@@ -37,7 +37,7 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
     worker->pre[j] = gk_worker_d_pre(worker, layer, s, i);
     if (gk_dx_waits(run, layer))
-      worker->kept[j] = gk_run_left_gates(run, layer, direction, s, i);
+      worker->d_pre_copy[j] = gk_run_left_gates(run, layer, direction, s, i);
     worker->h[j] = gk_run_own_h(run, saved, s, i);
     worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
     if (has_dy)
@@ -139,8 +139,8 @@ static void whole_rows(const struct gk_worker *worker, struct gk_cell_backward c
   cell.c += begin;
   cell.dh += begin;
   cell.dc += begin;
-  if (cell.kept)
-    cell.kept += begin;
+  if (cell.d_pre_copy)
+    cell.d_pre_copy += begin;
   if (cell.dy)
     cell.dy += begin;
   worker->run->rnn->kernels->lstm_normalised_backward(&cell);
@@ -327,7 +327,7 @@ void gk_backward_chunk(const struct gk_worker *worker, int layer, int direction,
                .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
                .gates = (const float *const *)worker->saved_gates,
                .d_pre = worker->pre,
-               .kept = gk_dx_waits(run, layer) ? worker->kept : NULL,
+               .d_pre_copy = gk_dx_waits(run, layer) ? worker->d_pre_copy : NULL,
                .norm = run->packed + weights->norm,
                .scales = (const float *const *)worker->scales,
                .h_prev = worker->h_prev,

@@ -316,7 +316,8 @@ static gk_status pack(const gk_decoder *decoder, unsigned flags, const gk_random
       gk_packed_start(decoder->packed, flags, decoder->rnn->kernels->isa, packed, &packing.packed);
   if (status)
     return status;
-  gk_parallel(decoder->packed.forward < 100000 ? 1 : decoder->rnn->desc.threads, pack_body, &packing);
+  gk_parallel(decoder->packed.forward < GK_PACK_SHARED_FLOATS ? 1 : decoder->rnn->desc.threads, pack_body,
+              &packing);
   size_t top = 0;
   status = top_bytes(decoder, GK_PACK_FORWARD | GK_PACK_BACKWARD, &top);
   if (status)

@@ -16,7 +16,7 @@ struct share {
 static struct share own_share(const struct gk_worker *worker) {
   const size_t hidden = worker->run->rnn->layers[0].hidden;
   size_t begin, end;
-  gk_split(hidden, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
+  gk_split(hidden, GK_LINE_FLOATS, worker->thread, worker->threads, &begin, &end);
   return (struct share){(size_t)worker->run->rnn->cell->blocks, hidden, begin, end - begin};
 }
 
@@ -120,7 +120,7 @@ void gk_embedding_gradient_gather(const struct gk_worker *worker) {
   const size_t width = (size_t)run->rnn->desc.input_size, distinct = (size_t)run->embedding.distinct;
   uint32_t *pending = pending_rows(worker);
   size_t begin, end;
-  gk_split(width, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
+  gk_split(width, GK_LINE_FLOATS, worker->thread, worker->threads, &begin, &end);
   const size_t count = end - begin;
   memset(pending, 0, distinct * sizeof *pending);
   for (size_t slot = 0; slot < distinct; slot++) {

@@ -308,5 +308,5 @@ bool gk_feed_scratch_floats(const struct gk_decoder *decoder, size_t *floats) {
       most = more;
   }
   *floats = most;
-  return gk_size_align(floats, GK_CACHE_LINE / sizeof(float));
+  return gk_size_align(floats, GK_LINE_FLOATS);
 }

@@ -17,30 +17,23 @@ static const float *start_row(const struct gk_worker *worker, int layer, int dir
   return run->embedding.table + (size_t)run->embedding.slot[token] * run->embedding.row_floats;
 }
 
-/* Blocks that no input product fills, but a recurrent one adds to: the candidate's half that stays apart. */
-static void start_recurrent_blocks(const struct gk_worker *worker, size_t hidden, const float *start,
-                                   float *pre) {
-  const struct gk_cell_info *cell = worker->run->rnn->cell;
-  for (int g = 0; g < cell->gates && !cell->normalised; g++) {
-    const size_t at = (size_t)cell->recurrent_block[g] * hidden + worker->unit_begin;
-    bool filled = false;
+/* The gates, a bit each, whose block among `blocks`, those of one product, the other product leaves alone. */
+static unsigned gates_apart(const struct gk_cell_info *cell, const int *blocks, const int *others) {
+  unsigned apart = 0;
+  for (int g = 0; g < cell->gates; g++) {
+    bool shared = false;
     for (int other = 0; other < cell->gates; other++)
-      filled |= cell->input_block[other] == cell->recurrent_block[g];
-    if (!filled)
-      memcpy(pre + at, start + at, (worker->unit_end - worker->unit_begin) * sizeof *pre);
+      shared |= others[other] == blocks[g];
+    apart |= (unsigned)!shared << g;
   }
+  return apart;
 }
 
-/* Blocks that no recurrent product touches, of a folded row: the candidate's input half. */
-static void start_input_blocks(const struct gk_worker *worker, size_t hidden, const float *start,
-                               float *pre) {
-  const struct gk_cell_info *cell = worker->run->rnn->cell;
-  for (int g = 0; g < cell->gates; g++) {
-    const size_t at = (size_t)cell->input_block[g] * hidden + worker->unit_begin;
-    bool filled = false;
-    for (int other = 0; other < cell->gates; other++)
-      filled |= cell->recurrent_block[other] == cell->input_block[g];
-    if (!filled)
+static void start_blocks(const struct gk_worker *worker, unsigned gates, const int *blocks, size_t hidden,
+                         const float *start, float *pre) {
+  for (int g = 0; gates >> g; g++) {
+    const size_t at = (size_t)blocks[g] * hidden + worker->unit_begin;
+    if (gates >> g & 1)
       memcpy(pre + at, start + at, (worker->unit_end - worker->unit_begin) * sizeof *pre);
   }
 }
@@ -66,15 +59,20 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
                           int64_t end, bool joined) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
+  const struct gk_cell_info *cell = run->rnn->cell;
   size_t rows = 0;
   if (layer == 0 && run->folded)
     return; /* folded: each step starts from its tokens' rows */
+  /* No input product brings the biases to them: the candidate's half that stays apart. */
+  const unsigned apart = cell->normalised ? 0 : gates_apart(cell, cell->recurrent_block, cell->input_block);
   for (int64_t s = begin; s < end; s++) {
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);
       worker->chunk_from[rows] = start_row(worker, layer, direction, s, i);
-      start_recurrent_blocks(worker, weights->hidden, worker->chunk_from[rows], gk_run_pre(run, s, i));
+      if (apart)
+        start_blocks(worker, apart, cell->recurrent_block, weights->hidden, worker->chunk_from[rows],
+                     gk_run_pre(run, s, i));
       worker->chunk_a[rows] = input_operand(worker, layer, direction, s, i);
       worker->chunk_c[rows++] = gk_run_pre(run, s, i);
     }
@@ -88,13 +86,17 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
 static void point_at_step(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_ring *ring = gk_run_ring(run, layer, direction);
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const bool folded = layer == 0 && run->folded;
+  /* No recurrent product brings a folded row to them: the candidate's input half. */
+  const unsigned apart = folded ? gates_apart(cell, cell->input_block, cell->recurrent_block) : 0;
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j);
     worker->pre[j] = gk_run_pre(run, s, i);
-    if (layer == 0 && run->folded) {
+    if (folded) {
       worker->from[j] = start_row(worker, layer, direction, s, i);
-      start_input_blocks(worker, gk_run_layer(run, layer, direction)->hidden, worker->from[j],
-                         worker->pre[j]);
+      start_blocks(worker, apart, cell->input_block, gk_run_layer(run, layer, direction)->hidden,
+                   worker->from[j], worker->pre[j]);
     }
     worker->h[j] = gk_run_ring_h(run, ring, s, i);
     worker->h_prev[j] = gk_run_h_before(run, layer, direction, s, i);
@@ -114,9 +116,7 @@ static void point_at_step(const struct gk_worker *worker, int layer, int directi
     if (!ring->c)
       continue;
     worker->c[j] = gk_run_ring_c(run, ring, s, i);
-    worker->c_prev[j] = gk_run_resets(run, direction, s, i) ? run->zero
-                        : s                                 ? gk_run_ring_c(run, ring, s - 1, i)
-                                                            : gk_run_c0(run, layer, direction, i);
+    worker->c_prev[j] = gk_run_c_before(run, layer, direction, s, i);
   }
 }
 

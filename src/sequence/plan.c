@@ -312,7 +312,7 @@ enum packing { DROPPED, MANY_WEIGHTS, MANY_ROWS, FORWARD_ALONE, NEITHER };
 
 static int64_t most_unpacked_rows(const struct gk_rnn *rnn) {
   const size_t panel = rnn->kernels->tile_vectors * rnn->kernels->lanes, floats = rnn->packed.backward;
-  const bool narrow = panel <= GK_CACHE_LINE / sizeof(float);
+  const bool narrow = panel <= GK_LINE_FLOATS;
   const size_t by_rows = floats > UNPACKED_FLOATS ? MANY_FLOATS_BY_ROWS : UNPACKED_FLOATS_BY_ROWS;
   const int64_t rows = floats ? (int64_t)(by_rows / floats) / (narrow ? 2 : 1) : UNPACKED_ROWS;
   const int64_t most = narrow ? UNPACKED_NARROW_ROWS : UNPACKED_ROWS;

@@ -7,11 +7,11 @@
 #include "src/sequence/run.h"
 
 void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
-                bool backwards) {
+                bool descending) {
   const struct gk_run *run = worker->run;
   const struct gk_kernels *kernels = run->rnn->kernels;
   struct gk_strips strips =
-      gk_matrix_strips(&weights->p, rows, worker->output_begin, worker->output_end, backwards);
+      gk_matrix_strips(&weights->p, rows, worker->output_begin, worker->output_end, descending);
   while (rows && gk_strips_next(&strips)) {
     const size_t begin = strips.unit_begin, end = strips.unit_end;
     gk_matrix_strip_product(&weights->p, kernels, gk_run_weights(run), &strips, rows,
@@ -53,7 +53,7 @@ void gk_projection_cut(struct gk_run *run, struct gk_arena *workspace) {
   if (!gk_size_array(&floats, 1, (int64_t)(run->rnn->widest_hidden + run->rnn->layers[0].dp.width),
                      GK_SUM_BLOCK, 1) ||
       !gk_size_add(&floats, GRADIENT_ROWS * GK_TRANSPOSED_STRIDE) ||
-      !gk_size_align(&floats, GK_CACHE_LINE / sizeof(float)) || floats > INT64_MAX)
+      !gk_size_align(&floats, GK_LINE_FLOATS) || floats > INT64_MAX)
     workspace->overflow = true;
   run->projection_floats = workspace->overflow ? 0 : floats;
   run->projection_scratch =
@@ -111,7 +111,7 @@ void gk_projection_gradient(const struct gk_worker *worker, int layer, int direc
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const size_t hidden = weights->hidden;
   size_t begin, end;
-  gk_split(weights->output, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
+  gk_split(weights->output, GK_LINE_FLOATS, worker->thread, worker->threads, &begin, &end);
   for (size_t p = begin, rows; p < end; p += rows) {
     const size_t at = (size_t)weights->weight_hr + p * hidden;
     float *gradients = (run->accumulate ? run->finished : run->gradients) + at, *c[GRADIENT_ROWS];

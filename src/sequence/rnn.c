@@ -205,7 +205,7 @@ static bool place(size_t *floats, struct gk_matrix *matrix) {
 /* The same for a row of parameters. */
 static bool place_row(size_t *floats, size_t *offset, size_t count) {
   *offset = *floats;
-  return gk_size_add(floats, count) && gk_size_align(floats, GK_CACHE_LINE / sizeof(float));
+  return gk_size_add(floats, count) && gk_size_align(floats, GK_LINE_FLOATS);
 }
 
 /* Where matrices stand in the parameters; of those as they stand gates follow one another. */

@@ -10,10 +10,6 @@
 /* A reserve beyond this does not stay in the caches until backward: written past them, it costs half the
  * traffic and leaves them to the weights (LSTM 512, batch 64, 25 steps: 5 % of the training step). */
 enum { STREAM_BYTES = 4 << 20 };
-/* So do gradients which would not stay there until they are clipped, if they are written once: LSTM and GRU
- * of 6 to 19 million weights take 1.15 to 1.25 times as long without it in a step of 1 to 4 samples, 1.06
- * to 1.08 with 16 rows, 1.01 to 1.02 with 64. (2 million, which stay: 1.1 to 1.2, 1.05 and 1.01.) */
-enum { STREAM_GRADIENTS = 5000000 };
 
 enum { POINTER_ARRAYS = 18 }; /* of struct gk_worker, a pointer a row of a step */
 
@@ -166,6 +162,47 @@ static void cut_spare(struct gk_run *run, struct gk_arena *workspace) {
     run->spare_output = take_rows(run, workspace, run->time, rnn->widest_output);
 }
 
+/* Layer 0 of a network with a vocabulary. */
+static void cut_embedding(struct gk_run *run, struct gk_arena *workspace, bool backward) {
+  const struct gk_rnn *rnn = run->rnn;
+  const gk_rnn_desc *d = &rnn->desc;
+  size_t inputs = 1;
+  if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX)
+    workspace->overflow = true;
+  gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs,
+                   (int64_t)gk_padded((size_t)rnn->cell->blocks * rnn->layers[0].hidden), run->plan.threads,
+                   backward);
+  run->unfolded = run->training && d->input_dropout > 0;
+  if (!backward)
+    return;
+  const int64_t most_distinct = (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary;
+  run->embedding_gradient =
+      gk_arena_take(workspace, sizeof *run->embedding_gradient, most_distinct, d->input_size, 1);
+  if (!run->unfolded)
+    return;
+  run->embedding_block =
+      gk_arena_take(workspace, sizeof *run->embedding_block, most_distinct, d->input_size, 1);
+  run->embedding_dx = take_rows(run, workspace, run->time, (size_t)d->input_size);
+}
+
+/* What flows backward from step to step and from layer to layer. */
+static void cut_flows(struct gk_run *run, struct gk_arena *workspace) {
+  const struct gk_rnn *rnn = run->rnn;
+  const bool has_drh = rnn->cell->phases > 1 || run->drops_state;
+  run->dh = take_rows(run, workspace, 1, (size_t)rnn->hidden_values);
+  run->dc = rnn->cell->memory ? take_rows(run, workspace, 1, (size_t)rnn->cell_values) : NULL;
+  run->drh = has_drh ? take_rows(run, workspace, 1, gk_widest_state(rnn)) : NULL;
+  run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
+  if (rnn->directions == 2 && run->keep)
+    cut_spare(run, workspace);
+  if (rnn->directions == 1 && rnn->desc.layers > 1) {
+    run->d_output_layers = run->plan.schedule == GK_SCHEDULE_WAVEFRONT ? (int)rnn->desc.layers : 2;
+    run->d_output =
+        gk_arena_take(workspace, sizeof *run->d_output, run->d_output_layers * run->plan.kept_steps,
+                      run->batch, (int64_t)rnn->widest_output);
+  }
+}
+
 void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
   const struct gk_rnn *rnn = run->rnn;
   const gk_rnn_desc *d = &rnn->desc;
@@ -179,25 +216,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
   run->places = gk_arena_take(workspace, sizeof *run->places, run->batch, 1, 1);
   run->zero = gk_arena_take(workspace, sizeof *run->zero, (int64_t)gk_widest_state(rnn), 1, 1);
-  if (d->vocabulary) {
-    size_t inputs = 1;
-    if (!gk_size_array(&inputs, 1, run->time, run->batch, 1) || inputs > INT64_MAX)
-      workspace->overflow = true;
-    gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs,
-                     (int64_t)gk_padded((size_t)rnn->cell->blocks * rnn->layers[0].hidden), run->plan.threads,
-                     backward);
-    if (backward)
-      run->embedding_gradient =
-          gk_arena_take(workspace, sizeof *run->embedding_gradient,
-                        (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
-    run->unfolded = run->training && d->input_dropout > 0;
-    if (backward && run->unfolded) {
-      run->embedding_block =
-          gk_arena_take(workspace, sizeof *run->embedding_block,
-                        (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary, d->input_size, 1);
-      run->embedding_dx = take_rows(run, workspace, run->time, (size_t)d->input_size);
-    }
-  }
+  if (d->vocabulary)
+    cut_embedding(run, workspace, backward);
   if (gk_run_projects(run))
     run->whole_h = take_rows(run, workspace, 1, gk_padded(rnn->widest_hidden));
   if (!backward) {
@@ -207,21 +227,8 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   }
   if (!run->training)
     cut_outputs(run, workspace);
-  if (backward) {
-    run->dh = take_rows(run, workspace, 1, (size_t)rnn->hidden_values);
-    run->dc = rnn->cell->memory ? take_rows(run, workspace, 1, (size_t)rnn->cell_values) : NULL;
-    run->drh =
-        rnn->cell->phases > 1 || run->drops_state ? take_rows(run, workspace, 1, gk_widest_state(rnn)) : NULL;
-    run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
-    if (rnn->directions == 2 && run->keep)
-      cut_spare(run, workspace);
-    if (rnn->directions == 1 && d->layers > 1) {
-      run->d_output_layers = run->plan.schedule == GK_SCHEDULE_WAVEFRONT ? (int)d->layers : 2;
-      run->d_output =
-          gk_arena_take(workspace, sizeof *run->d_output, run->d_output_layers * run->plan.kept_steps,
-                        run->batch, (int64_t)rnn->widest_output);
-    }
-  }
+  if (backward)
+    cut_flows(run, workspace);
   cut_pointers(run, workspace);
   if (backward)
     gk_weight_gradient_cut(run, workspace);
@@ -273,6 +280,16 @@ static gk_status refuse(const struct gk_run *run, const char *argument, bool ove
   return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL, must have %zu bytes", argument, bytes);
 }
 
+/* Gradients which would not stay in the caches until they are clipped go past them, if they are written once:
+ * LSTM and GRU of 6 to 19 million weights take 1.15 to 1.25 times as long without it in a step of 1 to 4
+ * samples, 1.06 to 1.08 with 16 rows, 1.01 to 1.02 with 64. (2 million, which stay: 1.1 to 1.2, 1.05 and
+ * 1.01.) */
+static bool streams_gradients(const struct gk_run *run) {
+  return run->gradients && !run->accumulate && !run->feed && run->rnn->packed.backward > GK_STREAM_FLOATS &&
+         !(run->rnn->desc.weight_dropout > 0) &&                 /* which then zeroes some of them */
+         (double)run->time * (double)run->batch <= GK_SUM_BLOCK; /* one block of them */
+}
+
 gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspace_base, void *reserve_base,
                       bool backward) {
   const gk_rnn_desc *d = &run->rnn->desc;
@@ -293,10 +310,7 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   if (run->training)
     gk_run_cut_reserve(run, &reserve);
   run->stream = run->training && reserve.used > STREAM_BYTES;
-  run->stream_gradients = run->gradients && !run->accumulate && !run->feed &&
-                          run->rnn->packed.backward > STREAM_GRADIENTS &&
-                          !(run->rnn->desc.weight_dropout > 0) && /* which then zeroes some of them */
-                          (double)run->time * (double)run->batch <= GK_SUM_BLOCK; /* one block of them */
+  run->stream_gradients = streams_gradients(run);
   memset(run->zero, 0, gk_widest_state(run->rnn) * sizeof *run->zero);
   sort_samples(run, lengths);
   place_samples(run);
@@ -364,7 +378,7 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   worker->whole_h = take_pointers(&next, room);
   worker->saved_whole_h = take_pointers(&next, room);
   worker->scales = take_pointers(&next, room);
-  worker->kept = take_pointers(&next, room);
+  worker->d_pre_copy = take_pointers(&next, room);
   worker->h_prev = take_pointers(&next, room);
   worker->c_prev = take_pointers(&next, room);
   worker->operand = take_pointers(&next, room);
@@ -396,13 +410,14 @@ void gk_worker_enter_lone_chunk(struct gk_worker *worker, int64_t begin, int64_t
     worker->chunk_row[s % chunk] = s % chunk * worker->run->batch;
 }
 
-int64_t gk_run_rows(const struct gk_run *run, int64_t s) {
-  int64_t low = 0, high = run->batch;
-  if (high && run->length[high - 1] > s)
+/* How many of the `count` positions from `first` on, `stride` apart, have a step s: their lengths descend. */
+static int64_t rows_at(const struct gk_run *run, int64_t first, int64_t stride, int64_t count, int64_t s) {
+  int64_t low = 0, high = count;
+  if (high && run->length[first + (high - 1) * stride] > s)
     return high;
   while (low < high) {
     const int64_t middle = (low + high) / 2;
-    if (run->length[middle] > s)
+    if (run->length[first + middle * stride] > s)
       low = middle + 1;
     else
       high = middle;
@@ -410,18 +425,12 @@ int64_t gk_run_rows(const struct gk_run *run, int64_t s) {
   return low;
 }
 
+int64_t gk_run_rows(const struct gk_run *run, int64_t s) {
+  return rows_at(run, 0, 1, run->batch, s);
+}
+
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {
-  int64_t low = 0, high = worker->count;
-  if (high && worker->run->length[gk_worker_position(worker, high - 1)] > s)
-    return high;
-  while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (worker->run->length[gk_worker_position(worker, middle)] > s)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
+  return rows_at(worker->run, worker->first, worker->stride, worker->count, s);
 }
 
 bool gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t *s, int64_t *i) {

@@ -62,7 +62,7 @@ struct gk_gradient_walk {
 /* Floats from row to row of a buffer that products read: an odd number of lines of cache, so that rows of
  * a tile do not all fall into the same set of L1. */
 static inline size_t gk_padded(size_t width) {
-  return ((width + 15) / 16 | 1) * 16;
+  return ((width + GK_LINE_FLOATS - 1) / GK_LINE_FLOATS | 1) * GK_LINE_FLOATS;
 }
 
 /* Floats of the widest h or c of any layer. */
@@ -161,7 +161,7 @@ struct gk_worker {
   size_t unit_begin, unit_end, output_begin, output_end;
   /* Row pointers of one step [count] and of one chunk [count * chunk]. */
   float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh, **whole_h, **saved_whole_h,
-      **scales, **kept;
+      **scales, **d_pre_copy;
   const float **h_prev, **c_prev, **operand, **from, **dy;
   const float **chunk_a, **chunk_from;
   float **chunk_c;
@@ -394,13 +394,20 @@ static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, in
   return s == 0 ? gk_run_c0(run, layer, direction, i)
                 : gk_run_saved_c(run, gk_run_saved(run, layer, direction), s - 1, i);
 }
-/* h before step s while forward walks. */
+/* h and c before step s while forward walks. */
 static inline const float *gk_run_h_before(const struct gk_run *run, int layer, int direction, int64_t s,
                                            int64_t i) {
   if (gk_run_resets(run, direction, s, i))
     return run->zero;
   return s ? gk_run_ring_h(run, gk_run_ring(run, layer, direction), s - 1, i)
            : gk_run_h0(run, layer, direction, i);
+}
+static inline const float *gk_run_c_before(const struct gk_run *run, int layer, int direction, int64_t s,
+                                           int64_t i) {
+  if (gk_run_resets(run, direction, s, i))
+    return run->zero;
+  return s ? gk_run_ring_c(run, gk_run_ring(run, layer, direction), s - 1, i)
+           : gk_run_c0(run, layer, direction, i);
 }
 static inline float *gk_run_masked_input(const struct gk_run *run, int64_t t, int64_t i) {
   return run->masked_x + gk_run_row(run, run->time, t, i) * gk_padded((size_t)run->rnn->desc.input_size);
@@ -448,7 +455,7 @@ void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int
 
 /* h = W_hr whole_h of a step's rows, the worker's part of h. All of whole_h must be there. */
 void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
-                bool backwards);
+                bool descending);
 /* Backward: the gradient of h of some rows is whole now: dy (NULL: zero) + dh, columns [begin, end), kept. */
 void gk_projection_gather(const struct gk_worker *worker, size_t rows, const float *const *dy, size_t begin,
                           size_t end);
@@ -481,7 +488,7 @@ struct gk_gradient_block {
   const float *gates;    /* gradients of pre-activations, rows that are gates_step floats apart */
   ptrdiff_t gates_step;
   const float *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];
-  const float *kept[GK_SUM_BLOCK];                     /* saved gates: operands that a phase computed */
+  const float *saved_gates[GK_SUM_BLOCK];              /* among them operands that a phase computed */
   const float *c_prev[GK_SUM_BLOCK], *c[GK_SUM_BLOCK]; /* with peepholes */
   int32_t slot[GK_SUM_BLOCK]; /* layer 0 of a network with a vocabulary: the distinct token's */
 };

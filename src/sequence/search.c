@@ -248,7 +248,7 @@ static gk_status step(struct search *search) {
                                search->logits, search->output_workspace);
   if (status)
     return status;
-  const bool small = (double)search->rows * (double)decoder->desc.vocabulary < 20000;
+  const bool small = (double)search->rows * (double)decoder->desc.vocabulary < GK_SHARED_VALUES;
   gk_parallel(small ? 1 : decoder->rnn->desc.threads, advance_body, search);
   float *const h = search->h[0], *const c = search->c[0], *const feed = search->feed[0];
   search->h[0] = search->h[1];

@@ -40,7 +40,7 @@ void gk_state_gradients(const struct gk_worker *worker) {
     for (int j = 0; j < (run->rnn->cell->memory ? 2 : 1); j++) {
       float *gradient = run->gradients + state[j].tensor;
       size_t begin, end;
-      gk_split(state[j].width, GK_CACHE_LINE / sizeof(float), worker->thread, worker->threads, &begin, &end);
+      gk_split(state[j].width, GK_LINE_FLOATS, worker->thread, worker->threads, &begin, &end);
       if (!state[j].given)
         sum_carries(run, state[j].carries + state[j].row, state[j].width, begin, end, gradient);
       else if (!run->accumulate && begin < end)

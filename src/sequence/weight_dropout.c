@@ -3,17 +3,17 @@
  * copy of them exists; a packed buffer knows the key that it was dropped with. */
 #include "src/sequence/masks.h"
 
-enum { MOST_LANES = 16, ROWS = 64, COLUMNS = 256 };
+enum { ROWS = 64, COLUMNS = 256 };
 
 void gk_pack_dropped_transposed(const struct gk_rnn *rnn, const struct gk_random_stream *stream,
                                 const struct gk_matrix *matrix, const float *source, size_t begin, size_t end,
                                 float *packed) {
   const size_t v = matrix->lanes;
-  float dropped[MOST_LANES][COLUMNS];
-  const float *rows[MOST_LANES];
+  float dropped[GK_MOST_LANES][COLUMNS];
+  const float *rows[GK_MOST_LANES];
   for (size_t q = begin * matrix->tile_vectors; q < end * matrix->tile_vectors && q < matrix->vectors; q++) {
-    float *destination = packed + matrix->offset + q / matrix->tile_vectors * matrix->panel_stride +
-                         q % matrix->tile_vectors * v;
+    float *destination =
+        gk_matrix_panel(matrix, packed, q / matrix->tile_vectors) + q % matrix->tile_vectors * v;
     for (size_t k = 0; k < matrix->k; k += COLUMNS) {
       const size_t count = matrix->k - k < COLUMNS ? matrix->k - k : COLUMNS;
       for (size_t lane = 0; lane < matrix->columns[q].lanes; lane++) {
@@ -36,12 +36,11 @@ void gk_pack_dropped_rows(const struct gk_rnn *rnn, const struct gk_random_strea
   for (size_t panel = begin; panel < end && panel * matrix->width < matrix->units; panel++) {
     const size_t column = panel * matrix->width, left = matrix->units - column;
     const size_t columns = left < matrix->width ? left : matrix->width;
-    float *destination = packed + matrix->offset + panel * matrix->panel_stride;
+    float *destination = gk_matrix_panel(matrix, packed, panel);
     for (size_t k = 0; k < matrix->k; k += ROWS) {
       const size_t count = matrix->k - k < ROWS ? matrix->k - k : ROWS;
       for (size_t i = 0; i < count; i++) {
-        const size_t row =
-            (size_t)matrix->gate[(k + i) / rows_of_gate] * rows_of_gate + (k + i) % rows_of_gate;
+        const size_t row = gk_matrix_gate_row(matrix, rows_of_gate, k + i);
         rows[i] = dropped[i];
         gk_mask_weights(rnn, stream, row, column, columns, source + row * matrix->units + column, dropped[i]);
       }

@@ -27,7 +27,7 @@ static void next_rows(const struct gk_worker *worker, int layer, int direction, 
        block->rows++, walk->rows++) {
     if (s > 0 || !from_zero) /* the sweep ends with the first step */
       block->recurrent_rows = block->rows + 1;
-    block->kept[block->rows] = gk_run_gates(run, saved, s, i);
+    block->saved_gates[block->rows] = gk_run_gates(run, saved, s, i);
     block->h_prev[block->rows] = run->drops_state ? gk_run_saved_operand(run, saved, s, i)
                                                   : gk_run_h_prev(run, layer, direction, s, i);
     if (peepholes) {
@@ -107,8 +107,7 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
           strip->gates + gate_block[gate[g]] * strip->block_step + (ptrdiff_t)u * strip->unit_step;
       strip->c[index] = finished_row(strip, tensor, columns, (size_t)gate[g], u);
     }
-  const bool stream = run->stream_gradients && strip->first &&
-                      columns % (GK_CACHE_LINE / sizeof(float)) == 0 &&
+  const bool stream = run->stream_gradients && strip->first && columns % GK_LINE_FLOATS == 0 &&
                       (uintptr_t)strip->c[0] % GK_CACHE_LINE == 0;
   run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
                                                   .k = rows,
@@ -168,13 +167,13 @@ static void norm_sum(const struct strip *strip, int of, int by, float *sum) {
   const struct gk_kernels *kernels = strip->worker->run->rnn->kernels;
   const struct gk_gradient_block *block = strip->block;
   const size_t hidden = strip->layer->hidden;
-  const float *gradient[GK_SUM_BLOCK], *kept[GK_SUM_BLOCK];
+  const float *gradient[GK_SUM_BLOCK], *saved[GK_SUM_BLOCK];
   for (size_t r = 0; r < block->rows; r++) {
     gradient[r] = gk_gradient_row(block, r) + (size_t)of * hidden + strip->unit;
-    kept[r] = block->kept[r] + (size_t)by * hidden + strip->unit;
+    saved[r] = block->saved_gates[r] + (size_t)by * hidden + strip->unit;
   }
   if (by)
-    kernels->column_dot(block->rows, strip->units, gradient, kept, sum, strip->first);
+    kernels->column_dot(block->rows, strip->units, gradient, saved, sum, strip->first);
   else
     kernels->column_sum(block->rows, strip->units, gradient, sum, strip->first);
 }
@@ -218,8 +217,9 @@ static void pack_block(const struct gk_worker *worker, const struct gk_rnn_layer
   for (int p = 0; p < cell->phases && parts.recurrent && begin < end; p++) {
     const int operand_block = cell->phase[p].operand_block;
     for (size_t r = begin; r < end; r++)
-      operand[r] = operand_block == GK_OPERAND_H ? block->h_prev[r]
-                                                 : block->kept[r] + (size_t)operand_block * layer->hidden;
+      operand[r] = operand_block == GK_OPERAND_H
+                       ? block->h_prev[r]
+                       : block->saved_gates[r] + (size_t)operand_block * layer->hidden;
     run->rnn->kernels->pack_rows(end - begin, layer->output, operand + begin,
                                  panels_of(worker, 1 + p) + begin * width, stride, false);
   }
@@ -283,7 +283,6 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
   const gk_rnn *rnn = run->rnn;
   const int rings = rnn->directions == 2 ? 1 : (int)rnn->desc.layers;
   const int64_t threads = run->plan.threads, width = (int64_t)rnn->layers[0].dx.width;
-  const size_t operand = rnn->widest_hidden > rnn->widest_output ? rnn->widest_hidden : rnn->widest_output;
   const size_t transposed = rnn->kernels->reads_across ? 0 : GK_TRANSPOSED_STRIDE;
   const size_t scratch = strip_rows(run) * (transposed + 2 * sizeof(void *) / sizeof(float));
   /* A block that some thread still reads, one that is not yet full, a chunk, and those that wait. */
@@ -309,7 +308,8 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
   run->own_panels = threads <= GK_OWN_PANELS_THREADS;
   for (int p = 0; p < 1 + rnn->cell->phases; p++) {
     size_t floats;
-    if (!gk_size_array(&floats, 1, (int64_t)((p ? operand : rnn->widest_input) + width), GK_SUM_BLOCK, 1))
+    if (!gk_size_array(&floats, 1, (int64_t)((p ? gk_widest_state(rnn) : rnn->widest_input) + width),
+                       GK_SUM_BLOCK, 1))
       workspace->overflow = true;
     run->panel_floats[p] = workspace->overflow ? 0 : floats;
     run->panels[p] = gk_arena_take(workspace, sizeof(float), (int64_t)run->panel_floats[p],

@@ -10,8 +10,7 @@
 #include "src/core/parallel.h"
 #include "src/core/threads.h"
 
-/* Values below which one thread does all; a share is a multiple of a line of cache. */
-enum { SERIAL_COUNT = 20000, GRANULE = 1024 };
+enum { GRANULE = 1024 }; /* values: a thread's share is a multiple of them, and so of lines of cache */
 
 static const char *const optimizer_names[] = {[GK_OPTIMIZER_SGD] = "sgd",
                                               [GK_OPTIMIZER_RMSPROP] = "rmsprop",
@@ -211,7 +210,7 @@ gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, d
   call.kernel = kernel_of(kernels, desc->kind);
   call.update = describe_update(desc, step, learning_rate);
   const int threads = desc->threads ? desc->threads : gk_default_threads();
-  gk_parallel(call.total < SERIAL_COUNT ? 1 : threads, update_body, &call);
+  gk_parallel(call.total < GK_SHARED_VALUES ? 1 : threads, update_body, &call);
   gk_float_environment_restore(callers);
   return GK_OK;
 }
@@ -318,7 +317,7 @@ static void change_body(void *context, int thread, int threads) {
 static void change(struct change_call *call, int threads, float *gradients, int64_t count) {
   call->gradients = gradients;
   call->count = (size_t)count;
-  gk_parallel(call->count < SERIAL_COUNT ? 1 : threads, change_body, call);
+  gk_parallel(call->count < GK_SHARED_VALUES ? 1 : threads, change_body, call);
 }
 
 gk_status gk_clip_values(gk_isa isa, int threads, int parts, float *const *gradients, const int64_t *counts,
