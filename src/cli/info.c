@@ -109,7 +109,7 @@ struct machine {
 
 /* Read bandwidth of a working set that a cache level holds, or that none holds. */
 struct level {
-  char name[8];
+  char name[16];
   int64_t bytes, bytes_each; /* of one thread's working set; of each thread's where all read */
   double one, all;           /* GB/s */
 };
