@@ -273,7 +273,7 @@ static void nonsense_is_refused_in_one_line(void **state) {
       "bench --pass backwards",
       "bench --seconds nan",
       "bench --seconds 0",
-      "bench --threads 0",
+      "bench --threads -1",
       "bench --threads 2.5",
       "bench --hidden",
       "bench --no-such-option",
