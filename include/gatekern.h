@@ -571,8 +571,9 @@ GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
  * about 15 products of size^3; allocates two matrices (GK_ERROR_MEMORY). NaN if a value of the matrix is not
  * finite. */
 GK_API gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius);
-/* The same of one gate's recurrent matrix of one direction of a layer; gates in the order of the parameters,
- * 0 ... G - 1. With a projection a step's h goes through W_hh W_hr, whose radius it is; 0 without recurrence. */
+/* The same of one gate's recurrent matrix of one direction of a layer; gates 0 ... G - 1 are in the order of
+ * the parameters. With a projection a step's h goes through W_hh W_hr, whose radius it is; 0 without
+ * recurrence. */
 GK_API gk_status gk_rnn_spectral_radius(const gk_rnn *rnn, const float *parameters, int64_t layer,
                                         int direction, int gate, double *radius);
 /* Of all gates: radii (G). */

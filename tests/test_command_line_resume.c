@@ -148,8 +148,8 @@ static void test_interrupted_before_validation(void **state) {
   expect_exit("eval @/early @/text", 0); /* the newest weights: better than nothing */
 }
 
-/* Resuming a finished run does nothing and says so; fewer steps than it has done are refused; with more it goes
- * on. */
+/* Resuming a finished run does nothing and says so; fewer steps than it has done are refused; with more it
+ * goes on. */
 static void test_resume_finished(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--steps 20 --eval-every 10 --lr-schedule constant --out @/more", 0);

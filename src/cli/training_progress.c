@@ -14,7 +14,6 @@ static const double file_interval = 5;
 
 bool progress_begin(struct training_progress *progress, const char *log_path, bool append) {
   progress_line_begin(&progress->line, stdout, terminal_interval);
-  progress->line.next += terminal_interval; /* the first step alone is no average */
   if (!progress->line.terminal)
     progress->line.interval = file_interval;
   progress->log_path = log_path;

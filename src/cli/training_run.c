@@ -14,6 +14,7 @@
 
 enum { DEFAULT_STEPS = 2000, FEWEST_VALIDATIONS = 10, MOST_VALIDATIONS = 25 };
 enum { UNPROFILED = 3 };                /* first steps, which pay for pages and threads */
+static const double first_line = 0.2;   /* seconds; a first step alone is no average */
 static const double peak_seconds = 0.1; /* for the measurement of the machine's limit */
 
 /* ---- Signals ---- */
@@ -495,6 +496,7 @@ int training_loop(struct training_run *run) {
   exit_code = prepare(run, &state);
   const double start = progress_clock();
   double next_save = start + 60 * run->settings->save_minutes;
+  progress->line.next = start + first_line;
   while (exit_code == CLI_SUCCESS && !stop_signal && state.step < progress->steps) {
     exit_code = advance(run, progress, &next_save);
     gk_language_trainer_progress(run->trainer, &state);
