@@ -41,7 +41,8 @@ static const cli_command command = {
     .summary =
         "Computes many small networks, their losses, gradients and updates, and prints one hash of all "
         "bits. Every case is computed with every schedule and with 1, 2 and 3 threads on the strongest "
-        "instruction set, and in half of these ways on every other that this machine has: all must agree. "
+        "instruction set, and in about half of these ways on every other that this machine has: all must "
+        "agree. "
         "Without --seed the hash must also be the committed one, the same on every machine.",
     .options = options,
     .examples = "  gatekern verify\n"
