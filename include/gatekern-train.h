@@ -113,6 +113,13 @@ GK_API int64_t gk_language_model_parameter_count(const gk_language_model *model)
 /* Every parameter as one array: those of the gk_rnn, then those of the gk_output. */
 GK_API const float *gk_language_model_parameters(const gk_language_model *model);
 
+/* Tells how far a long call on the model is: an evaluation that `done` of `total` characters are predicted,
+ * at `nats` each in the mean; gk_language_model_gradient_flow that so many spectral radii are known (nats 0).
+ * Called with done 0 first, in the thread that makes the call; results do not depend on it. watcher NULL:
+ * nobody. */
+typedef void gk_language_watcher(void *context, int64_t done, int64_t total, double nats);
+GK_API void gk_language_model_watch(gk_language_model *model, gk_language_watcher *watcher, void *context);
+
 /* Mean cross-entropy of each character given those before it, in nats. The text is cut into one stream for
  * each 2048 characters, at most 64, which start from the trained states, or zero; the first character of the
  * text is not predicted. Bits per character are nats / ln 2. GK_ERROR_FORMAT names a character that is no
@@ -220,6 +227,20 @@ typedef struct gk_training_desc {
   }
 
 typedef struct gk_language_trainer gk_language_trainer;
+
+/* What a trainer of these arguments is, known before any of its memory is taken. Errors are those of
+ * gk_language_trainer_create, but for lack of memory. */
+typedef struct gk_training_size {
+  int64_t training_characters;   /* of the text */
+  int64_t validation_characters; /* 0: nothing to validate on */
+  int64_t steps_per_epoch;
+  int64_t symbols;    /* different ones, of both texts */
+  int64_t parameters; /* of the model */
+  size_t bytes;       /* of the trainer with its model */
+} gk_training_size;
+GK_API gk_status gk_language_trainer_size(const gk_language_model_desc *model,
+                                          const gk_training_desc *training, const gk_text *text,
+                                          const gk_text *validation, gk_training_size *size);
 
 /* `validation`: a text of its own; NULL: the end of `text`, by the share in `training`. The symbols are
  * those of both. The texts are not needed after the call. */

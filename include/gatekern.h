@@ -575,8 +575,12 @@ GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
  * about 15 products of size^3; allocates two matrices (GK_ERROR_MEMORY). NaN if a value of the matrix is not
  * finite. */
 GK_API gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius);
-/* The same of each gate's recurrent matrix of one direction of a layer, in the order of the parameters: radii
- * (G). With a projection a step's h goes through W_hh W_hr, whose radius it is; 0 without recurrence. */
+/* The same of one gate's recurrent matrix of one direction of a layer; gates 0 ... G - 1 are in the order of
+ * the parameters. With a projection a step's h goes through W_hh W_hr, whose radius it is; 0 without
+ * recurrence. */
+GK_API gk_status gk_rnn_spectral_radius(const gk_rnn *rnn, const float *parameters, int64_t layer,
+                                        int direction, int gate, double *radius);
+/* Of all gates: radii (G). */
 GK_API gk_status gk_rnn_spectral_radii(const gk_rnn *rnn, const float *parameters, int64_t layer,
                                        int direction, double *radii);
 
@@ -1024,7 +1028,8 @@ GK_API gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc
 /* Floats of state for `count` parameters; the state starts as zeros. */
 GK_API gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count, int64_t *floats);
 /* Step number `step` (from 1) on `count` parameters. Each gradient is multiplied by gradient_scale
- * first (clipping); the gradients themselves are not changed. */
+ * first (clipping); the gradients themselves are not changed. A learning rate or a scale that is not finite
+ * would spoil every parameter at once: GK_ERROR_ARGUMENT. */
 GK_API gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
                                    float gradient_scale, int64_t count, float *parameters,
                                    const float *gradients, float *state);

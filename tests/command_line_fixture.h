@@ -31,8 +31,8 @@ struct result {
 };
 
 struct run {
-  const char *input, *output; /* files; NULL: /dev/null, and a file of the temporary folder */
-  rlim_t largest_file;        /* 0: unlimited */
+  const char *input, *output, *error; /* files; NULL: /dev/null, and files of the temporary folder */
+  rlim_t largest_file;                /* 0: unlimited */
 };
 
 static const char *program(void) {
@@ -61,7 +61,8 @@ static inline pid_t start(const char *line, const struct run *run) {
   for (char *word = strtok(text, " "); word && count <= MOST_ARGUMENTS; word = strtok(NULL, " "))
     arguments[count++] = word;
   arguments[count] = NULL;
-  const char *out = run->output ? run->output : temporary_path("stdout"), *err = temporary_path("stderr");
+  const char *out = run->output ? run->output : temporary_path("stdout");
+  const char *err = run->error ? run->error : temporary_path("stderr");
   if (!run->output)
     unlink(out); /* nobody must wait for what an earlier run wrote */
   const pid_t child = fork();
@@ -86,7 +87,7 @@ static inline struct result finish(pid_t child, const struct run *run) {
     ;
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   result.out = run->output ? strdup("") : read_file(temporary_path("stdout"), &bytes);
-  result.err = read_file(temporary_path("stderr"), &bytes);
+  result.err = run->error ? strdup("") : read_file(temporary_path("stderr"), &bytes);
   return result;
 }
 
@@ -122,6 +123,7 @@ static inline void make_files(void) {
     memcpy(text + used, sentence, SENTENCE);
   write_file(temporary_path("text"), text, used);
   write_file(temporary_path("short"), text, 20);
+  write_file(temporary_path("single"), text, 1);
   write_file(temporary_path("empty"), "", 0);
   write_file(temporary_path("latin1"), "caf\xE9 cr\xE8me, and so on and on and on and on and on", 47);
   write_file(temporary_path("utf8"),

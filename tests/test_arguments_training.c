@@ -143,6 +143,20 @@ static void test_optimizer(void **state) {
   expect(__LINE__, gk_optimizer_step(&good, 1, 0.1, 1, 3, NULL, g, s), GK_ERROR_ARGUMENT, "parameters", NULL);
   expect(__LINE__, gk_optimizer_step(&good, 1, 0.1, 1, 3, p, NULL, s), GK_ERROR_ARGUMENT, "gradients", NULL);
   expect(__LINE__, gk_optimizer_step(&good, 1, 0.1, 1, 3, p, g, NULL), GK_ERROR_ARGUMENT, "state", NULL);
+  static const float not_finite[] = {NAN, INFINITY, -INFINITY};
+  static const char *const called[] = {"nan", "inf", "-inf"};
+  for (int i = 0; i < 3; i++) {
+    const float value = not_finite[i];
+    const gk_optimizer_part spoilt[] = {{3, p, g, s, 1}, {3, p, g, s, value}};
+    expect(__LINE__, gk_optimizer_step(&good, 1, (double)value, 1, 3, p, g, s), GK_ERROR_ARGUMENT,
+           "learning_rate", called[i], NULL);
+    expect(__LINE__, gk_optimizer_step(&good, 1, 0.1, value, 3, p, g, s), GK_ERROR_ARGUMENT, "gradient_scale",
+           called[i], NULL);
+    expect(__LINE__, gk_optimizer_step_parts(&good, 1, 0.1, 2, spoilt), GK_ERROR_ARGUMENT, "gradient_scale",
+           called[i], NULL);
+  }
+  expect(__LINE__, gk_optimizer_step(&good, 1, 1e300, 1, 3, p, g, s), GK_ERROR_ARGUMENT, "learning_rate",
+         "1e+300", NULL);
   d = good;
   d.size = 1;
   expect(__LINE__, gk_optimizer_step(&d, 1, 0.1, 1, 3, p, g, s), GK_ERROR_ARGUMENT, "size", "1", NULL);

@@ -132,6 +132,9 @@ static void defaults_are_a_step_of_a_square_lstm(void **state) {
   assert_string_equal(string(object, "isa"), gk_isa_name(isa));
   assert_int_equal(number(object, "threads"), gk_default_threads());
   json_decref(object);
+  object = run_json(QUIET, "bench --hidden 16 --batch 2 --time 2 --threads 0" SHORT);
+  assert_int_equal(number(object, "threads"), gk_default_threads());
+  json_decref(object);
 }
 
 static void keep_checksum(const char *line, char checksum[17]) {
@@ -371,7 +374,7 @@ static void nonsense_is_refused_in_one_line(void **state) {
       "bench --pass backwards",
       "bench --seconds nan",
       "bench --seconds 0",
-      "bench --threads 0",
+      "bench --threads -1",
       "bench --threads 2.5",
       "bench --hidden",
       "bench --no-such-option",

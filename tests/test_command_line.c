@@ -23,8 +23,9 @@ static const struct {
     {"train lm @/missing", {"missing", "No such file"}},
     {"train lm @", {"cannot read"}},
     {"train lm @/empty", {"empty"}},
-    {"train lm @/short", {"short", "20 characters", "batch 32 x time 64 + 1"}},
-    {"train lm @/short --batch 4 --time 5 --validation 0", {"20 characters", "batch 4 x time 5 + 1"}},
+    {"train lm @/short", {"short", "20 characters", "--batch 32 x --time 64 + 1"}},
+    {"train lm @/short --batch 4 --time 5 --validation 0",
+     {"short: 20 characters", "--batch 4 x --time 5 + 1"}},
     {"train lm @/text --validation 0.9 --batch 10", {"characters for training"}},
     {"train lm @/latin1 --utf8", {"latin1", "not UTF-8", "byte 3"}},
     {"train lm @/text --utf8 --validation-file @/latin1", {"latin1", "not UTF-8"}},
@@ -37,9 +38,11 @@ static const struct {
     {"train lm @/text --activation gelu", {"--activation gelu", "relu"}},
     {"train lm @/text --gate-activation hard-sigmoid(0.2", {"hard-sigmoid(0.2,0.5)"}},
     {"train lm @/text --gate-activation thresholded-relu(0)", {"thresholded-relu(0)", "defaults", "1 and 0"}},
-    {"train lm @/text --activation leaky-relu(0.2,3)", {"activation is leaky-relu", "no beta", "is 3"}},
+    {"train lm @/text --activation leaky-relu(0.2,3)",
+     {"--activation is leaky-relu", "no beta", ": beta is 3"}},
     {"train lm @/text --activation scaled-tanh(0,0)", {"scaled-tanh(0,0)", "defaults", "1 and 1"}},
-    {"train lm @/text --cell gru --peephole", {"peephole", "gru"}},
+    {"train lm @/text --activation tanh(3)", {"--activation is tanh", "no alpha and beta", ": alpha is 3"}},
+    {"train lm @/text --cell gru --peephole", {"--peephole is set and --cell is gru"}},
     {"train lm @/text --cell-clip -1", {"--cell-clip -1", "negative"}},
     {"train lm @/text --hidden 0", {"--hidden 0", "from 1 to"}},
     {"train lm @/text --hidden -5", {"--hidden -5"}},
@@ -52,13 +55,15 @@ static const struct {
     {"train lm @/text --direction bidirectional", {"unknown option --direction"}},
     {"train lm @/text --merge sum", {"unknown option --merge"}},
     {"train lm @/text --reverse-activation relu", {"unknown option --reverse-activation"}},
-    {"train lm @/text --cell gru --projection-size 5", {"projection_size is 5", "gru"}},
+    {"train lm @/text --cell gru --projection-size 5", {"--projection-size is 5", "gru"}},
     {"train lm @/text --projection-size -1", {"--projection-size -1", "whole number"}},
-    {"train lm @/text --projection-size 8 --tie --embed 16", {"size is 16", "projection_size is 8"}},
-    {"train lm @/text --cell gru --zoneout-c 0.1", {"zoneout_c is 0.1", "gru"}},
+    {"train lm @/text --projection-size 8 --tie --embed 16",
+     {"--tie is set", "size is 16", "--projection-size is 8"}},
+    {"train lm @/text --cell gru --zoneout-c 0.1", {"--zoneout-c is 0.1", "gru"}},
     {"train lm @/text --zoneout-h 1", {"--zoneout-h 1", "below 1"}},
-    {"train lm @/text --dropout-masks sequence", {"dropout_masks is sequence", "recurrent_dropout"}},
-    {"train lm @/text --recurrence none --weight-dropout 0.1", {"weight_dropout is 0.1", "none"}},
+    {"train lm @/text --dropout-masks sequence", {"--dropout-masks is sequence", "--recurrent-dropout"}},
+    {"train lm @/text --recurrence none --weight-dropout 0.1",
+     {"--weight-dropout is 0.1", "--recurrence is none"}},
     {"train lm @/text --clip 3", {"--clip"}},
     {"train lm @/text --layers 0", {"--layers 0"}},
     {"train lm @/text --embed -1", {"--embed -1"}},
@@ -87,12 +92,13 @@ static const struct {
     {"train lm @/text --optimizer sgd --nesterov", {"--nesterov", "--momentum"}},
     {"train lm @/text --weight-decay -1", {"--weight-decay -1"}},
     {"train lm @/text --clip-value -1", {"--clip-value -1"}},
-    {"train lm @/text --tie --embed 8 --hidden 16", {"tied", "embedding's size is 8", "hidden_size is 16"}},
+    {"train lm @/text --tie --embed 8 --hidden 16",
+     {"--tie is set", "embedding's size is 8", "--hidden is 16"}},
     {"train lm @/text --optimizer lion", {"--optimizer lion", "adam"}},
     {"train lm @/text --momentum 0.9", {"--momentum 0.9", "sgd"}},
     {"train lm @/text --clip-norm -1", {"--clip-norm -1"}},
     {"train lm @/text --dropout 1 --layers 2", {"--dropout 1"}},
-    {"train lm @/text --dropout 0.5", {"dropout is 0.5", "layers is 1"}},
+    {"train lm @/text --dropout 0.5", {"--dropout is 0.5", "--layers is 1"}},
     {"train lm @/text --seed -1", {"--seed -1"}},
     {"train lm @/text --seed 18446744073709551616", {"--seed 18446744073709551616"}},
     {"train lm @/text --threads -1", {"--threads -1"}},
@@ -125,8 +131,8 @@ static const struct {
     {"sample @/text", {"not a safetensors file"}},
     {"sample @/cut", {"cut"}},
     {"sample @/damaged", {"damaged", "checksum"}},
-    {"sample @/model --prompt \xE2\x82\xAC", {"prompt", "0xE2"}},
-    {"sample @/model --prompt state#", {"prompt", "'#' at byte 5"}},
+    {"sample @/model --prompt \xE2\x82\xAC", {"--prompt: the byte 0xE2"}},
+    {"sample @/model --prompt state#", {"--prompt", "'#' at byte 5"}},
     {"sample @/model --temperature -1", {"--temperature -1"}},
     {"sample @/model --temperature nan", {"--temperature nan"}},
     {"sample @/model --top-k -1", {"--top-k -1"}},
@@ -136,6 +142,7 @@ static const struct {
     {"eval @/model @/missing", {"missing"}},
     {"eval @/missing @/text", {"missing"}},
     {"eval @/model @/empty", {"empty"}},
+    {"eval @/model @/single", {"single: 1 character, an evaluation needs 2"}},
     {"eval @/model @/utf8", {"utf8", "0xC3 at byte 0"}},
     {"eval @/damaged @/text", {"checksum"}},
     {"eval @/model @/text --threads many", {"--threads many"}},
@@ -143,12 +150,12 @@ static const struct {
     {"eval @/model @/text --temperature -1", {"--temperature -1"}},
     {"eval @/model @/text --free-running 0 --temperature 1", {"--temperature", "--free-running 0"}},
     {"eval @/model @/text --seed 0 --free-running 0", {"--seed", "--free-running 0"}},
-    {"inspect --dropout 0.5", {"dropout is 0.5", "layers is 1"}},
-    {"info --plan --hidden 4 --dropout 0.5", {"dropout is 0.5", "layers is 1"}},
-    {"info --plan --dropout-masks sequence", {"dropout_masks is sequence", "recurrent_dropout"}},
+    {"inspect --dropout 0.5", {"--dropout is 0.5", "--layers is 1"}},
+    {"info --plan --hidden 4 --dropout 0.5", {"--dropout is 0.5", "--layers is 1"}},
+    {"info --plan --dropout-masks sequence", {"--dropout-masks is sequence", "--recurrent-dropout"}},
     {"inspect --cell mgu --forget-bias 1", {"--forget-bias 1", "lstm", "mgu"}},
     {"inspect --hidden 0", {"--hidden 0"}},
-    {"inspect --peephole", {"peephole", "rnn", "--cell"}},
+    {"inspect --peephole", {"--peephole", "rnn", "--cell"}},
     {"inspect @/model --layers 2", {"--layers", "without a MODEL"}},
     {"inspect @/model --zoneout-h 0.1", {"--zoneout-h", "without a MODEL"}},
     {"inspect --cell lstm --hidden 4,5 --layers 1", {"--hidden has 2", "--layers is 1"}},
@@ -156,19 +163,20 @@ static const struct {
     {"bench --steps 10", {"--steps", "--check latency"}},
     {"bench --check softmax --steps 10", {"--steps", "--check latency"}},
     {"bench --check latency --words 10", {"--words", "--check softmax"}},
-    {"bench --hidden 4 --dropout 0.5", {"dropout is 0.5", "layers is 1"}},
-    {"bench --hidden 4 --dropout-masks sequence", {"dropout_masks is sequence", "recurrent_dropout"}},
-    {"bench --hidden 4 --pass inference --weight-dropout 0.5", {"weight_dropout is 0.5", "training"}},
-    {"bench --hidden 4,4 --pass stream --dropout 0.5", {"dropout is 0.5", "training"}},
-    {"bench --check latency --input-dropout 0.5", {"input_dropout is 0.5", "training"}},
+    {"bench --hidden 4 --dropout 0.5", {"--dropout is 0.5", "--layers is 1"}},
+    {"bench --hidden 4 --dropout-masks sequence", {"--dropout-masks is sequence", "--recurrent-dropout"}},
+    {"bench --hidden 4 --pass inference --weight-dropout 0.5", {"--weight-dropout is 0.5", "training"}},
+    {"bench --hidden 4,4 --pass stream --dropout 0.5", {"--dropout is 0.5", "training"}},
+    {"bench --check latency --input-dropout 0.5", {"--input-dropout is 0.5", "training"}},
     {"bench --direction up", {"--direction up", "forward, reverse or bidirectional"}},
-    {"inspect --cell lstm --merge sum", {"merge is sum", "bidirectional"}},
+    {"inspect --cell lstm --merge sum", {"--merge is sum", "bidirectional"}},
     {"bench --direction reverse --pass stream --hidden 4", {"direction is reverse", "forward"}},
     {"inspect --init zeros", {"--init zeros", "orthogonal"}},
     {"inspect @/missing", {"missing"}},
     {"inspect @/damaged", {"checksum"}},
     {"inspect @/model --gain 2", {"--gain", "without a MODEL"}},
-    {"inspect @/model @/text --batch 1000 --time 1000", {"1000", "are needed"}},
+    {"inspect @/model @/text --batch 1000 --time 1000",
+     {"text: 6200 characters, --batch 1000 x --time 1000 + 1 are needed"}},
 };
 
 static void check_bad_input(const char *line, const char *const says[3]) {
@@ -181,6 +189,42 @@ static void check_bad_input(const char *line, const char *const says[3]) {
     if (!strstr(result.err, says[i]))
       fail_msg("gatekern %s does not say \"%s\": %s", line, says[i], result.err);
   free_result(&result);
+}
+
+/* Said once, without the field's name, and by the option that the user knows. */
+static void test_a_value_is_named_once(void **state) {
+  (void)state;
+  struct result result = run_line("train lm @/text --dropout -0.1");
+  assert_string_equal(result.err,
+                      "gatekern train lm: --dropout -0.1: must be a number that is not negative\n");
+  free_result(&result);
+}
+
+/* What is not the option's fault does not name it. */
+static void test_environment_is_named(void **state) {
+  (void)state;
+  static const char *const lines[] = {"info", "verify", "train lm @/text", "eval @/model --isa auto"};
+  setenv("GATEKERN_ISA", "sse9", 1);
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; ++i) {
+    struct result result = run_line(lines[i]);
+    if (result.exit_code != 2 || !strstr(result.err, "GATEKERN_ISA") || strstr(result.err, "--isa"))
+      fail_msg("gatekern %s: exit %d: %s", lines[i], result.exit_code, result.err);
+    free_result(&result);
+  }
+  unsetenv("GATEKERN_ISA");
+}
+
+/* More than any machine has: how much, and what asks for it; what is known is said before. */
+static void test_no_memory(void **state) {
+  (void)state;
+  struct result result = run_line("train lm @/text --hidden 65536 --layers 64 --steps 1 --out @/huge");
+  assert_int_equal(result.exit_code, 1);
+  assert_non_null(strstr(result.out, "model    lstm, 64 x 65536"));
+  assert_non_null(strstr(result.out, "memory   "));
+  assert_non_null(strstr(result.err, "no memory for 8192."));
+  assert_non_null(strstr(result.err, "GiB (--hidden 65536, --layers 64)"));
+  free_result(&result);
+  assert_false(file_exists(temporary_path("huge")));
 }
 
 static void test_bad_input(void **state) {
@@ -272,6 +316,9 @@ static void test_help_names_every_option(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_bad_input),
+      cmocka_unit_test(test_a_value_is_named_once),
+      cmocka_unit_test(test_environment_is_named),
+      cmocka_unit_test(test_no_memory),
       cmocka_unit_test(test_help),
       cmocka_unit_test(test_help_names_every_option),
   };

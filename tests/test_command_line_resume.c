@@ -148,11 +148,25 @@ static void test_interrupted_before_validation(void **state) {
   expect_exit("eval @/early @/text", 0); /* the newest weights: better than nothing */
 }
 
-/* Resuming a finished run does nothing; with more steps it goes on. */
+/* Resuming a finished run does nothing and says so; fewer steps than it has done are refused; with more it
+ * goes on. */
 static void test_resume_finished(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--steps 20 --eval-every 10 --lr-schedule constant --out @/more", 0);
-  expect_exit("train lm @/text --resume --out @/more", 0);
+  const char *const lines[] = {"train lm @/text --resume --out @/more",
+                               "train lm @/text --resume --steps 20 --out @/more"};
+  for (int i = 0; i < 2; ++i) {
+    struct result result = run_line(lines[i]);
+    assert_int_equal(result.exit_code, 0);
+    assert_string_equal(result.out, "already at step 20 of 20: nothing to do; --steps more goes on\n");
+    free_result(&result);
+  }
+  struct result fewer = run_line("train lm @/text --resume --steps 15 --out @/more");
+  assert_int_equal(fewer.exit_code, 2);
+  assert_string_equal(fewer.out, "");
+  assert_non_null(strstr(fewer.err, "--steps 15"));
+  assert_non_null(strstr(fewer.err, "has done 20"));
+  free_result(&fewer);
   assert_int_equal(step_of_state("more.state"), 20);
   expect_exit("train lm @/text --resume --epochs 1 --eval-every 10 --out @/more", 0);
   const int step = step_of_state("more.state");

@@ -86,12 +86,25 @@ static void test_training_options(void **state) {
 
 static void test_train_eval_sample(void **state) {
   (void)state;
-  static const char *const trained[] = {
-      "text ",     "model ",     "machine ", "step 250/250",
-      "bits/char", "chars/s",    "GFLOP/s",  "of peak",
-      "left",      "validation", "done",     "profile  medians of 247 steps",
-      "forward",   "output",     "update",   "beside layers and pack",
-      NULL};
+  static const char *const trained[] = {"text ",
+                                        "model ",
+                                        "memory ",
+                                        "machine ",
+                                        "step 250/250",
+                                        " nats/char  ",
+                                        "bits/char",
+                                        "chars/s",
+                                        "GFLOP/s",
+                                        "of peak",
+                                        "left",
+                                        "validation",
+                                        "done",
+                                        "profile  medians of 247 steps",
+                                        "forward",
+                                        "output",
+                                        "update",
+                                        "beside layers and pack",
+                                        NULL};
   expect_says("train lm @/text " SMALL "--lr 0.02 --steps 250 --eval-every 100 --log @/log --out @/trained "
               "--profile",
               trained);
@@ -118,6 +131,24 @@ static void test_train_eval_sample(void **state) {
   assert_string_not_equal(a.out, b.out);
   free_result(&a);
   free_result(&b);
+}
+
+/* A model's file is not overwritten without a word, and a warm-up that never ends not trained without one. */
+static void test_what_a_start_warns_of(void **state) {
+  (void)state;
+  struct result result = run_line("train lm @/text " SMALL "--steps 5 --lr-warmup 5 --out @/replaced");
+  assert_int_equal(result.exit_code, 0);
+  assert_string_equal(result.err, "");
+  assert_null(strstr(result.out, "replaces"));
+  free_result(&result);
+  result = run_line("train lm @/text " SMALL "--steps 5 --lr-warmup 10 --out @/replaced");
+  assert_int_equal(result.exit_code, 0);
+  assert_non_null(strstr(result.err, "--lr-warmup is 10 and --steps 5"));
+  assert_non_null(strstr(result.out, "replaces "));
+  free_result(&result);
+  result = run_line("train lm @/text --resume --steps 20 --out @/replaced");
+  assert_null(strstr(result.out, "replaces"));
+  free_result(&result);
 }
 
 static void test_machine_changes_nothing(void **state) {
@@ -246,6 +277,7 @@ int main(void) {
       cmocka_unit_test(test_training_options),
       cmocka_unit_test(test_every_network),
       cmocka_unit_test(test_train_eval_sample),
+      cmocka_unit_test(test_what_a_start_warns_of),
       cmocka_unit_test(test_machine_changes_nothing),
       cmocka_unit_test(test_builtin_text),
       cmocka_unit_test(test_other_texts),

@@ -220,7 +220,7 @@ static void weights_that_are_read_few_times_are_not_packed(void **state) {
                {GK_ISA_AVX512, 128, 129, 2, 0, BOTH, "more than 256 rows"},
                {GK_ISA_AVX512, 256, 8, 8, 0, GK_PACK_FORWARD, "8 samples by 8 steps"},
                {GK_ISA_AVX512, 256, 16, 16, 0, BOTH, "more than 190 rows"},
-               {GK_ISA_AVX512, 512, 1, 2, 0, 0, "1 samples by 2 steps"},
+               {GK_ISA_AVX512, 512, 1, 2, 0, 0, "1 sample by 2 steps"},
                {GK_ISA_AVX512, 512, 1, 3, 0, 0, "up to 2 times (here 2)"},
                {GK_ISA_AVX512, 512, 1, 4, 0, GK_PACK_FORWARD, "up to 47 rows"},
                {GK_ISA_AVX512, 512, 8, 6, 0, BOTH, "more than 47 rows"},

@@ -306,6 +306,9 @@ static void test_radii_of_a_network(void **state) {
           }
           assert_int_equal(gk_spectral_radius(1, h, projected ? product : hh + gate * h * h, &wanted), GK_OK);
           assert_true(fabs(radii_of[gate] - wanted) <= 1e-4 * wanted);
+          assert_int_equal(
+              gk_rnn_spectral_radius(rnn, parameters, layer, checked % directions, gate, &wanted), GK_OK);
+          assert_true(radii_of[gate] == wanted);
         }
         checked++;
       }
@@ -313,6 +316,8 @@ static void test_radii_of_a_network(void **state) {
       assert_int_equal(gk_rnn_spectral_radii(rnn, parameters, 2, 0, radii_of), GK_ERROR_ARGUMENT);
       assert_int_equal(gk_rnn_spectral_radii(rnn, parameters, 0, directions, radii_of), GK_ERROR_ARGUMENT);
       assert_int_equal(gk_rnn_spectral_radii(rnn, NULL, 0, 0, radii_of), GK_ERROR_ARGUMENT);
+      assert_int_equal(gk_rnn_spectral_radius(rnn, parameters, 0, 0, 4, radii_of), GK_ERROR_ARGUMENT);
+      assert_int_equal(gk_rnn_spectral_radius(rnn, parameters, 0, 0, -1, radii_of), GK_ERROR_ARGUMENT);
       gk_rnn_destroy(rnn);
     }
 }

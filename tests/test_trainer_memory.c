@@ -102,6 +102,15 @@ static gk_status create(void) {
   return status;
 }
 
+static gk_status size(void) {
+  const gk_language_model_desc desc = model_desc();
+  gk_training_desc training = GK_TRAINING_DESC_INIT;
+  gk_training_size found;
+  training.batch = 4;
+  training.time = 8;
+  return gk_language_trainer_size(&desc, &training, &text, NULL, &found);
+}
+
 static gk_status create_with_validation(void) {
   const gk_language_model_desc desc = model_desc();
   gk_training_desc training = GK_TRAINING_DESC_INIT;
@@ -172,6 +181,7 @@ static const struct {
   long fewest; /* allocations that it certainly makes */
 } calls[] = {
     {"gk_language_trainer_create", create, 15},
+    {"gk_language_trainer_size", size, 5},
     {"gk_language_trainer_create with a validation text", create_with_validation, 15},
     {"gk_language_trainer_step", step, 0},
     {"gk_language_trainer_validate", validate, 5},

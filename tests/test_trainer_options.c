@@ -405,6 +405,95 @@ static void test_free_running(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
+/* ---- Watching long calls ---- */
+
+struct watched {
+  int calls;
+  int64_t done, total;
+  double nats;
+};
+
+/* From 0, upward, of the same total. */
+static void watch(void *context, int64_t done, int64_t total, double nats) {
+  struct watched *watched = context;
+  assert_true(watched->calls ? done > watched->done && total == watched->total : done == 0);
+  *watched = (struct watched){watched->calls + 1, done, total, nats};
+}
+
+/* Who watches sees the way to the result, and the result is the same. */
+static void test_watched_calls(void **state) {
+  (void)state;
+  enum { LENGTH = 5, RADII = 8 };
+  const gk_language_model_desc desc = small_model(GK_CELL_LSTM);
+  const gk_training_desc training = small_training();
+  gk_language_trainer *trainer = create(&desc, &training);
+  gk_language_model *model = trainer->model;
+  const gk_text text = make_text();
+  gk_free_running_desc free_running = GK_FREE_RUNNING_DESC_INIT;
+  free_running.length = LENGTH;
+  gk_language_loss loss[2];
+  gk_free_running_loss free_loss[2];
+  double radii[2][RADII];
+  struct watched watched[3] = {{0}};
+  for (int i = 0; i < 2; ++i) {
+    gk_language_model_watch(model, i ? watch : NULL, &watched[0]);
+    expect_ok(gk_language_model_evaluate(model, &text, &loss[i]));
+    gk_language_model_watch(model, i ? watch : NULL, &watched[1]);
+    expect_ok(gk_language_model_evaluate_free_running(model, &text, &free_running, &free_loss[i], NULL));
+    gk_language_model_watch(model, i ? watch : NULL, &watched[2]);
+    expect_ok(gk_language_model_gradient_flow(model, &text, 9, 2, NULL, radii[i]));
+  }
+  assert_true(loss[0].nats == loss[1].nats && watched[0].nats == loss[1].nats);
+  assert_true(free_loss[0].free_nats == free_loss[1].free_nats && watched[1].nats == free_loss[1].free_nats);
+  assert_memory_equal(radii[0], radii[1], sizeof radii[0]);
+  for (int i = 0; i < 2; ++i) {
+    assert_true(watched[i].calls > 10);
+    assert_int_equal(watched[i].done, text.bytes - 1);
+    assert_int_equal(watched[i].total, text.bytes - 1);
+  }
+  assert_int_equal(watched[2].calls, RADII);
+  assert_int_equal(watched[2].total, RADII);
+  gk_language_trainer_destroy(trainer);
+}
+
+/* ---- What a trainer is, before it is ---- */
+
+/* With a validation text of its own and code points too; the memory is that of the same trainer's buffers. */
+static void test_size_is_the_trainers(void **state) {
+  (void)state;
+  const gk_text ascii = make_text();
+  const gk_text points = {"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80 \xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80 ", 20};
+  for (int i = 0; i < 4; ++i) {
+    gk_language_model_desc desc = small_model(i % 2 ? GK_CELL_GRU : GK_CELL_LSTM);
+    gk_training_desc training = small_training();
+    desc.utf8 = i > 1;
+    desc.network.weight_dropout = i % 2 ? 0.25f : 0;
+    training.backward_time = i % 2 ? 20 : 0;
+    gk_training_size size;
+    gk_language_trainer *trainer;
+    const gk_text *other = i > 1 ? &points : NULL;
+    expect_ok(gk_language_trainer_size(&desc, &training, &ascii, other, &size));
+    expect_ok(gk_language_trainer_create(&desc, &training, &ascii, other, &trainer));
+    gk_language_progress progress;
+    int64_t symbols;
+    gk_language_trainer_progress(trainer, &progress);
+    const gk_language_model *model = gk_language_trainer_model(trainer);
+    gk_language_model_symbols(model, &symbols);
+    assert_int_equal(size.training_characters, progress.training_characters);
+    assert_int_equal(size.validation_characters, progress.validation_characters);
+    assert_int_equal(size.steps_per_epoch, progress.steps_per_epoch);
+    assert_int_equal(size.symbols, symbols);
+    assert_int_equal(size.parameters, gk_language_model_parameter_count(model));
+    struct gk_language_model_memory needed;
+    expect_ok(gk_language_model_memory_needed(trainer->model, &needed));
+    assert_int_equal(size.bytes,
+                     needed.parameters + needed.packed_rnn + needed.packed_output + trainer->bytes +
+                         sizeof(int32_t) *
+                             (size_t)(progress.training_characters + progress.validation_characters));
+    gk_language_trainer_destroy(trainer);
+  }
+}
+
 /* ---- Gradient flow of a model ---- */
 
 static void test_gradient_flow(void **state) {
@@ -440,12 +529,14 @@ static void test_refused(void **state) {
   const gk_training_desc good = small_training();
   const gk_text text = make_text();
   gk_language_trainer *trainer;
+  gk_training_size size;
 #define EXPECT(field, value, word)                                                                           \
   do {                                                                                                       \
     gk_training_desc bad = good;                                                                             \
     bad.field = value;                                                                                       \
     assert_int_equal(gk_language_trainer_create(&model, &bad, &text, NULL, &trainer), GK_ERROR_ARGUMENT);    \
     assert_null(trainer);                                                                                    \
+    assert_int_equal(gk_language_trainer_size(&model, &bad, &text, NULL, &size), GK_ERROR_ARGUMENT);         \
     if (!strstr(gk_last_error(), word))                                                                      \
       fail_msg("the message \"%s\" does not have %s", gk_last_error(), word);                                \
   } while (0)
@@ -473,6 +564,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_tied_gradient),
       cmocka_unit_test(test_tied_file),
       cmocka_unit_test(test_free_running),
+      cmocka_unit_test(test_watched_calls),
+      cmocka_unit_test(test_size_is_the_trainers),
       cmocka_unit_test(test_gradient_flow),
       cmocka_unit_test(test_refused),
   };

@@ -2,6 +2,7 @@
 #include "builtin_corpus.h"
 #include "commands.h"
 #include "json_number.h"
+#include "progress_line.h"
 #include "text_file.h"
 
 #include <inttypes.h>
@@ -103,13 +104,14 @@ static void print_json(const struct settings *settings, const gk_language_loss *
   printf("}\n");
 }
 
-static void print_text(const struct settings *settings, const gk_language_loss *loss,
-                       const gk_free_running_loss *free_loss, const double *nats_at) {
+static void print_forced(const struct settings *settings, const gk_language_loss *loss) {
   printf("%.4f nats/char  %.4f bits/char  perplexity %.3f  (%" PRId64 " characters of %s)\n", loss->nats,
          loss->nats / M_LN2, exp(loss->nats), loss->characters,
          settings->file ? settings->file : "the built-in text");
-  if (!free_loss)
-    return;
+}
+
+static void print_free(const struct settings *settings, const gk_free_running_loss *free_loss,
+                       const double *nats_at) {
   printf("%.4f nats/char free-running, %+.4f: fed with its own choices in runs of %" PRId64 " characters\n",
          free_loss->free_nats, free_loss->free_nats - free_loss->forced_nats, settings->free_running);
   printf("by distance from the text:");
@@ -119,7 +121,24 @@ static void print_text(const struct settings *settings, const gk_language_loss *
   printf("\n");
 }
 
-static gk_status measure(const struct settings *settings, const gk_language_model *model, const gk_text *text,
+/* Where an evaluation is. */
+struct watch {
+  struct progress_line line;
+  const char *what;
+};
+
+static void show(void *context, int64_t done, int64_t total, double nats) {
+  struct watch *watch = context;
+  char note[32] = "";
+  if (done == 0)
+    progress_line_begin(&watch->line, stderr, 0.2);
+  else
+    snprintf(note, sizeof note, "%.4f nats/char", nats);
+  progress_line_count(&watch->line, watch->what, done, total, "characters", note);
+}
+
+/* The first result is printed before the second, which takes longer, begins. */
+static gk_status measure(const struct settings *settings, gk_language_model *model, const gk_text *text,
                          double *nats_at) {
   gk_language_loss loss;
   gk_free_running_loss free_loss;
@@ -127,11 +146,23 @@ static gk_status measure(const struct settings *settings, const gk_language_mode
   desc.length = settings->free_running;
   desc.temperature = (float)settings->temperature;
   desc.seed = settings->seed;
+  struct watch watch = {.what = "eval"};
+  gk_language_model_watch(model, show, &watch);
   gk_status status = gk_language_model_evaluate(model, text, &loss);
+  progress_line_clear(&watch.line);
+  if (status == GK_OK && !settings->json) {
+    print_forced(settings, &loss);
+    fflush(stdout);
+  }
+  watch.what = "eval free-running";
   if (status == GK_OK && nats_at)
     status = gk_language_model_evaluate_free_running(model, text, &desc, &free_loss, nats_at);
-  if (status == GK_OK)
-    (settings->json ? print_json : print_text)(settings, &loss, nats_at ? &free_loss : NULL, nats_at);
+  progress_line_clear(&watch.line);
+  gk_language_model_watch(model, NULL, NULL);
+  if (status == GK_OK && settings->json)
+    print_json(settings, &loss, nats_at ? &free_loss : NULL, nats_at);
+  else if (status == GK_OK && nats_at)
+    print_free(settings, &free_loss, nats_at);
   return status;
 }
 

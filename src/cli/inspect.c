@@ -5,6 +5,7 @@
 #include "builtin_corpus.h"
 #include "commands.h"
 #include "json_number.h"
+#include "progress_line.h"
 #include "text_file.h"
 
 #include <inttypes.h>
@@ -152,6 +153,20 @@ struct table {
   struct column *columns;
 };
 
+/* Spectral radii take longest: which matrix of how many. */
+struct radii_progress {
+  struct progress_line line;
+  int64_t done, total;
+};
+
+static void show_radii(void *context, int64_t done, int64_t total, double nats) {
+  struct radii_progress *progress = context;
+  (void)nats;
+  if (done == 0)
+    progress_line_begin(&progress->line, stderr, 0);
+  progress_line_count(&progress->line, "inspect", done, total, "spectral radii", "");
+}
+
 static int width(const struct column *column) {
   const int length = (int)strlen(column->name);
   return length > 16 ? length : 16;
@@ -248,6 +263,10 @@ static gk_status take_floats(int64_t count, float **floats) {
   return status;
 }
 
+static int gates_of(gk_cell cell, const gk_rnn_desc *network) {
+  return gk_cell_gates(cell) - (network->options.coupled ? 1 : 0);
+}
+
 static int directions_of(const gk_rnn *rnn) {
   return gk_rnn_description(rnn)->direction == GK_BIDIRECTIONAL ? 2 : 1;
 }
@@ -294,7 +313,8 @@ static void free_fresh(struct fresh *fresh) {
 }
 
 /* Weights, and what depends on them alone. */
-static gk_status start_weights(const struct settings *settings, struct fresh *fresh, struct column *columns) {
+static gk_status start_weights(const struct settings *settings, struct fresh *fresh, struct column *columns,
+                               struct radii_progress *progress) {
   gk_init_desc init = GK_INIT_DESC_INIT;
   init.init = (gk_init)settings->init;
   init.forget_bias = (float)settings->forget_bias;
@@ -312,8 +332,11 @@ static gk_status start_weights(const struct settings *settings, struct fresh *fr
   const int count = (int)gk_rnn_description(fresh->rnn)->layers * directions;
   for (int i = 0; i < count && status == GK_OK; ++i) {
     columns[i].gates = gates;
-    status = gk_rnn_spectral_radii(fresh->rnn, fresh->parameters, i / directions, i % directions,
-                                   columns[i].radii);
+    for (int gate = 0; gate < gates && status == GK_OK; ++gate) {
+      show_radii(progress, progress->done++, progress->total, 0);
+      status = gk_rnn_spectral_radius(fresh->rnn, fresh->parameters, i / directions, i % directions, gate,
+                                      &columns[i].radii[gate]);
+    }
   }
   return status;
 }
@@ -399,7 +422,7 @@ static void name_columns(const gk_rnn_desc *desc, bool linear, struct column *co
 }
 
 static gk_status inspect_cell(const struct settings *settings, gk_cell cell, bool linear,
-                              struct column *columns) {
+                              struct column *columns, struct radii_progress *progress) {
   gk_rnn_desc desc = settings->network;
   struct fresh fresh = {0};
   desc.cell = cell;
@@ -413,21 +436,33 @@ static gk_status inspect_cell(const struct settings *settings, gk_cell cell, boo
   if (status == GK_OK)
     status = allocate_fresh(settings, &fresh);
   if (status == GK_OK)
-    status = start_weights(settings, &fresh, columns);
+    status = start_weights(settings, &fresh, columns, progress);
   if (status == GK_OK)
     status = differentiate(settings, &fresh, columns);
   free_fresh(&fresh);
   return status;
 }
 
+static int inspect_one_cell(const struct settings *settings, struct table *table, int columns) {
+  const gk_cell cell = (gk_cell)settings->cell;
+  struct radii_progress progress = {.total = columns * gates_of(cell, &settings->network)};
+  const gk_status status = inspect_cell(settings, cell, false, table->columns, &progress);
+  progress_line_clear(&progress.line);
+  return cli_status(&command, status);
+}
+
 /* The linear RNN as the yardstick, then every cell. */
 static int inspect_every_cell(const struct settings *settings, struct table *table, int columns) {
-  gk_status status = inspect_cell(settings, GK_CELL_RNN, true, table->columns);
+  struct radii_progress progress = {.total = columns * gk_cell_gates(GK_CELL_RNN)};
+  for (int i = 0; i < gk_cell_count(); ++i)
+    progress.total += columns * gk_cell_gates((gk_cell)i);
+  gk_status status = inspect_cell(settings, GK_CELL_RNN, true, table->columns, &progress);
   int cell = 0;
   for (; cell < gk_cell_count() && status == GK_OK; ++cell)
-    status = inspect_cell(settings, (gk_cell)cell, false, table->columns + (1 + cell) * columns);
+    status = inspect_cell(settings, (gk_cell)cell, false, table->columns + (1 + cell) * columns, &progress);
+  progress_line_clear(&progress.line);
   if (status == GK_ERROR_UNSUPPORTED)
-    return cli_error(&command, "%s; --cell shows one cell only", gk_last_error());
+    return cli_error(&command, "%s; --cell shows one cell only", cli_message(status));
   return cli_status(&command, status);
 }
 
@@ -447,7 +482,7 @@ static int inspect_fresh(struct settings *settings) {
     cli_error(&command, "out of memory");
     exit_code = CLI_FAILURE;
   } else if (one) {
-    exit_code = cli_status(&command, inspect_cell(settings, (gk_cell)settings->cell, false, table.columns));
+    exit_code = inspect_one_cell(settings, &table, columns);
   } else {
     exit_code = inspect_every_cell(settings, &table, columns);
   }
@@ -459,14 +494,18 @@ static int inspect_fresh(struct settings *settings) {
 
 /* ---- A model ---- */
 
-static gk_status inspect_layers(const struct settings *settings, const gk_language_model *model,
+static gk_status inspect_layers(const struct settings *settings, gk_language_model *model,
                                 const gk_text *text, struct table *table) {
   const int layers = table->count, gates = table->columns[0].gates;
   double *norms = calloc((size_t)layers * (size_t)settings->time, sizeof *norms);
   double *radii = calloc((size_t)layers * (size_t)gates, sizeof *radii);
   gk_status status = GK_ERROR_MEMORY;
+  struct radii_progress progress = {0};
+  gk_language_model_watch(model, show_radii, &progress);
   if (norms && radii)
     status = gk_language_model_gradient_flow(model, text, settings->time, settings->batch, norms, radii);
+  progress_line_clear(&progress.line);
+  gk_language_model_watch(model, NULL, NULL);
   for (int layer = 0; layer < layers && status == GK_OK; ++layer) {
     struct column *column = &table->columns[layer];
     snprintf(column->name, sizeof column->name, "layer %d", layer + 1);
@@ -495,7 +534,7 @@ static int inspect_model(const struct settings *settings, const gk_text *text) {
     cli_error(&command, "out of memory");
     exit_code = CLI_FAILURE;
   } else {
-    table.columns[0].gates = gk_cell_gates(desc->network.cell) - (desc->network.options.coupled ? 1 : 0);
+    table.columns[0].gates = gates_of(desc->network.cell, &desc->network);
     status = inspect_layers(settings, model, text, &table);
     exit_code =
         status == GK_OK

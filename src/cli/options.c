@@ -12,9 +12,10 @@
 enum { MAXIMUM_OPTIONS = 96, HELP_WIDTH = 96, HELP_COLUMN = 30 };
 #define EXACT_WHOLE_NUMBERS 9007199254740992.0 /* 2^53 */
 
-/* Options of the last cli_parse or cli_print_help, and which of them were given. */
+/* Options of the last cli_parse or cli_print_help, and the text that was given for each: "" for a flag; NULL:
+ * it was not. */
 static cli_option parsed_options[MAXIMUM_OPTIONS + 1];
-static bool given[MAXIMUM_OPTIONS];
+static const char *given[MAXIMUM_OPTIONS];
 
 static bool of_other_directions(const char *name) {
   return strcmp(name, "direction") == 0 || strcmp(name, "merge") == 0 || strncmp(name, "reverse-", 8) == 0;
@@ -56,43 +57,24 @@ static int positional_count(const cli_command *command) {
   return count;
 }
 
-bool cli_given(const char *name) {
+static int find_option(const char *name) {
   for (int i = 0; parsed_options[i].name; ++i)
     if (strcmp(parsed_options[i].name, name) == 0)
-      return given[i];
-  return false;
+      return i;
+  return -1;
 }
 
-/* ---- Errors ---- */
-
-/* The line ends here even if a file name or a message holds a line feed. */
-static void print_error_line(const cli_command *command, const char *format, va_list arguments) {
-  char line[1024];
-  vsnprintf(line, sizeof line, format, arguments);
-  for (char *c = line; *c; ++c)
-    if ((unsigned char)*c < 0x20 || *c == 0x7f)
-      *c = '?';
-  fprintf(stderr, "gatekern %s: %s\n", command->name, line);
+bool cli_takes(const char *name) {
+  return find_option(name) >= 0;
 }
 
-int cli_error(const cli_command *command, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  print_error_line(command, format, arguments);
-  va_end(arguments);
-  return CLI_BAD_INPUT;
+const char *cli_given_text(const char *name) {
+  const int index = find_option(name);
+  return index < 0 ? NULL : given[index];
 }
 
-int cli_status(const cli_command *command, gk_status status) {
-  if (status == GK_OK)
-    return CLI_SUCCESS;
-  cli_error(command, "%s", gk_last_error());
-  return status == GK_ERROR_MEMORY || status == GK_ERROR_IO ? CLI_FAILURE : CLI_BAD_INPUT;
-}
-
-int cli_input_status(const cli_command *command, gk_status status) {
-  const int exit_code = cli_status(command, status);
-  return status == GK_ERROR_IO ? CLI_BAD_INPUT : exit_code;
+bool cli_given(const char *name) {
+  return cli_given_text(name) != NULL;
 }
 
 /* ---- Names of enumerations ---- */
@@ -139,7 +121,10 @@ static bool parse_choice(const cli_command *command, const cli_option *option, c
       continue;
     gk_isa resolved;
     if (option->type == CLI_ISA && gk_isa_resolve((gk_isa)i, &resolved) != GK_OK) {
-      cli_error(command, "--%s %s: %s", option->name, text, gk_last_error());
+      if (i == GK_ISA_AUTO) /* what the environment says, not the option */
+        cli_error(command, "%s", gk_last_error());
+      else
+        cli_error(command, "--%s %s: %s", option->name, text, gk_last_error());
       return false;
     }
     *value = i;
@@ -218,25 +203,25 @@ bool cli_check_masks(const cli_command *command, const gk_rnn_desc *network, int
     const char *name;
     float share;
   } drawn[] = {{"dropout", network->dropout},
-               {"input_dropout", network->input_dropout},
-               {"recurrent_dropout", network->recurrent_dropout},
-               {"weight_dropout", network->weight_dropout}};
+               {"input-dropout", network->input_dropout},
+               {"recurrent-dropout", network->recurrent_dropout},
+               {"weight-dropout", network->weight_dropout}};
   for (size_t i = 0; i < sizeof drawn / sizeof *drawn; ++i)
     if (drawn[i].share > 0 && !trains) {
-      cli_error(command, "%s is %g, and only passes of training drop anything", drawn[i].name,
+      cli_error(command, "--%s is %g, and only passes of training drop anything", drawn[i].name,
                 (double)drawn[i].share);
       return false;
     }
   if (network->dropout > 0 && layers == 1) {
-    cli_error(command, "dropout is %g and layers is 1: it acts between layers, so it needs 2",
+    cli_error(command, "--dropout is %g and --layers is 1: it acts between layers, so it needs 2",
               (double)network->dropout);
     return false;
   }
   if (network->dropout_masks != GK_DROPOUT_EACH_STEP &&
       network->dropout + network->input_dropout + network->recurrent_dropout == 0) {
     cli_error(command,
-              "dropout_masks is %s, and dropout, input_dropout and recurrent_dropout are 0: one of them must "
-              "be above",
+              "--dropout-masks is %s, and --dropout, --input-dropout and --recurrent-dropout are 0: one of "
+              "them must be above",
               gk_dropout_masks_name(network->dropout_masks));
     return false;
   }
@@ -305,6 +290,21 @@ static bool parse_text(const cli_command *command, const cli_option *option, con
   return true;
 }
 
+/* What the library says of a value, without the name and the value that the line already has. */
+static bool parse_network_value(const cli_command *command, const cli_option *option, const char *text,
+                                gk_rnn_desc *network) {
+  if (gk_rnn_option_set(network, option->name, text) == GK_OK)
+    return true;
+  char repeated[128];
+  snprintf(repeated, sizeof repeated, " is '%s'", text);
+  const char *message = gk_last_error(), *found = strstr(message, repeated);
+  const char *rest = found ? found + strlen(repeated) : message;
+  if (found)
+    rest += strspn(rest, ",: ");
+  cli_error(command, "--%s %s: %s", option->name, text, rest);
+  return false;
+}
+
 static bool parse_value(const cli_command *command, const cli_option *option, const char *text,
                         void *settings) {
   void *field = (char *)settings + option->offset;
@@ -315,10 +315,7 @@ static bool parse_value(const cli_command *command, const cli_option *option, co
   case CLI_NETWORK_FLAG:
     return gk_rnn_option_set(field, option->name, "on") == GK_OK;
   case CLI_NETWORK_VALUE:
-    if (gk_rnn_option_set(field, option->name, text) == GK_OK)
-      return true;
-    cli_error(command, "--%s %s: %s", option->name, text, gk_last_error());
-    return false;
+    return parse_network_value(command, option, text, field);
   case CLI_INTEGER:
     return parse_integer(command, option, text, field);
   case CLI_HIDDEN:
@@ -488,7 +485,7 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *settings
                 optopt > 0 && optopt < 256 ? letter : argv[optind - 1], command->name);
       return false;
     }
-    given[key - 256] = true;
+    given[key - 256] = optarg ? optarg : "";
     if (!parse_value(command, &parsed_options[key - 256], optarg, settings))
       return false;
   }

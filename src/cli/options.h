@@ -84,6 +84,10 @@ typedef struct cli_command {
 bool cli_parse(const cli_command *command, int argc, char **argv, void *settings, int *exit_code);
 /* Was the option given on the command line of the last cli_parse? */
 bool cli_given(const char *name);
+/* What was given, "" for a flag; NULL: nothing. */
+const char *cli_given_text(const char *name);
+/* Does the command of the last cli_parse have that option? */
+bool cli_takes(const char *name);
 /* The hidden size, or one for each layer, as the user types it. */
 enum { CLI_HIDDEN_TEXT = CLI_MOST_HIDDEN * 9 };
 void cli_hidden_text(const gk_rnn_desc *network, char text[CLI_HIDDEN_TEXT]);
@@ -101,10 +105,14 @@ void cli_print_help(const cli_command *command);
 
 /* One line on stderr, "gatekern NAME: ..."; returns CLI_BAD_INPUT. */
 int cli_error(const cli_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The same with gk_last_error(); the exit code that belongs to the status: CLI_FAILURE for lack of memory and
+/* gk_last_error(), which speaks to C programmers, as this command's user knows things: --zoneout-c for
+ * zoneout_c, GiB and the options behind them for many bytes. Valid until the next call. */
+const char *cli_message(gk_status status);
+/* A line with cli_message(); the exit code that belongs to the status: CLI_FAILURE for lack of memory and
  * for the operating system's refusals, else CLI_BAD_INPUT. */
 int cli_status(const cli_command *command, gk_status status);
-/* The same for a file that the user named: it is CLI_BAD_INPUT too if the operating system refuses it. */
+/* The same for a file that the user named, whose fields are no options: it is CLI_BAD_INPUT too if the
+ * operating system refuses it. */
 int cli_input_status(const cli_command *command, gk_status status);
 
 #endif

@@ -65,7 +65,7 @@ bool cli_same_file(const char *a, const char *b) {
 int cli_text_status(const cli_command *command, gk_status status, const char *text_name,
                     const char *validation_name) {
   static const char text[] = "text: ", validation[] = "validation text: ";
-  const char *message = gk_last_error();
+  const char *message = cli_message(status);
   if (status == GK_ERROR_FORMAT || status == GK_ERROR_ARGUMENT) {
     if (text_name && strncmp(message, text, sizeof text - 1) == 0)
       return cli_error(command, "%s: %s", text_name, message + sizeof text - 1);

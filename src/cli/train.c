@@ -386,10 +386,12 @@ static int train_on_texts(const struct train_settings *settings, struct training
       exit_code = CLI_BAD_INPUT;
   }
   if (exit_code == CLI_SUCCESS)
-    exit_code = training_open(run);
+    exit_code = training_begin(run);
   if (exit_code == CLI_SUCCESS)
     exit_code = training_loop(run);
   gk_language_trainer_destroy(run->trainer);
+  if (!progress_end(&run->progress) && exit_code == CLI_SUCCESS)
+    exit_code = CLI_FAILURE;
   if (settings->file) {
     free((void *)run->text.data);
     free((void *)run->validation_text.data);
@@ -407,10 +409,14 @@ static int train_language_model(int argc, char **argv) {
   if (!state_path)
     return cli_error(&command, "out of memory"), CLI_FAILURE;
   snprintf(state_path, size, "%s.state", settings.out);
-  struct training_run run = {.command = &command, .settings = &settings, .state_path = state_path};
+  struct training_run run = {.command = &command,
+                             .settings = &settings,
+                             .state_path = state_path,
+                             .progress = {.command = &command}};
   exit_code = check_settings(&settings);
   if (exit_code == CLI_SUCCESS &&
-      !cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
+      (!cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network) ||
+       (!settings.resume && !cli_check_masks(&command, &settings.network, settings.network.layers, true))))
     exit_code = CLI_BAD_INPUT;
   if (exit_code == CLI_SUCCESS)
     exit_code = check_outputs(&settings, state_path);

@@ -3,6 +3,7 @@
 #define GATEKERN_CLI_TRAINING_PROGRESS_H
 
 #include "options.h"
+#include "progress_line.h"
 
 #include <gatekern-train.h>
 #include <stdio.h>
@@ -15,17 +16,12 @@ struct training_progress {
   double peak_gflops; /* 0: not measured */
   int64_t steps;      /* planned */
   int64_t steps_per_epoch;
-  bool terminal;
-  bool line_open;            /* a line on the terminal that the next one overwrites */
-  double next_line;          /* seconds of the clock */
+  struct progress_line line;
   double validation_seconds; /* of the last validation, and how many will follow */
   int64_t validations_left;
   /* Recent values: sums that forget older steps, so that the ratio of two is a moving average. */
   double weight, loss, characters, operations, seconds;
 };
-
-/* Seconds of a clock that only goes forward. */
-double progress_clock(void);
 
 /* Opens the log, if there is one, to be written from its start or appended to. false: said why. */
 bool progress_begin(struct training_progress *progress, const char *log_path, bool append);

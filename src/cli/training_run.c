@@ -2,7 +2,7 @@
 #include "training_run.h"
 #include "runner_clock.h"
 #include "text_file.h"
-#include "training_progress.h"
+#include "training_start.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -14,6 +14,7 @@
 
 enum { DEFAULT_STEPS = 2000, FEWEST_VALIDATIONS = 10, MOST_VALIDATIONS = 25 };
 enum { UNPROFILED = 3 };                /* first steps, which pay for pages and threads */
+static const double first_line = 0.2;   /* seconds; a first step alone is no average */
 static const double peak_seconds = 0.1; /* for the measurement of the machine's limit */
 
 /* ---- Signals ---- */
@@ -177,7 +178,7 @@ static int resume(struct training_run *run) {
   return status == GK_OK ? check_resumed(run) : cli_status(run->command, status);
 }
 
-int training_open(struct training_run *run) {
+static int open_trainer(struct training_run *run) {
   gk_language_trainer_destroy(run->trainer);
   run->trainer = NULL;
   if (run->settings->resume)
@@ -222,19 +223,15 @@ static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code)
     status = gk_language_trainer_validate(run->trainer, &loss, NULL);
     validation = progress_clock() - now;
   }
-  *exit_code = status == GK_OK ? training_open(run) : cli_status(run->command, status);
+  *exit_code = status == GK_OK ? open_trainer(run) : cli_status(run->command, status);
   const double left = budget - (progress_clock() - start);
   const double validations = fmax(FEWEST_VALIDATIONS, left / a_step / (double)progress.steps_per_epoch);
   const double fitting = (left - validation * fmin(validations, MOST_VALIDATIONS)) / a_step;
   return done + (fitting > 1 ? (int64_t)fitting : 1);
 }
 
-/* Refuses what the schedule, that of a resumed run if it is not given, does not read. */
-static int check_schedule(const struct training_run *run) {
-  gk_learning_rate_desc rate;
-  gk_language_trainer_learning_rate(run->trainer, &rate);
-  const gk_decay decay =
-      !run->settings->resume || cli_given("lr-schedule") ? (gk_decay)run->settings->decay : rate.decay;
+/* Refuses what the schedule does not read. */
+static int check_schedule(const struct training_run *run, gk_decay decay, int64_t validation_characters) {
   const struct {
     const char *name;
     bool read;
@@ -247,12 +244,32 @@ static int check_schedule(const struct training_run *run) {
     if (cli_given(options[i].name) && !options[i].read)
       return cli_error(run->command, "--%s: only for --lr-schedule %s, not %s", options[i].name,
                        options[i].readers, gk_decay_name(decay));
-  gk_language_progress progress;
-  gk_language_trainer_progress(run->trainer, &progress);
-  if (decay == GK_DECAY_PLATEAU && !progress.validation_characters)
+  if (decay == GK_DECAY_PLATEAU && !validation_characters)
     return cli_error(run->command, "--lr-schedule plateau: follows the validation loss, and there is no text "
                                    "for validation");
   return CLI_SUCCESS;
+}
+
+/* What a new run will be is checked and said before memory is taken for it, which can take long. */
+static int announce(struct training_run *run) {
+  const gk_language_model_desc model = describe_model(run->settings);
+  const gk_training_desc training = describe_training(run->settings);
+  gk_training_size size;
+  const gk_status status = gk_language_trainer_size(&model, &training, &run->text, run->validation, &size);
+  if (status != GK_OK)
+    return cli_text_status(run->command, status, run->text_name, run->validation_name);
+  const int exit_code = check_schedule(run, training.decay, size.validation_characters);
+  if (exit_code != CLI_SUCCESS)
+    return exit_code;
+  if (!progress_begin(&run->progress, run->settings->log, false))
+    return CLI_BAD_INPUT;
+  training_print_model(run, &model, &size);
+  return CLI_SUCCESS;
+}
+
+int training_begin(struct training_run *run) {
+  const int exit_code = run->settings->resume ? CLI_SUCCESS : announce(run);
+  return exit_code == CLI_SUCCESS ? open_trainer(run) : exit_code;
 }
 
 /* Sets the number of steps and the learning rate's course. */
@@ -260,10 +277,15 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
   const struct train_settings *settings = run->settings;
   const gk_training_desc *desc = gk_language_trainer_description(run->trainer);
   gk_language_progress progress;
-  int exit_code = check_schedule(run);
+  gk_learning_rate_desc rate;
+  gk_language_trainer_learning_rate(run->trainer, &rate);
+  gk_language_trainer_progress(run->trainer, &progress);
+  const bool resumed = settings->resume;
+  if (!resumed || cli_given("lr-schedule"))
+    rate.decay = (gk_decay)settings->decay;
+  int exit_code = check_schedule(run, rate.decay, progress.validation_characters);
   if (exit_code != CLI_SUCCESS)
     return exit_code;
-  gk_language_trainer_progress(run->trainer, &progress);
   if (settings->steps)
     *steps = settings->steps;
   else if (settings->epochs)
@@ -274,15 +296,10 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
     *steps = desc->steps ? desc->steps : DEFAULT_STEPS;
   if (exit_code != CLI_SUCCESS)
     return exit_code;
-  gk_learning_rate_desc rate;
-  gk_language_trainer_learning_rate(run->trainer, &rate);
-  const bool resumed = settings->resume;
   if (!resumed || cli_given("lr"))
     rate.learning_rate = settings->learning_rate;
   if (!resumed || cli_given("lr-min"))
     rate.minimum = settings->minimum_learning_rate;
-  if (!resumed || cli_given("lr-schedule"))
-    rate.decay = (gk_decay)settings->decay;
   if (cli_given("lr-warmup"))
     rate.warmup = settings->warmup;
   if (cli_given("lr-every"))
@@ -347,32 +364,6 @@ static int checkpoint(struct training_run *run, struct training_progress *progre
 }
 
 /* ---- The run ---- */
-
-static void print_start(const struct training_run *run, const struct training_progress *progress) {
-  const gk_language_model *model = gk_language_trainer_model(run->trainer);
-  const gk_language_model_desc *desc = gk_language_model_description(model);
-  const gk_training_desc *training = gk_language_trainer_description(run->trainer);
-  const gk_rnn_desc *network = &desc->network;
-  gk_language_progress state;
-  char options[CLI_NETWORK_TEXT];
-  int64_t symbols;
-  gk_language_model_symbols(model, &symbols);
-  gk_language_trainer_progress(run->trainer, &state);
-  printf("text     %s: %" PRId64 " characters for training, %" PRId64 " for validation, %" PRId64
-         " different %s\n",
-         run->text_name, state.training_characters, state.validation_characters, symbols,
-         desc->utf8 ? "code points" : "bytes");
-  cli_network_text(network, options);
-  printf("model    %s, embedding %" PRId64 ": %" PRId64 " weights\n", options, network->input_size,
-         gk_language_model_parameter_count(model));
-  printf("plan     %" PRId64 " steps of %" PRId64 " x %" PRId64 " characters (%.2f epochs), seed %" PRIu64
-         "%s\n",
-         progress->steps, training->batch, training->time,
-         (double)progress->steps / (double)state.steps_per_epoch, training->seed,
-         run->settings->resume ? ", resumed" : "");
-  printf("machine  %s on %d thread%s, at most %.0f GFLOP/s\n", gk_isa_name(network->isa), network->threads,
-         network->threads == 1 ? "" : "s", progress->peak_gflops);
-}
 
 static int interrupted(struct training_run *run, struct training_progress *progress) {
   gk_language_progress state;
@@ -452,37 +443,69 @@ static int advance(struct training_run *run, struct training_progress *progress,
   return exit_code;
 }
 
-int training_loop(struct training_run *run) {
-  struct training_progress progress = {.command = run->command};
-  gk_language_progress state;
-  catch_signals();
-  const int planned = plan_steps(run, &progress.steps);
-  if (planned != CLI_SUCCESS)
-    return planned;
-  gk_language_trainer_progress(run->trainer, &state);
+/* A run that goes on and has no step left. */
+static int nothing_to_do(const struct training_run *run, int64_t done, int64_t planned) {
+  const struct train_settings *settings = run->settings;
+  if (done > planned && settings->steps)
+    return cli_error(run->command, "--steps %" PRId64 ": the run in %s has done %" PRId64 " already", planned,
+                     run->state_path, done);
+  if (done > planned && settings->epochs)
+    return cli_error(run->command,
+                     "--epochs %" PRId64 ": are %" PRId64 " steps, and the run in %s has done %" PRId64
+                     " already",
+                     settings->epochs, planned, run->state_path, done);
+  printf("already at step %" PRId64 " of %" PRId64 ": nothing to do; --steps more goes on\n", done, planned);
+  return CLI_SUCCESS;
+}
+
+/* All but the steps themselves, from the plan to the first line. */
+static int prepare(struct training_run *run, const gk_language_progress *state) {
+  struct training_progress *progress = &run->progress;
   const gk_rnn_desc *desc = &gk_language_model_description(gk_language_trainer_model(run->trainer))->network;
-  const gk_status measured = gk_measure_peak(desc->isa, desc->threads, peak_seconds, &progress.peak_gflops);
+  const gk_status measured = gk_measure_peak(desc->isa, desc->threads, peak_seconds, &progress->peak_gflops);
   if (measured != GK_OK)
     return cli_status(run->command, measured);
-  progress.steps_per_epoch = state.steps_per_epoch;
-  run->eval_every = choose_eval_every(run, progress.steps, state.steps_per_epoch);
-  progress.validations_left = (progress.steps - state.step) / run->eval_every;
-  if (!progress_begin(&progress, run->settings->log, run->settings->resume))
-    return CLI_BAD_INPUT;
-  print_start(run, &progress);
+  progress->steps_per_epoch = state->steps_per_epoch;
+  run->eval_every = choose_eval_every(run, progress->steps, state->steps_per_epoch);
+  progress->validations_left = (progress->steps - state->step) / run->eval_every;
+  if (run->settings->resume) {
+    if (!progress_begin(progress, run->settings->log, true))
+      return CLI_BAD_INPUT;
+    training_print_resumed_model(run);
+  }
+  training_print_plan(run);
+  gk_learning_rate_desc rate;
+  gk_language_trainer_learning_rate(run->trainer, &rate);
+  if (rate.warmup > progress->steps)
+    cli_error(run->command,
+              "warning: --lr-warmup is %" PRId64 " and --steps %" PRId64 ": the rate never reaches --lr, %g",
+              rate.warmup, progress->steps, rate.learning_rate);
+  return CLI_SUCCESS;
+}
+
+int training_loop(struct training_run *run) {
+  struct training_progress *progress = &run->progress;
+  gk_language_progress state;
+  catch_signals();
+  int exit_code = plan_steps(run, &progress->steps);
+  if (exit_code != CLI_SUCCESS)
+    return exit_code;
+  gk_language_trainer_progress(run->trainer, &state);
+  if (run->settings->resume && state.step >= progress->steps)
+    return nothing_to_do(run, state.step, progress->steps);
+  exit_code = prepare(run, &state);
   const double start = progress_clock();
   double next_save = start + 60 * run->settings->save_minutes;
-  int exit_code = CLI_SUCCESS;
-  while (exit_code == CLI_SUCCESS && !stop_signal && state.step < progress.steps) {
-    exit_code = advance(run, &progress, &next_save);
+  progress->line.next = start + first_line;
+  while (exit_code == CLI_SUCCESS && !stop_signal && state.step < progress->steps) {
+    exit_code = advance(run, progress, &next_save);
     gk_language_trainer_progress(run->trainer, &state);
   }
   if (exit_code == CLI_SUCCESS)
-    exit_code = stop_signal && state.step < progress.steps
-                    ? interrupted(run, &progress)
-                    : finished(run, &progress, progress_clock() - start);
-  if (!progress_end(&progress) && exit_code == CLI_SUCCESS)
-    exit_code = CLI_FAILURE;
+    exit_code = stop_signal && state.step < progress->steps
+                    ? interrupted(run, progress)
+                    : finished(run, progress, progress_clock() - start);
+  progress_line_end(&progress->line);
   if (run->settings->profile)
     print_profile(run);
   return exit_code;

@@ -2,9 +2,7 @@
 #ifndef GATEKERN_CLI_TRAINING_RUN_H
 #define GATEKERN_CLI_TRAINING_RUN_H
 
-#include "options.h"
-
-#include <gatekern-train.h>
+#include "training_progress.h"
 
 /* The options of gatekern train lm. */
 struct train_settings {
@@ -31,14 +29,15 @@ struct training_run {
   const char *text_name, *validation_name; /* for messages */
   const char *state_path;                  /* of the file that --resume reads */
   gk_language_trainer *trainer;
+  struct training_progress progress;
   int64_t eval_every;
   bool best_saved;                                   /* settings->out holds a model of this run */
   int64_t steps;                                     /* of this run */
   double seconds[GK_TRAINING_PARTS][PROFILED_STEPS]; /* of the newest steps, by part */
 };
 
-/* Creates run->trainer, or resumes it. Returns CLI_SUCCESS or the exit code. */
-int training_open(struct training_run *run);
+/* Creates run->trainer, having said what it will be, or resumes it. Returns CLI_SUCCESS or the exit code. */
+int training_begin(struct training_run *run);
 /* Trains to the end, or until SIGINT or SIGTERM; saves; returns the exit code. */
 int training_loop(struct training_run *run);
 

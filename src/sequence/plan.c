@@ -391,11 +391,19 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t time, int64_t batc
         call, each);
 }
 
+/* "1 sample", "64 samples" */
+enum { COUNT_TEXT = 32 };
+static void count_text(long long count, const char *unit, char text[COUNT_TEXT]) {
+  snprintf(text, COUNT_TEXT, "%lld %s%s", count, unit, count == 1 ? "" : "s");
+}
+
 static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int64_t batch, int threads,
                            gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
-  const long long fewest = fewest_rows(rnn, trained_steps, threads), samples = batch;
+  const long long fewest = fewest_rows(rnn, trained_steps, threads);
+  char samples[COUNT_TEXT];
+  count_text(batch, "sample", samples);
   switch (info->threads == 1 ? ALONE : ground_of(rnn, trained_steps, batch, threads)) {
   case ALONE:
     snprintf(text, size, "one thread walks all samples and needs no barrier");
@@ -406,31 +414,29 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int6
     break;
   case ENOUGH_SAMPLES:
     snprintf(text, size,
-             "%lld samples over %d threads: from %lld each a thread computes instead of waiting for the "
+             "%s over %d threads: from %lld each a thread computes instead of waiting for the "
              "weights, and needs no barrier",
              samples, threads, fewest);
     break;
   case UNITS_UNEVEN:
     snprintf(text, size,
-             "%lld samples divide more evenly over %d threads than the hidden units, and need no barrier",
+             "%s over %d threads, more evenly than the hidden units would be, and no barrier is needed",
              samples, threads);
     break;
   case SAMPLES_UNEVEN:
-    snprintf(
-        text, size,
-        "%lld samples divide less evenly over %d threads than the hidden units: the longest slice would be "
-        "%.2f times as long; threads split the units instead and meet each step",
-        samples, threads, slices_unevenness(rnn, batch, threads, team_threads(rnn, batch, threads)));
+    snprintf(text, size,
+             "%s over %d threads, less evenly than the hidden units: the longest slice would be "
+             "%.2f times as long; threads split the units instead and meet each step",
+             samples, threads, slices_unevenness(rnn, batch, threads, team_threads(rnn, batch, threads)));
     break;
   case FEW_SAMPLES:
-    snprintf(
-        text, size,
-        fewest > fewest_rows(rnn, 0, threads)
-            ? "%lld samples over %d threads, few steps: with fewer than %lld each it would wait for weights "
-              "of others, or pack all by itself; threads split the hidden units and meet each step"
-            : "%lld samples over %d threads: with fewer than %lld each it would wait for the weights; "
-              "threads split the hidden units instead and meet each step",
-        samples, threads, fewest);
+    snprintf(text, size,
+             fewest > fewest_rows(rnn, 0, threads)
+                 ? "%s over %d threads, few steps: with fewer than %lld each it would wait for weights "
+                   "of others, or pack all by itself; threads split the hidden units and meet each step"
+                 : "%s over %d threads: with fewer than %lld each it would wait for the weights; "
+                   "threads split the hidden units instead and meet each step",
+             samples, threads, fewest);
     break;
   }
 }
@@ -488,7 +494,10 @@ static void explain_chunk(const struct gk_rnn *rnn, int64_t time, gk_rnn_plan_in
 static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info) {
   char *text = info->packing_reason;
   const size_t size = sizeof info->packing_reason;
-  const long long steps = time, samples = batch, rows = most_unpacked_rows(rnn);
+  const long long rows = most_unpacked_rows(rnn);
+  char samples[COUNT_TEXT], steps[COUNT_TEXT];
+  count_text(batch, "sample", samples);
+  count_text(time, "step", steps);
   const double reads = reads_of(rnn, time, batch);
   const char *isa = gk_isa_name(rnn->desc.isa);
   const enum packing packing = packing_of(rnn, time, batch);
@@ -498,31 +507,26 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
     snprintf(text, size, "backward needs what weight_dropout leaves of the weights");
     break;
   case MANY_WEIGHTS:
-    snprintf(
-        text, size,
-        "more than %.3g million weights, which %lld steps read faster packed: forward %.3g times, and up "
-        "to %.3g would be few",
-        1e-6 * UNPACKED_FLOATS, steps, reads, most_reads(rnn));
+    snprintf(text, size,
+             "more than %.3g million weights, which %s read faster packed: forward %.3g times, and up "
+             "to %.3g would be few",
+             1e-6 * UNPACKED_FLOATS, steps, reads, most_reads(rnn));
     break;
   case MANY_ROWS:
-    snprintf(
-        text, size,
-        "%lld samples by %lld steps: more than %lld rows (%s) are worth packing these weights for backward",
-        samples, steps, rows, isa);
+    snprintf(text, size, "%s by %s: more than %lld rows (%s) are worth packing these weights for backward",
+             samples, steps, rows, isa);
     break;
   case FORWARD_ALONE:
-    snprintf(
-        text, size,
-        "%lld samples by %lld steps: up to %lld rows (%s) read these weights faster than they are packed for "
-        "backward",
-        samples, steps, rows, isa);
+    snprintf(text, size,
+             "%s by %s: up to %lld rows (%s) read these weights faster than they are packed for "
+             "backward",
+             samples, steps, rows, isa);
     break;
   case NEITHER:
-    snprintf(
-        text, size,
-        "%lld samples by %lld steps: up to %lld rows (%s), and forward up to %.3g times (here %.3g), read "
-        "these weights faster than they are packed",
-        samples, steps, rows, isa, most_reads(rnn), reads);
+    snprintf(text, size,
+             "%s by %s: up to %lld rows (%s), and forward up to %.3g times (here %.3g), read "
+             "these weights faster than they are packed",
+             samples, steps, rows, isa, most_reads(rnn), reads);
     break;
   }
 }

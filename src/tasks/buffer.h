@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Memory of a task. Both functions do nothing but return NULL if *status is already a failure, and leave one
- * there if they fail, so that several can follow one another before the status is looked at. */
+ * Memory of a task. All functions do nothing but return NULL, or 0, if *status is already a failure, and
+ * leave one there if they fail, so that several can follow one another before the status is looked at. */
 #ifndef GK_TASKS_BUFFER_H
 #define GK_TASKS_BUFFER_H
 
@@ -21,13 +21,19 @@ static inline void *gk_buffer_allocate(gk_status *status, size_t bytes) {
   return memory;
 }
 
-/* The same for an array of shape (a, b, c). */
-static inline void *gk_buffer_array(gk_status *status, size_t element, int64_t a, int64_t b, int64_t c) {
+/* The bytes of an array of shape (a, b, c); 0 on failure. */
+static inline size_t gk_buffer_bytes(gk_status *status, size_t element, int64_t a, int64_t b, int64_t c) {
   size_t bytes = 0;
   if (*status == GK_OK && !gk_size_array(&bytes, element, a, b, c))
     *status =
         gk_fail(GK_ERROR_OVERFLOW, "an array of %lld x %lld x %lld elements is more than memory can hold",
                 (long long)a, (long long)b, (long long)c);
+  return bytes;
+}
+
+/* Zeroed memory for such an array. */
+static inline void *gk_buffer_array(gk_status *status, size_t element, int64_t a, int64_t b, int64_t c) {
+  const size_t bytes = gk_buffer_bytes(status, element, a, b, c);
   return gk_buffer_allocate(status, bytes);
 }
 

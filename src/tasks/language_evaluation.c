@@ -78,9 +78,9 @@ static struct gk_text_streams cut_streams(const int32_t *tokens, int64_t count) 
 }
 
 static gk_status check_count(int64_t count) {
-  return count < 2
-             ? gk_fail(GK_ERROR_ARGUMENT, "a text of %" PRId64 " characters: an evaluation needs 2", count)
-             : GK_OK;
+  return count < 2 ? gk_fail(GK_ERROR_ARGUMENT, "text: %" PRId64 " character%s, an evaluation needs 2", count,
+                             count == 1 ? "" : "s")
+                   : GK_OK;
 }
 
 gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, const int32_t *tokens,
@@ -92,6 +92,7 @@ gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, cons
   struct evaluation memory = {0};
   double sum = 0;
   int64_t characters = 0;
+  gk_language_model_tell(model, 0, count - 1, 0);
   gk_status status =
       allocate_evaluation(model, length < EVALUATION_TIME ? length : EVALUATION_TIME, streams.batch, &memory);
   for (int64_t first = 0; first < length && status == GK_OK; first += EVALUATION_TIME) {
@@ -100,6 +101,7 @@ gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, cons
     characters += gk_text_streams_read(&streams, first, time, memory.inputs, memory.targets);
     status = evaluate_steps(model, time, streams.batch, &memory, &loss);
     sum += loss;
+    gk_language_model_tell(model, characters, count - 1, sum / (double)characters);
   }
   free_evaluation(&memory);
   if (status == GK_OK)
@@ -227,12 +229,20 @@ static gk_status run_freely(const gk_language_model *model, const struct evaluat
   return status;
 }
 
+static double free_sum(const struct free_run *run) {
+  double sum = 0;
+  for (int64_t t = 0; t < run->desc->length; ++t)
+    sum += run->sums[t];
+  return sum;
+}
+
 static gk_status evaluate_both(const gk_language_model *model, const struct gk_text_streams *streams,
                                struct free_run *run, gk_free_running_loss *result) {
   const int64_t length = gk_text_streams_length(streams), most = run->desc->length;
   struct evaluation forced = {0};
   double sum = 0;
   int64_t characters = 0;
+  gk_language_model_tell(model, 0, streams->count - 1, 0);
   gk_status status = allocate_evaluation(model, length < most ? length : most, streams->batch, &forced);
   if (status == GK_OK)
     status = allocate_free_run(model, run);
@@ -244,14 +254,12 @@ static gk_status evaluate_both(const gk_language_model *model, const struct gk_t
     if (status == GK_OK)
       status = evaluate_steps(model, time, streams->batch, &forced, &loss);
     sum += loss;
+    gk_language_model_tell(model, characters, streams->count - 1, free_sum(run) / (double)characters);
   }
   free_evaluation(&forced);
   if (status != GK_OK)
     return status;
-  double free_sum = 0;
-  for (int64_t t = 0; t < most; ++t)
-    free_sum += run->sums[t];
-  *result = (gk_free_running_loss){sum / (double)characters, free_sum / (double)characters, characters};
+  *result = (gk_free_running_loss){sum / (double)characters, free_sum(run) / (double)characters, characters};
   return GK_OK;
 }
 

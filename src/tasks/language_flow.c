@@ -121,10 +121,12 @@ static gk_status measure(const gk_language_model *model, const int32_t *tokens, 
 }
 
 static gk_status measure_radii(const gk_language_model *model, double *radii) {
+  const int64_t gates = gk_rnn_gates(model->rnn), matrices = model->desc.network.layers * gates;
   gk_status status = GK_OK;
-  for (int64_t layer = 0; layer < model->desc.network.layers && status == GK_OK; ++layer)
-    status = gk_rnn_spectral_radii(model->rnn, model->parameters, layer, 0,
-                                   radii + layer * gk_rnn_gates(model->rnn));
+  for (int64_t i = 0; i < matrices && status == GK_OK; ++i) {
+    gk_language_model_tell(model, i, matrices, 0);
+    status = gk_rnn_spectral_radius(model->rnn, model->parameters, i / gates, 0, (int)(i % gates), &radii[i]);
+  }
   return status;
 }
 
@@ -142,7 +144,7 @@ gk_status gk_language_model_gradient_flow(const gk_language_model *model, const 
     return status;
   if (__builtin_mul_overflow(time, batch, &needed) || needed >= count)
     status = gk_fail(GK_ERROR_ARGUMENT,
-                     "a text of %" PRId64 " characters: batch %" PRId64 " x time %" PRId64 " + 1 are needed",
+                     "text: %" PRId64 " characters, batch %" PRId64 " x time %" PRId64 " + 1 are needed",
                      count, batch, time);
   struct flow flow = {.time = time, .batch = batch};
   if (status == GK_OK && norms)

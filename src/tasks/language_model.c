@@ -59,18 +59,25 @@ static gk_status create_plans(gk_language_model *model) {
   return create_output(model);
 }
 
-gk_status gk_language_model_allocate(gk_language_model *model) {
-  size_t rnn_bytes = 0, output_bytes = 0;
+gk_status gk_language_model_memory_needed(gk_language_model *model, struct gk_language_model_memory *needed) {
+  *needed = (struct gk_language_model_memory){0};
   model->rnn_count = gk_rnn_parameter_count(model->rnn);
   model->output_count = gk_output_parameter_count(model->output);
   gk_status status = GK_OK;
-  model->parameters = gk_buffer_array(&status, sizeof(float), model->rnn_count + model->output_count, 1, 1);
+  needed->parameters = gk_buffer_bytes(&status, sizeof(float), model->rnn_count + model->output_count, 1, 1);
   if (status == GK_OK)
-    status = gk_rnn_packed_bytes(model->rnn, model->pack_flags, &rnn_bytes);
+    status = gk_rnn_packed_bytes(model->rnn, model->pack_flags, &needed->packed_rnn);
   if (status == GK_OK)
-    status = gk_output_packed_bytes(model->output, model->pack_flags, &output_bytes);
-  model->packed_rnn = gk_buffer_allocate(&status, rnn_bytes);
-  model->packed_output = gk_buffer_allocate(&status, output_bytes);
+    status = gk_output_packed_bytes(model->output, model->pack_flags, &needed->packed_output);
+  return status;
+}
+
+gk_status gk_language_model_allocate(gk_language_model *model) {
+  struct gk_language_model_memory needed;
+  gk_status status = gk_language_model_memory_needed(model, &needed);
+  model->parameters = gk_buffer_allocate(&status, needed.parameters);
+  model->packed_rnn = gk_buffer_allocate(&status, needed.packed_rnn);
+  model->packed_output = gk_buffer_allocate(&status, needed.packed_output);
   return status;
 }
 
@@ -146,6 +153,16 @@ gk_status gk_language_model_pack(gk_language_model *model) {
   return model->desc.tied ? gk_output_pack_tied(model->output, model->pack_flags, model->parameters, output,
                                                 model->packed_output)
                           : gk_output_pack(model->output, model->pack_flags, output, model->packed_output);
+}
+
+void gk_language_model_watch(gk_language_model *model, gk_language_watcher *watcher, void *context) {
+  model->watcher = watcher;
+  model->watcher_context = context;
+}
+
+void gk_language_model_tell(const gk_language_model *model, int64_t done, int64_t total, double nats) {
+  if (model->watcher)
+    model->watcher(model->watcher_context, done, total, nats);
 }
 
 const gk_language_model_desc *gk_language_model_description(const gk_language_model *model) {

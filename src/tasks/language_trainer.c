@@ -66,7 +66,37 @@ static gk_status check_model(const gk_language_model_desc *desc) {
 
 /* ---- Creation ---- */
 
-/* Encodes both texts and joins their tokens. Without a text for validation, the end of the only one. */
+/* Zeroed memory of the trainer; also counts it, and only that for gk_language_trainer_size. */
+static void *take_bytes(gk_language_trainer *trainer, gk_status *status, size_t bytes) {
+  if (*status == GK_OK && !gk_size_add(&trainer->bytes, bytes))
+    *status = gk_fail(GK_ERROR_OVERFLOW, "a trainer does not fit in memory");
+  return trainer->size_only ? NULL : gk_buffer_allocate(status, bytes);
+}
+
+static void *take(gk_language_trainer *trainer, gk_status *status, size_t element, int64_t a, int64_t b,
+                  int64_t c) {
+  const size_t bytes = gk_buffer_bytes(status, element, a, b, c);
+  return take_bytes(trainer, status, bytes);
+}
+
+/* Without a text for validation, the end of the only one. */
+static gk_status divide_texts(gk_language_trainer *trainer, int64_t count, int64_t other_count, bool other) {
+  if (other) {
+    trainer->training_count = count;
+    trainer->validation_count = other_count;
+  } else {
+    trainer->validation_count = (int64_t)((double)count * trainer->desc.validation);
+    if (trainer->validation_count < 2) /* the first character is not predicted */
+      trainer->validation_count = 0;
+    trainer->training_count = count - trainer->validation_count;
+  }
+  return other && other_count < 2
+             ? gk_fail(GK_ERROR_ARGUMENT, "validation text: %" PRId64 " characters, 2 are needed",
+                       other_count)
+             : GK_OK;
+}
+
+/* Encodes both texts and joins their tokens. */
 static gk_status take_texts(gk_language_trainer *trainer, const gk_text *text, const gk_text *validation) {
   const struct gk_vocabulary *vocabulary = &trainer->model->vocabulary;
   int32_t *other = NULL;
@@ -84,22 +114,22 @@ static gk_status take_texts(gk_language_trainer *trainer, const gk_text *text, c
     }
   }
   gk_free(other);
-  if (status != GK_OK)
-    return status;
-  if (validation) {
-    trainer->training_count = count;
-    trainer->validation_count = other_count;
-  } else {
-    trainer->validation_count = (int64_t)((double)count * trainer->desc.validation);
-    if (trainer->validation_count < 2) /* the first character is not predicted */
-      trainer->validation_count = 0;
-    trainer->training_count = count - trainer->validation_count;
-  }
-  if (validation && other_count < 2)
-    return gk_fail(GK_ERROR_ARGUMENT, "validation text: %" PRId64 " characters, 2 are needed", other_count);
-  trainer->text_hash =
-      gk_hash(GK_HASH_START, trainer->tokens, (size_t)(count + other_count) * sizeof(int32_t));
-  return GK_OK;
+  if (status == GK_OK)
+    status = divide_texts(trainer, count, other_count, validation != NULL);
+  if (status == GK_OK)
+    trainer->text_hash =
+        gk_hash(GK_HASH_START, trainer->tokens, (size_t)(count + other_count) * sizeof(int32_t));
+  return status;
+}
+
+/* The same without tokens. */
+static gk_status count_texts(gk_language_trainer *trainer, const gk_text *text, const gk_text *validation) {
+  const struct gk_vocabulary *vocabulary = &trainer->model->vocabulary;
+  const int64_t count = gk_vocabulary_characters(vocabulary, text);
+  const int64_t other_count = validation ? gk_vocabulary_characters(vocabulary, validation) : 0;
+  gk_status status = GK_OK;
+  take(trainer, &status, sizeof(int32_t), count + other_count, 1, 1);
+  return status == GK_OK ? divide_texts(trainer, count, other_count, validation != NULL) : status;
 }
 
 static gk_status cut_streams(gk_language_trainer *trainer) {
@@ -133,16 +163,16 @@ static gk_status allocate_states(gk_language_trainer *trainer) {
   trainer->c_count = c_values * batch;
   status = gk_optimizer_state_count(&trainer->optimizer, model->rnn_count + model->output_count,
                                     &trainer->optimizer_state_count);
-  trainer->optimizer_state = gk_buffer_array(&status, sizeof(float), trainer->optimizer_state_count, 1, 1);
+  trainer->optimizer_state = take(trainer, &status, sizeof(float), trainer->optimizer_state_count, 1, 1);
   for (int i = 0; i < 2 && status == GK_OK; ++i) {
-    trainer->h[i] = gk_buffer_array(&status, sizeof(float), h_values, batch, 1);
+    trainer->h[i] = take(trainer, &status, sizeof(float), h_values, batch, 1);
     if (c_values)
-      trainer->c[i] = gk_buffer_array(&status, sizeof(float), c_values, batch, 1);
+      trainer->c[i] = take(trainer, &status, sizeof(float), c_values, batch, 1);
   }
   if (trainer->history > trainer->window) {
-    trainer->dh = gk_buffer_array(&status, sizeof(float), h_values, batch, 1);
+    trainer->dh = take(trainer, &status, sizeof(float), h_values, batch, 1);
     if (c_values)
-      trainer->dc = gk_buffer_array(&status, sizeof(float), c_values, batch, 1);
+      trainer->dc = take(trainer, &status, sizeof(float), c_values, batch, 1);
   }
   return status;
 }
@@ -152,9 +182,9 @@ static gk_status list_tensors(gk_language_trainer *trainer) {
   const gk_language_model *model = trainer->model;
   const int rnn = gk_rnn_tensor_count(model->rnn), all = rnn + gk_output_tensor_count(model->output);
   gk_status status = GK_OK;
-  trainer->tensor_gradients = gk_buffer_array(&status, sizeof *trainer->tensor_gradients, all, 1, 1);
-  trainer->tensor_counts = gk_buffer_array(&status, sizeof *trainer->tensor_counts, all, 1, 1);
-  for (int i = 0; i < all && status == GK_OK; ++i) {
+  trainer->tensor_gradients = take(trainer, &status, sizeof *trainer->tensor_gradients, all, 1, 1);
+  trainer->tensor_counts = take(trainer, &status, sizeof *trainer->tensor_counts, all, 1, 1);
+  for (int i = 0; i < all && status == GK_OK && !trainer->size_only; ++i) {
     gk_tensor tensor;
     status =
         i < rnn ? gk_rnn_tensor(model->rnn, i, &tensor) : gk_output_tensor(model->output, i - rnn, &tensor);
@@ -186,25 +216,25 @@ static gk_status allocate_scratch(gk_language_trainer *trainer) {
     workspace = larger(workspace, needed[i].forward_workspace_bytes);
     workspace = larger(workspace, needed[i].backward_workspace_bytes);
     if (parts[i])
-      trainer->reserve[i] = gk_buffer_allocate(&status, needed[i].reserve_bytes);
+      trainer->reserve[i] = take_bytes(trainer, &status, needed[i].reserve_bytes);
   }
-  trainer->inputs = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
-  trainer->targets = gk_buffer_array(&status, sizeof(int32_t), time, batch, 1);
-  trainer->y = gk_buffer_array(&status, sizeof(float), time, batch, width);
-  trainer->dy = gk_buffer_array(&status, sizeof(float), time, batch, width);
-  trainer->gradients = gk_buffer_array(&status, sizeof(float), model->rnn_count + model->output_count, 1, 1);
-  trainer->last_seen = gk_buffer_array(&status, sizeof(int64_t), model->vocabulary.count, 1, 1);
-  trainer->workspace = gk_buffer_allocate(&status, workspace);
+  trainer->inputs = take(trainer, &status, sizeof(int32_t), time, batch, 1);
+  trainer->targets = take(trainer, &status, sizeof(int32_t), time, batch, 1);
+  trainer->y = take(trainer, &status, sizeof(float), time, batch, width);
+  trainer->dy = take(trainer, &status, sizeof(float), time, batch, width);
+  trainer->gradients = take(trainer, &status, sizeof(float), model->rnn_count + model->output_count, 1, 1);
+  trainer->last_seen = take(trainer, &status, sizeof(int64_t), model->vocabulary.count, 1, 1);
+  trainer->workspace = take_bytes(trainer, &status, workspace);
   if (status == GK_OK && model->desc.network.weight_dropout > 0) {
     status = gk_rnn_packed_bytes(model->rnn, model->pack_flags, &packed);
-    trainer->packed = gk_buffer_allocate(&status, packed);
+    trainer->packed = take_bytes(trainer, &status, packed);
   }
   return status == GK_OK ? list_tensors(trainer) : status;
 }
 
-gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_desc *desc,
-                                    const gk_text *text, const gk_text *validation,
-                                    gk_language_trainer **result) {
+/* Takes the model, also on failure. */
+static gk_status begin(gk_language_model *model, const gk_training_desc *desc, const gk_text *text,
+                       const gk_text *validation, bool size_only, gk_language_trainer **result) {
   gk_language_trainer *trainer = calloc(1, sizeof *trainer);
   if (!trainer) {
     gk_language_model_destroy(model);
@@ -214,7 +244,8 @@ gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_
   trainer->model = model;
   trainer->desc = *desc;
   trainer->best_loss = INFINITY;
-  gk_status status = take_texts(trainer, text, validation);
+  trainer->size_only = size_only;
+  gk_status status = (size_only ? count_texts : take_texts)(trainer, text, validation);
   if (status == GK_OK)
     status = cut_streams(trainer);
   if (status == GK_OK)
@@ -232,17 +263,22 @@ gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_
   return GK_OK;
 }
 
-gk_status gk_language_trainer_create(const gk_language_model_desc *desc, const gk_training_desc *training,
-                                     const gk_text *text, const gk_text *validation,
-                                     gk_language_trainer **result) {
-  if (result)
-    *result = NULL;
-  if (!desc || !training || !text || !result)
+gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_desc *desc,
+                                    const gk_text *text, const gk_text *validation,
+                                    gk_language_trainer **result) {
+  return begin(model, desc, text, validation, false, result);
+}
+
+/* The model without its memory; checks all arguments but `last`, what the result goes to. */
+static gk_status plan_model(const gk_language_model_desc *desc, const gk_training_desc *training,
+                            const gk_text *text, const gk_text *validation, const void *last,
+                            const char *last_name, gk_language_model **model) {
+  if (!desc || !training || !text || !last)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL",
                    !desc       ? "model"
                    : !training ? "training"
                    : !text     ? "text"
-                               : "trainer");
+                               : last_name);
   gk_status status = check_model(desc);
   if (status == GK_OK)
     status = check_training(training);
@@ -255,11 +291,47 @@ gk_status gk_language_trainer_create(const gk_language_model_desc *desc, const g
   if (text->bytes == 0)
     return gk_fail(GK_ERROR_ARGUMENT, "text: empty");
   struct gk_vocabulary vocabulary;
+  status = gk_vocabulary_from_texts(&vocabulary, desc->utf8, validation ? 2 : 1, texts, names);
+  return status == GK_OK
+             ? gk_language_model_create_plans(desc, &vocabulary, GK_PACK_FORWARD | GK_PACK_BACKWARD, model)
+             : status;
+}
+
+gk_status gk_language_trainer_size(const gk_language_model_desc *desc, const gk_training_desc *training,
+                                   const gk_text *text, const gk_text *validation, gk_training_size *size) {
   gk_language_model *model = NULL;
   gk_language_trainer *trainer = NULL;
-  status = gk_vocabulary_from_texts(&vocabulary, desc->utf8, validation ? 2 : 1, texts, names);
+  struct gk_language_model_memory needed;
+  gk_status status = plan_model(desc, training, text, validation, size, "size", &model);
+  if (status == GK_OK && (status = gk_language_model_memory_needed(model, &needed)) != GK_OK)
+    gk_language_model_destroy(model);
   if (status == GK_OK)
-    status = gk_language_model_create_plans(desc, &vocabulary, GK_PACK_FORWARD | GK_PACK_BACKWARD, &model);
+    status = begin(model, training, text, validation, true, &trainer);
+  if (status != GK_OK)
+    return status;
+  size_t bytes = trainer->bytes;
+  if (!gk_size_add(&bytes, needed.parameters) || !gk_size_add(&bytes, needed.packed_rnn) ||
+      !gk_size_add(&bytes, needed.packed_output))
+    status = gk_fail(GK_ERROR_OVERFLOW, "a trainer does not fit in memory");
+  else
+    *size = (gk_training_size){.training_characters = trainer->training_count,
+                               .validation_characters = trainer->validation_count,
+                               .steps_per_epoch = gk_language_trainer_steps_per_epoch(trainer),
+                               .symbols = model->vocabulary.count,
+                               .parameters = gk_language_model_parameter_count(model),
+                               .bytes = bytes};
+  gk_language_trainer_destroy(trainer);
+  return status;
+}
+
+gk_status gk_language_trainer_create(const gk_language_model_desc *desc, const gk_training_desc *training,
+                                     const gk_text *text, const gk_text *validation,
+                                     gk_language_trainer **result) {
+  if (result)
+    *result = NULL;
+  gk_language_model *model = NULL;
+  gk_language_trainer *trainer = NULL;
+  gk_status status = plan_model(desc, training, text, validation, result, "trainer", &model);
   if (status == GK_OK && (status = gk_language_model_allocate(model)) != GK_OK)
     gk_language_model_destroy(model);
   if (status == GK_OK)

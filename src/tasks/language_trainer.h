@@ -10,6 +10,9 @@ struct gk_language_trainer {
   gk_optimizer_desc optimizer;
   gk_language_model *model;
 
+  bool size_only; /* nothing is taken, only counted: bytes */
+  size_t bytes;   /* without the model's */
+
   /* The text: tokens for training, then for validation. */
   int32_t *tokens;
   int64_t training_count, validation_count;

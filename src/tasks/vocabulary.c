@@ -121,6 +121,16 @@ void gk_vocabulary_free(struct gk_vocabulary *vocabulary) {
   *vocabulary = (struct gk_vocabulary){0};
 }
 
+int64_t gk_vocabulary_characters(const struct gk_vocabulary *vocabulary, const gk_text *text) {
+  if (!vocabulary->utf8)
+    return (int64_t)text->bytes;
+  const unsigned char *data = text->data;
+  int64_t count = 0;
+  for (size_t i = 0; i < text->bytes; ++i)
+    count += (data[i] & 0xC0) != 0x80; /* what goes on a code point begins with the bits 10 */
+  return count;
+}
+
 int32_t gk_vocabulary_token(const struct gk_vocabulary *vocabulary, uint32_t symbol) {
   return symbol <= vocabulary->symbols[vocabulary->count - 1] ? vocabulary->tokens[symbol] : -1;
 }

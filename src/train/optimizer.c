@@ -184,6 +184,8 @@ static gk_status check_part(const gk_optimizer_desc *desc, const gk_optimizer_pa
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", part->parameters ? "gradients" : "parameters");
   if (floats && !part->state)
     return gk_fail(GK_ERROR_ARGUMENT, "state is NULL, must have %lld floats", (long long)floats);
+  if (!isfinite(part->gradient_scale))
+    return gk_fail(GK_ERROR_ARGUMENT, "gradient_scale is %g, must be finite", (double)part->gradient_scale);
   return GK_OK;
 }
 
@@ -194,6 +196,8 @@ gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, d
     return status;
   if (step < 1)
     return gk_fail(GK_ERROR_ARGUMENT, "step is %lld, must be at least 1", (long long)step);
+  if (!isfinite((float)learning_rate))
+    return gk_fail(GK_ERROR_ARGUMENT, "learning_rate is %g, must be finite as a float", learning_rate);
   if (parts < 0 || (parts && !part))
     return gk_fail(GK_ERROR_ARGUMENT, "parts is %d and part is %s", parts, part ? "given" : "NULL");
   struct update_call call = {.parts = parts, .states = states_of(desc), .part = part};

@@ -139,20 +139,20 @@ static void through_projection(int64_t p, int64_t h, const float *w_hr, const fl
     }
 }
 
-gk_status gk_rnn_spectral_radii(const gk_rnn *rnn, const float *parameters, int64_t layer, int direction,
-                                double *radii) {
+gk_status gk_rnn_spectral_radius(const gk_rnn *rnn, const float *parameters, int64_t layer, int direction,
+                                 int gate, double *radius) {
   gk_rnn_state state;
-  if (!rnn || !parameters || !radii)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !parameters ? "parameters" : "radii");
+  if (!rnn || !parameters || !radius)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !parameters ? "parameters" : "radius");
   gk_status status = gk_rnn_state_of(rnn, layer, direction, &state);
   if (status != GK_OK)
     return status;
+  if (gate < 0 || gate >= gk_rnn_gates(rnn))
+    return gk_fail(GK_ERROR_ARGUMENT, "gate is %d, must be 0..%d", gate, gk_rnn_gates(rnn) - 1);
   const gk_rnn_desc *desc = gk_rnn_description(rnn);
-  const int gates = gk_rnn_gates(rnn);
-  if (desc->recurrence == GK_RECURRENCE_NONE) {
-    memset(radii, 0, (size_t)gates * sizeof *radii);
+  *radius = 0;
+  if (desc->recurrence == GK_RECURRENCE_NONE)
     return GK_OK;
-  }
   const int64_t p = state.h_size, h = desc->projection_size ? state.c_size : p;
   const float *w_hh = find_tensor(rnn, parameters, "weight_hh", layer, direction);
   const float *w_hr =
@@ -160,12 +160,20 @@ gk_status gk_rnn_spectral_radii(const gk_rnn *rnn, const float *parameters, int6
   float *product = w_hr ? malloc((size_t)p * (size_t)p * sizeof *product) : NULL;
   if (w_hr && !product)
     return gk_fail(GK_ERROR_MEMORY, "no memory for a matrix of %lld x %lld", (long long)p, (long long)p);
-  for (int gate = 0; gate < gates && status == GK_OK; gate++) {
-    const float *matrix = w_hh + gate * h * p;
-    if (w_hr)
-      through_projection(p, h, w_hr, matrix, product);
-    status = gk_spectral_radius(desc->threads, p, w_hr ? product : matrix, &radii[gate]);
-  }
+  const float *matrix = w_hh + gate * h * p;
+  if (w_hr)
+    through_projection(p, h, w_hr, matrix, product);
+  status = gk_spectral_radius(desc->threads, p, w_hr ? product : matrix, radius);
   free(product);
+  return status;
+}
+
+gk_status gk_rnn_spectral_radii(const gk_rnn *rnn, const float *parameters, int64_t layer, int direction,
+                                double *radii) {
+  if (!rnn || !radii)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "radii" : "rnn");
+  gk_status status = GK_OK;
+  for (int gate = 0; gate < gk_rnn_gates(rnn) && status == GK_OK; gate++)
+    status = gk_rnn_spectral_radius(rnn, parameters, layer, direction, gate, &radii[gate]);
   return status;
 }

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "training_start.h"
+
+#include <inttypes.h>
+#include <unistd.h>
+
+static void print_memory(size_t bytes) {
+  const bool giga = bytes >= (size_t)1 << 30;
+  printf("memory   %.1f %s\n", (double)bytes / (giga ? 1 << 30 : 1 << 20), giga ? "GiB" : "MiB");
+}
+
+void training_print_model(const struct training_run *run, const gk_language_model_desc *model,
+                          const gk_training_size *size) {
+  char options[CLI_NETWORK_TEXT];
+  printf("text     %s: %" PRId64 " characters for training, %" PRId64 " for validation, %" PRId64
+         " different %s\n",
+         run->text_name, size->training_characters, size->validation_characters, size->symbols,
+         model->utf8 ? "code points" : "bytes");
+  cli_network_text(&model->network, options);
+  printf("model    %s, embedding %" PRId64 ": %" PRId64 " weights\n", options, model->network.input_size,
+         size->parameters);
+  if (size->bytes)
+    print_memory(size->bytes);
+  if (!run->settings->resume && access(run->settings->out, F_OK) == 0)
+    printf("replaces %s\n", run->settings->out);
+}
+
+void training_print_resumed_model(const struct training_run *run) {
+  const gk_language_model *model = gk_language_trainer_model(run->trainer);
+  gk_language_progress progress;
+  gk_language_trainer_progress(run->trainer, &progress);
+  gk_training_size size = {.training_characters = progress.training_characters,
+                           .validation_characters = progress.validation_characters,
+                           .parameters = gk_language_model_parameter_count(model)};
+  gk_language_model_symbols(model, &size.symbols);
+  training_print_model(run, gk_language_model_description(model), &size);
+}
+
+void training_print_plan(const struct training_run *run) {
+  const gk_training_desc *training = gk_language_trainer_description(run->trainer);
+  const gk_rnn_desc *network =
+      &gk_language_model_description(gk_language_trainer_model(run->trainer))->network;
+  const struct training_progress *progress = &run->progress;
+  printf("plan     %" PRId64 " steps of %" PRId64 " x %" PRId64 " characters (%.2f epochs), seed %" PRIu64
+         "%s\n",
+         progress->steps, training->batch, training->time,
+         (double)progress->steps / (double)progress->steps_per_epoch, training->seed,
+         run->settings->resume ? ", resumed" : "");
+  printf("machine  %s on %d thread%s, at most %.0f GFLOP/s\n", gk_isa_name(network->isa), network->threads,
+         network->threads == 1 ? "" : "s", progress->peak_gflops);
+}
