@@ -49,8 +49,8 @@ void measured_call(call_function *call, const struct gk_kernels *kernels, void *
 }
 
 /* Not inlined: its name tells QEMU's reader that measured_call has returned. */
-__attribute__((noinline)) static void measure(const char *name, size_t elements, call_function *call, const struct gk_kernels *kernels,
-                    void *arguments) {
+__attribute__((noinline)) static void measure(const char *name, size_t elements, call_function *call,
+                                              const struct gk_kernels *kernels, void *arguments) {
   measured_call(call, kernels, arguments);
   printf("%s %zu\n", name, elements);
 }
