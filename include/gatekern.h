@@ -30,7 +30,7 @@
  *
  *   Work is shared by OpenMP. Between calls GNU's OpenMP lets its threads spin for milliseconds before they
  *   sleep, on a CPU that other programs, or the caller's own threads, may need: where there are such, start
- *   the program with GOMP_SPINCOUNT=1000 (or OMP_WAIT_POLICY=passive) in its environment.
+ *   the program with GOMP_SPINCOUNT=3000 (or OMP_WAIT_POLICY=passive) in its environment.
  */
 #ifndef GATEKERN_H
 #define GATEKERN_H
