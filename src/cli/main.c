@@ -79,10 +79,10 @@ static int dispatch(int argc, char **argv) {
 }
 
 /* GNU's OpenMP lets threads that wait spin for milliseconds: alone on a machine that costs nothing, beside
- * other programs it keeps the thread that it waits for from its CPU. 3000 spins (about 50 us) cost nothing that
- * could be measured alone, and gave two to three times the steps beside three busy programs on two CPUs. OpenMP
- * reads its settings before main begins, so the program starts itself again, unless whoever called it has
- * chosen. A failure to do so only costs speed. */
+ * other programs it keeps the thread that it waits for from its CPU. 3000 spins (about 50 us) cost nothing
+ * that could be measured alone, and gave two to three times the steps beside three busy programs on two
+ * CPUs. OpenMP reads its settings before main begins, so the program starts itself again, unless whoever
+ * called it has chosen. A failure to do so only costs speed. */
 static void spin_briefly(char **argv) {
   static const char *const chosen[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"};
   char path[PATH_MAX];
