@@ -20,7 +20,9 @@ set(test_environment
   OMP_WAIT_POLICY=passive
   GATEKERN_PROGRAM=$<TARGET_FILE:gatekern> GATEKERN_LIBRARY=$<TARGET_FILE:gatekern-shared>
   $<$<BOOL:${GATEKERN_TEST_FULL}>:GATEKERN_TEST_FULL=1>)
-if(GATEKERN_SANITIZE STREQUAL thread)
+if(GATEKERN_SANITIZE STREQUAL address)
+  list(APPEND test_environment ASAN_OPTIONS=allocator_may_return_null=1) # as malloc does; tests ask for too much
+elseif(GATEKERN_SANITIZE STREQUAL thread)
   # Archer, which comes with LLVM's OpenMP, tells ThreadSanitizer what OpenMP orders; what is not compiled with
   # the sanitizer cannot be judged. Without Archer every parallel region would be a race.
   get_filename_component(openmp_folder "${OpenMP_omp_LIBRARY}" REALPATH)
