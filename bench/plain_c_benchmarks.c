@@ -217,18 +217,19 @@ static gk_status run_library(const struct benchmark *benchmark, struct contestan
   return status;
 }
 
-/* Of all results, relative to each tensor's largest value; NaN counts as the largest. */
+/* Of all results, relative to each tensor's largest value; infinite where one is not a number. */
 static double largest_difference(const struct contestant *a, const struct contestant *b) {
   double worst = 0;
   for (int i = Y; i < SCRATCH; i++) {
     double difference = 0, largest = 1e-30;
     for (size_t j = 0; j < a->count[i]; j++) {
       const double apart = fabs((double)a->array[i][j] - (double)b->array[i][j]);
-      difference = apart <= difference ? difference : apart;
+      if (isnan(apart))
+        return INFINITY;
+      difference = fmax(difference, apart);
       largest = fmax(largest, fabs((double)b->array[i][j]));
     }
-    if (!(difference / largest <= worst))
-      worst = difference / largest;
+    worst = fmax(worst, difference / largest);
   }
   return worst;
 }

@@ -183,6 +183,7 @@ def measure_checks(options):
 
 
 def measure(options):
+    machine.make_all_wait_alike()
     disturbance, system = machine.Disturbance(), machine.describe()
     info = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
     tiers = [t["isa"] for t in info["tiers"] if t["usable"]]
@@ -216,6 +217,8 @@ def main():
     report["short"] = shortfalls(report)
     sections = sections_of(report)
     options.folder.mkdir(parents=True, exist_ok=True)
+    for old in options.folder.glob("peers-*.svg"):  # as many as there were sessions
+        old.unlink()
     (options.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (options.folder / "report.html").write_text(html(report, sections, METHOD))
     (options.folder / "report.md").write_text(markdown(report, sections, METHOD))

@@ -13,17 +13,18 @@ from report_shortfalls import shortfall_section
 METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime stay alive and idle between theirs):
 the network is made, warmed up, then run for a fixed time; the best and the median run count. Contestants take turns,
 one measurement each a round, so that a slower clock or a noisy neighbour meets all of them; the scalar tier, ten times
-slower, is measured in the first round only. The best is that of all rounds, the median that of the rounds' medians.
-Spread is how far the slowest round's best lies above the best. A
-step is forward and backward with the gradients of input, initial states, weights and biases; ours includes packing the
-weights, oneDNN's leaves out its reorders. GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three
-times that a step. The scalar tier is C with one fused multiply-add at a time, not vectorised, through libm on CPUs that
-have none; plain C is the same step in straightforward loops, left to the compiler at -O3 for each
-instruction set, and its best that of five means. Peers' outputs are compared with ours on the same data, which all of
-them are timed on. The FMA peak is measured in the process of each run,
-before and after it; the largest of all rounds is what per cents are of, and the lowest of a round says how slow the
-machine was at its worst. Steal is the share of all CPU time that the hypervisor took, of each row alone. The clock is
-what the kernel reports, which a virtual machine may not know; the FMA peak measured beside each run says more."""
+slower, is measured in the first round only. All leave OpenMP's threads that wait as they are by default, though
+gatekern alone would let them spin for less. The best is that of all rounds, the median that of the rounds' medians.
+Spread is how far the slowest round's best lies above the best. A step is forward and backward with the gradients of
+input, initial states, weights and biases; ours includes packing the weights, oneDNN's leaves out its reorders. GFLOP/s
+count matrix products only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one
+fused multiply-add at a time, not vectorised, through libm on CPUs that have none; plain C is the same step in
+straightforward loops, left to the compiler at -O3 for each instruction set, and its best that of five means. Peers'
+outputs are compared with ours on the same data, which all of them are timed on. The FMA peak is measured in the process
+of each run, before and after it; the largest of all rounds is what per cents are of, and the lowest of a round says how
+slow the machine was at its worst. Steal is the share of all CPU time that the hypervisor took, of each row alone. The
+clock is what the kernel reports, which a virtual machine may not know; the FMA peak measured beside each run says
+more."""
 
 
 def machine_name(report):
@@ -130,35 +131,34 @@ def roofline_section(report):
                    roofline(points, peaks, bandwidths), "roofline")
 
 
-# (check, what its figure is, key of the figure): several of one check where its lines have changed.
-CHECKS = [("latency", "streaming steps, one sample, one thread: slowest hundredth / median", "ratio"),
-          ("first-call", "first call of a new (T, N) / later ones", "ratio"),
-          ("threads", "default number of threads / the fastest", "ratio"),
-          ("schedules", "chosen schedule / the fastest", "ratio"),
-          ("denormals", "denormal inputs / normal ones", "ratio"),
-          ("softmax", "output layer of many words: FMA peak / its GFLOP/s", "ratio"),
-          ("softmax", "output layer of many words: share of the FMA peak", "share_of_peak"),
-          ("trainer", "what training does beside the layers / its whole step", "ratio")]
+# (check, what its ratio is)
+CHECKS = [("latency", "streaming steps, one sample, one thread: slowest hundredth / median"),
+          ("first-call", "first call of a new (T, N) / later ones"),
+          ("threads", "default number of threads / the fastest"),
+          ("schedules", "chosen schedule / the fastest"),
+          ("denormals", "denormal inputs / normal ones"),
+          ("softmax", "output layer of many words: FMA peak / its GFLOP/s"),
+          ("trainer", "what training does beside the layers / its whole step")]
 
 
-def check_row(what, key, lines):
-    """`lines` of one check, all with the same key. Of networks that nothing is promised for, only where no other is."""
+def check_row(what, lines):
+    """`lines` of one check. Of networks that nothing is promised for, only where no other is."""
     lines = [line for line in lines if "at_most" in line] or lines
-    worst = (min if key == "share_of_peak" else max)(lines, key=lambda line: line[key])
+    worst = max(lines, key=lambda line: line["ratio"])
     missed = sum(not line.get("fine", True) for line in lines)
     steal = [line["steal_percent"] for line in lines if line.get("steal_percent") is not None]
     lowest = [line["lowest_peak_percent"] for line in lines if "lowest_peak_percent" in line]
-    return [what, str(len(lines)), ("!" if missed else "") + f"{worst[key]:.3f}", worst.get("name", ""),
-            f"{statistics.median(line[key] for line in lines):.3f}", str(worst.get("at_most", "–")), str(missed),
+    return [what, str(len(lines)), ("!" if missed else "") + f"{worst['ratio']:.3f}", worst.get("name", ""),
+            f"{statistics.median(line['ratio'] for line in lines):.3f}", str(worst.get("at_most", "–")), str(missed),
             f"{min(lowest):.0f}" if lowest else "–", f"{max(steal):.1f}" if steal else "–"]
 
 
 def check_section(report):
     table = [["promise", "networks", "worst", "of", "median", "at most", "missed", "lowest peak, %", "steal %"]]
-    for check, what, key in CHECKS:
-        lines = [line for line in report.get("checks", []) if line["check"] == check and key in line]
+    for check, what in CHECKS:
+        lines = [line for line in report.get("checks", []) if line["check"] == check and "ratio" in line]
         if lines:
-            table.append(check_row(what, key, lines))
+            table.append(check_row(what, lines))
     return [Section("Promises", "Measured by gatekern bench --check: the worst network and the median of all; "
                     "report.json has each. The lowest FMA peak measured before and after a check is in per cent of "
                     "the highest; steal is the most that a network met.", table=table)] \

@@ -114,9 +114,9 @@ GK_API int64_t gk_language_model_parameter_count(const gk_language_model *model)
 GK_API const float *gk_language_model_parameters(const gk_language_model *model);
 
 /* Tells how far a long call on the model is: an evaluation that `done` of `total` characters are predicted,
- * at `nats` each in the mean; gk_language_model_gradient_flow that so many spectral radii are known (nats 0).
- * Called with done 0 first, in the thread that makes the call; results do not depend on it. watcher NULL:
- * nobody. */
+ * at `nats` each in the mean; gk_language_model_gradient_flow before each spectral radius how many are known
+ * (nats 0). Called with done 0 first, in the thread that makes the call; results do not depend on it. watcher
+ * NULL: nobody. */
 typedef void gk_language_watcher(void *context, int64_t done, int64_t total, double nats);
 GK_API void gk_language_model_watch(gk_language_model *model, gk_language_watcher *watcher, void *context);
 
@@ -236,7 +236,7 @@ typedef struct gk_training_size {
   int64_t steps_per_epoch;
   int64_t symbols;    /* different ones, of both texts */
   int64_t parameters; /* of the model */
-  size_t bytes;       /* of the trainer with its model */
+  size_t bytes;       /* of the trainer with its model, before gk_allocate rounds buffers up to whole pages */
 } gk_training_size;
 GK_API gk_status gk_language_trainer_size(const gk_language_model_desc *model,
                                           const gk_training_desc *training, const gk_text *text,

@@ -158,7 +158,7 @@ static void test_resume_finished(void **state) {
   for (int i = 0; i < 2; ++i) {
     struct result result = run_line(lines[i]);
     assert_int_equal(result.exit_code, 0);
-    assert_string_equal(result.out, "already at step 20 of 20: nothing to do; --steps more goes on\n");
+    assert_string_equal(result.out, "already at step 20 of 20: nothing to do; a larger --steps goes on\n");
     free_result(&result);
   }
   struct result fewer = run_line("train lm @/text --resume --steps 15 --out @/more");

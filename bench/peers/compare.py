@@ -266,6 +266,7 @@ def write(path, text, mode):
 
 def main():
     options = parse_options()
+    machine.make_all_wait_alike()
     rows, failed = make_rows(options), False
     gatekern = Gatekern(options.program, options.library, options.threads)
     peers = start_peers(sorted({name for row in rows for name in row.peers}), options)

@@ -54,7 +54,7 @@ def train_gatekern(job, text, options, steps, out, *more):
 
 
 def make_initial_weights(job, text, options, path):
-    """A step so small that no weight moves leaves the weights that training starts from."""
+    """A step so small leaves the weights that training starts from, but for zeros, which it moves by 1e-12."""
     train_gatekern(job, text, options, 1, path, "--optimizer", "sgd", "--lr", "1e-12")
 
 

@@ -37,7 +37,7 @@ static const char *const cell_names[] = {
 #include "kernels/cells.def"
 #undef GK_CELL
 };
-GK_NAMES_OF(cell, gk_cell)
+GK_NAMES_OF(cell, gk_cell, cell)
 
 int gk_cell_gates(gk_cell cell) {
   const struct gk_cell_info *info = gk_cell_find(cell);

@@ -38,8 +38,8 @@ const char *gk_activation_name(gk_activation activation) {
 }
 
 gk_status gk_activation_from_name(const char *name, gk_activation *activation) {
-  const int found =
-      gk_find_name("activation", &functions[0].name, sizeof *functions, FUNCTIONS, name, activation);
+  const int found = gk_find_name("activation", &functions[0].name, sizeof *functions, FUNCTIONS, name,
+                                 activation, "activation");
   if (found < 0)
     return GK_ERROR_ARGUMENT;
   *activation = (gk_activation)found;

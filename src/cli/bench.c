@@ -123,7 +123,8 @@ static const cli_option options[] = {
          "or more (ratio: the peak / it). trainer: training a character model takes at most 5 % of a step "
          "beside its layers and packing (ratio: that share; of 512 hidden units or more). Without a shape: "
          "the "
-         "lists real-time (latency), all (threads, schedules), char-rnn (trainer), anchors. Exit code 1 if "
+         "lists real-time (latency), all (threads, schedules), ptb (softmax), char-rnn (trainer), anchors. "
+         "Exit code 1 if "
          "one "
          "misses",
      .group = "Promises"},

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct {
@@ -82,13 +84,18 @@ static int dispatch(int argc, char **argv) {
  * other programs it keeps the thread that it waits for from its CPU. 3000 spins (about 50 us) cost nothing
  * that could be measured alone, and gave two to three times the steps beside three busy programs on two
  * CPUs. OpenMP reads its settings before main begins, so the program starts itself again, unless whoever
- * called it has chosen. A failure to do so only costs speed. */
+ * called it has chosen, or something else runs it (the dynamic loader by name; Valgrind cannot be seen, and
+ * loses it). A failure to do so only costs speed. */
 static void spin_briefly(char **argv) {
   static const char *const chosen[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"};
   char path[PATH_MAX];
   for (size_t i = 0; i < sizeof chosen / sizeof *chosen; ++i)
     if (getenv(chosen[i]))
       return;
+  struct stat started, running;
+  if (stat((const char *)getauxval(AT_EXECFN), &started) != 0 || stat("/proc/self/exe", &running) != 0 ||
+      started.st_dev != running.st_dev || started.st_ino != running.st_ino)
+    return;
   const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
   if (length < 0 || setenv("GOMP_SPINCOUNT", "3000", 1) != 0)
     return;
@@ -97,7 +104,8 @@ static void spin_briefly(char **argv) {
 }
 
 int main(int argc, char **argv) {
-  spin_briefly(argv);
+  if (argc > 1 && argv[1][0] != '-')
+    spin_briefly(argv);
   const int exit_code = dispatch(argc, argv);
   if (fflush(stdout) != 0 || ferror(stdout)) {
     fprintf(stderr, "gatekern: cannot write to standard output: %s\n", strerror(errno));

@@ -80,7 +80,7 @@ static void translate(const char *message, bool of_file, char text[LINE]) {
       break;
     at = word + length;
     if (of_options && *at == '[')
-      at += strcspn(at, "]") + 1;
+      at += strcspn(at, "]") + (strchr(at, ']') != NULL);
   }
   text[used < LINE ? used : LINE - 1] = '\0';
 }

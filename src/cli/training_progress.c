@@ -7,12 +7,13 @@
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 static const double forget = 0.98;           /* a step's weight in the averages a step later */
 static const double terminal_interval = 0.2; /* seconds between lines */
 static const double file_interval = 5;
 
-bool progress_begin(struct training_progress *progress, const char *log_path, bool append) {
+bool progress_begin(struct training_progress *progress, const char *log_path) {
   progress_line_begin(&progress->line, stdout, terminal_interval);
   if (!progress->line.terminal)
     progress->line.interval = file_interval;
@@ -20,13 +21,21 @@ bool progress_begin(struct training_progress *progress, const char *log_path, bo
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (!log_path)
     return true;
-  progress->log = fopen(log_path, append ? "a" : "w");
+  progress->log = fopen(log_path, "a");
   if (!progress->log) {
     cli_error(progress->command, "--log %s: cannot write: %s", log_path, strerror(errno));
     return false;
   }
   setvbuf(progress->log, NULL, _IOLBF, 0);
   return true;
+}
+
+bool progress_clear_log(struct training_progress *progress) {
+  if (!progress->log || ftruncate(fileno(progress->log), 0) == 0 ||
+      errno == EINVAL) /* a pipe has no length */
+    return true;
+  cli_error(progress->command, "--log %s: cannot write: %s", progress->log_path, strerror(errno));
+  return false;
 }
 
 static bool log_failed(struct training_progress *progress) {

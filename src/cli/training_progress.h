@@ -24,7 +24,9 @@ struct training_progress {
 };
 
 /* Opens the log, if there is one, to be written from its start or appended to. false: said why. */
-bool progress_begin(struct training_progress *progress, const char *log_path, bool append);
+bool progress_begin(struct training_progress *progress, const char *log_path);
+/* A new run's log begins empty, but not before its first step is near. */
+bool progress_clear_log(struct training_progress *progress);
 /* Ends an open line; closes the log. false: the log could not be written. */
 bool progress_end(struct training_progress *progress);
 

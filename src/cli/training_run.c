@@ -261,7 +261,7 @@ static int announce(struct training_run *run) {
   const int exit_code = check_schedule(run, training.decay, size.validation_characters);
   if (exit_code != CLI_SUCCESS)
     return exit_code;
-  if (!progress_begin(&run->progress, run->settings->log, false))
+  if (!progress_begin(&run->progress, run->settings->log))
     return CLI_BAD_INPUT;
   training_print_model(run, &model, &size);
   return CLI_SUCCESS;
@@ -454,7 +454,8 @@ static int nothing_to_do(const struct training_run *run, int64_t done, int64_t p
                      "--epochs %" PRId64 ": are %" PRId64 " steps, and the run in %s has done %" PRId64
                      " already",
                      settings->epochs, planned, run->state_path, done);
-  printf("already at step %" PRId64 " of %" PRId64 ": nothing to do; --steps more goes on\n", done, planned);
+  printf("already at step %" PRId64 " of %" PRId64 ": nothing to do; a larger --steps goes on\n", done,
+         planned);
   return CLI_SUCCESS;
 }
 
@@ -469,9 +470,11 @@ static int prepare(struct training_run *run, const gk_language_progress *state) 
   run->eval_every = choose_eval_every(run, progress->steps, state->steps_per_epoch);
   progress->validations_left = (progress->steps - state->step) / run->eval_every;
   if (run->settings->resume) {
-    if (!progress_begin(progress, run->settings->log, true))
+    if (!progress_begin(progress, run->settings->log))
       return CLI_BAD_INPUT;
     training_print_resumed_model(run);
+  } else if (!progress_clear_log(progress)) {
+    return CLI_BAD_INPUT;
   }
   training_print_plan(run);
   gk_learning_rate_desc rate;

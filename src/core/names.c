@@ -5,10 +5,10 @@
 #include <string.h>
 
 int gk_find_name(const char *what, const char *const *names, size_t stride, int count, const char *name,
-                 const void *value) {
+                 const void *value, const char *argument) {
   char known[200] = "";
   if (!name || !value) {
-    gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? what : "name");
+    gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? argument : "name");
     return -1;
   }
   for (int i = 0; i < count; i++) {

@@ -7,18 +7,19 @@
 #include "src/core/status.h"
 
 /* The index of `name` among `count` names that are `stride` bytes apart; -1 and a message that lists them if
- * there is none, or if name or value, where it goes, is NULL. */
+ * there is none, or if name or value, where it goes, is NULL; `argument` is what the caller calls that. */
 int gk_find_name(const char *what, const char *const *names, size_t stride, int count, const char *name,
-                 const void *value);
+                 const void *value, const char *argument);
 
-/* gk_WHAT_name and gk_WHAT_from_name over WHAT_names, in the order of the enum. */
-#define GK_NAMES_OF(what, type)                                                                              \
+/* gk_WHAT_name and gk_WHAT_from_name over WHAT_names, in the order of the enum; argument: as the header calls
+ * the value. */
+#define GK_NAMES_OF(what, type, argument)                                                                    \
   const char *gk_##what##_name(type value) {                                                                 \
     return (size_t)value < sizeof what##_names / sizeof *what##_names ? what##_names[value] : "unknown";     \
   }                                                                                                          \
   gk_status gk_##what##_from_name(const char *name, type *value) {                                           \
     const int found = gk_find_name(#what, what##_names, sizeof *what##_names,                                \
-                                   sizeof what##_names / sizeof *what##_names, name, value);                 \
+                                   sizeof what##_names / sizeof *what##_names, name, value, #argument);      \
     if (found < 0)                                                                                           \
       return GK_ERROR_ARGUMENT;                                                                              \
     *value = (type)found;                                                                                    \

@@ -22,7 +22,7 @@ int gk_loss_count(void) {
   return LOSSES;
 }
 
-GK_NAMES_OF(loss, gk_loss_kind)
+GK_NAMES_OF(loss, gk_loss_kind, kind)
 
 /* Does row r count? Otherwise it has neither loss nor gradient. */
 static bool row_counts(const struct gk_loss_rows *rows, int64_t r) {

@@ -20,7 +20,7 @@ int gk_pool_count(void) {
   return POOLS;
 }
 
-GK_NAMES_OF(pool, gk_pool)
+GK_NAMES_OF(pool, gk_pool, pool)
 
 struct pooling {
   const gk_pool_desc *desc;

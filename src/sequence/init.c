@@ -17,7 +17,7 @@ int gk_init_count(void) {
   return INITS;
 }
 
-GK_NAMES_OF(init, gk_init)
+GK_NAMES_OF(init, gk_init, init)
 
 /* (rows, columns) from U(-bound, bound); a row is one row of the generator. */
 static void fill_uniform(uint64_t seed, int tensor, int64_t rows, int64_t columns, double bound,

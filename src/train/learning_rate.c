@@ -13,7 +13,7 @@ int gk_decay_count(void) {
   return DECAYS;
 }
 
-GK_NAMES_OF(decay, gk_decay)
+GK_NAMES_OF(decay, gk_decay, decay)
 
 gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
   if (!desc)

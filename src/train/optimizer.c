@@ -23,7 +23,7 @@ int gk_optimizer_count(void) {
   return OPTIMIZERS;
 }
 
-GK_NAMES_OF(optimizer, gk_optimizer_kind)
+GK_NAMES_OF(optimizer, gk_optimizer_kind, kind)
 
 gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc *desc) {
   if (!desc)
