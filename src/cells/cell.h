@@ -17,7 +17,6 @@ struct gk_cell_phase {
 enum { GK_OPERAND_H = -1 };
 
 struct gk_cell_info {
-  const char *name;
   int gates;   /* of the parameters, in PyTorch's order */
   int blocks;  /* of H floats in a gates row */
   bool memory; /* a cell state c beside h */

@@ -4,7 +4,6 @@
 /* Gates r z n; blocks n r z a (kernels/math/gru.h): the candidate's two halves stay apart, because the reset
  * gate multiplies only the recurrent one. */
 const struct gk_cell_info gk_cell_gru = {
-    .name = "gru",
     .gates = 3,
     .blocks = 4,
     .memory = false,

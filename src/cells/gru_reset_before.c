@@ -4,7 +4,6 @@
 /* Gates r z n; blocks r z n q (kernels/math/gru_reset_before.h). The gates need h', then the candidate needs
  * q = r h': two products a step. */
 const struct gk_cell_info gk_cell_gru_reset_before = {
-    .name = "gru-reset-before",
     .gates = 3,
     .blocks = 4,
     .memory = false,

@@ -3,7 +3,6 @@
 
 /* Gates z n, one block each; one product. */
 const struct gk_cell_info gk_cell_gru_simplified = {
-    .name = "gru-simplified",
     .gates = 2,
     .blocks = 2,
     .memory = false,

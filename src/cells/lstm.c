@@ -3,7 +3,6 @@
 
 /* Gates i f g o, one block each; one product. */
 const struct gk_cell_info gk_cell_lstm = {
-    .name = "lstm",
     .gates = 4,
     .blocks = 4,
     .memory = true,
@@ -16,7 +15,6 @@ const struct gk_cell_info gk_cell_lstm = {
 
 /* f = 1 - i has no gate of its own: gates i g o. */
 const struct gk_cell_info gk_cell_lstm_coupled = {
-    .name = "lstm",
     .gates = 3,
     .blocks = 3,
     .memory = true,
@@ -29,7 +27,6 @@ const struct gk_cell_info gk_cell_lstm_coupled = {
 
 /* The halves of the pre-activations, their sum, and c's argument (kernels/math/lstm_normalised.h). */
 const struct gk_cell_info gk_cell_lstm_normalised = {
-    .name = "lstm",
     .gates = 4,
     .blocks = 13,
     .memory = true,
@@ -43,7 +40,6 @@ const struct gk_cell_info gk_cell_lstm_normalised = {
 };
 
 const struct gk_cell_info gk_cell_lstm_coupled_normalised = {
-    .name = "lstm",
     .gates = 3,
     .blocks = 10,
     .memory = true,

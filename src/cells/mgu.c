@@ -4,7 +4,6 @@
 /* Gates f n; blocks f n q (kernels/math/mgu.h). The gate needs h', then the candidate needs q = f h': two
  * products a step. */
 const struct gk_cell_info gk_cell_mgu = {
-    .name = "mgu",
     .gates = 2,
     .blocks = 3,
     .memory = false,

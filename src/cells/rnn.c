@@ -3,7 +3,6 @@
 
 /* One gate, the pre-activation. */
 const struct gk_cell_info gk_cell_rnn = {
-    .name = "rnn",
     .gates = 1,
     .blocks = 1,
     .memory = false,

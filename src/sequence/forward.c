@@ -482,7 +482,8 @@ gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args) {
   if (args->batch && !args->h)
     return gk_fail(GK_ERROR_ARGUMENT, "h is NULL");
   if (args->batch && !args->c && rnn->cell->memory)
-    return gk_fail(GK_ERROR_ARGUMENT, "c is NULL, and the cell %s has a cell state", rnn->cell->name);
+    return gk_fail(GK_ERROR_ARGUMENT, "c is NULL, and the cell %s has a cell state",
+                   gk_cell_name(rnn->desc.cell));
   gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
   forward.time = 1;
   forward.batch = args->batch;
