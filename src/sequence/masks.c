@@ -104,7 +104,7 @@ void gk_masks_cut_saved(const struct gk_run *run, const struct gk_rnn_layer *lay
     saved->own_c = gk_arena_take(reserve, sizeof(float), T, N, (int64_t)saved->c_width);
 }
 
-void gk_masks_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
+void gk_masks_cut_workspace(struct gk_run *run, struct gk_arena *workspace) {
   const struct gk_rnn *rnn = run->rnn;
   const gk_rnn_desc *d = &rnn->desc;
   for (int mask = 0; mask < GK_MASK_COUNT; mask++)
@@ -119,8 +119,6 @@ void gk_masks_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool
                                              (int64_t)rnn->widest_output);
   run->drops_state = is_training(run, GK_MASK_RECURRENT);
   run->zones_out = d->zoneout_h > 0 || d->zoneout_c > 0;
-  for (int k = 0; k < 2 && backward && run->zones_out; k++)
-    run->stayed[k] = gk_arena_take(workspace, sizeof(float), run->batch, (int64_t)gk_widest_state(rnn), 1);
 }
 
 void gk_masks_open(struct gk_run *run) {

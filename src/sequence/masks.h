@@ -13,7 +13,7 @@ struct gk_random_stream gk_mask_stream(const gk_random_key *key, gk_mask mask, i
 /* What masks add to the memory of a call, and their streams. */
 void gk_masks_cut_saved(const struct gk_run *run, const struct gk_rnn_layer *layer, struct gk_saved *saved,
                         struct gk_arena *reserve);
-void gk_masks_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward);
+void gk_masks_cut_workspace(struct gk_run *run, struct gk_arena *workspace);
 void gk_masks_open(struct gk_run *run);
 /* The worker's rows of numbers that hold for the whole sequence: drawn once, and then read. */
 void gk_masks_draw(const struct gk_worker *worker);

@@ -188,11 +188,8 @@ static void cut_embedding(struct gk_run *run, struct gk_arena *workspace, bool b
 /* What flows backward from step to step and from layer to layer. */
 static void cut_flows(struct gk_run *run, struct gk_arena *workspace) {
   const struct gk_rnn *rnn = run->rnn;
-  const bool has_drh = rnn->cell->phases > 1 || run->drops_state;
   run->dh = take_rows(run, workspace, 1, (size_t)rnn->hidden_values);
   run->dc = rnn->cell->memory ? take_rows(run, workspace, 1, (size_t)rnn->cell_values) : NULL;
-  run->drh = has_drh ? take_rows(run, workspace, 1, gk_widest_state(rnn)) : NULL;
-  run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
   if (rnn->directions == 2 && run->keep)
     cut_spare(run, workspace);
   if (rnn->directions == 1 && rnn->desc.layers > 1) {
@@ -203,14 +200,14 @@ static void cut_flows(struct gk_run *run, struct gk_arena *workspace) {
   }
 }
 
-void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
+/* What a wavefront's threads have in common. */
+static void cut_shared(struct gk_run *run, struct gk_arena *workspace, bool backward) {
   const struct gk_rnn *rnn = run->rnn;
   const gk_rnn_desc *d = &rnn->desc;
-  const int64_t chunk = run->plan.chunk;
   run->saved = gk_arena_take(workspace, sizeof *run->saved, rnn->layer_count, 1, 1);
   run->rings = gk_arena_take(workspace, sizeof *run->rings, rnn->layer_count, 1, 1);
   run->outputs = gk_arena_take(workspace, sizeof *run->outputs, d->layers, 1, 1);
-  gk_masks_cut_workspace(run, workspace, backward);
+  gk_masks_cut_workspace(run, workspace);
   run->barrier = gk_arena_take(workspace, sizeof *run->barrier, 1, 1, 1);
   run->order = gk_arena_take(workspace, sizeof *run->order, run->batch, 1, 1);
   run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
@@ -218,22 +215,40 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
   run->zero = gk_arena_take(workspace, sizeof *run->zero, (int64_t)gk_widest_state(rnn), 1, 1);
   if (d->vocabulary)
     cut_embedding(run, workspace, backward);
-  if (gk_run_projects(run))
-    run->whole_h = take_rows(run, workspace, 1, gk_padded(rnn->widest_hidden));
-  if (!backward) {
-    run->pre = take_rows(run, workspace, chunk, gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
+  if (!backward)
     cut_rings(run, workspace);
-    run->chunk_x = take_rows(run, workspace, chunk, gk_padded(rnn->widest_input));
-  }
   if (!run->training)
     cut_outputs(run, workspace);
-  if (backward)
-    cut_flows(run, workspace);
-  cut_pointers(run, workspace);
-  if (backward)
-    gk_weight_gradient_cut(run, workspace);
-  if (backward && gk_run_projects(run))
+  if (!backward)
+    return;
+  cut_flows(run, workspace);
+  run->finished = gk_arena_take(workspace, sizeof *run->finished, rnn->parameter_count, 1, 1);
+  if (gk_run_projects(run))
     gk_projection_cut(run, workspace);
+}
+
+void gk_run_cut_own(struct gk_run *run, struct gk_arena *workspace, bool backward) {
+  const struct gk_rnn *rnn = run->rnn;
+  const int64_t chunk = run->plan.chunk;
+  if (gk_run_projects(run))
+    run->whole_h = take_rows(run, workspace, 1, gk_padded(rnn->widest_hidden));
+  cut_pointers(run, workspace);
+  if (!backward) {
+    run->pre = take_rows(run, workspace, chunk, gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
+    run->chunk_x = take_rows(run, workspace, chunk, gk_padded(rnn->widest_input));
+    return;
+  }
+  if (rnn->cell->phases > 1 || run->drops_state)
+    run->drh = take_rows(run, workspace, 1, gk_widest_state(rnn));
+  for (int k = 0; k < 2 && run->zones_out; k++)
+    run->stayed[k] = take_rows(run, workspace, 1, gk_widest_state(rnn));
+  run->flow = take_rows(run, workspace, 2, gk_padded(rnn->widest_output));
+  gk_weight_gradient_cut(run, workspace);
+}
+
+void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward) {
+  cut_shared(run, workspace, backward);
+  gk_run_cut_own(run, workspace, backward);
   run->wavefront_at = workspace->used;
   gk_wavefront_cut(run, workspace, backward);
 }

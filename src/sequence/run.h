@@ -191,6 +191,8 @@ gk_status gk_run_find_weights(struct gk_run *run, gk_pack_flags flag, const void
 /* Cuts reserve or workspace (pointers and scratch of the threads included); with NULL bases only measures. */
 void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve);
 void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool backward);
+/* Of the workspace what the threads of a wavefront each have for themselves; all else they share. */
+void gk_run_cut_own(struct gk_run *run, struct gk_arena *workspace, bool backward);
 /* The common part of both calls' arguments: sizes, lengths, tokens. */
 gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
                        const int32_t *tokens, const float *parameters);

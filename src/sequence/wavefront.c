@@ -4,31 +4,6 @@
  * layers is everybody's. */
 #include "src/sequence/run.h"
 
-/* What the lanes have in common. */
-static void share(struct gk_run *own, const struct gk_run *run) {
-  own->saved = run->saved;
-  own->rings = run->rings;
-  own->outputs = run->outputs;
-  own->order = run->order;
-  own->length = run->length;
-  own->places = run->places;
-  own->zero = run->zero;
-  own->embedding = run->embedding;
-  own->embedding_gradient = run->embedding_gradient;
-  own->dh = run->dh;
-  own->dc = run->dc;
-  own->d_output = run->d_output;
-  own->spare_gates = run->spare_gates;
-  own->spare_output = run->spare_output;
-  own->d_output_layers = run->d_output_layers;
-  own->finished = run->finished;
-  own->plan.kept_steps = run->plan.kept_steps;
-  for (int mask = 0; mask < GK_MASK_COUNT; mask++) {
-    own->streams[mask] = run->streams[mask];
-    own->drawn[mask] = run->drawn[mask];
-  }
-}
-
 void gk_wavefront_cut(struct gk_run *run, struct gk_arena *workspace, bool backward) {
   if (run->plan.schedule != GK_SCHEDULE_WAVEFRONT)
     return;
@@ -37,10 +12,8 @@ void gk_wavefront_cut(struct gk_run *run, struct gk_arena *workspace, bool backw
     struct gk_run own = *run;
     own.plan.schedule = GK_SCHEDULE_SLICES;
     own.plan.threads = 1;
-    own.keep = false; /* the spare buffers are shared */
     own.late_chunks = run->rnn->directions == 1 ? i : 0;
-    gk_run_cut_workspace(&own, workspace, backward);
-    share(&own, run);
+    gk_run_cut_own(&own, workspace, backward);
     if (run->lanes)
       run->lanes[i] = own;
   }

@@ -315,7 +315,6 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
     run->panels[p] = gk_arena_take(workspace, sizeof(float), (int64_t)run->panel_floats[p],
                                    run->own_panels ? threads : 1, 1);
   }
-  run->finished = gk_arena_take(workspace, sizeof(float), rnn->parameter_count, 1, 1);
   run->scratch_floats = (scratch + GK_CACHE_LINE - 1) / GK_CACHE_LINE * GK_CACHE_LINE;
   run->scratch = gk_arena_take(workspace, sizeof(float), threads, (int64_t)run->scratch_floats, 1);
 }
