@@ -28,6 +28,16 @@ const struct gk_cell_info *gk_cell_of(const gk_rnn_desc *desc) {
   return coupled ? &gk_cell_lstm_coupled : &gk_cell_lstm;
 }
 
+struct gk_cell_arithmetic gk_cell_arithmetic_of(const gk_rnn_desc *desc, const struct gk_kernels *kernels,
+                                                bool general) {
+  if (gk_cell_of(desc)->normalised)
+    return (struct gk_cell_arithmetic){&kernels->lstm_normalised_forward, &kernels->lstm_normalised_backward};
+  if (general)
+    return (struct gk_cell_arithmetic){kernels->cell_forward_general[desc->cell],
+                                       kernels->cell_backward_general[desc->cell]};
+  return (struct gk_cell_arithmetic){kernels->cell_forward[desc->cell], kernels->cell_backward[desc->cell]};
+}
+
 int gk_cell_count(void) {
   return GK_CELL_COUNT;
 }

@@ -33,6 +33,9 @@ struct gk_cell_info {
    * stand in G blocks of their own. */
   bool normalised;
   int bias_block;
+  bool gates_in_h; /* the plain arithmetic backward reads no saved gates: h says all of them */
+  /* Where an initial forget bias goes: to this gate's bias, with this sign (f = 1 - i: -1); 0: nowhere. */
+  int forget_gate, forget_sign;
 };
 
 /* The block that holds the gradient of gate g's b_ih, or b_hh. */
@@ -54,11 +57,19 @@ const struct gk_cell_info *gk_cell_find(gk_cell cell);
 /* The cell of a description, with its options. */
 const struct gk_cell_info *gk_cell_of(const gk_rnn_desc *desc);
 
+/* The kernels of each phase. */
+struct gk_cell_arithmetic {
+  gk_cell_forward_fn *const *forward;
+  gk_cell_backward_fn *const *backward;
+};
+struct gk_cell_arithmetic gk_cell_arithmetic_of(const gk_rnn_desc *desc, const struct gk_kernels *kernels,
+                                                bool general);
+
 /* ---- Options (options.c) ---- */
 
 /* How many of alpha and beta a function has, and their defaults; `activation` is one of the enumeration. */
 int gk_activation_parameters(gk_activation activation, float *alpha, float *beta);
-/* Refuses what the cell does not have. */
+/* Refuses what the cell does not have, a projection included. */
 gk_status gk_cell_check_options(const gk_rnn_desc *desc);
 /* Replaces DEFAULT and zero alpha and beta by what they stand for. */
 void gk_cell_resolve_options(gk_rnn_desc *desc);

@@ -11,6 +11,8 @@ const struct gk_cell_info gk_cell_lstm = {
     .recurrent_block = {0, 1, 2, 3},
     .input_order = {0, 1, 2, 3},
     .phase = {{.gate_count = 4, .gate = {0, 1, 2, 3}, .operand_block = GK_OPERAND_H}},
+    .forget_gate = 1,
+    .forget_sign = 1,
 };
 
 /* f = 1 - i has no gate of its own: gates i g o. */
@@ -23,6 +25,8 @@ const struct gk_cell_info gk_cell_lstm_coupled = {
     .recurrent_block = {0, 1, 2},
     .input_order = {0, 1, 2},
     .phase = {{.gate_count = 3, .gate = {0, 1, 2}, .operand_block = GK_OPERAND_H}},
+    .forget_gate = 0,
+    .forget_sign = -1,
 };
 
 /* The halves of the pre-activations, their sum, and c's argument (kernels/math/lstm_normalised.h). */
@@ -37,6 +41,8 @@ const struct gk_cell_info gk_cell_lstm_normalised = {
     .phase = {{.gate_count = 4, .gate = {0, 1, 2, 3}, .operand_block = GK_OPERAND_H}},
     .normalised = true,
     .bias_block = 8,
+    .forget_gate = 1,
+    .forget_sign = 1,
 };
 
 const struct gk_cell_info gk_cell_lstm_coupled_normalised = {
@@ -50,4 +56,6 @@ const struct gk_cell_info gk_cell_lstm_coupled_normalised = {
     .phase = {{.gate_count = 3, .gate = {0, 1, 2}, .operand_block = GK_OPERAND_H}},
     .normalised = true,
     .bias_block = 6,
+    .forget_gate = 0,
+    .forget_sign = -1,
 };

@@ -137,6 +137,10 @@ gk_status gk_cell_check_options(const gk_rnn_desc *desc) {
                      : o->layer_norm    ? "layer_norm"
                      : o->cell_clip > 0 ? "cell_clip"
                                         : NULL;
+  if (desc->projection_size && desc->cell != GK_CELL_LSTM)
+    return gk_fail(GK_ERROR_UNSUPPORTED,
+                   "projection_size is %lld and cell is %s: only the cell lstm has a projection",
+                   (long long)desc->projection_size, gk_cell_name(desc->cell));
   if (lstm && desc->cell != GK_CELL_LSTM)
     return gk_fail(GK_ERROR_UNSUPPORTED, "options.%s is set and cell is %s: only the cell lstm has it", lstm,
                    gk_cell_name(desc->cell));

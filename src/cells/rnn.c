@@ -7,5 +7,6 @@ const struct gk_cell_info gk_cell_rnn = {
     .blocks = 1,
     .memory = false,
     .phases = 1,
+    .gates_in_h = true,
     .phase = {{.gate_count = 1, .gate = {0}, .operand_block = GK_OPERAND_H}},
 };

@@ -67,7 +67,6 @@ static void columns_of(const struct gk_worker *worker, const struct gk_matrix *m
 struct backward_step {
   const struct gk_worker *worker;
   int layer, direction;
-  gk_cell_backward_fn *const *phases;
   struct gk_cell_backward cell;
 };
 
@@ -120,7 +119,7 @@ static void start_cell(struct backward_step *step, int64_t s) {
   if (gk_run_projects(run))
     gk_projection_gather(worker, cell.rows, cell.dy, cell.unit_begin, cell.unit_end);
   else if (!defers(run))
-    step->phases[0](&cell);
+    run->rnn->arithmetic.backward[0](&cell);
 }
 
 /* Arithmetic that needs whole rows: of those that a team shares each of its threads takes some. */
@@ -143,7 +142,7 @@ static void whole_rows(const struct gk_worker *worker, struct gk_cell_backward c
     cell.d_pre_copy += begin;
   if (cell.dy)
     cell.dy += begin;
-  worker->run->rnn->kernels->lstm_normalised_backward(&cell);
+  worker->run->rnn->arithmetic.backward[0](&cell);
   gk_worker_meet(worker);
 }
 
@@ -168,7 +167,7 @@ static void finish_strip(struct backward_step *step, int64_t s, const struct gk_
   if (run->rnn->cell->normalised)
     whole_rows(worker, cell);
   else
-    step->phases[0](&cell);
+    run->rnn->arithmetic.backward[0](&cell);
   if (run->zones_out)
     gk_zone_out_return_c(worker, cell.rows, cell.unit_begin, cell.unit_end);
   if (run->reset)
@@ -202,7 +201,7 @@ static void list_ahead(const struct backward_step *step, struct gk_ahead *ahead)
   const size_t output = gk_run_layer(step->worker->run, step->layer, step->direction)->output;
   if (step->worker->teams)
     return;
-  if (rnn->general || rnn->desc.cell != GK_CELL_RNN) /* h says all of that one */
+  if (rnn->general || !rnn->cell->gates_in_h)
     gk_ahead_add(ahead, cell->gates, cell->rows, (size_t)rnn->cell->blocks * cell->hidden);
   if (rnn->cell->memory)
     gk_ahead_add(ahead, cell->c_prev, cell->rows, cell->hidden);
@@ -250,7 +249,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     if (next == 0)
       start_cell(step, s - 1);
     else if (next > 0)
-      step->phases[next](&step->cell);
+      run->rnn->arithmetic.backward[next](&step->cell);
   }
 }
 
@@ -319,8 +318,6 @@ void gk_backward_chunk(const struct gk_worker *worker, int layer, int direction,
       .worker = worker,
       .layer = layer,
       .direction = direction,
-      .phases = (run->rnn->general ? run->rnn->kernels->cell_backward_general
-                                   : run->rnn->kernels->cell_backward)[run->rnn->desc.cell],
       .cell = {.hidden = weights->hidden,
                .activation = run->rnn->variant[direction].function[GK_CANDIDATE].kind,
                .variant = &run->rnn->variant[direction],

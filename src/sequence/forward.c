@@ -154,7 +154,7 @@ static void whole_rows(const struct gk_worker *worker, const struct gk_cell_forw
     cell.saved_h += begin;
     cell.saved_c += begin;
   }
-  worker->run->rnn->kernels->lstm_normalised_forward(&cell);
+  worker->run->rnn->arithmetic.forward[0](&cell);
   gk_worker_meet(worker);
 }
 
@@ -200,8 +200,6 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   const struct gk_start start = {.zero = normalised,
                                  .without_product = s == 0 && gk_run_begins_from_zero(run),
                                  .rows = layer == 0 && run->folded && !normalised ? worker->from : NULL};
-  gk_cell_forward_fn *const *phases =
-      (run->rnn->general ? kernels->cell_forward_general : kernels->cell_forward)[run->rnn->desc.cell];
   for (int p = 0; p < cell->phases; p++) {
     const int block = cell->phase[p].operand_block;
     const float **operand = worker->h_prev;
@@ -225,7 +223,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
       gk_matrix_strip_product(&weights->h[p], kernels, gk_run_weights(run), &strips, (size_t)rows, operand,
                               worker->pre, start, NULL);
       if (!normalised)
-        phases[p](&units);
+        run->rnn->arithmetic.forward[p](&units);
     }
     if (normalised)
       whole_rows(worker, &units);

@@ -138,11 +138,12 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
   const uint64_t callers = gk_float_environment_pin();
   for (int i = 0; i < rnn->tensor_count && !status; i++)
     status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].offset);
-  for (int k = 0; k < rnn->layer_count && !status && rnn->desc.cell == GK_CELL_LSTM; k++) {
-    const bool coupled = rnn->desc.options.coupled; /* f = 1 - i: the input gate is the first */
-    float *bias = parameters + rnn->layers[k].bias_ih + (coupled ? 0 : rnn->layers[k].hidden);
-    for (size_t u = 0; u < rnn->layers[k].hidden; u++)
-      bias[u] += coupled ? -desc->forget_bias : desc->forget_bias;
+  const struct gk_cell_info *cell = rnn->cell;
+  for (int k = 0; k < rnn->layer_count && !status && cell->forget_sign; k++) {
+    const size_t hidden = rnn->layers[k].hidden;
+    float *bias = parameters + rnn->layers[k].bias_ih + (size_t)cell->forget_gate * hidden;
+    for (size_t u = 0; u < hidden; u++)
+      bias[u] += (float)cell->forget_sign * desc->forget_bias;
   }
   gk_float_environment_restore(callers);
   return status;

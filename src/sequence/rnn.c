@@ -71,10 +71,6 @@ static gk_status check_description(const gk_rnn_desc *desc) {
   }
   if (!status)
     status = check_size("projection_size", desc->projection_size, 0);
-  if (!status && desc->projection_size && desc->cell != GK_CELL_LSTM)
-    status = gk_fail(GK_ERROR_UNSUPPORTED,
-                     "projection_size is %lld and cell is %s: only the cell lstm has a projection",
-                     (long long)desc->projection_size, gk_cell_name(desc->cell));
   if (!status)
     status = check_size("vocabulary", desc->vocabulary, 0);
   if (!status)
@@ -359,6 +355,7 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   gk_cell_resolve_options(&rnn->desc);
   for (int direction = 0; direction < (desc->direction == GK_BIDIRECTIONAL ? 2 : 1); direction++)
     rnn->general |= gk_cell_variant_of(&rnn->desc, direction == 1, &rnn->variant[direction]);
+  rnn->arithmetic = gk_cell_arithmetic_of(&rnn->desc, rnn->kernels, rnn->general);
   rnn->peepholes = desc->options.peephole ? rnn->cell->gates - 1 : 0;
   rnn->packed.fingerprint = fingerprint(&rnn->desc);
   rnn->directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;

@@ -38,7 +38,8 @@ struct gk_rnn {
   gk_rnn_desc desc;
   const struct gk_cell_info *cell;
   const struct gk_kernels *kernels;
-  bool general; /* steps take the general kernels, with the direction's variant */
+  struct gk_cell_arithmetic arithmetic; /* of a step */
+  bool general;                         /* they are the general ones, with the direction's variant */
   struct gk_cell_variant variant[2];
   int peepholes;       /* gates that see c */
   bool threads_forced; /* the caller named a number: small work takes as many all the same */
