@@ -55,15 +55,6 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
   }
 }
 
-/* The worker's columns of dx, dh: units of a plain matrix. */
-static void columns_of(const struct gk_worker *worker, const struct gk_matrix *matrix, size_t *begin,
-                       size_t *end) {
-  *begin = 0;
-  *end = matrix->units;
-  if (worker->teams)
-    gk_matrix_share(matrix, worker->thread, worker->threads, begin, end);
-}
-
 struct backward_step {
   const struct gk_worker *worker;
   int layer, direction;
@@ -84,24 +75,12 @@ static bool defers(const struct gk_run *run) {
 
 /* No gradient goes from the first step of a sequence to the step before it: the worker's rows of step s, the
  * units of a strip. */
-static void stop_carries(const struct backward_step *step, int64_t s, size_t rows) {
+static void stop_carry(const struct backward_step *step, int64_t s, size_t rows, size_t begin, size_t end,
+                       float *const *carry) {
   const struct gk_worker *worker = step->worker;
-  const size_t unit = step->cell.unit_begin, bytes = (step->cell.unit_end - unit) * sizeof(float);
-  for (size_t j = 0; j < rows; j++) {
-    if (!gk_run_resets(worker->run, step->direction, s, gk_worker_position(worker, (int64_t)j)))
-      continue;
-    memset(worker->dh[j] + unit, 0, bytes);
-    if (worker->run->dc && !defers(worker->run))
-      memset(worker->dc[j] + unit, 0, bytes);
-  }
-}
-
-/* The same for the cell state alone. */
-static void stop_cell_carries(const struct backward_step *step, int64_t s, size_t begin, size_t end) {
-  const struct gk_worker *worker = step->worker;
-  for (size_t j = 0; j < step->cell.rows; j++)
+  for (size_t j = 0; j < rows; j++)
     if (gk_run_resets(worker->run, step->direction, s, gk_worker_position(worker, (int64_t)j)))
-      memset(worker->dc[j] + begin, 0, (end - begin) * sizeof(float));
+      memset(carry[j] + begin, 0, (end - begin) * sizeof(float));
 }
 
 /* What waits for the gradient of h of step s, in a strip of its values: phase 0 of the cell's arithmetic, or
@@ -122,12 +101,11 @@ static void start_cell(struct backward_step *step, int64_t s) {
     run->rnn->arithmetic.backward[0](&cell);
 }
 
-/* Arithmetic that needs whole rows: of those that a team shares each of its threads takes some. */
+/* Arithmetic that needs whole rows, when all of them are there. */
 static void whole_rows(const struct gk_worker *worker, struct gk_cell_backward cell) {
-  size_t begin = 0, end = cell.rows;
+  size_t begin, end;
   gk_worker_meet(worker);
-  if (worker->teams)
-    gk_split(cell.rows, 1, worker->thread, worker->threads, &begin, &end);
+  gk_worker_whole_rows(worker, cell.rows, &begin, &end);
   cell.rows = end - begin;
   cell.unit_begin = 0;
   cell.unit_end = cell.hidden;
@@ -171,7 +149,7 @@ static void finish_strip(struct backward_step *step, int64_t s, const struct gk_
   if (run->zones_out)
     gk_zone_out_return_c(worker, cell.rows, cell.unit_begin, cell.unit_end);
   if (run->reset)
-    stop_cell_carries(step, s, cell.unit_begin, cell.unit_end);
+    stop_carry(step, s, cell.rows, cell.unit_begin, cell.unit_end, worker->dc);
 }
 
 static void finish_cell(struct backward_step *step, int64_t s) {
@@ -182,7 +160,7 @@ static void finish_cell(struct backward_step *step, int64_t s) {
   size_t begin, end;
   if (!defers(run))
     return;
-  columns_of(step->worker, matrix, &begin, &end);
+  gk_worker_columns(step->worker, matrix, &begin, &end);
   struct gk_strips strips =
       gk_matrix_strips(matrix, projects && !normalised ? step->cell.rows : 0, begin, end, s % 2 != 0);
   if (begin == end && normalised) /* rows are shared, whatever the units */
@@ -210,6 +188,24 @@ static void list_ahead(const struct backward_step *step, struct gk_ahead *ahead)
     gk_ahead_add(ahead, cell->dy, cell->rows, output);
 }
 
+/* What a step does to the gradients that it hands to the step before, when its last product has added its
+ * share; of one strip. Where the arithmetic was left, the gradient of c is finished with it. */
+static void hand_on_carries(const struct backward_step *step, int64_t s, size_t rows,
+                            const struct gk_strips *strip) {
+  const struct gk_worker *worker = step->worker;
+  const struct gk_run *run = worker->run;
+  const size_t begin = strip->unit_begin, end = strip->unit_end;
+  const bool cell_state = run->dc && !defers(run);
+  if (run->zones_out)
+    gk_zone_out_return_h(worker, rows, begin, end);
+  if (run->zones_out && cell_state)
+    gk_zone_out_return_c(worker, rows, begin, end);
+  if (run->reset)
+    stop_carry(step, s, rows, begin, end, worker->dh);
+  if (run->reset && cell_state)
+    stop_carry(step, s, rows, begin, end, worker->dc);
+}
+
 /* One recurrent product (its rows are those of step s, where `step` stands on entry) and, strip by strip, the
  * cell arithmetic that waits for it: phase `next` of this step, or phase 0 of step s-1. */
 static void product_then_cell(struct backward_step *step, int phase, int64_t s, int next, bool leave_step) {
@@ -229,7 +225,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     list_ahead(step, &ahead);
   }
   size_t begin, end;
-  columns_of(worker, matrix, &begin, &end);
+  gk_worker_columns(worker, matrix, &begin, &end);
   struct gk_strips strips = gk_matrix_strips(matrix, rows, begin, end, s % 2 != 0);
   while (gk_strips_next(&strips)) {
     step->cell.unit_begin = strips.unit_begin;
@@ -240,12 +236,8 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
     if (run->drops_state)
       gk_mask_gradient(worker, step->layer, step->direction, s, rows, strips.unit_begin, strips.unit_end,
                        to_h);
-    if (run->zones_out && phase == 0)
-      gk_zone_out_return_h(worker, rows, strips.unit_begin, strips.unit_end);
-    if (run->zones_out && phase == 0 && !defers(run))
-      gk_zone_out_return_c(worker, rows, strips.unit_begin, strips.unit_end);
-    if (run->reset && phase == 0)
-      stop_carries(step, s, rows);
+    if (phase == 0)
+      hand_on_carries(step, s, rows, &strips);
     if (next == 0)
       start_cell(step, s - 1);
     else if (next > 0)
@@ -265,11 +257,11 @@ struct carries {
 
 static struct carries carries_of(const struct gk_worker *worker, const struct gk_rnn_layer *weights) {
   struct carries of;
-  columns_of(worker, &weights->dh[0], &of.h_begin, &of.h_end);
+  gk_worker_columns(worker, &weights->dh[0], &of.h_begin, &of.h_end);
   of.c_begin = of.h_begin;
   of.c_end = of.h_end;
   if (gk_run_projects(worker->run))
-    columns_of(worker, &weights->dp, &of.c_begin, &of.c_end);
+    gk_worker_columns(worker, &weights->dp, &of.c_begin, &of.c_end);
   return of;
 }
 
@@ -336,7 +328,7 @@ void gk_backward_chunk(const struct gk_worker *worker, int layer, int direction,
                .drh = worker->drh,
                .dy = layer + 1 < run->rnn->desc.layers || run->dy ? worker->dy : NULL}};
   enter_step(&step, end - 1);
-  columns_of(worker, &weights->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
+  gk_worker_columns(worker, &weights->dh[0], &step.cell.unit_begin, &step.cell.unit_end);
   start_cell(&step, end - 1);
   gk_worker_meet(worker);
   finish_cell(&step, end - 1);
@@ -378,7 +370,7 @@ void gk_input_gradient_chunk(const struct gk_worker *worker, int layer, int dire
   const bool masked = layer > 0 ? run->rnn->desc.dropout > 0 : run->masked_x != NULL;
   const bool last_direction = direction + 1 == run->rnn->directions;
   size_t rows = 0, unit_begin, unit_end;
-  columns_of(worker, matrix, &unit_begin, &unit_end);
+  gk_worker_columns(worker, matrix, &unit_begin, &unit_end);
   for (int64_t s = begin; s < end; s++) {
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
@@ -407,11 +399,8 @@ static void clear_padding(const struct gk_worker *worker) {
   const size_t width = (size_t)run->rnn->desc.input_size;
   if (!run->dx || (worker->teams && worker->thread != 0))
     return;
-  for (int64_t j = worker->count; j-- > 0;) {
-    const int64_t i = gk_worker_position(worker, j);
-    for (int64_t t = run->length[i]; t < run->time; t++)
-      memset(run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * width, 0, width * sizeof(float));
-  }
+  for (int64_t j = worker->count; j-- > 0;)
+    gk_run_clear_padding(run, gk_worker_position(worker, j), width, run->dx);
 }
 
 /* One direction: a chunk goes down through all layers while its gradients are in cache. */

@@ -133,57 +133,44 @@ static void finish_states(const struct gk_worker *worker, int layer, int directi
     gk_mask_state(worker, layer, direction, s + 1);
 }
 
-/* Arithmetic that needs whole rows: of those that a team shares each of its threads takes some. */
-static void whole_rows(const struct gk_worker *worker, const struct gk_cell_forward *units) {
-  struct gk_cell_forward cell = *units;
-  size_t begin = 0, end = cell.rows;
-  gk_worker_meet(worker);
-  if (worker->teams)
-    gk_split(cell.rows, 1, worker->thread, worker->threads, &begin, &end);
-  cell.rows = end - begin;
-  cell.unit_begin = 0;
-  cell.unit_end = cell.hidden;
-  cell.pre += begin;
-  cell.h_prev += begin;
-  cell.c_prev += begin;
-  cell.h += begin;
-  cell.c += begin;
-  if (cell.saved_gates) {
-    cell.scales += begin;
-    cell.saved_gates += begin;
-    cell.saved_h += begin;
-    cell.saved_c += begin;
-  }
-  worker->run->rnn->arithmetic.forward[0](&cell);
-  gk_worker_meet(worker);
-}
-
-/* Rows of the worker, to be cut into strips of units. */
+/* Rows of the worker from number `first` on, to be cut into strips of units. */
 static struct gk_cell_forward cell_of_step(const struct gk_worker *worker, int layer, int direction,
-                                           size_t rows) {
+                                           size_t first, size_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const bool projects = gk_run_projects(run);
-  return (struct gk_cell_forward){.rows = rows,
-                                  .hidden = weights->hidden,
-                                  .activation = run->rnn->variant[direction].function[GK_CANDIDATE].kind,
-                                  .variant = &run->rnn->variant[direction],
-                                  .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
-                                  .norm = run->packed + weights->norm,
-                                  .scales = run->training ? worker->scales : NULL,
-                                  .pre = worker->pre,
-                                  .h_prev = worker->h_prev,
-                                  .c_prev = worker->c_prev,
-                                  .h = projects ? worker->whole_h : worker->h,
-                                  .c = worker->c,
-                                  .saved_gates = run->training ? worker->saved_gates : NULL,
-                                  .saved_h = !run->training ? NULL
-                                             : projects     ? worker->saved_whole_h
-                                                            : worker->saved_h,
-                                  .saved_c = run->training ? worker->saved_c : NULL,
-                                  /* blocks of a row that begin no line would be written to the caches after
-                                   * all, unasked for */
-                                  .stream = run->stream && weights->hidden % run->rnn->kernels->lanes == 0};
+  struct gk_cell_forward cell = {.rows = rows,
+                                 .hidden = weights->hidden,
+                                 .activation = run->rnn->variant[direction].function[GK_CANDIDATE].kind,
+                                 .variant = &run->rnn->variant[direction],
+                                 .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
+                                 .norm = run->packed + weights->norm,
+                                 .pre = worker->pre + first,
+                                 .h_prev = worker->h_prev + first,
+                                 .c_prev = worker->c_prev + first,
+                                 .h = (projects ? worker->whole_h : worker->h) + first,
+                                 .c = worker->c + first,
+                                 /* blocks of a row that begin no line would be written to the caches after
+                                  * all, unasked for */
+                                 .stream = run->stream && weights->hidden % run->rnn->kernels->lanes == 0};
+  if (run->training) {
+    cell.scales = worker->scales + first;
+    cell.saved_gates = worker->saved_gates + first;
+    cell.saved_h = (projects ? worker->saved_whole_h : worker->saved_h) + first;
+    cell.saved_c = worker->saved_c + first;
+  }
+  return cell;
+}
+
+/* Arithmetic that needs whole rows, when all of them are there. */
+static void whole_rows(const struct gk_worker *worker, int layer, int direction, size_t rows) {
+  size_t begin, end;
+  gk_worker_meet(worker);
+  gk_worker_whole_rows(worker, rows, &begin, &end);
+  struct gk_cell_forward cell = cell_of_step(worker, layer, direction, begin, end - begin);
+  cell.unit_end = cell.hidden;
+  worker->run->rnn->arithmetic.forward[0](&cell);
+  gk_worker_meet(worker);
 }
 
 /* The step's phases for the worker's rows and units. Joined: a strip's input and recurrent product follow
@@ -195,7 +182,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   const struct gk_cell_info *cell = run->rnn->cell;
   const int64_t rows = gk_worker_rows(worker, s);
   point_at_step(worker, layer, direction, s, rows);
-  struct gk_cell_forward units = cell_of_step(worker, layer, direction, (size_t)rows);
+  struct gk_cell_forward units = cell_of_step(worker, layer, direction, 0, (size_t)rows);
   const bool normalised = cell->normalised;
   const struct gk_start start = {.zero = normalised,
                                  .without_product = s == 0 && gk_run_begins_from_zero(run),
@@ -226,7 +213,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
         run->rnn->arithmetic.forward[p](&units);
     }
     if (normalised)
-      whole_rows(worker, &units);
+      whole_rows(worker, layer, direction, (size_t)rows);
     if (p + 1 == cell->phases)
       finish_states(worker, layer, direction, s, (size_t)rows);
     else if (run->drops_state && cell->phase[p + 1].operand_block != GK_OPERAND_H)
@@ -309,8 +296,8 @@ static void fill_untouched(const struct gk_worker *worker) {
     const int64_t i = gk_worker_position(worker, j), n = run->order[i];
     if (run->length[i] == run->time && run->time > 0)
       break;
-    for (int64_t t = run->length[i]; t < run->time && run->y; t++)
-      memset(run->y + (size_t)gk_run_caller_row(run, t, n) * width, 0, width * sizeof(float));
+    if (run->y)
+      gk_run_clear_padding(run, i, width, run->y);
     if (run->length[i] > 0)
       continue;
     for (int k = 0; k < run->rnn->layer_count; k++) {

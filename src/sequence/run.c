@@ -351,21 +351,27 @@ static void *take_pointers(char **from, int64_t count) {
   return start;
 }
 
+void gk_worker_columns(const struct gk_worker *worker, const struct gk_matrix *matrix, size_t *begin,
+                       size_t *end) {
+  *begin = 0;
+  *end = matrix->units;
+  if (worker->teams)
+    gk_matrix_share(matrix, worker->thread, worker->threads, begin, end);
+}
+
+void gk_worker_whole_rows(const struct gk_worker *worker, size_t rows, size_t *begin, size_t *end) {
+  *begin = 0;
+  *end = rows;
+  if (worker->teams)
+    gk_split(rows, 1, worker->thread, worker->threads, begin, end);
+}
+
 /* All matrices of the layer are cut as W_x is, though one of a single gate could be cut elsewhere. */
 void gk_worker_enter(struct gk_worker *worker, int layer, int direction) {
   const struct gk_rnn_layer *weights = gk_run_layer(worker->run, layer, direction);
-  worker->unit_begin = 0;
-  worker->unit_end = weights->hidden;
-  if (worker->teams)
-    gk_matrix_share(&weights->x, worker->thread, worker->threads, &worker->unit_begin, &worker->unit_end);
-  worker->output_begin = worker->unit_begin;
-  worker->output_end = worker->unit_end;
-  if (!gk_run_projects(worker->run))
-    return;
-  worker->output_begin = 0;
-  worker->output_end = weights->output;
-  if (worker->teams)
-    gk_matrix_share(&weights->p, worker->thread, worker->threads, &worker->output_begin, &worker->output_end);
+  const struct gk_matrix *output = gk_run_projects(worker->run) ? &weights->p : &weights->x;
+  gk_worker_columns(worker, &weights->x, &worker->unit_begin, &worker->unit_end);
+  gk_worker_columns(worker, output, &worker->output_begin, &worker->output_end);
 }
 
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads) {
@@ -423,6 +429,11 @@ void gk_worker_enter_lone_chunk(struct gk_worker *worker, int64_t begin, int64_t
   const int64_t chunk = worker->run->plan.chunk;
   for (int64_t s = begin; s < end; s++)
     worker->chunk_row[s % chunk] = s % chunk * worker->run->batch;
+}
+
+void gk_run_clear_padding(const struct gk_run *run, int64_t i, size_t width, float *rows) {
+  for (int64_t t = run->length[i]; t < run->time; t++)
+    memset(rows + (size_t)gk_run_caller_row(run, t, run->order[i]) * width, 0, width * sizeof *rows);
 }
 
 /* How many of the `count` positions from `first` on, `stride` apart, have a step s: their lengths descend. */

@@ -204,6 +204,11 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
 void gk_worker_share(struct gk_worker *worker, int thread, int threads);
 /* The share of `thread`; the first of them prepares the barrier. To be called by all threads of a region. */
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads);
+/* The worker's columns of a matrix, and of rows at hand, where arithmetic takes whole ones, its rows: a team
+ * shares either. */
+void gk_worker_columns(const struct gk_worker *worker, const struct gk_matrix *matrix, size_t *begin,
+                       size_t *end);
+void gk_worker_whole_rows(const struct gk_worker *worker, size_t rows, size_t *begin, size_t *end);
 /* The layer that this thread goes on with in forward. */
 void gk_worker_enter(struct gk_worker *worker, int layer, int direction);
 /* Numbers the rows of the chunk's steps, which the sweep takes next; or, where no weight gradient follows and
@@ -220,6 +225,8 @@ static inline void gk_worker_meet(const struct gk_worker *worker) {
   if (worker->teams)
     gk_worker_wait(worker);
 }
+/* Zeros in a tensor of the caller's at all times that position i does not have. */
+void gk_run_clear_padding(const struct gk_run *run, int64_t i, size_t width, float *rows);
 /* Samples that exist at step s, and those of them that are the worker's. */
 int64_t gk_run_rows(const struct gk_run *run, int64_t s);
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
