@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "dispatch/dispatch.h"
+#include "src/core/arguments.h"
+#include "src/core/layout.h"
 #include "src/core/matrix.h"
 #include "src/core/names.h"
 #include "src/core/parallel.h"
@@ -34,8 +36,7 @@ struct pooling {
 };
 
 static size_t row_at(const struct pooling *p, int64_t t, int64_t n) {
-  const int64_t row = p->desc->layout == GK_BATCH_FIRST ? n * p->time + t : t * p->batch + n;
-  return (size_t)row * (size_t)p->desc->width;
+  return (size_t)gk_layout_row(p->desc->layout, p->time, p->batch, t, n) * (size_t)p->desc->width;
 }
 
 static int64_t length_of(const struct pooling *p, int64_t n) {
@@ -147,20 +148,16 @@ static gk_status check_description(const gk_pool_desc *d) {
 
 static gk_status check_sizes(const gk_pool_desc *d, const struct pooling *p) {
   size_t bytes;
-  if (p->time < 0 || p->batch < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is %lld, must not be negative", p->time < 0 ? "time" : "batch",
-                   (long long)(p->time < 0 ? p->time : p->batch));
+  const gk_status status = gk_check_time_and_batch(p->time, p->batch);
+  if (status)
+    return status;
   if (p->time > INT32_MAX)
     return gk_fail(GK_ERROR_OVERFLOW, "time is %lld, must be at most %d", (long long)p->time, INT32_MAX);
   if (!gk_size_array(&bytes, sizeof(float), p->time, p->batch, d->width) ||
       !gk_size_array(&bytes, sizeof(float), p->batch, d->width, 1))
     return gk_fail(GK_ERROR_OVERFLOW, "rows of time %lld, batch %lld, width %lld do not fit in memory",
                    (long long)p->time, (long long)p->batch, (long long)d->width);
-  for (int64_t n = 0; n < p->batch && p->lengths; n++)
-    if (p->lengths[n] < 0 || p->lengths[n] > p->time)
-      return gk_fail(GK_ERROR_ARGUMENT, "lengths[%lld] is %lld, must be 0..%lld (time)", (long long)n,
-                     (long long)p->lengths[n], (long long)p->time);
-  return GK_OK;
+  return gk_check_lengths("", p->lengths, p->batch, p->time);
 }
 
 static gk_status run(const gk_pool_desc *desc, struct pooling *p,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "src/core/arena.h"
+#include "src/core/arguments.h"
 #include "src/core/float_environment.h"
 #include "src/core/parallel.h"
 #include "src/layers/linear.h"
@@ -226,8 +227,9 @@ static bool cut(struct call *call, struct gk_arena *arena) {
 gk_status gk_bridge_workspace_bytes(const gk_bridge *bridge, int64_t batch, size_t *bytes) {
   if (!bridge || !bytes)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", bridge ? "bytes" : "bridge");
-  if (batch < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
+  const gk_status status = gk_check_not_negative("batch", batch);
+  if (status)
+    return status;
   struct call call = {.bridge = bridge, .batch = batch};
   struct gk_arena arena = gk_arena_start(NULL);
   if (!cut(&call, &arena) || !gk_arena_bytes(&arena, bytes))

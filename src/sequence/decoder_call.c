@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "src/core/arguments.h"
 #include "src/sequence/decoder_call.h"
 
 /* ---- Memory ---- */
@@ -89,12 +90,13 @@ gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int6
                                    int64_t source_time, gk_rnn_memory *memory) {
   if (!decoder || !memory)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "memory" : "decoder");
-  if (source_time < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "source_time is %lld, must not be negative", (long long)source_time);
+  gk_status status = gk_check_not_negative("source_time", source_time);
+  if (status)
+    return status;
   const struct sizes sizes = {time, batch, source_time};
   gk_rnn_memory stack, needed = {0};
   size_t unused;
-  gk_status status = gk_rnn_memory_needed(decoder->rnn, time, batch, &stack);
+  status = gk_rnn_memory_needed(decoder->rnn, time, batch, &stack);
   if (!status)
     status =
         measure(decoder, &sizes, &stack, true, false, &needed.reserve_bytes, &needed.forward_workspace_bytes);
@@ -110,48 +112,21 @@ gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int6
 
 /* ---- Arguments ---- */
 
-static gk_status check_lengths(const char *name, const int64_t *lengths, int64_t batch, int64_t time) {
-  for (int64_t n = 0; n < batch && lengths; n++)
-    if (lengths[n] < 0 || lengths[n] > time)
-      return gk_fail(GK_ERROR_ARGUMENT, "%s[%lld] is %lld, must be 0..%lld", name, (long long)n,
-                     (long long)lengths[n], (long long)time);
-  return GK_OK;
-}
-
 static gk_status check_call(const gk_decoder *decoder, int64_t time, int64_t batch, const int64_t *lengths,
                             int64_t source_time, const int64_t *source_lengths, const float *source,
                             int64_t beams) {
-  const struct {
-    const char *name;
-    int64_t value;
-  } sizes[3] = {{"time", time}, {"batch", batch}, {"source_time", source_time}};
-  for (int i = 0; i < 3; i++)
-    if (sizes[i].value < 0)
-      return gk_fail(GK_ERROR_ARGUMENT, "%s is %lld, must not be negative", sizes[i].name,
-                     (long long)sizes[i].value);
+  gk_status status = gk_check_time_and_batch(time, batch);
+  if (!status)
+    status = gk_check_not_negative("source_time", source_time);
+  if (status)
+    return status;
   if (decoder->desc.attention == GK_ATTENTION_NONE && (source_time || source))
     return gk_fail(GK_ERROR_ARGUMENT, "%s given, and the decoder's attention is none",
                    source ? "source is" : "source_time is");
   if (source_time && batch && !source)
     return gk_fail(GK_ERROR_ARGUMENT, "source is NULL, and source_time is %lld", (long long)source_time);
-  gk_status status = check_lengths("lengths", lengths, batch, time);
-  return status ? status : check_lengths("source_lengths", source_lengths, batch / beams, source_time);
-}
-
-/* Tokens that will be read. */
-static gk_status check_tokens(const gk_decoder *decoder, const gk_decoder_forward_args *args) {
-  const int64_t vocabulary = decoder->desc.vocabulary;
-  const bool batch_first = decoder->desc.rnn.layout == GK_BATCH_FIRST;
-  for (int64_t n = 0; n < args->batch; n++) {
-    const int64_t length = args->lengths ? args->lengths[n] : args->time;
-    for (int64_t t = 0; t < (args->sampling < 1 ? length : length > 0); t++) {
-      const int32_t token = args->tokens[batch_first ? n * args->time + t : t * args->batch + n];
-      if (token < 0 || token >= vocabulary)
-        return gk_fail(GK_ERROR_ARGUMENT, "tokens at time %lld, sample %lld is %ld, must be 0..%lld",
-                       (long long)t, (long long)n, (long)token, (long long)vocabulary - 1);
-    }
-  }
-  return GK_OK;
+  status = gk_check_lengths("", lengths, batch, time);
+  return status ? status : gk_check_lengths("source_", source_lengths, batch / beams, source_time);
 }
 
 static gk_status check_inputs(const gk_decoder *decoder, const gk_decoder_forward_args *args) {
@@ -193,7 +168,10 @@ static gk_status check_inputs(const gk_decoder *decoder, const gk_decoder_forwar
   if (token && (!args->tokens || !args->parameters))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL, and feedback is token",
                    args->tokens ? "parameters" : "tokens");
-  return token ? check_tokens(decoder, args) : GK_OK;
+  const int64_t read = args->sampling < 1 ? args->time : 1;
+  return token ? gk_check_tokens(args->tokens, desc->vocabulary, desc->rnn.layout, args->time, args->batch,
+                                 args->lengths, read)
+               : GK_OK;
 }
 
 static const float *open_output(const gk_decoder *decoder, unsigned flags, const void *packed) {
@@ -317,10 +295,10 @@ static gk_status check_backward(const gk_decoder *decoder, const gk_decoder_back
 
 /* Was any step fed by the network? Then steps are taken in turn. */
 static bool fed_itself(const struct gk_feed *feed, const gk_decoder_backward_args *args) {
-  const bool batch_first = feed->decoder->desc.rnn.layout == GK_BATCH_FIRST;
+  const gk_layout layout = feed->decoder->desc.rnn.layout;
   for (int64_t n = 0; n < args->batch; n++)
     for (int64_t t = 0; t < (args->lengths ? args->lengths[n] : args->time); t++)
-      if (feed->own[batch_first ? n * args->time + t : t * args->batch + n])
+      if (feed->own[gk_layout_row(layout, args->time, args->batch, t, n)])
         return true;
   return false;
 }

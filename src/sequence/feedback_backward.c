@@ -240,8 +240,8 @@ static void source_gradient(const struct gk_run *run, int64_t n, int64_t length)
           ? (struct gk_step_rows){feed->query + last * size, step * (ptrdiff_t)size}
           : (struct gk_step_rows){feed->joined + last * joined + size, step * (ptrdiff_t)joined};
   for (size_t j = 0; j < positions; j++) {
-    const size_t row = batch_first ? (size_t)n * positions + j : j * (size_t)run->batch + (size_t)n;
-    float *d = feed->dsource + row * size;
+    const int64_t row = gk_layout_row(run->rnn->desc.layout, feed->source_time, run->batch, (int64_t)j, n);
+    float *d = feed->dsource + (size_t)row * size;
     if (j < source.positions && length)
       gk_attention_source_gradient(run->rnn->kernels, (size_t)length, j, size, weights, d_context, d_score,
                                    query, d);

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "src/core/arguments.h"
+
 enum { CHUNK = 256 }; /* numbers drawn at once, on the stack */
 
 static const enum gk_random_purpose purposes[GK_MASK_COUNT] = {
@@ -348,9 +350,11 @@ gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key,
                    (long long)rnn->desc.layers - 1);
   if (direction < 0 || direction >= rnn->directions)
     return gk_fail(GK_ERROR_ARGUMENT, "direction is %d, must be 0..%d", direction, rnn->directions - 1);
-  if (t < 0 || n < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is %lld, must not be negative", t < 0 ? "t" : "n",
-                   (long long)(t < 0 ? t : n));
+  gk_status status = gk_check_not_negative("t", t);
+  if (!status)
+    status = gk_check_not_negative("n", n);
+  if (status)
+    return status;
   const struct gk_rnn_layer *of = &rnn->layers[layer * rnn->directions + direction];
   const bool zoneout = mask == GK_MASK_ZONEOUT_H || mask == GK_MASK_ZONEOUT_C;
   const bool applies =

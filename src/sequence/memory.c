@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Sizes of the caller's memory: the cut itself, measured. */
+#include "src/core/arguments.h"
 #include "src/sequence/run.h"
 
 static gk_status measure_workspace(struct gk_run *run, bool training, bool backward, bool keep,
@@ -26,10 +27,9 @@ static gk_status measure_workspace(struct gk_run *run, bool training, bool backw
 gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_memory *memory) {
   if (!rnn || !memory)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "memory" : "rnn");
-  if (time < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "time is %lld, must not be negative", (long long)time);
-  if (batch < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
+  gk_status status = gk_check_time_and_batch(time, batch);
+  if (status)
+    return status;
   struct gk_run run = {.rnn = rnn, .time = time, .batch = batch, .training = true};
   gk_rnn_memory needed;
   struct gk_arena reserve = gk_arena_start(NULL);
@@ -37,7 +37,7 @@ gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, g
   if (!gk_arena_bytes(&reserve, &needed.reserve_bytes))
     return gk_fail(GK_ERROR_OVERFLOW, "reserve of time %lld, batch %lld does not fit in memory",
                    (long long)time, (long long)batch);
-  gk_status status = measure_workspace(&run, true, false, false, &needed.forward_workspace_bytes);
+  status = measure_workspace(&run, true, false, false, &needed.forward_workspace_bytes);
   if (!status)
     status = measure_workspace(&run, false, false, false, &needed.inference_workspace_bytes);
   if (!status)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "src/core/arguments.h"
 #include "src/sequence/rnn.h"
 
 /* ---- The cost model ------------------------------------------------------------------------------ */
@@ -534,10 +535,7 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
 static gk_status check_sizes(const gk_rnn *rnn, int64_t time, int64_t batch) {
   if (!rnn)
     return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
-  if (time < 0 || batch < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is %lld, must not be negative", time < 0 ? "time" : "batch",
-                   (long long)(time < 0 ? time : batch));
-  return GK_OK;
+  return gk_check_time_and_batch(time, batch);
 }
 
 gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training, gk_schedule *schedule,

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "src/core/arguments.h"
 #include "src/sequence/feedback.h"
 
 /* A reserve beyond this does not stay in the caches until backward: written past them, it costs half the
@@ -255,16 +256,11 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
 
 gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
                        const int32_t *tokens, const float *parameters) {
-  if (time < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "time is %lld, must not be negative", (long long)time);
-  if (batch < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "batch is %lld, must not be negative", (long long)batch);
-  for (int64_t n = 0; n < batch && lengths; n++)
-    if (lengths[n] < 0 || lengths[n] > time)
-      return gk_fail(GK_ERROR_ARGUMENT, "lengths[%lld] is %lld, must be 0..%lld (time)", (long long)n,
-                     (long long)lengths[n], (long long)time);
-  if (time == 0 || batch == 0)
-    return GK_OK;
+  gk_status status = gk_check_time_and_batch(time, batch);
+  if (!status)
+    status = gk_check_lengths("", lengths, batch, time);
+  if (status || time == 0 || batch == 0)
+    return status;
   const int64_t vocabulary = rnn->desc.vocabulary;
   if (vocabulary == 0)
     return x ? GK_OK : gk_fail(GK_ERROR_ARGUMENT, "x is NULL");
@@ -273,14 +269,7 @@ gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int
                    (long long)vocabulary);
   if (!parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "parameters is NULL: a vocabulary needs its embedding");
-  for (int64_t n = 0; n < batch; n++)
-    for (int64_t t = 0; t < (lengths ? lengths[n] : time); t++) {
-      const int64_t row = rnn->desc.layout == GK_BATCH_FIRST ? n * time + t : t * batch + n;
-      if (tokens[row] < 0 || tokens[row] >= vocabulary)
-        return gk_fail(GK_ERROR_ARGUMENT, "tokens at time %lld, sample %lld is %ld, must be 0..%lld",
-                       (long long)t, (long long)n, (long)tokens[row], (long long)vocabulary - 1);
-    }
-  return GK_OK;
+  return gk_check_tokens(tokens, vocabulary, rnn->desc.layout, time, batch, lengths, time);
 }
 
 static gk_status refuse(const struct gk_run *run, const char *argument, bool overflow, bool backward) {

@@ -8,6 +8,7 @@
 #ifndef GK_SEQUENCE_RUN_H
 #define GK_SEQUENCE_RUN_H
 
+#include "src/core/layout.h"
 #include "src/core/parallel.h"
 #include "src/core/random.h"
 #include "src/layers/embedding.h"
@@ -270,7 +271,7 @@ static inline int64_t gk_run_time(const struct gk_run *run, int direction, int64
 }
 /* Index of (t, n) in the caller's layout, to be multiplied by a row's width. */
 static inline int64_t gk_run_caller_row(const struct gk_run *run, int64_t t, int64_t n) {
-  return run->rnn->desc.layout == GK_BATCH_FIRST ? n * run->time + t : t * run->batch + n;
+  return gk_layout_row(run->rnn->desc.layout, run->time, run->batch, t, n);
 }
 /* Row of position i at step s of a buffer of `steps`. */
 static inline size_t gk_run_row(const struct gk_run *run, int64_t steps, int64_t s, int64_t i) {

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/core/arguments.h"
+
+#include "src/core/layout.h"
+
+gk_status gk_check_not_negative(const char *name, int64_t value) {
+  return value < 0 ? gk_fail(GK_ERROR_ARGUMENT, "%s is %lld, must not be negative", name, (long long)value)
+                   : GK_OK;
+}
+
+gk_status gk_check_time_and_batch(int64_t time, int64_t batch) {
+  const gk_status status = gk_check_not_negative("time", time);
+  return status ? status : gk_check_not_negative("batch", batch);
+}
+
+gk_status gk_check_lengths(const char *whose, const int64_t *lengths, int64_t batch, int64_t time) {
+  for (int64_t n = 0; n < batch && lengths; n++)
+    if (lengths[n] < 0 || lengths[n] > time)
+      return gk_fail(GK_ERROR_ARGUMENT, "%slengths[%lld] is %lld, must be 0..%lld (%stime)", whose,
+                     (long long)n, (long long)lengths[n], (long long)time, whose);
+  return GK_OK;
+}
+
+gk_status gk_check_tokens(const int32_t *tokens, int64_t vocabulary, gk_layout layout, int64_t time,
+                          int64_t batch, const int64_t *lengths, int64_t most) {
+  for (int64_t n = 0; n < batch; n++)
+    for (int64_t t = 0; t < most && t < (lengths ? lengths[n] : time); t++) {
+      const int32_t token = tokens[gk_layout_row(layout, time, batch, t, n)];
+      if (token < 0 || token >= vocabulary)
+        return gk_fail(GK_ERROR_ARGUMENT, "tokens at time %lld, sample %lld is %ld, must be 0..%lld",
+                       (long long)t, (long long)n, (long)token, (long long)vocabulary - 1);
+    }
+  return GK_OK;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Checks of arguments that many functions take, each with one wording. GK_ERROR_ARGUMENT. */
+#ifndef GK_CORE_ARGUMENTS_H
+#define GK_CORE_ARGUMENTS_H
+
+#include "src/core/status.h"
+
+gk_status gk_check_not_negative(const char *name, int64_t value);
+gk_status gk_check_time_and_batch(int64_t time, int64_t batch);
+/* Lengths, or NULL, of samples of `time` steps; whose: "" or what both names begin with, as "source_". */
+gk_status gk_check_lengths(const char *whose, const int64_t *lengths, int64_t batch, int64_t time);
+/* The first `most` tokens of each sample, as far as it has them. */
+gk_status gk_check_tokens(const int32_t *tokens, int64_t vocabulary, gk_layout layout, int64_t time,
+                          int64_t batch, const int64_t *lengths, int64_t most);
+
+#endif
