@@ -22,7 +22,7 @@ enum { VOCABULARY = 512 };
 typedef struct option {
   const char *name;
   double most;         /* promised ratio; 0: none is */
-  const char *options; /* of the network: name=value, separated by spaces (gk_rnn_option_set) */
+  const char *options; /* of the network: for gk_rnn_options_set */
   void (*set)(gk_rnn_desc *desc, int64_t time, int64_t batch, int64_t *lengths, bool *reset); /* or NULL */
   int64_t layers;
   int64_t only_hidden; /* promised at this size alone; 0: at all */
@@ -110,18 +110,6 @@ static const option options[] = {
     CELL("against-gru", 0, GK_CELL_MGU, GK_CELL_GRU),
 };
 enum { OPTIONS = sizeof options / sizeof *options };
-
-static gk_status set_options(gk_rnn_desc *desc, const char *text) {
-  char copy[256], *rest = NULL;
-  gk_status status = GK_OK;
-  snprintf(copy, sizeof copy, "%s", text);
-  for (char *word = strtok_r(copy, " ", &rest); word && !status; word = strtok_r(NULL, " ", &rest)) {
-    char *value = strchr(word, '=');
-    *value++ = '\0';
-    status = gk_rnn_option_set(desc, word, value);
-  }
-  return status;
-}
 
 /* One network with the memory of a training step. */
 typedef struct contestant {
@@ -287,7 +275,7 @@ static int compare(const option *o, gk_cell cell, int64_t hidden, int64_t batch,
     if (i == 1 && o->set && lengths && reset)
       o->set(&desc, time, batch, lengths, reset);
     if (i == 1)
-      status = set_options(&desc, o->options);
+      status = gk_rnn_options_set(&desc, o->options);
     pair[i].lengths = i == 1 && lengths && lengths[0] ? lengths : (free(lengths), NULL);
     pair[i].reset = i == 1 && o->set == set_reset ? reset : (free(reset), NULL);
     if (status == GK_OK)

@@ -12,7 +12,7 @@
 
 struct cell_variant {
   gk_cell cell;
-  const char *options; /* name=value, separated by spaces (gk_rnn_option_set) */
+  const char *options; /* for gk_rnn_options_set */
   bool smooth;         /* no kinks: central differences with long steps */
 };
 
@@ -66,19 +66,6 @@ static inline bool needs_two_directions(const struct cell_variant *variant) {
   return strstr(variant->options, "reverse-") != NULL;
 }
 enum { CELL_VARIANTS = sizeof cell_variants / sizeof *cell_variants };
-
-/* GK_OK, or the first refusal. */
-static inline gk_status set_options(gk_rnn_desc *desc, const char *options) {
-  char copy[256], *rest = NULL;
-  gk_status status = GK_OK;
-  snprintf(copy, sizeof copy, "%s", options);
-  for (char *word = strtok_r(copy, " ", &rest); word && !status; word = strtok_r(NULL, " ", &rest)) {
-    char *value = strchr(word, '=');
-    *value++ = '\0';
-    status = gk_rnn_option_set(desc, word, value);
-  }
-  return status;
-}
 
 /* ---- Kinds of networks ---- */
 
@@ -135,7 +122,7 @@ static inline gk_status set_network_kind(gk_rnn_desc *desc, int kind) {
     desc->projection_size = 1 + desc->hidden_size / 2;
   }
   desc->cell = variant->cell;
-  return set_options(desc, variant->options);
+  return gk_rnn_options_set(desc, variant->options);
 }
 
 /* The options that are set, for messages. */

@@ -157,7 +157,7 @@ static void a_size_that_no_memory_holds_overflows(void **state) {
 #undef EXPECT_OF
 
 /* A beta that is left out is the default; 0 and 0, which stand for both defaults, cannot be given. */
-static void test_functions_as_text(void **state) {
+static void test_options_as_text(void **state) {
   (void)state;
   static const struct {
     const char *given, *taken; /* NULL: refused */
@@ -187,6 +187,13 @@ static void test_functions_as_text(void **state) {
       assert_string_equal(value, "");
     }
   }
+  gk_rnn_desc several = good_desc();
+  assert_int_equal(gk_rnn_options_set(&several, NULL), GK_OK);
+  assert_int_equal(gk_rnn_options_set(&several, " peephole=on  activation=elu(0.5) "), GK_OK);
+  assert_true(several.options.peephole && several.activation == GK_ACTIVATION_ELU);
+  expect(__LINE__, gk_rnn_options_set(&several, "peephole=off coupled"), GK_ERROR_ARGUMENT, "'coupled'",
+         "name=value", NULL);
+  expect(__LINE__, gk_rnn_options_set(&several, "peephole=maybe"), GK_ERROR_ARGUMENT, "'maybe'", NULL);
   static const gk_activation without_beta[] = {GK_ACTIVATION_LEAKY_RELU, GK_ACTIVATION_THRESHOLDED_RELU,
                                                GK_ACTIVATION_ELU};
   for (int i = 0; i < 3; i++) {
@@ -312,7 +319,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_field_out_of_range_is_refused_by_name),
       cmocka_unit_test(an_option_out_of_range_or_that_the_cell_lacks_is_refused_by_name),
       cmocka_unit_test(a_size_that_no_memory_holds_overflows),
-      cmocka_unit_test(test_functions_as_text),
+      cmocka_unit_test(test_options_as_text),
       cmocka_unit_test(test_sizes_do_not_wrap),
       cmocka_unit_test(test_memory_needed),
       cmocka_unit_test(test_tensors_and_init),

@@ -103,7 +103,7 @@ static bool smooth_variant(struct decoder_case *c, int number) {
   const struct cell_variant *variant = &cell_variants[number];
   gk_rnn_desc *rnn = &c->desc.rnn;
   rnn->cell = variant->cell;
-  if (set_options(rnn, variant->options) != GK_OK)
+  if (gk_rnn_options_set(rnn, variant->options) != GK_OK)
     fail_decoder(c, "%s: %s", variant->options, gk_last_error());
   for (int l = 0; l < 2 && rnn->options.layer_norm; l++)
     c->sizes[l] = 9 - l;

@@ -97,7 +97,7 @@ static void test_options(void **state) {
       c.desc.projection_size = c.desc.cell == GK_CELL_LSTM && k == 1 ? 9 : 0;
       if (needs_two_directions(&cell_variants[i]))
         c.desc.direction = GK_BIDIRECTIONAL;
-      check_status(&c, set_options(&c.desc, cell_variants[i].options), "gk_rnn_option_set");
+      check_status(&c, gk_rnn_options_set(&c.desc, cell_variants[i].options), "gk_rnn_options_set");
       if (case_wanted(__func__))
         check_case(&c);
     }

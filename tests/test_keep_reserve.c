@@ -104,7 +104,7 @@ static void every_option_in_both_directions(void **state) {
   for (int i = 0; i < CELL_VARIANTS; i++) {
     struct network_case c = make_case(cell_variants[i].cell, GK_BIDIRECTIONAL, (uint64_t)i);
     c.desc.layers = 2;
-    check_status(&c, set_options(&c.desc, cell_variants[i].options), "gk_rnn_option_set");
+    check_status(&c, gk_rnn_options_set(&c.desc, cell_variants[i].options), "gk_rnn_options_set");
     check_plans(&c, __func__, 7500 + (uint64_t)i);
   }
 }

@@ -203,7 +203,8 @@ static bool is_smooth(const gk_rnn_desc *desc) {
   for (int i = 0; i < CELL_VARIANTS; i++) {
     gk_rnn_desc other = {.activation = desc->activation};
     if (cell_variants[i].cell == desc->cell && !cell_variants[i].smooth &&
-        set_options(&other, cell_variants[i].options) == GK_OK && other.activation == desc->activation &&
+        gk_rnn_options_set(&other, cell_variants[i].options) == GK_OK &&
+        other.activation == desc->activation &&
         memcmp(&other.options, &desc->options, sizeof other.options) == 0)
       return false;
   }
@@ -322,7 +323,7 @@ static void test_options(void **state) {
                           .direction = (gk_direction)direction,
                           .vocabulary = direction == GK_REVERSE ? V : 0,
                           .projection_size = cell_variants[i].cell == GK_CELL_LSTM && direction ? 2 : 0};
-      assert_int_equal(set_options(&desc, cell_variants[i].options), GK_OK);
+      assert_int_equal(gk_rnn_options_set(&desc, cell_variants[i].options), GK_OK);
       check_network(&desc, direction != GK_REVERSE, direction == GK_REVERSE, seed += 10);
     }
 }

@@ -140,7 +140,7 @@ static void test_options(void **state) {
       c.desc.layers = i ? 1 : 2;
       c.desc.direction = i && !needs_two_directions(&cell_variants[kind]) ? GK_FORWARD : GK_BIDIRECTIONAL;
       c.desc.vocabulary = kind % 4 == 1 ? 12 : 0;
-      check_status(&c, set_options(&c.desc, cell_variants[kind].options), "gk_rnn_option_set");
+      check_status(&c, gk_rnn_options_set(&c.desc, cell_variants[kind].options), "gk_rnn_options_set");
       if (kind % 4 == 2)
         add_all_masks(&c);
       if (case_wanted(__func__))

@@ -28,7 +28,7 @@ static const int64_t unlike[] = {19, 11, 14};
 static const struct network {
   const char *name;
   gk_cell cell;
-  const char *options; /* set_options of cell_variants.h; "": none */
+  const char *options; /* for gk_rnn_options_set; "": none */
   bool unlike, tied;
   int64_t backward_time;
 } networks[] = {
@@ -77,7 +77,7 @@ static gk_language_model_desc describe(const struct network *network) {
   rnn->hidden_size = 13;
   rnn->layers = network->unlike ? 3 : 2;
   rnn->hidden_sizes = network->unlike ? unlike : NULL;
-  expect_ok(set_options(rnn, network->options));
+  expect_ok(gk_rnn_options_set(rnn, network->options));
   const int64_t last = network->unlike ? unlike[2] : 13;
   rnn->input_size = !network->tied ? 9 : rnn->projection_size ? rnn->projection_size : last;
   desc.tied = network->tied;

@@ -8,19 +8,6 @@
 
 #include "checksum.h"
 
-gk_status verify_set_options(gk_rnn_desc *desc, const char *options) {
-  gk_status status = GK_OK;
-  while (options && *options && status == GK_OK) {
-    char name[32], value[64];
-    int used = 0;
-    if (sscanf(options, "%31[^=]=%63[^ ] %n", name, value, &used) != 2)
-      return GK_ERROR_ARGUMENT;
-    status = gk_rnn_option_set(desc, name, value);
-    options += used ? used : (int)strlen(options);
-  }
-  return status;
-}
-
 static gk_status create_network(const verify_job *job, const verify_plan *plan, gk_rnn **rnn,
                                 gk_output **output) {
   const verify_case *c = job->kase;
@@ -56,7 +43,7 @@ static gk_status create_network(const verify_job *job, const verify_plan *plan, 
   output_desc.output_size = OUTPUT_SIZE;
   output_desc.isa = plan->isa;
   output_desc.threads = plan->threads;
-  gk_status status = verify_set_options(&desc, c->options);
+  gk_status status = gk_rnn_options_set(&desc, c->options);
   if (status == GK_OK)
     status = gk_rnn_create(&desc, rnn);
   return status == GK_OK ? gk_output_create(&output_desc, output) : status;

@@ -13,7 +13,7 @@ typedef struct verify_case {
   gk_direction direction;
   gk_layout layout;
   gk_activation activation;
-  const char *options; /* of cells: name=value, separated by spaces (gk_rnn_option_set); NULL: none */
+  const char *options; /* of cells: for gk_rnn_options_set; NULL: none */
   float dropout;
   bool ragged; /* lengths 0 ... T, not sorted; padding is poisoned */
   bool masks;  /* every kind of dropout, and zoneout */

@@ -46,7 +46,7 @@ static gk_status create_decoder(const verify_job *job, const verify_plan *plan, 
   desc.source_size = c->decoder.source;
   desc.attention_size = c->decoder.attention_size;
   desc.input_feeding = c->decoder.input_feeding;
-  gk_status status = verify_set_options(&desc.rnn, c->options);
+  gk_status status = gk_rnn_options_set(&desc.rnn, c->options);
   if (status == GK_OK)
     status = gk_output_create(&output_desc, output);
   desc.output = *output;

@@ -93,7 +93,6 @@ void verify_must_equal(verify_job *job, const char *name, const float *values, c
 
 /* ---- What is computed ---- */
 
-gk_status verify_set_options(gk_rnn_desc *desc, const char *options);
 /* Everything of a network and its training, in one way (verify_network.c). */
 gk_status verify_network(struct way *way, const verify_plan *plan);
 /* Of a decoder: its data, and everything of it in one way (verify_decoder.c). */

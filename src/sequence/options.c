@@ -235,6 +235,17 @@ gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *val
   return GK_OK;
 }
 
+gk_status gk_rnn_options_set(gk_rnn_desc *desc, const char *text) {
+  char name[64], value[96];
+  gk_status status = GK_OK;
+  for (int used = 0; text && *(text += strspn(text, " ")) && !status; text += used) {
+    if (sscanf(text, "%63[^= ]=%95[^ ]%n", name, value, &used) != 2)
+      return gk_fail(GK_ERROR_ARGUMENT, "options is '%s', must be name=value", text);
+    status = gk_rnn_option_set(desc, name, value);
+  }
+  return status;
+}
+
 /* The fewest digits that read back as the same float. */
 static void write_number(float number, char text[32]) {
   for (int digits = 6; digits <= 9; digits++) {
