@@ -306,6 +306,9 @@ typedef struct gk_rnn gk_rnn;
 /* GK_ERROR_ARGUMENT, _UNSUPPORTED, _ISA, _OVERFLOW, _MEMORY; *rnn is then NULL. */
 GK_API gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn);
 GK_API void gk_rnn_destroy(gk_rnn *rnn); /* NULL is allowed */
+/* GK_ERROR_ARGUMENT for what gk_rnn_create takes, as PyTorch does, and whoever trains may not have meant: dropout
+ * of a single layer, dropout_masks without any dropout that they are for. */
+GK_API gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc);
 /* The description with every AUTO and DEFAULT resolved; hidden_size is that of the last layer. */
 GK_API const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn);
 /* Gates of its parameters: gk_cell_gates, one fewer if coupled. */

@@ -540,7 +540,7 @@ static void test_refused(void **state) {
     if (!strstr(gk_last_error(), word))                                                                      \
       fail_msg("the message \"%s\" does not have %s", gk_last_error(), word);                                \
   } while (0)
-  EXPECT(backward_time, 12, "backward_time is 12, must be at least time, 13");
+  EXPECT(backward_time, 12, "backward_time is 12 and time is 13");
   EXPECT(label_smoothing, 1.5f, "label_smoothing");
   EXPECT(clip_value, -1, "clip_value");
   EXPECT(clip_tensor_norm, INFINITY, "clip_tensor_norm");

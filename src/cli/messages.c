@@ -14,8 +14,13 @@ enum { LINE = 1024, OPTION_NAME = 64 };
 static const struct {
   const char *field, *option;
 } renamed[] = {
-    {"hidden_size", "hidden"}, {"hidden_sizes", "hidden"}, {"input_size", "embed"}, {"input_size", "input"},
-    {"tied", "tie"},           {"learning_rate", "lr"},
+    {"hidden_size", "hidden"},
+    {"hidden_sizes", "hidden"},
+    {"input_size", "embed"},
+    {"input_size", "input"},
+    {"tied", "tie"},
+    {"learning_rate", "lr"},
+    {"minimum_learning_rate", "lr-min"},
 };
 
 /* Options that decide how much memory is needed. */

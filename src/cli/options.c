@@ -212,20 +212,9 @@ bool cli_check_masks(const cli_command *command, const gk_rnn_desc *network, int
                 (double)drawn[i].share);
       return false;
     }
-  if (network->dropout > 0 && layers == 1) {
-    cli_error(command, "--dropout is %g and --layers is 1: it acts between layers, so it needs 2",
-              (double)network->dropout);
-    return false;
-  }
-  if (network->dropout_masks != GK_DROPOUT_EACH_STEP &&
-      network->dropout + network->input_dropout + network->recurrent_dropout == 0) {
-    cli_error(command,
-              "--dropout-masks is %s, and --dropout, --input-dropout and --recurrent-dropout are 0: one of "
-              "them must be above",
-              gk_dropout_masks_name(network->dropout_masks));
-    return false;
-  }
-  return true;
+  gk_rnn_desc desc = *network;
+  desc.layers = layers;
+  return cli_status(command, gk_rnn_dropout_check(&desc)) == CLI_SUCCESS;
 }
 
 void cli_hidden_text(const gk_rnn_desc *network, char text[CLI_HIDDEN_TEXT]) {

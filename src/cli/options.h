@@ -98,7 +98,7 @@ void cli_network_text(const gk_rnn_desc *network, char text[CLI_NETWORK_TEXT]);
  * not fit; a line on stderr says so. */
 bool cli_take_layers(const cli_command *command, const struct cli_hidden *hidden, int64_t layers,
                      gk_rnn_desc *network);
-/* Refuses random masks that would change nothing, as training does. `layers`: 0 where a list of networks says
+/* Refuses random masks that would change nothing (gk_rnn_dropout_check). `layers`: 0 where a list of networks says
  * it; `trains`: masks are drawn, which inference never does. false: a line on stderr. */
 bool cli_check_masks(const cli_command *command, const gk_rnn_desc *network, int64_t layers, bool trains);
 void cli_print_help(const cli_command *command);

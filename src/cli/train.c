@@ -316,27 +316,16 @@ static const cli_command command = {
                 "  gatekern sample book.safetensors --prompt 'Once '  what it has learned\n",
     .settings_size = sizeof(struct train_settings)};
 
-/* ---- What the table cannot check ---- */
+/* ---- What neither the table nor the library checks ---- */
 
 static int check_settings(const struct train_settings *settings) {
   if ((settings->steps != 0) + (settings->epochs != 0) + (settings->minutes != 0) > 1)
     return cli_error(&command, "--steps, --epochs and --minutes: give only one of them");
   if (settings->bytes && settings->utf8)
     return cli_error(&command, "--bytes and --utf8: give only one of them");
-  if (settings->minimum_learning_rate > settings->learning_rate)
-    return cli_error(&command, "--lr-min %g: must not be above --lr, %g", settings->minimum_learning_rate,
-                     settings->learning_rate);
-  if (settings->momentum > 0 && settings->optimizer != GK_OPTIMIZER_SGD)
+  if (settings->momentum > 0 && settings->optimizer != GK_OPTIMIZER_SGD && !settings->resume)
     return cli_error(&command, "--momentum %g: only for --optimizer sgd, not %s", settings->momentum,
                      gk_optimizer_name((gk_optimizer_kind)settings->optimizer));
-  if (settings->nesterov && settings->momentum == 0 && !settings->resume)
-    return cli_error(&command, "--nesterov: looks ahead by the momentum, so it needs --momentum above 0");
-  if (settings->backward_time != 0 && settings->backward_time < settings->time && !settings->resume)
-    return cli_error(
-        &command,
-        "--backward-time %lld: must be at least --time, %lld: a gradient goes back at least to the "
-        "start of its own step",
-        (long long)settings->backward_time, (long long)settings->time);
   if (cli_given("forget-bias") && settings->cell != GK_CELL_LSTM && !settings->resume)
     return cli_error(&command, "--forget-bias %g: only for --cell lstm, not %s", settings->forget_bias,
                      gk_cell_name((gk_cell)settings->cell));
@@ -415,8 +404,7 @@ static int train_language_model(int argc, char **argv) {
                              .progress = {.command = &command}};
   exit_code = check_settings(&settings);
   if (exit_code == CLI_SUCCESS &&
-      (!cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network) ||
-       (!settings.resume && !cli_check_masks(&command, &settings.network, settings.network.layers, true))))
+      !cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
     exit_code = CLI_BAD_INPUT;
   if (exit_code == CLI_SUCCESS)
     exit_code = check_outputs(&settings, state_path);

@@ -316,3 +316,18 @@ gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *val
   get[option->kind](desc, option, value, size);
   return GK_OK;
 }
+
+gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc) {
+  if (!desc)
+    return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
+  if (desc->dropout > 0 && desc->layers == 1)
+    return gk_fail(GK_ERROR_ARGUMENT, "dropout is %g and layers is 1: it acts between layers, so it needs 2",
+                   (double)desc->dropout);
+  if (desc->dropout_masks != GK_DROPOUT_EACH_STEP &&
+      desc->dropout + desc->input_dropout + desc->recurrent_dropout == 0)
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "dropout_masks is %s, and recurrent_dropout, input_dropout and dropout are 0: one of them "
+                   "must be above",
+                   gk_dropout_masks_name(desc->dropout_masks));
+  return GK_OK;
+}

@@ -20,7 +20,19 @@ gk_learning_rate_desc gk_language_trainer_rate(const gk_training_desc *desc) {
                                  .threshold = desc->decay_threshold};
 }
 
+static gk_status describe_optimizer(const gk_training_desc *desc, gk_optimizer_desc *optimizer) {
+  int64_t floats;
+  const gk_status status = gk_optimizer_defaults(desc->optimizer, optimizer);
+  if (status != GK_OK)
+    return status;
+  optimizer->momentum = desc->momentum;
+  optimizer->nesterov = desc->nesterov;
+  optimizer->weight_decay = desc->weight_decay;
+  return gk_optimizer_state_count(optimizer, 0, &floats); /* checks them */
+}
+
 static gk_status check_training(const gk_training_desc *desc) {
+  gk_optimizer_desc optimizer;
   if (desc->size != sizeof *desc)
     return gk_fail(GK_ERROR_ARGUMENT, "training.size is %zu, must be %zu", desc->size, sizeof *desc);
   if (desc->batch < 1 || desc->time < 1)
@@ -28,40 +40,33 @@ static gk_status check_training(const gk_training_desc *desc) {
                    desc->batch, desc->time);
   if (desc->steps < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "steps is %" PRId64 ", must not be negative", desc->steps);
-  if (!(desc->clip_norm >= 0 && isfinite(desc->clip_norm)))
-    return gk_fail(GK_ERROR_ARGUMENT, "clip_norm is %g, must be 0 or above", desc->clip_norm);
+  const struct {
+    const char *name;
+    double value;
+  } bounds[] = {{"clip_norm", desc->clip_norm},
+                {"clip_tensor_norm", desc->clip_tensor_norm},
+                {"clip_value", desc->clip_value}};
+  for (size_t i = 0; i < sizeof bounds / sizeof *bounds; ++i)
+    if (!(bounds[i].value >= 0 && isfinite(bounds[i].value)))
+      return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, must be 0 or above", bounds[i].name, bounds[i].value);
   if (!(desc->validation >= 0 && desc->validation < 1))
     return gk_fail(GK_ERROR_ARGUMENT, "validation is %g, must be at least 0 and below 1", desc->validation);
-  if (!(desc->clip_value >= 0 && isfinite(desc->clip_value)))
-    return gk_fail(GK_ERROR_ARGUMENT, "clip_value is %g, must be 0 or above", desc->clip_value);
-  if (!(desc->clip_tensor_norm >= 0 && isfinite(desc->clip_tensor_norm)))
-    return gk_fail(GK_ERROR_ARGUMENT, "clip_tensor_norm is %g, must be 0 or above", desc->clip_tensor_norm);
   if (!(desc->label_smoothing >= 0 && desc->label_smoothing <= 1))
     return gk_fail(GK_ERROR_ARGUMENT, "label_smoothing is %g, must be 0..1", (double)desc->label_smoothing);
   if (desc->backward_time != 0 && desc->backward_time < desc->time)
-    return gk_fail(
-        GK_ERROR_ARGUMENT,
-        "backward_time is %" PRId64 ", must be at least time, %" PRId64
-        ": each character's loss is taken once, and its gradient goes back at least to its own step",
-        desc->backward_time, desc->time);
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "backward_time is %" PRId64 " and time is %" PRId64
+                   ": a gradient goes back at least to the start of its own step",
+                   desc->backward_time, desc->time);
   const gk_learning_rate_desc rate = gk_language_trainer_rate(desc);
-  return gk_learning_rate_check(&rate);
+  const gk_status status = gk_learning_rate_check(&rate);
+  return status == GK_OK ? describe_optimizer(desc, &optimizer) : status;
 }
 
 static gk_status check_model(const gk_language_model_desc *desc) {
   if (desc->size != sizeof *desc)
     return gk_fail(GK_ERROR_ARGUMENT, "model.size is %zu, must be %zu", desc->size, sizeof *desc);
-  const gk_rnn_desc *network = &desc->network;
-  if (network->dropout > 0 && network->layers == 1)
-    return gk_fail(GK_ERROR_ARGUMENT, "dropout is %g and layers is 1: it acts between layers, so it needs 2",
-                   (double)network->dropout);
-  if (network->dropout_masks != GK_DROPOUT_EACH_STEP &&
-      network->dropout + network->input_dropout + network->recurrent_dropout == 0)
-    return gk_fail(GK_ERROR_ARGUMENT,
-                   "dropout_masks is %s, and dropout, input_dropout and recurrent_dropout are 0: one of them "
-                   "must be above",
-                   gk_dropout_masks_name(network->dropout_masks));
-  return GK_OK;
+  return gk_rnn_dropout_check(&desc->network);
 }
 
 /* ---- Creation ---- */
@@ -151,12 +156,9 @@ static gk_status allocate_states(gk_language_trainer *trainer) {
   const gk_language_model *model = trainer->model;
   const int64_t batch = trainer->desc.batch;
   const int64_t h_values = gk_rnn_hidden_values(model->rnn), c_values = gk_rnn_cell_values(model->rnn);
-  gk_status status = gk_optimizer_defaults(trainer->desc.optimizer, &trainer->optimizer);
+  gk_status status = describe_optimizer(&trainer->desc, &trainer->optimizer);
   if (status != GK_OK)
     return status;
-  trainer->optimizer.momentum = trainer->desc.momentum;
-  trainer->optimizer.nesterov = trainer->desc.nesterov;
-  trainer->optimizer.weight_decay = trainer->desc.weight_decay;
   trainer->optimizer.isa = model->desc.network.isa;
   trainer->optimizer.threads = model->desc.network.threads;
   trainer->h_count = h_values * batch;
