@@ -226,6 +226,28 @@ typedef struct gk_training_desc {
     .decay_patience = 10, .decay_threshold = 1e-4                                                            \
   }
 
+/* The fields of a gk_training_desc as options, for files and command lines: one list
+ * (src/tasks/training_options.c). */
+typedef enum gk_option_type {
+  GK_OPTION_FLAG = 0, /* bool */
+  GK_OPTION_INTEGER,  /* int64_t */
+  GK_OPTION_SEED,     /* uint64_t, every value */
+  GK_OPTION_FLOAT,
+  GK_OPTION_DOUBLE,
+  GK_OPTION_CHOICE /* an enum, whose values have names */
+} gk_option_type;
+typedef struct gk_training_option {
+  const char *field; /* its name, which is also the key in files */
+  size_t offset, bytes;
+  gk_option_type type;
+  const char *name;                 /* on a command line: "lr"; NULL: in files alone */
+  const char *group, *help, *value; /* heading, a line, what the value is called (NULL: it has none) */
+  double minimum, maximum;          /* what a command line takes */
+  size_t rate_offset;               /* of the same in a gk_learning_rate_desc, 0: it is none of that */
+  const char *(*choice)(int index); /* GK_OPTION_CHOICE: names, NULL after the last */
+} gk_training_option;
+GK_API const gk_training_option *gk_training_options(void); /* ends where field is NULL */
+
 typedef struct gk_language_trainer gk_language_trainer;
 
 /* What a trainer of these arguments is, known before any of its memory is taken. Errors are those of

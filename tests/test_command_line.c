@@ -2,7 +2,7 @@
  *
  * The program as people use it (GATEKERN_PROGRAM): bad input is one line and exit code 2 and changes no
  * file; help. */
-#include "include/gatekern.h"
+#include "include/gatekern-train.h"
 #include "tests/command_line_fixture.h"
 
 /* ---- Bad input ---- */
@@ -297,7 +297,7 @@ static bool of_other_directions(const char *name) {
   return strcmp(name, "direction") == 0 || strcmp(name, "merge") == 0 || strncmp(name, "reverse-", 8) == 0;
 }
 
-/* Every option of a network, with its names, wherever a network is made; but language models walk forward only:
+/* Every option of a training; of a network, with its names, wherever a network is made; but language models walk forward only:
  * what they would refuse is not offered. */
 static void test_help_names_every_option(void **state) {
   (void)state;
@@ -316,6 +316,12 @@ static void test_help_names_every_option(void **state) {
         fail_msg("gatekern %s offers %s", commands[i], name);
       free_result(&result);
     }
+  for (const gk_training_option *option = gk_training_options(); option->field; ++option) {
+    char name[64];
+    snprintf(name, sizeof name, "--%s", option->name ? option->name : "");
+    const char *const says[] = {name, option->choice ? option->choice(1) : NULL, NULL};
+    expect_says("train lm --help", says);
+  }
 }
 
 int main(void) {

@@ -337,6 +337,48 @@ static const struct {
     {"{\"dropout\": 0.5, \"activation\": \"tanh\"}", "tied", 0.5f, 0, GK_ACTIVATION_DEFAULT},
 };
 
+/* Changes of "training", and what the refusal names; NULL: what earlier versions lacked has its default. */
+static const struct {
+  const char *change, *drop, *says;
+} of_training[] = {
+    {"{\"batch\": 0}", NULL, "batch is 0"},
+    {"{\"batch\": 2.5}", NULL, "batch in the description"},
+    {"{\"steps\": -1}", NULL, "steps in the description"},
+    {"{\"learning_rate\": 0}", NULL, "learning_rate is 0"},
+    {"{\"minimum_learning_rate\": 9}", NULL, "minimum_learning_rate is 9"},
+    {"{\"momentum\": 2}", NULL, "momentum is 2"},
+    {"{\"weight_decay\": 1e200}", NULL, "weight_decay in the description"},
+    {"{\"clip_norm\": \"5\"}", NULL, "clip_norm in the description"},
+    {"{\"optimizer\": \"lion\"}", NULL, "optimizer in the description"},
+    {"{\"init\": 9}", NULL, "init in the description"},
+    {"{\"seed\": 1}", NULL, "seed in the description"},
+    {"{\"backward_time\": 1}", NULL, "backward_time is 1"},
+    {"{}", "validation", "validation in the description"},
+    {"{}", "decay_factor", NULL},
+    {"{}", "nesterov", NULL},
+};
+
+/* The file with its training changed so. */
+static void check_training(const struct gk_checkpoint *checkpoint, const gk_file_tensor *tensors, int i) {
+  const char *path = temporary_path("changed");
+  const gk_text text = make_text();
+  gk_language_trainer *resumed;
+  json_t *changed = json_deep_copy(checkpoint->description),
+         *change = json_loads(of_training[i].change, 0, NULL);
+  json_t *training = json_object_get(changed, "training");
+  assert_int_equal(json_object_update(training, change), 0);
+  if (of_training[i].drop)
+    assert_int_equal(json_object_del(training, of_training[i].drop), 0);
+  expect_ok(gk_checkpoint_save(path, changed, gk_safetensors_count(checkpoint->file), tensors));
+  const gk_status status = gk_language_trainer_resume(path, NULL, &text, NULL, &resumed);
+  const char *says = of_training[i].says;
+  if (status != (says ? GK_ERROR_FORMAT : GK_OK) || (says && !strstr(gk_last_error(), says)))
+    fail_msg("%s: %s (\"%s\")", of_training[i].change, gk_status_name(status), gk_last_error());
+  gk_language_trainer_destroy(resumed);
+  json_decref(change);
+  json_decref(changed);
+}
+
 static void test_files_of_earlier_versions(void **state) {
   (void)state;
   const struct network plain = {"plain", GK_CELL_LSTM, "", false, false, 0};
@@ -375,6 +417,8 @@ static void test_files_of_earlier_versions(void **state) {
     json_decref(change);
     json_decref(changed);
   }
+  for (size_t i = 0; i < sizeof of_training / sizeof *of_training; ++i)
+    check_training(&checkpoint, tensors, (int)i);
   gk_checkpoint_close(&checkpoint);
   gk_language_trainer_destroy(trainer);
 }

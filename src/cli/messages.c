@@ -14,13 +14,8 @@ enum { LINE = 1024, OPTION_NAME = 64 };
 static const struct {
   const char *field, *option;
 } renamed[] = {
-    {"hidden_size", "hidden"},
-    {"hidden_sizes", "hidden"},
-    {"input_size", "embed"},
-    {"input_size", "input"},
+    {"hidden_size", "hidden"}, {"hidden_sizes", "hidden"}, {"input_size", "embed"}, {"input_size", "input"},
     {"tied", "tie"},
-    {"learning_rate", "lr"},
-    {"minimum_learning_rate", "lr-min"},
 };
 
 /* Options that decide how much memory is needed. */
@@ -36,12 +31,20 @@ static size_t word_length(const char *word) {
   return length;
 }
 
+static bool is_word(const char *name, const char *word, size_t length) {
+  return strlen(name) == length && strncmp(word, name, length) == 0;
+}
+
 /* The option that the field is set by; false: the command has none. */
 static bool find_option_of(const char *field, size_t length, char option[OPTION_NAME]) {
   for (size_t i = 0; i < sizeof renamed / sizeof *renamed; ++i)
-    if (strlen(renamed[i].field) == length && strncmp(field, renamed[i].field, length) == 0 &&
-        cli_takes(renamed[i].option)) {
+    if (is_word(renamed[i].field, field, length) && cli_takes(renamed[i].option)) {
       snprintf(option, OPTION_NAME, "%s", renamed[i].option);
+      return true;
+    }
+  for (const gk_training_option *known = gk_training_options(); known->field; ++known)
+    if (known->name && is_word(known->field, field, length) && cli_takes(known->name)) {
+      snprintf(option, OPTION_NAME, "%s", known->name);
       return true;
     }
   snprintf(option, OPTION_NAME, "%.*s", (int)length, field);

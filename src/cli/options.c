@@ -21,33 +21,56 @@ static bool of_other_directions(const char *name) {
   return strcmp(name, "direction") == 0 || strcmp(name, "merge") == 0 || strncmp(name, "reverse-", 8) == 0;
 }
 
-/* The command's table with the library's options of a network in the place of CLI_NETWORK; returns their
- * number.
- */
-static int expand_options(const cli_command *command) {
-  int count = 0;
-  for (const cli_option *from = command->options; from && (from->name || from->type == CLI_NETWORK); from++) {
-    const int options = from->type == CLI_NETWORK ? gk_rnn_option_count() : 1;
-    const char *last_group = "";
-    for (int i = 0; i < options && count < MAXIMUM_OPTIONS; i++) {
-      if (from->type == CLI_NETWORK && from->forward_only && of_other_directions(gk_rnn_option_name(i)))
-        continue;
-      cli_option *to = &parsed_options[count++];
-      *to = *from;
-      if (from->type != CLI_NETWORK)
-        continue;
-      to->name = gk_rnn_option_name(i);
-      to->help = gk_rnn_option_help(i);
-      to->value = gk_rnn_option_value(i);
-      to->type = to->value ? CLI_NETWORK_VALUE : CLI_NETWORK_FLAG;
-      const char *group = gk_rnn_option_group(i);
-      to->group = strcmp(group, last_group) != 0 ? group : NULL;
-      last_group = group;
-      to->minimum = i; /* its number, for choice_name */
-    }
+/* Options of a network in the place of CLI_NETWORK; returns the end. */
+static cli_option *expand_network(const cli_option *from, cli_option *to, const cli_option *end) {
+  for (int i = 0; i < gk_rnn_option_count() && to < end; i++) {
+    if (from->forward_only && of_other_directions(gk_rnn_option_name(i)))
+      continue;
+    *to = *from;
+    to->name = gk_rnn_option_name(i);
+    to->help = gk_rnn_option_help(i);
+    to->value = gk_rnn_option_value(i);
+    to->type = to->value ? CLI_NETWORK_VALUE : CLI_NETWORK_FLAG;
+    to->group = gk_rnn_option_group(i);
+    to++->minimum = i; /* its number, for choice_name */
   }
-  parsed_options[count] = (cli_option){0};
-  return count;
+  return to;
+}
+
+/* The same of a training. */
+static cli_option *expand_training(const cli_option *from, cli_option *to, const cli_option *end) {
+  static const cli_type types[] = {
+      [GK_OPTION_FLAG] = CLI_FLAG,   [GK_OPTION_INTEGER] = CLI_INTEGER, [GK_OPTION_SEED] = CLI_SEED,
+      [GK_OPTION_FLOAT] = CLI_FLOAT, [GK_OPTION_DOUBLE] = CLI_NUMBER,   [GK_OPTION_CHOICE] = CLI_CHOICE};
+  for (const gk_training_option *option = gk_training_options(); option->field && to < end; ++option)
+    if (option->name && strcmp(option->group, from->group) == 0)
+      *to++ = (cli_option){.name = option->name,
+                           .type = types[option->type],
+                           .offset = from->offset + option->offset,
+                           .minimum = option->minimum,
+                           .maximum = option->maximum,
+                           .name_of = option->choice,
+                           .value = option->value,
+                           .help = option->help,
+                           .group = option->group,
+                           .initial_fallback = option->type != GK_OPTION_FLAG};
+  return to;
+}
+
+/* The command's table with the library's options in the place of CLI_NETWORK and CLI_TRAINING; returns their
+ * number. */
+static int expand_options(const cli_command *command) {
+  cli_option *to = parsed_options;
+  const cli_option *end = parsed_options + MAXIMUM_OPTIONS;
+  for (const cli_option *from = command->options; from && (from->name || from->type) && to < end; from++)
+    if (from->type == CLI_NETWORK)
+      to = expand_network(from, to, end);
+    else if (from->type == CLI_TRAINING)
+      to = expand_training(from, to, end);
+    else
+      *to++ = *from;
+  *to = (cli_option){0};
+  return (int)(to - parsed_options);
 }
 
 static int positional_count(const cli_command *command) {
@@ -83,7 +106,7 @@ bool cli_given(const char *name) {
 static const char *choice_name(const cli_option *option, int index) {
   switch (option->type) {
   case CLI_CHOICE:
-    return option->choice[index];
+    return option->choice ? option->choice[index] : option->name_of(index);
   case CLI_CELL:
     return index < gk_cell_count() ? gk_cell_name((gk_cell)index) : NULL;
   case CLI_ISA:
@@ -92,14 +115,10 @@ static const char *choice_name(const cli_option *option, int index) {
     return index <= gk_isa_count() ? gk_isa_name((gk_isa)index) : NULL;
   case CLI_SCHEDULE:
     return index < gk_schedule_count() ? gk_schedule_name((gk_schedule)index) : NULL;
-  case CLI_OPTIMIZER:
-    return index < gk_optimizer_count() ? gk_optimizer_name((gk_optimizer_kind)index) : NULL;
   case CLI_INIT:
     return index < gk_init_count() ? gk_init_name((gk_init)index) : NULL;
   case CLI_NETWORK_VALUE:
     return gk_rnn_option_choice((int)option->minimum, index);
-  case CLI_DECAY:
-    return index < gk_decay_count() ? gk_decay_name((gk_decay)index) : NULL;
   default:
     return NULL;
   }
@@ -297,6 +316,7 @@ static bool parse_network_value(const cli_command *command, const cli_option *op
 static bool parse_value(const cli_command *command, const cli_option *option, const char *text,
                         void *settings) {
   void *field = (char *)settings + option->offset;
+  double number;
   switch (option->type) {
   case CLI_FLAG:
     *(bool *)field = true;
@@ -313,6 +333,11 @@ static bool parse_value(const cli_command *command, const cli_option *option, co
     return parse_seed(command, option, text, field);
   case CLI_NUMBER:
     return parse_number(command, option, text, field);
+  case CLI_FLOAT:
+    if (!parse_number(command, option, text, &number))
+      return false;
+    *(float *)field = (float)number;
+    return true;
   case CLI_TEXT:
     return parse_text(command, option, text, field);
   default:
@@ -360,18 +385,34 @@ static bool takes_value(const cli_option *option) {
 
 static const char *value_name(const cli_option *option) {
   static const char *const names[] = {
-      [CLI_FLAG] = "",         [CLI_INTEGER] = "N",       [CLI_SEED] = "N",     [CLI_NUMBER] = "X",
-      [CLI_TEXT] = "TEXT",     [CLI_CHOICE] = "NAME",     [CLI_CELL] = "NAME",  [CLI_ISA] = "NAME",
-      [CLI_SCHEDULE] = "NAME", [CLI_OPTIMIZER] = "NAME",  [CLI_DECAY] = "NAME", [CLI_INIT] = "NAME",
-      [CLI_NETWORK_FLAG] = "", [CLI_HIDDEN] = "H[,H...]",
+      [CLI_FLAG] = "",           [CLI_INTEGER] = "N",     [CLI_SEED] = "N",      [CLI_NUMBER] = "X",
+      [CLI_FLOAT] = "X",         [CLI_TEXT] = "TEXT",     [CLI_CHOICE] = "NAME", [CLI_CELL] = "NAME",
+      [CLI_ISA] = "NAME",        [CLI_SCHEDULE] = "NAME", [CLI_INIT] = "NAME",   [CLI_NETWORK_FLAG] = "",
+      [CLI_HIDDEN] = "H[,H...]",
   };
   return option->value ? option->value : names[option->type];
 }
 
-static void print_option(const cli_option *option) {
-  char text[1024], choices[256];
-  if (option->group)
-    printf("\n%s:\n", option->group);
+/* What the option is if it is not given; "": nothing that could be said. */
+static void fallback_text(const cli_command *command, const cli_option *option, char text[32]) {
+  snprintf(text, 32, "%s", option->fallback ? option->fallback : "");
+  if (!option->initial_fallback)
+    return;
+  const void *field = (const char *)command->initial + option->offset;
+  if (option->type == CLI_INTEGER)
+    snprintf(text, 32, "%lld", (long long)*(const int64_t *)field);
+  else if (option->type == CLI_SEED)
+    snprintf(text, 32, "%llu", (unsigned long long)*(const uint64_t *)field);
+  else if (option->type == CLI_NUMBER)
+    snprintf(text, 32, "%g", *(const double *)field);
+  else if (option->type == CLI_FLOAT)
+    snprintf(text, 32, "%g", (double)*(const float *)field);
+  else
+    snprintf(text, 32, "%s", choice_name(option, *(const int *)field));
+}
+
+static void print_option(const cli_command *command, const cli_option *option) {
+  char text[1024], choices[256], fallback[32];
   int column = printf("  --%s%s%s", option->name, takes_value(option) ? " " : "", value_name(option));
   if (column >= HELP_COLUMN - 1) {
     putchar('\n');
@@ -382,8 +423,9 @@ static void print_option(const cli_option *option) {
   list_choices(option, " | ", choices, sizeof choices);
   if (*choices)
     used += snprintf(text + used, sizeof text - (size_t)used, ": %s", choices);
-  if (option->fallback)
-    snprintf(text + used, sizeof text - (size_t)used, " (default %s)", option->fallback);
+  fallback_text(command, option, fallback);
+  if (*fallback)
+    snprintf(text + used, sizeof text - (size_t)used, " (default %s)", fallback);
   print_wrapped(text, HELP_COLUMN, HELP_COLUMN);
 }
 
@@ -403,8 +445,13 @@ void cli_print_help(const cli_command *command) {
   }
   if (options && !parsed_options[0].group)
     printf("\nOptions:\n");
-  for (int i = 0; i < options; ++i)
-    print_option(&parsed_options[i]);
+  const char *heading = "";
+  for (int i = 0; i < options; ++i) {
+    const char *group = parsed_options[i].group;
+    if (group && strcmp(group, heading) != 0)
+      printf("\n%s:\n", heading = group);
+    print_option(command, &parsed_options[i]);
+  }
   printf("  --%-*s%s\n", HELP_COLUMN - 4, "help", "print this text");
   if (command->examples)
     printf("\nExamples:\n%s", command->examples);
@@ -413,7 +460,10 @@ void cli_print_help(const cli_command *command) {
 /* ---- The command line ---- */
 
 static bool set_defaults(const cli_command *command, void *settings) {
-  memset(settings, 0, command->settings_size);
+  if (command->initial)
+    memcpy(settings, command->initial, command->settings_size);
+  else
+    memset(settings, 0, command->settings_size);
   for (int i = 0; parsed_options[i].name; ++i) {
     const cli_option *option = &parsed_options[i];
     if (option->fallback && !parse_value(command, option, option->fallback, settings))

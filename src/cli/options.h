@@ -20,28 +20,28 @@
 #ifndef GATEKERN_CLI_OPTIONS_H
 #define GATEKERN_CLI_OPTIONS_H
 
-#include <gatekern.h>
+#include <gatekern-train.h>
 
 enum { CLI_SUCCESS = 0, CLI_FAILURE = 1, CLI_BAD_INPUT = 2 };
 enum { CLI_MOST_THREADS = 1024 }; /* the library takes no more */
 
 typedef enum cli_type {
-  CLI_FLAG = 0,  /* bool: true if given */
-  CLI_INTEGER,   /* int64_t, minimum..maximum */
-  CLI_SEED,      /* uint64_t, every value */
-  CLI_NUMBER,    /* double, finite, minimum..maximum */
-  CLI_TEXT,      /* const char *, not empty; stays NULL without a fallback */
-  CLI_CHOICE,    /* int: the index in `choice` */
-  CLI_CELL,      /* int: gk_cell */
-  CLI_ISA,       /* int: gk_isa, "auto" allowed, refused unless usable on this machine */
-  CLI_SCHEDULE,  /* int: gk_schedule */
-  CLI_DECAY,     /* int: gk_decay */
-  CLI_OPTIMIZER, /* int: gk_optimizer_kind */
-  CLI_INIT,      /* int: gk_init */
-  CLI_HIDDEN,    /* struct cli_hidden: a size, or one for each layer with commas between them */
-  CLI_NETWORK,   /* gk_rnn_desc: stands for all options of gk_rnn_option_name, which also have their groups */
+  CLI_FLAG = 0, /* bool: true if given */
+  CLI_INTEGER,  /* int64_t, minimum..maximum */
+  CLI_SEED,     /* uint64_t, every value */
+  CLI_NUMBER,   /* double, finite, minimum..maximum */
+  CLI_FLOAT,    /* the same in a float */
+  CLI_TEXT,     /* const char *, not empty; stays NULL without a fallback */
+  CLI_CHOICE,   /* int: the index in `choice`, or of `name_of` */
+  CLI_CELL,     /* int: gk_cell */
+  CLI_ISA,      /* int: gk_isa, "auto" allowed, refused unless usable on this machine */
+  CLI_SCHEDULE, /* int: gk_schedule */
+  CLI_INIT,     /* int: gk_init */
+  CLI_HIDDEN,   /* struct cli_hidden: a size, or one for each layer with commas between them */
+  CLI_NETWORK,  /* gk_rnn_desc: stands for all options of gk_rnn_option_name, which also have their groups */
   CLI_NETWORK_FLAG,
-  CLI_NETWORK_VALUE /* one of them: what CLI_NETWORK becomes */
+  CLI_NETWORK_VALUE, /* one of them: what CLI_NETWORK becomes */
+  CLI_TRAINING       /* gk_training_desc: stands for the options of gk_training_options in `group` */
 } cli_type;
 
 typedef struct cli_option {
@@ -50,11 +50,13 @@ typedef struct cli_option {
   size_t offset;             /* of the field in the settings struct */
   const char *fallback;      /* the default as the user would type it; NULL: the field is 0 or NULL */
   double minimum, maximum;   /* both inclusive; both 0: not limited (whole numbers: to +-2^53) */
-  const char *const *choice; /* CLI_CHOICE: names, NULL at the end */
-  const char *value;         /* what help calls the argument; NULL: derived from the type */
-  const char *help;          /* one or more lines; wrapped by the help printer */
-  const char *group;         /* heading of this and the following options in help; may be NULL */
-  bool forward_only;         /* CLI_NETWORK: without the options of other directions than forward */
+  const char *const *choice; /* CLI_CHOICE: names, NULL at the end; NULL: name_of gives them */
+  const char *(*name_of)(int index);
+  const char *value;     /* what help calls the argument; NULL: derived from the type */
+  const char *help;      /* one or more lines; wrapped by the help printer */
+  const char *group;     /* heading of this and the following options in help; may be NULL */
+  bool forward_only;     /* CLI_NETWORK: without the options of other directions than forward */
+  bool initial_fallback; /* the default is what `initial` of the command has */
 } cli_option;
 
 enum { CLI_MOST_HIDDEN = 64 };
@@ -76,7 +78,8 @@ typedef struct cli_command {
   const cli_option *options;
   const cli_positional *positionals; /* NULL name ends it; NULL: none */
   const char *examples;              /* end of the help; may be NULL */
-  size_t settings_size;              /* of the settings struct; it is cleared first */
+  size_t settings_size;              /* of the settings struct */
+  const void *initial;               /* which starts as a copy of this; NULL: as zeros */
 } cli_command;
 
 /* Fills `settings`: first the defaults, then argv[1...]. false: nothing more to do, leave with *exit_code
@@ -98,8 +101,8 @@ void cli_network_text(const gk_rnn_desc *network, char text[CLI_NETWORK_TEXT]);
  * not fit; a line on stderr says so. */
 bool cli_take_layers(const cli_command *command, const struct cli_hidden *hidden, int64_t layers,
                      gk_rnn_desc *network);
-/* Refuses random masks that would change nothing (gk_rnn_dropout_check). `layers`: 0 where a list of networks says
- * it; `trains`: masks are drawn, which inference never does. false: a line on stderr. */
+/* Refuses random masks that would change nothing (gk_rnn_dropout_check). `layers`: 0 where a list of networks
+ * says it; `trains`: masks are drawn, which inference never does. false: a line on stderr. */
 bool cli_check_masks(const cli_command *command, const gk_rnn_desc *network, int64_t layers, bool trains);
 void cli_print_help(const cli_command *command);
 

@@ -63,33 +63,10 @@ static gk_language_model_desc describe_model(const struct train_settings *settin
 }
 
 static gk_training_desc describe_training(const struct train_settings *settings) {
-  gk_training_desc desc = GK_TRAINING_DESC_INIT;
-  desc.batch = settings->batch;
-  desc.time = settings->time;
-  desc.optimizer = (gk_optimizer_kind)settings->optimizer;
-  desc.momentum = (float)settings->momentum;
-  desc.learning_rate = settings->learning_rate;
-  desc.decay = (gk_decay)settings->decay;
-  desc.minimum_learning_rate = settings->minimum_learning_rate;
-  desc.clip_norm = settings->clip_norm;
-  desc.init = (gk_init)settings->init;
-  desc.forget_bias = (float)settings->forget_bias;
-  desc.seed = settings->seed;
-  desc.validation = settings->validation;
-  desc.backward_time = settings->backward_time;
-  desc.nesterov = settings->nesterov;
+  gk_training_desc desc = settings->training;
   gk_optimizer_desc usual;
-  if (cli_given("weight-decay") || gk_optimizer_defaults(desc.optimizer, &usual) != GK_OK)
-    desc.weight_decay = (float)settings->weight_decay;
-  else
+  if (!cli_given("weight-decay") && gk_optimizer_defaults(desc.optimizer, &usual) == GK_OK)
     desc.weight_decay = usual.weight_decay;
-  desc.label_smoothing = (float)settings->label_smoothing;
-  desc.clip_value = settings->clip_value;
-  desc.clip_tensor_norm = settings->clip_tensor_norm;
-  desc.warmup = settings->warmup;
-  desc.decay_period = settings->decay_period;
-  desc.decay_factor = settings->decay_factor;
-  desc.decay_patience = settings->decay_patience;
   return desc;
 }
 
@@ -117,6 +94,12 @@ static bool same_hidden(const struct cli_hidden *asked, const gk_rnn_desc *netwo
   return same;
 }
 
+/* has: what the run has instead; NULL: not said. */
+static int another(const struct training_run *run, const char *option, const char *has) {
+  return cli_error(run->command, "--%s: is another one in the run that %s goes on with%s%s; leave it out",
+                   option, run->state_path, has ? ", which has " : "", has ? has : "");
+}
+
 /* The same of every option. */
 static int check_resumed(const struct training_run *run) {
   const int options = check_resumed_options(run);
@@ -142,28 +125,16 @@ static int check_resumed(const struct training_run *run) {
       {"layers", asked.network.layers == model->network.layers, network},
       {"utf8", model->utf8, NULL},
       {"bytes", !model->utf8, NULL},
-      {"batch", wanted.batch == training->batch, NULL},
-      {"time", wanted.time == training->time, NULL},
-      {"optimizer", wanted.optimizer == training->optimizer, NULL},
-      {"momentum", wanted.momentum == training->momentum, NULL},
-      {"clip-norm", wanted.clip_norm == training->clip_norm, NULL},
-      {"clip-value", wanted.clip_value == training->clip_value, NULL},
-      {"clip-tensor-norm", wanted.clip_tensor_norm == training->clip_tensor_norm, NULL},
       {"tie", asked.tied == model->tied, NULL},
-      {"nesterov", wanted.nesterov == training->nesterov, NULL},
-      {"weight-decay", wanted.weight_decay == training->weight_decay, NULL},
-      {"label-smoothing", wanted.label_smoothing == training->label_smoothing, NULL},
-      {"backward-time", wanted.backward_time == training->backward_time, NULL},
-      {"init", wanted.init == training->init, NULL},
-      {"forget-bias", wanted.forget_bias == training->forget_bias, NULL},
-      {"seed", wanted.seed == training->seed, NULL},
-      {"validation", wanted.validation == training->validation, NULL},
   };
   for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; ++i)
     if (cli_given(fixed[i].name) && !fixed[i].same)
-      return cli_error(run->command, "--%s: is another one in the run that %s goes on with%s%s; leave it out",
-                       fixed[i].name, run->state_path, fixed[i].has ? ", which has " : "",
-                       fixed[i].has ? fixed[i].has : "");
+      return another(run, fixed[i].name, fixed[i].has);
+  for (const gk_training_option *option = gk_training_options(); option->field; ++option)
+    if (option->name && !option->rate_offset && cli_given(option->name) &&
+        memcmp((const char *)&wanted + option->offset, (const char *)training + option->offset,
+               option->bytes) != 0)
+      return another(run, option->name, NULL);
   return CLI_SUCCESS;
 }
 
@@ -280,9 +251,10 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
   gk_learning_rate_desc rate;
   gk_language_trainer_learning_rate(run->trainer, &rate);
   gk_language_trainer_progress(run->trainer, &progress);
-  const bool resumed = settings->resume;
-  if (!resumed || cli_given("lr-schedule"))
-    rate.decay = (gk_decay)settings->decay;
+  for (const gk_training_option *option = gk_training_options(); option->field; ++option)
+    if (option->rate_offset && option->name && cli_given(option->name))
+      memcpy((char *)&rate + option->rate_offset, (const char *)&settings->training + option->offset,
+             option->bytes);
   int exit_code = check_schedule(run, rate.decay, progress.validation_characters);
   if (exit_code != CLI_SUCCESS)
     return exit_code;
@@ -296,18 +268,6 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
     *steps = desc->steps ? desc->steps : DEFAULT_STEPS;
   if (exit_code != CLI_SUCCESS)
     return exit_code;
-  if (!resumed || cli_given("lr"))
-    rate.learning_rate = settings->learning_rate;
-  if (!resumed || cli_given("lr-min"))
-    rate.minimum = settings->minimum_learning_rate;
-  if (cli_given("lr-warmup"))
-    rate.warmup = settings->warmup;
-  if (cli_given("lr-every"))
-    rate.period = settings->decay_period;
-  if (cli_given("lr-factor"))
-    rate.factor = settings->decay_factor;
-  if (cli_given("lr-patience"))
-    rate.patience = settings->decay_patience;
   rate.steps = *steps;
   return cli_status(run->command, gk_language_trainer_set_learning_rate(run->trainer, &rate));
 }

@@ -7,16 +7,13 @@
 /* The options of gatekern train lm. */
 struct train_settings {
   const char *file, *validation_file, *out, *log;
-  int cell, optimizer, decay, init, isa;
+  int cell, isa;
   struct cli_hidden hidden;
-  int64_t embed, layers, batch, time, epochs, steps, eval_every, threads;
-  double minutes, learning_rate, minimum_learning_rate, momentum, clip_norm, forget_bias;
-  int64_t backward_time, warmup, decay_period, decay_patience;
-  double weight_decay, label_smoothing, clip_value, clip_tensor_norm, decay_factor;
-  double validation, save_minutes;
-  uint64_t seed;
+  int64_t embed, layers, epochs, steps, eval_every, threads;
+  double minutes, save_minutes;
   gk_rnn_desc network; /* its options; with cli_take_layers also its layers */
-  bool bytes, utf8, tied, nesterov, resume, keep_all, profile;
+  gk_training_desc training;
+  bool bytes, utf8, tied, resume, keep_all, profile;
 };
 
 enum { PROFILED_STEPS = 1000 };

@@ -305,11 +305,8 @@ gk_status gk_language_model_read(const struct gk_checkpoint *checkpoint, const g
   gk_free(sizes);
   if (!described)
     return status;
-  if (status == GK_ERROR_ARGUMENT || status == GK_ERROR_OVERFLOW || status == GK_ERROR_UNSUPPORTED) {
-    char reason[256]; /* gk_fail must not read the message that it replaces */
-    snprintf(reason, sizeof reason, "%s", gk_last_error());
-    return gk_fail(GK_ERROR_FORMAT, "%s: %s", checkpoint->path, reason);
-  }
+  if (status == GK_ERROR_ARGUMENT || status == GK_ERROR_OVERFLOW || status == GK_ERROR_UNSUPPORTED)
+    return gk_checkpoint_refuse(checkpoint);
   if (status == GK_OK)
     status = check_tensors(checkpoint, model);
   if (status == GK_OK)

@@ -8,16 +8,11 @@
 /* ---- Arguments ---- */
 
 gk_learning_rate_desc gk_language_trainer_rate(const gk_training_desc *desc) {
-  return (gk_learning_rate_desc){.size = sizeof(gk_learning_rate_desc),
-                                 .decay = desc->decay,
-                                 .learning_rate = desc->learning_rate,
-                                 .minimum = desc->minimum_learning_rate,
-                                 .steps = desc->steps,
-                                 .warmup = desc->warmup,
-                                 .period = desc->decay_period,
-                                 .factor = desc->decay_factor,
-                                 .patience = desc->decay_patience,
-                                 .threshold = desc->decay_threshold};
+  gk_learning_rate_desc rate = {.size = sizeof rate};
+  for (const gk_training_option *option = gk_training_options(); option->field; ++option)
+    if (option->rate_offset)
+      memcpy((char *)&rate + option->rate_offset, (const char *)desc + option->offset, option->bytes);
+  return rate;
 }
 
 static gk_status describe_optimizer(const gk_training_desc *desc, gk_optimizer_desc *optimizer) {
@@ -31,7 +26,7 @@ static gk_status describe_optimizer(const gk_training_desc *desc, gk_optimizer_d
   return gk_optimizer_state_count(optimizer, 0, &floats); /* checks them */
 }
 
-static gk_status check_training(const gk_training_desc *desc) {
+gk_status gk_language_trainer_check(const gk_training_desc *desc) {
   gk_optimizer_desc optimizer;
   if (desc->size != sizeof *desc)
     return gk_fail(GK_ERROR_ARGUMENT, "training.size is %zu, must be %zu", desc->size, sizeof *desc);
@@ -283,7 +278,7 @@ static gk_status plan_model(const gk_language_model_desc *desc, const gk_trainin
                                : last_name);
   gk_status status = check_model(desc);
   if (status == GK_OK)
-    status = check_training(training);
+    status = gk_language_trainer_check(training);
   if (status != GK_OK)
     return status;
   const char *const names[] = {"text", "validation text"};
@@ -424,15 +419,10 @@ gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
   const gk_status status = gk_learning_rate_check(desc);
   if (status != GK_OK)
     return status;
-  trainer->desc.decay = desc->decay;
-  trainer->desc.learning_rate = desc->learning_rate;
-  trainer->desc.minimum_learning_rate = desc->minimum;
-  trainer->desc.steps = desc->steps;
-  trainer->desc.warmup = desc->warmup;
-  trainer->desc.decay_period = desc->period;
-  trainer->desc.decay_factor = desc->factor;
-  trainer->desc.decay_patience = desc->patience;
-  trainer->desc.decay_threshold = desc->threshold;
+  for (const gk_training_option *option = gk_training_options(); option->field; ++option)
+    if (option->rate_offset)
+      memcpy((char *)&trainer->desc + option->offset, (const char *)desc + option->rate_offset,
+             option->bytes);
   return GK_OK;
 }
 

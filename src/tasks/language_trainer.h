@@ -52,5 +52,7 @@ gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_
 
 int64_t gk_language_trainer_steps_per_epoch(const gk_language_trainer *trainer);
 gk_learning_rate_desc gk_language_trainer_rate(const gk_training_desc *desc);
+/* GK_ERROR_ARGUMENT: no training can be so. */
+gk_status gk_language_trainer_check(const gk_training_desc *desc);
 
 #endif

@@ -2,9 +2,9 @@
 #include "src/core/status.h"
 #include "src/tasks/language_trainer.h"
 
-#include <inttypes.h>
+#include <float.h>
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 /* Beside the weights. */
 static const char optimizer_tensor[] = "optimizer.state";
@@ -12,41 +12,50 @@ static const char h_tensor[] = "stream.h", c_tensor[] = "stream.c";
 
 /* ---- Saving ---- */
 
+/* The files' form of `init` is older than that of the other choices. */
+static bool is_number(const gk_training_option *option) {
+  return option->offset == offsetof(gk_training_desc, init);
+}
+
+/* NULL: out of memory */
+static json_t *describe_option(const gk_training_option *option, const gk_training_desc *desc) {
+  const void *field = (const char *)desc + option->offset;
+  switch (option->type) {
+  case GK_OPTION_FLAG:
+    return json_boolean(*(const bool *)field);
+  case GK_OPTION_INTEGER:
+    return json_integer(*(const int64_t *)field);
+  case GK_OPTION_SEED:
+    return gk_checkpoint_hash_text(*(const uint64_t *)field);
+  case GK_OPTION_FLOAT:
+    return json_real((double)*(const float *)field);
+  case GK_OPTION_DOUBLE:
+    return json_real(*(const double *)field);
+  default: /* enumerations are all of int's size */
+    return is_number(option) ? json_integer(*(const int *)field)
+                             : json_string(option->choice(*(const int *)field));
+  }
+}
+
 /* NULL: out of memory */
 static json_t *describe_training(const gk_language_trainer *trainer) {
-  const gk_training_desc *desc = &trainer->desc;
-  json_t *training = json_pack(
-      "{s:I, s:I, s:I, s:s, s:f, s:f, s:s, s:f, s:f, s:i, s:f, s:o, s:f, s:I, s:I, s:o}", "batch",
-      (json_int_t)desc->batch, "time", (json_int_t)desc->time, "steps", (json_int_t)desc->steps, "optimizer",
-      gk_optimizer_name(desc->optimizer), "momentum", (double)desc->momentum, "learning_rate",
-      desc->learning_rate, "decay", gk_decay_name(desc->decay), "minimum_learning_rate",
-      desc->minimum_learning_rate, "clip_norm", desc->clip_norm, "init", (int)desc->init, "forget_bias",
-      (double)desc->forget_bias, "seed", gk_checkpoint_hash_text(desc->seed), "validation", desc->validation,
-      "step", (json_int_t)trainer->step, "best_step", (json_int_t)trainer->best_step, "text",
-      gk_checkpoint_hash_text(trainer->text_hash));
-  json_t *more =
-      json_pack("{s:I, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:I, s:I}", "backward_time",
-                (json_int_t)desc->backward_time, "nesterov", (int)desc->nesterov, "weight_decay",
-                (double)desc->weight_decay, "label_smoothing", (double)desc->label_smoothing, "clip_value",
-                desc->clip_value, "clip_tensor_norm", desc->clip_tensor_norm, "warmup",
-                (json_int_t)desc->warmup, "decay_period", (json_int_t)desc->decay_period, "decay_factor",
-                desc->decay_factor, "decay_patience", (json_int_t)desc->decay_patience, "decay_threshold",
-                desc->decay_threshold, "rate_measured", (json_int_t)trainer->rate_state.measured, "rate_bad",
-                (json_int_t)trainer->rate_state.bad, "rate_reduced", (json_int_t)trainer->rate_state.reduced);
-  bool complete = training && more && json_object_update(training, more) == 0;
-  json_decref(more);
-  if (complete && isfinite(trainer->rate_state.best))
-    complete = json_object_set_new(training, "rate_best", json_real(trainer->rate_state.best)) == 0;
-  if (!complete) {
-    json_decref(training);
-    return NULL;
-  }
-  if (isfinite(trainer->best_loss) &&
-      json_object_set_new(training, "best_loss", json_real(trainer->best_loss)) != 0) {
-    json_decref(training);
-    return NULL;
-  }
-  return training;
+  const gk_learning_rate_state *rate = &trainer->rate_state;
+  json_t *training =
+      json_pack("{s:I, s:I, s:o, s:I, s:I, s:I}", "step", (json_int_t)trainer->step, "best_step",
+                (json_int_t)trainer->best_step, "text", gk_checkpoint_hash_text(trainer->text_hash),
+                "rate_measured", (json_int_t)rate->measured, "rate_bad", (json_int_t)rate->bad,
+                "rate_reduced", (json_int_t)rate->reduced);
+  bool complete = training != NULL;
+  for (const gk_training_option *option = gk_training_options(); option->field && complete; ++option)
+    complete = json_object_set_new(training, option->field, describe_option(option, &trainer->desc)) == 0;
+  if (complete && isfinite(rate->best))
+    complete = json_object_set_new(training, "rate_best", json_real(rate->best)) == 0;
+  if (complete && isfinite(trainer->best_loss))
+    complete = json_object_set_new(training, "best_loss", json_real(trainer->best_loss)) == 0;
+  if (complete)
+    return training;
+  json_decref(training);
+  return NULL;
 }
 
 /* The shape of carried states of `values` a sample: (L, N, values of a layer) where all layers are alike, else
@@ -85,106 +94,64 @@ gk_status gk_language_trainer_save(const gk_language_trainer *trainer, const cha
 
 /* ---- Resuming ---- */
 
-static gk_status read_names(const struct gk_checkpoint *checkpoint, const json_t *training,
-                            gk_training_desc *desc) {
-  const char *optimizer = NULL, *decay = NULL;
-  gk_status status = gk_checkpoint_text(checkpoint, training, "optimizer", &optimizer);
-  if (status == GK_OK)
-    status = gk_checkpoint_text(checkpoint, training, "decay", &decay);
-  if (status != GK_OK)
-    return status;
-  if (gk_optimizer_from_name(optimizer, &desc->optimizer) != GK_OK)
-    return gk_fail(GK_ERROR_FORMAT, "%s: optimizer is %s, which this version does not know", checkpoint->path,
-                   optimizer);
-  if (gk_decay_from_name(decay, &desc->decay) != GK_OK)
-    return gk_fail(GK_ERROR_FORMAT, "%s: decay is %s, which this version does not know", checkpoint->path,
-                   decay);
-  return GK_OK;
-}
-
-/* What files of earlier versions lack keeps its default. */
 static bool has(const json_t *training, const char *key) {
   return json_object_get(training, key) != NULL;
 }
 
-static gk_status read_integers(const struct gk_checkpoint *checkpoint, const json_t *training,
-                               gk_training_desc *desc) {
-  const struct {
-    const char *key;
-    int64_t minimum, *value;
-  } integers[] = {{"backward_time", 0, &desc->backward_time},
-                  {"warmup", 0, &desc->warmup},
-                  {"decay_period", 1, &desc->decay_period},
-                  {"decay_patience", 0, &desc->decay_patience}};
-  gk_status status = GK_OK;
-  for (size_t i = 0; i < sizeof integers / sizeof *integers && status == GK_OK; ++i)
-    if (has(training, integers[i].key))
-      status = gk_checkpoint_integer(checkpoint, training, integers[i].key, integers[i].minimum, INT32_MAX,
-                                     integers[i].value);
-  return status;
+static gk_status read_choice(const struct gk_checkpoint *checkpoint, const json_t *training,
+                             const gk_training_option *option, int *choice) {
+  const json_t *found = json_object_get(training, option->field);
+  const char *name = json_string_value(found);
+  for (int i = 0; option->choice(i); ++i)
+    if (is_number(option) ? json_is_integer(found) && json_integer_value(found) == i
+                          : name && strcmp(name, option->choice(i)) == 0) {
+      *choice = i;
+      return GK_OK;
+    }
+  return gk_fail(GK_ERROR_FORMAT, "%s: %s in the description is none that this version knows",
+                 checkpoint->path, option->field);
 }
 
-static gk_status read_options(const struct gk_checkpoint *checkpoint, const json_t *training,
-                              gk_training_desc *desc) {
-  double weight_decay = 0, smoothing = 0;
-  const struct {
-    const char *key;
-    double maximum, *value;
-  } numbers[] = {
-      {"weight_decay", 1e30, &weight_decay},    {"label_smoothing", 1, &smoothing},
-      {"clip_value", 1e300, &desc->clip_value}, {"clip_tensor_norm", 1e300, &desc->clip_tensor_norm},
-      {"decay_factor", 1, &desc->decay_factor}, {"decay_threshold", 0.999999999, &desc->decay_threshold}};
-  gk_status status = read_integers(checkpoint, training, desc);
-  for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == GK_OK; ++i)
-    if (has(training, numbers[i].key))
-      status =
-          gk_checkpoint_number(checkpoint, training, numbers[i].key, 0, numbers[i].maximum, numbers[i].value);
-  desc->weight_decay = (float)weight_decay;
-  desc->label_smoothing = (float)smoothing;
-  desc->nesterov = json_is_true(json_object_get(training, "nesterov"));
-  if (status == GK_OK && desc->backward_time != 0 && desc->backward_time < desc->time)
-    status = gk_fail(GK_ERROR_FORMAT, "%s: backward_time is %" PRId64 ", below time, %" PRId64,
-                     checkpoint->path, desc->backward_time, desc->time);
-  if (status == GK_OK && !(desc->decay_factor > 0))
-    status = gk_fail(GK_ERROR_FORMAT, "%s: decay_factor is %g, must be above 0", checkpoint->path,
-                     desc->decay_factor);
-  return status;
+static gk_status read_option(const struct gk_checkpoint *checkpoint, const json_t *training,
+                             const gk_training_option *option, gk_training_desc *desc) {
+  void *field = (char *)desc + option->offset;
+  const char *key = option->field;
+  const bool single = option->type == GK_OPTION_FLOAT;
+  const double largest = single ? FLT_MAX : DBL_MAX;
+  double number = 0;
+  gk_status status = GK_OK;
+  switch (option->type) {
+  case GK_OPTION_FLAG:
+    *(bool *)field = json_is_true(json_object_get(training, key));
+    return GK_OK;
+  case GK_OPTION_INTEGER:
+    return gk_checkpoint_integer(checkpoint, training, key, 0, INT64_MAX, field);
+  case GK_OPTION_SEED:
+    return gk_checkpoint_hash(checkpoint, training, key, field);
+  case GK_OPTION_CHOICE:
+    return read_choice(checkpoint, training, option, field);
+  default:
+    status = gk_checkpoint_number(checkpoint, training, key, -largest, largest, &number);
+    if (single)
+      *(float *)field = (float)number;
+    else
+      *(double *)field = number;
+    return status;
+  }
 }
 
 static gk_status read_training(const struct gk_checkpoint *checkpoint, const json_t *training,
                                gk_training_desc *desc) {
-  const double largest = 1e300;
-  double momentum = 0, forget_bias = 0;
-  int64_t init = 0;
-  gk_status status = read_names(checkpoint, training, desc);
-  if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, training, "batch", 1, INT32_MAX, &desc->batch);
-  if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, training, "time", 1, INT32_MAX, &desc->time);
-  if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, training, "steps", 0, INT64_MAX, &desc->steps);
-  if (status == GK_OK)
-    status = gk_checkpoint_number(checkpoint, training, "momentum", 0, 1, &momentum);
-  if (status == GK_OK)
-    status =
-        gk_checkpoint_number(checkpoint, training, "learning_rate", 1e-300, largest, &desc->learning_rate);
-  if (status == GK_OK)
-    status = gk_checkpoint_number(checkpoint, training, "minimum_learning_rate", 0, desc->learning_rate,
-                                  &desc->minimum_learning_rate);
-  if (status == GK_OK)
-    status = gk_checkpoint_number(checkpoint, training, "clip_norm", 0, largest, &desc->clip_norm);
-  if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, training, "init", 0, gk_init_count() - 1, &init);
-  if (status == GK_OK)
-    status = gk_checkpoint_number(checkpoint, training, "forget_bias", -largest, largest, &forget_bias);
-  if (status == GK_OK)
-    status = gk_checkpoint_hash(checkpoint, training, "seed", &desc->seed);
-  if (status == GK_OK)
-    status = gk_checkpoint_number(checkpoint, training, "validation", 0, 0.999999999, &desc->validation);
-  desc->momentum = (float)momentum;
-  desc->forget_bias = (float)forget_bias;
-  desc->init = (gk_init)init;
-  return status == GK_OK ? read_options(checkpoint, training, desc) : status;
+  gk_status status = GK_OK;
+  for (const gk_training_option *option = gk_training_options(); option->field && status == GK_OK; ++option) {
+    /* The structure only grows at its end: files of earlier versions lack what stands behind. */
+    const bool later = option->offset > offsetof(gk_training_desc, validation);
+    if (!later || has(training, option->field))
+      status = read_option(checkpoint, training, option, desc);
+  }
+  if (status == GK_OK && gk_language_trainer_check(desc) != GK_OK)
+    return gk_checkpoint_refuse(checkpoint);
+  return status;
 }
 
 static gk_status read_rate(const struct gk_checkpoint *checkpoint, const json_t *training,

@@ -204,3 +204,9 @@ json_t *gk_checkpoint_hash_text(uint64_t value) {
   snprintf(text, sizeof text, "%016" PRIx64, value);
   return json_string(text);
 }
+
+gk_status gk_checkpoint_refuse(const struct gk_checkpoint *checkpoint) {
+  char reason[256]; /* gk_fail must not read the message that it replaces */
+  snprintf(reason, sizeof reason, "%s", gk_last_error());
+  return gk_fail(GK_ERROR_FORMAT, "%s: %s", checkpoint->path, reason);
+}

@@ -40,6 +40,8 @@ gk_status gk_checkpoint_text(const struct gk_checkpoint *checkpoint, const json_
 gk_status gk_checkpoint_hash(const struct gk_checkpoint *checkpoint, const json_t *object, const char *key,
                              uint64_t *value);
 json_t *gk_checkpoint_hash_text(uint64_t value);
+/* GK_ERROR_FORMAT with the last error as the reason: the description says what cannot be. */
+gk_status gk_checkpoint_refuse(const struct gk_checkpoint *checkpoint);
 
 /* FNV-1a, to be started with GK_HASH_START: finds damage, not forgery. */
 #define GK_HASH_START ((uint64_t)0xcbf29ce484222325)
