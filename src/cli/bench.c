@@ -411,6 +411,19 @@ static int run_list(const struct settings *settings) {
   return exit_code;
 }
 
+/* What the check of an output layer, which is no recurrent network, would ignore. */
+static int check_softmax_options(const struct settings *settings) {
+  static const char *const of_recurrent[] = {"cell", "input", "layers", "layout"};
+  const char *ignored = cli_given_of_network();
+  for (size_t i = 0; i < sizeof of_recurrent / sizeof *of_recurrent && !ignored; i++)
+    ignored = cli_given(of_recurrent[i]) ? of_recurrent[i] : NULL;
+  if (ignored)
+    return cli_error(&command, "--%s: --check softmax runs an output layer alone, which has none", ignored);
+  if (settings->hidden.count > 1)
+    return cli_error(&command, "--hidden: --check softmax runs an output layer, which reads one size");
+  return CLI_SUCCESS;
+}
+
 int run_bench(int argc, char **argv) {
   static const char *const of_runs[] = {"pass", "schedule"};
   struct settings settings;
@@ -431,6 +444,8 @@ int run_bench(int argc, char **argv) {
     return cli_error(&command, "--steps: only with --check latency");
   if (cli_given("words") && settings.check != CHECK_SOFTMAX)
     return cli_error(&command, "--words: only with --check softmax");
+  if (settings.check == CHECK_SOFTMAX && check_softmax_options(&settings) != CLI_SUCCESS)
+    return CLI_BAD_INPUT;
   if (!cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
     return CLI_BAD_INPUT;
   const bool trains = settings.check ? bench_check_trains((bench_check)settings.check)

@@ -366,10 +366,7 @@ static const char *network_option(void) {
   for (int i = 0; options[i].name; i++)
     if (options[i].offset >= offsetof(struct settings, network) && cli_given(options[i].name))
       return options[i].name;
-  for (int i = 0; i < gk_rnn_option_count(); i++)
-    if (cli_given(gk_rnn_option_name(i)))
-      return gk_rnn_option_name(i);
-  return NULL;
+  return cli_given_of_network();
 }
 
 int run_info(int argc, char **argv) {

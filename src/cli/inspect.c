@@ -560,10 +560,7 @@ static const char *option_of_fresh(void) {
   for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
     if (cli_given(names[i]))
       return names[i];
-  for (int i = 0; i < gk_rnn_option_count(); ++i)
-    if (cli_given(gk_rnn_option_name(i)))
-      return gk_rnn_option_name(i);
-  return NULL;
+  return cli_given_of_network();
 }
 
 int run_inspect(int argc, char **argv) {

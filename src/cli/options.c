@@ -100,6 +100,13 @@ bool cli_given(const char *name) {
   return cli_given_text(name) != NULL;
 }
 
+const char *cli_given_of_network(void) {
+  for (int i = 0; i < gk_rnn_option_count(); ++i)
+    if (cli_given(gk_rnn_option_name(i)))
+      return gk_rnn_option_name(i);
+  return NULL;
+}
+
 /* ---- Names of enumerations ---- */
 
 /* The index-th name that an option accepts, NULL after the last. */

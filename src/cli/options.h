@@ -89,6 +89,8 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *settings
 bool cli_given(const char *name);
 /* What was given, "" for a flag; NULL: nothing. */
 const char *cli_given_text(const char *name);
+/* One of gk_rnn_option_name that was given, or NULL. */
+const char *cli_given_of_network(void);
 /* Does the command of the last cli_parse have that option? */
 bool cli_takes(const char *name);
 /* The hidden size, or one for each layer, as the user types it. */
