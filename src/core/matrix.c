@@ -227,6 +227,21 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
   multiply(matrix, kernels, weights, product);
 }
 
+struct gk_product gk_matrix_block_product(const struct gk_matrix *matrix, const float *panels, size_t rows,
+                                          size_t k, const float *const *a, float *const *c, bool overwrite) {
+  return (struct gk_product){.rows = rows,
+                             .k = k,
+                             .sum_block = GK_GRADIENT_BLOCK,
+                             .a = a,
+                             .a_step = 1,
+                             .b = panels,
+                             .panel_stride = matrix->width * GK_SUM_BLOCK,
+                             .columns = matrix->columns,
+                             .vector_end = matrix->vectors,
+                             .c = c,
+                             .overwrite = overwrite};
+}
+
 static void pack_transposed(const struct gk_packing *packing, const struct gk_matrix *matrix, const float *w,
                             size_t begin, size_t end) {
   const size_t nv = matrix->tile_vectors;

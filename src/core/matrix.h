@@ -86,6 +86,14 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
                              struct gk_weights weights, const struct gk_strips *strips, size_t rows,
                              const float *const *a, float *const *c, struct gk_start start,
                              const struct gk_ahead *ahead);
+/* One block of a weight gradient, dy^T x: at most GK_SUM_BLOCK rows of x, which has the matrix's columns, are
+ * packed as panels of so many rows, and multiply A, the columns of dy. C = or += their first k rows'. */
+static inline void gk_matrix_pack_block(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
+                                        size_t rows, const float *const *x, float *panels) {
+  kernels->pack_rows(rows, matrix->units, x, panels, matrix->width * GK_SUM_BLOCK, false);
+}
+struct gk_product gk_matrix_block_product(const struct gk_matrix *matrix, const float *panels, size_t rows,
+                                          size_t k, const float *const *a, float *const *c, bool overwrite);
 /* Adds rows of `floats` floats to what is asked for; those that follow one another become one range, a row
  * that is the last one again and what finds no room are left out. */
 void gk_ahead_add(struct gk_ahead *ahead, const float *const *rows, size_t count, size_t floats);

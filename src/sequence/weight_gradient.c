@@ -107,20 +107,12 @@ static void strip_product(const struct strip *strip, const struct gk_matrix *mat
           strip->gates + gate_block[gate[g]] * strip->block_step + (ptrdiff_t)u * strip->unit_step;
       strip->c[index] = finished_row(strip, tensor, columns, (size_t)gate[g], u);
     }
-  const bool stream = run->stream_gradients && strip->first && columns % GK_LINE_FLOATS == 0 &&
-                      (uintptr_t)strip->c[0] % GK_CACHE_LINE == 0;
-  run->rnn->kernels->product(&(struct gk_product){.rows = (size_t)gate_count * units,
-                                                  .k = rows,
-                                                  .sum_block = GK_GRADIENT_BLOCK,
-                                                  .a = strip->a,
-                                                  .a_step = strip->k_step,
-                                                  .b = panels,
-                                                  .panel_stride = matrix->width * GK_SUM_BLOCK,
-                                                  .columns = matrix->columns,
-                                                  .vector_end = matrix->vectors,
-                                                  .c = strip->c,
-                                                  .overwrite = strip->first,
-                                                  .stream = stream});
+  struct gk_product product = gk_matrix_block_product(matrix, panels, (size_t)gate_count * units, rows,
+                                                      strip->a, strip->c, strip->first);
+  product.a_step = strip->k_step;
+  product.stream = run->stream_gradients && strip->first && columns % GK_LINE_FLOATS == 0 &&
+                   (uintptr_t)strip->c[0] % GK_CACHE_LINE == 0;
+  run->rnn->kernels->product(&product);
 }
 
 static void bias_sums(const struct strip *strip) {
@@ -204,14 +196,14 @@ static void pack_block(const struct gk_worker *worker, const struct gk_rnn_layer
                        const struct gk_gradient_block *block, struct gk_gradient_parts parts) {
   const struct gk_run *run = worker->run;
   const struct gk_cell_info *cell = run->rnn->cell;
-  const size_t width = layer->dx.width, stride = width * GK_SUM_BLOCK;
+  const size_t width = layer->dx.width;
   const float *operand[GK_SUM_BLOCK];
   size_t begin = 0, end = block->rows;
   if (!run->own_panels)
     gk_split(block->rows, 1, worker->thread, worker->threads, &begin, &end);
   if (parts.inputs)
-    run->rnn->kernels->pack_rows(end - begin, layer->dx.units, block->x + begin,
-                                 panels_of(worker, 0) + begin * width, stride, false);
+    gk_matrix_pack_block(&layer->dx, run->rnn->kernels, end - begin, block->x + begin,
+                         panels_of(worker, 0) + begin * width);
   if (end > block->recurrent_rows)
     end = block->recurrent_rows;
   for (int p = 0; p < cell->phases && parts.recurrent && begin < end; p++) {
@@ -220,8 +212,8 @@ static void pack_block(const struct gk_worker *worker, const struct gk_rnn_layer
       operand[r] = operand_block == GK_OPERAND_H
                        ? block->h_prev[r]
                        : block->saved_gates[r] + (size_t)operand_block * layer->hidden;
-    run->rnn->kernels->pack_rows(end - begin, layer->output, operand + begin,
-                                 panels_of(worker, 1 + p) + begin * width, stride, false);
+    gk_matrix_pack_block(&layer->dh[p], run->rnn->kernels, end - begin, operand + begin,
+                         panels_of(worker, 1 + p) + begin * width);
   }
 }
 
