@@ -90,7 +90,6 @@ static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, siz
     a[j] = transposed + j * GK_TRANSPOSED_STRIDE;
     c[j] = weight + j * in;
   }
-  g->rows.rewind(g->rows.context);
   bool first = true;
   for (size_t rows; (rows = g->rows.next(g->rows.context, row)) > 0 || first; first = false) {
     for (size_t r = 0; r < rows; r++)

@@ -30,10 +30,9 @@ void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t column
                     float *weight);
 
 /* The rows of a sum in their order, GK_SUM_BLOCK at a time: `next` lists the following ones, 0 at the end,
- * and begins anew after `rewind`. */
+ * and then begins anew. */
 struct gk_row_list {
   void *context;
-  void (*rewind)(void *context);
   size_t (*next)(void *context, int64_t rows[GK_SUM_BLOCK]);
 };
 

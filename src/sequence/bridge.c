@@ -328,16 +328,13 @@ struct countdown {
   int64_t rows, next;
 };
 
-static void rewind_rows(void *context) {
-  struct countdown *countdown = context;
-  countdown->next = countdown->rows;
-}
-
 static size_t next_rows(void *context, int64_t rows[GK_SUM_BLOCK]) {
   struct countdown *countdown = context;
   size_t count = 0;
   while (count < GK_SUM_BLOCK && countdown->next > 0)
     rows[count++] = --countdown->next;
+  if (count == 0)
+    countdown->next = countdown->rows;
   return count;
 }
 
@@ -378,18 +375,17 @@ static void backward_link(const struct call *call, const struct link *link) {
   if (!args->gradients)
     return;
   join(call, link, link->from_cell ? args->cn : args->hn);
-  struct countdown countdown = {.rows = call->batch};
-  const struct gk_linear_gradient gradient = {
-      .linear = &link->linear,
-      .kernels = kernels,
-      .rows = {.context = &countdown, .rewind = rewind_rows, .next = next_rows},
-      .dy = call->d,
-      .dy_stride = out,
-      .x = call->joined,
-      .x_stride = link->linear.in,
-      .weight = args->gradients + link->weight,
-      .bias = args->gradients + link->bias,
-      .scratch = call->scratch};
+  struct countdown countdown = {.rows = call->batch, .next = call->batch};
+  const struct gk_linear_gradient gradient = {.linear = &link->linear,
+                                              .kernels = kernels,
+                                              .rows = {.context = &countdown, .next = next_rows},
+                                              .dy = call->d,
+                                              .dy_stride = out,
+                                              .x = call->joined,
+                                              .x_stride = link->linear.in,
+                                              .weight = args->gradients + link->weight,
+                                              .bias = args->gradients + link->bias,
+                                              .scratch = call->scratch};
   gk_linear_gradient(&gradient, 0, 1);
 }
 

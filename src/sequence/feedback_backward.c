@@ -114,17 +114,14 @@ struct sweep {
   struct gk_sweep next;
 };
 
-static void rewind_sweep(void *context) {
-  struct sweep *sweep = context;
-  sweep->next = (struct gk_sweep){.s = sweep->run->length[0]};
-}
-
 static size_t next_rows(void *context, int64_t rows[GK_SUM_BLOCK]) {
   struct sweep *sweep = context;
   const struct gk_run *run = sweep->run;
   size_t count = 0;
   for (int64_t s, i; count < GK_SUM_BLOCK && gk_sweep_next(run, &sweep->next, &s, &i); count++)
     rows[count] = gk_run_caller_row(run, s, run->order[i]);
+  if (count == 0)
+    sweep->next = (struct gk_sweep){.s = run->length[0]};
   return count;
 }
 
@@ -133,11 +130,11 @@ static void matrix_gradients(const struct gk_worker *worker) {
   const struct gk_feed *feed = run->feed;
   const struct gk_decoder *decoder = feed->decoder;
   const size_t size = (size_t)decoder->desc.source_size, joined = size + (size_t)decoder->hidden;
-  struct sweep sweep = {.run = run};
-  struct gk_linear_gradient gradient = {
-      .kernels = run->rnn->kernels,
-      .rows = {.context = &sweep, .rewind = rewind_sweep, .next = next_rows},
-      .scratch = feed->scratch + (size_t)worker->thread * feed->scratch_floats};
+  struct sweep sweep = {.run = run, .next = {.s = run->length[0]}};
+  struct gk_linear_gradient gradient = {.kernels = run->rnn->kernels,
+                                        .rows = {.context = &sweep, .next = next_rows},
+                                        .scratch =
+                                            feed->scratch + (size_t)worker->thread * feed->scratch_floats};
   if (feed->gradients && decoder->desc.attention != GK_ATTENTION_NONE) {
     gradient.accumulate = feed->accumulate;
     gradient.linear = &decoder->combine;
@@ -173,16 +170,14 @@ static void matrix_gradients(const struct gk_worker *worker) {
 static void sort_by_token(const struct gk_run *run) {
   const struct gk_feed *feed = run->feed;
   const int64_t vocabulary = feed->decoder->desc.vocabulary;
-  struct sweep sweep = {.run = run};
+  struct sweep sweep = {.run = run, .next = {.s = run->length[0]}};
   int64_t rows[GK_SUM_BLOCK];
   memset(feed->token_start, 0, (size_t)(vocabulary + 1) * sizeof *feed->token_start);
-  rewind_sweep(&sweep);
   for (size_t count; (count = next_rows(&sweep, rows)) > 0;)
     for (size_t k = 0; k < count; k++)
       feed->token_start[feed->token[rows[k]] + 1]++;
   for (int64_t v = 0; v < vocabulary; v++)
     feed->token_start[v + 1] += feed->token_start[v];
-  rewind_sweep(&sweep);
   for (size_t count; (count = next_rows(&sweep, rows)) > 0;)
     for (size_t k = 0; k < count; k++)
       feed->token_rows[feed->token_start[feed->token[rows[k]]]++] = rows[k];
