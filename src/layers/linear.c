@@ -6,8 +6,6 @@
 #include "src/core/arena.h"
 #include "src/core/random.h"
 
-enum { STRIP = 64 }; /* rows of the weight gradient formed together */
-
 static bool place(size_t *floats, size_t *offset, size_t count) {
   *offset = *floats;
   return gk_size_add(floats, count) && gk_size_align(floats, GK_LINE_FLOATS);
@@ -65,51 +63,50 @@ void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t column
   }
 }
 
-static size_t panel_floats(const struct gk_linear *linear) {
-  const size_t width = linear->backward.width;
-  return (linear->in + width - 1) / width * width * GK_SUM_BLOCK;
+bool gk_linear_scratch(const struct gk_matrix *matrix, size_t *floats) {
+  size_t needed = matrix->units + 1 + GK_TRANSPOSED_STRIDE, panels = matrix->panels * matrix->width;
+  if (!gk_size_multiply(&needed, GK_LINEAR_STRIP) || !gk_size_multiply(&panels, GK_SUM_BLOCK) ||
+      !gk_size_add(&needed, panels))
+    return false;
+  if (*floats < needed)
+    *floats = needed;
+  return true;
 }
 
-bool gk_linear_scratch(const struct gk_linear *linear, size_t *floats) {
-  *floats = STRIP;
-  return gk_size_multiply(floats, (int64_t)(linear->in + 1 + GK_TRANSPOSED_STRIDE)) &&
-         gk_size_add(floats, panel_floats(linear)) && gk_size_align(floats, GK_LINE_FLOATS);
+void gk_linear_gradient_block(const struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t rows,
+                              size_t columns, const float *const *dy, const float *panels, float *transposed,
+                              float *weight, bool overwrite) {
+  const float *a[GK_LINEAR_STRIP];
+  float *c[GK_LINEAR_STRIP];
+  for (size_t j = 0; j < columns; j++) {
+    a[j] = transposed + j * GK_TRANSPOSED_STRIDE;
+    c[j] = weight + j * matrix->units;
+  }
+  kernels->transpose(rows, columns, dy, transposed, GK_TRANSPOSED_STRIDE);
+  const struct gk_product product = gk_matrix_block_product(matrix, panels, columns, rows, a, c, overwrite);
+  kernels->product(&product);
 }
 
-/* All rows of the sum for the rows [begin, end) of W, at most STRIP. */
+/* All rows of the sum for the rows [begin, end) of W, at most GK_LINEAR_STRIP. */
 static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, size_t end) {
-  const size_t in = g->linear->in, rows_of_w = end - begin;
-  float *panels = g->scratch, *transposed = panels + panel_floats(g->linear);
-  float *finished = transposed + (size_t)STRIP * GK_TRANSPOSED_STRIDE, *finished_bias = finished + STRIP * in;
+  const size_t in = g->matrix->units, rows_of_w = end - begin;
+  float *transposed = g->scratch, *finished = transposed + (size_t)GK_LINEAR_STRIP * GK_TRANSPOSED_STRIDE;
+  float *finished_bias = finished + GK_LINEAR_STRIP * in, *panels = finished_bias + GK_LINEAR_STRIP;
   float *weight = g->accumulate ? finished : g->weight + begin * in;
   float *bias = g->accumulate || !g->bias ? finished_bias : g->bias + begin;
   int64_t row[GK_SUM_BLOCK];
-  const float *source[GK_SUM_BLOCK], *a[STRIP];
-  float *c[STRIP];
-  for (size_t j = 0; j < rows_of_w; j++) {
-    a[j] = transposed + j * GK_TRANSPOSED_STRIDE;
-    c[j] = weight + j * in;
-  }
+  const float *source[GK_SUM_BLOCK];
   bool first = true;
   for (size_t rows; (rows = g->rows.next(g->rows.context, row)) > 0 || first; first = false) {
     for (size_t r = 0; r < rows; r++)
       source[r] = g->x + (size_t)row[r] * g->x_stride;
-    g->kernels->pack_rows(rows, in, source, panels, g->linear->backward.width * GK_SUM_BLOCK, false);
+    gk_matrix_pack_block(g->matrix, g->kernels, rows, source, panels);
     for (size_t r = 0; r < rows; r++)
       source[r] = g->dy + (size_t)row[r] * g->dy_stride + begin;
-    g->kernels->column_sum(rows, rows_of_w, source, bias, first);
-    g->kernels->transpose(rows, rows_of_w, source, transposed, GK_TRANSPOSED_STRIDE);
-    g->kernels->product(&(struct gk_product){.rows = rows_of_w,
-                                             .k = rows,
-                                             .sum_block = GK_GRADIENT_BLOCK,
-                                             .a = a,
-                                             .a_step = 1,
-                                             .b = panels,
-                                             .panel_stride = g->linear->backward.width * GK_SUM_BLOCK,
-                                             .columns = g->linear->backward.columns,
-                                             .vector_end = g->linear->backward.vectors,
-                                             .c = c,
-                                             .overwrite = first});
+    if (g->bias)
+      g->kernels->column_sum(rows, rows_of_w, source, bias, first);
+    gk_linear_gradient_block(g->matrix, g->kernels, rows, rows_of_w, source, panels, transposed, weight,
+                             first);
   }
   if (!g->accumulate)
     return;
@@ -120,7 +117,7 @@ static void gradient_strip(const struct gk_linear_gradient *g, size_t begin, siz
 
 void gk_linear_gradient(const struct gk_linear_gradient *gradient, int thread, int threads) {
   size_t begin, end;
-  gk_split(gradient->linear->out, GK_LINE_FLOATS, thread, threads, &begin, &end);
-  for (size_t first = begin; first < end; first += STRIP)
-    gradient_strip(gradient, first, end - first < STRIP ? end : first + STRIP);
+  gk_split(gradient->matrix->k, GK_LINE_FLOATS, thread, threads, &begin, &end);
+  for (size_t first = begin; first < end; first += GK_LINEAR_STRIP)
+    gradient_strip(gradient, first, end - first < GK_LINEAR_STRIP ? end : first + GK_LINEAR_STRIP);
 }

@@ -40,7 +40,7 @@ struct gk_row_list {
  * sum of dy (NULL: not computed), the thread's share of `out`. Accumulating adds the finished sum once.
  * scratch has gk_linear_scratch floats. */
 struct gk_linear_gradient {
-  const struct gk_linear *linear;
+  const struct gk_matrix *matrix; /* of dy W: k = out, units = in */
   const struct gk_kernels *kernels;
   struct gk_row_list rows;
   const float *dy, *x;
@@ -49,8 +49,15 @@ struct gk_linear_gradient {
   bool accumulate;
   float *scratch;
 };
-/* false if they do not fit in size_t. */
-bool gk_linear_scratch(const struct gk_linear *linear, size_t *floats);
+/* Raises *floats to those of this matrix; false if they do not fit in size_t. */
+bool gk_linear_scratch(const struct gk_matrix *matrix, size_t *floats);
 void gk_linear_gradient(const struct gk_linear_gradient *gradient, int thread, int threads);
+
+#define GK_LINEAR_STRIP 128 /* rows of a weight gradient that are formed together, at most */
+/* One block of such a sum, for the rows of weight that `columns` of dy make, at most a strip. panels holds x,
+ * packed by gk_matrix_pack_block; `transposed` is scratch of columns * GK_TRANSPOSED_STRIDE floats. */
+void gk_linear_gradient_block(const struct gk_matrix *matrix, const struct gk_kernels *kernels, size_t rows,
+                              size_t columns, const float *const *dy, const float *panels, float *transposed,
+                              float *weight, bool overwrite);
 
 #endif

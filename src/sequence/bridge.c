@@ -212,11 +212,9 @@ static bool cut(struct call *call, struct gk_arena *arena) {
   call->from = gk_arena_take(arena, sizeof(void *), call->batch, 1, 1);
   call->c = gk_arena_take(arena, sizeof(void *), call->batch, 1, 1);
   for (int i = 0; i < call->bridge->count; i++) {
-    size_t floats = 0;
-    if (call->bridge->links[i].linear.out && !gk_linear_scratch(&call->bridge->links[i].linear, &floats))
+    const struct gk_linear *linear = &call->bridge->links[i].linear;
+    if (linear->out && !gk_linear_scratch(&linear->backward, &scratch))
       return false;
-    if (floats > scratch)
-      scratch = floats;
   }
   if (scratch > INT64_MAX)
     return false;
@@ -376,7 +374,7 @@ static void backward_link(const struct call *call, const struct link *link) {
     return;
   join(call, link, link->from_cell ? args->cn : args->hn);
   struct countdown countdown = {.rows = call->batch, .next = call->batch};
-  const struct gk_linear_gradient gradient = {.linear = &link->linear,
+  const struct gk_linear_gradient gradient = {.matrix = &link->linear.backward,
                                               .kernels = kernels,
                                               .rows = {.context = &countdown, .next = next_rows},
                                               .dy = call->d,

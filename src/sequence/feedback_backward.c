@@ -137,7 +137,7 @@ static void matrix_gradients(const struct gk_worker *worker) {
                                             feed->scratch + (size_t)worker->thread * feed->scratch_floats};
   if (feed->gradients && decoder->desc.attention != GK_ATTENTION_NONE) {
     gradient.accumulate = feed->accumulate;
-    gradient.linear = &decoder->combine;
+    gradient.matrix = &decoder->combine.backward;
     gradient.dy = feed->d_top;
     gradient.dy_stride = (size_t)decoder->top;
     gradient.x = feed->joined;
@@ -146,7 +146,7 @@ static void matrix_gradients(const struct gk_worker *worker) {
     gk_linear_gradient(&gradient, worker->thread, worker->threads);
   }
   if (feed->gradients && decoder->desc.attention == GK_ATTENTION_GENERAL) {
-    gradient.linear = &decoder->query;
+    gradient.matrix = &decoder->query.backward;
     gradient.dy = feed->d_query;
     gradient.dy_stride = size;
     gradient.x = feed->joined + size;
@@ -155,7 +155,7 @@ static void matrix_gradients(const struct gk_worker *worker) {
   }
   if (feed->output_gradients && decoder->desc.feedback == GK_FEEDBACK_OUTPUT) {
     gradient.accumulate = true;
-    gradient.linear = &decoder->output;
+    gradient.matrix = &decoder->output.backward;
     gradient.dy = feed->d_out;
     gradient.dy_stride = (size_t)decoder->fed;
     gradient.x = feed->top;
@@ -290,18 +290,15 @@ void gk_feed_gradients(const struct gk_worker *worker) {
 
 bool gk_feed_scratch_floats(const struct gk_decoder *decoder, size_t *floats) {
   const gk_decoder_desc *desc = &decoder->desc;
-  size_t most = (size_t)(desc->feedback == GK_FEEDBACK_TOKEN ? desc->vocabulary : 0), more = 0;
+  size_t most = (size_t)(desc->feedback == GK_FEEDBACK_TOKEN ? desc->vocabulary : 0);
   if (!gk_size_multiply(&most, GK_FEED_LOGITS))
     return false;
   if (most < (size_t)decoder->fed)
     most = (size_t)decoder->fed;
   const struct gk_linear *linear[3] = {&decoder->query, &decoder->combine, &decoder->output};
-  for (int i = 0; i < 3; i++) {
-    if (linear[i]->out && !gk_linear_scratch(linear[i], &more))
+  for (int i = 0; i < 3; i++)
+    if (linear[i]->out && !gk_linear_scratch(&linear[i]->backward, &most))
       return false;
-    if (linear[i]->out && more > most)
-      most = more;
-  }
   *floats = most;
   return gk_size_align(floats, GK_LINE_FLOATS);
 }
