@@ -4,6 +4,7 @@
  * other. */
 #include <string.h>
 
+#include "src/layers/linear.h"
 #include "src/sequence/run.h"
 
 void gk_project(const struct gk_worker *worker, const struct gk_rnn_layer *weights, size_t rows,
@@ -46,80 +47,46 @@ void gk_projection_backward(const struct gk_worker *worker, const struct gk_rnn_
 
 /* ---- The gradient of W_hr ---- */
 
-enum { GRADIENT_ROWS = 128 }; /* formed together */
-
 void gk_projection_cut(struct gk_run *run, struct gk_arena *workspace) {
-  size_t floats;
-  if (!gk_size_array(&floats, 1, (int64_t)(run->rnn->widest_hidden + run->rnn->layers[0].dp.width),
-                     GK_SUM_BLOCK, 1) ||
-      !gk_size_add(&floats, GRADIENT_ROWS * GK_TRANSPOSED_STRIDE) ||
-      !gk_size_align(&floats, GK_LINE_FLOATS) || floats > INT64_MAX)
-    workspace->overflow = true;
-  run->projection_floats = workspace->overflow ? 0 : floats;
+  run->projection_floats = 0;
+  for (int k = 0; k < run->rnn->layer_count; k++)
+    if (!gk_linear_scratch(&run->rnn->layers[k].dp, &run->projection_floats))
+      workspace->overflow = true;
   run->projection_scratch =
       gk_arena_take(workspace, sizeof(float), run->plan.threads, (int64_t)run->projection_floats, 1);
 }
 
-/* The next block of the sum: d h and whole_h of each row. */
-static size_t next_block(const struct gk_run *run, const struct gk_saved *saved, struct gk_sweep *sweep,
-                         const float *d_h[GK_SUM_BLOCK], const float *whole_h[GK_SUM_BLOCK]) {
-  size_t rows = 0;
-  for (int64_t s, i; rows < GK_SUM_BLOCK && gk_sweep_next(run, sweep, &s, &i); rows++) {
-    d_h[rows] = gk_run_saved_d_h(run, saved, s, i);
-    whole_h[rows] = gk_run_saved_whole_h(run, saved, s, i);
-  }
-  return rows;
-}
+struct sweep {
+  const struct gk_run *run;
+  struct gk_sweep next;
+};
 
-/* Rows [begin, end) of the gradient, into c. */
-static void gradient_rows(const struct gk_worker *worker, int layer, int direction, size_t begin, size_t end,
-                          float *const c[GRADIENT_ROWS]) {
-  const struct gk_run *run = worker->run;
-  const struct gk_kernels *kernels = run->rnn->kernels;
-  const struct gk_matrix *matrix = &gk_run_layer(run, layer, direction)->dp; /* its columns are W_hr's */
-  const size_t stride = matrix->width * GK_SUM_BLOCK;
-  float *panels = run->projection_scratch + (size_t)worker->thread * run->projection_floats;
-  float *transposed = panels + (matrix->units + matrix->width) * GK_SUM_BLOCK;
-  const float *d_h[GK_SUM_BLOCK], *whole_h[GK_SUM_BLOCK], *a[GRADIENT_ROWS];
-  struct gk_sweep sweep = {.s = run->length[0]};
-  for (size_t p = begin; p < end; p++)
-    a[p - begin] = transposed + (p - begin) * GK_TRANSPOSED_STRIDE;
-  for (bool first = true;; first = false) {
-    const size_t rows = next_block(run, gk_run_saved(run, layer, direction), &sweep, d_h, whole_h);
-    if (rows == 0 && !first)
-      return;
-    kernels->pack_rows(rows, matrix->units, whole_h, panels, stride, false);
-    for (size_t r = 0; r < rows; r++)
-      d_h[r] += begin;
-    kernels->transpose(rows, end - begin, d_h, transposed, GK_TRANSPOSED_STRIDE);
-    kernels->product(&(struct gk_product){.rows = end - begin,
-                                          .k = rows,
-                                          .sum_block = GK_GRADIENT_BLOCK,
-                                          .a = a,
-                                          .a_step = 1,
-                                          .b = panels,
-                                          .panel_stride = stride,
-                                          .columns = matrix->columns,
-                                          .vector_end = matrix->vectors,
-                                          .c = c,
-                                          .overwrite = first});
-  }
+static size_t next_rows(void *context, int64_t rows[GK_SUM_BLOCK]) {
+  struct sweep *sweep = context;
+  const struct gk_run *run = sweep->run;
+  size_t count = 0;
+  for (int64_t s, i; count < GK_SUM_BLOCK && gk_sweep_next(run, &sweep->next, &s, &i); count++)
+    rows[count] = (int64_t)gk_run_row(run, run->time, s, i);
+  if (count == 0)
+    sweep->next = (struct gk_sweep){.s = run->length[0]};
+  return count;
 }
 
 void gk_projection_gradient(const struct gk_worker *worker, int layer, int direction) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  const size_t hidden = weights->hidden;
-  size_t begin, end;
-  gk_split(weights->output, GK_LINE_FLOATS, worker->thread, worker->threads, &begin, &end);
-  for (size_t p = begin, rows; p < end; p += rows) {
-    const size_t at = (size_t)weights->weight_hr + p * hidden;
-    float *gradients = (run->accumulate ? run->finished : run->gradients) + at, *c[GRADIENT_ROWS];
-    rows = end - p < GRADIENT_ROWS ? end - p : GRADIENT_ROWS;
-    for (size_t r = 0; r < rows; r++)
-      c[r] = gradients + r * hidden;
-    gradient_rows(worker, layer, direction, p, p + rows, c);
-    if (run->accumulate)
-      run->rnn->kernels->add(rows * hidden, gradients, run->gradients + at);
-  }
+  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
+  struct sweep sweep = {.run = run, .next = {.s = run->length[0]}};
+  const struct gk_linear_gradient gradient = {.matrix = &weights->dp,
+                                              .kernels = run->rnn->kernels,
+                                              .rows = {.context = &sweep, .next = next_rows},
+                                              .dy = saved->d_h,
+                                              .dy_stride = saved->h_width,
+                                              .x = saved->whole_h,
+                                              .x_stride = saved->c_width,
+                                              .weight = run->gradients + weights->weight_hr,
+                                              .accumulate = run->accumulate,
+                                              .scratch = run->projection_scratch +
+                                                         (size_t)worker->thread * run->projection_floats};
+  gk_linear_gradient(&gradient, worker->thread, worker->threads);
 }
