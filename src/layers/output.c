@@ -11,6 +11,7 @@
 #include "src/core/parallel.h"
 #include "src/core/random.h"
 #include "src/core/threads.h"
+#include "src/layers/linear.h"
 #include "src/layers/loss.h"
 #include "src/layers/output.h"
 
@@ -276,7 +277,7 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
     return;
   for (size_t r = 0; r < rows; r++)
     source[r] = call->args.h + ((size_t)first + rows - 1 - r) * h;
-  kernels->pack_rows(rows, h, source, share->panels, output->backward.width * GK_SUM_BLOCK, false);
+  gk_matrix_pack_block(&output->backward, kernels, rows, source, share->panels);
   for (size_t r = 0; r < rows; r++)
     source[r] = call->logits + (rows - 1 - r) * v + begin;
   if (call->dbias)
@@ -285,22 +286,8 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
     const size_t columns = end - column < GRADIENT_COLUMNS ? end - column : GRADIENT_COLUMNS;
     for (size_t r = 0; r < rows; r++)
       source[r] = call->logits + (rows - 1 - r) * v + column;
-    kernels->transpose(rows, columns, source, share->transposed, GK_TRANSPOSED_STRIDE);
-    for (size_t j = 0; j < columns; j++) {
-      share->a[j] = share->transposed + j * GK_TRANSPOSED_STRIDE;
-      share->c[j] = call->dweight + (column + j) * h;
-    }
-    kernels->product(&(struct gk_product){.rows = columns,
-                                          .k = rows,
-                                          .sum_block = GK_GRADIENT_BLOCK,
-                                          .a = share->a,
-                                          .a_step = 1,
-                                          .b = share->panels,
-                                          .panel_stride = output->backward.width * GK_SUM_BLOCK,
-                                          .columns = output->backward.columns,
-                                          .vector_end = output->backward.vectors,
-                                          .c = share->c,
-                                          .overwrite = overwrite});
+    gk_linear_gradient_block(&output->backward, kernels, rows, columns, source, share->panels,
+                             share->transposed, call->dweight + column * h, overwrite);
   }
 }
 
