@@ -41,14 +41,11 @@ void gk_linear_destroy(struct gk_linear *linear) {
   gk_matrix_destroy(&linear->backward);
 }
 
-void gk_linear_pack(const struct gk_linear *linear, const struct gk_kernels *kernels, unsigned flags,
-                    const float *weight, const float *bias, float *packed, int thread, int threads) {
-  if (flags & GK_PACK_FORWARD && thread == 0 && linear->has_bias)
-    memcpy(packed + linear->bias, bias, linear->out * sizeof(float));
-  gk_matrix_pack(
-      &(struct gk_packing){
-          .kernels = kernels, .flags = flags, .thread = thread, .threads = threads, .packed = packed},
-      &linear->forward, &linear->backward, weight);
+void gk_linear_pack(const struct gk_linear *linear, const struct gk_packing *packing, const float *weight,
+                    const float *bias) {
+  if (packing->flags & GK_PACK_FORWARD && packing->thread == 0 && linear->has_bias)
+    memcpy(packing->packed + linear->bias, bias, linear->out * sizeof(float));
+  gk_matrix_pack(packing, &linear->forward, &linear->backward, weight);
 }
 
 void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t columns, double bound,

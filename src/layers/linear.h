@@ -21,9 +21,9 @@ gk_status gk_linear_create(struct gk_linear *linear, const struct gk_kernels *ke
                            int64_t out, bool bias, struct gk_packed_size *packed);
 void gk_linear_close(struct gk_linear *linear, const struct gk_packed_size *packed);
 void gk_linear_destroy(struct gk_linear *linear);
-/* bias is NULL without one. The share of `thread`. */
-void gk_linear_pack(const struct gk_linear *linear, const struct gk_kernels *kernels, unsigned flags,
-                    const float *weight, const float *bias, float *packed, int thread, int threads);
+/* bias is NULL without one. */
+void gk_linear_pack(const struct gk_linear *linear, const struct gk_packing *packing, const float *weight,
+                    const float *bias);
 
 /* (rows, columns) from U(-bound, bound); `tensor` tells apart those of one seed. */
 void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t columns, double bound,

@@ -170,11 +170,11 @@ gk_status gk_bridge_packed_bytes(const gk_bridge *bridge, unsigned flags, size_t
 gk_status gk_bridge_pack(const gk_bridge *bridge, unsigned flags, const float *parameters, void *packed) {
   if (!bridge || (bridge->parameter_count && !parameters))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", bridge ? "parameters" : "bridge");
-  float *floats;
-  gk_status status = gk_packed_start(bridge->packed, flags, bridge->kernels->isa, packed, &floats);
+  struct gk_packing packing = {.kernels = bridge->kernels, .flags = flags, .threads = 1};
+  gk_status status = gk_packed_start(bridge->packed, flags, bridge->kernels->isa, packed, &packing.packed);
   for (int i = 0; i < bridge->count && !status && bridge->kind != GK_BRIDGE_COPY; i++)
-    gk_linear_pack(&bridge->links[i].linear, bridge->kernels, flags, parameters + bridge->links[i].weight,
-                   parameters + bridge->links[i].bias, floats, 0, 1);
+    gk_linear_pack(&bridge->links[i].linear, &packing, parameters + bridge->links[i].weight,
+                   parameters + bridge->links[i].bias);
   return status;
 }
 

@@ -285,20 +285,18 @@ gk_status gk_decoder_packed_bytes(const gk_decoder *decoder, unsigned flags, siz
 
 struct packing {
   const gk_decoder *decoder;
-  unsigned flags;
+  struct gk_packing matrix;
   const float *parameters;
-  float *packed;
 };
 
 static void pack_body(void *context, int thread, int threads) {
-  const struct packing *p = context;
-  const gk_decoder *decoder = p->decoder;
-  if (decoder->query.out)
-    gk_linear_pack(&decoder->query, decoder->rnn->kernels, p->flags, p->parameters + decoder->query_offset,
-                   NULL, p->packed, thread, threads);
-  if (decoder->combine.out)
-    gk_linear_pack(&decoder->combine, decoder->rnn->kernels, p->flags,
-                   p->parameters + decoder->combine_offset, NULL, p->packed, thread, threads);
+  struct packing p = *(const struct packing *)context;
+  p.matrix.thread = thread;
+  p.matrix.threads = threads;
+  if (p.decoder->query.out)
+    gk_linear_pack(&p.decoder->query, &p.matrix, p.parameters + p.decoder->query_offset, NULL);
+  if (p.decoder->combine.out)
+    gk_linear_pack(&p.decoder->combine, &p.matrix, p.parameters + p.decoder->combine_offset, NULL);
 }
 
 const void *gk_decoder_stack_packed(const gk_decoder *decoder, const void *packed) {
@@ -311,9 +309,10 @@ static gk_status pack(const gk_decoder *decoder, unsigned flags, const gk_random
                       const float *parameters, void *packed) {
   if (!decoder || !parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "parameters" : "decoder");
-  struct packing packing = {.decoder = decoder, .flags = flags, .parameters = parameters};
-  gk_status status =
-      gk_packed_start(decoder->packed, flags, decoder->rnn->kernels->isa, packed, &packing.packed);
+  const struct gk_kernels *kernels = decoder->rnn->kernels;
+  struct packing packing = {
+      .decoder = decoder, .matrix = {.kernels = kernels, .flags = flags}, .parameters = parameters};
+  gk_status status = gk_packed_start(decoder->packed, flags, kernels->isa, packed, &packing.matrix.packed);
   if (status)
     return status;
   gk_parallel(decoder->packed.forward < GK_PACK_SHARED_FLOATS ? 1 : decoder->rnn->desc.threads, pack_body,
