@@ -11,7 +11,6 @@
 #include "src/core/parallel.h"
 #include "src/core/random.h"
 #include "src/core/threads.h"
-#include "src/layers/linear.h"
 #include "src/layers/loss.h"
 #include "src/layers/output.h"
 
@@ -39,7 +38,6 @@ static gk_status check_description(const gk_output_desc *desc) {
 static gk_status create(struct gk_output *output) {
   gk_output_desc *desc = &output->desc;
   gk_math math;
-  static const int plain[1] = {0};
   gk_status status = gk_isa_resolve(desc->isa, &desc->isa);
   if (!status)
     status = gk_math_resolve(GK_MATH_AUTO, &math);
@@ -50,23 +48,10 @@ static gk_status create(struct gk_output *output) {
   output->kernels = gk_dispatch(desc->isa, math);
   if (!output->kernels)
     return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(desc->isa));
-  const size_t h = (size_t)desc->input_size, v = (size_t)desc->output_size;
-  status = gk_matrix_create(&output->forward, output->kernels, h, v, 1, plain, true);
-  if (!status)
-    status = gk_matrix_create(&output->backward, output->kernels, v, h, 1, plain, true);
-  if (status)
-    return status;
-  size_t forward = output->forward.panel_stride, backward = output->backward.panel_stride, bias = v;
-  if (!gk_size_multiply(&forward, (int64_t)output->forward.panels) || !gk_size_align(&bias, GK_LINE_FLOATS) ||
-      !gk_size_multiply(&backward, (int64_t)output->backward.panels) || !gk_size_add(&forward, bias))
-    return gk_fail(GK_ERROR_OVERFLOW, "packed weights of %zu x %zu do not fit in memory", v, h);
-  output->forward.offset = bias;
-  output->backward.offset = forward;
-  output->packed = (struct gk_packed_size){
-      .forward = forward,
-      .backward = backward,
-      .fingerprint = gk_packed_fingerprint(gk_packed_fingerprint(0, desc->input_size), desc->output_size)};
-  return GK_OK;
+  status = gk_linear_create(&output->linear, output->kernels, desc->input_size, desc->output_size, true,
+                            &output->packed);
+  gk_linear_close(&output->linear, &output->packed);
+  return status;
 }
 
 gk_status gk_output_create(const gk_output_desc *desc, gk_output **output) {
@@ -91,8 +76,7 @@ gk_status gk_output_create(const gk_output_desc *desc, gk_output **output) {
 void gk_output_destroy(gk_output *output) {
   if (!output)
     return;
-  gk_matrix_destroy(&output->forward);
-  gk_matrix_destroy(&output->backward);
+  gk_linear_destroy(&output->linear);
   free(output);
 }
 
@@ -131,11 +115,9 @@ struct packing {
 
 static void pack_body(void *context, int thread, int threads) {
   struct packing p = *(const struct packing *)context;
-  if (p.matrix.flags & GK_PACK_FORWARD && thread == 0)
-    memcpy(p.matrix.packed + p.output->bias, p.bias, (size_t)p.output->desc.output_size * sizeof(float));
   p.matrix.thread = thread;
   p.matrix.threads = threads;
-  gk_matrix_pack(&p.matrix, &p.output->forward, &p.output->backward, p.weight);
+  gk_linear_pack(&p.output->linear, &p.matrix, p.weight, p.bias);
   if (p.matrix.stream)
     p.matrix.kernels->stream_end();
 }
@@ -197,7 +179,7 @@ struct loss_call {
 static void cut_workspace(struct loss_call *call, struct gk_arena *arena) {
   const int threads = call->output->desc.threads;
   const int64_t v = call->output->desc.output_size;
-  const size_t width = call->output->backward.width, h = (size_t)call->output->desc.input_size;
+  const struct gk_matrix *backward = &call->output->linear.backward;
   call->barrier = gk_arena_take(arena, sizeof *call->barrier, 1, 1, 1);
   call->logits = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, v, 1);
   call->losses = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, 1, 1);
@@ -206,8 +188,8 @@ static void cut_workspace(struct loss_call *call, struct gk_arena *arena) {
     const struct share share = {
         .a = gk_arena_take(arena, sizeof(void *), GK_SUM_BLOCK, 1, 1),
         .c = gk_arena_take(arena, sizeof(void *), GK_SUM_BLOCK, 1, 1),
-        .panels =
-            gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, (int64_t)((h + width - 1) / width * width), 1),
+        .panels = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK,
+                                (int64_t)(backward->panels * backward->width), 1),
         .transposed = gk_arena_take(arena, sizeof(float), GK_TRANSPOSED_STRIDE, GRADIENT_COLUMNS, 1)};
     if (call->shares)
       call->shares[thread] = share;
@@ -236,10 +218,10 @@ static void logits_of_rows(const gk_output *output, const float *packed, const f
   for (size_t r = 0; r < rows; r++) {
     a[r] = h + r * (size_t)output->desc.input_size;
     c[r] = logits + r * width;
-    from[r] = packed + output->bias;
+    from[r] = packed + output->linear.bias;
   }
-  gk_matrix_product(&output->forward, output->kernels, (struct gk_weights){.packed = packed}, 0, width, rows,
-                    a, c, (struct gk_start){.rows = from});
+  gk_matrix_product(&output->linear.forward, output->kernels, (struct gk_weights){.packed = packed}, 0, width,
+                    rows, a, c, (struct gk_start){.rows = from});
 }
 
 /* Logits, losses, gradients of the logits and dh of the thread's rows of the block that starts at `first`. */
@@ -259,8 +241,8 @@ static void block_rows(const struct loss_call *call, const struct share *share, 
     share->a[r - begin] = call->logits + r * v;
     share->c[r - begin] = call->args.dh + ((size_t)first + r) * h;
   }
-  gk_matrix_product(&output->backward, output->kernels, (struct gk_weights){.packed = call->packed}, 0, h,
-                    end - begin, share->a, share->c, GK_START_ZERO);
+  gk_matrix_product(&output->linear.backward, output->kernels, (struct gk_weights){.packed = call->packed}, 0,
+                    h, end - begin, share->a, share->c, GK_START_ZERO);
 }
 
 /* One block of the weight gradient, the thread's rows of W. The sum takes the block's rows from the last on.
@@ -277,7 +259,7 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
     return;
   for (size_t r = 0; r < rows; r++)
     source[r] = call->args.h + ((size_t)first + rows - 1 - r) * h;
-  gk_matrix_pack_block(&output->backward, kernels, rows, source, share->panels);
+  gk_matrix_pack_block(&output->linear.backward, kernels, rows, source, share->panels);
   for (size_t r = 0; r < rows; r++)
     source[r] = call->logits + (rows - 1 - r) * v + begin;
   if (call->dbias)
@@ -286,7 +268,7 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
     const size_t columns = end - column < GRADIENT_COLUMNS ? end - column : GRADIENT_COLUMNS;
     for (size_t r = 0; r < rows; r++)
       source[r] = call->logits + (rows - 1 - r) * v + column;
-    gk_linear_gradient_block(&output->backward, kernels, rows, columns, source, share->panels,
+    gk_linear_gradient_block(&output->linear.backward, kernels, rows, columns, source, share->panels,
                              share->transposed, call->dweight + column * h, overwrite);
   }
 }

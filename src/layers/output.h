@@ -4,14 +4,12 @@
 #ifndef GK_LAYERS_OUTPUT_H
 #define GK_LAYERS_OUTPUT_H
 
-#include "src/core/matrix.h"
-#include "src/core/packed.h"
+#include "src/layers/linear.h"
 
 struct gk_output {
   gk_output_desc desc;
   const struct gk_kernels *kernels;
-  struct gk_matrix forward, backward; /* h W^T and d(logits) W */
-  size_t bias;                        /* offset in the packed floats */
+  struct gk_linear linear;
   struct gk_packed_size packed;
 };
 

@@ -154,9 +154,10 @@ static void output_product(const struct gk_feed *feed, size_t rows, const float 
   const struct gk_output *output = feed->decoder->desc.output;
   const float *from[GK_FEED_ROWS];
   for (size_t k = 0; k < rows; k++)
-    from[k] = feed->output_packed + output->bias;
-  gk_matrix_product(&output->forward, output->kernels, (struct gk_weights){.packed = feed->output_packed}, 0,
-                    (size_t)output->desc.output_size, rows, a, c, (struct gk_start){.rows = from});
+    from[k] = feed->output_packed + output->linear.bias;
+  gk_matrix_product(&output->linear.forward, output->kernels,
+                    (struct gk_weights){.packed = feed->output_packed}, 0, (size_t)output->desc.output_size,
+                    rows, a, c, (struct gk_start){.rows = from});
 }
 
 static void apply_function(const struct gk_kernels *kernels, gk_output_function function, size_t count,

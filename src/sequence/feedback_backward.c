@@ -40,8 +40,9 @@ static void outputs_backward(const struct gk_worker *worker, const struct gk_fee
     a[k] = d;
     c[k] = feed->d_top + (size_t)row->r * top;
   }
-  gk_matrix_product(&output->backward, output->kernels, (struct gk_weights){.packed = feed->output_packed}, 0,
-                    top, rows->count, a, c, GK_START_C);
+  gk_matrix_product(&output->linear.backward, output->kernels,
+                    (struct gk_weights){.packed = feed->output_packed}, 0, top, rows->count, a, c,
+                    GK_START_C);
 }
 
 /* From y's gradient to h's, through h~ = tanh(W_c [c; h]) and the weights. */
