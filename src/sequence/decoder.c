@@ -120,7 +120,6 @@ static bool add_count(int64_t *count, int64_t rows, int64_t columns) {
 static gk_status create_top(struct gk_decoder *decoder) {
   const gk_decoder_desc *desc = &decoder->desc;
   const struct gk_kernels *kernels = decoder->rnn->kernels;
-  struct gk_packed_size unused = {0};
   gk_status status = GK_OK;
   decoder->packed.fingerprint = (uint64_t)desc->attention + 3;
   if (desc->attention == GK_ATTENTION_GENERAL)
@@ -129,8 +128,6 @@ static gk_status create_top(struct gk_decoder *decoder) {
   if (!status && desc->attention != GK_ATTENTION_NONE)
     status = gk_linear_create(&decoder->combine, kernels, desc->source_size + decoder->hidden, decoder->top,
                               false, &decoder->packed);
-  if (!status && desc->feedback == GK_FEEDBACK_OUTPUT)
-    status = gk_linear_create(&decoder->output, kernels, decoder->top, decoder->fed, true, &unused);
   gk_linear_close(&decoder->query, &decoder->packed);
   gk_linear_close(&decoder->combine, &decoder->packed);
   bool fits = add_count(&decoder->parameter_count, desc->vocabulary, desc->embedding_size);
@@ -176,7 +173,6 @@ void gk_decoder_destroy(gk_decoder *decoder) {
     return;
   gk_linear_destroy(&decoder->query);
   gk_linear_destroy(&decoder->combine);
-  gk_linear_destroy(&decoder->output);
   gk_rnn_destroy(decoder->rnn);
   free(decoder);
 }

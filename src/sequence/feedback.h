@@ -19,7 +19,6 @@ struct gk_decoder {
   int64_t top;                     /* floats of y: A or H */
   int64_t width;                   /* floats of the stack's input: I + fed + A with input feeding */
   struct gk_linear query, combine; /* W_q, W_c */
-  struct gk_linear output;         /* W_o as its weight gradient needs it, feedback output; never packed */
   struct gk_packed_size packed;    /* of these two */
   int64_t rnn_offset, query_offset, combine_offset, parameter_count;
 };

@@ -156,7 +156,8 @@ static void matrix_gradients(const struct gk_worker *worker) {
   }
   if (feed->output_gradients && decoder->desc.feedback == GK_FEEDBACK_OUTPUT) {
     gradient.accumulate = true;
-    gradient.matrix = &decoder->output.backward;
+    gradient.matrix = &decoder->desc.output->linear.backward;
+    gradient.kernels = decoder->desc.output->kernels;
     gradient.dy = feed->d_out;
     gradient.dy_stride = (size_t)decoder->fed;
     gradient.x = feed->top;
@@ -296,10 +297,10 @@ bool gk_feed_scratch_floats(const struct gk_decoder *decoder, size_t *floats) {
     return false;
   if (most < (size_t)decoder->fed)
     most = (size_t)decoder->fed;
-  const struct gk_linear *linear[3] = {&decoder->query, &decoder->combine, &decoder->output};
-  for (int i = 0; i < 3; i++)
-    if (linear[i]->out && !gk_linear_scratch(&linear[i]->backward, &most))
-      return false;
+  if ((decoder->query.out && !gk_linear_scratch(&decoder->query.backward, &most)) ||
+      (decoder->combine.out && !gk_linear_scratch(&decoder->combine.backward, &most)) ||
+      (desc->feedback == GK_FEEDBACK_OUTPUT && !gk_linear_scratch(&desc->output->linear.backward, &most)))
+    return false;
   *floats = most;
   return gk_size_align(floats, GK_LINE_FLOATS);
 }
