@@ -86,8 +86,8 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
                              struct gk_weights weights, const struct gk_strips *strips, size_t rows,
                              const float *const *a, float *const *c, struct gk_start start,
                              const struct gk_ahead *ahead);
-/* One block of a weight gradient, dy^T x: at most GK_SUM_BLOCK rows of x, which has the matrix's columns, are
- * packed as panels of so many rows, and multiply A, the columns of dy. C = or += their first k rows'. */
+/* One block of a weight gradient, C = or += dy^T x: at most GK_SUM_BLOCK rows of x, which has the matrix's
+ * columns, packed as panels of that many rows; then the product of A, columns of dy, and k packed rows. */
 static inline void gk_matrix_pack_block(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
                                         size_t rows, const float *const *x, float *panels) {
   kernels->pack_rows(rows, matrix->units, x, panels, matrix->width * GK_SUM_BLOCK, false);
