@@ -37,6 +37,10 @@ void run_flush(shim_state *state, const void *context) {
   run_array(state, context, ((const struct work *)context)->kernels->flush, FLOP_FLUSH, 2);
 }
 
+void run_stream(shim_state *state, const void *context) {
+  run_array(state, context, ((const struct work *)context)->kernels->stream, 0, 2);
+}
+
 void run_dropout(shim_state *state, const void *context) {
   const struct work *work = context;
   const size_t count = work->size[0];

@@ -48,6 +48,7 @@ struct kernel {
 #define sizes_column_max               SIZES(matrix_sizes)
 #define sizes_add                      SIZES(array_sizes)
 #define sizes_flush                    SIZES(array_sizes)
+#define sizes_stream                   SIZES(array_sizes)
 #define sizes_softmax                  SIZES(softmax_sizes)
 #define sizes_softmax_loss             SIZES(softmax_sizes)
 #define sizes_binary_loss              SIZES(softmax_sizes)

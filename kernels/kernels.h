@@ -117,7 +117,7 @@ struct gk_cell_variant {
  * new states. A row of `pre` holds blocks of `hidden` floats whose meaning kernels/math/CELL.h states; it is
  * scratch for the step's phases and holds nothing of use after the last. The saved rows, all NULL in
  * inference, take what backward needs: activations in the same blocks, and the states once more. c may be
- * c_prev and h may be h_prev. */
+ * c_prev and h may be h_prev. Saved rows may be those of pre, h and c, but for the general kernels. */
 struct gk_cell_forward {
   size_t rows, unit_begin, unit_end, hidden;
   gk_activation activation;
@@ -240,6 +240,8 @@ struct gk_kernels {
   gk_cell_backward_fn *cell_backward_general[GK_CELL_COUNT][GK_MAX_PHASES];
   gk_cell_forward_fn *lstm_normalised_forward; /* whole rows only */
   gk_cell_backward_fn *lstm_normalised_backward;
+  /* destination = source, past the caches but for lines that only begin or end in it; stream_end() follows. */
+  void (*stream)(size_t count, const float *source, float *destination);
   void (*stream_end)(void); /* after what streamed, before another thread reads it */
 
   void (*sigmoid)(size_t count, const float *x, float *y); /* y may be x */

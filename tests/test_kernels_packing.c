@@ -63,6 +63,27 @@ static void transpose_moves_every_element(void **state) {
   close_matrix(&m);
 }
 
+/* From anywhere to anywhere: lines of cache that only begin or end in it hold what follows and went before. */
+static void stream_copies_every_float(void **state) {
+  enum { MOST = 67 };
+  struct matrix m;
+  (void)state;
+  open_matrix(&m);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t count = 0; count <= MOST; count++)
+      for (int place = 0; place <= 16; place++) {
+        make_rows(&m, 1, count, place % 3 ? GUARD_AT_END : place % 16);
+        float *result = guarded_take(&m.result_memory, count, place == 16 ? GUARD_AT_END : place);
+        kernel_case(tier, "stream", "count %zu, place %d", count, place);
+        tier->kernels->stream(count, m.row[0], result);
+        tier->kernels->stream_end();
+        kernel_same("destination", count, result, m.row[0]);
+        kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
+      }
+  assert_true(kernel_cases() > 0);
+  close_matrix(&m);
+}
+
 static void packed_panels_hold_every_column_and_zeros(void **state) {
   static float wanted[4 * MOST_ROWS * MOST_COLUMNS];
   struct matrix m;
@@ -206,6 +227,7 @@ static void every_listed_kernel_was_run(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_teardown(transpose_moves_every_element, kernel_say_where),
+      cmocka_unit_test_teardown(stream_copies_every_float, kernel_say_where),
       cmocka_unit_test_teardown(packed_columns_hold_every_row_and_zeros, kernel_say_where),
       cmocka_unit_test_teardown(packed_panels_hold_every_column_and_zeros, kernel_say_where),
       cmocka_unit_test_teardown(column_sum_is_the_plain_sum, kernel_say_where),

@@ -90,6 +90,24 @@ static void pack_columns(size_t columns, size_t rows, const float *const *source
               WIDTH);
 }
 
+static void copy_part(size_t count, const float *source, float *destination) {
+  for (size_t i = 0; i < count; i += GK_V) {
+    const size_t lanes = count - i < GK_V ? count - i : GK_V;
+    vf_store_n(destination + i, vf_load_n(source + i, lanes), lanes);
+  }
+}
+
+static void stream(size_t count, const float *source, float *destination) {
+  enum { LINE = 16 };
+  const size_t to_line = (LINE - (uintptr_t)destination / sizeof(float) % LINE) % LINE;
+  size_t i = to_line < count ? to_line : count;
+  copy_part(i, source, destination);
+  for (; i + LINE <= count; i += LINE) GK_UNROLL
+    for (size_t j = 0; j < LINE; j += GK_V)
+      vf_stream(destination + i + j, vf_load(source + i + j));
+  copy_part(count - i, source + i, destination + i);
+}
+
 /* Row by row, so that the source is read as it stands in memory. */
 static inline __attribute__((always_inline)) void pack_rows_body(size_t rows, size_t columns,
                                                                  const float *const *source, float *panels,

@@ -71,6 +71,7 @@ const struct gk_kernels GK_TABLE = {
 #undef GK_CELL
     .lstm_normalised_forward = lstm_normalised_forward,
     .lstm_normalised_backward = lstm_normalised_backward,
+    .stream = stream,
     .stream_end = v_stream_end,
     .sigmoid = sigmoid_array,
     .tanh = tanh_array,

@@ -133,6 +133,14 @@ static void finish_states(const struct gk_worker *worker, int layer, int directi
     gk_mask_state(worker, layer, direction, s + 1);
 }
 
+/* Rows whose vectors begin no line of cache would be written to the caches after all: they are saved, and go
+ * past the caches, when the step is finished (1 to 3 % of a training step on AVX-512, GRU of 229 to 504 units
+ * and 49 to 234 samples; nothing on AVX2). Until then what plain arithmetic saves stands in pre, h and c. */
+static bool saves_late(const struct gk_run *run, size_t hidden) {
+  const struct gk_rnn *rnn = run->rnn;
+  return run->stream && hidden % rnn->kernels->lanes && !rnn->general && !rnn->cell->normalised;
+}
+
 /* Rows of the worker from number `first` on, to be cut into strips of units. */
 static struct gk_cell_forward cell_of_step(const struct gk_worker *worker, int layer, int direction,
                                            size_t first, size_t rows) {
@@ -150,16 +158,34 @@ static struct gk_cell_forward cell_of_step(const struct gk_worker *worker, int l
                                  .c_prev = worker->c_prev + first,
                                  .h = (projects ? worker->whole_h : worker->h) + first,
                                  .c = worker->c + first,
-                                 /* blocks of a row that begin no line would be written to the caches after
-                                  * all, unasked for */
                                  .stream = run->stream && weights->hidden % run->rnn->kernels->lanes == 0};
-  if (run->training) {
+  if (saves_late(run, weights->hidden)) {
+    cell.saved_gates = cell.pre;
+    cell.saved_h = cell.h;
+    cell.saved_c = cell.c;
+  } else if (run->training) {
     cell.scales = worker->scales + first;
     cell.saved_gates = worker->saved_gates + first;
     cell.saved_h = (projects ? worker->saved_whole_h : worker->saved_h) + first;
     cell.saved_c = worker->saved_c + first;
   }
   return cell;
+}
+
+static void save(const struct gk_worker *worker, const struct gk_cell_forward *cell) {
+  const struct gk_rnn *rnn = worker->run->rnn;
+  const size_t hidden = cell->hidden, unit = worker->unit_begin, units = worker->unit_end - unit;
+  const size_t gates = rnn->cell->gates_in_h ? 0 : (size_t)rnn->cell->blocks * hidden;
+  float *const *saved_h = gk_run_projects(worker->run) ? worker->saved_whole_h : worker->saved_h;
+  for (size_t j = 0; j < cell->rows; j++) {
+    if (units == hidden)
+      rnn->kernels->stream(gates, cell->pre[j], worker->saved_gates[j]);
+    for (size_t at = unit; units < hidden && at < gates; at += hidden)
+      rnn->kernels->stream(units, cell->pre[j] + at, worker->saved_gates[j] + at);
+    rnn->kernels->stream(units, cell->h[j] + unit, saved_h[j] + unit);
+    if (rnn->cell->memory)
+      rnn->kernels->stream(units, cell->c[j] + unit, worker->saved_c[j] + unit);
+  }
 }
 
 /* Arithmetic that needs whole rows, when all of them are there. */
@@ -214,6 +240,8 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
     }
     if (normalised)
       whole_rows(worker, layer, direction, (size_t)rows);
+    if (p + 1 == cell->phases && saves_late(run, weights->hidden))
+      save(worker, &units);
     if (p + 1 == cell->phases)
       finish_states(worker, layer, direction, s, (size_t)rows);
     else if (run->drops_state && cell->phase[p + 1].operand_block != GK_OPERAND_H)
