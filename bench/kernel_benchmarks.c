@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What gatekern-bench registers of kernels: every line of kernel_list.def on every tier, and on which sizes. */
+ * What gatekern-bench registers of kernels: every line of kernel_list.def on every tier, and on which
+ * sizes. */
 
 #include "benchmarks.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Kernels on matrices: products, packing, sums over rows, attention's reads; the loops that measure a machine. */
+ * Kernels on matrices: products, packing, sums over rows, attention's reads; the loops that measure a
+ * machine. */
 
 #include "kernel_flop.h"
 #include "kernel_work.h"

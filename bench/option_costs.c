@@ -75,8 +75,8 @@ static void set_projection(gk_rnn_desc *d, int64_t time, int64_t batch, int64_t 
 #define HEAD(name, most, head)                                                                               \
   { name, most, "", NULL, 1, 0, ALL_CELLS, ALL_CELLS, head }
 
-/* However many options an LSTM has at once, it is one variant (1.3; 1.5 with layer normalisation), and dropout
- * adds its own 0.15. */
+/* However many options an LSTM has at once, it is one variant (1.3; 1.5 with layer normalisation), and
+ * dropout adds its own 0.15. */
 static const option options[] = {
     EVERY("dropout", 1.15, "dropout=0.25", NULL, 2, 0),
     EVERY("input-dropout", 1.15, "input-dropout=0.25", NULL, 1, 0),

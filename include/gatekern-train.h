@@ -74,11 +74,11 @@ typedef struct gk_language_model gk_language_model;
 
 typedef struct gk_language_model_desc {
   size_t size; /* sizeof(gk_language_model_desc) */
-  /* The recurrent layers, all that a network can be, and their plan. input_size is the embedding's; vocabulary
-   * is 0 here, it is the texts'; the layout is time-major; the direction is forward, since any other has
-   * seen the characters that the model is to predict. Trained states are what every text begins from.
-   * Regularisation acts in training and in gk_language_model_gradient_flow, never when a model is evaluated or
-   * sampled from, where zoneout takes its mean (gk_rnn_desc). */
+  /* The recurrent layers, all that a network can be, and their plan. input_size is the embedding's;
+   * vocabulary is 0 here, it is the texts'; the layout is time-major; the direction is forward, since any
+   * other has seen the characters that the model is to predict. Trained states are what every text begins
+   * from. Regularisation acts in training and in gk_language_model_gradient_flow, never when a model is
+   * evaluated or sampled from, where zoneout takes its mean (gk_rnn_desc). */
   gk_rnn_desc network;
   bool utf8; /* symbols are code points instead of bytes */
   bool tied; /* the output layer's weight is the embedding (then network.input_size is the size of the last
@@ -156,9 +156,9 @@ GK_API gk_status gk_language_model_evaluate_free_running(const gk_language_model
 
 /* How gradients flow through a model: the text's first batch * (time + 1) characters as `batch` streams from
  * the trained states, or zero; the loss is that of each stream's last character alone. norms (L, T) is the
- * Euclidean norm, over the batch, of its gradient by h of each layer and step; radii (L, G) the spectral radius
- * of each gate's recurrent matrix (gk_rnn_spectral_radii). Either may be NULL. Random masks are those of seed
- * 0. */
+ * Euclidean norm, over the batch, of its gradient by h of each layer and step; radii (L, G) the spectral
+ * radius of each gate's recurrent matrix (gk_rnn_spectral_radii). Either may be NULL. Random masks are those
+ * of seed 0. */
 GK_API gk_status gk_language_model_gradient_flow(const gk_language_model *model, const gk_text *text,
                                                  int64_t time, int64_t batch, double *norms, double *radii);
 

@@ -21,8 +21,9 @@
  *   macro of the same name, e.g. gk_rnn_desc d = GK_RNN_DESC_INIT;
  *
  *   What gk_rnn, gk_output, gk_decoder and gk_bridge have alike is described once, at gk_rnn: _create (on
- *   failure the object is NULL), _destroy (of NULL does nothing), _tensor (of an index from 0), _packed_bytes,
- *   _pack, _workspace_bytes and _memory_needed (GK_ERROR_ARGUMENT, or _OVERFLOW where a size does not fit).
+ *   failure the object is NULL), _destroy (of NULL does nothing), _tensor (of an index from 0),
+ *   _packed_bytes, _pack, _workspace_bytes and _memory_needed (GK_ERROR_ARGUMENT, or _OVERFLOW where a size
+ *   does not fit).
  *
  * Threads
  *   A created object is immutable: any number of threads may use one at the same time, each with its
@@ -105,8 +106,8 @@ GK_API gk_status gk_isa_resolve(gk_isa request, gk_isa *isa);
 GK_API const char *gk_isa_reason(void);
 GK_API const char *gk_cpu_features(void);
 
-/* Threads that `threads = 0` stands for: the least of OMP_NUM_THREADS / OpenMP's maximum, the CPUs this process
- * may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. */
+/* Threads that `threads = 0` stands for: the least of OMP_NUM_THREADS / OpenMP's maximum, the CPUs this
+ * process may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. */
 GK_API int gk_default_threads(void);
 
 /* Where activations come from: Gatekern's own polynomials (sigmoid <= 2 ULP, tanh <= 2.6 ULP) or
@@ -119,7 +120,8 @@ typedef enum gk_math { GK_MATH_AUTO = 0, GK_MATH_OWN, GK_MATH_SLEEF } gk_math;
 GK_API gk_status gk_sigmoid(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 
-/* Largest fp32 FMA rate in GFLOP/s (an FMA is two) of `isa` on `threads` threads, measured for about `seconds`. */
+/* Largest fp32 FMA rate in GFLOP/s (an FMA is two) of `isa` on `threads` threads, measured for about
+ * `seconds`. */
 GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops);
 /* Read bandwidth in GB/s of `bytes` a thread, read again and again for about `seconds`. */
 GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, double seconds,
@@ -136,8 +138,9 @@ GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, dou
  *   gru-simplified    gru without the reset gate: z = sigmoid(W_iz x + b + W_hz h' + b),
  *                     n = tanh(W_in x + b_in + W_hn h' + b_hn), h = n + z * (h' - n)
  *                     (Ng's course; its update gate is 1 - z: its W_u and b_u change sign)
- *   mgu               minimal gated unit, its one gate resets and forgets: f = sigmoid(W_if x + b + W_hf h' + b),
- *                     n = tanh(W_in x + b_in + W_hn (f * h') + b_hn), h = n + (1 - f) * (h' - n)   (Zhou 2016)
+ *   mgu               minimal gated unit (Zhou 2016), its one gate resets and forgets:
+ *                     f = sigmoid(W_if x + b + W_hf h' + b), n = tanh(W_in x + b_in + W_hn (f * h') + b_hn),
+ *                     h = n + (1 - f) * (h' - n)
  * Gate order of parameters is PyTorch's: i f g o; r z n; and z n; f n. */
 typedef enum gk_cell {
   GK_CELL_RNN = 0,
@@ -207,12 +210,12 @@ GK_API gk_status gk_layout_from_name(const char *name, gk_layout *layout);
 
 /* How work is cut. Never changes a bit of any result.
  *   slices     a thread owns samples and walks all steps alone
- *   teams      threads share the samples, own hidden units (one thread those of a layer of very few), and meet
- *              at a barrier each step
+ *   teams      threads share the samples, own hidden units (one thread those of a layer of very few), and
+ *              meet at a barrier each step
  *   wavefront  a thread owns layers of a stack and walks all samples, some steps behind the layers below, or
- *              owns one of two directions; they meet every few steps, or once a layer. Where there is no such thing (one layer
- *              in one direction, directions that are added, tokens or input dropout in two directions,
- *              feedback, a single step) it is teams */
+ *              owns one of two directions; they meet every few steps, or once a layer. Where there is no such
+ *              thing (one layer in one direction, directions that are added, tokens or input dropout in two
+ *              directions, feedback, a single step) it is teams */
 typedef enum gk_schedule {
   GK_SCHEDULE_AUTO = 0,
   GK_SCHEDULE_SLICES,
@@ -306,8 +309,8 @@ typedef struct gk_rnn gk_rnn;
 /* GK_ERROR_ARGUMENT, _UNSUPPORTED, _ISA, _OVERFLOW, _MEMORY; *rnn is then NULL. */
 GK_API gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn);
 GK_API void gk_rnn_destroy(gk_rnn *rnn); /* NULL is allowed */
-/* GK_ERROR_ARGUMENT for what gk_rnn_create takes, as PyTorch does, and whoever trains may not have meant: dropout
- * of a single layer, dropout_masks without any dropout that they are for. */
+/* GK_ERROR_ARGUMENT for what gk_rnn_create takes, as PyTorch does, and whoever trains may not have meant:
+ * dropout of a single layer, dropout_masks without any dropout that they are for. */
 GK_API gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc);
 /* The description with every AUTO and DEFAULT resolved; hidden_size is that of the last layer. */
 GK_API const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn);
@@ -350,7 +353,8 @@ GK_API int64_t gk_rnn_output_size(const gk_rnn *rnn); /* of a row of y: D*H, H w
  * names, G being the network's gates (3 of a coupled LSTM):
  *   [embedding.weight,] weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H; with a projection G*H, P),
  *   bias_ih_l0, bias_hh_l0 (G*H) [, weight_hr_l0 (P, H)] [, weight_peephole_l0 (G-1, H)]
- *   [, weight_ln_ih_l0, weight_ln_hh_l0 (G*H), weight_ln_c_l0, bias_ln_c_l0 (H)] [, h0_l0 (H or P) [, c0_l0 (H)]],
+ *   [, weight_ln_ih_l0, weight_ln_hh_l0 (G*H), weight_ln_c_l0, bias_ln_c_l0 (H)]
+ *   [, h0_l0 (H or P) [, c0_l0 (H)]],
  * then the same of ..._l0_reverse, ..._l1. Gradients and optimizer states have the same layout. */
 typedef struct gk_tensor {
   char name[64];
@@ -363,15 +367,15 @@ GK_API int gk_rnn_tensor_count(const gk_rnn *rnn);
 GK_API gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor);
 GK_API int64_t gk_rnn_parameter_count(const gk_rnn *rnn); /* floats of the whole array */
 
-/* The weights of one direction of a layer as textbooks write a cell, a = W [h', x] + b: weight (G*H, H + I) is
- * [W_hh | W_ih], row by row (I is that of the layer; W_hh has P columns with a projection, none without
- * recurrence), bias (G*H) is b_ih + b_hh. The candidate of `gru` resets b_hh with the product, so that its two
- * do not add: its bias (4*H) is b_r, b_z, b_in, b_hn. Gates are in the order of the parameters. Either may be
- * NULL: not wanted. GK_ERROR_ARGUMENT. */
+/* The weights of one direction of a layer as textbooks write a cell, a = W [h', x] + b: weight (G*H, H + I)
+ * is [W_hh | W_ih], row by row (I is that of the layer; W_hh has P columns with a projection, none without
+ * recurrence), bias (G*H) is b_ih + b_hh. The candidate of `gru` resets b_hh with the product, so that its
+ * two do not add: its bias (4*H) is b_r, b_z, b_in, b_hn. Gates are in the order of the parameters. Either
+ * may be NULL: not wanted. GK_ERROR_ARGUMENT. */
 GK_API gk_status gk_rnn_combined_weights(const gk_rnn *rnn, const float *parameters, int64_t layer,
                                          int direction, float *weight, float *bias);
-/* The way back, into the whole array: b becomes bias_ih, and bias_hh 0 (but gru's b_hn). NULL: these parameters
- * stay as they are. */
+/* The way back, into the whole array: b becomes bias_ih, and bias_hh 0 (but gru's b_hn). NULL: these
+ * parameters stay as they are. */
 GK_API gk_status gk_rnn_set_combined_weights(const gk_rnn *rnn, int64_t layer, int direction,
                                              const float *weight, const float *bias, float *parameters);
 
@@ -445,8 +449,8 @@ typedef struct gk_rnn_memory {
 GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_memory *memory);
 
 /* How a call of these sizes, one without feedback, is cut: the schedule (never AUTO) and the most threads
- * that it uses. training: gk_rnn_backward, and gk_rnn_forward with a reserve; else gk_rnn_forward without one,
- * for which more threads pay at smaller sizes. */
+ * that it uses. training: gk_rnn_backward, and gk_rnn_forward with a reserve; else gk_rnn_forward without
+ * one, for which more threads pay at smaller sizes. */
 GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                              gk_schedule *schedule, int *threads);
 
@@ -544,9 +548,9 @@ typedef struct gk_rnn_backward_args {
                              what vanishes or explodes with the distance from the loss. NULL: off */
   gk_random_key random;
   /* What forward kept. After the call it is undefined, and only forward may use it again; unless keep_reserve
-   * is set: then another call with other dy, dhn, dcn gives the bits that it would give as the first one. That
-   * costs nothing in one direction; in two, workspace of keep_workspace_bytes (as much again as one layer's
-   * share of the reserve without its states), no more work. */
+   * is set: then another call with other dy, dhn, dcn gives the bits that it would give as the first one.
+   * That costs nothing in one direction; in two, workspace of keep_workspace_bytes (as much again as one
+   * layer's share of the reserve without its states), no more work. */
   void *reserve;
   void *workspace; /* backward_workspace_bytes, or keep_workspace_bytes */
   bool keep_reserve;
@@ -642,9 +646,9 @@ GK_API gk_status gk_loss_gradient(const gk_loss_args *args);
 
 /* Many to one: a row (W) of each sample from the rows of its valid steps. Padding is not read; a sample
  * without a step gives zeros and takes no gradient.
- *   last  the state that the walk ends with: of t = length-1 forward, of t = 0 in reverse; of two directions side
- *         by side the first half of the columns is forward's (of directions that were added no last state can be
- *         told from y: it is the sum of hn)
+ *   last  the state that the walk ends with: of t = length-1 forward, of t = 0 in reverse; of two directions
+ *         side by side the first half of the columns is forward's (of directions that were added no last state
+ *         can be told from y: it is the sum of hn)
  *   mean  the sum over t in ascending order, in blocks as every sum, divided by the length
  *   max   of each column; of equal ones the earliest step. A NaN is larger than any number */
 typedef enum gk_pool { GK_POOL_LAST = 0, GK_POOL_MEAN, GK_POOL_MAX } gk_pool;
@@ -750,8 +754,8 @@ GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const 
  * order:
  *   x_t                    a vector that the caller gives at every step; rnn.input_size = I floats, 0: none
  *   the output before      o_{t-1}: the embedding of a token, or a vector; what `feedback` says
- *   the attentional vector of the step before, h~_{t-1} (input feeding; Luong 2015), zero before the first step
- * and whose output y_t is h_t of the last layer, or with attention over a source s_1 ... s_J of J <= Ts vectors
+ *   the attentional vector of the step before, h~_{t-1} (input feeding; Luong 2015), zero before any step
+ * and whose output y_t is h_t of the last layer, or with attention over a source s_1 ... s_J, J <= Ts vectors
  *   score_j = h_t . s_j (dot; S = H)  or  h_t . W_a s_j (general; stored as W_q = W_a^T, (S, H))
  *   a = softmax(score) over the source's own length, c = sum_j a_j s_j, y_t = h~_t = tanh(W_c [c; h_t])
  * without biases, as in Luong, Pham, Manning 2015. A source of length 0 gives c = 0. Where something that the
@@ -831,8 +835,8 @@ GK_API gk_status gk_decoder_pack_dropped(const gk_decoder *decoder, unsigned fla
 GK_API gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int64_t batch,
                                           int64_t source_time, gk_rnn_memory *memory);
 
-/* (T, N, .) stands for the layout of rnn.layout: batch-first is (N, T, .), a source (N, Ts, S). A sample is one
- * sequence: a decoder has no resets inside a call, as gk_rnn_forward_args.reset are. */
+/* (T, N, .) stands for the layout of rnn.layout: batch-first is (N, T, .), a source (N, Ts, S). A sample is
+ * one sequence: a decoder has no resets inside a call, as gk_rnn_forward_args.reset are. */
 typedef struct gk_decoder_forward_args {
   size_t size;
   int64_t time, batch;
@@ -994,7 +998,7 @@ GK_API gk_status gk_bridge_backward(const gk_bridge *bridge, const gk_bridge_bac
 
 /* Formulas and defaults are PyTorch's (torch.optim); the state starts as zeros, which RMSprop and Adagrad
  * take as PyTorch does. g is the gradient after gradient_scale, plus weight_decay * parameter but for adamw.
- *   sgd      b = momentum * b + g (first step: b = g); p -= lr * b, with nesterov p -= lr * (g + momentum * b)
+ *   sgd      b = momentum * b + g (first step: b = g); p -= lr * b, nesterov p -= lr * (g + momentum * b)
  *   rmsprop  v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + epsilon)
  *   adagrad  s += g^2; p -= lr / (1 + (step - 1) * rate_decay) * g / (sqrt(s) + epsilon)
  *   adam     Kingma and Ba 2015 with bias correction

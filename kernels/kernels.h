@@ -240,7 +240,7 @@ struct gk_kernels {
   gk_cell_backward_fn *cell_backward_general[GK_CELL_COUNT][GK_MAX_PHASES];
   gk_cell_forward_fn *lstm_normalised_forward; /* whole rows only */
   gk_cell_backward_fn *lstm_normalised_backward;
-  /* destination = source, past the caches but for lines that only begin or end in it; stream_end() follows. */
+  /* destination = source, past the caches but for its first and last line; stream_end() follows. */
   void (*stream)(size_t count, const float *source, float *destination);
   void (*stream_end)(void); /* after what streamed, before another thread reads it */
 

@@ -69,8 +69,8 @@ enum { CELL_VARIANTS = sizeof cell_variants / sizeof *cell_variants };
 
 /* ---- Kinds of networks ---- */
 
-/* The index-th variant that any direction can have, or that needs two; of the LSTM's alone if `lstm`. NULL: no
- * more. */
+/* The index-th variant that any direction can have, or that needs two; of the LSTM's alone if `lstm`. NULL:
+ * no more. */
 static inline const struct cell_variant *variant_of_directions(bool two, int index, bool lstm) {
   for (int i = 0; i < CELL_VARIANTS; i++)
     if (needs_two_directions(&cell_variants[i]) == two && (!lstm || cell_variants[i].cell == GK_CELL_LSTM) &&
@@ -90,8 +90,8 @@ static inline int count_variants(bool lstm) {
   return count;
 }
 
-/* What tests of properties walk: each cell as it is, each variant that any direction can have, and the LSTM and
- * each of its variants with a projection. */
+/* What tests of properties walk: each cell as it is, each variant that any direction can have, and the LSTM
+ * and each of its variants with a projection. */
 static inline int network_kinds(void) {
   return gk_cell_count() + count_variants(false) + 1 + count_variants(true);
 }
@@ -104,7 +104,8 @@ static inline int network_kinds_of_both_directions(void) {
   return count;
 }
 
-/* Cell, options and projection of a kind, and two directions where it needs them; hidden_size is set already. */
+/* Cell, options and projection of a kind, and two directions where it needs them; hidden_size is set
+ * already. */
 static inline gk_status set_network_kind(gk_rnn_desc *desc, int kind) {
   static const struct cell_variant plain_lstm = {GK_CELL_LSTM, "", true};
   if (kind < gk_cell_count()) {

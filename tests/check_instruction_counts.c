@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls chosen kernels of one tier once each, for tests/check_instruction_counts.sh, which lets callgrind or
- * QEMU count the instructions inside measured_call. Prints a line "KERNEL ELEMENTS" for each call, in order. */
+ * QEMU count the instructions inside measured_call. Prints a line "KERNEL ELEMENTS" for each call, in
+ * order. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

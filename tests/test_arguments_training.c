@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every wrong argument of output layers, arrays, optimizers: the status, a message that names the argument and the values that do not fit, and
- * outputs that nobody touched. */
+ * Every wrong argument of output layers, arrays, optimizers: the status, a message that names the argument
+ * and the values that do not fit, and outputs that nobody touched. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -8,9 +8,9 @@
  * left out by name (enum not_equal): a GRU whose reset gate is 1 is the simplified GRU, but
  *  - with the reset after the product dx adds the products of the gates as they lie, n r z, the simplified
  *    GRU's as z n; everything else has the same bits;
- *  - with the reset before the product dh' is the sum of two products, over (r, z) and over n, each summed for
- *    itself; the simplified GRU has one, over (z, n). What depends on dL/dh from above alone has the same bits:
- *    with T = 1 everything but dh0, with any T the norm of dL/dh at the last step of each sample;
+ *  - with the reset before the product dh' is the sum of two products, over (r, z) and over n, each summed
+ *    for itself; the simplified GRU has one, over (z, n). What depends on dL/dh from above alone has the same
+ *    bits: with T = 1 everything but dh0, with any T the norm of dL/dh at the last step of each sample;
  *  - gradients of three gates start a block of a sum where those of two do only if 3 H <= GK_SUM_BLOCK. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * [W_hh | W_ih] and one bias of a layer: every element is that of its tensor, a network that is given them back
- * has the bits that it had, and a plain cell is one product with [h', x]. */
+ * [W_hh | W_ih] and one bias of a layer: every element is that of its tensor, a network that is given them
+ * back has the bits that it had, and a plain cell is one product with [h', x]. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

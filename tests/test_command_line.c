@@ -300,8 +300,8 @@ static bool of_other_directions(const char *name) {
   return strcmp(name, "direction") == 0 || strcmp(name, "merge") == 0 || strncmp(name, "reverse-", 8) == 0;
 }
 
-/* Every option of a training; of a network, with its names, wherever a network is made; but language models walk forward only:
- * what they would refuse is not offered. */
+/* Every option of a training; of a network, with its names, wherever a network is made; but language models
+ * walk forward only: what they would refuse is not offered. */
 static void test_help_names_every_option(void **state) {
   (void)state;
   static const char *const commands[] = {"train lm --help", "bench --help", "inspect --help", "info --help"};

@@ -52,7 +52,8 @@ static gk_rnn_desc describe_network(gk_cell cell, int64_t input, int64_t hidden)
   return desc;
 }
 
-/* The plan as it is explained; that of a decoder, whose first layer waits for its last one, is no wavefront. */
+/* The plan as it is explained; that of a decoder, whose first layer waits for its last one, is no
+ * wavefront. */
 static gk_rnn_plan_info explain(gk_rnn_desc desc, int64_t time, int64_t batch, bool training) {
   const bool fed = true;
   gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;

@@ -97,8 +97,8 @@ static struct decoder_case small_case(uint64_t seed) {
   return c;
 }
 
-/* Variant `number` of the cells, every other one of an LSTM with a projection; false: it has kinks, which long
- * steps would cross, or two directions. Layer normalisation of two values is hardly smooth either. */
+/* Variant `number` of the cells, every other one of an LSTM with a projection; false: it has kinks, which
+ * long steps would cross, or two directions. Layer normalisation of two values is hardly smooth either. */
 static bool smooth_variant(struct decoder_case *c, int number) {
   const struct cell_variant *variant = &cell_variants[number];
   gk_rnn_desc *rnn = &c->desc.rnn;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Decoders whose stack has trained states, dropout of each kind and zoneout, which their float64 reference has
- * not: the gradient of each tensor along a random direction is the difference quotient of the loss, the masks
- * staying what the key says; the same bits on every tier, schedule and number of threads. */
+ * Decoders whose stack has trained states, dropout of each kind and zoneout, which their float64 reference
+ * has not: the gradient of each tensor along a random direction is the difference quotient of the loss, the
+ * masks staying what the key says; the same bits on every tier, schedule and number of threads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

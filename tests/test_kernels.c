@@ -295,8 +295,8 @@ static void run_product(struct problem *p, const struct gk_kernels *kernels, siz
   }
 }
 
-/* Every tile from 1 x 1 to mr + 2 rows by nv vectors and a third of those that take two tiles either way, with
- * one tail of the last vector. */
+/* Every tile from 1 x 1 to mr + 2 rows by nv vectors and a third of those that take two tiles either way,
+ * with one tail of the last vector. */
 static void check_edge_tiles(struct problem *p, const struct kernel_tier *tier, size_t k, size_t lanes) {
   const struct gk_kernels *kernels = tier->kernels;
   const size_t v = kernels->lanes, nv = kernels->tile_vectors, mr = kernels->tile_rows, vectors = 2 * nv;

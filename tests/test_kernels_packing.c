@@ -63,7 +63,7 @@ static void transpose_moves_every_element(void **state) {
   close_matrix(&m);
 }
 
-/* From anywhere to anywhere: lines of cache that only begin or end in it hold what follows and went before. */
+/* From anywhere to anywhere; a line of cache may begin before it or end after it. */
 static void stream_copies_every_float(void **state) {
   enum { MOST = 67 };
   struct matrix m;

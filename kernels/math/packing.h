@@ -40,7 +40,8 @@ static void transpose(size_t rows, size_t columns, const float *const *source, f
   }
 }
 
-/* So many vectors of a panel begin and end a line of cache: what goes past the caches must fill it at once. */
+/* So many vectors of a panel begin and end a line of cache: what goes past the caches must fill it at
+ * once. */
 enum { LINE_VECTORS = GK_TILE_VECTORS * GK_V < 16 ? GK_TILE_VECTORS : 16 / GK_V };
 /* So many k of all columns, before others: lines past the caches then are neighbours in memory, and what was
  * asked for of a row is still there. (32 to 128 are equally fast.) */

@@ -118,8 +118,8 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
   }
 }
 
-/* B from the rows of W that are its columns: a sum's k of them are packed, and read while they are near. Takes
- * 64 KiB of stack on AVX-512, 16 KiB on AVX2. */
+/* B from the rows of W that are its columns: a sum's k of them are packed, and read while they are near.
+ * Takes 64 KiB of stack on AVX-512, 16 KiB on AVX2. */
 static __attribute__((noinline)) void product_of_columns(const struct gk_product *p) {
   enum { WIDTH = GK_TILE_VECTORS * GK_V };
   _Alignas(64) float block[GK_SUM_BLOCK * WIDTH];

@@ -20,7 +20,8 @@ struct tile {
   ptrdiff_t a_step;      /* 1 unless the tier reads across */
   const float *b;        /* vector j of row k: b + (j / nv) * b_panel_stride + (k * nv + j % nv) * v */
   size_t b_panel_stride;
-  /* B unpacked: b is row 0 of b_rows that stand b_step floats apart; row b_first is that of k_begin + k = 0 */
+  /* B unpacked: b is row 0 of b_rows that stand b_step floats apart; row b_first is that of k_begin + k =
+   * 0 */
   size_t b_step, b_first, b_rows;
   const struct gk_column *columns;
   float *const *c;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What every tier's tile does around its sums. Between two of them C stays in a buffer of the tile: rows of C
  * may begin no line of cache. A tier defines before:
- *   tile_terms(tile, k, count, b, sum, rows, vectors, form): sum += the products of `count` k from k on, whose
- *     rows of B begin at b */
+ *   tile_terms(tile, k, count, b, sum, rows, vectors, form): sum += the products of `count` k from k on,
+ *     whose rows of B begin at b */
 #ifndef GK_KERNELS_MATH_TILE_STRIPS_H
 #define GK_KERNELS_MATH_TILE_STRIPS_H
 

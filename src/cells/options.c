@@ -6,8 +6,8 @@
 #include "src/cells/cell.h"
 #include "src/core/names.h"
 
-/* Names and ONNX's defaults of alpha and beta. Where both are 0 the function has neither: to give 0 and 0 is to
- * ask for the defaults. */
+/* Names and ONNX's defaults of alpha and beta. Where both are 0 the function has neither: to give 0 and 0 is
+ * to ask for the defaults. */
 static const struct {
   const char *name;
   float alpha, beta;

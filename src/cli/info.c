@@ -222,8 +222,8 @@ static int64_t count_cpus(const char *list) {
 
 /* Working sets. Of one thread: half of each cache level; four times the last level, and at least 256 MiB, for
  * memory. Of all threads: as much of the first and second level each, their share of half the third ones, or
- * of all of them where that is no more than the second level, and of memory what no third level holds. A third
- * level whose shares are smaller is left out. */
+ * of all of them where that is no more than the second level, and of memory what no third level holds. A
+ * third level whose shares are smaller is left out. */
 static void choose_levels(const struct machine *machine, struct limits *limits) {
   const int64_t least = INT64_C(256) << 20, threads = machine->threads;
   int64_t largest = 0, near = 0, shared = 1, share = 0;

@@ -79,13 +79,13 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
 }
 
 /* Samples a thread below which slices are slower than teams: a tile waits for the weights instead of
- * computing, or has too few sums. Measured with two threads, slices' time / a team's. Where the weights are in
- * a thread's own cache: two a thread 0.86 to 1.03 (where a barrier takes 1 us 0.56 to 0.89), one a thread
+ * computing, or has too few sums. Measured with two threads, slices' time / a team's. Where the weights are
+ * in a thread's own cache: two a thread 0.86 to 1.03 (where a barrier takes 1 us 0.56 to 0.89), one a thread
  * 0.93 to 1.07 with 64 to 100 units, 1.04 to 1.14 with 130 and more. In the shared cache, AVX-512: two or
  * three a thread 1.01 to 1.09, four and more 0.87 to 1.03, but 1.09 with 75 MB of them; AVX2 two 1.02 to
  * 1.17, three 0.94 to 1.06, four and more 0.93 to 1.04. In training weights have just been packed, half of a
- * slice's by another thread; those of a team are packed where they are read (and what is not packed, each slice
- * transposes as a whole, of a team each thread its share). LSTM and GRU of 150 to 512
+ * slice's by another thread; those of a team are packed where they are read (and what is not packed, each
+ * slice transposes as a whole, of a team each thread its share). LSTM and GRU of 150 to 512
  * units: one step 1.1 to 1.5 with 4 to 16 samples, 1.24 to 1.34 with 32, two steps 1.0 to 1.3, four 0.9 to
  * 1.15. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t trained_steps, int threads) {
@@ -293,12 +293,12 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
 /* A pass takes longer with weights unpacked (backward of AVX-512: LSTM 512 15 %, 950 35 %; of AVX2, whose
  * panels are one line of cache wide: LSTM 384 18 %, 512 41 %), but nobody packs them. Steps packed for both
  * passes against forward alone, two threads, LSTM, GRU and RNN of 100 to 1024 units with I = H, AVX-512: 1.06
- * to 1.9 up to 32 rows, 1.0 to 1.15 at 64 to 190 rows, up to 2.1 million weights; 0.9 to 1.07 with 2.9 million.
- * AVX2 1.1 to 2.2 up to 8 rows, 1.0 to 1.2 at 16 and 32. Against neither pass, one or two steps: 1.1 to 3.7 up
- * to 16 rows and 3 million weights, 1.0 to 1.1 at 64; 8.4 million 1.0 to 1.3 at one or two rows, 0.9 to 1.0 at
- * 16. Neither against forward alone, with I = H: 1.0 to 1.4 in one step, 0.92 to 1.2 in two, in three 0.88 to
- * 0.97 with up to a million weights and 1.05 to 1.09 with two, in four 0.8 to 1.06; with I a tenth of H in two
- * steps 0.88 to 0.93, four times H in four 0.99 to 1.01. */
+ * to 1.9 up to 32 rows, 1.0 to 1.15 at 64 to 190 rows, up to 2.1 million weights; 0.9 to 1.07 with 2.9
+ * million. AVX2 1.1 to 2.2 up to 8 rows, 1.0 to 1.2 at 16 and 32. Against neither pass, one or two steps: 1.1
+ * to 3.7 up to 16 rows and 3 million weights, 1.0 to 1.1 at 64; 8.4 million 1.0 to 1.3 at one or two rows,
+ * 0.9 to 1.0 at 16. Neither against forward alone, with I = H: 1.0 to 1.4 in one step, 0.92 to 1.2 in two, in
+ * three 0.88 to 0.97 with up to a million weights and 1.05 to 1.09 with two, in four 0.8 to 1.06; with I a
+ * tenth of H in two steps 0.88 to 0.93, four times H in four 0.99 to 1.01. */
 enum {
   UNPACKED_FLOATS = 2200000,
   UNPACKED_FLOATS_BY_ROWS = 100000000, /* of AVX2 half of it, and so many rows: */
@@ -320,8 +320,8 @@ static int64_t most_unpacked_rows(const struct gk_rnn *rnn) {
   return rows < most ? rows : most;
 }
 
-/* How many times forward would transpose a weight, on average: at each step, or those of inputs with each chunk
- * of steps. */
+/* How many times forward would transpose a weight, on average: at each step, or those of inputs with each
+ * chunk of steps. */
 static double reads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   const int64_t chunk = gk_rnn_plan_for(rnn, time, batch, true, false).chunk;
   const double chunks = (double)(time / chunk + (time % chunk != 0)), all = all_weights(rnn);

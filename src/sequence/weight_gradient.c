@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Weight gradients: one product over all (t, sample) that exist, in the order in which the backward sweep
  * visits them, so that a sum's blocks depend on neither threads nor schedule. As soon as the sweep has
- * finished a block's rows, and while they are in cache, its inputs are packed, by each thread for itself or by
- * all together; each then forms the share of its own units, 128 at a time. */
+ * finished a block's rows, and while they are in cache, its inputs are packed, by each thread for itself or
+ * by all together; each then forms the share of its own units, 128 at a time. */
 #include <string.h>
 
 #include "src/sequence/masks.h"

@@ -32,8 +32,8 @@ gk_status gk_language_model_create_plans(const gk_language_model_desc *desc, str
 gk_status gk_language_model_memory_needed(gk_language_model *model, struct gk_language_model_memory *needed);
 /* That memory; parameters are zero and not packed. */
 gk_status gk_language_model_allocate(gk_language_model *model);
-/* What a text begins from: zeros, or the trained states, for each sample. h and c as gk_rnn_forward takes h0 and
- * c0; c NULL: not wanted, or a cell without memory. */
+/* What a text begins from: zeros, or the trained states, for each sample. h and c as gk_rnn_forward takes h0
+ * and c0; c NULL: not wanted, or a cell without memory. */
 gk_status gk_language_model_initial_states(const gk_language_model *model, int64_t batch, float *h, float *c);
 /* To be called after each change of the parameters. */
 gk_status gk_language_model_pack(gk_language_model *model);

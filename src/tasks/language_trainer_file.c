@@ -58,8 +58,8 @@ static json_t *describe_training(const gk_language_trainer *trainer) {
   return NULL;
 }
 
-/* The shape of carried states of `values` a sample: (L, N, values of a layer) where all layers are alike, else
- * what gk_rnn_forward takes, in one row. */
+/* The shape of carried states of `values` a sample: (L, N, values of a layer) where all layers are alike,
+ * else what gk_rnn_forward takes, in one row. */
 static int state_shape(const gk_language_trainer *trainer, int64_t values, int64_t shape[3]) {
   const gk_rnn_desc *network = &trainer->model->desc.network;
   const int64_t batch = trainer->desc.batch;
