@@ -109,31 +109,14 @@ void gk_feed_backward(const struct gk_worker *worker, int64_t begin, int64_t end
 
 /* ---- When all steps are done ---- */
 
-/* The caller's rows, in the order of the backward sweep. */
-struct sweep {
-  const struct gk_run *run;
-  struct gk_sweep next;
-};
-
-static size_t next_rows(void *context, int64_t rows[GK_SUM_BLOCK]) {
-  struct sweep *sweep = context;
-  const struct gk_run *run = sweep->run;
-  size_t count = 0;
-  for (int64_t s, i; count < GK_SUM_BLOCK && gk_sweep_next(run, &sweep->next, &s, &i); count++)
-    rows[count] = gk_run_caller_row(run, s, run->order[i]);
-  if (count == 0)
-    sweep->next = (struct gk_sweep){.s = run->length[0]};
-  return count;
-}
-
 static void matrix_gradients(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const struct gk_feed *feed = run->feed;
   const struct gk_decoder *decoder = feed->decoder;
   const size_t size = (size_t)decoder->desc.source_size, joined = size + (size_t)decoder->hidden;
-  struct sweep sweep = {.run = run, .next = {.s = run->length[0]}};
+  struct gk_sweep_rows sweep = gk_sweep_rows_of(run, true);
   struct gk_linear_gradient gradient = {.kernels = run->rnn->kernels,
-                                        .rows = {.context = &sweep, .next = next_rows},
+                                        .rows = {.context = &sweep, .next = gk_sweep_next_rows},
                                         .scratch =
                                             feed->scratch + (size_t)worker->thread * feed->scratch_floats};
   if (feed->gradients && decoder->desc.attention != GK_ATTENTION_NONE) {
@@ -172,15 +155,15 @@ static void matrix_gradients(const struct gk_worker *worker) {
 static void sort_by_token(const struct gk_run *run) {
   const struct gk_feed *feed = run->feed;
   const int64_t vocabulary = feed->decoder->desc.vocabulary;
-  struct sweep sweep = {.run = run, .next = {.s = run->length[0]}};
+  struct gk_sweep_rows sweep = gk_sweep_rows_of(run, true);
   int64_t rows[GK_SUM_BLOCK];
   memset(feed->token_start, 0, (size_t)(vocabulary + 1) * sizeof *feed->token_start);
-  for (size_t count; (count = next_rows(&sweep, rows)) > 0;)
+  for (size_t count; (count = gk_sweep_next_rows(&sweep, rows)) > 0;)
     for (size_t k = 0; k < count; k++)
       feed->token_start[feed->token[rows[k]] + 1]++;
   for (int64_t v = 0; v < vocabulary; v++)
     feed->token_start[v + 1] += feed->token_start[v];
-  for (size_t count; (count = next_rows(&sweep, rows)) > 0;)
+  for (size_t count; (count = gk_sweep_next_rows(&sweep, rows)) > 0;)
     for (size_t k = 0; k < count; k++)
       feed->token_rows[feed->token_start[feed->token[rows[k]]]++] = rows[k];
   for (int64_t v = vocabulary; v > 0; v--) /* each start has become the next one's */

@@ -56,30 +56,14 @@ void gk_projection_cut(struct gk_run *run, struct gk_arena *workspace) {
       gk_arena_take(workspace, sizeof(float), run->plan.threads, (int64_t)run->projection_floats, 1);
 }
 
-struct sweep {
-  const struct gk_run *run;
-  struct gk_sweep next;
-};
-
-static size_t next_rows(void *context, int64_t rows[GK_SUM_BLOCK]) {
-  struct sweep *sweep = context;
-  const struct gk_run *run = sweep->run;
-  size_t count = 0;
-  for (int64_t s, i; count < GK_SUM_BLOCK && gk_sweep_next(run, &sweep->next, &s, &i); count++)
-    rows[count] = (int64_t)gk_run_row(run, run->time, s, i);
-  if (count == 0)
-    sweep->next = (struct gk_sweep){.s = run->length[0]};
-  return count;
-}
-
 void gk_projection_gradient(const struct gk_worker *worker, int layer, int direction) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
-  struct sweep sweep = {.run = run, .next = {.s = run->length[0]}};
+  struct gk_sweep_rows sweep = gk_sweep_rows_of(run, false);
   const struct gk_linear_gradient gradient = {.matrix = &weights->dp,
                                               .kernels = run->rnn->kernels,
-                                              .rows = {.context = &sweep, .next = next_rows},
+                                              .rows = {.context = &sweep, .next = gk_sweep_next_rows},
                                               .dy = saved->d_h,
                                               .dy_stride = saved->h_width,
                                               .x = saved->whole_h,

@@ -460,3 +460,19 @@ bool gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t *s,
   *i = sweep->i++;
   return true;
 }
+
+struct gk_sweep_rows gk_sweep_rows_of(const struct gk_run *run, bool callers) {
+  return (struct gk_sweep_rows){.run = run, .callers = callers, .next = {.s = run->length[0]}};
+}
+
+size_t gk_sweep_next_rows(void *sweep_rows, int64_t rows[GK_SUM_BLOCK]) {
+  struct gk_sweep_rows *of = sweep_rows;
+  const struct gk_run *run = of->run;
+  size_t count = 0;
+  for (int64_t s, i; count < GK_SUM_BLOCK && gk_sweep_next(run, &of->next, &s, &i); count++)
+    rows[count] =
+        of->callers ? gk_run_caller_row(run, s, run->order[i]) : (int64_t)gk_run_row(run, run->time, s, i);
+  if (count == 0)
+    *of = gk_sweep_rows_of(run, of->callers);
+  return count;
+}

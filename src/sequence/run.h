@@ -76,7 +76,7 @@ struct gk_run {
   struct gk_rnn_plan plan;
   int64_t time, batch;
   bool training;
-  bool stream;           /* saved rows go past the caches, where their blocks begin lines of it */
+  bool stream;           /* saved rows go past the caches */
   bool keep;             /* backward: the reserve must be left as it is */
   bool stream_gradients; /* backward: those of weights go past the caches, where rows begin lines of it */
   const float *packed;
@@ -233,6 +233,15 @@ int64_t gk_run_rows(const struct gk_run *run, int64_t s);
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
 /* The step and the position of the next row of a sweep; false after the last one. */
 bool gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t *s, int64_t *i);
+/* The rows of a sweep as numbers of the reserve's rows or of the caller's, and the next ones: GK_SUM_BLOCK of
+ * them or what is left, 0 after the last, and then from the first on again (gk_row_list of layers/linear.h). */
+struct gk_sweep_rows {
+  const struct gk_run *run;
+  bool callers;
+  struct gk_sweep next;
+};
+struct gk_sweep_rows gk_sweep_rows_of(const struct gk_run *run, bool callers);
+size_t gk_sweep_next_rows(void *sweep_rows, int64_t rows[GK_SUM_BLOCK]);
 
 static inline int64_t gk_worker_position(const struct gk_worker *worker, int64_t j) {
   return worker->first + j * worker->stride;
