@@ -242,11 +242,12 @@ typedef struct gk_training_option {
   gk_option_type type;
   const char *name;                 /* on a command line: "lr"; NULL: in files alone */
   const char *group, *help, *value; /* heading, a line, what the value is called (NULL: it has none) */
-  double minimum, maximum;          /* what a command line takes */
-  size_t rate_offset;               /* of the same in a gk_learning_rate_desc, 0: it is none of that */
-  const char *(*choice)(int index); /* GK_OPTION_CHOICE: names, NULL after the last */
+  double minimum, maximum;          /* what a command line takes; both 0: all that its type has */
+  size_t rate_offset;               /* of the field in a gk_learning_rate_desc that it sets; 0: none */
+  const char *(*choice)(int index); /* GK_OPTION_CHOICE: names in the enum's order, NULL after the last */
 } gk_training_option;
-GK_API const gk_training_option *gk_training_options(void); /* ends where field is NULL */
+/* The first one after NULL; NULL after the last. */
+GK_API const gk_training_option *gk_training_option_after(const gk_training_option *option);
 
 typedef struct gk_language_trainer gk_language_trainer;
 

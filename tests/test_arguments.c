@@ -194,6 +194,9 @@ static void test_options_as_text(void **state) {
   expect(__LINE__, gk_rnn_options_set(&several, "peephole=off coupled"), GK_ERROR_ARGUMENT, "'coupled'",
          "name=value", NULL);
   expect(__LINE__, gk_rnn_options_set(&several, "peephole=maybe"), GK_ERROR_ARGUMENT, "'maybe'", NULL);
+  char digits[140];
+  snprintf(digits, sizeof digits, "cell-clip=3.%0120d", 7);
+  expect(__LINE__, gk_rnn_options_set(&several, digits), GK_ERROR_ARGUMENT, "cell-clip=3.0", NULL);
   static const gk_activation without_beta[] = {GK_ACTIVATION_LEAKY_RELU, GK_ACTIVATION_THRESHOLDED_RELU,
                                                GK_ACTIVATION_ELU};
   for (int i = 0; i < 3; i++) {

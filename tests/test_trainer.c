@@ -376,7 +376,8 @@ static void test_refused_descriptions(void **state) {
 /* ---- Resuming ---- */
 
 static void expect_same_description(const gk_training_desc *a, const gk_training_desc *b) {
-  for (const gk_training_option *option = gk_training_options(); option->field; ++option)
+  for (const gk_training_option *option = gk_training_option_after(NULL); option;
+       option = gk_training_option_after(option))
     if (memcmp((const char *)a + option->offset, (const char *)b + option->offset, option->bytes) != 0)
       fail_msg("%s is another one", option->field);
 }

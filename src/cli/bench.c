@@ -418,7 +418,10 @@ static int check_softmax_options(const struct settings *settings) {
   for (size_t i = 0; i < sizeof of_recurrent / sizeof *of_recurrent && !ignored; i++)
     ignored = cli_given(of_recurrent[i]) ? of_recurrent[i] : NULL;
   if (ignored)
-    return cli_error(&command, "--%s: --check softmax runs an output layer alone, which has none", ignored);
+    return cli_error(
+        &command,
+        "--%s: --check softmax runs an output layer alone, of --hidden inputs, and takes no such option",
+        ignored);
   if (settings->hidden.count > 1)
     return cli_error(&command, "--hidden: --check softmax runs an output layer, which reads one size");
   return CLI_SUCCESS;

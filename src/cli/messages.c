@@ -42,7 +42,8 @@ static bool find_option_of(const char *field, size_t length, char option[OPTION_
       snprintf(option, OPTION_NAME, "%s", renamed[i].option);
       return true;
     }
-  for (const gk_training_option *known = gk_training_options(); known->field; ++known)
+  for (const gk_training_option *known = gk_training_option_after(NULL); known;
+       known = gk_training_option_after(known))
     if (known->name && is_word(known->field, field, length) && cli_takes(known->name)) {
       snprintf(option, OPTION_NAME, "%s", known->name);
       return true;

@@ -42,7 +42,8 @@ static cli_option *expand_training(const cli_option *from, cli_option *to, const
   static const cli_type types[] = {
       [GK_OPTION_FLAG] = CLI_FLAG,   [GK_OPTION_INTEGER] = CLI_INTEGER, [GK_OPTION_SEED] = CLI_SEED,
       [GK_OPTION_FLOAT] = CLI_FLOAT, [GK_OPTION_DOUBLE] = CLI_NUMBER,   [GK_OPTION_CHOICE] = CLI_CHOICE};
-  for (const gk_training_option *option = gk_training_options(); option->field && to < end; ++option)
+  for (const gk_training_option *option = gk_training_option_after(NULL); option && to < end;
+       option = gk_training_option_after(option))
     if (option->name && strcmp(option->group, from->group) == 0)
       *to++ = (cli_option){.name = option->name,
                            .type = types[option->type],
@@ -278,7 +279,7 @@ static bool parse_number(const cli_command *command, const cli_option *option, c
       cli_error(command, "--%s %s: must be a number", option->name, text);
     return false;
   }
-  *value = parsed;
+  *value = parsed + 0.0; /* -0 is 0 */
   return true;
 }
 

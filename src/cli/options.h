@@ -41,7 +41,7 @@ typedef enum cli_type {
   CLI_NETWORK,  /* gk_rnn_desc: stands for all options of gk_rnn_option_name, which also have their groups */
   CLI_NETWORK_FLAG,
   CLI_NETWORK_VALUE, /* one of them: what CLI_NETWORK becomes */
-  CLI_TRAINING       /* gk_training_desc: stands for the options of gk_training_options in `group` */
+  CLI_TRAINING       /* gk_training_desc: stands for the training options (gk_training_option) in `group` */
 } cli_type;
 
 typedef struct cli_option {

@@ -130,7 +130,8 @@ static int check_resumed(const struct training_run *run) {
   for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; ++i)
     if (cli_given(fixed[i].name) && !fixed[i].same)
       return another(run, fixed[i].name, fixed[i].has);
-  for (const gk_training_option *option = gk_training_options(); option->field; ++option)
+  for (const gk_training_option *option = gk_training_option_after(NULL); option;
+       option = gk_training_option_after(option))
     if (option->name && !option->rate_offset && cli_given(option->name) &&
         memcmp((const char *)&wanted + option->offset, (const char *)training + option->offset,
                option->bytes) != 0)
@@ -251,7 +252,8 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
   gk_learning_rate_desc rate;
   gk_language_trainer_learning_rate(run->trainer, &rate);
   gk_language_trainer_progress(run->trainer, &progress);
-  for (const gk_training_option *option = gk_training_options(); option->field; ++option)
+  for (const gk_training_option *option = gk_training_option_after(NULL); option;
+       option = gk_training_option_after(option))
     if (option->rate_offset && option->name && cli_given(option->name))
       memcpy((char *)&rate + option->rate_offset, (const char *)&settings->training + option->offset,
              option->bytes);

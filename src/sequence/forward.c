@@ -138,7 +138,7 @@ static void finish_states(const struct gk_worker *worker, int layer, int directi
  * and 49 to 234 samples; nothing on AVX2). Until then what plain arithmetic saves stands in pre, h and c. */
 static bool saves_late(const struct gk_run *run, size_t hidden) {
   const struct gk_rnn *rnn = run->rnn;
-  return run->stream && hidden % rnn->kernels->lanes && !rnn->general && !rnn->cell->normalised;
+  return run->stream && hidden % rnn->kernels->lanes && !rnn->general;
 }
 
 /* Rows of the worker from number `first` on, to be cut into strips of units. */
@@ -209,7 +209,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   const int64_t rows = gk_worker_rows(worker, s);
   point_at_step(worker, layer, direction, s, rows);
   struct gk_cell_forward units = cell_of_step(worker, layer, direction, 0, (size_t)rows);
-  const bool normalised = cell->normalised;
+  const bool normalised = cell->normalised, late = saves_late(run, weights->hidden);
   const struct gk_start start = {.zero = normalised,
                                  .without_product = s == 0 && gk_run_begins_from_zero(run),
                                  .rows = layer == 0 && run->folded && !normalised ? worker->from : NULL};
@@ -240,7 +240,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
     }
     if (normalised)
       whole_rows(worker, layer, direction, (size_t)rows);
-    if (p + 1 == cell->phases && saves_late(run, weights->hidden))
+    if (p + 1 == cell->phases && late)
       save(worker, &units);
     if (p + 1 == cell->phases)
       finish_states(worker, layer, direction, s, (size_t)rows);

@@ -9,7 +9,8 @@
 
 gk_learning_rate_desc gk_language_trainer_rate(const gk_training_desc *desc) {
   gk_learning_rate_desc rate = {.size = sizeof rate};
-  for (const gk_training_option *option = gk_training_options(); option->field; ++option)
+  for (const gk_training_option *option = gk_training_option_after(NULL); option;
+       option = gk_training_option_after(option))
     if (option->rate_offset)
       memcpy((char *)&rate + option->rate_offset, (const char *)desc + option->offset, option->bytes);
   return rate;
@@ -419,7 +420,8 @@ gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
   const gk_status status = gk_learning_rate_check(desc);
   if (status != GK_OK)
     return status;
-  for (const gk_training_option *option = gk_training_options(); option->field; ++option)
+  for (const gk_training_option *option = gk_training_option_after(NULL); option;
+       option = gk_training_option_after(option))
     if (option->rate_offset)
       memcpy((char *)&trainer->desc + option->offset, (const char *)desc + option->rate_offset,
              option->bytes);

@@ -46,7 +46,8 @@ static json_t *describe_training(const gk_language_trainer *trainer) {
                 "rate_measured", (json_int_t)rate->measured, "rate_bad", (json_int_t)rate->bad,
                 "rate_reduced", (json_int_t)rate->reduced);
   bool complete = training != NULL;
-  for (const gk_training_option *option = gk_training_options(); option->field && complete; ++option)
+  for (const gk_training_option *option = gk_training_option_after(NULL); option && complete;
+       option = gk_training_option_after(option))
     complete = json_object_set_new(training, option->field, describe_option(option, &trainer->desc)) == 0;
   if (complete && isfinite(rate->best))
     complete = json_object_set_new(training, "rate_best", json_real(rate->best)) == 0;
@@ -143,7 +144,8 @@ static gk_status read_option(const struct gk_checkpoint *checkpoint, const json_
 static gk_status read_training(const struct gk_checkpoint *checkpoint, const json_t *training,
                                gk_training_desc *desc) {
   gk_status status = GK_OK;
-  for (const gk_training_option *option = gk_training_options(); option->field && status == GK_OK; ++option) {
+  for (const gk_training_option *option = gk_training_option_after(NULL); option && status == GK_OK;
+       option = gk_training_option_after(option)) {
     /* The structure only grows at its end: files of earlier versions lack what stands behind. */
     const bool later = option->offset > offsetof(gk_training_desc, validation);
     if (!later || has(training, option->field))

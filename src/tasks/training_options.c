@@ -73,6 +73,7 @@ static const gk_training_option options[] = {
      "bound of each single value of the gradient, before both; 0: none", "X", RANGE(0, 1e12)},
     {0}};
 
-const gk_training_option *gk_training_options(void) {
-  return options;
+const gk_training_option *gk_training_option_after(const gk_training_option *option) {
+  const gk_training_option *next = option ? option + 1 : options;
+  return next->field ? next : NULL;
 }

@@ -64,7 +64,7 @@ static gk_status check_description(const gk_optimizer_desc *desc) {
   if (desc->nesterov && (desc->kind != GK_OPTIMIZER_SGD || desc->momentum == 0))
     return gk_fail(GK_ERROR_ARGUMENT,
                    "nesterov is set, and the optimizer is %s with momentum %g: it needs sgd "
-                   "with momentum",
+                   "with a momentum above 0",
                    optimizer_names[desc->kind], (double)desc->momentum);
   return gk_check_threads(desc->threads);
 }
