@@ -237,8 +237,8 @@ typedef enum gk_option_type {
   GK_OPTION_CHOICE /* an enum, whose values have names */
 } gk_option_type;
 typedef struct gk_training_option {
-  const char *field; /* its name, which is also the key in files */
-  size_t offset, bytes;
+  const char *field;    /* its name, which is also the key in files */
+  size_t offset, bytes; /* where it stands in a gk_training_desc */
   gk_option_type type;
   const char *name;                 /* on a command line: "lr"; NULL: in files alone */
   const char *group, *help, *value; /* heading, a line, what the value is called (NULL: it has none) */

@@ -330,8 +330,8 @@ GK_API const char *gk_rnn_option_value(int index); /* what its value is called: 
 GK_API const char *gk_rnn_option_choice(int index, int choice);
 /* GK_ERROR_ARGUMENT: there is no such option, or the text is no value of it. */
 GK_API gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value);
-/* Several, as "peephole=on cell-clip=3", each with its value, separated by spaces; NULL: none. Those before the
- * first error are set. GK_ERROR_ARGUMENT. */
+/* Several, as "peephole=on cell-clip=3", each with its value, separated by spaces; NULL: none. Those before
+ * the first error are set. GK_ERROR_ARGUMENT. */
 GK_API gk_status gk_rnn_options_set(gk_rnn_desc *desc, const char *text);
 /* The value that sets it, "" where it is off or the default; cut to `size` bytes. */
 GK_API gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *value, size_t size);

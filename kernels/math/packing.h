@@ -99,7 +99,7 @@ static void copy_part(size_t count, const float *source, float *destination) {
 }
 
 static void stream(size_t count, const float *source, float *destination) {
-  enum { LINE = 16 };
+  enum { LINE = 16 }; /* floats of a line of cache */
   const size_t to_line = (LINE - (uintptr_t)destination / sizeof(float) % LINE) % LINE;
   size_t i = to_line < count ? to_line : count;
   copy_part(i, source, destination);
