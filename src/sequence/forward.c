@@ -133,14 +133,6 @@ static void finish_states(const struct gk_worker *worker, int layer, int directi
     gk_mask_state(worker, layer, direction, s + 1);
 }
 
-/* Rows whose vectors begin no line of cache would be written to the caches after all: they are saved, and go
- * past the caches, when the step is finished (1 to 3 % of a training step on AVX-512, GRU of 229 to 504 units
- * and 49 to 234 samples; nothing on AVX2). Until then what plain arithmetic saves stands in pre, h and c. */
-static bool saves_late(const struct gk_run *run, size_t hidden) {
-  const struct gk_rnn *rnn = run->rnn;
-  return run->stream && hidden % rnn->kernels->lanes && !rnn->general;
-}
-
 /* Rows of the worker from number `first` on, to be cut into strips of units. */
 static struct gk_cell_forward cell_of_step(const struct gk_worker *worker, int layer, int direction,
                                            size_t first, size_t rows) {
@@ -159,7 +151,7 @@ static struct gk_cell_forward cell_of_step(const struct gk_worker *worker, int l
                                  .h = (projects ? worker->whole_h : worker->h) + first,
                                  .c = worker->c + first,
                                  .stream = run->stream && weights->hidden % run->rnn->kernels->lanes == 0};
-  if (saves_late(run, weights->hidden)) {
+  if (gk_run_saves_late(run, weights->hidden)) {
     cell.saved_gates = cell.pre;
     cell.saved_h = cell.h;
     cell.saved_c = cell.c;
@@ -209,7 +201,7 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
   const int64_t rows = gk_worker_rows(worker, s);
   point_at_step(worker, layer, direction, s, rows);
   struct gk_cell_forward units = cell_of_step(worker, layer, direction, 0, (size_t)rows);
-  const bool normalised = cell->normalised, late = saves_late(run, weights->hidden);
+  const bool normalised = cell->normalised, late = gk_run_saves_late(run, weights->hidden);
   const struct gk_start start = {.zero = normalised,
                                  .without_product = s == 0 && gk_run_begins_from_zero(run),
                                  .rows = layer == 0 && run->folded && !normalised ? worker->from : NULL};

@@ -198,7 +198,8 @@ void gk_mask_operand(const struct gk_worker *worker, int layer, int direction, i
     const int64_t i = gk_worker_position(worker, j), t = gk_run_time(run, direction, s, run->length[i]);
     float *operand = worker->pre[j] + at;
     gk_mask_drop(run, GK_MASK_RECURRENT, layer, direction, t, i, begin, end, operand, operand);
-    memcpy(worker->saved_gates[j] + at + begin, operand + begin, (end - begin) * sizeof *operand);
+    if (!gk_run_saves_late(run, hidden))
+      memcpy(worker->saved_gates[j] + at + begin, operand + begin, (end - begin) * sizeof *operand);
   }
 }
 
