@@ -440,7 +440,11 @@ GK_API gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk
  * a bidirectional stack in inference, and for the folded embedding, which has min(V, T * N) rows, or with
  * input dropout for its rows' gradients. */
 typedef struct gk_rnn_memory {
-  size_t reserve_bytes;             /* training only: what backward needs of forward */
+  /* Training only: what backward needs of forward. In floats a step, sample and layer: at most (G + 2) H, G
+   * gates; with a projection (G + 2) H + 2 P; with layer normalisation (3 G + 3) H + 4; with zoneout H more
+   * for each of h and c; with recurrent dropout H more and with input dropout I more in the first layer (each
+   * as an odd number of lines of cache); with dropout between layers what goes up. And 4 KiB a layer. */
+  size_t reserve_bytes;
   size_t forward_workspace_bytes;   /* of gk_rnn_forward with a reserve */
   size_t inference_workspace_bytes; /* of gk_rnn_forward without one, and of gk_rnn_step */
   size_t backward_workspace_bytes;
