@@ -35,7 +35,7 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j);
     worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
-    worker->pre[j] = gk_worker_d_pre(worker, layer, s, i);
+    worker->d_pre[j] = gk_worker_d_pre(worker, layer, s, i);
     if (gk_dx_waits(run, layer))
       worker->d_pre_copy[j] = gk_run_left_gates(run, layer, direction, s, i);
     worker->h[j] = gk_run_own_h(run, saved, s, i);
@@ -45,8 +45,8 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
     if (saved->scales)
       worker->scales[j] = gk_run_scales(run, saved, s, i);
     if (saved->d_h) {
-      worker->saved_h[j] = gk_run_saved_d_h(run, saved, s, i);
-      worker->whole_h[j] = gk_run_whole_h(run, i);
+      worker->d_h[j] = gk_run_saved_d_h(run, saved, s, i);
+      worker->d_whole_h[j] = gk_run_whole_h(run, i);
     }
     if (!saved->c)
       continue;
@@ -135,7 +135,7 @@ static void finish_strip(struct backward_step *step, int64_t s, const struct gk_
   cell.unit_begin = strip->unit_begin;
   cell.unit_end = strip->unit_end;
   if (projects)
-    cell.dh = worker->whole_h;
+    cell.dh = worker->d_whole_h;
   if (projects || run->rnn->desc.zoneout_h > 0)
     cell.dy = NULL; /* it is in dh */
   if (projects)
@@ -218,7 +218,7 @@ static void product_then_cell(struct backward_step *step, int phase, int64_t s, 
   const bool to_h = product->operand_block == GK_OPERAND_H, in_place = to_h && !run->drops_state;
   const size_t block = (size_t)cell->recurrent_block[product->gate[0]];
   for (size_t j = 0; j < rows; j++)
-    worker->operand[j] = worker->pre[j] + block * hidden;
+    worker->operand[j] = worker->d_pre[j] + block * hidden;
   struct gk_ahead ahead = {0};
   if (leave_step) {
     enter_step(step, s - 1);
@@ -315,7 +315,7 @@ void gk_backward_chunk(const struct gk_worker *worker, int layer, int direction,
                .variant = &run->rnn->variant[direction],
                .peephole = run->rnn->peepholes ? run->packed + weights->peephole : NULL,
                .gates = (const float *const *)worker->saved_gates,
-               .d_pre = worker->pre,
+               .d_pre = worker->d_pre,
                .d_pre_copy = gk_dx_waits(run, layer) ? worker->d_pre_copy : NULL,
                .norm = run->packed + weights->norm,
                .scales = (const float *const *)worker->scales,
@@ -397,7 +397,7 @@ void gk_input_gradient_chunk(const struct gk_worker *worker, int layer, int dire
 static void clear_padding(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const size_t width = (size_t)run->rnn->desc.input_size;
-  if (!run->dx || (worker->teams && worker->thread != 0))
+  if (!run->dx || !gk_worker_leads(worker))
     return;
   for (int64_t j = worker->count; j-- > 0;)
     gk_run_clear_padding(run, gk_worker_position(worker, j), width, run->dx);

@@ -12,7 +12,7 @@ static void reload_chunk(struct gk_worker *worker, int layer, int direction, int
     return;
   gk_worker_enter_lone_chunk(worker, begin, end);
   gk_worker_meet(worker);
-  for (int64_t s = begin; s < end && !(worker->teams && worker->thread != 0); s++) {
+  for (int64_t s = begin; s < end && gk_worker_leads(worker); s++) {
     const int64_t count = gk_worker_rows(worker, s);
     for (int64_t j = 0; j < count; j++) {
       const int64_t i = gk_worker_position(worker, j);

@@ -28,7 +28,7 @@ void gk_feed_start(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const struct gk_feed *feed = run->feed;
   const size_t top = (size_t)feed->decoder->top;
-  if (worker->teams && worker->thread != 0)
+  if (!gk_worker_leads(worker))
     return;
   for (int64_t j = 0; j < worker->count; j++) {
     const int64_t i = gk_worker_position(worker, j), n = run->order[i];

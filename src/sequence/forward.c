@@ -310,7 +310,7 @@ static void fill_untouched(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   const int directions = run->rnn->directions;
   const size_t width = run->rnn->layers[run->rnn->layer_count - 1].output_width;
-  if (worker->teams && worker->thread != 0)
+  if (!gk_worker_leads(worker))
     return;
   for (int64_t j = worker->count; j-- > 0;) {
     const int64_t i = gk_worker_position(worker, j), n = run->order[i];

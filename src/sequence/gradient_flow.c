@@ -35,7 +35,7 @@ static float *norm_of(const struct gk_run *run, int index, int64_t t, int64_t i)
 
 void gk_flow_clear(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
-  if (worker->teams && worker->thread != 0)
+  if (!gk_worker_leads(worker))
     return;
   for (int64_t j = 0; j < worker->count; j++) {
     const int64_t i = gk_worker_position(worker, j);
@@ -55,8 +55,8 @@ void gk_flow_keep(const struct gk_worker *worker, const struct gk_cell_backward 
 
 void gk_flow_norms(const struct gk_worker *worker, int layer, int direction, int64_t s) {
   const struct gk_run *run = worker->run;
-  const int64_t rows = gk_worker_rows(worker, s), step = worker->teams ? worker->threads : 1;
-  for (int64_t j = worker->teams ? worker->thread : 0; j < rows; j += step) {
+  const int64_t rows = gk_worker_rows(worker, s), row_step = gk_worker_row_step(worker);
+  for (int64_t j = gk_worker_row_begin(worker); j < rows; j += row_step) {
     const int64_t i = gk_worker_position(worker, j);
     const int64_t t = gk_run_time(run, direction, s, run->length[i]);
     *norm_of(run, layer * run->rnn->directions + direction, t, i) =

@@ -90,7 +90,8 @@ static int64_t width_of_mask(const gk_rnn *rnn, gk_mask mask, const struct gk_rn
 
 /* ---- Memory of a call ---- */
 
-static bool is_training(const struct gk_run *run, gk_mask mask) {
+/* Does this call draw the mask? */
+static bool is_drawn(const struct gk_run *run, gk_mask mask) {
   return run->training && probability(&run->rnn->desc, mask) > 0;
 }
 
@@ -98,11 +99,11 @@ void gk_masks_cut_saved(const struct gk_run *run, const struct gk_rnn_layer *lay
                         struct gk_arena *reserve) {
   const int64_t T = run->time, N = run->batch;
   saved->operand_width = gk_padded(layer->output);
-  if (is_training(run, GK_MASK_RECURRENT))
+  if (is_drawn(run, GK_MASK_RECURRENT))
     saved->operand = gk_arena_take(reserve, sizeof(float), T, N, (int64_t)saved->operand_width);
-  if (is_training(run, GK_MASK_ZONEOUT_H))
+  if (is_drawn(run, GK_MASK_ZONEOUT_H))
     saved->own_h = gk_arena_take(reserve, sizeof(float), T, N, (int64_t)saved->h_width);
-  if (is_training(run, GK_MASK_ZONEOUT_C))
+  if (is_drawn(run, GK_MASK_ZONEOUT_C))
     saved->own_c = gk_arena_take(reserve, sizeof(float), T, N, (int64_t)saved->c_width);
 }
 
@@ -110,16 +111,16 @@ void gk_masks_cut_workspace(struct gk_run *run, struct gk_arena *workspace) {
   const struct gk_rnn *rnn = run->rnn;
   const gk_rnn_desc *d = &rnn->desc;
   for (int mask = 0; mask < GK_MASK_COUNT; mask++)
-    if (is_training(run, (gk_mask)mask))
+    if (is_drawn(run, (gk_mask)mask))
       run->streams[mask] = gk_arena_take(workspace, sizeof *run->streams[mask], rnn->layer_count, 1, 1);
   for (int mask = GK_MASK_INPUT; mask <= GK_MASK_RECURRENT && d->dropout_masks == GK_DROPOUT_EACH_SEQUENCE;
        mask++)
-    if (is_training(run, (gk_mask)mask))
+    if (is_drawn(run, (gk_mask)mask))
       run->drawn[mask] = mask == GK_MASK_INPUT
                              ? gk_arena_take(workspace, sizeof(float), run->batch, d->input_size, 1)
                              : gk_arena_take(workspace, sizeof(float), rnn->layer_count, run->batch,
                                              (int64_t)rnn->widest_output);
-  run->drops_state = is_training(run, GK_MASK_RECURRENT);
+  run->drops_state = is_drawn(run, GK_MASK_RECURRENT);
   run->zones_out = d->zoneout_h > 0 || d->zoneout_c > 0;
 }
 
@@ -134,11 +135,11 @@ static void draw(const struct gk_worker *worker, gk_mask mask, int index) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn *rnn = run->rnn;
   const int layer = index / rnn->directions, direction = index % rnn->directions;
-  const int64_t share = worker->teams ? worker->threads : 1;
+  const int64_t row_step = gk_worker_row_step(worker);
   const size_t width = (size_t)width_of_mask(rnn, mask, &rnn->layers[index]);
   if ((mask == GK_MASK_INPUT && index > 0) || (mask == GK_MASK_OUTPUT && direction > 0))
     return; /* shared */
-  for (int64_t j = worker->teams ? worker->thread : 0; j < worker->count; j += share) {
+  for (int64_t j = gk_worker_row_begin(worker); j < worker->count; j += row_step) {
     const int64_t i = gk_worker_position(worker, j);
     const struct gk_uniforms row = row_of(run, mask, layer, direction, 0, i);
     rnn->kernels->uniforms(&row, 0, width, drawn_row(run, mask, index, i));
@@ -162,10 +163,10 @@ void gk_masks_draw(const struct gk_worker *worker) {
 void gk_mask_inputs(const struct gk_worker *worker, int64_t begin, int64_t end) {
   const struct gk_run *run = worker->run;
   const size_t width = (size_t)run->rnn->desc.input_size;
-  const int64_t share = worker->teams ? worker->threads : 1;
+  const int64_t row_step = gk_worker_row_step(worker);
   for (int64_t s = begin; s < end; s++) {
     const int64_t rows = gk_worker_rows(worker, s);
-    for (int64_t j = worker->teams ? worker->thread : 0; j < rows; j += share) {
+    for (int64_t j = gk_worker_row_begin(worker); j < rows; j += row_step) {
       const int64_t i = gk_worker_position(worker, j), t = gk_run_time(run, 0, s, run->length[i]);
       const size_t row = (size_t)gk_run_caller_row(run, t, run->order[i]);
       const float *x =

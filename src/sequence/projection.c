@@ -29,7 +29,7 @@ void gk_projection_gather(const struct gk_worker *worker, size_t rows, const flo
                           size_t end) {
   const struct gk_kernels *kernels = worker->run->rnn->kernels;
   for (size_t j = 0; j < rows && begin < end; j++) {
-    float *d_h = worker->saved_h[j] + begin;
+    float *d_h = worker->d_h[j] + begin;
     memcpy(d_h, worker->dh[j] + begin, (end - begin) * sizeof *d_h);
     memset(worker->dh[j] + begin, 0, (end - begin) * sizeof *d_h); /* all of it goes through the products */
     if (dy)
@@ -42,7 +42,7 @@ void gk_projection_backward(const struct gk_worker *worker, const struct gk_rnn_
                             const struct gk_strips *strip) {
   const struct gk_run *run = worker->run;
   gk_matrix_strip_product(&weights->dp, run->rnn->kernels, gk_run_weights(run), strip, rows,
-                          (const float *const *)worker->saved_h, worker->whole_h, GK_START_ZERO, NULL);
+                          (const float *const *)worker->d_h, worker->d_whole_h, GK_START_ZERO, NULL);
 }
 
 /* ---- The gradient of W_hr ---- */

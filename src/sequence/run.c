@@ -3,6 +3,7 @@
 #include "src/sequence/masks.h"
 #include "src/sequence/run.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "src/core/arguments.h"
@@ -12,7 +13,21 @@
  * traffic and leaves them to the weights (LSTM 512, batch 64, 25 steps: 5 % of the training step). */
 enum { STREAM_BYTES = 4 << 20 };
 
-enum { POINTER_ARRAYS = 18 }; /* of struct gk_worker, a pointer a row of a step */
+#define ARRAY(name) offsetof(struct gk_worker, name)
+/* Row pointers of struct gk_worker: a pointer a row of a step, and a pointer a row of a chunk. */
+static const size_t step_arrays[] = {
+    ARRAY(pre),       ARRAY(h),       ARRAY(c),          ARRAY(saved_gates),
+    ARRAY(saved_h),   ARRAY(saved_c), ARRAY(whole_h),    ARRAY(saved_whole_h),
+    ARRAY(scales),    ARRAY(d_pre),   ARRAY(d_pre_copy), ARRAY(d_h),
+    ARRAY(d_whole_h), ARRAY(dh),      ARRAY(dc),         ARRAY(drh),
+    ARRAY(h_prev),    ARRAY(c_prev),  ARRAY(operand),    ARRAY(from),
+    ARRAY(dy)};
+static const size_t chunk_arrays[] = {ARRAY(chunk_a), ARRAY(chunk_from), ARRAY(chunk_c)};
+#undef ARRAY
+enum {
+  STEP_ARRAYS = sizeof step_arrays / sizeof *step_arrays,
+  CHUNK_ARRAYS = sizeof chunk_arrays / sizeof *chunk_arrays
+};
 
 /* Does position a come after position b? Longest first, ties by the caller's index. */
 static bool comes_after(const struct gk_run *run, int64_t a, int64_t b) {
@@ -130,7 +145,12 @@ void gk_run_cut_reserve(struct gk_run *run, struct gk_arena *reserve) {
     run->masked_x = take_rows(run, reserve, run->time, gk_padded((size_t)run->rnn->desc.input_size));
 }
 
-/* Row pointers: slices get ceil(N / threads) rows each, teams all; POINTER_ARRAYS a step, 3 a chunk. */
+/* Pointers of all arrays for each row that a thread may have. */
+static int64_t pointers_a_row(const struct gk_run *run) {
+  return STEP_ARRAYS + CHUNK_ARRAYS * run->plan.chunk;
+}
+
+/* Slices get ceil(N / threads) rows each, teams all. */
 static void cut_pointers(struct gk_run *run, struct gk_arena *workspace) {
   size_t rows = (size_t)run->batch;
   const int threads = run->plan.threads;
@@ -139,8 +159,7 @@ static void cut_pointers(struct gk_run *run, struct gk_arena *workspace) {
     workspace->overflow = true;
     return;
   }
-  run->pointers =
-      gk_arena_take(workspace, sizeof(void *), (int64_t)rows, POINTER_ARRAYS + 3 * run->plan.chunk, 1);
+  run->pointers = gk_arena_take(workspace, sizeof(void *), (int64_t)rows, pointers_a_row(run), 1);
 }
 
 static void cut_rings(struct gk_run *run, struct gk_arena *workspace) {
@@ -334,10 +353,12 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   return GK_OK;
 }
 
-static void *take_pointers(char **from, int64_t count) {
-  void *start = *from;
-  *from += (size_t)count * sizeof(void *);
-  return start;
+/* The arrays that `list` names begin one after the other, `length` pointers each; where the last one ends. */
+static char *point_at_arrays(struct gk_worker *worker, const size_t *list, size_t arrays, int64_t length,
+                             char *begin) {
+  for (size_t k = 0; k < arrays; k++, begin += (size_t)length * sizeof(void *))
+    memcpy((char *)worker + list[k], &begin, sizeof begin);
+  return begin;
 }
 
 void gk_worker_columns(const struct gk_worker *worker, const struct gk_matrix *matrix, size_t *begin,
@@ -374,29 +395,10 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   const int slices = worker->teams ? 1 : threads;
   gk_worker_share(worker, worker->teams ? 0 : thread, slices);
   const int64_t room = (run->batch + slices - 1) / slices;
-  char *next = (char *)run->pointers + (size_t)thread * (size_t)room *
-                                           (size_t)(POINTER_ARRAYS + 3 * run->plan.chunk) * sizeof(void *);
-  worker->pre = take_pointers(&next, room);
-  worker->saved_gates = take_pointers(&next, room);
-  worker->saved_h = take_pointers(&next, room);
-  worker->saved_c = take_pointers(&next, room);
-  worker->h = take_pointers(&next, room);
-  worker->c = take_pointers(&next, room);
-  worker->dh = take_pointers(&next, room);
-  worker->dc = take_pointers(&next, room);
-  worker->drh = take_pointers(&next, room);
-  worker->whole_h = take_pointers(&next, room);
-  worker->saved_whole_h = take_pointers(&next, room);
-  worker->scales = take_pointers(&next, room);
-  worker->d_pre_copy = take_pointers(&next, room);
-  worker->h_prev = take_pointers(&next, room);
-  worker->c_prev = take_pointers(&next, room);
-  worker->operand = take_pointers(&next, room);
-  worker->dy = take_pointers(&next, room);
-  worker->from = take_pointers(&next, room);
-  worker->chunk_a = take_pointers(&next, room * run->plan.chunk);
-  worker->chunk_from = take_pointers(&next, room * run->plan.chunk);
-  worker->chunk_c = take_pointers(&next, room * run->plan.chunk);
+  char *arrays =
+      (char *)run->pointers + (size_t)thread * (size_t)room * (size_t)pointers_a_row(run) * sizeof(void *);
+  arrays = point_at_arrays(worker, step_arrays, STEP_ARRAYS, room, arrays);
+  point_at_arrays(worker, chunk_arrays, CHUNK_ARRAYS, room * run->plan.chunk, arrays);
   if (!run->scratch)
     return;
   worker->scratch = run->scratch + (size_t)thread * run->scratch_floats;

@@ -160,9 +160,9 @@ struct gk_worker {
   /* In forward, of the layer that gk_worker_enter named: its hidden units, and its part of h (the same but
    * for a projection). */
   size_t unit_begin, unit_end, output_begin, output_end;
-  /* Row pointers of one step [count] and of one chunk [count * chunk]. */
-  float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **dh, **dc, **drh, **whole_h, **saved_whole_h,
-      **scales, **d_pre_copy;
+  /* Row pointers of one step [count] and of one chunk [count * chunk]; run.c lists them again. */
+  float **pre, **h, **c, **saved_gates, **saved_h, **saved_c, **whole_h, **saved_whole_h, **scales;
+  float **d_pre, **d_pre_copy, **d_h, **d_whole_h, **dh, **dc, **drh;
   const float **h_prev, **c_prev, **operand, **from, **dy;
   const float **chunk_a, **chunk_from;
   float **chunk_c;
@@ -254,6 +254,18 @@ static inline bool gk_run_saves_late(const struct gk_run *run, size_t hidden) {
 static inline int64_t gk_worker_position(const struct gk_worker *worker, int64_t j) {
   return worker->first + j * worker->stride;
 }
+/* Of its positions those whose whole rows are its to fill, of which a team's threads take turns: from
+ * row_begin on, row_step apart. */
+static inline int64_t gk_worker_row_begin(const struct gk_worker *worker) {
+  return worker->teams ? worker->thread : 0;
+}
+static inline int64_t gk_worker_row_step(const struct gk_worker *worker) {
+  return worker->teams ? worker->threads : 1;
+}
+/* Does it do what is done once for its positions? */
+static inline bool gk_worker_leads(const struct gk_worker *worker) {
+  return !worker->teams || worker->thread == 0;
+}
 
 /* ---- Wavefront (wavefront.c) ---- */
 
@@ -281,10 +293,12 @@ static inline struct gk_weights gk_run_weights(const struct gk_run *run) {
   return (struct gk_weights){run->packed, run->unpacked};
 }
 
+static inline bool gk_run_reverse(const struct gk_run *run, int direction) {
+  return run->rnn->desc.direction == GK_REVERSE || direction == 1;
+}
 /* Time of internal step s, for a sample of `length`. */
 static inline int64_t gk_run_time(const struct gk_run *run, int direction, int64_t s, int64_t length) {
-  const bool reverse = run->rnn->desc.direction == GK_REVERSE || direction == 1;
-  return reverse ? length - 1 - s : s;
+  return gk_run_reverse(run, direction) ? length - 1 - s : s;
 }
 /* Index of (t, n) in the caller's layout, to be multiplied by a row's width. */
 static inline int64_t gk_run_caller_row(const struct gk_run *run, int64_t t, int64_t n) {
@@ -401,8 +415,7 @@ static inline bool gk_run_resets(const struct gk_run *run, int direction, int64_
   if (!run->reset)
     return false;
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
-  const bool reverse = run->rnn->desc.direction == GK_REVERSE || direction == 1;
-  if (reverse) /* the step walked before this one is t + 1: its sequence ended there */
+  if (gk_run_reverse(run, direction)) /* the step walked before this one is t + 1: its sequence ended there */
     return s > 0 && run->reset[gk_run_caller_row(run, t + 1, run->order[i])];
   return run->reset[gk_run_caller_row(run, t, run->order[i])];
 }
