@@ -176,6 +176,25 @@ static void test_resume_finished(void **state) {
   expect_same_files("more.state", "at-once.state");
 }
 
+/* Reading comes first: nobody who goes on means to write over what cannot be read. */
+static void test_resume_says_what_cannot_be_read(void **state) {
+  (void)state;
+  static const struct {
+    const char *line, *says;
+  } runs[] = {{"train lm @/text --resume --out @/not-there", "without --resume a new run begins"},
+              {"train lm @/text --resume --out @/torn", "torn.state: "},
+              {"train lm --resume --out @/begun --steps 9", "no FILE is given"}};
+  expect_exit("train lm @/utf8 --hidden 8 --batch 1 --time 4 --steps 3 --out @/begun", 0);
+  write_file(temporary_path("torn.state"), "12345", 5);
+  for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+    struct result result = run_line(runs[i].line);
+    assert_int_equal(result.exit_code, 2);
+    if (!strstr(result.err, runs[i].says) || strstr(result.err, "overwritten"))
+      fail_msg("%s: %s", runs[i].line, result.err);
+    free_result(&result);
+  }
+}
+
 /* ---- Disks that are full ---- */
 
 /* ThreadSanitizer's runtime maps a file larger than any limit that is of use here. */
@@ -231,6 +250,7 @@ int main(void) {
       cmocka_unit_test(test_interrupted_twice),
       cmocka_unit_test(test_interrupted_before_validation),
       cmocka_unit_test(test_resume_finished),
+      cmocka_unit_test(test_resume_says_what_cannot_be_read),
       cmocka_unit_test(test_full_disk),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);

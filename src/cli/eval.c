@@ -184,7 +184,9 @@ static int evaluate(const struct settings *settings, const gk_text *text) {
   gk_language_model_destroy(model);
   return status == GK_OK
              ? CLI_SUCCESS
-             : cli_text_status(&command, status, settings->file ? settings->file : "the built-in text", NULL);
+             : cli_text_status(&command, status,
+                               settings->file ? settings->file : "the built-in text (no FILE is given)",
+                               NULL);
 }
 
 int run_eval(int argc, char **argv) {

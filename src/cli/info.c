@@ -71,10 +71,11 @@ static const cli_option options[] = {
     {.name = "threads",
      .type = CLI_INTEGER,
      NETWORK(threads),
-     .minimum = 1,
+     .fallback = "0",
+     .minimum = 0,
      .maximum = CLI_MOST_THREADS,
      .value = "P",
-     .help = "threads; as many as the process may use if it is not given"},
+     .help = "0: as many as the process may use"},
     {.name = "schedule", .type = CLI_SCHEDULE, NETWORK(schedule), .fallback = "auto", .help = "forces one"},
     {.type = CLI_NETWORK, NETWORK(network)},
     {0}};

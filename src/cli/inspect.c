@@ -539,7 +539,8 @@ static int inspect_model(const struct settings *settings, const gk_text *text) {
     exit_code =
         status == GK_OK
             ? CLI_SUCCESS
-            : cli_text_status(&command, status, settings->file ? settings->file : "the built-in text", NULL);
+            : cli_text_status(&command, status,
+                              settings->file ? settings->file : "the built-in text (no FILE is given)", NULL);
   }
   if (exit_code == CLI_SUCCESS && !settings->json) {
     char network[CLI_NETWORK_TEXT];

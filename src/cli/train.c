@@ -4,9 +4,11 @@
 #include "text_file.h"
 #include "training_run.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* With steps that are planned the rate had better fall. */
 static const struct train_settings initial = {.training = GK_TRAINING_DESC_INIT,
@@ -184,6 +186,21 @@ static int check_settings(const struct train_settings *settings) {
   return CLI_SUCCESS;
 }
 
+/* A state that cannot be read is said to be that, before it is refused as a file to write over. */
+static int check_state(const struct train_settings *settings, const char *state_path) {
+  gk_safetensors *state;
+  struct stat status;
+  if (!settings->resume)
+    return CLI_SUCCESS;
+  if (stat(state_path, &status) != 0)
+    return cli_error(&command, "--resume: %s: %s; without --resume a new run begins, --out names another",
+                     state_path, strerror(errno));
+  if (gk_safetensors_open(state_path, &state) != GK_OK)
+    return cli_error(&command, "--resume: %s", gk_last_error());
+  gk_safetensors_close(state);
+  return CLI_SUCCESS;
+}
+
 /* Refuses outputs that cannot be written, or that would replace one of the inputs. */
 static int check_outputs(const struct train_settings *settings, const char *state_path) {
   const char *const inputs[] = {settings->file, settings->validation_file};
@@ -208,7 +225,8 @@ static int train_on_texts(const struct train_settings *settings, struct training
     run->text = (gk_text){gk_builtin_corpus_train, gk_builtin_corpus_train_size};
     run->validation_text = (gk_text){gk_builtin_corpus_valid, gk_builtin_corpus_valid_size};
     run->validation = &run->validation_text;
-    run->text_name = run->validation_name = "the built-in text";
+    run->text_name = run->validation_name =
+        settings->resume ? "the built-in text (no FILE is given)" : "the built-in text";
   } else {
     run->text_name = settings->file;
     if (!cli_read_text(&command, settings->file, &run->text))
@@ -253,6 +271,8 @@ static int train_language_model(int argc, char **argv) {
   if (exit_code == CLI_SUCCESS &&
       !cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
     exit_code = CLI_BAD_INPUT;
+  if (exit_code == CLI_SUCCESS)
+    exit_code = check_state(&settings, state_path);
   if (exit_code == CLI_SUCCESS)
     exit_code = check_outputs(&settings, state_path);
   if (exit_code == CLI_SUCCESS)

@@ -176,8 +176,9 @@ static gk_status read_position(const struct gk_checkpoint *checkpoint, const jso
   uint64_t hash = 0;
   gk_status status = gk_checkpoint_hash(checkpoint, training, "text", &hash);
   if (status == GK_OK && hash != trainer->text_hash)
-    status =
-        gk_fail(GK_ERROR_ARGUMENT, "text: not the one that the run in %s is trained on", checkpoint->path);
+    status = gk_fail(GK_ERROR_ARGUMENT,
+                     "text: not the one, or not with the validation text, that the run in %s is trained on",
+                     checkpoint->path);
   if (status == GK_OK)
     status = gk_checkpoint_integer(checkpoint, training, "step", 0, INT64_MAX - 1, &trainer->step);
   if (status == GK_OK)
