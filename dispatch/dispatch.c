@@ -187,3 +187,12 @@ gk_status gk_math_resolve(gk_math request, gk_math *math) {
     return gk_fail(GK_ERROR_ARGUMENT, "GATEKERN_MATH: \"%.64s\" is unknown; there are own and sleef", name);
   return GK_OK;
 }
+
+gk_status gk_kernels_for(gk_isa isa, gk_math math, const struct gk_kernels **kernels) {
+  gk_status status = gk_isa_resolve(isa, &isa);
+  if (status == GK_OK)
+    status = gk_math_resolve(math, &math);
+  if (status == GK_OK)
+    *kernels = gk_dispatch(isa, math); /* not NULL: only a tier with tables here is resolved to */
+  return status;
+}

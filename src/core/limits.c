@@ -69,8 +69,7 @@ static void limit_body(void *context, int thread, int threads) {
 
 static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double seconds,
                        const double *result) {
-  gk_isa chosen;
-  gk_status status = gk_isa_resolve(isa, &chosen);
+  gk_status status = gk_kernels_for(isa, GK_MATH_OWN, &call->kernels);
   if (status)
     return status;
   if (!result)
@@ -80,12 +79,10 @@ static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double
     return status;
   if (!(seconds > 0 && seconds < 3600))
     return gk_fail(GK_ERROR_ARGUMENT, "seconds is %g, must be above 0", seconds);
-  if (*threads == 0)
-    *threads = gk_default_threads();
-  call->kernels = gk_dispatch(chosen, GK_MATH_OWN);
+  *threads = gk_resolve_threads(*threads);
   call->seconds = seconds;
   call->iterations = 1;
-  return call->kernels ? GK_OK : gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
+  return GK_OK;
 }
 
 gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops) {
@@ -145,20 +142,14 @@ static void activation_body(void *context, int thread, int threads) {
 }
 
 static gk_status activate(gk_isa isa, gk_math math, bool is_tanh, int64_t count, const float *x, float *y) {
-  gk_isa chosen;
-  gk_math functions;
-  gk_status status = gk_isa_resolve(isa, &chosen);
-  if (!status)
-    status = gk_math_resolve(math, &functions);
+  const struct gk_kernels *kernels;
+  const gk_status status = gk_kernels_for(isa, math, &kernels);
   if (status)
     return status;
   if (count < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must not be negative", (long long)count);
   if (count && (!x || !y))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", x ? "y" : "x");
-  const struct gk_kernels *kernels = gk_dispatch(chosen, functions);
-  if (!kernels)
-    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
   struct activation_call call = {is_tanh ? kernels->tanh : kernels->sigmoid, (size_t)count, x, y};
   gk_parallel(count < 50000 ? 1 : gk_default_threads(), activation_body, &call);
   return GK_OK;

@@ -7,6 +7,10 @@
 #define GK_MOST_THREADS 1024
 /* 0..GK_MOST_THREADS, 0 being the default. */
 gk_status gk_check_threads(int threads);
+/* Inline: tests put a function of their own in the place of gk_default_threads. */
+static inline int gk_resolve_threads(int threads) {
+  return threads ? threads : gk_default_threads();
+}
 
 /* True in a child of fork() of a process that had the library loaded: OpenMP's threads stayed behind in
  * the parent, so the child must not open a region. */

@@ -128,14 +128,11 @@ static void loss_body(void *context, int thread, int threads) {
 }
 
 static gk_status open_call(struct loss_call *call, const gk_loss_args *args) {
-  gk_isa isa;
-  gk_math math;
-  gk_status status = gk_isa_resolve(args->isa, &isa);
-  if (!status)
-    status = gk_math_resolve(args->math, &math);
+  const struct gk_kernels *kernels;
+  const gk_status status = gk_kernels_for(args->isa, args->math, &kernels);
   if (status)
     return status;
-  *call = (struct loss_call){.rows = {.kernels = gk_dispatch(isa, math),
+  *call = (struct loss_call){.rows = {.kernels = kernels,
                                       .kind = args->kind,
                                       .rows = args->rows,
                                       .columns = args->columns,
@@ -149,8 +146,6 @@ static gk_status open_call(struct loss_call *call, const gk_loss_args *args) {
                                       .scale = args->gradient_scale},
                              .x = args->x,
                              .dx = args->dx};
-  if (!call->rows.kernels)
-    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(isa));
   return gk_loss_check(&call->rows);
 }
 
@@ -172,7 +167,7 @@ gk_status gk_loss_gradient(const gk_loss_args *args) {
   status = open_call(&call, args);
   if (status)
     return status;
-  const int threads = args->threads ? args->threads : gk_default_threads();
+  const int threads = gk_resolve_threads(args->threads);
   double loss = 0;
   for (int64_t end = args->rows; end > 0; end -= GK_SUM_BLOCK) {
     call.first = end > GK_SUM_BLOCK ? end - GK_SUM_BLOCK : 0;

@@ -37,17 +37,11 @@ static gk_status check_description(const gk_output_desc *desc) {
 
 static gk_status create(struct gk_output *output) {
   gk_output_desc *desc = &output->desc;
-  gk_math math;
-  gk_status status = gk_isa_resolve(desc->isa, &desc->isa);
-  if (!status)
-    status = gk_math_resolve(GK_MATH_AUTO, &math);
+  gk_status status = gk_kernels_for(desc->isa, GK_MATH_AUTO, &output->kernels);
   if (status)
     return status;
-  if (desc->threads == 0)
-    desc->threads = gk_default_threads();
-  output->kernels = gk_dispatch(desc->isa, math);
-  if (!output->kernels)
-    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(desc->isa));
+  desc->isa = output->kernels->isa;
+  desc->threads = gk_resolve_threads(desc->threads);
   status = gk_linear_create(&output->linear, output->kernels, desc->input_size, desc->output_size, true,
                             &output->packed);
   gk_linear_close(&output->linear, &output->packed);
@@ -444,8 +438,8 @@ gk_status gk_output_init_tied(const gk_output *output, uint64_t seed, float *wei
 }
 
 gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p) {
-  gk_isa chosen;
-  gk_status status = gk_isa_resolve(isa, &chosen);
+  const struct gk_kernels *kernels;
+  const gk_status status = gk_kernels_for(isa, GK_MATH_OWN, &kernels);
   if (status)
     return status;
   if (count < 0)
@@ -454,9 +448,6 @@ gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *
     return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be positive", (double)temperature);
   if (count && (!logits || !p))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", logits ? "p" : "logits");
-  const struct gk_kernels *kernels = gk_dispatch(chosen, GK_MATH_OWN);
-  if (!kernels)
-    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
   const uint64_t callers = gk_float_environment_pin();
   if (count)
     kernels->softmax((size_t)count, 1.0f / temperature, logits, p);

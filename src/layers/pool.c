@@ -162,16 +162,12 @@ static gk_status check_sizes(const gk_pool_desc *d, const struct pooling *p) {
 
 static gk_status run(const gk_pool_desc *desc, struct pooling *p,
                      void (*body)(void *context, int thread, int threads)) {
-  gk_isa isa;
-  gk_status status = gk_isa_resolve(desc->isa, &isa);
+  const gk_status status = gk_kernels_for(desc->isa, GK_MATH_OWN, &p->kernels);
   if (status)
     return status;
   p->desc = desc;
-  p->kernels = gk_dispatch(isa, GK_MATH_OWN);
-  if (!p->kernels)
-    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(isa));
   const double most = 1 + (double)p->time * (double)p->batch * (double)desc->width / FLOATS_A_THREAD;
-  int threads = desc->threads ? desc->threads : gk_default_threads();
+  int threads = gk_resolve_threads(desc->threads);
   if (!desc->threads && threads > most)
     threads = (int)most;
   gk_parallel(threads > p->batch ? (int)p->batch : threads, body, p);

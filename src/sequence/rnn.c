@@ -338,19 +338,15 @@ static gk_status copy_hidden_sizes(struct gk_rnn *rnn) {
 
 static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   rnn->desc = *desc;
-  gk_status status = gk_isa_resolve(desc->isa, &rnn->desc.isa);
-  if (!status)
-    status = gk_math_resolve(desc->math, &rnn->desc.math);
+  gk_status status = gk_kernels_for(desc->isa, desc->math, &rnn->kernels);
   if (!status)
     status = copy_hidden_sizes(rnn);
   if (status)
     return status;
-  rnn->kernels = gk_dispatch(rnn->desc.isa, rnn->desc.math);
-  if (!rnn->kernels)
-    return gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(rnn->desc.isa));
+  rnn->desc.isa = rnn->kernels->isa;
+  rnn->desc.math = rnn->kernels->math;
   rnn->threads_forced = desc->threads != 0;
-  if (!rnn->threads_forced)
-    rnn->desc.threads = gk_default_threads();
+  rnn->desc.threads = gk_resolve_threads(desc->threads);
   rnn->cell = gk_cell_of(desc);
   gk_cell_resolve_options(&rnn->desc);
   for (int direction = 0; direction < (desc->direction == GK_BIDIRECTIONAL ? 2 : 1); direction++)

@@ -131,16 +131,6 @@ static void update_body(void *context, int thread, int threads) {
   }
 }
 
-static const struct gk_kernels *resolve(gk_isa isa) {
-  gk_isa chosen;
-  if (gk_isa_resolve(isa, &chosen))
-    return NULL;
-  const struct gk_kernels *kernels = gk_dispatch(chosen, GK_MATH_OWN);
-  if (!kernels)
-    gk_fail(GK_ERROR_ISA, "isa %s has no kernels here", gk_isa_name(chosen));
-  return kernels;
-}
-
 static void (*kernel_of(const struct gk_kernels *kernels, gk_optimizer_kind kind))(const struct gk_update *) {
   switch (kind) {
   case GK_OPTIMIZER_SGD:
@@ -207,13 +197,14 @@ gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, d
       return status;
     call.total += rounded(part[i].count);
   }
-  const struct gk_kernels *kernels = resolve(desc->isa);
-  if (!kernels)
-    return GK_ERROR_ISA;
+  const struct gk_kernels *kernels;
+  status = gk_kernels_for(desc->isa, GK_MATH_OWN, &kernels);
+  if (status)
+    return status;
   const uint64_t callers = gk_float_environment_pin();
   call.kernel = kernel_of(kernels, desc->kind);
   call.update = describe_update(desc, step, learning_rate);
-  const int threads = desc->threads ? desc->threads : gk_default_threads();
+  const int threads = gk_resolve_threads(desc->threads);
   gk_parallel(call.total < GK_SHARED_VALUES ? 1 : threads, update_body, &call);
   gk_float_environment_restore(callers);
   return GK_OK;
@@ -286,11 +277,11 @@ gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *cons
     return status;
   if (!norm)
     return gk_fail(GK_ERROR_ARGUMENT, "norm is NULL");
-  struct norm_call call = {.kernels = resolve(isa)};
-  if (!call.kernels)
-    return GK_ERROR_ISA;
-  if (threads == 0)
-    threads = gk_default_threads();
+  struct norm_call call;
+  status = gk_kernels_for(isa, GK_MATH_OWN, &call.kernels);
+  if (status)
+    return status;
+  threads = gk_resolve_threads(threads);
   const uint64_t callers = gk_float_environment_pin();
   double sum = 0;
   for (int part = 0; part < parts; part++)
@@ -331,11 +322,13 @@ gk_status gk_clip_values(gk_isa isa, int threads, int parts, float *const *gradi
     return status;
   if (!(limit >= 0))
     return gk_fail(GK_ERROR_ARGUMENT, "limit is %g, must be at least 0", (double)limit);
-  struct change_call call = {.kernels = resolve(isa), .clamp = true, .value = limit};
-  if (!call.kernels)
-    return GK_ERROR_ISA;
+  struct change_call call = {.clamp = true, .value = limit};
+  status = gk_kernels_for(isa, GK_MATH_OWN, &call.kernels);
+  if (status)
+    return status;
+  threads = gk_resolve_threads(threads);
   for (int part = 0; part < parts; part++)
-    change(&call, threads ? threads : gk_default_threads(), gradients[part], counts[part]);
+    change(&call, threads, gradients[part], counts[part]);
   return GK_OK;
 }
 
@@ -346,12 +339,12 @@ gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const *gradie
     return status;
   if (!(max_norm >= 0))
     return gk_fail(GK_ERROR_ARGUMENT, "max_norm is %g, must be at least 0", max_norm);
-  struct norm_call squares = {.kernels = resolve(isa)};
-  if (!squares.kernels)
-    return GK_ERROR_ISA;
+  struct norm_call squares;
+  status = gk_kernels_for(isa, GK_MATH_OWN, &squares.kernels);
+  if (status)
+    return status;
   struct change_call scaling = {.kernels = squares.kernels};
-  if (threads == 0)
-    threads = gk_default_threads();
+  threads = gk_resolve_threads(threads);
   const uint64_t callers = gk_float_environment_pin();
   for (int part = 0; part < parts; part++) {
     double sum = 0;

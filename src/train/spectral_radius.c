@@ -108,9 +108,7 @@ gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, dou
     b[i] = (double)matrix[i];
     finite &= isfinite(matrix[i]) != 0;
   }
-  if (threads == 0)
-    threads = gk_default_threads();
-  *radius = finite ? (double)(float)grow(threads, (size_t)size, b, b + count) : NAN;
+  *radius = finite ? (double)(float)grow(gk_resolve_threads(threads), (size_t)size, b, b + count) : NAN;
   gk_float_environment_restore(callers);
   free(b);
   return GK_OK;
