@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "dispatch/dispatch.h"
+#include "src/core/arguments.h"
 #include "src/core/matrix.h"
 #include "src/core/names.h"
 #include "src/core/parallel.h"
@@ -152,15 +153,15 @@ static gk_status open_call(struct loss_call *call, const gk_loss_args *args) {
 gk_status gk_loss_gradient(const gk_loss_args *args) {
   if (!args)
     return gk_fail(GK_ERROR_ARGUMENT, "args is NULL");
-  if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_LOSS_ARGS_INIT)", args->size,
-                   sizeof *args);
+  gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_LOSS_ARGS_INIT");
+  if (status)
+    return status;
   if (args->rows < 0 || args->columns < 1)
     return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, columns is %lld, must be at least 0 and 1",
                    (long long)args->rows, (long long)args->columns);
   if (args->rows && !args->x)
     return gk_fail(GK_ERROR_ARGUMENT, "x is NULL");
-  gk_status status = gk_check_threads(args->threads);
+  status = gk_check_threads(args->threads);
   if (status)
     return status;
   struct loss_call call;

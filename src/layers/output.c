@@ -7,6 +7,7 @@
 
 #include "dispatch/dispatch.h"
 #include "src/core/arena.h"
+#include "src/core/arguments.h"
 #include "src/core/float_environment.h"
 #include "src/core/parallel.h"
 #include "src/core/random.h"
@@ -21,9 +22,9 @@ enum { SHARED_FLOP = 100000 };
 static gk_status check_description(const gk_output_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_OUTPUT_DESC_INIT)", desc->size,
-                   sizeof *desc);
+  const gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_OUTPUT_DESC_INIT");
+  if (status)
+    return status;
   const struct {
     const char *name;
     int64_t value;
@@ -298,9 +299,9 @@ static void loss_body(void *context, int thread, int threads) {
 static gk_status check_loss(const gk_output *output, const gk_output_loss_args *args) {
   if (!output || !args)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "args" : "output");
-  if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_OUTPUT_LOSS_ARGS_INIT)", args->size,
-                   sizeof *args);
+  const gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_OUTPUT_LOSS_ARGS_INIT");
+  if (status)
+    return status;
   if (args->rows < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)args->rows);
   if (!args->workspace)

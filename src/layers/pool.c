@@ -129,9 +129,9 @@ static void backward_body(void *context, int thread, int threads) {
 static gk_status check_description(const gk_pool_desc *d) {
   if (!d)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  if (d->size != sizeof *d)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_POOL_DESC_INIT)", d->size,
-                   sizeof *d);
+  const gk_status status = gk_check_size_field("desc", d->size, sizeof *d, "GK_POOL_DESC_INIT");
+  if (status)
+    return status;
   if ((unsigned)d->pool >= POOLS)
     return gk_fail(GK_ERROR_ARGUMENT, "pool is %d, must be 0..%d", (int)d->pool, POOLS - 1);
   if ((unsigned)d->direction > GK_BIDIRECTIONAL)

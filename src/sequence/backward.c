@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "src/sequence/backward.h"
+#include "src/core/arguments.h"
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
 
@@ -496,14 +497,13 @@ static void backward_body(void *context, int thread, int threads) {
 static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
   if (!rnn || !args)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
-  if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_BACKWARD_ARGS_INIT)", args->size,
-                   sizeof *args);
+  gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_RNN_BACKWARD_ARGS_INIT");
+  if (status)
+    return status;
   if (args->dx && rnn->desc.vocabulary)
     return gk_fail(GK_ERROR_ARGUMENT, "dx is given, and the inputs are tokens of a vocabulary of %lld",
                    (long long)rnn->desc.vocabulary);
-  gk_status status =
-      gk_run_check(rnn, args->time, args->batch, args->lengths, args->x, args->tokens, args->parameters);
+  status = gk_run_check(rnn, args->time, args->batch, args->lengths, args->x, args->tokens, args->parameters);
   if (!status && args->batch && args->time && !args->reserve)
     status = gk_fail(GK_ERROR_ARGUMENT, "reserve is NULL");
   return status;

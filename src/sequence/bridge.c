@@ -398,13 +398,12 @@ static void backward_body(void *context, int thread, int threads) {
 gk_status gk_bridge_backward(const gk_bridge *bridge, const gk_bridge_backward_args *args) {
   if (!bridge || !args)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", bridge ? "args" : "bridge");
-  if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_BRIDGE_BACKWARD_ARGS_INIT)",
-                   args->size, sizeof *args);
+  gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_BRIDGE_BACKWARD_ARGS_INIT");
+  if (status)
+    return status;
   struct call call = {.bridge = bridge, .args = args, .batch = args->batch};
-  gk_status status = args->batch && bridge->kind != GK_BRIDGE_COPY
-                         ? check_states(bridge, args->hn, args->cn, args->h0, args->c0)
-                         : GK_OK;
+  if (args->batch && bridge->kind != GK_BRIDGE_COPY)
+    status = check_states(bridge, args->hn, args->cn, args->h0, args->c0);
   if (!status)
     status = open_call(&call, GK_PACK_BACKWARD, args->packed, args->workspace);
   if (status)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/core/arguments.h"
 #include "src/core/float_environment.h"
 #include "src/sequence/feedback.h"
 
@@ -39,9 +40,9 @@ static gk_status check_sizes(const gk_decoder_desc *desc) {
 static gk_status check_description(const gk_decoder_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_DECODER_DESC_INIT)", desc->size,
-                   sizeof *desc);
+  const gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_DECODER_DESC_INIT");
+  if (status)
+    return status;
   const struct {
     const char *name;
     int value, count;

@@ -263,10 +263,9 @@ gk_status gk_decoder_forward_beams(const gk_decoder *decoder, const gk_decoder_f
 gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args) {
   if (!decoder || !args)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "args" : "decoder");
-  if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_DECODER_FORWARD_ARGS_INIT)",
-                   args->size, sizeof *args);
-  return gk_decoder_forward_beams(decoder, args, 1);
+  const gk_status status =
+      gk_check_size_field("args", args->size, sizeof *args, "GK_DECODER_FORWARD_ARGS_INIT");
+  return status ? status : gk_decoder_forward_beams(decoder, args, 1);
 }
 
 /* ---- Backward ---- */
@@ -331,11 +330,11 @@ static gk_rnn_backward_args stack_backward(const gk_decoder *decoder, const gk_d
 gk_status gk_decoder_backward(const gk_decoder *decoder, const gk_decoder_backward_args *args) {
   if (!decoder || !args)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "args" : "decoder");
-  if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_DECODER_BACKWARD_ARGS_INIT)",
-                   args->size, sizeof *args);
-  gk_status status = check_call(decoder, args->time, args->batch, args->lengths, args->source_time,
-                                args->source_lengths, args->source, 1);
+  gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_DECODER_BACKWARD_ARGS_INIT");
+  if (status)
+    return status;
+  status = check_call(decoder, args->time, args->batch, args->lengths, args->source_time,
+                      args->source_lengths, args->source, 1);
   if (!status)
     status = check_backward(decoder, args);
   if (status)

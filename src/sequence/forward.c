@@ -3,6 +3,7 @@
  * the cell's arithmetic on the strip that they leave. */
 #include <string.h>
 
+#include "src/core/arguments.h"
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
 
@@ -437,9 +438,9 @@ static void forward_body(void *context, int thread, int threads) {
 static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
   if (!rnn || !args)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
-  if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_FORWARD_ARGS_INIT)", args->size,
-                   sizeof *args);
+  const gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_RNN_FORWARD_ARGS_INIT");
+  if (status)
+    return status;
   return gk_run_check(rnn, args->time, args->batch, args->lengths, args->x, args->tokens, args->parameters);
 }
 
@@ -477,9 +478,9 @@ gk_status gk_rnn_forward_fed(const gk_rnn *rnn, const gk_rnn_forward_args *args,
 gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args) {
   if (!rnn || !args)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
-  if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_RNN_STEP_ARGS_INIT)", args->size,
-                   sizeof *args);
+  const gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_RNN_STEP_ARGS_INIT");
+  if (status)
+    return status;
   if (rnn->desc.direction != GK_FORWARD)
     return gk_fail(GK_ERROR_UNSUPPORTED,
                    "direction is %s, must be forward: a single step has no future to read",

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/core/arguments.h"
 #include "src/core/float_environment.h"
 #include "src/core/names.h"
 #include "src/core/random.h"
@@ -129,12 +130,11 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
 gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parameters) {
   if (!rnn || !desc || !parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !desc ? "desc" : "parameters");
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_INIT_DESC_INIT)", desc->size,
-                   sizeof *desc);
+  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_INIT_DESC_INIT");
+  if (status)
+    return status;
   if ((unsigned)desc->init >= INITS)
     return gk_fail(GK_ERROR_ARGUMENT, "init is %d, must be 0..%d", (int)desc->init, INITS - 1);
-  gk_status status = GK_OK;
   const uint64_t callers = gk_float_environment_pin();
   for (int i = 0; i < rnn->tensor_count && !status; i++)
     status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].offset);

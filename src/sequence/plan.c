@@ -563,12 +563,13 @@ gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t ba
 
 gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                               gk_rnn_plan_info *info) {
-  const gk_status status = check_sizes(rnn, time, batch);
+  gk_status status = check_sizes(rnn, time, batch);
   if (status)
     return status;
-  if (!info || info->size != sizeof *info)
-    return info ? gk_fail(GK_ERROR_ARGUMENT, "info->size is %zu, must be %zu", info->size, sizeof *info)
+  status = info ? gk_check_size_field("info", info->size, sizeof *info, "GK_RNN_PLAN_INFO_INIT")
                 : gk_fail(GK_ERROR_ARGUMENT, "info is NULL");
+  if (status)
+    return status;
   const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch, training, false);
   *info = (gk_rnn_plan_info){.size = sizeof *info,
                              .schedule = plan.schedule,

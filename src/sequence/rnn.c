@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "dispatch/dispatch.h"
+#include "src/core/arguments.h"
 #include "src/core/threads.h"
 
 static gk_status check_size(const char *name, int64_t value, int64_t least) {
@@ -48,12 +49,9 @@ static gk_status check_regularisation(const gk_rnn_desc *desc) {
 }
 
 static gk_status check_description(const gk_rnn_desc *desc) {
-  gk_status status = GK_OK;
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_RNN_DESC_INIT)", desc->size,
-                   sizeof *desc);
+  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_RNN_DESC_INIT");
   if (!status)
     status = check_choice("cell", (int)desc->cell, GK_CELL_COUNT);
   if (!status)

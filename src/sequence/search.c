@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "src/core/arguments.h"
 #include "src/sequence/decoder_call.h"
 
 /* A continuation of a live hypothesis. */
@@ -319,9 +320,9 @@ static gk_status check(const gk_decoder *decoder, const gk_search_args *args) {
     return status;
   if (!args)
     return gk_fail(GK_ERROR_ARGUMENT, "args is NULL");
-  if (args->size != sizeof *args)
-    return gk_fail(GK_ERROR_ARGUMENT, "args.size is %zu, must be %zu (GK_SEARCH_ARGS_INIT)", args->size,
-                   sizeof *args);
+  status = gk_check_size_field("args", args->size, sizeof *args, "GK_SEARCH_ARGS_INIT");
+  if (status)
+    return status;
   status = check_sizes(decoder, args->batch, args->beam, args->most, args->source_time);
   if (status)
     return status;

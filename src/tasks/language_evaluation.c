@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "src/core/arguments.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 #include "src/tasks/text_streams.h"
@@ -272,15 +273,16 @@ gk_status gk_language_model_evaluate_free_running(const gk_language_model *model
                    : !text ? "text"
                    : !desc ? "desc"
                            : "loss");
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu", desc->size, sizeof *desc);
+  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_FREE_RUNNING_DESC_INIT");
+  if (status)
+    return status;
   if (desc->length < 1)
     return gk_fail(GK_ERROR_ARGUMENT, "length is %" PRId64 ", must be at least 1", desc->length);
   if (!(desc->temperature >= 0 && isfinite(desc->temperature)))
     return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be 0 or above", (double)desc->temperature);
   int32_t *tokens;
   int64_t count;
-  gk_status status = gk_vocabulary_encode(&model->vocabulary, text, "text", &tokens, &count);
+  status = gk_vocabulary_encode(&model->vocabulary, text, "text", &tokens, &count);
   if (status != GK_OK)
     return status;
   status = check_count(count);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "src/core/arguments.h"
 #include "src/core/status.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
@@ -328,10 +329,12 @@ gk_status gk_language_model_load(const char *path, const gk_language_model_desc 
   if (!path || !model)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", path ? "model" : "path");
   *model = NULL;
-  if (plan && plan->size != sizeof *plan)
-    return gk_fail(GK_ERROR_ARGUMENT, "plan.size is %zu, must be %zu", plan->size, sizeof *plan);
+  gk_status status =
+      plan ? gk_check_size_field("plan", plan->size, sizeof *plan, "GK_LANGUAGE_MODEL_DESC_INIT") : GK_OK;
+  if (status)
+    return status;
   struct gk_checkpoint checkpoint;
-  gk_status status = gk_checkpoint_open(&checkpoint, path);
+  status = gk_checkpoint_open(&checkpoint, path);
   if (status == GK_OK)
     status = gk_language_model_read(&checkpoint, plan, GK_PACK_FORWARD, model);
   gk_checkpoint_close(&checkpoint);

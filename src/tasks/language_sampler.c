@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "src/core/arguments.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 
@@ -41,8 +42,9 @@ gk_status gk_sampler_create(const gk_language_model *model, const gk_sampler_des
   if (!model || !desc || !result)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !model ? "model" : !desc ? "desc" : "sampler");
   *result = NULL;
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu", desc->size, sizeof *desc);
+  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_SAMPLER_DESC_INIT");
+  if (status)
+    return status;
   if (!(desc->temperature >= 0 && isfinite(desc->temperature)))
     return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be 0 or above", (double)desc->temperature);
   if (desc->top_k < 0)
@@ -53,7 +55,7 @@ gk_status gk_sampler_create(const gk_language_model *model, const gk_sampler_des
   sampler->desc = *desc;
   sampler->model = model;
   sampler->pending = -1;
-  const gk_status status = allocate(sampler);
+  status = allocate(sampler);
   if (status != GK_OK) {
     gk_sampler_destroy(sampler);
     return status;

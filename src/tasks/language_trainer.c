@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/tasks/language_trainer.h"
+#include "src/core/arguments.h"
 #include "src/tasks/buffer.h"
 
 #include <inttypes.h>
@@ -29,8 +30,9 @@ static gk_status describe_optimizer(const gk_training_desc *desc, gk_optimizer_d
 
 gk_status gk_language_trainer_check(const gk_training_desc *desc) {
   gk_optimizer_desc optimizer;
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "training.size is %zu, must be %zu", desc->size, sizeof *desc);
+  gk_status status = gk_check_size_field("training", desc->size, sizeof *desc, "GK_TRAINING_DESC_INIT");
+  if (status)
+    return status;
   if (desc->batch < 1 || desc->time < 1)
     return gk_fail(GK_ERROR_ARGUMENT, "batch is %" PRId64 ", time %" PRId64 ", both must be at least 1",
                    desc->batch, desc->time);
@@ -55,14 +57,14 @@ gk_status gk_language_trainer_check(const gk_training_desc *desc) {
                    ": a gradient goes back at least to the start of its own step",
                    desc->backward_time, desc->time);
   const gk_learning_rate_desc rate = gk_language_trainer_rate(desc);
-  const gk_status status = gk_learning_rate_check(&rate);
+  status = gk_learning_rate_check(&rate);
   return status == GK_OK ? describe_optimizer(desc, &optimizer) : status;
 }
 
 static gk_status check_model(const gk_language_model_desc *desc) {
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "model.size is %zu, must be %zu", desc->size, sizeof *desc);
-  return gk_rnn_dropout_check(&desc->network);
+  const gk_status status =
+      gk_check_size_field("model", desc->size, sizeof *desc, "GK_LANGUAGE_MODEL_DESC_INIT");
+  return status ? status : gk_rnn_dropout_check(&desc->network);
 }
 
 /* ---- Creation ---- */

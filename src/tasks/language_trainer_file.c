@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "src/core/arguments.h"
 #include "src/core/status.h"
 #include "src/tasks/language_trainer.h"
 
@@ -235,10 +236,12 @@ gk_status gk_language_trainer_resume(const char *path, const gk_language_model_d
   if (!path || !text || !trainer)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !path ? "path" : !text ? "text" : "trainer");
   *trainer = NULL;
-  if (plan && plan->size != sizeof *plan)
-    return gk_fail(GK_ERROR_ARGUMENT, "plan.size is %zu, must be %zu", plan->size, sizeof *plan);
+  gk_status status =
+      plan ? gk_check_size_field("plan", plan->size, sizeof *plan, "GK_LANGUAGE_MODEL_DESC_INIT") : GK_OK;
+  if (status)
+    return status;
   struct gk_checkpoint checkpoint;
-  gk_status status = gk_checkpoint_open(&checkpoint, path);
+  status = gk_checkpoint_open(&checkpoint, path);
   if (status == GK_OK)
     status = resume(&checkpoint, plan, text, validation, trainer);
   gk_checkpoint_close(&checkpoint);

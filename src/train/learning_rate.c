@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "src/core/arguments.h"
 #include "src/core/names.h"
 
 #include <math.h>
@@ -18,9 +19,10 @@ GK_NAMES_OF(decay, gk_decay, decay)
 gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_LEARNING_RATE_DESC_INIT)",
-                   desc->size, sizeof *desc);
+  const gk_status status =
+      gk_check_size_field("desc", desc->size, sizeof *desc, "GK_LEARNING_RATE_DESC_INIT");
+  if (status)
+    return status;
   if ((unsigned)desc->decay >= DECAYS)
     return gk_fail(GK_ERROR_ARGUMENT, "decay is %d, not a gk_decay", (int)desc->decay);
   if (!(desc->learning_rate > 0 && isfinite(desc->learning_rate)))

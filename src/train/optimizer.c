@@ -4,6 +4,7 @@
 
 #include "dispatch/dispatch.h"
 #include "kernels/kernels.h"
+#include "src/core/arguments.h"
 #include "src/core/float_environment.h"
 #include "src/core/matrix.h"
 #include "src/core/names.h"
@@ -42,9 +43,9 @@ gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc *desc)
 static gk_status check_description(const gk_optimizer_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  if (desc->size != sizeof *desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc.size is %zu, must be %zu (GK_OPTIMIZER_DESC_INIT)", desc->size,
-                   sizeof *desc);
+  const gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_OPTIMIZER_DESC_INIT");
+  if (status)
+    return status;
   if ((unsigned)desc->kind >= OPTIMIZERS)
     return gk_fail(GK_ERROR_ARGUMENT, "kind is %d, must be 0..%d", (int)desc->kind, OPTIMIZERS - 1);
   const struct {
