@@ -171,6 +171,32 @@ static void calls_that_do_not_fit_are_refused(void **state) {
   buffers_release(&b);
 }
 
+static void calls_larger_than_memory_are_refused(void **state) {
+  struct buffers b = {0};
+  const struct decoder_case c = plain_case();
+  struct decoder_data d = take_decoder_data(&b, &c);
+  struct decoder_results r = take_decoder_results(&b, &c, &d);
+  struct open_decoder o = open_decoder(&b, &c, &d);
+  const int64_t lengths[3] = {4, 4, 4}, source_lengths[3] = {2, 2, 2}, many = INT64_MAX / 2;
+  (void)state;
+  for (int which = 0; which < 2; which++) {
+    gk_decoder_forward_args forward = decoder_forward_args(&o, &c, &d, &r);
+    gk_decoder_backward_args backward = decoder_backward_args(&o, &c, &d, &r);
+    forward.lengths = backward.lengths = lengths;
+    forward.source_lengths = backward.source_lengths = source_lengths;
+    if (which == 0)
+      forward.time = backward.time = many;
+    else
+      forward.source_time = backward.source_time = many;
+    expect(__LINE__, gk_decoder_forward(o.decoder, &forward), GK_ERROR_OVERFLOW, "memory", NULL);
+    expect(__LINE__, gk_decoder_backward(o.decoder, &backward), GK_ERROR_OVERFLOW, "memory", NULL);
+    forward.reserve = NULL;
+    expect(__LINE__, gk_decoder_forward(o.decoder, &forward), GK_ERROR_OVERFLOW, "memory", NULL);
+  }
+  close_decoder(&o);
+  buffers_release(&b);
+}
+
 static void searches_that_do_not_fit_are_refused(void **state) {
   struct buffers b = {0};
   const struct decoder_case c = plain_case();
@@ -265,6 +291,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(descriptions_that_do_not_fit_are_refused),
       cmocka_unit_test(calls_that_do_not_fit_are_refused),
+      cmocka_unit_test(calls_larger_than_memory_are_refused),
       cmocka_unit_test(searches_that_do_not_fit_are_refused),
       cmocka_unit_test(no_steps_and_no_samples_are_allowed),
       cmocka_unit_test(names_are_read_back),

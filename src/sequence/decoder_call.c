@@ -41,27 +41,11 @@ static void cut_rows(struct gk_feed *feed, struct gk_arena *arena, const struct 
   feed->d_out = take(arena, sizes, decoder->fed, output);
 }
 
-/* Where the stack's own memory stands in reserve and workspace. */
-struct places {
-  void *reserve, *workspace;
-};
-
-/* Cuts, or with NULL bases measures. */
-static struct places cut(struct gk_feed *feed, struct gk_arena *reserve, struct gk_arena *workspace,
-                         const struct sizes *sizes, const gk_rnn_memory *stack, bool training,
-                         bool backward) {
+/* Cuts, or with NULL bases measures, all but the stack's own memory: last, that needs no size to be cut. */
+static void cut(struct gk_feed *feed, struct gk_arena *reserve, struct gk_arena *workspace,
+                const struct sizes *sizes, bool training, bool backward) {
   const struct gk_decoder *decoder = feed->decoder;
-  struct places places = {0};
-  const size_t bytes = backward   ? stack->backward_workspace_bytes
-                       : training ? stack->forward_workspace_bytes
-                                  : stack->inference_workspace_bytes;
-  places.workspace = gk_arena_take(workspace, bytes, 1, 1, 1);
-  if (training) {
-    places.reserve = gk_arena_take(reserve, stack->reserve_bytes, 1, 1, 1);
-    cut_rows(feed, reserve, sizes, true);
-  } else {
-    cut_rows(feed, workspace, sizes, false);
-  }
+  cut_rows(feed, training ? reserve : workspace, sizes, training);
   if (!gk_feed_scratch_floats(decoder, &feed->scratch_floats) || feed->scratch_floats > INT64_MAX)
     workspace->overflow = true;
   else
@@ -71,7 +55,6 @@ static struct places cut(struct gk_feed *feed, struct gk_arena *reserve, struct 
     feed->token_start = gk_arena_take(workspace, sizeof(int64_t), decoder->desc.vocabulary + 1, 1, 1);
     feed->token_rows = gk_arena_take(workspace, sizeof(int64_t), sizes->time, sizes->batch, 1);
   }
-  return places;
 }
 
 static gk_status measure(const struct gk_decoder *decoder, const struct sizes *sizes,
@@ -79,7 +62,13 @@ static gk_status measure(const struct gk_decoder *decoder, const struct sizes *s
                          size_t *workspace_bytes) {
   struct gk_feed feed = {.decoder = decoder};
   struct gk_arena reserve = gk_arena_start(NULL), workspace = gk_arena_start(NULL);
-  cut(&feed, &reserve, &workspace, sizes, stack, training, backward);
+  cut(&feed, &reserve, &workspace, sizes, training, backward);
+  gk_arena_take(&reserve, stack->reserve_bytes, 1, 1, 1);
+  gk_arena_take(&workspace,
+                backward   ? stack->backward_workspace_bytes
+                : training ? stack->forward_workspace_bytes
+                           : stack->inference_workspace_bytes,
+                1, 1, 1);
   if (!gk_arena_bytes(&reserve, reserve_bytes) || !gk_arena_bytes(&workspace, workspace_bytes))
     return gk_fail(GK_ERROR_OVERFLOW, "memory of time %lld, batch %lld, source_time %lld does not fit",
                    (long long)sizes->time, (long long)sizes->batch, (long long)sizes->source_time);
@@ -108,6 +97,31 @@ gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int6
   if (!status)
     *memory = needed;
   return status;
+}
+
+/* Where the stack's own memory stands. */
+struct places {
+  void *reserve, *workspace;
+};
+
+/* The size that is needed is only found to refuse: beam search comes here every step. */
+static gk_status open_memory(struct gk_feed *feed, const struct sizes *sizes, void *reserve_base,
+                             void *workspace_base, bool training, bool backward, struct places *places) {
+  struct gk_arena reserve = gk_arena_start(reserve_base), workspace = gk_arena_start(workspace_base);
+  cut(feed, &reserve, &workspace, sizes, training, backward);
+  if (reserve.overflow || workspace.overflow || (sizes->batch && !workspace_base)) {
+    gk_rnn_memory needed;
+    const gk_status status =
+        gk_decoder_memory_needed(feed->decoder, sizes->time, sizes->batch, sizes->source_time, &needed);
+    return status ? status /* that of any overflow */
+                  : gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
+                            backward   ? needed.backward_workspace_bytes
+                            : training ? needed.forward_workspace_bytes
+                                       : needed.inference_workspace_bytes);
+  }
+  places->reserve = gk_arena_take(&reserve, 0, 1, 1, 1);
+  places->workspace = gk_arena_take(&workspace, 0, 1, 1, 1);
+  return GK_OK;
 }
 
 /* ---- Arguments ---- */
@@ -232,18 +246,11 @@ gk_status gk_decoder_forward_beams(const gk_decoder *decoder, const gk_decoder_f
   if (feed.chooses || decoder->desc.feedback == GK_FEEDBACK_OUTPUT)
     if (!(feed.output_packed = open_output(decoder, GK_PACK_FORWARD, args->output_packed)))
       return GK_ERROR_ARGUMENT;
-  gk_rnn_memory stack, needed;
   const struct sizes sizes = {args->time, args->batch, args->source_time};
-  status = gk_decoder_memory_needed(decoder, args->time, args->batch, args->source_time, &needed);
-  if (!status)
-    status = gk_rnn_memory_needed(decoder->rnn, args->time, args->batch, &stack);
+  struct places places;
+  status = open_memory(&feed, &sizes, args->reserve, args->workspace, args->reserve != NULL, false, &places);
   if (status)
     return status;
-  if (args->batch && !args->workspace)
-    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
-                   args->reserve ? needed.forward_workspace_bytes : needed.inference_workspace_bytes);
-  struct gk_arena reserve = gk_arena_start(args->reserve), workspace = gk_arena_start(args->workspace);
-  const struct places places = cut(&feed, &reserve, &workspace, &sizes, &stack, args->reserve != NULL, false);
   gk_rnn_forward_args run = GK_RNN_FORWARD_ARGS_INIT;
   run.time = args->time;
   run.batch = args->batch;
@@ -365,18 +372,11 @@ gk_status gk_decoder_backward(const gk_decoder *decoder, const gk_decoder_backwa
       memset(args->gradients, 0, (size_t)decoder->parameter_count * sizeof(float));
     return GK_OK;
   }
-  gk_rnn_memory stack, needed;
   const struct sizes sizes = {args->time, args->batch, args->source_time};
-  status = gk_decoder_memory_needed(decoder, args->time, args->batch, args->source_time, &needed);
-  if (!status)
-    status = gk_rnn_memory_needed(decoder->rnn, args->time, args->batch, &stack);
+  struct places places;
+  status = open_memory(&feed, &sizes, args->reserve, args->workspace, true, true, &places);
   if (status)
     return status;
-  if (!args->workspace)
-    return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
-                   needed.backward_workspace_bytes);
-  struct gk_arena reserve = gk_arena_start(args->reserve), workspace = gk_arena_start(args->workspace);
-  const struct places places = cut(&feed, &reserve, &workspace, &sizes, &stack, true, true);
   feed.in_turn = args->time && (decoder->desc.input_feeding ||
                                 (decoder->desc.feedback == GK_FEEDBACK_OUTPUT && fed_itself(&feed, args)));
   const gk_rnn_backward_args run = stack_backward(decoder, args, &feed, &places);
