@@ -38,10 +38,6 @@ struct gk_cell_arithmetic gk_cell_arithmetic_of(const gk_rnn_desc *desc, const s
   return (struct gk_cell_arithmetic){kernels->cell_forward[desc->cell], kernels->cell_backward[desc->cell]};
 }
 
-int gk_cell_count(void) {
-  return GK_CELL_COUNT;
-}
-
 static const char *const cell_names[] = {
 #define GK_CELL(constant, identifier, text) text,
 #include "kernels/cells.def"

@@ -3,6 +3,12 @@
 
 #include "src/core/layout.h"
 
+gk_status gk_check_choice(const char *name, int value, int count) {
+  return value < 0 || value >= count
+             ? gk_fail(GK_ERROR_ARGUMENT, "%s is %d, must be 0..%d", name, value, count - 1)
+             : GK_OK;
+}
+
 gk_status gk_check_not_negative(const char *name, int64_t value) {
   return value < 0 ? gk_fail(GK_ERROR_ARGUMENT, "%s is %lld, must not be negative", name, (long long)value)
                    : GK_OK;

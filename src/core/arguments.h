@@ -6,14 +6,16 @@
 
 #include "src/core/status.h"
 
-/* The size of a caller's struct, of which `expected` bytes are known here; init: what sets it. Inline, because
- * libgatekern-train sees only what libgatekern exports. */
+/* The size of a caller's struct, of which `expected` bytes are known here; init: what sets it. Inline,
+ * because libgatekern-train sees only what libgatekern exports. */
 static inline gk_status gk_check_size_field(const char *name, size_t size, size_t expected,
                                             const char *init) {
   return size == expected
              ? GK_OK
              : gk_fail(GK_ERROR_ARGUMENT, "%s.size is %zu, must be %zu (%s)", name, size, expected, init);
 }
+/* 0..count-1. */
+gk_status gk_check_choice(const char *name, int value, int count);
 gk_status gk_check_not_negative(const char *name, int64_t value);
 gk_status gk_check_time_and_batch(int64_t time, int64_t batch);
 /* Lengths, or NULL, of samples of `time` steps; whose: "" or what both names begin with, as "source_". */

@@ -17,12 +17,6 @@ static const char *const loss_names[] = {[GK_LOSS_SOFTMAX] = "softmax",
                                          [GK_LOSS_BINARY] = "binary",
                                          [GK_LOSS_SQUARED] = "squared",
                                          [GK_LOSS_HUBER] = "huber"};
-enum { LOSSES = sizeof loss_names / sizeof *loss_names };
-
-int gk_loss_count(void) {
-  return LOSSES;
-}
-
 GK_NAMES_OF(loss, gk_loss_kind, kind)
 
 /* Does row r count? Otherwise it has neither loss nor gradient. */
@@ -35,8 +29,9 @@ static bool row_counts(const struct gk_loss_rows *rows, int64_t r) {
 }
 
 static gk_status check_values(const struct gk_loss_rows *rows) {
-  if ((unsigned)rows->kind >= LOSSES)
-    return gk_fail(GK_ERROR_ARGUMENT, "kind is %d, must be 0..%d", (int)rows->kind, LOSSES - 1);
+  const gk_status status = gk_check_choice("kind", (int)rows->kind, gk_loss_count());
+  if (status)
+    return status;
   if (!(rows->label_smoothing >= 0 && rows->label_smoothing <= 1))
     return gk_fail(GK_ERROR_ARGUMENT, "label_smoothing is %g, must be 0..1", (double)rows->label_smoothing);
   if (rows->label_smoothing != 0 && rows->kind != GK_LOSS_SOFTMAX)

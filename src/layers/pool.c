@@ -16,12 +16,6 @@ enum { STEPS = GK_SUM_BLOCK, COLUMNS = 256, FLOATS_A_THREAD = 100000 };
 
 static const char *const pool_names[] = {
     [GK_POOL_LAST] = "last", [GK_POOL_MEAN] = "mean", [GK_POOL_MAX] = "max"};
-enum { POOLS = sizeof pool_names / sizeof *pool_names };
-
-int gk_pool_count(void) {
-  return POOLS;
-}
-
 GK_NAMES_OF(pool, gk_pool, pool)
 
 struct pooling {
@@ -129,15 +123,15 @@ static void backward_body(void *context, int thread, int threads) {
 static gk_status check_description(const gk_pool_desc *d) {
   if (!d)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  const gk_status status = gk_check_size_field("desc", d->size, sizeof *d, "GK_POOL_DESC_INIT");
+  gk_status status = gk_check_size_field("desc", d->size, sizeof *d, "GK_POOL_DESC_INIT");
+  if (!status)
+    status = gk_check_choice("pool", (int)d->pool, gk_pool_count());
+  if (!status)
+    status = gk_check_choice("direction", (int)d->direction, gk_direction_count());
+  if (!status)
+    status = gk_check_choice("layout", (int)d->layout, gk_layout_count());
   if (status)
     return status;
-  if ((unsigned)d->pool >= POOLS)
-    return gk_fail(GK_ERROR_ARGUMENT, "pool is %d, must be 0..%d", (int)d->pool, POOLS - 1);
-  if ((unsigned)d->direction > GK_BIDIRECTIONAL)
-    return gk_fail(GK_ERROR_ARGUMENT, "direction is %d, must be 0..%d", (int)d->direction, GK_BIDIRECTIONAL);
-  if ((unsigned)d->layout > GK_BATCH_FIRST)
-    return gk_fail(GK_ERROR_ARGUMENT, "layout is %d, must be 0..%d", (int)d->layout, GK_BATCH_FIRST);
   if (d->width < 1)
     return gk_fail(GK_ERROR_ARGUMENT, "width is %lld, must be at least 1", (long long)d->width);
   if (d->pool == GK_POOL_LAST && d->direction == GK_BIDIRECTIONAL && d->width % 2)

@@ -9,6 +9,7 @@
 #include "src/core/arena.h"
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
+#include "src/core/names.h"
 #include "src/core/parallel.h"
 #include "src/layers/linear.h"
 #include "src/sequence/rnn.h"
@@ -81,8 +82,9 @@ gk_status gk_bridge_create(gk_bridge_kind kind, const gk_rnn *encoder, const gk_
   *bridge = NULL;
   if (!encoder || !decoder)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", encoder ? "decoder" : "encoder");
-  if ((unsigned)kind > GK_BRIDGE_TANH)
-    return gk_fail(GK_ERROR_ARGUMENT, "kind is %d, must be 0..%d", (int)kind, GK_BRIDGE_TANH);
+  gk_status status = gk_check_choice("kind", (int)kind, gk_bridge_count());
+  if (status)
+    return status;
   if (decoder->directions != 1)
     return gk_fail(GK_ERROR_UNSUPPORTED, "the decoder has two directions: a bridge leads to one");
   gk_bridge *made = calloc(1, sizeof *made);
@@ -97,7 +99,6 @@ gk_status gk_bridge_create(gk_bridge_kind kind, const gk_rnn *encoder, const gk_
   made->h_values = encoder->hidden_values;
   made->c_values = encoder->cell_values;
   made->packed.fingerprint = (uint64_t)kind + 7;
-  gk_status status = GK_OK;
   for (int64_t layer = 0; layer < decoder->layer_count && !status; layer++) {
     status = make_link(made, encoder, decoder, layer, false);
     if (!status && decoder->cell->memory)

@@ -7,6 +7,7 @@
 
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
+#include "src/core/names.h"
 #include "src/sequence/feedback.h"
 
 /* Tensors of its own for the random numbers of initial weights; the stack's count from 0. */
@@ -40,19 +41,15 @@ static gk_status check_sizes(const gk_decoder_desc *desc) {
 static gk_status check_description(const gk_decoder_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  const gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_DECODER_DESC_INIT");
+  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_DECODER_DESC_INIT");
+  if (!status)
+    status = gk_check_choice("feedback", (int)desc->feedback, gk_feedback_count());
+  if (!status)
+    status = gk_check_choice("attention", (int)desc->attention, gk_attention_count());
+  if (!status)
+    status = gk_check_choice("output_function", (int)desc->output_function, gk_output_function_count());
   if (status)
     return status;
-  const struct {
-    const char *name;
-    int value, count;
-  } choices[] = {{"feedback", (int)desc->feedback, 3},
-                 {"attention", (int)desc->attention, 3},
-                 {"output_function", (int)desc->output_function, 4}};
-  for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
-    if (choices[i].value < 0 || choices[i].value >= choices[i].count)
-      return gk_fail(GK_ERROR_ARGUMENT, "%s is %d, must be 0..%d", choices[i].name, choices[i].value,
-                     choices[i].count - 1);
   if (desc->rnn.direction != GK_FORWARD)
     return gk_fail(GK_ERROR_UNSUPPORTED,
                    "rnn.direction is %s, must be forward: a decoder's next input is not known yet",

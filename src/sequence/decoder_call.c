@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/core/arguments.h"
+#include "src/core/names.h"
 #include "src/sequence/decoder_call.h"
 
 /* ---- Memory ---- */
@@ -151,8 +152,9 @@ static gk_status check_inputs(const gk_decoder *decoder, const gk_decoder_forwar
   if (args->sampling > 0 && desc->feedback == GK_FEEDBACK_NONE)
     return gk_fail(GK_ERROR_ARGUMENT, "sampling is %g and the decoder's feedback is none",
                    (double)args->sampling);
-  if ((unsigned)args->choice > GK_CHOICE_SAMPLE)
-    return gk_fail(GK_ERROR_ARGUMENT, "choice is %d, must be 0..%d", (int)args->choice, GK_CHOICE_SAMPLE);
+  const gk_status status = gk_check_choice("choice", (int)args->choice, gk_choice_count());
+  if (status)
+    return status;
   if (!(args->temperature >= 0))
     return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must not be negative", (double)args->temperature);
   if (token && (args->sampling > 0 || args->chosen) && !desc->output)

@@ -12,12 +12,6 @@
 
 static const char *const init_names[] = {
     [GK_INIT_UNIFORM] = "uniform", [GK_INIT_GLOROT] = "glorot", [GK_INIT_ORTHOGONAL] = "orthogonal"};
-enum { INITS = sizeof init_names / sizeof *init_names };
-
-int gk_init_count(void) {
-  return INITS;
-}
-
 GK_NAMES_OF(init, gk_init, init)
 
 /* (rows, columns) from U(-bound, bound); a row is one row of the generator. */
@@ -131,10 +125,10 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
   if (!rnn || !desc || !parameters)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !desc ? "desc" : "parameters");
   gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_INIT_DESC_INIT");
+  if (!status)
+    status = gk_check_choice("init", (int)desc->init, gk_init_count());
   if (status)
     return status;
-  if ((unsigned)desc->init >= INITS)
-    return gk_fail(GK_ERROR_ARGUMENT, "init is %d, must be 0..%d", (int)desc->init, INITS - 1);
   const uint64_t callers = gk_float_environment_pin();
   for (int i = 0; i < rnn->tensor_count && !status; i++)
     status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].offset);

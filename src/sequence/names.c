@@ -18,7 +18,3 @@ GK_NAMES(merge, gk_merge, merge, "concatenate", "sum")
 GK_NAMES(layout, gk_layout, layout, "time-major", "batch-first")
 GK_NAMES(dropout_masks, gk_dropout_masks, masks, "step", "sequence")
 GK_NAMES(schedule, gk_schedule, schedule, "auto", "slices", "teams", "wavefront")
-
-int gk_schedule_count(void) {
-  return sizeof schedule_names / sizeof *schedule_names;
-}

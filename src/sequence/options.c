@@ -9,7 +9,7 @@
 
 #include "include/gatekern.h"
 #include "src/cells/cell.h"
-#include "src/core/status.h"
+#include "src/core/names.h"
 
 enum kind { FLAG, NUMBER, SHARE, SIZE, FUNCTION, CHOICE };
 /* What is added to the place of a function of the reverse direction of two. */
@@ -30,16 +30,16 @@ static const char *dropout_masks(int index) {
 
 static const char cell[] = "Cell", layers[] = "Layers", regularisation[] = "Regularisation, while training";
 
-#define FIELD(field)         .offset = offsetof(gk_rnn_desc, field)
-#define NAMES(function, ...) .choice = (function), .choices = (__VA_ARGS__)
+#define FIELD(field) .offset = offsetof(gk_rnn_desc, field)
+#define NAMES(what)  .choice = what, .choices = gk_##what##_count
 static const struct option {
   const char *name; /* that of the field, with '-' */
   enum kind kind;
   size_t offset; /* in gk_rnn_desc */
   const char *group, *help;
   int place;                         /* FUNCTION */
-  const char *(*choice)(int choice); /* CHOICE: names of 0..choices-1; the first is the default */
-  int choices;
+  const char *(*choice)(int choice); /* CHOICE: names of 0..choices()-1; the first is the default */
+  int (*choices)(void);
 } options[] = {
     {"activation", FUNCTION, FIELD(activation), cell, .place = GK_CANDIDATE,
      .help = "function of the candidate (rnn: of h) instead of tanh, as relu or elu(0.5)"},
@@ -63,13 +63,13 @@ static const struct option {
     {"layer-norm", FLAG, FIELD(options.layer_norm), cell,
      "lstm: layer normalisation of both products and of the cell state"},
     {"recurrence", CHOICE, FIELD(recurrence), cell,
-     "what a step reads of the one before, besides the cell state", NAMES(recurrence, 2)},
+     "what a step reads of the one before, besides the cell state", NAMES(recurrence)},
     {"projection-size", SIZE, FIELD(projection_size), layers,
      "lstm: h is a product of so many values, in every layer"},
     {"trained-states", FLAG, FIELD(trained_states), layers, "initial states are parameters instead of zeros"},
-    {"direction", CHOICE, FIELD(direction), layers, "how layers walk through time", NAMES(direction, 3)},
+    {"direction", CHOICE, FIELD(direction), layers, "how layers walk through time", NAMES(direction)},
     {"merge", CHOICE, FIELD(merge), layers, "bidirectional: what a layer makes of its directions' h",
-     NAMES(merge, 2)},
+     NAMES(merge)},
     {"dropout", SHARE, FIELD(dropout), regularisation,
      "share of each layer's outputs but the last's that is zeroed"},
     {"input-dropout", SHARE, FIELD(input_dropout), regularisation,
@@ -78,7 +78,7 @@ static const struct option {
      "share of the h that recurrent products read that is zeroed"},
     {"dropout-masks", CHOICE, FIELD(dropout_masks), regularisation,
      "when these three draw their masks: each step, or once a sequence (variational dropout)",
-     NAMES(dropout_masks, 2)},
+     NAMES(dropout_masks)},
     {"weight-dropout", SHARE, FIELD(weight_dropout), regularisation,
      "share of the recurrent weights that is zeroed, drawn once a training step"},
     {"zoneout-h", SHARE, FIELD(zoneout_h), regularisation,
@@ -110,7 +110,8 @@ const char *gk_rnn_option_value(int index) {
 }
 
 const char *gk_rnn_option_choice(int index, int choice) {
-  if (index < 0 || index >= OPTIONS || choice < 0 || choice >= options[index].choices)
+  if (index < 0 || index >= OPTIONS || options[index].kind != CHOICE || choice < 0 ||
+      choice >= options[index].choices())
     return NULL;
   return options[index].choice(choice);
 }
@@ -198,16 +199,17 @@ static gk_status set_size(gk_rnn_desc *desc, const struct option *option, const 
 static gk_status set_choice(gk_rnn_desc *desc, const struct option *option, const char *value) {
   char names[128] = "";
   size_t used = 0;
-  for (int i = 0; i < option->choices; i++) {
+  const int count = option->choices();
+  for (int i = 0; i < count; i++) {
     if (strcmp(option->choice(i), value) == 0) {
       memcpy((char *)desc + option->offset, &i, sizeof i);
       return GK_OK;
     }
     if (used < sizeof names)
       used += (size_t)snprintf(names + used, sizeof names - used, "%s%s",
-                               i == 0                     ? ""
-                               : i == option->choices - 1 ? " or "
-                                                          : ", ",
+                               i == 0           ? ""
+                               : i == count - 1 ? " or "
+                                                : ", ",
                                option->choice(i));
   }
   return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be %s", option->name, value, names);
@@ -293,7 +295,7 @@ static void get_size(const gk_rnn_desc *desc, const struct option *option, char 
 static void get_choice(const gk_rnn_desc *desc, const struct option *option, char *value, size_t size) {
   int choice;
   memcpy(&choice, (const char *)desc + option->offset, sizeof choice);
-  snprintf(value, size, "%s", choice > 0 && choice < option->choices ? option->choice(choice) : "");
+  snprintf(value, size, "%s", choice > 0 && choice < option->choices() ? option->choice(choice) : "");
 }
 
 static void get_flag(const gk_rnn_desc *desc, const struct option *option, char *value, size_t size) {

@@ -7,6 +7,7 @@
 
 #include "dispatch/dispatch.h"
 #include "src/core/arguments.h"
+#include "src/core/names.h"
 #include "src/core/threads.h"
 
 static gk_status check_size(const char *name, int64_t value, int64_t least) {
@@ -14,12 +15,6 @@ static gk_status check_size(const char *name, int64_t value, int64_t least) {
   if (value < least || value > most)
     return gk_fail(value < least ? GK_ERROR_ARGUMENT : GK_ERROR_OVERFLOW, "%s is %lld, must be %lld..%lld",
                    name, (long long)value, (long long)least, (long long)most);
-  return GK_OK;
-}
-
-static gk_status check_choice(const char *name, int value, int count) {
-  if (value < 0 || value >= count)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is %d, must be 0..%d", name, value, count - 1);
   return GK_OK;
 }
 
@@ -37,7 +32,7 @@ static gk_status check_regularisation(const gk_rnn_desc *desc) {
     if (!(options[i].p >= 0 && options[i].p < 1))
       return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, must be at least 0 and below 1", options[i].name,
                      (double)options[i].p);
-  gk_status status = check_choice("dropout_masks", (int)desc->dropout_masks, 2);
+  gk_status status = gk_check_choice("dropout_masks", (int)desc->dropout_masks, gk_dropout_masks_count());
   if (!status && desc->recurrence == GK_RECURRENCE_NONE && desc->recurrent_dropout + desc->weight_dropout > 0)
     status = gk_fail(GK_ERROR_UNSUPPORTED, "%s is %g and recurrence is none: there is no recurrent product",
                      desc->recurrent_dropout > 0 ? "recurrent_dropout" : "weight_dropout",
@@ -53,7 +48,7 @@ static gk_status check_description(const gk_rnn_desc *desc) {
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
   gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_RNN_DESC_INIT");
   if (!status)
-    status = check_choice("cell", (int)desc->cell, GK_CELL_COUNT);
+    status = gk_check_choice("cell", (int)desc->cell, gk_cell_count());
   if (!status)
     status = check_size("input_size", desc->input_size, 1);
   if (!status)
@@ -72,18 +67,18 @@ static gk_status check_description(const gk_rnn_desc *desc) {
   if (!status)
     status = check_size("vocabulary", desc->vocabulary, 0);
   if (!status)
-    status = check_choice("direction", (int)desc->direction, 3);
+    status = gk_check_choice("direction", (int)desc->direction, gk_direction_count());
   if (!status)
-    status = check_choice("merge", (int)desc->merge, 2);
+    status = gk_check_choice("merge", (int)desc->merge, gk_merge_count());
   if (!status && desc->merge != GK_MERGE_CONCATENATE && desc->direction != GK_BIDIRECTIONAL)
     status = gk_fail(GK_ERROR_UNSUPPORTED, "merge is %s and direction is not bidirectional: nothing to merge",
                      gk_merge_name(desc->merge));
   if (!status)
-    status = check_choice("layout", (int)desc->layout, 2);
+    status = gk_check_choice("layout", (int)desc->layout, gk_layout_count());
   if (!status)
-    status = check_choice("schedule", (int)desc->schedule, gk_schedule_count());
+    status = gk_check_choice("schedule", (int)desc->schedule, gk_schedule_count());
   if (!status)
-    status = check_choice("recurrence", (int)desc->recurrence, 2);
+    status = gk_check_choice("recurrence", (int)desc->recurrence, gk_recurrence_count());
   if (!status)
     status = gk_cell_check_options(desc);
   if (!status)

@@ -8,23 +8,16 @@ static const char *const decay_names[] = {[GK_DECAY_CONSTANT] = "constant",
                                           [GK_DECAY_COSINE] = "cosine",
                                           [GK_DECAY_STEP] = "step",
                                           [GK_DECAY_PLATEAU] = "plateau"};
-enum { DECAYS = sizeof decay_names / sizeof *decay_names };
-
-int gk_decay_count(void) {
-  return DECAYS;
-}
-
 GK_NAMES_OF(decay, gk_decay, decay)
 
 gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  const gk_status status =
-      gk_check_size_field("desc", desc->size, sizeof *desc, "GK_LEARNING_RATE_DESC_INIT");
+  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_LEARNING_RATE_DESC_INIT");
+  if (!status)
+    status = gk_check_choice("decay", (int)desc->decay, gk_decay_count());
   if (status)
     return status;
-  if ((unsigned)desc->decay >= DECAYS)
-    return gk_fail(GK_ERROR_ARGUMENT, "decay is %d, not a gk_decay", (int)desc->decay);
   if (!(desc->learning_rate > 0 && isfinite(desc->learning_rate)))
     return gk_fail(GK_ERROR_ARGUMENT, "learning_rate is %g, must be above 0", desc->learning_rate);
   if (!(desc->minimum >= 0 && desc->minimum <= desc->learning_rate))

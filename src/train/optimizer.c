@@ -18,19 +18,14 @@ static const char *const optimizer_names[] = {[GK_OPTIMIZER_SGD] = "sgd",
                                               [GK_OPTIMIZER_ADAM] = "adam",
                                               [GK_OPTIMIZER_ADAGRAD] = "adagrad",
                                               [GK_OPTIMIZER_ADAMW] = "adamw"};
-enum { OPTIMIZERS = sizeof optimizer_names / sizeof *optimizer_names };
-
-int gk_optimizer_count(void) {
-  return OPTIMIZERS;
-}
-
 GK_NAMES_OF(optimizer, gk_optimizer_kind, kind)
 
 gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  if ((unsigned)kind >= OPTIMIZERS)
-    return gk_fail(GK_ERROR_ARGUMENT, "kind is %d, must be 0..%d", (int)kind, OPTIMIZERS - 1);
+  const gk_status status = gk_check_choice("kind", (int)kind, gk_optimizer_count());
+  if (status)
+    return status;
   *desc = (gk_optimizer_desc)GK_OPTIMIZER_DESC_INIT;
   desc->kind = kind;
   if (kind == GK_OPTIMIZER_ADAGRAD)
@@ -43,11 +38,11 @@ gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc *desc)
 static gk_status check_description(const gk_optimizer_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  const gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_OPTIMIZER_DESC_INIT");
+  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_OPTIMIZER_DESC_INIT");
+  if (!status)
+    status = gk_check_choice("kind", (int)desc->kind, gk_optimizer_count());
   if (status)
     return status;
-  if ((unsigned)desc->kind >= OPTIMIZERS)
-    return gk_fail(GK_ERROR_ARGUMENT, "kind is %d, must be 0..%d", (int)desc->kind, OPTIMIZERS - 1);
   const struct {
     const char *name;
     float value, limit;
