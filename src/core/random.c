@@ -42,3 +42,15 @@ void gk_random_uniforms(const struct gk_random_counter *counter, size_t first, s
       u[i++] = unit_interval(four.v[lane]);
   }
 }
+
+void gk_random_weights(uint64_t seed, uint32_t tensor, int64_t first, int64_t rows, int64_t columns,
+                       double bound, float *weights) {
+  for (int64_t r = 0; r < rows; r++) {
+    const struct gk_random_counter counter = {
+        .seed = seed, .purpose = GK_RANDOM_INIT, .layer = tensor, .sample = (uint64_t)(first + r)};
+    float *row = weights + (size_t)(r * columns);
+    gk_random_uniforms(&counter, 0, (size_t)columns, row);
+    for (int64_t j = 0; j < columns; j++)
+      row[j] = (float)((2.0 * (double)row[j] - 1.0) * bound);
+  }
+}

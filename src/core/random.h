@@ -51,4 +51,9 @@ static inline struct gk_uniforms gk_random_row(const struct gk_random_stream *st
  * numbers if 64 bits of d agree and the other 64 differ by exactly the difference of the samples. */
 void gk_random_uniforms(const struct gk_random_counter *counter, size_t first, size_t count, float *u);
 
+/* Initial weights (rows, columns) from U(-bound, bound): those of rows first .. first + rows - 1 of `tensor`,
+ * which tells apart those of one seed. In the pinned floating-point environment. */
+void gk_random_weights(uint64_t seed, uint32_t tensor, int64_t first, int64_t rows, int64_t columns,
+                       double bound, float *weights);
+
 #endif

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "src/core/arena.h"
-#include "src/core/random.h"
 
 static bool place(size_t *floats, size_t *offset, size_t count) {
   *offset = *floats;
@@ -46,18 +45,6 @@ void gk_linear_pack(const struct gk_linear *linear, const struct gk_packing *pac
   if (packing->flags & GK_PACK_FORWARD && packing->thread == 0 && linear->has_bias)
     memcpy(packing->packed + linear->bias, bias, linear->out * sizeof(float));
   gk_matrix_pack(packing, &linear->forward, &linear->backward, weight);
-}
-
-void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t columns, double bound,
-                    float *weight) {
-  for (int64_t r = 0; r < rows; r++) {
-    const struct gk_random_counter counter = {
-        .seed = seed, .purpose = GK_RANDOM_INIT, .layer = tensor, .sample = (uint64_t)r};
-    float *row = weight + (size_t)(r * columns);
-    gk_random_uniforms(&counter, 0, (size_t)columns, row);
-    for (int64_t j = 0; j < columns; j++)
-      row[j] = (float)((2.0 * (double)row[j] - 1.0) * bound);
-  }
 }
 
 bool gk_linear_scratch(const struct gk_matrix *matrix, size_t *floats) {

@@ -25,10 +25,6 @@ void gk_linear_destroy(struct gk_linear *linear);
 void gk_linear_pack(const struct gk_linear *linear, const struct gk_packing *packing, const float *weight,
                     const float *bias);
 
-/* (rows, columns) from U(-bound, bound); `tensor` tells apart those of one seed. */
-void gk_linear_init(uint64_t seed, uint32_t tensor, int64_t rows, int64_t columns, double bound,
-                    float *weight);
-
 /* The rows of a sum in their order, GK_SUM_BLOCK at a time: `next` lists the following ones, 0 at the end,
  * and then begins anew. */
 struct gk_row_list {

@@ -399,25 +399,13 @@ gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *
   return GK_OK;
 }
 
-/* `rows` rows of the generator, from number `first` on. */
-static void fill_uniform(uint64_t seed, size_t first, size_t rows, size_t columns, float bound,
-                         float *values) {
-  for (size_t r = 0; r < rows; r++) {
-    const struct gk_random_counter at = {
-        .seed = seed, .purpose = GK_RANDOM_INIT, .layer = UINT32_MAX, .sample = first + r};
-    gk_random_uniforms(&at, 0, columns, values + r * columns);
-    for (size_t j = 0; j < columns; j++)
-      values[r * columns + j] = (2 * values[r * columns + j] - 1) * bound;
-  }
-}
-
 static void init(const gk_output *output, uint64_t seed, float *weight, float *bias) {
   const uint64_t callers = gk_float_environment_pin();
   const float bound = (float)(1.0 / __builtin_sqrt((double)output->desc.input_size));
-  const size_t h = (size_t)output->desc.input_size, v = (size_t)output->desc.output_size;
+  const int64_t h = output->desc.input_size, v = output->desc.output_size;
   if (weight)
-    fill_uniform(seed, 0, v, h, bound, weight);
-  fill_uniform(seed, v, 1, v, bound, bias);
+    gk_random_weights(seed, UINT32_MAX, 0, v, h, (double)bound, weight);
+  gk_random_weights(seed, UINT32_MAX, v, 1, v, (double)bound, bias);
   gk_float_environment_restore(callers);
 }
 

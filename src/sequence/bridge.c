@@ -11,6 +11,7 @@
 #include "src/core/float_environment.h"
 #include "src/core/names.h"
 #include "src/core/parallel.h"
+#include "src/core/random.h"
 #include "src/layers/linear.h"
 #include "src/sequence/rnn.h"
 
@@ -154,9 +155,9 @@ gk_status gk_bridge_init(const gk_bridge *bridge, uint64_t seed, float *paramete
   for (int i = 0; i < bridge->count && bridge->kind != GK_BRIDGE_COPY; i++) {
     const struct link *link = &bridge->links[i];
     const double bound = 1 / sqrt((double)link->linear.in);
-    gk_linear_init(seed, (uint32_t)(2 * i), link->to.size, (int64_t)link->linear.in, bound,
-                   parameters + link->weight);
-    gk_linear_init(seed, (uint32_t)(2 * i + 1), 1, link->to.size, bound, parameters + link->bias);
+    gk_random_weights(seed, (uint32_t)(2 * i), 0, link->to.size, (int64_t)link->linear.in, bound,
+                      parameters + link->weight);
+    gk_random_weights(seed, (uint32_t)(2 * i + 1), 0, 1, link->to.size, bound, parameters + link->bias);
   }
   gk_float_environment_restore(callers);
   return GK_OK;

@@ -8,6 +8,7 @@
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
 #include "src/core/names.h"
+#include "src/core/random.h"
 #include "src/sequence/feedback.h"
 
 /* Tensors of its own for the random numbers of initial weights; the stack's count from 0. */
@@ -233,7 +234,7 @@ gk_status gk_decoder_init(const gk_decoder *decoder, const gk_init_desc *desc, f
   const gk_decoder_desc *d = &decoder->desc;
   const uint64_t callers = gk_float_environment_pin();
   if (d->feedback == GK_FEEDBACK_TOKEN)
-    gk_linear_init(desc->seed, INIT_EMBEDDING, d->vocabulary, d->embedding_size, sqrt(3.0), parameters);
+    gk_random_weights(desc->seed, INIT_EMBEDDING, 0, d->vocabulary, d->embedding_size, sqrt(3.0), parameters);
   const struct {
     const struct gk_linear *linear;
     int64_t offset;
@@ -243,9 +244,9 @@ gk_status gk_decoder_init(const gk_decoder *decoder, const gk_init_desc *desc, f
   for (int i = 0; i < 2; i++) {
     const double in = (double)matrices[i].linear->in, out = (double)matrices[i].linear->out;
     if (out > 0)
-      gk_linear_init(desc->seed, matrices[i].tensor, (int64_t)out, (int64_t)in,
-                     desc->init == GK_INIT_UNIFORM ? 1 / sqrt(in) : sqrt(6 / (in + out)),
-                     parameters + matrices[i].offset);
+      gk_random_weights(desc->seed, matrices[i].tensor, 0, (int64_t)out, (int64_t)in,
+                        desc->init == GK_INIT_UNIFORM ? 1 / sqrt(in) : sqrt(6 / (in + out)),
+                        parameters + matrices[i].offset);
   }
   gk_float_environment_restore(callers);
   return GK_OK;

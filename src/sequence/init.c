@@ -14,19 +14,6 @@ static const char *const init_names[] = {
     [GK_INIT_UNIFORM] = "uniform", [GK_INIT_GLOROT] = "glorot", [GK_INIT_ORTHOGONAL] = "orthogonal"};
 GK_NAMES_OF(init, gk_init, init)
 
-/* (rows, columns) from U(-bound, bound); a row is one row of the generator. */
-static void fill_uniform(uint64_t seed, int tensor, int64_t rows, int64_t columns, double bound,
-                         float *values) {
-  for (int64_t r = 0; r < rows; r++) {
-    const struct gk_random_counter counter = {
-        .seed = seed, .purpose = GK_RANDOM_INIT, .layer = (uint32_t)tensor, .sample = (uint64_t)r};
-    float *row = values + (size_t)(r * columns);
-    gk_random_uniforms(&counter, 0, (size_t)columns, row);
-    for (int64_t j = 0; j < columns; j++)
-      row[j] = (float)((2.0 * (double)row[j] - 1.0) * bound);
-  }
-}
-
 /* (rows, columns) with orthonormal rows, or columns if there are more rows: vectors made orthonormal one
  * after the other (modified Gram-Schmidt, twice, in double), from numbers that are close to normal: sums of
  * four uniform ones. */
@@ -89,7 +76,7 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
   const int64_t hidden = (int64_t)layer_of(rnn, tensor)->hidden,
                 columns = tensor->rank == 2 ? tensor->shape[1] : 1;
   if (rnn->desc.vocabulary && index == 0) {
-    fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(3.0), values);
+    gk_random_weights(desc->seed, (uint32_t)index, 0, tensor->shape[0], columns, sqrt(3.0), values);
     return GK_OK;
   }
   if (strncmp(tensor->name, "h0", 2) == 0 || strncmp(tensor->name, "c0", 2) == 0) {
@@ -102,7 +89,8 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
     return GK_OK;
   }
   if (desc->init == GK_INIT_UNIFORM) {
-    fill_uniform(desc->seed, index, tensor->shape[0], columns, 1.0 / sqrt((double)hidden), values);
+    gk_random_weights(desc->seed, (uint32_t)index, 0, tensor->shape[0], columns, 1.0 / sqrt((double)hidden),
+                      values);
     return GK_OK;
   }
   if (tensor->rank == 1 || strncmp(tensor->name, "weight_peephole", 15) == 0) {
@@ -117,7 +105,8 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
     return status;
   }
   const int64_t fan_out = strncmp(tensor->name, "weight_hr", 9) == 0 ? tensor->shape[0] : hidden;
-  fill_uniform(desc->seed, index, tensor->shape[0], columns, sqrt(6.0 / (double)(fan_out + columns)), values);
+  gk_random_weights(desc->seed, (uint32_t)index, 0, tensor->shape[0], columns,
+                    sqrt(6.0 / (double)(fan_out + columns)), values);
   return GK_OK;
 }
 
