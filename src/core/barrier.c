@@ -53,6 +53,14 @@ void gk_barrier_init(struct gk_barrier *barrier, int threads) {
   barrier->spins = threads <= gk_available_cpus() ? SPINS : 0;
 }
 
+void gk_barrier_open(struct gk_barrier *barrier, int thread, int threads) {
+  if (threads == 1)
+    return;
+  if (thread == 0)
+    gk_barrier_init(barrier, threads);
+#pragma omp barrier
+}
+
 static bool passed(struct gk_barrier *barrier, unsigned generation) {
   return atomic_load_explicit(&barrier->generation, memory_order_acquire) != generation;
 }

@@ -39,11 +39,7 @@ static double work_of_round(const struct limit_call *call, int thread, float *si
 static void limit_body(void *context, int thread, int threads) {
   struct limit_call *call = context;
   float sink[3] = {0.5f, 1.0f, 0};
-  if (threads > 1) {
-    if (thread == 0)
-      gk_barrier_init(&call->barrier, threads);
-#pragma omp barrier
-  }
+  gk_barrier_open(&call->barrier, thread, threads);
   const double start = now();
   for (;;) {
     if (threads > 1)

@@ -30,6 +30,9 @@ struct gk_barrier {
 };
 
 void gk_barrier_init(struct gk_barrier *barrier, int threads);
+/* Inside a region, by all of its threads: thread 0 initialises, and none returns before it has. Nothing where
+ * there is one. */
+void gk_barrier_open(struct gk_barrier *barrier, int thread, int threads);
 void gk_barrier_wait(struct gk_barrier *barrier);
 
 #endif

@@ -271,11 +271,7 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
 static void loss_body(void *context, int thread, int threads) {
   struct loss_call *call = context;
   const struct share *share = &call->shares[thread];
-  if (threads > 1) {
-    if (thread == 0)
-      gk_barrier_init(call->barrier, threads);
-#pragma omp barrier
-  }
+  gk_barrier_open(call->barrier, thread, threads);
   double loss = 0;
   for (int64_t end = call->args.rows; end > 0; end -= GK_SUM_BLOCK) {
     const int64_t first = end > GK_SUM_BLOCK ? end - GK_SUM_BLOCK : 0;
