@@ -302,7 +302,7 @@ static void test_accumulate(void **state) {
       }
 }
 
-/* More units than a share of the weight gradients' work (GK_GRADIENT_UNITS), more terms than a block of
+/* More units than a share of the weight gradients' work (STRIP_UNITS), more terms than a block of
  * their sums (GK_GRADIENT_BLOCK), several threads. */
 static void test_accumulate_large(void **state) {
   (void)state;

@@ -4,7 +4,6 @@
  * ctest labels: same-bits */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

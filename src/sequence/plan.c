@@ -2,7 +2,6 @@
  * How a call is cut over threads. Affects speed, never bits. */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "src/core/arguments.h"
 #include "src/sequence/rnn.h"

@@ -4,7 +4,6 @@
 #include "src/train/checkpoint_file.h"
 #include "src/train/safetensors.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
