@@ -385,11 +385,7 @@ void gk_worker_enter(struct gk_worker *worker, int layer, int direction) {
 }
 
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads) {
-  if (threads > 1) {
-    if (thread == 0)
-      gk_barrier_init(run->barrier, threads);
-#pragma omp barrier
-  }
+  gk_barrier_open(run->barrier, thread, threads);
   *worker = (struct gk_worker){.run = run, .thread = thread, .threads = threads};
   worker->teams = run->plan.schedule != GK_SCHEDULE_SLICES && threads > 1;
   const int slices = worker->teams ? 1 : threads;
