@@ -420,21 +420,24 @@ static void fallback_text(const cli_command *command, const cli_option *option, 
 }
 
 static void print_option(const cli_command *command, const cli_option *option) {
-  char text[1024], choices[256], fallback[32];
+  char choices[256], fallback[32];
   int column = printf("  --%s%s%s", option->name, takes_value(option) ? " " : "", value_name(option));
   if (column >= HELP_COLUMN - 1) {
     putchar('\n');
     column = 0;
   }
   printf("%*s", HELP_COLUMN - column, "");
-  int used = snprintf(text, sizeof text, "%s", option->help);
   list_choices(option, " | ", choices, sizeof choices);
-  if (*choices)
-    used += snprintf(text + used, sizeof text - (size_t)used, ": %s", choices);
   fallback_text(command, option, fallback);
-  if (*fallback)
-    snprintf(text + used, sizeof text - (size_t)used, " (default %s)", fallback);
-  print_wrapped(text, HELP_COLUMN, HELP_COLUMN);
+  const size_t size =
+      strlen(option->help) + sizeof ": " + sizeof choices + sizeof " (default )" + sizeof fallback;
+  char *text = malloc(size);
+  if (text) {
+    snprintf(text, size, "%s%s%s%s%s%s", option->help, *choices ? ": " : "", choices,
+             *fallback ? " (default " : "", fallback, *fallback ? ")" : "");
+    print_wrapped(text, HELP_COLUMN, HELP_COLUMN);
+  }
+  free(text);
 }
 
 void cli_print_help(const cli_command *command) {
