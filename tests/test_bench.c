@@ -424,6 +424,16 @@ static void softmax_and_trainer_are_judged_by_what_they_measured(void **state) {
   json_decref(trainer);
 }
 
+/* One product a call is far from the peak on every machine. */
+static void a_missed_promise_is_no_failure(void **state) {
+  (void)state;
+  char *text =
+      program_text(QUIET, "bench --check softmax --words 1 --hidden 1 --batch 1 --time 1 --seconds 0.004", 3);
+  assert_non_null(strstr(text, "MISSED"));
+  free(text);
+  free(program_text("", "bench --check denormals --hidden 4096 --batch 1048576 --time 1048576", 1));
+}
+
 /* What they measure is judged on an idle machine, not here. */
 static void checks_report_the_ratio_that_they_judge(void **state) {
   static const struct {
@@ -448,7 +458,7 @@ static void checks_report_the_ratio_that_they_judge(void **state) {
     assert_true(number(check, "ratio") > 0);
     const int fine = json_is_true(json_object_get(check, "fine"));
     assert_int_equal(fine, number(check, "ratio") <= checks[i].at_most);
-    assert_int_equal(output.exit_code, fine ? 0 : 1);
+    assert_int_equal(output.exit_code, fine ? 0 : 3);
     json_decref(check);
     program_free(&output);
   }
@@ -539,6 +549,7 @@ int main(void) {
       cmocka_unit_test(nonsense_is_refused_in_one_line),
       cmocka_unit_test(too_little_memory_is_a_message_and_no_crash),
       cmocka_unit_test(softmax_and_trainer_are_judged_by_what_they_measured),
+      cmocka_unit_test(a_missed_promise_is_no_failure),
       cmocka_unit_test(checks_report_the_ratio_that_they_judge),
       cmocka_unit_test(info_knows_tiers_caches_threads_and_limits),
       cmocka_unit_test(info_explains_the_plan_of_a_network),

@@ -22,7 +22,7 @@
 
 #include <gatekern-train.h>
 
-enum { CLI_SUCCESS = 0, CLI_FAILURE = 1, CLI_BAD_INPUT = 2 };
+enum { CLI_SUCCESS = 0, CLI_FAILURE = 1, CLI_BAD_INPUT = 2, CLI_MISSED = 3 /* a promise of bench --check */ };
 enum { CLI_MOST_THREADS = 1024 }; /* the library takes no more */
 
 typedef enum cli_type {
