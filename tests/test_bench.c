@@ -434,6 +434,21 @@ static void a_missed_promise_is_no_failure(void **state) {
   free(program_text("", "bench --check denormals --hidden 4096 --batch 1048576 --time 1048576", 1));
 }
 
+static void a_network_that_fails_is_named_and_the_others_are_checked(void **state) {
+  (void)state;
+  static const char *const checks[] = {"latency --steps 10", "first-call", "threads --threads 2", "softmax"};
+  write_list("huge lstm 1000000 1000000 1000000 1 1\nsmall gru 3 4 2 3 1\n");
+  for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+    char line[1024];
+    snprintf(line, sizeof line, "bench --shapes %s --seconds 0.004 --check %s", temporary_path("shapes.txt"),
+             checks[i]);
+    char *text = program_text(QUIET, line, 1);
+    if (!strstr(text, "gatekern bench: huge: not enough memory") || !strstr(text, "\nsmall  "))
+      fail_msg("gatekern %s: %s", line, text);
+    free(text);
+  }
+}
+
 /* What they measure is judged on an idle machine, not here. */
 static void checks_report_the_ratio_that_they_judge(void **state) {
   static const struct {
@@ -550,6 +565,7 @@ int main(void) {
       cmocka_unit_test(too_little_memory_is_a_message_and_no_crash),
       cmocka_unit_test(softmax_and_trainer_are_judged_by_what_they_measured),
       cmocka_unit_test(a_missed_promise_is_no_failure),
+      cmocka_unit_test(a_network_that_fails_is_named_and_the_others_are_checked),
       cmocka_unit_test(checks_report_the_ratio_that_they_judge),
       cmocka_unit_test(info_knows_tiers_caches_threads_and_limits),
       cmocka_unit_test(info_explains_the_plan_of_a_network),

@@ -295,12 +295,15 @@ static void print_row(const struct measurement *m, bool first) {
 }
 
 static int fail(const bench_shape *shape, gk_status status) {
+  const char *colon = *shape->name ? ": " : "";
   if (status != GK_ERROR_MEMORY)
-    return cli_status(&command, status);
-  cli_error(&command, "not enough memory for %s, input %lld, hidden %lld, batch %lld, time %lld, layers %lld",
-            gk_cell_name(shape->cell), (long long)shape->input, (long long)shape->hidden,
-            (long long)shape->batch, (long long)shape->time, (long long)shape->layers);
-  return CLI_FAILURE;
+    cli_error(&command, "%s%s%s", shape->name, colon, cli_message(status));
+  else
+    cli_error(
+        &command, "%s%snot enough memory for %s, input %lld, hidden %lld, batch %lld, time %lld, layers %lld",
+        shape->name, colon, gk_cell_name(shape->cell), (long long)shape->input, (long long)shape->hidden,
+        (long long)shape->batch, (long long)shape->time, (long long)shape->layers);
+  return cli_exit_code(status);
 }
 
 /* Returns the exit code. */
@@ -345,6 +348,7 @@ static bench_shape shape_of_options(const struct settings *settings) {
   };
 }
 
+/* Every network is checked: a long list would be lost to one that fails. The first failure's exit code. */
 static int check_list(const struct settings *settings, const struct check_plan *plan, const char *list,
                       struct check_summary *summary) {
   char message[512];
@@ -352,11 +356,11 @@ static int check_list(const struct settings *settings, const struct check_plan *
   int exit_code = CLI_SUCCESS;
   if (!bench_shapes_load(list, &shapes, message, sizeof message))
     return cli_error(&command, "--shapes: %s", message);
-  for (size_t i = 0; i < shapes.count && exit_code == CLI_SUCCESS; i++) {
+  for (size_t i = 0; i < shapes.count; i++) {
     shapes.shape[i].options = settings->network;
     const gk_status status = bench_check_run(plan, &shapes.shape[i], summary);
-    if (status != GK_OK)
-      exit_code = fail(&shapes.shape[i], status);
+    const int failed = status == GK_OK ? CLI_SUCCESS : fail(&shapes.shape[i], status);
+    exit_code = exit_code ? exit_code : failed;
   }
   bench_shapes_free(&shapes);
   return exit_code;
@@ -380,8 +384,10 @@ static int run_check(const struct settings *settings) {
   } else if (list) {
     exit_code = check_list(settings, &plan, list, &summary);
   } else {
-    for (const bench_list *known = bench_lists; known->name && exit_code == CLI_SUCCESS; known++)
-      exit_code = check_list(settings, &plan, known->name, &summary);
+    for (const bench_list *known = bench_lists; known->name; known++) {
+      const int failed = check_list(settings, &plan, known->name, &summary);
+      exit_code = exit_code ? exit_code : failed;
+    }
   }
   bench_check_end(&plan, &summary);
   return exit_code == CLI_SUCCESS && summary.missed ? CLI_MISSED : exit_code;

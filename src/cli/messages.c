@@ -144,7 +144,7 @@ int cli_error(const cli_command *command, const char *format, ...) {
   return CLI_BAD_INPUT;
 }
 
-static int exit_code_of(gk_status status) {
+int cli_exit_code(gk_status status) {
   return status == GK_OK                                      ? CLI_SUCCESS
          : status == GK_ERROR_MEMORY || status == GK_ERROR_IO ? CLI_FAILURE
                                                               : CLI_BAD_INPUT;
@@ -153,11 +153,11 @@ static int exit_code_of(gk_status status) {
 int cli_status(const cli_command *command, gk_status status) {
   if (status != GK_OK)
     cli_error(command, "%s", cli_message(status));
-  return exit_code_of(status);
+  return cli_exit_code(status);
 }
 
 int cli_input_status(const cli_command *command, gk_status status) {
   if (status != GK_OK)
     cli_error(command, "%s", status == GK_ERROR_MEMORY ? cli_message(status) : gk_last_error());
-  return status == GK_ERROR_IO ? CLI_BAD_INPUT : exit_code_of(status);
+  return status == GK_ERROR_IO ? CLI_BAD_INPUT : cli_exit_code(status);
 }

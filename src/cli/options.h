@@ -113,8 +113,9 @@ int cli_error(const cli_command *command, const char *format, ...) __attribute__
 /* gk_last_error(), which speaks to C programmers, as this command's user knows things: --zoneout-c for
  * zoneout_c, GiB and the options behind them for many bytes. Valid until the next call. */
 const char *cli_message(gk_status status);
-/* A line with cli_message(); the exit code that belongs to the status: CLI_FAILURE for lack of memory and
- * for the operating system's refusals, else CLI_BAD_INPUT. */
+/* CLI_FAILURE for lack of memory and for the operating system's refusals, else CLI_BAD_INPUT. */
+int cli_exit_code(gk_status status);
+/* A line with cli_message(); the exit code that belongs to the status. */
 int cli_status(const cli_command *command, gk_status status);
 /* The same for a file that the user named, whose fields are no options: it is CLI_BAD_INPUT too if the
  * operating system refuses it. */
