@@ -477,9 +477,30 @@ static void checks_report_the_ratio_that_they_judge(void **state) {
     json_decref(check);
     program_free(&output);
   }
-  char *text = program_text("", "bench --check latency --pass step", 2);
-  assert_non_null(strstr(text, "--pass and --check"));
-  free(text);
+}
+
+/* Each time is called by the pass that it is of. */
+static void threads_and_schedules_are_checked_of_every_pass(void **state) {
+  static const char *const checks[][2] = {{"threads", "by_threads"}, {"schedules", "by_schedule"}};
+  static const char *const passes[] = {"step", "forward", "inference", "stream"};
+  (void)state;
+  for (int i = 0; i < 8; i++) {
+    const char *pass = passes[i / 2];
+    char line[200], time[32];
+    snprintf(line, sizeof line,
+             "bench --cell gru --hidden 20 --threads 2 --time 4 --check %s --pass %s" SHORT, checks[i % 2][0],
+             pass);
+    snprintf(time, sizeof time, "%s_ms", pass);
+    struct program_output output = program_run(QUIET, line);
+    json_t *check = json_loads(output.text, 0, NULL);
+    const json_t *ways = json_object_get(check, checks[i % 2][1]);
+    assert_string_equal(string(check, "pass"), pass);
+    assert_true(number(check, time) > 0 && json_array_size(ways) > 0);
+    for (size_t way = 0; way < json_array_size(ways); way++)
+      assert_true(number(json_array_get(ways, way), time) > 0);
+    json_decref(check);
+    program_free(&output);
+  }
 }
 
 /* ---- Info ---- */
@@ -567,6 +588,7 @@ int main(void) {
       cmocka_unit_test(a_missed_promise_is_no_failure),
       cmocka_unit_test(a_network_that_fails_is_named_and_the_others_are_checked),
       cmocka_unit_test(checks_report_the_ratio_that_they_judge),
+      cmocka_unit_test(threads_and_schedules_are_checked_of_every_pass),
       cmocka_unit_test(info_knows_tiers_caches_threads_and_limits),
       cmocka_unit_test(info_explains_the_plan_of_a_network),
   };

@@ -85,7 +85,7 @@ static const cli_option options[] = {
      .help =
          "what one run is: a training step, with packing of the weights and gradients of input, weights and "
          "biases (step), its forward pass alone (forward), a forward pass that keeps nothing for a backward "
-         "pass (inference), or one time step at a time (stream)",
+         "pass (inference), or one time step at a time (stream); also of --check threads and schedules",
      .group = "What is timed"},
     {.name = "data",
      .type = CLI_TEXT,
@@ -336,6 +336,11 @@ static bool one_network(const struct settings *settings) {
   return one;
 }
 
+static bench_pass pass_of(const struct settings *settings) {
+  const bench_check check = (bench_check)settings->check;
+  return check && !bench_check_takes_pass(check) ? bench_check_pass(check) : (bench_pass)settings->pass;
+}
+
 static bench_shape shape_of_options(const struct settings *settings) {
   return (bench_shape){
       .cell = (gk_cell)settings->cell,
@@ -368,6 +373,7 @@ static int check_list(const struct settings *settings, const struct check_plan *
 
 static int run_check(const struct settings *settings) {
   const struct check_plan plan = {.check = (bench_check)settings->check,
+                                  .pass = pass_of(settings),
                                   .isa = (gk_isa)settings->isa,
                                   .threads = (int)settings->threads,
                                   .seconds = cli_given("seconds") ? settings->seconds : 0.3,
@@ -416,7 +422,7 @@ static int run_list(const struct settings *settings) {
 
 /* What the check of an output layer, which is no recurrent network, would ignore. */
 static int check_softmax_options(const struct settings *settings) {
-  static const char *const of_recurrent[] = {"cell", "input", "layers", "layout"};
+  static const char *const of_recurrent[] = {"cell", "input", "layers", "layout", "pass"};
   const char *ignored = cli_given_of_network();
   for (size_t i = 0; i < sizeof of_recurrent / sizeof *of_recurrent && !ignored; i++)
     ignored = cli_given(of_recurrent[i]) ? of_recurrent[i] : NULL;
@@ -430,8 +436,20 @@ static int check_softmax_options(const struct settings *settings) {
   return CLI_SUCCESS;
 }
 
+/* Refuses options of what the check itself decides. */
+static int check_what_runs(const struct settings *settings) {
+  const bench_check check = (bench_check)settings->check;
+  if (cli_given("schedule"))
+    return cli_error(&command, "--schedule and --check: the check says what runs");
+  if (check == CHECK_SOFTMAX && check_softmax_options(settings) != CLI_SUCCESS)
+    return CLI_BAD_INPUT;
+  if (cli_given("pass") && !bench_check_takes_pass(check))
+    return cli_error(&command, "--pass and --check %s: that check runs %s, no other pass",
+                     bench_check_names[check], bench_pass_names[bench_check_pass(check)]);
+  return CLI_SUCCESS;
+}
+
 int run_bench(int argc, char **argv) {
-  static const char *const of_runs[] = {"pass", "schedule"};
   struct settings settings;
   struct measurement m;
   int exit_code;
@@ -440,22 +458,18 @@ int run_bench(int argc, char **argv) {
   for (int i = 0; i < OF_ONE; i++)
     if (settings.shapes && cli_given(of_one[i]))
       return cli_error(&command, "--%s and --shapes: the list says which networks are timed", of_one[i]);
-  for (int i = 0; i < 2; i++)
-    if (settings.check && cli_given(of_runs[i]))
-      return cli_error(&command, "--%s and --check: the check says what runs", of_runs[i]);
   if (settings.data && (settings.shapes || settings.check))
     return cli_error(&command, "--data and --%s: the file is of one network",
                      settings.shapes ? "shapes" : "check");
+  if (settings.check && check_what_runs(&settings) != CLI_SUCCESS)
+    return CLI_BAD_INPUT;
   if (cli_given("steps") && settings.check != CHECK_LATENCY)
     return cli_error(&command, "--steps: only with --check latency");
   if (cli_given("words") && settings.check != CHECK_SOFTMAX)
     return cli_error(&command, "--words: only with --check softmax");
-  if (settings.check == CHECK_SOFTMAX && check_softmax_options(&settings) != CLI_SUCCESS)
-    return CLI_BAD_INPUT;
   if (!cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
     return CLI_BAD_INPUT;
-  const bool trains = settings.check ? bench_check_trains((bench_check)settings.check)
-                                     : settings.pass == BENCH_STEP || settings.pass == BENCH_FORWARD;
+  const bool trains = pass_of(&settings) == BENCH_STEP || pass_of(&settings) == BENCH_FORWARD;
   const int64_t layers = one_network(&settings) ? settings.network.layers : 0;
   if (!cli_check_masks(&command, &settings.network, layers, trains))
     return CLI_BAD_INPUT;

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "options.h"
-#include "runner.h"
 #include "runner_clock.h"
 
 enum {
@@ -31,14 +30,15 @@ static const struct {
   bench_check_fn *run;
   double at_most;   /* the largest ratio that is fine */
   const char *list; /* NULL: every built-in one */
-  bool trains;
-} checks[] = {[CHECK_LATENCY] = {check_latency, 2, "real-time", false},
-              [CHECK_FIRST_CALL] = {check_first_call, 1.2, "anchors", true},
-              [CHECK_THREADS] = {check_threads, 1.05, NULL, true},
-              [CHECK_SCHEDULES] = {check_schedules, 1.1, NULL, true},
-              [CHECK_DENORMALS] = {check_denormals, 1.1, "anchors", true},
-              [CHECK_SOFTMAX] = {bench_check_softmax, 1 / 0.85, "ptb", false},
-              [CHECK_TRAINER] = {bench_check_trainer, 0.05, "char-rnn", true}};
+  bench_pass pass;
+  bool any_pass; /* promised of every pass: that one is only the default */
+} checks[] = {[CHECK_LATENCY] = {check_latency, 2, "real-time", BENCH_STREAM, false},
+              [CHECK_FIRST_CALL] = {check_first_call, 1.2, "anchors", BENCH_STEP, false},
+              [CHECK_THREADS] = {check_threads, 1.05, NULL, BENCH_STEP, true},
+              [CHECK_SCHEDULES] = {check_schedules, 1.1, NULL, BENCH_STEP, true},
+              [CHECK_DENORMALS] = {check_denormals, 1.1, "anchors", BENCH_STEP, false},
+              [CHECK_SOFTMAX] = {bench_check_softmax, 1 / 0.85, "ptb", BENCH_STEP, false},
+              [CHECK_TRAINER] = {bench_check_trainer, 0.05, "char-rnn", BENCH_STEP, false}};
 
 /* What training does beside the layers costs as much as H units, these as H * H: of smaller ones nothing is
  * promised. */
@@ -55,8 +55,12 @@ const char *bench_check_list(bench_check check) {
   return checks[check].list;
 }
 
-bool bench_check_trains(bench_check check) {
-  return checks[check].trains;
+bench_pass bench_check_pass(bench_check check) {
+  return checks[check].pass;
+}
+
+bool bench_check_takes_pass(bench_check check) {
+  return checks[check].any_pass;
 }
 
 gk_status bench_check_run(const struct check_plan *plan, const bench_shape *shape,
@@ -75,15 +79,16 @@ void bench_check_start_line(const struct check_plan *plan, const bench_shape *s)
     if (*s->name)
       printf("\"name\": \"%s\", ", s->name);
     printf("\"cell\": \"%s\", \"input\": %lld, \"hidden\": %s%s%s, \"batch\": %lld, \"time\": %lld, "
-           "\"layers\": %lld, ",
+           "\"layers\": %lld, \"pass\": \"%s\", ",
            gk_cell_name(s->cell), (long long)s->input, desc.hidden_sizes ? "[" : "", hidden,
-           desc.hidden_sizes ? "]" : "", (long long)s->batch, (long long)s->time, (long long)s->layers);
+           desc.hidden_sizes ? "]" : "", (long long)s->batch, (long long)s->time, (long long)s->layers,
+           bench_pass_names[plan->pass]);
     return;
   }
   char text[128 + CLI_HIDDEN_TEXT];
   snprintf(text, sizeof text, "%s %s, I %lld, N %lld, T %lld, L %lld", gk_cell_name(s->cell), hidden,
            (long long)s->input, (long long)s->batch, (long long)s->time, (long long)s->layers);
-  printf("%-20s %-42s ", s->name, text);
+  printf("%-20s %-42s %-9s ", s->name, text, bench_pass_names[plan->pass]);
 }
 
 void bench_check_end_line(const struct check_plan *plan, const bench_shape *s, double ratio,
@@ -123,7 +128,7 @@ static gk_status check_latency(const struct check_plan *plan, const bench_shape 
   bench_result result, best = {.runs = 0};
   bench_shape shape = *s;
   shape.batch = 1;
-  gk_status status = bench_runner_create(&shape, BENCH_STREAM, plan->isa, 1, GK_SCHEDULE_AUTO, &runner);
+  gk_status status = bench_runner_create(&shape, plan->pass, plan->isa, 1, GK_SCHEDULE_AUTO, &runner);
   if (status != GK_OK)
     return status;
   for (int run = 0; run < LATENCY_RUNS && status == GK_OK; run++) {
@@ -168,7 +173,7 @@ static gk_status check_first_call(const struct check_plan *plan, const bench_sha
   bench_runner *runner;
   bench_result result;
   double ratio[SHAPES_AROUND];
-  gk_status status = bench_runner_create(s, BENCH_STEP, plan->isa, plan->threads, GK_SCHEDULE_AUTO, &runner);
+  gk_status status = bench_runner_create(s, plan->pass, plan->isa, plan->threads, GK_SCHEDULE_AUTO, &runner);
   if (status != GK_OK)
     return status;
   int sizes = 0;
@@ -262,12 +267,12 @@ static void print_ways(const struct check_plan *plan, const struct way *way, int
       printf("{\"threads\": %d", way[i].threads);
     else
       printf("{\"schedule\": \"%s\"", gk_schedule_name(way[i].schedule));
-    printf(", \"step_ms\": %.6g}%s", 1e3 * best[i], i + 1 < count ? "" : "], ");
+    printf(", \"%s_ms\": %.6g}%s", bench_pass_names[plan->pass], 1e3 * best[i], i + 1 < count ? "" : "], ");
   }
   if (!plan->json && threads)
-    printf("fastest %d with %9.3f ms: ", way[fastest].threads, 1e3 * best[fastest]);
+    printf("fastest %d with %9.5g ms: ", way[fastest].threads, 1e3 * best[fastest]);
   else if (!plan->json)
-    printf("fastest %-9s with %9.3f ms: ", gk_schedule_name(way[fastest].schedule), 1e3 * best[fastest]);
+    printf("fastest %-9s with %9.5g ms: ", gk_schedule_name(way[fastest].schedule), 1e3 * best[fastest]);
 }
 
 /* Does the last of the ways run as one before it, the default apart? */
@@ -282,6 +287,14 @@ static bool repeats(bench_runner *const *contestant, int last) {
   return false;
 }
 
+/* Long sequences are cut, but for streaming, of which a run is one time step anyway. */
+static int64_t time_of_run(bench_pass pass, const bench_shape *s) {
+  const double share = LARGEST_FLOP / ((pass == BENCH_STEP ? 3 : 1) * bench_shape_flop(s));
+  if (pass == BENCH_STREAM || share >= 1 || s->time <= SHORTEST_TIME)
+    return s->time;
+  return (int64_t)fmax(SHORTEST_TIME, share * (double)s->time);
+}
+
 static gk_status check_ways(const struct check_plan *plan, const bench_shape *s, struct way *way, int count,
                             struct check_summary *summary) {
   bench_shape shape = *s;
@@ -289,14 +302,12 @@ static gk_status check_ways(const struct check_plan *plan, const bench_shape *s,
   int used = 0, fastest = 1;
   double best[2 * MOST_COUNTS] = {0}, ratio = 0;
   gk_schedule schedule;
-  const double share = LARGEST_FLOP / (3 * bench_shape_flop(s));
-  if (share < 1 && s->time > SHORTEST_TIME)
-    shape.time = (int64_t)fmax(SHORTEST_TIME, share * (double)s->time);
+  shape.time = time_of_run(plan->pass, s);
   gk_status status = GK_OK;
   for (int i = 0; i < count && status == GK_OK; i++) {
     bench_interval interval;
     status =
-        bench_runner_create(&shape, BENCH_STEP, plan->isa, way[i].threads, way[i].schedule, &contestant[i]);
+        bench_runner_create(&shape, plan->pass, plan->isa, way[i].threads, way[i].schedule, &contestant[i]);
     if (status == GK_OK && plan->check == CHECK_SCHEDULES && repeats(contestant, i)) {
       bench_runner_destroy(contestant[i]);
       contestant[i] = NULL;
@@ -314,9 +325,11 @@ static gk_status check_ways(const struct check_plan *plan, const bench_shape *s,
   if (status != GK_OK)
     return status;
   bench_check_start_line(plan, &shape);
-  printf(plan->json ? "\"schedule\": \"%s\", \"threads_used\": %d, \"step_ms\": %.6g, "
-                    : "%s, %d threads %9.3f ms, ",
-         gk_schedule_name(schedule), used, 1e3 * best[0]);
+  if (plan->json)
+    printf("\"schedule\": \"%s\", \"threads_used\": %d, \"%s_ms\": %.6g, ", gk_schedule_name(schedule), used,
+           bench_pass_names[plan->pass], 1e3 * best[0]);
+  else
+    printf("%s, %d threads %9.5g ms, ", gk_schedule_name(schedule), used, 1e3 * best[0]);
   print_ways(plan, way, count, best, fastest);
   bench_check_end_line(plan, &shape, ratio, summary);
   return GK_OK;
@@ -351,7 +364,7 @@ static gk_status check_denormals(const struct check_plan *plan, const bench_shap
   gk_status status = GK_OK;
   for (int i = 0; i < 2 && status == GK_OK; i++) {
     bench_interval interval;
-    status = bench_runner_create(s, BENCH_STEP, plan->isa, plan->threads, GK_SCHEDULE_AUTO, &contestant[i]);
+    status = bench_runner_create(s, plan->pass, plan->isa, plan->threads, GK_SCHEDULE_AUTO, &contestant[i]);
     if (status == GK_OK && i == 1)
       bench_runner_scale_inputs(contestant[i], 1e-39f);
     if (status == GK_OK)

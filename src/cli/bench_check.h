@@ -3,7 +3,7 @@
 #ifndef GATEKERN_CLI_BENCH_CHECK_H
 #define GATEKERN_CLI_BENCH_CHECK_H
 
-#include "shapes.h"
+#include "runner.h"
 
 typedef enum bench_check {
   CHECK_LATENCY = 1, /* streaming steps of one sample: the slowest hundredth beside the median */
@@ -19,11 +19,14 @@ typedef enum bench_check {
 extern const char *const bench_check_names[];
 /* The list of shapes that a check is about; NULL: every built-in list. */
 const char *bench_check_list(bench_check check);
-/* Does it run backward of whatever network it is given? */
-bool bench_check_trains(bench_check check);
+/* What it runs. */
+bench_pass bench_check_pass(bench_check check);
+/* May that be another pass? */
+bool bench_check_takes_pass(bench_check check);
 
 struct check_plan {
   bench_check check;
+  bench_pass pass;
   gk_isa isa;
   int threads; /* 0: as many as the process may use */
   double seconds;
