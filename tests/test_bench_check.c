@@ -88,6 +88,30 @@ static void checks_report_the_ratio_that_they_judge(void **state) {
   }
 }
 
+/* A size that ran before has no first call; networks that are small have no other ones below them. */
+static void first_calls_are_of_different_sizes(void **state) {
+  static const char *const networks[] = {"--batch 1 --time 2", "--batch 9 --time 1", "--batch 3 --time 30"};
+  (void)state;
+  for (size_t network = 0; network < sizeof networks / sizeof *networks; network++) {
+    char line[200];
+    snprintf(line, sizeof line, "bench --cell gru --hidden 8 --check first-call %s" SHORT, networks[network]);
+    struct program_output output = program_run(QUIET, line);
+    json_t *check = json_loads(output.text, 0, NULL);
+    const json_t *sizes = json_object_get(check, "by_size");
+    assert_true(json_array_size(sizes) >= 5 && json_array_size(sizes) == number(check, "sizes"));
+    for (size_t i = 0; i < json_array_size(sizes); i++) {
+      const json_t *size = json_array_get(sizes, i);
+      assert_true(number(size, "time") >= 1 && number(size, "batch") >= 1 && number(size, "ratio") > 0);
+      assert_true(number(size, "time") != number(check, "time"));
+      for (size_t j = 0; j < i; j++)
+        assert_false(number(size, "time") == number(json_array_get(sizes, j), "time") &&
+                     number(size, "batch") == number(json_array_get(sizes, j), "batch"));
+    }
+    json_decref(check);
+    program_free(&output);
+  }
+}
+
 /* Each time is called by the pass that it is of. */
 static void threads_and_schedules_are_checked_of_every_pass(void **state) {
   static const char *const checks[][2] = {{"threads", "by_threads"}, {"schedules", "by_schedule"}};
@@ -118,6 +142,7 @@ int main(void) {
       cmocka_unit_test(a_missed_promise_is_no_failure),
       cmocka_unit_test(a_network_that_fails_is_named_and_the_others_are_checked),
       cmocka_unit_test(checks_report_the_ratio_that_they_judge),
+      cmocka_unit_test(first_calls_are_of_different_sizes),
       cmocka_unit_test(threads_and_schedules_are_checked_of_every_pass),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,10 @@
 
 enum {
   LATENCY_RUNS = 5,
-  SHAPES_AROUND = 16, /* new sizes that the first call is timed with, fewer where they take long */
+  TIMES_AROUND = 4,
+  BATCHES_AROUND = 4,
+  /* new sizes that the first call is timed with, fewer where they take long */
+  SHAPES_AROUND = TIMES_AROUND * BATCHES_AROUND,
   FEWEST_AROUND = 5,
   STEADY_RUNS = 5,
   ROUNDS = 3,       /* each contestant runs so often in turn, and more often where time is left */
@@ -153,18 +156,33 @@ static gk_status check_latency(const struct check_plan *plan, const bench_shape 
 
 /* ---- First call ---- */
 
-/* First call / median of the next ones, with sizes that the network has not seen. */
-static gk_status time_new_sizes(bench_runner *runner, int64_t time, int64_t batch, double *ratio) {
+struct new_size {
+  int64_t time, batch;
+  double ratio; /* first call / median of the next ones */
+};
+
+static gk_status time_new_size(bench_runner *runner, struct new_size *size) {
   bench_interval first, later;
   double steady[STEADY_RUNS];
-  bench_runner_set_sizes(runner, time, batch);
+  bench_runner_set_sizes(runner, size->time, size->batch);
   gk_status status = bench_runner_run(runner, &first);
   for (int i = 0; i < STEADY_RUNS && status == GK_OK; i++) {
     status = bench_runner_run(runner, &later);
     steady[i] = later.total;
   }
-  *ratio = status == GK_OK ? first.total / clock_median(steady, STEADY_RUNS) : 0;
+  size->ratio = status == GK_OK ? first.total / clock_median(steady, STEADY_RUNS) : 0;
   return status;
+}
+
+/* SHAPES_AROUND sizes are below this one's and none of them is the network's own: they are its smaller ones,
+ * or larger ones where it has too few. */
+static bench_shape with_room(const bench_shape *s) {
+  bench_shape shape = *s;
+  if (s->time <= TIMES_AROUND)
+    shape.time += TIMES_AROUND + 1;
+  if (s->batch < BATCHES_AROUND)
+    shape.batch += BATCHES_AROUND - 1;
+  return shape;
 }
 
 /* The median over many new sizes: what a new size costs, not what an interruption costs. */
@@ -172,23 +190,31 @@ static gk_status check_first_call(const struct check_plan *plan, const bench_sha
                                   struct check_summary *summary) {
   bench_runner *runner;
   bench_result result;
+  struct new_size size[SHAPES_AROUND];
   double ratio[SHAPES_AROUND];
-  gk_status status = bench_runner_create(s, plan->pass, plan->isa, plan->threads, GK_SCHEDULE_AUTO, &runner);
+  const bench_shape largest = with_room(s);
+  gk_status status =
+      bench_runner_create(&largest, plan->pass, plan->isa, plan->threads, GK_SCHEDULE_AUTO, &runner);
   if (status != GK_OK)
     return status;
   int sizes = 0;
   const double end = clock_seconds() + 10 * plan->seconds;
-  status = bench_runner_measure(runner, plan->seconds, &result); /* threads and pages are there */
+  status = bench_runner_measure(runner, plan->seconds, &result); /* threads and all pages are there */
   for (; status == GK_OK && sizes < SHAPES_AROUND && (sizes < FEWEST_AROUND || clock_seconds() < end);
        sizes++) {
-    const int64_t time = s->time - 1 - sizes % 4, batch = s->batch - sizes / 4;
-    status = time_new_sizes(runner, time > 1 ? time : 1, batch > 1 ? batch : 1, &ratio[sizes]);
+    size[sizes].time = largest.time - 1 - sizes % TIMES_AROUND;
+    size[sizes].batch = largest.batch - sizes / TIMES_AROUND;
+    status = time_new_size(runner, &size[sizes]);
+    ratio[sizes] = size[sizes].ratio;
   }
   bench_runner_destroy(runner);
   if (status != GK_OK)
     return status;
   const double middle = clock_median(ratio, sizes);
   bench_check_start_line(plan, s);
+  for (int i = 0; i < sizes && plan->json; i++)
+    printf("%s{\"time\": %lld, \"batch\": %lld, \"ratio\": %.4g}%s", i ? ", " : "\"by_size\": [",
+           (long long)size[i].time, (long long)size[i].batch, size[i].ratio, i + 1 < sizes ? "" : "], ");
   if (plan->json)
     printf("\"sizes\": %d, \"worst_of_a_size\": %.4g, ", sizes, ratio[sizes - 1]);
   else
