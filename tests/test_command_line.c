@@ -287,6 +287,7 @@ static void test_help(void **state) {
                                NULL};
   const char *const sample[] = {"Usage: gatekern sample MODEL", "--temperature", "default 0.8", NULL};
   const char *const eval[] = {"Usage: gatekern eval MODEL [FILE]", "--json", NULL};
+  const char *const bench[] = {"Usage: gatekern bench", "Exit code 3", "--words V", "Examples:", NULL};
   const char *const version[] = {"gatekern 0.", NULL};
   static const char *const overviews[] = {"", "help", "--help", "-h"};
   for (int i = 0; i < 4; ++i)
@@ -298,6 +299,7 @@ static void test_help(void **state) {
   expect_help("sample --help", sample);
   expect_help("help sample", sample);
   expect_help("eval --help", eval);
+  expect_help("bench --help", bench);
   const char *const inspect[] = {"Usage: gatekern inspect [MODEL] [FILE]", "vanishes", "--gain", NULL};
   expect_help("inspect --help", inspect);
   expect_help("--version", version);
