@@ -341,6 +341,7 @@ static void nonsense_is_refused_in_one_line(void **state) {
       "bench --no-such-option",
       "bench word",
       "bench --shapes gnmt --hidden 5",
+      "bench --check latency --batch 4",
       "bench --hidden 1048576 --input 1048576 --batch 1048576 --time 1048576 --layers 1048576",
       "verify --seed x",
       "verify --isa mmx",

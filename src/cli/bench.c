@@ -443,6 +443,9 @@ static int check_what_runs(const struct settings *settings) {
     return cli_error(&command, "--schedule and --check: the check says what runs");
   if (check == CHECK_SOFTMAX && check_softmax_options(settings) != CLI_SUCCESS)
     return CLI_BAD_INPUT;
+  if (check == CHECK_LATENCY && (cli_given("batch") || cli_given("time")))
+    return cli_error(&command, "--%s and --check latency: that check runs steps of one sample",
+                     cli_given("batch") ? "batch" : "time");
   if (cli_given("pass") && !bench_check_takes_pass(check))
     return cli_error(&command, "--pass and --check %s: that check runs %s, no other pass",
                      bench_check_names[check], bench_pass_names[bench_check_pass(check)]);

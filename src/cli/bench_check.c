@@ -99,7 +99,7 @@ void bench_check_end_line(const struct check_plan *plan, const bench_shape *s, d
   const double bound = most(plan->check, s);
   const bool fine = ratio <= bound;
   if (!plan->json)
-    printf("ratio %.3f%s\n", ratio, fine ? "" : "  MISSED");
+    printf("ratio %.3f%s\n", ratio, bound == INFINITY ? "  (not judged)" : fine ? "" : "  MISSED");
   else if (bound < INFINITY)
     printf("\"ratio\": %.4g, \"at_most\": %g, \"fine\": %s}\n", ratio, bound, fine ? "true" : "false");
   else
@@ -266,10 +266,12 @@ static void destroy_all(bench_runner **contestant, int count) {
 
 /* ---- Threads, schedules ---- */
 
-/* 0 for the default, then 1, 2, ...: every number as far as there is room, then powers of two, and all. */
-static int thread_counts(int all, int *counts) {
+/* What a user may ask for, 0 for all; then 1, 2, ...: every number as far as there is room, then powers of
+ * two, and all of these. */
+static int thread_counts(int asked, int *counts) {
+  const int all = asked ? asked : gk_default_threads();
   int count = 0;
-  counts[count++] = 0;
+  counts[count++] = asked;
   for (int threads = 1; threads <= all; threads = threads < 8 ? threads + 1 : 2 * threads) {
     counts[count++] = threads;
     if (threads < all && (threads >= 8 && 2 * threads > all))
@@ -365,7 +367,7 @@ static gk_status check_threads(const struct check_plan *plan, const bench_shape 
                                struct check_summary *summary) {
   int counts[2 * MOST_COUNTS];
   struct way way[2 * MOST_COUNTS];
-  const int count = thread_counts(plan->threads ? plan->threads : gk_default_threads(), counts);
+  const int count = thread_counts(plan->threads, counts);
   for (int i = 0; i < count; i++)
     way[i] = (struct way){counts[i], GK_SCHEDULE_AUTO};
   return check_ways(plan, s, way, count, summary);

@@ -530,9 +530,13 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *settings
       return false;
     }
     if (key == '?') {
-      const char letter[] = {'-', (char)optopt, '\0'}; /* optopt is 0 for a long option */
-      cli_error(command, "unknown option %s; see gatekern %s --help",
-                optopt > 0 && optopt < 256 ? letter : argv[optind - 1], command->name);
+      const char letter[] = {'-', (char)optopt, '\0'}; /* optopt is 0 for an unknown long option */
+      const char *word = argv[optind - 1];
+      if (optopt && strncmp(word, "--", 2) == 0) /* known, of which nothing but a value is wrong */
+        cli_error(command, "%s: this option takes no value", word);
+      else
+        cli_error(command, "unknown option %s; see gatekern %s --help", optopt ? letter : word,
+                  command->name);
       return false;
     }
     given[key - 256] = optarg ? optarg : "";
