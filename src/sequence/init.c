@@ -63,48 +63,37 @@ static gk_status fill_orthogonal(uint64_t seed, int tensor, int gate, int64_t ro
   return GK_OK;
 }
 
-/* The layer and direction that a tensor behind the embedding belongs to. */
-static const struct gk_rnn_layer *layer_of(const gk_rnn *rnn, const gk_tensor *tensor) {
-  int k = 0;
-  while (k + 1 < rnn->layer_count && rnn->layers[k + 1].weight_ih <= tensor->offset)
-    k++;
-  return &rnn->layers[k];
-}
-
 static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int index, float *values) {
-  const gk_tensor *tensor = &rnn->tensors[index];
-  const int64_t hidden = (int64_t)layer_of(rnn, tensor)->hidden,
-                columns = tensor->rank == 2 ? tensor->shape[1] : 1;
-  if (rnn->desc.vocabulary && index == 0) {
+  const gk_tensor *tensor = &rnn->tensors[index].tensor;
+  const enum gk_tensor_role role = rnn->tensors[index].role;
+  const int64_t columns = tensor->rank == 2 ? tensor->shape[1] : 1;
+  if (role == GK_TENSOR_EMBEDDING) {
     gk_random_weights(desc->seed, (uint32_t)index, 0, tensor->shape[0], columns, sqrt(3.0), values);
     return GK_OK;
   }
-  if (strncmp(tensor->name, "h0", 2) == 0 || strncmp(tensor->name, "c0", 2) == 0) {
-    memset(values, 0, (size_t)tensor->count * sizeof *values);
-    return GK_OK;
-  }
-  if (strncmp(tensor->name, "weight_ln", 9) == 0 || strncmp(tensor->name, "bias_ln", 7) == 0) {
+  if (role == GK_TENSOR_STATE || role == GK_TENSOR_GAIN || role == GK_TENSOR_SHIFT) {
     for (int64_t i = 0; i < tensor->count; i++)
-      values[i] = tensor->name[0] == 'w';
+      values[i] = role == GK_TENSOR_GAIN;
     return GK_OK;
   }
+  const int64_t hidden = (int64_t)rnn->layers[rnn->tensors[index].layer].hidden;
   if (desc->init == GK_INIT_UNIFORM) {
     gk_random_weights(desc->seed, (uint32_t)index, 0, tensor->shape[0], columns, 1.0 / sqrt((double)hidden),
                       values);
     return GK_OK;
   }
-  if (tensor->rank == 1 || strncmp(tensor->name, "weight_peephole", 15) == 0) {
+  if (role == GK_TENSOR_BIAS || role == GK_TENSOR_PEEPHOLE) {
     memset(values, 0, (size_t)tensor->count * sizeof *values);
     return GK_OK;
   }
-  if (desc->init == GK_INIT_ORTHOGONAL && strncmp(tensor->name, "weight_hh", 9) == 0 && columns > 0) {
+  if (desc->init == GK_INIT_ORTHOGONAL && role == GK_TENSOR_RECURRENT && columns > 0) {
     gk_status status = GK_OK;
     for (int g = 0; g < rnn->cell->gates && !status; g++)
       status =
           fill_orthogonal(desc->seed, index, g, hidden, columns, values + (size_t)(g * hidden * columns));
     return status;
   }
-  const int64_t fan_out = strncmp(tensor->name, "weight_hr", 9) == 0 ? tensor->shape[0] : hidden;
+  const int64_t fan_out = role == GK_TENSOR_PROJECTION ? tensor->shape[0] : hidden;
   gk_random_weights(desc->seed, (uint32_t)index, 0, tensor->shape[0], columns,
                     sqrt(6.0 / (double)(fan_out + columns)), values);
   return GK_OK;
@@ -120,7 +109,7 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
     return status;
   const uint64_t callers = gk_float_environment_pin();
   for (int i = 0; i < rnn->tensor_count && !status; i++)
-    status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].offset);
+    status = init_tensor(rnn, desc, i, parameters + rnn->tensors[i].tensor.offset);
   const struct gk_cell_info *cell = rnn->cell;
   for (int k = 0; k < rnn->layer_count && !status && cell->forget_sign; k++) {
     const size_t hidden = rnn->layers[k].hidden;

@@ -86,16 +86,16 @@ static gk_status check_description(const gk_rnn_desc *desc) {
   return status ? status : gk_check_threads(desc->threads);
 }
 
-/* columns -1: a vector. */
-static gk_status add_tensor(struct gk_rnn *rnn, int64_t *offset, const char *name, int64_t rows,
-                            int64_t columns) {
-  gk_tensor *tensor = &rnn->tensors[rnn->tensor_count++];
+/* `made` but for its shape and place. columns -1: a vector. */
+static gk_status add_tensor(struct gk_rnn *rnn, const struct gk_rnn_tensor *made, int64_t *offset,
+                            int64_t rows, int64_t columns) {
+  gk_tensor *tensor = &rnn->tensors[rnn->tensor_count].tensor;
   size_t count;
+  rnn->tensors[rnn->tensor_count++] = *made;
   if (!gk_size_array(&count, 1, rows, columns < 0 ? 1 : columns, 1) ||
       count > (size_t)(INT64_MAX / 64 - rnn->parameter_count))
-    return gk_fail(GK_ERROR_OVERFLOW, "%s has %lld x %lld values: too many", name, (long long)rows,
+    return gk_fail(GK_ERROR_OVERFLOW, "%s has %lld x %lld values: too many", tensor->name, (long long)rows,
                    (long long)columns);
-  snprintf(tensor->name, sizeof tensor->name, "%s", name);
   tensor->rank = columns < 0 ? 1 : 2;
   tensor->shape[0] = rows;
   tensor->shape[1] = columns < 0 ? 0 : columns;
@@ -144,27 +144,31 @@ static gk_status add_layer_tensors(struct gk_rnn *rnn, int index) {
   const int64_t hidden = (int64_t)layer->hidden, output = (int64_t)layer->output;
   const struct {
     bool present;
-    const char *name;
+    const char *kind;
+    enum gk_tensor_role role;
     int64_t *offset, rows, columns;
-  } tensor[] = {{true, "weight_ih", &layer->weight_ih, rows, layer->input_size},
-                {true, "weight_hh", &layer->weight_hh, rows, rnn->desc.recurrence ? 0 : output},
-                {true, "bias_ih", &layer->bias_ih, rows, -1},
-                {true, "bias_hh", &layer->bias_hh, rows, -1},
-                {projected, "weight_hr", &layer->weight_hr, output, hidden},
-                {rnn->peepholes > 0, "weight_peephole", &layer->weight_peephole, rnn->peepholes, hidden},
-                {normalised, "weight_ln_ih", &layer->weight_ln_ih, rows, -1},
-                {normalised, "weight_ln_hh", &layer->weight_ln_hh, rows, -1},
-                {normalised, "weight_ln_c", &layer->weight_ln_c, hidden, -1},
-                {normalised, "bias_ln_c", &layer->bias_ln_c, hidden, -1},
-                {trained, "h0", &layer->h0, output, -1},
-                {trained && rnn->cell->memory, "c0", &layer->c0, hidden, -1}};
+  } tensor[GK_MAX_LAYER_TENSORS] = {
+      {true, "weight_ih", GK_TENSOR_INPUT, &layer->weight_ih, rows, layer->input_size},
+      {true, "weight_hh", GK_TENSOR_RECURRENT, &layer->weight_hh, rows, rnn->desc.recurrence ? 0 : output},
+      {true, "bias_ih", GK_TENSOR_BIAS, &layer->bias_ih, rows, -1},
+      {true, "bias_hh", GK_TENSOR_BIAS, &layer->bias_hh, rows, -1},
+      {projected, "weight_hr", GK_TENSOR_PROJECTION, &layer->weight_hr, output, hidden},
+      {rnn->peepholes > 0, "weight_peephole", GK_TENSOR_PEEPHOLE, &layer->weight_peephole, rnn->peepholes,
+       hidden},
+      {normalised, "weight_ln_ih", GK_TENSOR_GAIN, &layer->weight_ln_ih, rows, -1},
+      {normalised, "weight_ln_hh", GK_TENSOR_GAIN, &layer->weight_ln_hh, rows, -1},
+      {normalised, "weight_ln_c", GK_TENSOR_GAIN, &layer->weight_ln_c, hidden, -1},
+      {normalised, "bias_ln_c", GK_TENSOR_SHIFT, &layer->bias_ln_c, hidden, -1},
+      {trained, "h0", GK_TENSOR_STATE, &layer->h0, output, -1},
+      {trained && rnn->cell->memory, "c0", GK_TENSOR_STATE, &layer->c0, hidden, -1}};
   gk_status status = GK_OK;
-  for (size_t j = 0; j < sizeof tensor / sizeof *tensor && !status; j++) {
+  for (int j = 0; j < GK_MAX_LAYER_TENSORS && !status; j++) {
     if (!tensor[j].present)
       continue;
-    char name[64];
-    snprintf(name, sizeof name, "%s_l%d%s", tensor[j].name, index / rnn->directions, reverse);
-    status = add_tensor(rnn, tensor[j].offset, name, tensor[j].rows, tensor[j].columns);
+    struct gk_rnn_tensor made = {.role = tensor[j].role, .layer = index, .kind = tensor[j].kind};
+    snprintf(made.tensor.name, sizeof made.tensor.name, "%s_l%d%s", made.kind, index / rnn->directions,
+             reverse);
+    status = add_tensor(rnn, &made, tensor[j].offset, tensor[j].rows, tensor[j].columns);
   }
   return status;
 }
@@ -172,13 +176,15 @@ static gk_status add_layer_tensors(struct gk_rnn *rnn, int index) {
 static gk_status add_tensors(struct gk_rnn *rnn) {
   const gk_rnn_desc *d = &rnn->desc;
   const size_t most = (size_t)rnn->layer_count * GK_MAX_LAYER_TENSORS + 1;
-  int64_t embedding;
+  const struct gk_rnn_tensor embedding = {
+      .tensor = {.name = "embedding.weight"}, .role = GK_TENSOR_EMBEDDING, .layer = -1};
+  int64_t offset;
   gk_status status = GK_OK;
   rnn->tensors = calloc(most, sizeof *rnn->tensors);
   if (!rnn->tensors)
     return gk_fail(GK_ERROR_MEMORY, "no memory for the list of %zu tensors", most);
   if (d->vocabulary)
-    status = add_tensor(rnn, &embedding, "embedding.weight", d->vocabulary, d->input_size);
+    status = add_tensor(rnn, &embedding, &offset, d->vocabulary, d->input_size);
   for (int i = 0; i < rnn->layer_count && !status; i++)
     status = add_layer_tensors(rnn, i);
   return status;
@@ -442,6 +448,6 @@ gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor) {
     return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "tensor" : "rnn");
   if (index < 0 || index >= rnn->tensor_count)
     return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index, rnn->tensor_count - 1);
-  *tensor = rnn->tensors[index];
+  *tensor = rnn->tensors[index].tensor;
   return GK_OK;
 }

@@ -14,6 +14,26 @@
 
 enum { GK_MAX_LAYER_TENSORS = 12 }; /* parameters of one direction of one layer */
 
+/* What tells tensors apart for those who go over all of them. */
+enum gk_tensor_role {
+  GK_TENSOR_EMBEDDING,
+  GK_TENSOR_INPUT,     /* (G*H, I): W_x */
+  GK_TENSOR_RECURRENT, /* (G*H, P or H): W_h */
+  GK_TENSOR_PROJECTION,
+  GK_TENSOR_BIAS,
+  GK_TENSOR_PEEPHOLE, /* (G-1, H), no matrix: element by element with c */
+  GK_TENSOR_GAIN,     /* of layer normalisation */
+  GK_TENSOR_SHIFT,    /* the same */
+  GK_TENSOR_STATE     /* trained initial states */
+};
+
+struct gk_rnn_tensor {
+  gk_tensor tensor;
+  enum gk_tensor_role role;
+  int layer;        /* of the layers, [layer * D + direction]; -1: the embedding's */
+  const char *kind; /* its name without layer and direction; NULL: the embedding's */
+};
+
 /* One direction of one layer. */
 struct gk_rnn_layer {
   int64_t input_size;
@@ -49,7 +69,7 @@ struct gk_rnn {
   int64_t *hidden_sizes;                             /* copy of the description's */
   size_t widest_hidden, widest_output, widest_input; /* of all layers; the output of both directions */
   int64_t hidden_values, cell_values;                /* floats of a sample in h0, c0 */
-  gk_tensor *tensors;
+  struct gk_rnn_tensor *tensors;
   int tensor_count;
   int64_t parameter_count;
   struct gk_packed_size packed;
