@@ -358,13 +358,17 @@ static void drop_recurrent(const struct gk_worker *worker, int index) {
 }
 
 /* Adds the worker's units of a tensor to the caller's gradients, each element once. */
-static void add_units(const struct gk_worker *worker, const struct gk_rnn_layer *layer, int64_t tensor,
-                      int gates, size_t columns) {
+static void add_units(const struct gk_worker *worker, const struct gk_rnn_tensor *of) {
   const struct gk_run *run = worker->run;
+  if (of->role == GK_TENSOR_EMBEDDING || of->role == GK_TENSOR_PROJECTION || of->role == GK_TENSOR_STATE)
+    return; /* added where they are formed */
+  const bool matrix = of->role == GK_TENSOR_INPUT || of->role == GK_TENSOR_RECURRENT;
+  const size_t columns = matrix ? (size_t)of->tensor.shape[1] : 1;
+  const struct gk_rnn_layer *layer = &run->rnn->layers[of->layer];
   size_t begin, end;
   own_units(worker, layer, &begin, &end);
-  for (int g = 0; g < gates; g++) {
-    const size_t at = (size_t)tensor + ((size_t)g * layer->hidden + begin) * columns;
+  for (size_t block = 0; block < (size_t)of->tensor.count; block += layer->hidden * columns) {
+    const size_t at = (size_t)of->tensor.offset + block + begin * columns;
     run->rnn->kernels->add((end - begin) * columns, run->finished + at, run->gradients + at);
   }
 }
@@ -374,24 +378,10 @@ void gk_weight_gradient_end(const struct gk_worker *worker) {
   if (!run->gradients)
     return;
   const bool recurrent = run->rnn->desc.recurrence == GK_RECURRENCE_HIDDEN;
-  const int gates = run->rnn->cell->gates;
   for (int k = 0; k < run->rnn->layer_count && recurrent && run->streams[GK_MASK_WEIGHT]; k++)
     drop_recurrent(worker, k);
-  for (int k = 0; k < run->rnn->layer_count && run->accumulate; k++) {
-    const struct gk_rnn_layer *layer = &run->rnn->layers[k];
-    add_units(worker, layer, layer->weight_ih, gates, (size_t)layer->input_size);
-    if (recurrent)
-      add_units(worker, layer, layer->weight_hh, gates, layer->output);
-    add_units(worker, layer, layer->bias_ih, gates, 1);
-    add_units(worker, layer, layer->bias_hh, gates, 1);
-    add_units(worker, layer, layer->weight_peephole, run->rnn->peepholes, 1);
-    if (!run->rnn->cell->normalised)
-      continue;
-    add_units(worker, layer, layer->weight_ln_ih, gates, 1);
-    add_units(worker, layer, layer->weight_ln_hh, gates, 1);
-    add_units(worker, layer, layer->weight_ln_c, 1, 1);
-    add_units(worker, layer, layer->bias_ln_c, 1, 1);
-  }
+  for (int i = 0; i < run->rnn->tensor_count && run->accumulate; i++)
+    add_units(worker, &run->rnn->tensors[i]);
   if (run->unfolded)
     gk_embedding_gradient_gather(worker);
   if (run->rnn->desc.vocabulary)
