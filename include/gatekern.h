@@ -366,6 +366,11 @@ typedef struct gk_tensor {
 } gk_tensor;
 GK_API int gk_rnn_tensor_count(const gk_rnn *rnn);
 GK_API gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor);
+/* The one of a layer, 0..L-1, and direction, 0..D-1, by its name without them: with kind "weight_hh",
+ * layer 1 and direction 1 it is weight_hh_l1_reverse. GK_ERROR_ARGUMENT, also if the network has no such
+ * tensor. */
+GK_API gk_status gk_rnn_tensor_of(const gk_rnn *rnn, const char *kind, int64_t layer, int direction,
+                                  gk_tensor *tensor);
 GK_API int64_t gk_rnn_parameter_count(const gk_rnn *rnn); /* floats of the whole array */
 
 /* The weights of one direction of a layer as textbooks write a cell, a = W [h', x] + b: weight (G*H, H + I)

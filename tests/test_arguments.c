@@ -287,6 +287,13 @@ static void test_tensors_and_init(void **state) {
   expect(__LINE__, gk_rnn_tensor(rnn, -1, &tensor), GK_ERROR_ARGUMENT, "index", "-1", "7", NULL);
   expect(__LINE__, gk_rnn_tensor(rnn, 0, NULL), GK_ERROR_ARGUMENT, "tensor", NULL);
   expect(__LINE__, gk_rnn_tensor(NULL, 0, &tensor), GK_ERROR_ARGUMENT, "rnn", NULL);
+  const gk_status none = gk_rnn_tensor_of(rnn, "weight_h", 1, 0, &tensor);
+  expect(__LINE__, none, GK_ERROR_ARGUMENT, "kind", "'weight_h'", NULL);
+  expect(__LINE__, gk_rnn_tensor_of(rnn, "h0", 2, 0, &tensor), GK_ERROR_ARGUMENT, "layer", "2", "1", NULL);
+  expect(__LINE__, gk_rnn_tensor_of(rnn, "h0", 0, 1, &tensor), GK_ERROR_ARGUMENT, "direction", "0", NULL);
+  expect(__LINE__, gk_rnn_tensor_of(rnn, "h0", 0, 0, NULL), GK_ERROR_ARGUMENT, "tensor", NULL);
+  expect(__LINE__, gk_rnn_tensor_of(rnn, NULL, 0, 0, &tensor), GK_ERROR_ARGUMENT, "kind", NULL);
+  expect(__LINE__, gk_rnn_tensor_of(NULL, "h0", 0, 0, &tensor), GK_ERROR_ARGUMENT, "rnn", NULL);
   assert_memory_equal(&tensor, &old, sizeof old);
   gk_init_desc init = GK_INIT_DESC_INIT;
   float parameters[1000];

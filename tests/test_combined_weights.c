@@ -13,15 +13,8 @@
 /* A tensor of one direction of a layer by its PyTorch name. */
 static gk_tensor tensor_of(const struct network_case *c, const gk_rnn *rnn, const char *kind, int64_t layer,
                            int direction) {
-  char name[64];
-  gk_tensor tensor = {.rank = 0};
-  snprintf(name, sizeof name, "%s_l%d%s", kind, (int)layer, direction ? "_reverse" : "");
-  for (int i = 0; i < gk_rnn_tensor_count(rnn); i++) {
-    check_status(c, gk_rnn_tensor(rnn, i, &tensor), "gk_rnn_tensor");
-    if (strcmp(tensor.name, name) == 0)
-      return tensor;
-  }
-  fail_case(c, "no tensor %s", name);
+  gk_tensor tensor;
+  check_status(c, gk_rnn_tensor_of(rnn, kind, layer, direction, &tensor), kind);
   return tensor;
 }
 

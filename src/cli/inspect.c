@@ -320,17 +320,13 @@ static gk_status start_weights(const struct settings *settings, struct fresh *fr
   init.forget_bias = (float)settings->forget_bias;
   init.seed = settings->seed;
   gk_status status = gk_rnn_init(fresh->rnn, &init, fresh->parameters);
-  for (int i = 0; i < gk_rnn_tensor_count(fresh->rnn) && status == GK_OK; ++i) {
-    gk_tensor tensor;
-    status = gk_rnn_tensor(fresh->rnn, i, &tensor);
-    if (status != GK_OK || strncmp(tensor.name, "weight_hh", 9) != 0)
-      continue;
-    for (int64_t j = 0; j < tensor.count; ++j)
-      fresh->parameters[tensor.offset + j] *= (float)settings->gain;
-  }
   const int directions = directions_of(fresh->rnn), gates = gk_rnn_gates(fresh->rnn);
   const int count = (int)gk_rnn_description(fresh->rnn)->layers * directions;
   for (int i = 0; i < count && status == GK_OK; ++i) {
+    gk_tensor tensor;
+    status = gk_rnn_tensor_of(fresh->rnn, "weight_hh", i / directions, i % directions, &tensor);
+    for (int64_t j = 0; status == GK_OK && j < tensor.count; ++j)
+      fresh->parameters[tensor.offset + j] *= (float)settings->gain;
     columns[i].gates = gates;
     for (int gate = 0; gate < gates && status == GK_OK; ++gate) {
       show_radii(progress, progress->done++, progress->total, 0);

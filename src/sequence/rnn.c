@@ -427,14 +427,21 @@ int64_t gk_rnn_output_size(const gk_rnn *rnn) {
   return rnn ? (int64_t)rnn->layers[rnn->layer_count - 1].output_width : 0;
 }
 
-gk_status gk_rnn_state_of(const gk_rnn *rnn, int64_t layer, int direction, gk_rnn_state *state) {
-  if (!rnn || !state)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "state" : "rnn");
+static gk_status check_place(const gk_rnn *rnn, int64_t layer, int direction) {
   if (layer < 0 || layer >= rnn->desc.layers)
     return gk_fail(GK_ERROR_ARGUMENT, "layer is %lld, must be 0..%lld", (long long)layer,
                    (long long)rnn->desc.layers - 1);
   if (direction < 0 || direction >= rnn->directions)
     return gk_fail(GK_ERROR_ARGUMENT, "direction is %d, must be 0..%d", direction, rnn->directions - 1);
+  return GK_OK;
+}
+
+gk_status gk_rnn_state_of(const gk_rnn *rnn, int64_t layer, int direction, gk_rnn_state *state) {
+  if (!rnn || !state)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "state" : "rnn");
+  gk_status status = check_place(rnn, layer, direction);
+  if (status)
+    return status;
   const struct gk_rnn_layer *of = &rnn->layers[layer * rnn->directions + direction];
   *state = (gk_rnn_state){.h_size = (int64_t)of->output,
                           .c_size = rnn->cell->memory ? (int64_t)of->hidden : 0,
@@ -450,4 +457,21 @@ gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor) {
     return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index, rnn->tensor_count - 1);
   *tensor = rnn->tensors[index].tensor;
   return GK_OK;
+}
+
+gk_status gk_rnn_tensor_of(const gk_rnn *rnn, const char *kind, int64_t layer, int direction,
+                           gk_tensor *tensor) {
+  if (!rnn || !kind || !tensor)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !kind ? "kind" : "tensor");
+  gk_status status = check_place(rnn, layer, direction);
+  if (status)
+    return status;
+  for (int i = 0; i < rnn->tensor_count; i++) {
+    const struct gk_rnn_tensor *found = &rnn->tensors[i];
+    if (found->layer == layer * rnn->directions + direction && strcmp(found->kind, kind) == 0) {
+      *tensor = found->tensor;
+      return GK_OK;
+    }
+  }
+  return gk_fail(GK_ERROR_ARGUMENT, "kind is '%s': a layer of this network has no such tensor", kind);
 }

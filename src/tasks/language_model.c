@@ -127,19 +127,21 @@ gk_status gk_language_model_initial_states(const gk_language_model *model, int64
   memset(h, 0, (size_t)(gk_rnn_hidden_values(rnn) * batch) * sizeof(float));
   if (c)
     memset(c, 0, (size_t)(gk_rnn_cell_values(rnn) * batch) * sizeof(float));
-  int64_t h_layer = 0, c_layer = 0;
+  const gk_rnn_desc *network = &model->desc.network;
   gk_status status = GK_OK;
-  for (int i = 0; i < gk_rnn_tensor_count(rnn) && status == GK_OK; ++i) {
-    gk_tensor tensor;
+  for (int64_t l = 0; l < network->layers && network->trained_states && status == GK_OK; ++l) {
     gk_rnn_state state;
-    status = gk_rnn_tensor(rnn, i, &tensor);
-    const bool hidden = status == GK_OK && strncmp(tensor.name, "h0_", 3) == 0;
-    if (status != GK_OK || (!hidden && strncmp(tensor.name, "c0_", 3) != 0))
-      continue;
-    status = gk_rnn_state_of(rnn, hidden ? h_layer++ : c_layer++, 0, &state);
+    gk_tensor h0, c0;
+    status = gk_rnn_state_of(rnn, l, 0, &state);
     if (status == GK_OK)
-      repeat_row(model->parameters + tensor.offset, tensor.count, batch,
-                 hidden ? h + state.h_offset * batch : c + state.c_offset * batch);
+      status = gk_rnn_tensor_of(rnn, "h0", l, 0, &h0);
+    if (status == GK_OK)
+      repeat_row(model->parameters + h0.offset, h0.count, batch, h + state.h_offset * batch);
+    if (status != GK_OK || state.c_size == 0)
+      continue;
+    status = gk_rnn_tensor_of(rnn, "c0", l, 0, &c0);
+    if (status == GK_OK)
+      repeat_row(model->parameters + c0.offset, c0.count, batch, c + state.c_offset * batch);
   }
   return status;
 }

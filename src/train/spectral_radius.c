@@ -2,7 +2,6 @@
  * The spectral radius by repeated squaring. B times 2^exponent is A to the power of 2^squarings: the exponent
  * is kept apart, so that nothing overflows. Plain loops in double: a few seconds at size 1024. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,13 +116,9 @@ gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, dou
 /* Where a tensor of one direction of a layer stands; NULL: the network has none. */
 static const float *find_tensor(const gk_rnn *rnn, const float *parameters, const char *kind, int64_t layer,
                                 int direction) {
-  char name[64];
   gk_tensor tensor;
-  snprintf(name, sizeof name, "%s_l%lld%s", kind, (long long)layer, direction ? "_reverse" : "");
-  for (int i = 0; i < gk_rnn_tensor_count(rnn); i++)
-    if (gk_rnn_tensor(rnn, i, &tensor) == GK_OK && strcmp(tensor.name, name) == 0)
-      return parameters + tensor.offset;
-  return NULL;
+  const gk_status status = gk_rnn_tensor_of(rnn, kind, layer, direction, &tensor);
+  return status == GK_OK ? parameters + tensor.offset : NULL;
 }
 
 /* (P, P): W_hr (P, H) times one gate's W_hh (H, P). Its eigenvalues but zero are those of W_hh W_hr. */
