@@ -372,6 +372,12 @@ GK_API gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor);
 GK_API gk_status gk_rnn_tensor_of(const gk_rnn *rnn, const char *kind, int64_t layer, int direction,
                                   gk_tensor *tensor);
 GK_API int64_t gk_rnn_parameter_count(const gk_rnn *rnn); /* floats of the whole array */
+/* Floating-point operations of the products, 2 a multiplication and addition, of a gk_rnn_forward and a
+ * gk_rnn_backward that return every gradient: 3 * 2 * (rows * the values of all matrices), rows being the
+ * steps of all samples, T*N without lengths. With a vocabulary layer 0's weight_ih counts for the distinct
+ * tokens only, unless there is input_dropout: the work that is done, not that of dense inputs. Without a
+ * vocabulary distinct is not read. 0 if rnn is NULL. */
+GK_API double gk_rnn_training_flop(const gk_rnn *rnn, int64_t rows, int64_t distinct);
 
 /* The weights of one direction of a layer as textbooks write a cell, a = W [h', x] + b: weight (G*H, H + I)
  * is [W_hh | W_ih], row by row (I is that of the layer; W_hh has P columns with a projection, none without

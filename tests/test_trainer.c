@@ -297,6 +297,32 @@ static void test_operations(void **state) {
   assert_true(run_steps(trainer, 1).operations == expected);
   assert_true(run_steps(trainer, 1).operations == expected - 6 * gates * 11);
   gk_language_trainer_destroy(trainer);
+  model.network.input_dropout = 0.5f; /* each row has its own mask */
+  expect_ok(gk_language_trainer_create(&model, &training, &text, NULL, &trainer));
+  assert_true(run_steps(trainer, 1).operations == expected + 6 * gates * (rows - distinct) * 11);
+  gk_language_trainer_destroy(trainer);
+}
+
+/* Both directions read the embedding; peepholes and vectors are no products. */
+static void test_flop_of_two_directions(void **state) {
+  (void)state;
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  desc.cell = GK_CELL_LSTM;
+  desc.input_size = 11;
+  desc.hidden_size = 19;
+  desc.projection_size = 5;
+  desc.layers = 2;
+  desc.direction = GK_BIDIRECTIONAL;
+  desc.options.peephole = desc.options.layer_norm = desc.trained_states = true;
+  for (int vocabulary = 0; vocabulary < 2; ++vocabulary) {
+    gk_rnn *rnn;
+    desc.vocabulary = 30 * vocabulary;
+    expect_ok(gk_rnn_create(&desc, &rnn));
+    const double first = 4 * 19 * 11 * (vocabulary ? 3 : 50), others = 4 * 19 * (5 + 10 + 5) + 2 * 5 * 19;
+    assert_true(gk_rnn_training_flop(rnn, 50, 3) == 6 * 2 * (first + 50 * others));
+    gk_rnn_destroy(rnn);
+  }
+  assert_true(gk_rnn_training_flop(NULL, 50, 3) == 0);
 }
 
 static void test_not_finite_stops(void **state) {
@@ -481,6 +507,7 @@ int main(void) {
       cmocka_unit_test(test_same_weights_everywhere),
       cmocka_unit_test(test_seed_decides),
       cmocka_unit_test(test_operations),
+      cmocka_unit_test(test_flop_of_two_directions),
       cmocka_unit_test(test_not_finite_stops),
       cmocka_unit_test(test_refused_descriptions),
       cmocka_unit_test(test_resume_is_unbroken),

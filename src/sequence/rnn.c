@@ -475,3 +475,16 @@ gk_status gk_rnn_tensor_of(const gk_rnn *rnn, const char *kind, int64_t layer, i
   }
   return gk_fail(GK_ERROR_ARGUMENT, "kind is '%s': a layer of this network has no such tensor", kind);
 }
+
+double gk_rnn_training_flop(const gk_rnn *rnn, int64_t rows, int64_t distinct) {
+  double products = 0;
+  for (int i = 0; rnn && i < rnn->tensor_count; i++) {
+    const struct gk_rnn_tensor *of = &rnn->tensors[i];
+    const bool input = of->role == GK_TENSOR_INPUT;
+    const bool folded =
+        input && of->layer < rnn->directions && rnn->desc.vocabulary && rnn->desc.input_dropout == 0;
+    if (input || of->role == GK_TENSOR_RECURRENT || of->role == GK_TENSOR_PROJECTION)
+      products += (double)of->tensor.count * (double)(folded ? distinct : rows);
+  }
+  return 6 * products;
+}

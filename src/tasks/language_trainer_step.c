@@ -44,26 +44,12 @@ static int64_t count_distinct(gk_language_trainer *trainer, int64_t count) {
   return distinct;
 }
 
-static bool is_matrix(const char *name) {
-  return strncmp(name, "weight_ih", 9) == 0 || strncmp(name, "weight_hh", 9) == 0 ||
-         strncmp(name, "weight_hr", 9) == 0;
-}
-
 static double count_operations(gk_language_trainer *trainer, const struct span *span) {
   const gk_language_model *model = trainer->model;
-  const int64_t time = span->end - span->begin;
-  const double rows = (double)(time * trainer->desc.batch);
-  const double distinct = (double)count_distinct(trainer, time * trainer->desc.batch);
+  const int64_t rows = (span->end - span->begin) * trainer->desc.batch;
   const double targets = (double)((span->end - span->loss) * trainer->desc.batch);
-  double products = targets * (double)(gk_rnn_output_size(model->rnn) * model->vocabulary.count);
-  for (int i = 0; i < gk_rnn_tensor_count(model->rnn); ++i) {
-    gk_tensor tensor;
-    if (gk_rnn_tensor(model->rnn, i, &tensor) != GK_OK || !is_matrix(tensor.name))
-      continue;
-    const bool folded = strcmp(tensor.name, "weight_ih_l0") == 0 && model->desc.network.input_dropout == 0;
-    products += (double)tensor.count * (folded ? distinct : rows);
-  }
-  return 6 * products;
+  return gk_rnn_training_flop(model->rnn, rows, count_distinct(trainer, rows)) +
+         6 * targets * (double)(gk_rnn_output_size(model->rnn) * model->vocabulary.count);
 }
 
 /* Rows (t, stream) of a time's arrays. */
