@@ -31,6 +31,7 @@ SCALED = [("lstm", 512, 64, 25), ("gru", 512, 32, 50), ("lstm", 128, 50, 50), ("
           ("lstm", 1024, 1, 50)]
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CHECKS = ["latency", "first-call", "threads", "schedules", "denormals", "softmax", "trainer"]
+MISSED = 3  # exit status of gatekern bench --check where a promise is missed, and nothing else is wrong
 SHOWN = ["tiers", "roofline", "peers-step", "batches"]  # in README.md
 
 
@@ -159,15 +160,16 @@ def peak_now(options):
 
 
 def run_check(options, check, shapes):
-    """Lines of gatekern bench --check, each with what disturbed it; exit status 1 says that one misses."""
+    """Lines of gatekern bench --check, each with what disturbed it."""
     command = [options.program, "bench", "--json", "--check", check, *(["--shapes", shapes] if shapes else [])]
     lines, disturbance = [], machine.Disturbance()
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:  # each comes as its network is done
             lines.append({"list": shapes, **json.loads(line), **disturbance.report()})
             disturbance = machine.Disturbance()
-    if process.returncode not in (0, 1):
-        raise SystemExit(f"{' '.join(map(str, command))}: exit status {process.returncode}")
+    if process.returncode not in (0, MISSED):
+        raise SystemExit(f"{' '.join(map(str, command))}: failed with exit status {process.returncode}; networks that "
+                         f"were checked: {len(lines)}")
     return lines
 
 

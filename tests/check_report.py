@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 ROOT = Path(sys.argv[1])
@@ -19,7 +20,7 @@ import bars
 import bounds
 import machine
 import reasons
-from report import intensity
+from report import intensity, run_check
 
 MEASURED_CPU = {"cpu": "AMD EPYC", "family": 25, "model": 17}  # one that reasons.txt has reasons for
 
@@ -199,6 +200,33 @@ def check_bounds():
     assert "Reading" not in bounds.of_row(peer_line("one", 0.5, 1.0), "onednn"), "no bandwidth is known"
 
 
+def make_program(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def refusal_of(call, *arguments):
+    """What it stops with."""
+    try:
+        call(*arguments)
+    except SystemExit as refusal:
+        return str(refusal)
+    raise AssertionError(f"not refused: {arguments}")
+
+
+def check_exit_statuses(folder):
+    """A missed promise is a result; a failure is none, whatever was checked before and after it."""
+    for status in (0, 1, 2, 3):
+        program = make_program(folder / "gatekern", f"echo '{{\"ratio\": 2}}'; exit {status}")
+        arguments = SimpleNamespace(program=program), "latency", None
+        if status in (0, 3):
+            assert [line["ratio"] for line in run_check(*arguments)] == [2], status
+        else:
+            message = refusal_of(run_check, *arguments)
+            assert f"failed with exit status {status}; networks that were checked: 1" in message, message
+
+
 def check_lists():
     """Whatever list a report is asked for, its figures can be computed."""
     for path in bars.LISTS.glob("*.txt"):
@@ -242,4 +270,5 @@ with tempfile.TemporaryDirectory() as name:
     check_shortfalls(markdown, json.loads(data))
     check_old_report(Path(name) / "old")
     check_reasons(Path(name))
+    check_exit_statuses(Path(name))
 check_lists()
