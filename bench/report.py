@@ -10,6 +10,7 @@ pictures as SVG. Needs Python's standard library only.
   bench/report.py DIR --from DIR/report.json --pictures docs      and those that README.md shows"""
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "bench/peers")]
 
 import machine
-from bars import GATES, Shape, read_list
+from bars import CHECKED_PASSES, GATES, Shape, read_list
 from report_page import html, markdown
 from report_peers import read_peers
 from report_sections import METHOD, sections_of
@@ -159,9 +160,10 @@ def peak_now(options):
     return max(t.get("peak_gflops", 0) for t in info["tiers"])
 
 
-def run_check(options, check, shapes):
+def run_check(options, check, shapes, passes):
     """Lines of gatekern bench --check, each with what disturbed it."""
-    command = [options.program, "bench", "--json", "--check", check, *(["--shapes", shapes] if shapes else [])]
+    command = [options.program, "bench", "--json", "--check", check, *(["--shapes", shapes] if shapes else []),
+               *(["--pass", passes] if passes else [])]
     lines, disturbance = [], machine.Disturbance()
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:  # each comes as its network is done
@@ -176,8 +178,10 @@ def run_check(options, check, shapes):
 def measure_checks(options):
     lines, peaks = [], [peak_now(options)]
     for check in options.checks:
-        for shapes in options.check_lists if check in ("threads", "schedules") else [None]:
-            found = run_check(options, check, shapes)
+        wanted = itertools.product(options.check_lists, CHECKED_PASSES[check]) if check in CHECKED_PASSES \
+            else [(None, None)]
+        for shapes, passes in wanted:
+            found = run_check(options, check, shapes, passes)
             peaks.append(peak_now(options))
             lines += [{**line, "peaks_around": peaks[-2:]} for line in found]
         print(check, "checked", flush=True)

@@ -5,10 +5,11 @@ import math
 import statistics
 
 import machine
+from bars import CHECKED_PASSES
 from report_page import Section
 from report_peers import peer_sections, text_of_clock
 from report_pictures import SERIES, curves, roofline, rows_of_dots
-from report_shortfalls import shortfall_section
+from report_shortfalls import pass_of_check, shortfall_section
 
 METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime stay alive and idle between theirs):
 the network is made, warmed up, then run for a fixed time; the best and the median run count. Contestants take turns,
@@ -157,7 +158,10 @@ def check_section(report):
     table = [["promise", "networks", "worst", "of", "median", "at most", "missed", "lowest peak, %", "steal %"]]
     for check, what in CHECKS:
         lines = [line for line in report.get("checks", []) if line["check"] == check and "ratio" in line]
-        if lines:
+        for passes in CHECKED_PASSES.get(check, []):
+            of_pass = [line for line in lines if pass_of_check(line) == passes]
+            table += [check_row(f"{what}, {passes}", of_pass)] if of_pass else []
+        if lines and check not in CHECKED_PASSES:
             table.append(check_row(what, lines))
     return [Section("Promises", "Measured by gatekern bench --check: the worst network and the median of all; "
                     "report.json has each. The lowest FMA peak measured before and after a check is in per cent of "

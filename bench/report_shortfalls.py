@@ -4,7 +4,7 @@
 import bounds
 import machine
 import reasons
-from bars import geometric_means
+from bars import CHECKED_PASSES, geometric_means
 from report_page import Section
 from report_peers import ceilings_of, name_of, sessions_of
 from report_pictures import PEERS
@@ -34,12 +34,17 @@ def of_session(number, header, lines, report):
                             job["ratio"], job["at_least"], bounds.of_training(job, ceilings), **more)
 
 
+def pass_of_check(line):
+    """Of a check that is made of more than one; the first one in reports that were written before it was said."""
+    return line.get("pass", CHECKED_PASSES[line["check"]][0]) if line["check"] in CHECKED_PASSES else ""
+
+
 def of_checks(report):
     known = reasons.read(cpu=machine.name_of(report["system"]))
     for line in report.get("checks", []):
         if not line.get("fine", True):
             yield shortfall(known, line.get("name", line["cell"]), line["check"], "auto", "-", line["ratio"],
-                            line["at_most"], bounds.of_check(line))
+                            line["at_most"], bounds.of_check(line), checked_pass=pass_of_check(line))
 
 
 def shortfalls(report):
@@ -58,7 +63,8 @@ def shortfall_section(report):
         who, number = s["who"], s.get("session")
         if who in PEERS:
             who = name_of(headers[number - 1], who)
-        table.append([s["network"], str(number or "–"), s["pass"] + (f" ({s['isa']})" if s["isa"] != "auto" else ""),
+        what = ", ".join(filter(None, (s["pass"], s.get("checked_pass"))))
+        table.append([s["network"], str(number or "–"), what + (f" ({s['isa']})" if s["isa"] != "auto" else ""),
                       {"peak": "share of the peak", "-": ""}.get(who, who), f"{s['reached']:.3f}", str(s["needed"]),
                       f"({notes.index(s['reason']) + 1})" if s["reason"] in notes else "!none",
                       "~" + s["computed"]])

@@ -4,6 +4,7 @@
 the network, the same figures in HTML, Markdown and JSON, sessions apart, and every row that falls short with what
 bounds it."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -20,7 +21,7 @@ import bars
 import bounds
 import machine
 import reasons
-from report import intensity, run_check
+from report import intensity, measure_checks, run_check
 
 MEASURED_CPU = {"cpu": "AMD EPYC", "family": 25, "model": 17}  # one that reasons.txt has reasons for
 
@@ -82,6 +83,7 @@ REPORT = {
     "batches": {"lstm 8": [[1, 10.0], [2, 15.0]]},
     "checks": [check_line("latency", "slow", 2.5, 2), check_line("latency", "quick", 1.1, 2),
                check_line("trainer", "whole", 0.01, 0.05),
+               check_line("threads", "old", 1.01, 1.05), {**check_line("threads", "new", 1.5, 1.05), "pass": "inference"},
                {"check": "trainer", "name": "small", "cell": "lstm", "ratio": 0.09}],
     "peers": [peer_line("faster", 1.5, 1.0), peer_line("slower", 0.5, 1.0), unmeasured_line("alone"),
               training_line("lstm 2x8 N1 T1", 1.5, 1.0), peer_line("slower", 0.25, 1.0, 1),
@@ -130,6 +132,9 @@ def check_text(page, markdown):
     assert re.search(r"\| faster \| 10.000 \(10.000\) .*\| oneDNN 1.0 \| 98 \| 0.0 \| 2596 \| 1.75 \|", markdown), \
         markdown
     assert "/ its whole step | 1 | 0.010 | whole | 0.010 | 0.05 | 0 |" in markdown, markdown
+    for passes, worst in (("step", "1.010"), ("inference", "**1.500**")):  # that of an old line is a step
+        assert f"| default number of threads / the fastest, {passes} | 1 | {worst} |" in markdown, markdown
+    assert "| new | – | threads, inference |" in markdown, markdown
     assert re.search(r"\| 2 \| \*\*2.500\*\* \| slow \| 1.800 \| 2 \| 1 \| 96 \| 0.8 \|", markdown), markdown
 
 
@@ -148,14 +153,15 @@ def check_shortfalls(markdown, data):
     short = [(s["network"], s["pass"], s["who"], s["reached"], s.get("session")) for s in data["short"]]
     # The geometric mean of 1.5 and 0.5 is below its bound too.
     assert short == [("slower", "step", "onednn", 0.5, 1), ("lstm", "mean", "onednn", 0.866, 1),
-                     ("slower", "step", "onednn", 0.25, 2), ("slow", "latency", "-", 2.5, None)], short
-    here, mean, elsewhere, check = data["short"]
+                     ("slower", "step", "onednn", 0.25, 2), ("slow", "latency", "-", 2.5, None),
+                     ("new", "threads", "-", 1.5, None)], short
+    here, mean, elsewhere, check, _ = data["short"]
     for row in (here, mean):
         assert row["reason"] not in ("", reasons.NONE), row
         assert row["reason"] in markdown, row
     for row in (elsewhere, check):  # never another CPU's reason
         assert row["reason"] == reasons.NONE, row
-    assert markdown.count("**none**") == 2 and reasons.NONE in markdown, markdown
+    assert markdown.count("**none**") == 3 and reasons.NONE in markdown, markdown
     assert all(row["computed"] in markdown for row in data["short"])
     assert "50.0 % of the FMA peak; the peer" in here["computed"], here
     assert ", 100.0 %; a ratio of 1.0 asks" in here["computed"], here
@@ -219,12 +225,24 @@ def check_exit_statuses(folder):
     """A missed promise is a result; a failure is none, whatever was checked before and after it."""
     for status in (0, 1, 2, 3):
         program = make_program(folder / "gatekern", f"echo '{{\"ratio\": 2}}'; exit {status}")
-        arguments = SimpleNamespace(program=program), "latency", None
+        arguments = SimpleNamespace(program=program), "latency", None, None
         if status in (0, 3):
             assert [line["ratio"] for line in run_check(*arguments)] == [2], status
         else:
             message = refusal_of(run_check, *arguments)
             assert f"failed with exit status {status}; networks that were checked: 1" in message, message
+
+
+def check_passes_of_checks(folder):
+    """Threads and schedules are checked of a step and of inference, in each list."""
+    info = json.dumps({"tiers": [{"isa": "scalar", "peak_gflops": 1}]})
+    program = make_program(folder / "gatekern", f"""[ "$1" = info ] && echo '{info}' && exit
+echo "{{\\"arguments\\": \\"$*\\"}}\"""")
+    options = SimpleNamespace(program=program, checks=["latency", "threads"], check_lists=["ptb", "cells"])
+    with contextlib.redirect_stdout(None):
+        asked = [line["arguments"].partition("--check ")[2] for line in measure_checks(options)]
+    assert asked == ["latency"] + [f"threads --shapes {shapes} --pass {passes}" for shapes in ("ptb", "cells")
+                                   for passes in ("step", "inference")], asked
 
 
 def check_lists():
@@ -271,4 +289,5 @@ with tempfile.TemporaryDirectory() as name:
     check_old_report(Path(name) / "old")
     check_reasons(Path(name))
     check_exit_statuses(Path(name))
+    check_passes_of_checks(Path(name))
 check_lists()

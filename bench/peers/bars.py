@@ -16,6 +16,10 @@ CELLS_OF = {"pytorch": ["rnn", "gru", "lstm"], "packed": ["rnn", "gru", "lstm"],
             "onnxruntime": ["rnn", "gru", "gru-reset-before", "lstm"]}
 
 
+# Checks of gatekern bench --check that are made of more than one pass; the others choose theirs.
+CHECKED_PASSES = {"threads": ["step", "inference"], "schedules": ["step", "inference"]}
+
+
 @dataclass
 class Shape:
     name: str
