@@ -138,8 +138,8 @@ def pass_sections(header, rows, what, title, file):
     if means:
         sections.append(Section("", f"Geometric means of these rows. {describe(header)}.",
                                 table=[["rows", "peer", "our speed / the peer's", "needed"]]
-                                + [[group, name_of(header, name), ("!" if bound and value < bound else "")
-                                    + f"{value:.3f}", str(bound or "–")] for group, name, value, bound in means]))
+                                + [[mean.name, name_of(header, mean.peer), ("!" if mean.missed else "")
+                                    + f"{mean.value:.3f}", str(mean.needed or "–")] for mean in means]))
     return sections
 
 

@@ -24,10 +24,9 @@ def of_session(number, header, lines, report):
             reached = line["gatekern"]["percent_of_peak"] / 100 if who == "peak" else line["peers"][who]["ratio"]
             yield shortfall(known, line["name"], line["pass"], line["isa"], who, reached, line["at_least"][who],
                             bounds.of_row(line, who, ceilings), **more)
-    for group, who, value, needed in geometric_means(rows):
-        if needed and value < needed:
-            yield shortfall(known, group, "mean", "auto", who, value, needed,
-                            bounds.of_mean(rows, group, who, value, needed), **more)
+    for mean in filter(lambda mean: mean.missed, geometric_means(rows)):
+        yield shortfall(known, mean.name, "mean", "auto", mean.peer, mean.value, mean.needed, bounds.of_mean(mean),
+                        **more)
     for job in lines:
         if "training" in job and job["ratio"] < job["at_least"]:
             yield shortfall(known, reasons.key_of_training(job["training"]), "training", "auto", "pytorch",

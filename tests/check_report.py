@@ -245,6 +245,15 @@ echo "{{\\"arguments\\": \\"$*\\"}}\"""")
                                    for passes in ("step", "inference")], asked
 
 
+def check_means():
+    """Each pass has its own mean, and a group none of the rows that are in no group."""
+    step, alone = peer_line("a", 2.0, 1.0), {**peer_line("b", 0.5, 1.0), "group": ""}
+    forward = {**peer_line("c", 0.5, 1.0), "pass": "inference"}
+    found = [(mean.name, mean.passes, len(mean.lines), round(mean.value, 6))
+             for mean in bars.geometric_means([step, forward, alone, step, forward, alone])]
+    assert found == [("lstm", "step", 2, 2.0), ("lstm", "inference", 2, 0.5), ("lstm", "step", 2, 0.5)], found
+
+
 def check_lists():
     """Whatever list a report is asked for, its figures can be computed."""
     for path in bars.LISTS.glob("*.txt"):
@@ -280,6 +289,7 @@ def check_reasons(folder):
 
 
 check_bounds()
+check_means()
 with tempfile.TemporaryDirectory() as name:
     html, markdown, data = draw(Path(name), REPORT)
     check_pictures(Path(name), html)

@@ -60,15 +60,42 @@ class Row:
 GEOMETRIC_MEANS = {("lstm", "onednn"): 1.12, ("gru-reset-before", "onednn"): 1.08, ("avx2", "onednn"): 1.12}
 
 
+@dataclass
+class Mean:
+    """Geometric, of the ratios to a peer over lines of compare.py: those of a group, or those of a cell that are in
+    none, in one pass."""
+    group: str
+    cell: str
+    passes: str
+    peer: str
+    lines: list = field(default_factory=list)
+
+    @property
+    def name(self):
+        return self.group or self.cell
+
+    @property
+    def value(self):
+        return math.exp(statistics.fmean(math.log(line["peers"][self.peer]["ratio"]) for line in self.lines))
+
+    @property
+    def needed(self):
+        """None: nothing is."""
+        return GEOMETRIC_MEANS.get((self.group, self.peer))
+
+    @property
+    def missed(self):
+        return self.needed is not None and self.value < self.needed
+
+
 def geometric_means(lines):
-    """Of lines of compare.py: (group or cell, peer, mean of the ratios, bound or None)."""
-    ratios = {}
+    """Of all lines of compare.py that have a like."""
+    means = {}
     for line in lines:
-        for name, peer in line.get("peers", {}).items():
-            key = line["group"], "" if line["group"] else line["cell"], name
-            ratios.setdefault(key, []).append(peer["ratio"])
-    return [(group or cell, name, math.exp(statistics.fmean(map(math.log, values))),
-             GEOMETRIC_MEANS.get((group, name))) for (group, cell, name), values in ratios.items() if len(values) > 1]
+        for peer in line.get("peers", {}):
+            key = line["group"], "" if line["group"] else line["cell"], line["pass"], peer
+            means.setdefault(key, Mean(*key)).lines.append(line)
+    return [mean for mean in means.values() if len(mean.lines) > 1]
 
 
 def text_of_peer(peer):

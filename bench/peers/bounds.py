@@ -108,14 +108,14 @@ def span(values):
     return low if low == high else f"{low}-{high}"
 
 
-def of_mean(lines, group, who, value, needed):
-    """Of a geometric mean over those of `lines` that are in the group."""
-    rows = [line for line in lines if who in line.get("peers", {}) and (line["group"] or line["cell"]) == group]
-    ours = [line["gatekern"]["percent_of_peak"] for line in rows]
-    theirs = [share / line["peers"][who]["ratio"] for line, share in zip(rows, ours)]
-    faster = needed / value
-    return (f"{len(rows)} rows: ours at {span(ours)} % of the FMA peak, the peer at {span(theirs)} %. Every row "
-            f"{100 * (faster - 1):.1f} % faster would reach {needed}, the fastest then at {max(ours) * faster:.0f} %.")
+def of_mean(mean):
+    """Of a bars.Mean that something is needed of."""
+    ours = [line["gatekern"]["percent_of_peak"] for line in mean.lines]
+    theirs = [share / line["peers"][mean.peer]["ratio"] for line, share in zip(mean.lines, ours)]
+    faster = mean.needed / mean.value
+    return (f"{len(ours)} rows: ours at {span(ours)} % of the FMA peak, the peer at {span(theirs)} %. Every row "
+            f"{100 * (faster - 1):.1f} % faster would reach {mean.needed}, the fastest then at "
+            f"{max(ours) * faster:.0f} %.")
 
 
 def of_training(job, ceilings=None):

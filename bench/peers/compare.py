@@ -207,8 +207,8 @@ def markdown(header, rows, results, means):
     short = [(row, result, name) for row, result in zip(rows, results) for name in result.get("missed", [])]
     lines += [""] + [f"- {row.shape.name}, {row.passes}, {row.isa}, {NAMES.get(name, name)} < {row.at_least[name]}: "
                      f"{reason_of(row, result, name, header.get('ceilings'))}" for row, result, name in short]
-    lines += [""] + [f"- {group}, {NAMES[name]}: geometric mean {mean:.3f}" + (f", needed {bound}" if bound else "")
-                     for group, name, mean, bound in means]
+    lines += [""] + [f"- {mean.name}, {mean.passes}, {NAMES[mean.peer]}: geometric mean {mean.value:.3f}"
+                     + (f", needed {mean.needed}" if mean.needed else "") for mean in means]
     return "\n".join(lines) + "\n"
 
 
@@ -284,11 +284,10 @@ def main():
         failed |= "error" in results[-1] or bool(results[-1]["missed"] or results[-1]["unmeasured"])
     lines = [line_of(row, result) for row, result in zip(rows, results)]
     means = geometric_means(lines)
-    for group, name, mean, bound in means:
-        missed = bound is not None and mean < bound
-        failed |= missed
-        print(f"{group}, {NAMES[name]}: geometric mean x{mean:.3f}"
-              + (f", MISSED {bound} ({bounds.of_mean(lines, group, name, mean, bound)})" if missed else ""))
+    for mean in means:
+        failed |= mean.missed
+        print(f"{mean.name}, {mean.passes}, {NAMES[mean.peer]}: geometric mean x{mean.value:.3f}"
+              + (f", MISSED {mean.needed} ({bounds.of_mean(mean)})" if mean.missed else ""))
     text = describe_session(header) + (markdown(header, rows, results, means) if rows else "")
     for peer in peers.values():
         if isinstance(peer, Worker):
