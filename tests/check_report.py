@@ -83,7 +83,8 @@ REPORT = {
     "batches": {"lstm 8": [[1, 10.0], [2, 15.0]]},
     "checks": [check_line("latency", "slow", 2.5, 2), check_line("latency", "quick", 1.1, 2),
                check_line("trainer", "whole", 0.01, 0.05),
-               check_line("threads", "old", 1.01, 1.05), {**check_line("threads", "new", 1.5, 1.05), "pass": "inference"},
+               check_line("threads", "old", 1.01, 1.05),
+               {**check_line("threads", "new", 1.5, 1.05), "pass": "inference"},
                {"check": "trainer", "name": "small", "cell": "lstm", "ratio": 0.09}],
     "peers": [peer_line("faster", 1.5, 1.0), peer_line("slower", 0.5, 1.0), unmeasured_line("alone"),
               training_line("lstm 2x8 N1 T1", 1.5, 1.0), peer_line("slower", 0.25, 1.0, 1),
@@ -254,6 +255,15 @@ def check_means():
     assert found == [("lstm", "step", 2, 2.0), ("lstm", "inference", 2, 0.5), ("lstm", "step", 2, 0.5)], found
 
 
+def check_tier_of_bars():
+    """A CPU without AVX-512 is asked for AVX2's share of the peak, once."""
+    both, avx2 = bars.step_rows("avx512"), bars.step_rows("avx2")
+    assert {row.isa for row in both} == {"auto", "avx2"} and {row.isa for row in avx2} == {"auto"}
+    shares = [{row.shape.name: row.at_least.get("peak") for row in rows if row.isa == isa and row.shape.cell != "rnn"}
+              for rows, isa in ((avx2, "auto"), (both, "avx2"), (both, "auto"))]
+    assert shares[0] == shares[1] != shares[2], shares
+
+
 def check_lists():
     """Whatever list a report is asked for, its figures can be computed."""
     for path in bars.LISTS.glob("*.txt"):
@@ -280,8 +290,9 @@ def check_reasons(folder):
             continue
         raise AssertionError(f"not refused: {bad}")
     of_project = reasons.read(cpu=machine.name_of(MEASURED_CPU))
-    for names, kind in (([row.shape.name for row in bars.step_rows()], "step auto onednn"),
-                        ([row.shape.name for row in bars.step_rows() if "peak" in row.at_least], "step auto peak"),
+    steps = bars.step_rows("avx512")
+    for names, kind in (([row.shape.name for row in steps], "step auto onednn"),
+                        ([row.shape.name for row in steps if "peak" in row.at_least], "step auto peak"),
                         ([row.shape.name for row in bars.small_batch_rows()], "step auto onednn"),
                         ([row.shape.name for row in bars.forward_batch_1_rows()], "inference auto onnxruntime")):
         for network in names:
@@ -290,6 +301,7 @@ def check_reasons(folder):
 
 check_bounds()
 check_means()
+check_tier_of_bars()
 with tempfile.TemporaryDirectory() as name:
     html, markdown, data = draw(Path(name), REPORT)
     check_pictures(Path(name), html)

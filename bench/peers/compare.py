@@ -29,7 +29,7 @@ import bounds
 import machine
 import reasons
 from bars import BARS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list, text_of_peer
-from contestants import Failed, Gatekern, NotOffered, Onednn, Worker, make_data, pause
+from contestants import Failed, Gatekern, NotOffered, Onednn, Worker, fastest_tier, make_data, pause
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
@@ -249,7 +249,8 @@ def parse_options():
 
 
 def make_rows(options):
-    rows = [row for name in options.bars if name in BARS for row in BARS[name]()]
+    fastest = fastest_tier(options.program)
+    rows = [row for name in options.bars if name in BARS for row in BARS[name](fastest)]
     names = options.peers.split(",") if options.peers else [*NAMES]
     rows += [Row(shape, options.passes, names, options.isa) for shape in options.shape_rows]
     if options.peers:

@@ -72,6 +72,12 @@ def make_data(shape, folder):
     return data
 
 
+def fastest_tier(program):
+    """What auto stands for here."""
+    command = [program, "info", "--no-measure", "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["isa"]
+
+
 class Gatekern:
     """Results by the library in this process; timed by `gatekern bench`."""
 

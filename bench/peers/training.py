@@ -13,7 +13,7 @@ from pathlib import Path
 import bounds
 import machine
 import reasons
-from contestants import Failed, environment
+from contestants import Failed, environment, fastest_tier
 
 HERE = Path(__file__).resolve().parent
 FIRST_STEPS = 3  # set up memory and threads; train_torch.py leaves as many out
@@ -30,10 +30,7 @@ def make_text(path):
 
 def tier_of(options):
     """The instruction set that Gatekern trains on."""
-    if options.isa != "auto":
-        return options.isa
-    command = [options.program, "info", "--no-measure", "--json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["isa"]
+    return options.isa if options.isa != "auto" else fastest_tier(options.program)
 
 
 def run(who, command, **settings):
