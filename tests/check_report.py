@@ -171,6 +171,17 @@ def check_shortfalls(markdown, data):
     assert "Steal meanwhile 0.75 %, FMA peak 96 % of the highest." in check["computed"], check
 
 
+def check_peak_without_avx512(folder):
+    """Then AVX2's has its line in the picture."""
+    report = json.loads(json.dumps(REPORT))
+    draw(folder, report)
+    picture = (folder / "tiers.svg").read_text()
+    assert "AVX-512 peak" in picture and "AVX2 peak" not in picture
+    report["machine"]["tiers"][2] = {"isa": "avx512", "usable": False}
+    draw(folder, report)
+    assert "AVX2 peak" in (folder / "tiers.svg").read_text()
+
+
 def check_old_report(folder):
     """One that was written before sessions, disturbances and the CPU's family were kept."""
     report = json.loads(json.dumps(REPORT))
@@ -309,6 +320,7 @@ with tempfile.TemporaryDirectory() as name:
     check_sessions(html, markdown)
     check_shortfalls(markdown, json.loads(data))
     check_old_report(Path(name) / "old")
+    check_peak_without_avx512(Path(name) / "avx2")
     check_reasons(Path(name))
     check_exit_statuses(Path(name))
     check_passes_of_checks(Path(name))
