@@ -21,11 +21,13 @@ input, initial states, weights and biases; ours includes packing the weights, on
 count matrix products only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one
 fused multiply-add at a time, not vectorised, through libm on CPUs that have none; plain C is the same step in
 straightforward loops, left to the compiler at -O3 for each instruction set, and its best that of five means. Peers'
-outputs are compared with ours on the same data, which all of them are timed on. The FMA peak is measured in the process
-of each run, before and after it; the largest of all rounds is what per cents are of, and the lowest of a round says how
-slow the machine was at its worst. Steal is the share of all CPU time that the hypervisor took, of each row alone. The
-clock is what the kernel reports, which a virtual machine may not know; the FMA peak measured beside each run says
-more."""
+outputs are compared with ours on the same data, which all of them are timed on. Bandwidths, as slopes of the roofline
+and of what a row's bound is computed from, are measured once, by gatekern info when the session starts. The FMA peak is
+measured in the process of each run, before and after it; the largest of all rounds is what per cents are of, and the
+lowest of a round says how slow the machine was at its worst. Checks of threads, schedules and denormals are measured up
+to four times while they miss, and the best run of all counts. Steal is the share of all CPU time that the hypervisor
+took, of each row alone. The clock is what the kernel reports, which a virtual machine may not know; the FMA peak
+measured beside each run says more."""
 
 
 def machine_name(report):
