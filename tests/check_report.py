@@ -228,7 +228,7 @@ def refusal_of(call, *arguments):
     """What it stops with."""
     try:
         call(*arguments)
-    except SystemExit as refusal:
+    except (SystemExit, ValueError) as refusal:
         return str(refusal)
     raise AssertionError(f"not refused: {arguments}")
 
@@ -273,6 +273,21 @@ def check_tier_of_bars():
     shares = [{row.shape.name: row.at_least.get("peak") for row in rows if row.isa == isa and row.shape.cell != "rnn"}
               for rows, isa in ((avx2, "auto"), (both, "avx2"), (both, "auto"))]
     assert shares[0] == shares[1] != shares[2], shares
+
+
+def check_lists_are_refused(folder):
+    """With the line, and what is wrong with it, as the library's own program refuses them."""
+    path = folder / "list.txt"
+    for line, problem in (("a lstm 1 2 3 4", "6 fields"), ("a lstm 1 2 3 4 5 6", "8 fields"),
+                          ("a/b lstm 1 2 3 4 5", "a name"), ("a lsdm 1 2 3 4 5", "unknown cell 'lsdm'"),
+                          ("a lstm 1 2 x 4 5", "a size"), ("a lstm 1 2 0 4 5", "a size"),
+                          ("a lstm 1 2 3 4 1048577", "a size")):
+        path.write_text(f"# comment\nfine rnn 1 2 3 4 5\n{line}\n")
+        message = refusal_of(bars.read_list, str(path))
+        assert message.startswith(f"{path}, line 3: {problem}"), message
+    path.write_text("# nothing\n")
+    assert "no shape" in refusal_of(bars.read_list, str(path))
+    assert "the lists are anchors" in refusal_of(bars.read_list, "nosuch")
 
 
 def check_lists():
@@ -322,6 +337,7 @@ with tempfile.TemporaryDirectory() as name:
     check_old_report(Path(name) / "old")
     check_peak_without_avx512(Path(name) / "avx2")
     check_reasons(Path(name))
+    check_lists_are_refused(Path(name))
     check_exit_statuses(Path(name))
     check_passes_of_checks(Path(name))
 check_lists()

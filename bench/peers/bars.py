@@ -4,12 +4,14 @@ sequences), onednn, onnxruntime; "peak" is our share of the FMA peak that this m
 
 import math
 import random
+import re
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
 LISTS = Path(__file__).resolve().parent.parent / "shapes"
 GATES = {"rnn": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "gru-simplified": 2, "mgu": 2}
+LARGEST_SIZE = 1 << 20  # of a list
 # The cells that each peer has; the simplified GRU and the MGU are in none.
 CELLS_OF = {"pytorch": ["rnn", "gru", "lstm"], "packed": ["rnn", "gru", "lstm"],
             "onednn": ["rnn", "gru", "gru-reset-before", "lstm"],
@@ -104,16 +106,36 @@ def text_of_peer(peer):
     return f"{peer['ratio']:.2f} ({peer['ratio_median']:.2f}){reorders}"
 
 
+def problem_of(words):
+    """What bench/shapes.c, too, would refuse in a line of a list; None: nothing."""
+    if len(words) != 7:
+        return f"{len(words)} fields, not the seven: name cell input hidden batch time layers"
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", words[0]):
+        return "a name is made of at most 63 letters, digits, '-', '_' and '.'"
+    if words[1] not in GATES:
+        return f"unknown cell '{words[1]}'; there are {', '.join(GATES)}"
+    if not all(re.fullmatch("[0-9]{1,7}", word) and 1 <= int(word) <= LARGEST_SIZE for word in words[2:]):
+        return f"a size is not a whole number from 1 to {LARGEST_SIZE}"
+    return None
+
+
 def read_list(name):
-    """A list of bench/shapes, by name, or a file of that form."""
-    path = LISTS / f"{name}.txt"
-    lines = (path if path.exists() else Path(name)).read_text().split("\n")
-    shapes = []
-    for words in (line.split("#")[0].split() for line in lines):
-        if words and len(words) not in (6, 7):
-            raise ValueError(f"{name}: '{' '.join(words)}' is not NAME CELL I H N T [L]")
+    """A list of bench/shapes, by name, or a file of that form; ValueError says what is wrong with it."""
+    path, shapes = LISTS / f"{name}.txt", []
+    try:
+        text = (path if path.exists() else Path(name)).read_text()
+    except OSError as error:
+        known = ", ".join(sorted(path.stem for path in LISTS.glob("*.txt")))
+        raise ValueError(f"{name}: {error.strerror}; the lists are {known}") from error
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split("#")[0].split()
+        problem = problem_of(words) if words else None
+        if problem:
+            raise ValueError(f"{name}, line {number}: {problem}")
         if words:
             shapes.append(Shape(words[0], words[1], *map(int, words[2:])))
+    if not shapes:
+        raise ValueError(f"{name}: no shape in it")
     return shapes
 
 

@@ -243,7 +243,7 @@ def parse_options():
     try:
         options.shape_rows = [shape for name in options.shapes for shape in read_list(name)]
         options.shape_rows += [parse_shape(text) for text in options.shape]
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         parser.error(str(error))
     return options
 
