@@ -13,6 +13,7 @@ import argparse
 import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from report_peers import read_peers
 from report_sections import METHOD, sections_of
 from report_shortfalls import shortfalls
 
+BENCH = ROOT / "build/gatekern-bench"
 SCALED = [("lstm", 512, 64, 25), ("gru", 512, 32, 50), ("lstm", 128, 50, 50), ("rnn", 512, 64, 50),
           ("lstm", 1024, 1, 50)]
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -109,8 +111,7 @@ def measure_round(options, tiers, number, list_name, shape, runs):
 
 def measure_tiers(options, tiers):
     """Round by round through all networks: a bad minute takes one round of a few, not all rounds of one network."""
-    networks = [(list_name, shape, {}) for list_name in options.list for shape in read_list(list_name)
-                if options.filter in shape.name]
+    networks = [(list_name, shape, {}) for list_name, shape in options.networks]
     for number in range(options.rounds):
         for list_name, shape, runs in networks:
             measure_round(options, tiers, number, list_name, shape, runs)
@@ -200,7 +201,36 @@ def measure(options):
     return {**report, "disturbance": disturbance.report(), "rounds": options.rounds, "seconds": options.seconds}
 
 
-def main():
+def find_bench(options):
+    """The program that times plain C; "" if there is none, unless one was asked for."""
+    if options.bench is None and not BENCH.exists():
+        print(f"plain C is left out: there is no {BENCH}, which -DGATEKERN_BUILD_BENCH=ON builds", file=sys.stderr)
+        return ""
+    bench = BENCH if options.bench is None else options.bench
+    if bench and not shutil.which(bench):
+        raise ValueError(f"--bench: no program {bench}")
+    return bench
+
+
+def prepare(options):
+    """Finds everything that is measured or read; ValueError says what is missing."""
+    for path in filter(None, [options.source, *options.peers]):
+        if not Path(path).is_file():
+            raise ValueError(f"no file {path}")
+    if options.source:
+        return
+    if not shutil.which(options.program):
+        raise ValueError(f"--program: no program {options.program}")
+    options.networks = [(name, shape) for name in options.list for shape in read_list(name)
+                        if options.filter in shape.name]
+    if not options.networks:
+        raise ValueError(f"--list, --filter: no network has '{options.filter}' in its name")
+    for name in options.check_lists:
+        read_list(name)
+    options.bench = find_bench(options)
+
+
+def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--peers", nargs="*", default=[], metavar="JSONL")
@@ -214,8 +244,17 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--program", default=os.environ.get("GATEKERN_PROGRAM", ROOT / "build/gatekern"))
-    parser.add_argument("--bench", default=ROOT / "build/gatekern-bench", help="for plain C; empty: without")
+    parser.add_argument("--bench", help="for plain C, by default that of build/; empty: without")
     options = parser.parse_args()
+    try:
+        prepare(options)
+    except ValueError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    return options
+
+
+def main():
+    options = parse_options()
     report = json.loads(Path(options.source).read_text()) if options.source else measure(options)
     if options.peers or "peers" not in report:
         report["peers"], report["peer_sessions"] = read_peers(options.peers)

@@ -5,7 +5,9 @@ the network, the same figures in HTML, Markdown and JSON, sessions apart, and ev
 bounds it."""
 
 import contextlib
+import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +23,7 @@ import bars
 import bounds
 import machine
 import reasons
-from report import intensity, measure_checks, run_check
+import report
 
 MEASURED_CPU = {"cpu": "AMD EPYC", "family": 25, "model": 17}  # one that reasons.txt has reasons for
 
@@ -239,9 +241,9 @@ def check_exit_statuses(folder):
         program = make_program(folder / "gatekern", f"echo '{{\"ratio\": 2}}'; exit {status}")
         arguments = SimpleNamespace(program=program), "latency", None, None
         if status in (0, 3):
-            assert [line["ratio"] for line in run_check(*arguments)] == [2], status
+            assert [line["ratio"] for line in report.run_check(*arguments)] == [2], status
         else:
-            message = refusal_of(run_check, *arguments)
+            message = refusal_of(report.run_check, *arguments)
             assert f"failed with exit status {status}; networks that were checked: 1" in message, message
 
 
@@ -252,7 +254,7 @@ def check_passes_of_checks(folder):
 echo "{{\\"arguments\\": \\"$*\\"}}\"""")
     options = SimpleNamespace(program=program, checks=["latency", "threads"], check_lists=["ptb", "cells"])
     with contextlib.redirect_stdout(None):
-        asked = [line["arguments"].partition("--check ")[2] for line in measure_checks(options)]
+        asked = [line["arguments"].partition("--check ")[2] for line in report.measure_checks(options)]
     assert asked == ["latency"] + [f"threads --shapes {shapes} --pass {passes}" for shapes in ("ptb", "cells")
                                    for passes in ("step", "inference")], asked
 
@@ -290,11 +292,30 @@ def check_lists_are_refused(folder):
     assert "the lists are anchors" in refusal_of(bars.read_list, "nosuch")
 
 
+def check_missing_files(folder):
+    """One line for each, before anything is measured."""
+    program = make_program(folder / "gatekern", "exit 9")
+    for arguments, missing in (([], f"no program {folder / 'nosuch'}"),
+                               (["--program", program, "--bench", "nosuch"], "no program nosuch"),
+                               (["--program", program, "--list", "nosuch"], "nosuch: No such file"),
+                               (["--program", program, "--check-lists", "nosuch"], "nosuch: No such file"),
+                               (["--program", program, "--filter", "nosuch"], "no network has 'nosuch'"),
+                               (["--from", "nosuch"], "no file nosuch"), (["--peers", "nosuch"], "no file nosuch")):
+        result = subprocess.run([sys.executable, ROOT / "bench/report.py", folder, *arguments], capture_output=True,
+                                text=True, env={**os.environ, "GATEKERN_PROGRAM": str(folder / "nosuch")})
+        lines = result.stderr.splitlines()
+        assert result.returncode == 2 and len(lines) == 1 and missing in lines[0], (arguments, result)
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert report.find_bench(SimpleNamespace(bench="")) == "" and not said.getvalue()
+        report.BENCH = folder / "nosuch"
+        assert report.find_bench(SimpleNamespace(bench=None)) == "" and "plain C is left out" in said.getvalue()
+
+
 def check_lists():
     """Whatever list a report is asked for, its figures can be computed."""
     for path in bars.LISTS.glob("*.txt"):
         for shape in bars.read_list(path.stem):
-            assert shape.flop(True) == 3 * shape.flop(False) > 0 and intensity(shape) > 0, (path.stem, shape)
+            assert shape.flop(True) == 3 * shape.flop(False) > 0 and report.intensity(shape) > 0, (path.stem, shape)
 
 
 def check_reasons(folder):
@@ -338,6 +359,7 @@ with tempfile.TemporaryDirectory() as name:
     check_peak_without_avx512(Path(name) / "avx2")
     check_reasons(Path(name))
     check_lists_are_refused(Path(name))
+    check_missing_files(Path(name))
     check_exit_statuses(Path(name))
     check_passes_of_checks(Path(name))
 check_lists()

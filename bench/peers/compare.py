@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -245,6 +246,11 @@ def parse_options():
         options.shape_rows += [parse_shape(text) for text in options.shape]
     except ValueError as error:
         parser.error(str(error))
+    for path in filter(None, [options.library, options.text]):
+        if not Path(path).is_file():
+            parser.exit(2, f"{parser.prog}: no file {path}\n")
+    if not shutil.which(options.program):
+        parser.exit(2, f"{parser.prog}: --program: no program {options.program}\n")
     return options
 
 
