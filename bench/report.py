@@ -191,6 +191,7 @@ def measure_checks(options):
 
 def measure(options):
     machine.make_all_wait_alike()
+    machine.warn_of_load()
     disturbance, system = machine.Disturbance(), machine.describe()
     info = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
     tiers = [t["isa"] for t in info["tiers"] if t["usable"]]

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 from xml.etree import ElementTree
 
 ROOT = Path(sys.argv[1])
@@ -311,6 +312,17 @@ def check_missing_files(folder):
         assert report.find_bench(SimpleNamespace(bench=None)) == "" and "plain C is left out" in said.getvalue()
 
 
+def check_load():
+    """Other work is warned of. Ticks: user, nice, system, idle, waiting for a disk, interrupts, steal."""
+    for after, warned in (([1, 0, 1, 90, 8, 0, 0, 0], False), ([60, 0, 0, 40, 0, 0, 0, 0], True),
+                          ([0, 0, 0, 40, 0, 0, 0, 60], True), ([0] * 8, False)):
+        counters = iter(([0] * 8, after))
+        with mock.patch.object(machine.Disturbance, "counters", lambda: next(counters)), \
+                mock.patch("os.cpu_count", lambda: 4), contextlib.redirect_stderr(io.StringIO()) as said:
+            machine.warn_of_load()
+        assert ("of 4 CPUs busy" in said.getvalue()) == warned, (after, said.getvalue())
+
+
 def check_lists():
     """Whatever list a report is asked for, its figures can be computed."""
     for path in bars.LISTS.glob("*.txt"):
@@ -347,6 +359,7 @@ def check_reasons(folder):
 
 
 check_bounds()
+check_load()
 check_means()
 check_tier_of_bars()
 with tempfile.TemporaryDirectory() as name:

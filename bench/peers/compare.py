@@ -274,6 +274,7 @@ def write(path, text, mode):
 def main():
     options = parse_options()
     machine.make_all_wait_alike()
+    machine.warn_of_load()
     rows, failed = make_rows(options), False
     gatekern = Gatekern(options.program, options.library, options.threads)
     peers = start_peers(sorted({name for row in rows for name in row.peers}), options)

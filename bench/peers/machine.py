@@ -4,9 +4,10 @@
 import os
 import platform
 import re
+import sys
 import time
 
-
+BUSY = 0.25  # CPUs: more than what is left of a shell and of services at rest
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 USUAL_SPINS = "300000"  # GNU OpenMP's where nobody has chosen; `gatekern` alone would choose fewer
 
@@ -23,6 +24,24 @@ def read(path):
             return file.read()
     except OSError:
         return ""
+
+
+def busy_cpus(seconds=0.3):
+    """How many are at work meanwhile, or taken by the hypervisor; None where the kernel does not say."""
+    before = Disturbance.counters()
+    time.sleep(seconds)
+    spent = [now - then for then, now in zip(before, Disturbance.counters())]
+    idle = sum(spent[3:5])  # the second waits for a disk
+    return os.cpu_count() * (1 - idle / sum(spent)) if sum(spent) else None
+
+
+def warn_of_load():
+    """Before anything is measured. Threads that wait for each other spin: beside other work a small network may take
+    many times as long, in whose row nothing tells."""
+    busy = busy_cpus()
+    if busy and busy > BUSY:
+        print(f"warning: other programs keep {busy:.1f} of {os.cpu_count()} CPUs busy: beside them figures mean little, "
+              "those of small networks nothing", file=sys.stderr)
 
 
 def megahertz():
