@@ -269,10 +269,13 @@ def check_means():
     assert found == [("lstm", "step", 2, 2.0), ("lstm", "inference", 2, 0.5), ("lstm", "step", 2, 0.5)], found
 
 
-def check_tier_of_bars():
-    """A CPU without AVX-512 is asked for AVX2's share of the peak, once."""
+def check_step_rows():
+    """A CPU without AVX-512 is asked for AVX2's share of the peak, once; packed sequences are measured, for no bar."""
     both, avx2 = bars.step_rows("avx512"), bars.step_rows("avx2")
     assert {row.isa for row in both} == {"auto", "avx2"} and {row.isa for row in avx2} == {"auto"}
+    packed = {row.shape.name: row.at_least for row in both if "packed" in row.peers}
+    assert {name.split("-")[0] for name in packed} == {"lstm", "gru", "rnn"} and len(packed) == 3, packed
+    assert not any("packed" in bars_of_row for bars_of_row in packed.values()), packed
     shares = [{row.shape.name: row.at_least.get("peak") for row in rows if row.isa == isa and row.shape.cell != "rnn"}
               for rows, isa in ((avx2, "auto"), (both, "avx2"), (both, "auto"))]
     assert shares[0] == shares[1] != shares[2], shares
@@ -361,7 +364,7 @@ def check_reasons(folder):
 check_bounds()
 check_load()
 check_means()
-check_tier_of_bars()
+check_step_rows()
 with tempfile.TemporaryDirectory() as name:
     html, markdown, data = draw(Path(name), REPORT)
     check_pictures(Path(name), html)

@@ -176,7 +176,10 @@ def step_rows(fastest):
                   "rnn": {"pytorch": 3.0 if small else 1.4, "onednn": 1.25 if small else 1.0}}[shape.cell]
         peak = peak_share(shape, fastest)
         bounds = {**bounds, **({"peak": peak} if peak else {})}
-        rows.append(Row(shape, "step", [p for p in bounds if p != "peak"], "auto", bounds, shape.cell))
+        peers = [p for p in bounds if p != "peak"]
+        if shape.hidden == 512 and shape.cell in CELLS_OF["packed"]:
+            peers.append("packed")  # to be seen beside PyTorch; no bar is its
+        rows.append(Row(shape, "step", peers, "auto", bounds, shape.cell))
     for shape in read_list("anchors") if fastest != "avx2" else []:
         if shape.cell != "rnn":
             peak = peak_share(shape, "avx2")
