@@ -125,9 +125,11 @@ def peer_table(header, rows, labels, names):
 def pass_sections(header, rows, what, title, file):
     labels = labels_of(rows)
     names = [k for k in PEERS if any(k in r["peers"] or k in r.get("unmeasured", []) for r in rows)]
-    values = {label: {k: p["ratio"] for k, p in row["peers"].items()} for label, row in zip(labels, rows)}
+    values = {label: {k: p["ratio"] for k, p in row["peers"].items()} for label, row in zip(labels, rows)
+              if row["peers"]}
     series = {k: (name_of(header, k), *PEERS[k][1:]) for k in PEERS}
-    picture = rows_of_dots(labels, series, values, what, "our speed / the peer's", [(1.0, "equal")], describe(header))
+    picture = rows_of_dots(list(values), series, values, what, "our speed / the peer's", [(1.0, "equal")],
+                           describe(header)) if values else None
     text = (f"{describe(header)}. Throughput of Gatekern / the peer's, by best run (by medians); above 1 Gatekern is "
             "faster. In brackets with the peer's reorders of weights and gradients counted, as our packing is. Outputs "
             "were compared before anything was timed. The last columns say what disturbed a row: the lowest FMA peak "
@@ -158,8 +160,7 @@ def sections_of_session(header, lines, title, taken):
     """`taken`: names of files so far."""
     sections = []
     for passes, what in PASSES.items():
-        rows = [line for line in lines if "peers" in line and line["pass"] == passes
-                and (line["peers"] or line.get("unmeasured"))]
+        rows = [line for line in lines if "peers" in line and line["pass"] == passes]
         if rows:
             count = sum(name == passes for name in taken)
             taken.append(passes)

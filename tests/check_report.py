@@ -185,6 +185,15 @@ def check_peak_without_avx512(folder):
     assert "AVX2 peak" in (folder / "tiers.svg").read_text()
 
 
+def check_rows_without_peers(folder):
+    """What falls short has its row in a table, beside no picture where there is no ratio to draw."""
+    of_peak = {**peer_line("no-peer", 1.0, 1.0), "peers": {}, "at_least": {"peak": 0.9}, "missed": ["peak"]}
+    _, markdown, data = draw(folder, {**REPORT, "peers": [of_peak]})
+    assert [s["network"] for s in json.loads(data)["short"]][0] == "no-peer"
+    assert re.search(r"\| no-peer \| 10.000 .* \| \*\*50\*\* \| peak 0.9 \|", markdown), markdown
+    assert not list(folder.glob("peers-*.svg"))
+
+
 def check_old_report(folder):
     """One that was written before sessions, disturbances and the CPU's family were kept."""
     report = json.loads(json.dumps(REPORT))
@@ -371,6 +380,7 @@ with tempfile.TemporaryDirectory() as name:
     check_text(html, markdown)
     check_sessions(html, markdown)
     check_shortfalls(markdown, json.loads(data))
+    check_rows_without_peers(Path(name) / "without-peers")
     check_old_report(Path(name) / "old")
     check_peak_without_avx512(Path(name) / "avx2")
     check_reasons(Path(name))
