@@ -165,7 +165,8 @@ def describe_row(row, result, ceilings):
     for name, peer in result["peers"].items():
         parts.append(f"{NAMES[name]} x{text_of_peer(peer)}, outputs within {peer['difference']:.1g}")
     if not result["peers"]:
-        parts.append("ours alone: no peer that is here has this network")
+        parts.append("ours alone: " + "; ".join(f"{NAMES[name]}: {result['not_offered'].get(name, 'is not here')}"
+                                                for name in row.peers))
     if result["missed"]:
         parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]} ({reason_of(row, result, name, ceilings)})"
                                             for name in result["missed"]))
@@ -186,8 +187,9 @@ def markdown(header, rows, results, means):
              "columns say what disturbed them: the lowest FMA peak of a round (a slower clock, or others at work), "
              "time that the hypervisor took, the clock that the kernel reports, runnable programs. In brackets the "
              "best with the peer's reorders of weights and gradients counted, as our packing is.", "",
-             "| network | pass | isa | ms | GFLOP/s | % of peak | " + " | ".join(f"ours / {NAMES[p]}" for p in peers)
-             + " | needed | lowest peak, % | steal % | MHz | load |", "|---" * (11 + len(peers)) + "|"]
+             "| " + " | ".join(["network", "pass", "isa", "ms", "GFLOP/s", "% of peak",
+                                *(f"ours / {NAMES[p]}" for p in peers), "needed", "lowest peak, %", "steal %", "MHz",
+                                "load"]) + " |", "|---" * (11 + len(peers)) + "|"]
     for row, result in zip(rows, results):
         if "error" in result:
             lines.append(f"| {row.shape.name} | {row.passes} | {row.isa} | {result['error']} |")
@@ -201,7 +203,8 @@ def markdown(header, rows, results, means):
         peak = f"{own['percent_of_peak']:.1f}"
         lines.append(f"| {row.shape.name} | {row.passes} | {own['isa']} | {1e3 * own['best']:.3f} "
                      f"({1e3 * own['median']:.3f}) | {own['gflops']:.1f} | "
-                     f"{'**' + peak + '**' if 'peak' in result['missed'] else peak} | {' | '.join(cells)} | {needed} | "
+                     f"{'**' + peak + '**' if 'peak' in result['missed'] else peak} | "
+                     f"{' | '.join([*cells, needed])} | "
                      f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f} | {result['steal_percent']} | "
                      f"{'–'.join(map(str, result.get('megahertz', [])))} | "
                      f"{result['load']} |")

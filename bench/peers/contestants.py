@@ -188,7 +188,11 @@ class Worker:
             hello = process.stdout.readline()
             if not hello:
                 raise NotOffered(f"{self.peer} does not start here")
-            self.version = json.loads(hello)["version"]
+            answer = json.loads(hello)
+            if "error" in answer:
+                process.wait()
+                raise NotOffered(answer["error"])
+            self.version = answer["version"]
             self.processes[isa] = process
         return self.processes[isa]
 

@@ -88,6 +88,7 @@ class OnnxRuntime:
     """Forward only; one layer a node."""
 
     def __init__(self, threads):
+        import onnx  # noqa: F401 - makes the models: that it is not here is known before a row needs it
         import onnxruntime
         self.runtime, self.version, self.threads = onnxruntime, onnxruntime.__version__, threads
 
@@ -181,7 +182,11 @@ def measure(peer, seconds):
 
 
 def main():
-    peer = {"pytorch": PyTorch, "onnxruntime": OnnxRuntime}[sys.argv[1]](int(sys.argv[2]))
+    try:
+        peer = {"pytorch": PyTorch, "onnxruntime": OnnxRuntime}[sys.argv[1]](int(sys.argv[2]))
+    except ImportError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return
     print(json.dumps({"version": peer.version}), flush=True)
     prepared = None
     for line in sys.stdin:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 PEERS = Path(__file__).resolve().parents[2] / "bench" / "peers"
 sys.path[:0] = [str(PEERS)]
@@ -90,6 +91,14 @@ def check_a_peer_that_does_not_start_is_left_out(session):
     assert status == 0 and rows[0]["peers"] == {} and "oneDNN is left out" in text and "no such library" in text
 
 
+def check_a_package_that_is_missing_is_named(session):
+    (session.folder / "torch.py").write_text("raise ImportError('no torch today')\n")
+    with mock.patch.dict(os.environ, PYTHONPATH=str(session.folder)):
+        status, rows, text = session.compare("--peers", "pytorch", "--shape", "rnn,3,4,2,3")
+    assert status == 0 and rows[0]["peers"] == {} and "Traceback" not in text, (status, text)
+    assert "PyTorch is left out, it does not start: no torch today" in text and "PyTorch: is not here" in text, text
+
+
 def check_a_peer_that_fails_costs_its_row_only(session):
     """It starts, but runs no network."""
     program = make_program(session.folder / "fails", 'case "$*" in *--data*) echo out of luck >&2; exit 1; esac\n'
@@ -151,6 +160,7 @@ def main():
         if has_avx2(session):
             check_every_peer_is_compared(session, ["lstm,33,20,3,5", "gru-reset-before,20,24,3,5"], "step", "avx2")
         check_a_peer_that_does_not_start_is_left_out(session)
+        check_a_package_that_is_missing_is_named(session)
         check_a_peer_that_fails_costs_its_row_only(session)
         check_a_worker_that_dies_is_started_again(session)
         check_onednn_is_found_from_every_folder(session)
