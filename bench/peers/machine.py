@@ -40,7 +40,7 @@ def warn_of_load():
     many times as long, in whose row nothing tells."""
     busy = busy_cpus()
     if busy and busy > BUSY:
-        print(f"warning: other programs keep {busy:.1f} of {os.cpu_count()} CPUs busy: beside them figures mean little, "
+        print(f"warning: others keep {busy:.1f} of {os.cpu_count()} CPUs busy: beside them figures mean little, "
               "those of small networks nothing", file=sys.stderr)
 
 
