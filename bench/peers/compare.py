@@ -30,7 +30,7 @@ import bounds
 import machine
 import reasons
 from bars import BARS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list, text_of_peer
-from contestants import Failed, Gatekern, NotOffered, Onednn, Worker, fastest_tier, make_data, pause
+from contestants import Failed, Gatekern, NoAnswer, NotOffered, Onednn, Worker, fastest_tier, make_data, pause
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
@@ -59,27 +59,31 @@ def start_peers(names, options):
     for name in names:
         try:
             if name == "onednn":
-                peers[name] = Onednn(options.onednn, options.threads)
+                peers[name] = Onednn(options.onednn, options.threads, options.patience)
             else:
                 peers[name] = Worker("onnxruntime" if name == "onnxruntime" else "pytorch", options.threads,
-                                     name == "packed")
-        except (NotOffered, OSError, RuntimeError, ValueError) as error:
+                                     options.patience, name == "packed")
+        except (NotOffered, NoAnswer, OSError, RuntimeError, ValueError) as error:
             print(f"{NAMES[name]} is left out, it does not start: {error}", file=sys.stderr)
     return peers
 
 
+def leave_out(name, reason, left_out):
+    left_out[name] = str(reason)
+    print(f"  {NAMES[name]}: {reason}", file=sys.stderr)
+
+
 def compare_outputs(row, gatekern, peers, folder):
-    """Peer -> largest difference, and peer -> why it has no such network."""
-    data, differences, not_offered = make_data(row.shape, folder), {}, {}
+    """Peer -> largest difference, and peer -> why it is left out of the row."""
+    data, differences, left_out = make_data(row.shape, folder), {}, {}
     ours = ask("gatekern", gatekern.results, row, data)
     for name in row.peers:
         if name in peers:
             try:
                 differences[name] = largest_difference(ours, ask(name, peers[name].results, row, folder))
-            except NotOffered as reason:
-                not_offered[name] = str(reason)
-                print(f"  {NAMES[name]}: {reason}", file=sys.stderr)
-    return differences, not_offered
+            except (NotOffered, NoAnswer) as reason:
+                leave_out(name, reason, left_out)
+    return differences, left_out
 
 
 def measure_once(contestant, row, seconds, folder):
@@ -97,23 +101,33 @@ def summary(rounds):
 def run_row(row, gatekern, peers, options, folder):
     """The row's figures; {"error": ...} where outputs differ or a contestant fails, after which others can follow."""
     try:
-        differences, not_offered = compare_outputs(row, gatekern, peers, folder)
+        differences, left_out = compare_outputs(row, gatekern, peers, folder)
         for name, (difference, tensor) in differences.items():
             if not difference <= LARGEST_DIFFERENCE:
                 raise Failed(f"{NAMES[name]}: {tensor} differs by {difference:.2g}")
         contestants = {"gatekern": gatekern, **{name: peers[name] for name in differences}}
-        return measure_row(row, contestants, {name: pair[0] for name, pair in differences.items()}, not_offered,
-                           options, folder)
+        rounds, disturbance = measure_rounds(row, contestants, left_out, options, folder)
+        differences = {name: pair[0] for name, pair in differences.items() if name in rounds}
+        return result_of(row, rounds, differences, left_out, disturbance)
     except Failed as failure:
         return {"error": str(failure)}
 
 
-def measure_row(row, contestants, differences, not_offered, options, folder):
+def measure_rounds(row, contestants, left_out, options, folder):
+    """The figures of each contestant that answers in every round, and what disturbed them."""
     rounds, disturbance = {name: [] for name in contestants}, machine.Disturbance()
     for _ in range(options.rounds):
-        for name, contestant in contestants.items():
-            rounds[name].append(ask(name, measure_once, contestant, row, options.seconds, folder))
+        for name in list(rounds):
+            try:
+                rounds[name].append(ask(name, measure_once, contestants[name], row, options.seconds, folder))
+            except NoAnswer as reason:
+                leave_out(name, reason, left_out)
+                del rounds[name]
             disturbance.sample()
+    return rounds, disturbance.report()
+
+
+def result_of(row, rounds, differences, left_out, disturbance):
     ours = summary(rounds["gatekern"])
     # Each measurement knows only its own peak: the largest is the ceiling.
     peaks = [r["peak_gflops"] for r in rounds["gatekern"]]
@@ -121,8 +135,7 @@ def measure_row(row, contestants, differences, not_offered, options, folder):
     gflops = row.shape.flop(row.passes == "step") / ours["best"] * 1e-9
     ours.update(rounds["gatekern"][0], **ours)
     ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak)
-    result = {"gatekern": ours, "peers": {}, "rounds": rounds, "not_offered": not_offered,
-              **disturbance.report()}
+    result = {"gatekern": ours, "peers": {}, "rounds": rounds, "left_out": left_out, **disturbance}
     for name in differences:
         theirs = summary(rounds[name])
         result["peers"][name] = {**theirs, "ratio": theirs["best"] / ours["best"],
@@ -165,7 +178,7 @@ def describe_row(row, result, ceilings):
     for name, peer in result["peers"].items():
         parts.append(f"{NAMES[name]} x{text_of_peer(peer)}, outputs within {peer['difference']:.1g}")
     if not result["peers"]:
-        parts.append("ours alone: " + "; ".join(f"{NAMES[name]}: {result['not_offered'].get(name, 'is not here')}"
+        parts.append("ours alone: " + "; ".join(f"{NAMES[name]}: {result['left_out'].get(name, 'is not here')}"
                                                 for name in row.peers))
     if result["missed"]:
         parts.append("MISSED: " + ", ".join(f"{name} < {row.at_least[name]} ({reason_of(row, result, name, ceilings)})"
@@ -230,6 +243,8 @@ def parse_options():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--patience", type=float, default=600, metavar="SECONDS",
+                        help="how long a peer may take to answer before it is left out of a row")
     parser.add_argument("--program", default=os.environ.get("GATEKERN_PROGRAM", str(root / "build/gatekern")))
     parser.add_argument("--library", default=os.environ.get("GATEKERN_LIBRARY", str(root / "build/libgatekern.so")))
     parser.add_argument("--onednn", default=str(root / "build/peer_onednn"))

@@ -5,6 +5,7 @@ forward_median in seconds."""
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -30,6 +31,13 @@ class Failed(Exception):
 
 class NotOffered(Exception):
     """This peer has no such network."""
+
+
+class NoAnswer(Exception):
+    """This peer took longer than it is waited for, and was ended."""
+
+    def __init__(self, seconds):
+        super().__init__(f"gave no answer in {seconds:g} s")
 
 
 def must_have_cell(peer, cell):
@@ -125,8 +133,8 @@ class Gatekern:
 
 
 class Onednn:
-    def __init__(self, program, threads):
-        self.program, self.threads = program, threads
+    def __init__(self, program, threads, patience):
+        self.program, self.threads, self.patience = program, threads, patience
         probe = SimpleNamespace(shape=SimpleNamespace(cell="rnn", input=16, hidden=16, batch=1, time=1, layers=1,
                                                 directions=1),
                                 passes="step", isa="auto")
@@ -146,7 +154,11 @@ class Onednn:
             command += [f"--{name}", str(getattr(s, name))]
         command += ["--inference"] if row.passes == "inference" else []
         command += ["--bidirectional"] if s.directions > 1 else []
-        result = subprocess.run(command, capture_output=True, text=True, env=environment(row.isa, self.threads))
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=self.patience,
+                                    env=environment(row.isa, self.threads))
+        except subprocess.TimeoutExpired as error:
+            raise NoAnswer(self.patience) from error
         if result.returncode == 3:
             raise NotOffered(result.stderr.strip())
         if result.returncode:
@@ -175,17 +187,25 @@ class Onednn:
 class Worker:
     """PyTorch or ONNX Runtime in worker.py; one process for each cap of the instruction set."""
 
-    def __init__(self, peer, threads, packed=False):
-        self.peer, self.threads, self.packed = peer, threads, packed
+    def __init__(self, peer, threads, patience, packed=False):
+        self.peer, self.threads, self.patience, self.packed = peer, threads, patience, packed
         self.processes, self.version = {}, None
         self.process("auto")
+
+    def read_line(self, process):
+        """An answer, "" from a process that has ended."""
+        if not select.select([process.stdout], [], [], self.patience)[0]:
+            process.kill()
+            process.wait()
+            raise NoAnswer(self.patience)
+        return process.stdout.readline()
 
     def process(self, isa):
         if isa not in self.processes:
             process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), self.peer, str(self.threads)],
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                        env=environment(isa, self.threads))
-            hello = process.stdout.readline()
+            hello = self.read_line(process)
             if not hello:
                 raise NotOffered(f"{self.peer} does not start here")
             answer = json.loads(hello)
@@ -208,9 +228,12 @@ class Worker:
         try:
             process.stdin.write(json.dumps({"case": case, "data": str(folder / "data.npz"), **request}) + "\n")
             process.stdin.flush()
-            line = process.stdout.readline()
+            line = self.read_line(process)
         except BrokenPipeError:
             line = ""
+        except NoAnswer:
+            del self.processes[isa]
+            raise
         if not line:  # it died; the next request starts another
             raise RuntimeError(f"its process ended with exit status {self.processes.pop(isa).wait()}")
         answer = json.loads(line)

@@ -11,10 +11,12 @@ beside the library.
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 PEERS = Path(__file__).resolve().parents[2] / "bench" / "peers"
@@ -22,7 +24,8 @@ sys.path[:0] = [str(PEERS)]
 
 import training  # noqa: E402
 from bars import GATES, Row, parse_shape  # noqa: E402
-from contestants import Failed, Worker, make_data  # noqa: E402
+from compare import measure_rounds  # noqa: E402
+from contestants import Failed, NoAnswer, Worker, make_data  # noqa: E402
 
 # The peers that have each network; ONNX Runtime without gradients and without a cap of the instruction set only.
 PYTORCH, ALL_BUT_PYTORCH = {"pytorch", "packed"}, {"onednn", "onnxruntime"}
@@ -91,6 +94,25 @@ def check_a_peer_that_does_not_start_is_left_out(session):
     assert status == 0 and rows[0]["peers"] == {} and "oneDNN is left out" in text and "no such library" in text
 
 
+def check_a_peer_that_hangs_is_left_out(session):
+    program = make_program(session.folder / "hangs", 'case "$*" in *--data*) exec sleep 60; esac\n'
+                           'echo \'{"peer": "oneDNN 0"}\'')
+    status, rows, text = session.compare("--peers", "onednn", "--shape", "rnn,3,4,2,3", "--patience", "2",
+                                         onednn=program)
+    assert status == 0 and rows[0]["left_out"] == {"onednn": "gave no answer in 2 s"}, (status, rows)
+    assert "oneDNN: gave no answer in 2 s" in text and rows[0]["gatekern"]["best"] > 0, text
+
+
+def check_a_peer_that_hangs_while_it_is_timed_is_left_out():
+    """The others' rounds go on without it."""
+    def hang(*_):
+        raise NoAnswer(7)
+    left_out, ours, hanging = {}, SimpleNamespace(measure=lambda *_: {}), SimpleNamespace(measure=hang)
+    rounds, _ = measure_rounds(None, {"gatekern": ours, "onednn": hanging}, left_out,
+                               SimpleNamespace(rounds=2, seconds=0), None)
+    assert rounds == {"gatekern": [{}, {}]} and left_out == {"onednn": "gave no answer in 7 s"}, (rounds, left_out)
+
+
 def check_a_package_that_is_missing_is_named(session):
     (session.folder / "torch.py").write_text("raise ImportError('no torch today')\n")
     with mock.patch.dict(os.environ, PYTHONPATH=str(session.folder)):
@@ -110,17 +132,20 @@ def check_a_peer_that_fails_costs_its_row_only(session):
     assert rows[1]["gatekern"]["best"] > 0, rows[1]
 
 
-def check_a_worker_that_dies_is_started_again(session):
-    row, worker = Row(parse_shape("rnn,3,4,2,3"), "step", ["pytorch"]), Worker("pytorch", 1)
+def check_a_worker_that_dies_or_hangs_is_started_again(session):
+    row, worker = Row(parse_shape("rnn,3,4,2,3"), "step", ["pytorch"]), Worker("pytorch", 1, 60)
     make_data(row.shape, session.folder)
-    worker.processes["auto"].kill()
-    try:
-        worker.results(row, session.folder)
-    except RuntimeError as error:
-        assert "exit status -9" in str(error), error
-    else:
-        raise AssertionError("a dead process answered")
-    assert worker.results(row, session.folder)["y"].shape == (3, 2, 4)
+    for disturb, expected in ((signal.SIGKILL, "exit status -9"), (signal.SIGSTOP, "no answer in 0.5 s")):
+        worker.processes["auto"].send_signal(disturb)
+        worker.patience = 0.5
+        try:
+            worker.results(row, session.folder)
+        except (RuntimeError, NoAnswer) as error:
+            assert expected in str(error), error
+        else:
+            raise AssertionError("a process answered that cannot")
+        worker.patience = 60
+        assert worker.results(row, session.folder)["y"].shape == (3, 2, 4)
     worker.close()
 
 
@@ -162,7 +187,9 @@ def main():
         check_a_peer_that_does_not_start_is_left_out(session)
         check_a_package_that_is_missing_is_named(session)
         check_a_peer_that_fails_costs_its_row_only(session)
-        check_a_worker_that_dies_is_started_again(session)
+        check_a_peer_that_hangs_is_left_out(session)
+        check_a_peer_that_hangs_while_it_is_timed_is_left_out()
+        check_a_worker_that_dies_or_hangs_is_started_again(session)
         check_onednn_is_found_from_every_folder(session)
         check_training_starts_alike(session)
         check_unlike_losses_are_refused()
