@@ -10,6 +10,7 @@ of the same lengths, and every output and gradient is compared. Exit status 1 if
 ratio."""
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,9 @@ import time
 from pathlib import Path
 
 import torch
+
+import machine
+from contestants import environment
 
 TESTS = Path(__file__).resolve().parents[2] / "tests"
 sys.path[:0] = [str(TESTS / "peers"), str(TESTS / "pytorch")]
@@ -67,10 +71,18 @@ def best_of_packed(contestant, seconds):
     return best
 
 
-def ours(program, cell, shape, seconds):
-    out = subprocess.run([program, str(seconds), cell, "lengths-uniform"], capture_output=True, text=True).stdout
+def ours(program, cell, shape, seconds, threads):
+    """gatekern-bench-options says by its exit status, too, whether its own promises hold: figures do not hang on it."""
+    command = [program, str(seconds), cell, "lengths-uniform"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment("auto", threads))
     size = "/".join(map(str, shape))
-    return float(re.search(rf"{size} +lengths-uniform +([0-9.]+) ms", out).group(1)) / 1e3
+    found = re.search(rf"{size} +lengths-uniform +([0-9.]+) ms", result.stdout)
+    if result.returncode < 0 or not found:
+        sys.exit(f"{' '.join(command)}: exit status {result.returncode}, no figure of {size}\n"
+                 f"{result.stdout}{result.stderr}".rstrip())
+    if f", {threads} threads" not in result.stdout.split("\n", 1)[0]:
+        sys.exit(f"{' '.join(command)}: asked for {threads} threads: {result.stdout.splitlines()[0]}")
+    return float(found.group(1)) / 1e3
 
 
 def main():
@@ -79,9 +91,14 @@ def main():
     parser.add_argument("--library", default="build/libgatekern.so")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--cells", default="lstm,gru,rnn")
     options = parser.parse_args()
+    for path in (options.program, options.library):
+        if not Path(path).is_file():
+            parser.exit(2, f"{parser.prog}: no file {path}\n")
+    machine.make_all_wait_alike()
+    machine.warn_of_load()
     torch.set_num_threads(options.threads)
     library, missed = Library(options.library), 0
     for cell in options.cells.split(","):
@@ -91,7 +108,7 @@ def main():
                 sys.exit(f"{cell} {shape}: outputs differ by {difference:.2g}")
             peer, best = Packed(cell, *shape), [float("inf")] * 2
             for _ in range(options.rounds):
-                best[0] = min(best[0], ours(options.program, cell, shape, options.seconds / 2))
+                best[0] = min(best[0], ours(options.program, cell, shape, options.seconds / 2, options.threads))
                 time.sleep(0.05)  # after it no thread spins any more
                 best[1] = min(best[1], best_of_packed(peer, options.seconds))
             ratio = best[1] / best[0]
