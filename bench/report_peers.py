@@ -156,6 +156,14 @@ def training_section(header, jobs, title):
                    table=table)
 
 
+def ragged_section(header, rows, title):
+    table = [["cell H/N/T (I = H)", "ms", f"{name_of(header, 'packed')}, ms", "ratio", "needed", "steal %", "load"]]
+    table += [[r["ragged"], f"{1e3 * r['best']:.3f}", f"{1e3 * r['packed']:.3f}",
+               ("!" if r["ratio"] < r["at_least"] else "") + f"{r['ratio']:.2f}", str(r["at_least"]),
+               str(r["steal_percent"]), str(r["load"])] for r in rows]
+    return Section(title, f"A training step over lengths that are uniform in 1 ... T. {describe(header)}.", table=table)
+
+
 def sections_of_session(header, lines, title, taken):
     """`taken`: names of files so far."""
     sections = []
@@ -168,6 +176,8 @@ def sections_of_session(header, lines, title, taken):
                                       f"peers-{passes}" + (f"-{count + 1}" if count else ""))
     jobs = [line for line in lines if "training" in line]
     sections += [training_section(header, jobs, f"{title}: whole training loops")] if jobs else []
+    ragged = [line for line in lines if "ragged" in line]
+    sections += [ragged_section(header, ragged, f"{title}: ragged lengths")] if ragged else []
     failed = [[line["name"], line["pass"], "!" + line["error"]] for line in lines if "error" in line]
     return sections + ([Section(f"{title}: rows that failed", f"{describe(header)}.",
                                 table=[["network", "what", "how"], *failed])] if failed else [])

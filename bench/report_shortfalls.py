@@ -27,6 +27,10 @@ def of_session(number, header, lines, report):
     for mean in filter(lambda mean: mean.missed, geometric_means(rows)):
         yield shortfall(known, mean.name, "mean", "auto", mean.peer, mean.value, mean.needed, bounds.of_mean(mean),
                         **more)
+    for row in lines:
+        if "ragged" in row and row["ratio"] < row["at_least"]:
+            yield shortfall(known, row["ragged"].replace(" ", "-"), "ragged", "auto", "packed", row["ratio"],
+                            row["at_least"], bounds.of_ragged(row), **more)
     for job in lines:
         if "training" in job and job["ratio"] < job["at_least"]:
             yield shortfall(known, reasons.key_of_training(job["training"]), "training", "auto", "pytorch",

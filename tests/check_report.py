@@ -194,6 +194,15 @@ def check_rows_without_peers(folder):
     assert not list(folder.glob("peers-*.svg"))
 
 
+def check_ragged(folder):
+    row = {"ragged": "lstm 8/4/5", "best": 0.5, "packed": 1.0, "ratio": 2.0, "at_least": 3.0, "difference": 0.0,
+           "session": 0, "steal_percent": 0.25, "load": 1.5}
+    _, markdown, data = draw(folder, {**REPORT, "peers": [row]})
+    assert "| lstm 8/4/5 | 500.000 | 1000.000 | **2.00** | 3.0 | 0.25 | 1.5 |" in markdown, markdown
+    short = json.loads(data)["short"][0]
+    assert short["network"] == "lstm-8/4/5" and "a ratio of 3.0 asks for 333 ms" in short["computed"], short
+
+
 def check_old_report(folder):
     """One that was written before sessions, disturbances and the CPU's family were kept."""
     report = json.loads(json.dumps(REPORT))
@@ -382,6 +391,7 @@ with tempfile.TemporaryDirectory() as name:
     check_sessions(html, markdown)
     check_shortfalls(markdown, json.loads(data))
     check_rows_without_peers(Path(name) / "without-peers")
+    check_ragged(Path(name) / "ragged")
     check_old_report(Path(name) / "old")
     check_peak_without_avx512(Path(name) / "avx2")
     check_reasons(Path(name))

@@ -134,6 +134,12 @@ def of_training(job, ceilings=None):
             f"peer {theirs}; a ratio of {job['at_least']} asks for {asked}.")
 
 
+def of_ragged(row):
+    """Of a line of compare_ragged.py."""
+    times = [milliseconds(s) for s in (row["best"], row["packed"], row["packed"] / row["at_least"])]
+    return f"Ours {times[0]}; the peer {times[1]}; a ratio of {row['at_least']} asks for {times[2]}."
+
+
 def of_check(line):
     """Of a line of gatekern bench --check that missed."""
     ratio, at_most = line["ratio"], line["at_most"]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training step over ragged lengths, uniform in 1 ... T, against PyTorch's packed sequences, in turn.
 
-  compare_ragged.py build/gatekern-bench-options [--rounds 3] [--seconds 0.5] [--cells lstm,gru,rnn]
+  compare_ragged.py build/gatekern-bench-options [--rounds 3] [--seconds 0.5] [--cells lstm,gru,rnn] [--out FILE]
 
 Ours is the step of gatekern-bench-options (weights packed, forward, backward with the gradients of inputs and weights);
 PyTorch's is forward and backward of a sequence that was packed before. Before anything is timed both get the same data
@@ -10,6 +10,7 @@ of the same lengths, and every output and gradient is compared. Exit status 1 if
 ratio."""
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -85,6 +86,12 @@ def ours(program, cell, shape, seconds, threads):
     return float(found.group(1)) / 1e3
 
 
+def write_line(options, line, mode="a"):
+    if options.out:
+        with open(options.out, mode) as file:
+            file.write(json.dumps(line) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("program")
@@ -93,6 +100,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--cells", default="lstm,gru,rnn")
+    parser.add_argument("--out", help="JSON lines, which bench/report.py --peers reads")
     options = parser.parse_args()
     for path in (options.program, options.library):
         if not Path(path).is_file():
@@ -101,18 +109,23 @@ def main():
     machine.warn_of_load()
     torch.set_num_threads(options.threads)
     library, missed = Library(options.library), 0
+    versions = {"gatekern": library.c.gk_version().decode(), "packed": torch.__version__}
+    write_line(options, {"header": {"machine": machine.describe(), "threads": options.threads, "rounds": options.rounds,
+                                    "seconds": options.seconds, "versions": versions}}, "w")
     for cell in options.cells.split(","):
         for shape in SHAPES:
             difference = largest_difference(library, cell, *shape)
             if difference > LARGEST_DIFFERENCE:
                 sys.exit(f"{cell} {shape}: outputs differ by {difference:.2g}")
-            peer, best = Packed(cell, *shape), [float("inf")] * 2
+            peer, best, disturbance = Packed(cell, *shape), [float("inf")] * 2, machine.Disturbance()
             for _ in range(options.rounds):
                 best[0] = min(best[0], ours(options.program, cell, shape, options.seconds / 2, options.threads))
                 time.sleep(0.05)  # after it no thread spins any more
                 best[1] = min(best[1], best_of_packed(peer, options.seconds))
             ratio = best[1] / best[0]
             missed += ratio < LEAST
+            write_line(options, {"ragged": f"{cell} {'/'.join(map(str, shape))}", "best": best[0], "packed": best[1],
+                                 "ratio": ratio, "at_least": LEAST, "difference": difference, **disturbance.report()})
             verdict = "" if ratio >= LEAST else "  MISSED"
             print(f"{cell:5s} {'/'.join(map(str, shape)):12s} ours {1e3 * best[0]:8.2f} ms, "
                   f"PyTorch {torch.__version__} packed {1e3 * best[1]:8.2f} ms: ratio {ratio:.2f}, at least {LEAST}"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a row falls short, as far as someone has looked: bench/reasons.txt, a reason a line, NETWORK PASS ISA WHO: TEXT.
-The first four are patterns (* stands for anything). PASS is step, forward, inference, training, mean (a geometric mean;
-NETWORK is its group) or a check of gatekern bench; WHO is the peer, peak, or - in a check. A line [CPU] says on which
-CPU the lines below it were found: a pattern of what machine.name_of() gives; the first line that matches counts.
+The first four are patterns (* stands for anything). PASS is step, forward, inference, training, ragged, mean (a
+geometric mean; NETWORK is its group) or a check of gatekern bench; WHO is the peer, peak, or - in a check. A line [CPU]
+says on which CPU the lines below it were found: a pattern of what machine.name_of() gives; the first line that matches
+counts.
 What the row's own figures say is in bounds.py."""
 
 from fnmatch import fnmatchcase

@@ -32,7 +32,7 @@ def buffer(size):
 class Library:
     def __init__(self, path):
         self.c = ctypes.CDLL(path)
-        for name in ("gk_last_error", "gk_isa_name", "gk_cell_name"):
+        for name in ("gk_last_error", "gk_isa_name", "gk_cell_name", "gk_version"):
             getattr(self.c, name).restype = c_char_p
         self.c.gk_isa_usable.restype = c_bool
         for name in ("gk_rnn_parameter_count", "gk_output_parameter_count"):
