@@ -87,7 +87,8 @@ REPORT = {
     "checks": [check_line("latency", "slow", 2.5, 2), check_line("latency", "quick", 1.1, 2),
                check_line("trainer", "whole", 0.01, 0.05),
                check_line("threads", "old", 1.01, 1.05),
-               {**check_line("threads", "new", 1.5, 1.05), "pass": "inference"},
+               {**check_line("threads", "new", 1.5, 1.05), "pass": "inference", "schedule": "teams", "threads_used": 2,
+                "inference_ms": 3.0, "by_threads": [{"threads": t, "inference_ms": 1.0 + t} for t in (1, 2)]},
                {"check": "trainer", "name": "small", "cell": "lstm", "ratio": 0.09}],
     "peers": [peer_line("faster", 1.5, 1.0), peer_line("slower", 0.5, 1.0), unmeasured_line("alone"),
               training_line("lstm 2x8 N1 T1", 1.5, 1.0), peer_line("slower", 0.25, 1.0, 1),
@@ -159,7 +160,7 @@ def check_shortfalls(markdown, data):
     assert short == [("slower", "step", "onednn", 0.5, 1), ("lstm", "mean", "onednn", 0.866, 1),
                      ("slower", "step", "onednn", 0.25, 2), ("slow", "latency", "-", 2.5, None),
                      ("new", "threads", "-", 1.5, None)], short
-    here, mean, elsewhere, check, _ = data["short"]
+    here, mean, elsewhere, check, threads = data["short"]
     for row in (here, mean):
         assert row["reason"] not in ("", reasons.NONE), row
         assert row["reason"] in markdown, row
@@ -171,6 +172,7 @@ def check_shortfalls(markdown, data):
     assert ", 100.0 %; a ratio of 1.0 asks" in here["computed"], here
     assert "2 rows: ours at 50 % of the FMA peak, the peer at 33-100 %" in mean["computed"], mean
     assert "25.0 % above" in check["computed"], check
+    assert "Chosen: teams, 2 threads, 3 ms; fastest: threads 1, 2 ms." in threads["computed"], threads
     assert "Steal meanwhile 0.75 %, FMA peak 96 % of the highest." in check["computed"], check
 
 

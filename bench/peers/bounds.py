@@ -152,9 +152,10 @@ def of_check(line):
         text += f" Slowest hundredth {line['p99_us']:.2f} us, median {line['median_us']:.2f} us."
     for key, name in (("by_threads", "threads"), ("by_schedule", "schedule")):
         if key in line:
-            fastest = min(line[key], key=lambda way: way["step_ms"])
-            text += (f" Chosen: {line['schedule']}, {line['threads_used']} threads, {line['step_ms']:.3g} ms; fastest: "
-                     f"{name} {fastest[name]}, {fastest['step_ms']:.3g} ms.")
+            time = line.get("pass", "step") + "_ms"
+            fastest = min(line[key], key=lambda way: way[time])
+            text += (f" Chosen: {line['schedule']}, {line['threads_used']} threads, {line[time]:.3g} ms; fastest: "
+                     f"{name} {fastest[name]}, {fastest[time]:.3g} ms.")
     if line.get("steal_percent") is not None:
         text += f" Steal meanwhile {line['steal_percent']} %"
         text += (f", FMA peak {line['lowest_peak_percent']:.0f} % of the highest." if "lowest_peak_percent" in line
