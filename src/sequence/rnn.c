@@ -481,8 +481,7 @@ double gk_rnn_training_flop(const gk_rnn *rnn, int64_t rows, int64_t distinct) {
   for (int i = 0; rnn && i < rnn->tensor_count; i++) {
     const struct gk_rnn_tensor *of = &rnn->tensors[i];
     const bool input = of->role == GK_TENSOR_INPUT;
-    const bool folded =
-        input && of->layer < rnn->directions && rnn->desc.vocabulary && rnn->desc.input_dropout == 0;
+    const bool folded = input && of->layer < rnn->directions && gk_rnn_folds(rnn, true);
     if (input || of->role == GK_TENSOR_RECURRENT || of->role == GK_TENSOR_PROJECTION)
       products += (double)of->tensor.count * (double)(folded ? distinct : rows);
   }

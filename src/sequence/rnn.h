@@ -96,6 +96,11 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
 /* Threads that pack: those that one sample's step of a layer keeps busy, and so whatever the batch will read
  * the weights. */
 int gk_rnn_packing_threads(const struct gk_rnn *rnn);
+/* Does the first layer start from a table of what its input weights make of the embedding's rows? Where input
+ * dropout acts, each time a row is read has a mask of its own instead. */
+static inline bool gk_rnn_folds(const struct gk_rnn *rnn, bool training) {
+  return rnn->desc.vocabulary > 0 && !(training && rnn->desc.input_dropout > 0);
+}
 /* Are a layer's gates interleaved in W_x and W_h? */
 bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer);
 

@@ -192,13 +192,12 @@ static void cut_embedding(struct gk_run *run, struct gk_arena *workspace, bool b
   gk_embedding_cut(&run->embedding, workspace, d->vocabulary, (int64_t)inputs,
                    (int64_t)gk_padded((size_t)rnn->cell->blocks * rnn->layers[0].hidden), run->plan.threads,
                    backward);
-  run->unfolded = run->training && d->input_dropout > 0;
   if (!backward)
     return;
   const int64_t most_distinct = (int64_t)inputs < d->vocabulary ? (int64_t)inputs : d->vocabulary;
   run->embedding_gradient =
       gk_arena_take(workspace, sizeof *run->embedding_gradient, most_distinct, d->input_size, 1);
-  if (!run->unfolded)
+  if (gk_rnn_folds(rnn, run->training))
     return;
   run->embedding_block =
       gk_arena_take(workspace, sizeof *run->embedding_block, most_distinct, d->input_size, 1);
@@ -338,8 +337,8 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   sort_samples(run, lengths);
   place_samples(run);
   gk_masks_open(run);
-  run->folded = run->tokens && !run->unfolded;
-  if (run->unfolded && run->gradients)
+  run->folded = run->tokens && gk_rnn_folds(run->rnn, run->training);
+  if (d->vocabulary && !gk_rnn_folds(run->rnn, run->training) && run->gradients)
     run->dx = run->embedding_dx;
   if (run->tokens) {
     const bool batch_first = d->layout == GK_BATCH_FIRST;

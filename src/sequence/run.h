@@ -104,12 +104,11 @@ struct gk_run {
   float *masked_x;             /* input dropout: (T, N, padded I) in time order, else NULL */
   float *whole_h; /* (N, padded widest H): with a projection, h before it of one step, or its gradient */
   float *zero;    /* zeros, as many as the widest state has */
-  bool folded;    /* tokens: layer 0 starts from the folded table... */
-  bool unfolded;  /* ... or from rows of the embedding, each with its own mask */
+  bool folded;    /* there are tokens, and layer 0 starts from the folded table of them */
   struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
   float *embedding_gradient;     /* backward: (U, I) */
   float *embedding_block,
-      *embedding_dx; /* unfolded: (U, I) sums of the current blocks; dx, as the caller's */
+      *embedding_dx; /* where it is not folded: (U, I) sums of the current blocks; dx, as the caller's */
   struct gk_barrier *barrier;
   struct gk_run *lanes; /* wavefront: each thread's own view of the run, with scratch of its own */
   size_t wavefront_at;  /* where they begin in the workspace */

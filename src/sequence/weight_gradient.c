@@ -313,14 +313,14 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
 
 void gk_weight_gradient_start(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
-  if (run->rnn->desc.vocabulary && !run->unfolded && run->gradients)
+  if (gk_rnn_folds(run->rnn, run->training) && run->gradients)
     gk_embedding_gradient_start(worker);
 }
 
 void gk_weight_gradient(const struct gk_worker *worker, int layer, int direction, int64_t rows, bool last) {
   const struct gk_run *run = worker->run;
   const struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
-  const bool folded = layer == 0 && run->rnn->desc.vocabulary && !run->unfolded;
+  const bool folded = layer == 0 && gk_rnn_folds(run->rnn, run->training);
   const struct gk_gradient_parts parts = {
       .inputs = !folded, .recurrent = run->rnn->desc.recurrence == GK_RECURRENCE_HIDDEN, .vectors = true};
   struct gk_gradient_block block;
@@ -382,8 +382,9 @@ void gk_weight_gradient_end(const struct gk_worker *worker) {
     drop_recurrent(worker, k);
   for (int i = 0; i < run->rnn->tensor_count && run->accumulate; i++)
     add_units(worker, &run->rnn->tensors[i]);
-  if (run->unfolded)
+  if (!run->rnn->desc.vocabulary)
+    return;
+  if (!gk_rnn_folds(run->rnn, run->training))
     gk_embedding_gradient_gather(worker);
-  if (run->rnn->desc.vocabulary)
-    gk_embedding_gradient_return(worker);
+  gk_embedding_gradient_return(worker);
 }
