@@ -373,10 +373,11 @@ GK_API gk_status gk_rnn_tensor_of(const gk_rnn *rnn, const char *kind, int64_t l
                                   gk_tensor *tensor);
 GK_API int64_t gk_rnn_parameter_count(const gk_rnn *rnn); /* floats of the whole array */
 /* Floating-point operations of the products, 2 a multiplication and addition, of a gk_rnn_forward and a
- * gk_rnn_backward that return every gradient: 3 * 2 * (rows * the values of all matrices), rows being the
- * steps of all samples, T*N without lengths. With a vocabulary layer 0's weight_ih counts for the distinct
- * tokens only, unless there is input_dropout: the work that is done, not that of dense inputs. Without a
- * vocabulary distinct is not read. 0 if rnn is NULL. */
+ * gk_rnn_backward that return every gradient: 3 * 2 * rows * the values of weight_ih, weight_hh, weight_hr,
+ * rows being the steps of all samples, T*N without lengths (the first ones too, though from zero states they
+ * have no recurrent product). With a vocabulary layer 0's weight_ih counts for the distinct tokens only,
+ * unless there is input_dropout: the work that is done, not that of dense inputs. Without a vocabulary
+ * distinct is not read. 0 if rnn is NULL. */
 GK_API double gk_rnn_training_flop(const gk_rnn *rnn, int64_t rows, int64_t distinct);
 
 /* The weights of one direction of a layer as textbooks write a cell, a = W [h', x] + b: weight (G*H, H + I)
@@ -451,10 +452,12 @@ GK_API gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk
  * a bidirectional stack in inference, and for the folded embedding, which has min(V, T * N) rows, or with
  * input dropout for its rows' gradients. */
 typedef struct gk_rnn_memory {
-  /* Training only: what backward needs of forward. In floats a step, sample and layer: at most (G + 2) H, G
-   * gates; with a projection (G + 2) H + 2 P; with layer normalisation (3 G + 3) H + 4; with zoneout H more
-   * for each of h and c; with recurrent dropout H more and with input dropout I more in the first layer (each
-   * as an odd number of lines of cache); with dropout between layers what goes up. And 4 KiB a layer. */
+  /* Training only: what backward needs of forward. In floats a step, sample, layer and direction at most
+   * (G + 2) H, G gates, or with layer normalisation (3 G + 3) H + 4; and on top of it 2 P with a projection,
+   * H for each of h and c with zoneout, H with recurrent dropout; in floats a step and sample the width of
+   * each layer's output but the last's, D H (H where directions are added), with dropout between layers or
+   * two directions, and I with input dropout. Masked rows are an odd number of lines of cache; each layer and
+   * direction may take 4 KiB more. */
   size_t reserve_bytes;
   size_t forward_workspace_bytes;   /* of gk_rnn_forward with a reserve */
   size_t inference_workspace_bytes; /* of gk_rnn_forward without one, and of gk_rnn_step */

@@ -117,19 +117,24 @@ static void first_calls_are_of_different_sizes(void **state) {
 static void threads_and_schedules_are_checked_of_every_pass(void **state) {
   static const char *const checks[][2] = {{"threads", "by_threads"}, {"schedules", "by_schedule"}};
   static const char *const passes[] = {"step", "forward", "inference", "stream"};
+  double step_ms[2] = {0};
   (void)state;
   for (int i = 0; i < 8; i++) {
     const char *pass = passes[i / 2];
     char line[200], time[32];
     snprintf(line, sizeof line,
-             "bench --cell gru --hidden 20 --threads 2 --time 4 --check %s --pass %s" SHORT, checks[i % 2][0],
-             pass);
+             "bench --cell gru --hidden 20 --threads 2 --time 300 --check %s --pass %s" SHORT,
+             checks[i % 2][0], pass);
     snprintf(time, sizeof time, "%s_ms", pass);
     struct program_output output = program_run(QUIET, line);
     json_t *check = json_loads(output.text, 0, NULL);
     const json_t *ways = json_object_get(check, checks[i % 2][1]);
     assert_string_equal(string(check, "pass"), pass);
     assert_true(number(check, time) > 0 && json_array_size(ways) > 0);
+    if (i < 2)
+      step_ms[i] = number(check, time);
+    else if (strcmp(pass, "stream") == 0) /* one of the step's 300 forward, and nothing backward */
+      assert_true(number(check, time) < step_ms[i % 2] / 10);
     for (size_t way = 0; way < json_array_size(ways); way++)
       assert_true(number(json_array_get(ways, way), time) > 0);
     json_decref(check);

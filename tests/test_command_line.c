@@ -54,6 +54,7 @@ static const struct {
     {"train lm @/text --hidden 5,6 --layers 3", {"--hidden has 2", "--layers is 3"}},
     {"train lm --help=1", {"--help=1: this option takes no value"}},
     {"info -x", {"unknown option -x"}},
+    {"bench --json -xy", {"unknown option -x"}},
     {"train lm @/text --direction bidirectional", {"unknown option --direction"}},
     {"train lm @/text --merge sum", {"unknown option --merge"}},
     {"train lm @/text --reverse-activation relu", {"unknown option --reverse-activation"}},

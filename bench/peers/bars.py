@@ -124,6 +124,8 @@ def read_list(name):
     path, shapes = LISTS / f"{name}.txt", []
     try:
         text = (path if path.exists() else Path(name)).read_text()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: is not text") from error
     except OSError as error:
         known = ", ".join(sorted(path.stem for path in LISTS.glob("*.txt")))
         raise ValueError(f"{name}: {error.strerror}; the lists are {known}") from error

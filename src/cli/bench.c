@@ -366,6 +366,7 @@ static int check_list(const struct settings *settings, const struct check_plan *
     const gk_status status = bench_check_run(plan, &shapes.shape[i], summary);
     const int failed = status == GK_OK ? CLI_SUCCESS : fail(&shapes.shape[i], status);
     exit_code = exit_code ? exit_code : failed;
+    summary->failed += status != GK_OK;
   }
   bench_shapes_free(&shapes);
   return exit_code;
@@ -447,7 +448,7 @@ static int check_what_runs(const struct settings *settings) {
     return cli_error(&command, "--%s and --check latency: that check runs steps of one sample",
                      cli_given("batch") ? "batch" : "time");
   if (cli_given("pass") && !bench_check_takes_pass(check))
-    return cli_error(&command, "--pass and --check %s: that check runs %s, no other pass",
+    return cli_error(&command, "--pass and --check %s: that check always runs %s, and takes no --pass",
                      bench_check_names[check], bench_pass_names[bench_check_pass(check)]);
   return CLI_SUCCESS;
 }

@@ -116,10 +116,14 @@ void bench_check_end_line(const struct check_plan *plan, const bench_shape *s, d
 }
 
 void bench_check_end(const struct check_plan *plan, const struct check_summary *summary) {
-  if (!plan->json && summary->networks)
-    printf("worst ratio %.3f (%s), at most %g is fine: %d of %d networks missed it\n", summary->worst,
-           *summary->name ? summary->name : "this network", checks[plan->check].at_most, summary->missed,
-           summary->networks);
+  if (plan->json || !summary->networks)
+    return;
+  printf("worst ratio %.3f (%s), at most %g is fine: %d of %d networks missed it", summary->worst,
+         *summary->name ? summary->name : "this network", checks[plan->check].at_most, summary->missed,
+         summary->networks);
+  if (summary->failed)
+    printf(", %d could not run", summary->failed);
+  printf("\n");
 }
 
 /* ---- Latency ---- */

@@ -38,7 +38,8 @@ struct check_plan {
 struct check_summary {
   double worst; /* ratio */
   char name[64];
-  int networks, missed;
+  int networks, missed; /* judged, and of these */
+  int failed;           /* could not be run */
 };
 
 /* Checks one network, prints its line and adds it to the summary, which starts as zeros. */

@@ -530,9 +530,10 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *settings
       return false;
     }
     if (key == '?') {
-      const char letter[] = {'-', (char)optopt, '\0'}; /* optopt is 0 for an unknown long option */
+      /* optopt is 0 for an unknown long option, and the value of a known one that was given too much. */
+      const char letter[] = {'-', (char)optopt, '\0'};
       const char *word = argv[optind - 1];
-      if (optopt && strncmp(word, "--", 2) == 0) /* known, of which nothing but a value is wrong */
+      if (optopt >= 256 || optopt == 'h')
         cli_error(command, "%s: this option takes no value", word);
       else
         cli_error(command, "unknown option %s; see gatekern %s --help", optopt ? letter : word,

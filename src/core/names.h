@@ -34,12 +34,12 @@ int gk_feedback_count(void);
 int gk_attention_count(void);
 int gk_output_function_count(void);
 int gk_choice_count(void);
-int gk_teacher_count(void);
 int gk_bridge_count(void);
 int gk_recurrence_count(void);
 int gk_direction_count(void);
 int gk_merge_count(void);
 int gk_layout_count(void);
 int gk_dropout_masks_count(void);
+int gk_teacher_count(void);
 
 #endif
