@@ -8,8 +8,8 @@
 
 /* ---- The cost model ------------------------------------------------------------------------------ */
 
-/* Threads: a call's forward products must bring each thread beyond the first what its region, and in
- * training the weights that another one packed and the barriers of the weight gradient, cost. Schedule:
+/* Threads: a call's forward products must bring each thread beyond the first what its region costs, and in
+ * training what the weights do that another one packed, where few are packed by one thread for all. Schedule:
  * slices, as long as each thread gets enough samples to compute with the weights that it reads instead of
  * waiting for them (in training of few steps, for those that others packed), and the samples divide about as
  * evenly as the hidden units; else teams, which read each weight once for all and meet each step, for which
@@ -17,14 +17,16 @@
  * chunk, with fewer samples than threads, or if layers or directions keep all threads busy alike, with few
  * samples or, in training, with few weights: as long as the weights of a layer stay in a thread's cache.
  * Chunk: as many steps as make CHUNK_ROWS rows of an input product.
- * Of 75 calls (cells of 16 to 128 units, 1 to 33 samples, T 1 to 100) two threads took twice one's time with
- * a tenth of these numbers of FLOP, as long with all of them, and 0.7 of it with ten times as many. */
+ * Of 99 calls in inference and 220 training steps (cells of 16 to 160 units, 1 to 64 samples, T 1 to 50) two
+ * threads took up to twice one's time with half of these numbers of FLOP, 0.9 to 1.1 of it with all of them,
+ * and 0.6 to 0.8 with four times as many. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
-  INFERRED_FLOP_A_THREAD = 200000,
-  TRAINED_FLOP_A_THREAD = 1000000,
-  MOVED_FLOP = 40, /* ... and as many for each weight that one thread has packed and another one reads */
+  CALL_FLOP_A_THREAD = 240000,
+  LONE_FLOP_A_THREAD = 145000, /* of one sample, which waits for the weights that it reads */
+  PACKED_FLOP = 150000,        /* ... more, where one thread packs for all, */
+  MOVED_FLOP = 20,             /* ... and as many for each weight */
   STEP_FLOP_A_THREAD = 120000,
   BARRIER_FLOP = 60000,      /* times threads: that each of a team must save a step for its barriers to pay */
   WAVE_FLOP = 75000,         /* of a layer in a tenth of the steps, below which a wavefront costs too much */
@@ -38,6 +40,10 @@ enum {
   MOVED_NEAR_BYTES = 1280 * 1024,
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
+
+/* Times that forward reads a weight, on average, up to which none is packed: where they would be packed into a
+ * cache, and beyond. */
+static const double unpacked_reads_near = 1.5, unpacked_reads = 2;
 
 /* Those that each step reads, and all. */
 static double recurrent_weights_of(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
@@ -152,15 +158,23 @@ int gk_rnn_packing_threads(const struct gk_rnn *rnn) {
   return busy_threads(rnn, step_flop(rnn, 1), STEP_FLOP_A_THREAD);
 }
 
-static double flop_a_thread(const struct gk_rnn *rnn, bool training) {
-  if (!training)
-    return INFERRED_FLOP_A_THREAD;
-  return TRAINED_FLOP_A_THREAD + (gk_rnn_packing_threads(rnn) == 1 ? MOVED_FLOP * all_weights(rnn) : 0);
+/* Steps of a training call that packs no weight, at most, if one chunk takes them. */
+static double unpacked_steps(const struct gk_rnn *rnn) {
+  double recurrent = 0;
+  for (int k = 0; k < rnn->layer_count; k++)
+    recurrent += recurrent_weights_of(rnn, &rnn->layers[k]);
+  return recurrent > 0 ? floor(1 + (unpacked_reads_near - 1) * all_weights(rnn) / recurrent) : INFINITY;
+}
+
+static double flop_a_thread(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
+  const double each = batch == 1 ? LONE_FLOP_A_THREAD : CALL_FLOP_A_THREAD;
+  const bool moved = training && (double)time > unpacked_steps(rnn) && gk_rnn_packing_threads(rnn) == 1;
+  return moved ? each + PACKED_FLOP + MOVED_FLOP * all_weights(rnn) : each;
 }
 
 static int threads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
-  return rnn->threads_forced ? rnn->desc.threads
-                             : busy_threads(rnn, call_flop(rnn, time, batch), flop_a_thread(rnn, training));
+  const double flop = call_flop(rnn, time, batch), each = flop_a_thread(rnn, time, batch, training);
+  return rnn->threads_forced ? rnn->desc.threads : busy_threads(rnn, flop, each);
 }
 
 /* Those of a team, of `threads`. */
@@ -265,10 +279,13 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
 }
 
 /* A schedule needs the more memory the more threads it has, but for panels that few have each for itself.
- * Steps decide between schedules by a bound alone: one step and all of them give what those between do. */
+ * Steps decide between schedules by a bound alone: one step and all of them give what those between do. Few
+ * steps of training may get more threads than many. */
 int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                        struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]) {
-  const int most = threads_of(rnn, time, batch, training);
+  const double few = training ? fmin((double)time, unpacked_steps(rnn)) : (double)time;
+  const int of_few = threads_of(rnn, (int64_t)few, batch, training);
+  const int of_all = threads_of(rnn, time, batch, training), most = of_few > of_all ? of_few : of_all;
   bool found[GK_RNN_MOST_PLANS - 1] = {false};
   int count = 0;
   plans[count++] = gk_rnn_plan_for(rnn, time, batch, training, false);
@@ -307,7 +324,6 @@ enum {
       40000000,         /* of more weights than UNPACKED_FLOATS, if forward reads them unpacked too */
   NEAR_FLOATS = 1300000 /* that forward packs into a cache, which costs less */
 };
-static const double unpacked_reads_near = 1.5, unpacked_reads = 2;
 enum packing { DROPPED, MANY_WEIGHTS, MANY_ROWS, FORWARD_ALONE, NEITHER };
 
 static int64_t most_unpacked_rows(const struct gk_rnn *rnn) {
@@ -360,7 +376,8 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t time, int64_t batc
   const size_t size = sizeof info->threads_reason;
   const int asked = rnn->desc.threads;
   const int worth = threads_of(rnn, time, batch, training);
-  const double call = 1e-6 * call_flop(rnn, time, batch), each = 1e-6 * flop_a_thread(rnn, training);
+  const double call = 1e-6 * call_flop(rnn, time, batch),
+               each = 1e-6 * flop_a_thread(rnn, time, batch, training);
   if (info->schedule == GK_SCHEDULE_WAVEFRONT)
     snprintf(text, size,
              rnn->directions == 2 ? "one a direction, of at most %d"
