@@ -239,7 +239,7 @@ def parse_options():
     parser.add_argument("--list", nargs="*", default=["anchors", "cells"], help="lists of bench/shapes")
     parser.add_argument("--filter", default="", help="only networks with this in their name")
     parser.add_argument("--checks", nargs="*", default=CHECKS, choices=CHECKS, help="of gatekern bench --check")
-    parser.add_argument("--check-lists", nargs="*", default=["anchors", "char-rnn", "ptb", "real-time"],
+    parser.add_argument("--check-lists", nargs="*", default=["anchors", "char-rnn", "ptb", "real-time", "small"],
                         help="lists whose default threads and schedule are compared with every other")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="also writes the pictures of README.md there")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")

@@ -312,7 +312,7 @@ static void a_wrong_list_is_refused_with_its_line(void **state) {
 
 static void a_list_that_does_not_exist_names_those_that_do(void **state) {
   static const char *const built_in[] = {"anchors", "cells", "char-rnn",  "deepbench", "deepspeech2",
-                                         "gnmt",    "ptb",   "real-time", "rnn-t"};
+                                         "gnmt",    "ptb",   "real-time", "rnn-t",     "small"};
   (void)state;
   char *text = program_text("", "bench --shapes no-such-list", 2),
        *help = program_text("", "bench --help", 0);

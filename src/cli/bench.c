@@ -50,8 +50,8 @@ static const cli_option options[] = {
      FIELD(shapes),
      .value = "LIST",
      .help = "instead of one network, every shape of a built-in list (anchors, cells, char-rnn, deepbench, "
-             "deepspeech2, gnmt, ptb, real-time, rnn-t) or of a file with lines: name cell input hidden "
-             "batch time layers"},
+             "deepspeech2, gnmt, ptb, real-time, rnn-t, small) or of a file with lines: name cell input "
+             "hidden batch time layers"},
     {.type = CLI_NETWORK, FIELD(network)},
     {.name = "isa",
      .type = CLI_ISA,
