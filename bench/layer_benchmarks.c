@@ -32,7 +32,7 @@ static double peak_of(gk_isa isa, int threads) {
   static int measured_threads[MOST_ISAS];
   if ((int)isa >= MOST_ISAS)
     return 0;
-  if (measured_threads[isa] != threads && gk_measure_peak(isa, threads, 0.2, &peak[isa]) == GK_OK)
+  if (measured_threads[isa] != threads && gk_measure_peak(isa, threads, 0.2, &peak[isa], NULL) == GK_OK)
     measured_threads[isa] = threads;
   return peak[isa];
 }

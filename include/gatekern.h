@@ -120,9 +120,10 @@ typedef enum gk_math { GK_MATH_AUTO = 0, GK_MATH_OWN, GK_MATH_SLEEF } gk_math;
 GK_API gk_status gk_sigmoid(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 
-/* Largest fp32 FMA rate in GFLOP/s (an FMA is two) of `isa` on `threads` threads, measured for about
- * `seconds`. */
-GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops);
+/* Largest fp32 FMA rate in GFLOP/s (an FMA is two) of `isa` on `threads` threads in rounds of some
+ * milliseconds, measured for about `seconds`. `sustained`, which may be NULL, receives the rate of all rounds
+ * together: what interrupts and other programs leave of the largest to calls that take long. */
+GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops, double *sustained);
 /* Read bandwidth in GB/s of `bytes` a thread, read again and again for about `seconds`. */
 GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, double seconds,
                                       double *gigabytes);

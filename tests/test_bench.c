@@ -66,6 +66,8 @@ static void check_report(const json_t *object, const struct shape *shape, const 
   assert_true(number(object, "peak_gflops") > 0);
   expect_near("percent_of_peak", number(object, "percent_of_peak"),
               100 * number(object, "gflops") / number(object, "peak_gflops"));
+  const double sustained = number(object, "sustained_gflops"); /* rounded to six digits */
+  assert_true(sustained > 0 && sustained <= 1.00001 * number(object, "peak_gflops"));
   const char *checksum = string(object, "checksum");
   assert_int_equal(strlen(checksum), 16);
   assert_int_equal(strspn(checksum, "0123456789abcdef"), 16);

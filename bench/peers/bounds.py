@@ -99,6 +99,9 @@ def of_row(line, who, ceilings=None):
                      f"{needed * percent:.1f} %.")
         if "ratio_with_reorders" in peer:
             parts.append(f"With the peer's reorders counted the ratio is {peer['ratio_with_reorders']:.2f}.")
+    if "sustained_gflops" in own:
+        parts.append(f"The FMA loop itself kept {100 * own['sustained_gflops'] / peak:.1f} % on average, before and "
+                     "after the runs.")
     parts.append(text_of_floor(shape_of(line), line["pass"] == "step", own, peak, asked, ceilings))
     return " ".join(parts)
 

@@ -134,7 +134,9 @@ def result_of(row, rounds, differences, left_out, disturbance):
     peak = max(peaks)
     gflops = row.shape.flop(row.passes == "step") / ours["best"] * 1e-9
     ours.update(rounds["gatekern"][0], **ours)
-    ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak)
+    sustained = statistics.mean(r["sustained_gflops"] for r in rounds["gatekern"])
+    ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak,
+                sustained_gflops=sustained)
     result = {"gatekern": ours, "peers": {}, "rounds": rounds, "left_out": left_out, **disturbance}
     for name in differences:
         theirs = summary(rounds[name])

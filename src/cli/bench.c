@@ -169,16 +169,17 @@ struct measurement {
   bench_result result;
   uint64_t checksum;
   double gflops, peak_gflops;
+  double sustained; /* GFLOP/s that the loop of peak_gflops kept on average, before and after the runs */
 };
 
 /* The largest of all measurements of this tier and thread count in this process: before and after the runs.
  */
-static gk_status measure_peak(const gk_rnn_desc *desc, double seconds, double *gflops) {
+static gk_status measure_peak(const gk_rnn_desc *desc, double seconds, double *gflops, double *sustained) {
   static gk_isa isa;
   static int threads;
   static double largest;
   double measured;
-  gk_status status = gk_measure_peak(desc->isa, desc->threads, seconds, &measured);
+  gk_status status = gk_measure_peak(desc->isa, desc->threads, seconds, &measured, sustained);
   if (status != GK_OK)
     return status;
   if (isa != desc->isa || threads != desc->threads || measured > largest)
@@ -195,15 +196,17 @@ static gk_status run_measurements(const struct settings *settings, bench_runner 
   cli_hidden_text(&m->desc, m->hidden);
   /* Long enough for the core's clock to settle, unless the user is in a hurry. */
   const double peak_seconds = fmin(0.2, settings->seconds);
+  double sustained[2] = {0};
   gk_status status = bench_runner_plan(runner, &m->schedule, &m->threads_used);
   if (status == GK_OK)
-    status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops);
+    status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops, &sustained[0]);
   if (status == GK_OK)
     status = bench_runner_checksum(runner, &m->checksum);
   if (status == GK_OK)
     status = bench_runner_measure(runner, settings->seconds, &m->result);
   if (status == GK_OK)
-    status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops);
+    status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops, &sustained[1]);
+  m->sustained = (sustained[0] + sustained[1]) / 2;
   if (status == GK_OK)
     m->gflops = 1e-9 * bench_runner_flop(runner) / m->result.total.best;
   return status;
@@ -254,8 +257,8 @@ static void print_json(const struct measurement *m) {
   print_figure("backward", step ? &m->result.backward : NULL);
   print_figure("step", step ? &m->result.total : NULL);
   printf("\"runs\": %lld, \"gflops\": %.6g, \"peak_gflops\": %.6g, \"percent_of_peak\": %.4g, "
-         "\"checksum\": \"%016llx\"}\n",
-         (long long)m->result.runs, m->gflops, m->peak_gflops, 100 * m->gflops / m->peak_gflops,
+         "\"sustained_gflops\": %.6g, \"checksum\": \"%016llx\"}\n",
+         (long long)m->result.runs, m->gflops, m->peak_gflops, 100 * m->gflops / m->peak_gflops, m->sustained,
          (unsigned long long)m->checksum);
 }
 
@@ -277,9 +280,11 @@ static void print_text(const struct measurement *m) {
     print_line("backward", &m->result.backward);
   }
   print_line(bench_pass_names[m->pass], &m->result.total);
-  printf("  %.1f GFLOP/s: %.1f %% of the measured %.1f GFLOP/s; %lld runs\n  checksum %016llx\n", m->gflops,
-         100 * m->gflops / m->peak_gflops, m->peak_gflops, (long long)m->result.runs,
-         (unsigned long long)m->checksum);
+  printf(
+      "  %.1f GFLOP/s: %.1f %% of the measured %.1f GFLOP/s, of which the machine kept %.1f %%; %lld runs\n"
+      "  checksum %016llx\n",
+      m->gflops, 100 * m->gflops / m->peak_gflops, m->peak_gflops, 100 * m->sustained / m->peak_gflops,
+      (long long)m->result.runs, (unsigned long long)m->checksum);
 }
 
 static void print_row(const struct measurement *m, bool first) {

@@ -76,7 +76,7 @@ gk_status bench_check_softmax(const struct check_plan *plan, const bench_shape *
   double loss, best = INFINITY, peak[2] = {0};
   gk_status status = open_output(plan, s, &layer, &loss);
   if (status == GK_OK)
-    status = gk_measure_peak(plan->isa, plan->threads, 0.1, &peak[0]);
+    status = gk_measure_peak(plan->isa, plan->threads, 0.1, &peak[0], NULL);
   const double end = clock_seconds() + plan->seconds;
   for (int run = 0; status == GK_OK && (run <= SOFTMAX_RUNS || clock_seconds() < end); run++) {
     const double start = clock_seconds();
@@ -85,7 +85,7 @@ gk_status bench_check_softmax(const struct check_plan *plan, const bench_shape *
       best = fmin(best, clock_seconds() - start);
   }
   if (status == GK_OK)
-    status = gk_measure_peak(plan->isa, plan->threads, 0.1, &peak[1]);
+    status = gk_measure_peak(plan->isa, plan->threads, 0.1, &peak[1], NULL);
   gk_output_destroy(layer.output);
   for (int i = 0; i < 7; i++)
     gk_free(layer.memory[i]);

@@ -262,10 +262,10 @@ static gk_status measure_limits(const struct machine *machine, double seconds, s
     gk_isa isa = (gk_isa)(n + 1);
     if (!gk_isa_usable(isa))
       continue;
-    status = gk_measure_peak(isa, 1, seconds, &limits->peak_one[n]);
+    status = gk_measure_peak(isa, 1, seconds, &limits->peak_one[n], NULL);
     limits->peak_all[n] = limits->peak_one[n];
     if (status == GK_OK && machine->threads > 1)
-      status = gk_measure_peak(isa, machine->threads, seconds, &limits->peak_all[n]);
+      status = gk_measure_peak(isa, machine->threads, seconds, &limits->peak_all[n], NULL);
   }
   choose_levels(machine, limits);
   for (int i = 0; i < limits->levels && status == GK_OK; i++) {

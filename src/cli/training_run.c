@@ -425,7 +425,8 @@ static int nothing_to_do(const struct training_run *run, int64_t done, int64_t p
 static int prepare(struct training_run *run, const gk_language_progress *state) {
   struct training_progress *progress = &run->progress;
   const gk_rnn_desc *desc = &gk_language_model_description(gk_language_trainer_model(run->trainer))->network;
-  const gk_status measured = gk_measure_peak(desc->isa, desc->threads, peak_seconds, &progress->peak_gflops);
+  const gk_status measured =
+      gk_measure_peak(desc->isa, desc->threads, peak_seconds, &progress->peak_gflops, NULL);
   if (measured != GK_OK)
     return cli_status(run->command, measured);
   progress->steps_per_epoch = state->steps_per_epoch;

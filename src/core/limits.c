@@ -22,7 +22,8 @@ struct limit_call {
   size_t floats;
   double seconds;
   size_t iterations; /* of one round */
-  double best;       /* work a second, over all threads; thread 0 writes it */
+  double best;       /* work a second, over all threads; thread 0 writes it and */
+  double work, took; /* those of all rounds that are long enough */
   atomic_bool done;
   struct gk_barrier barrier;
 };
@@ -50,10 +51,13 @@ static void limit_body(void *context, int thread, int threads) {
       gk_barrier_wait(&call->barrier);
     if (thread == 0) {
       const double took = now() - begin;
-      if (took < 2e-3 && call->iterations < ((size_t)1 << 40))
+      if (took < 2e-3 && call->iterations < ((size_t)1 << 40)) {
         call->iterations *= 2; /* too short to be timed */
-      else if (work / took > call->best)
-        call->best = work / took;
+      } else {
+        call->best = work / took > call->best ? work / took : call->best;
+        call->work += work;
+        call->took += took;
+      }
       atomic_store(&call->done, now() - start > call->seconds && call->best > 0);
     }
     if (threads > 1)
@@ -81,7 +85,7 @@ static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double
   return GK_OK;
 }
 
-gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops) {
+gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops, double *sustained) {
   struct limit_call call = {.memory = NULL};
   gk_status status = start(&call, isa, &threads, seconds, gflops);
   if (status)
@@ -89,6 +93,8 @@ gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflop
   call.iterations = 10000;
   gk_parallel(threads, limit_body, &call);
   *gflops = call.best * 1e-9;
+  if (sustained)
+    *sustained = call.work / call.took * 1e-9;
   return GK_OK;
 }
 

@@ -52,7 +52,7 @@ class Library:
     def start_threads(self, threads):
         """Makes the library's OpenMP runtime start its team."""
         peak = c_double()
-        self.check(self.c.gk_measure_peak(0, threads, c_double(0.01), byref(peak)))
+        self.check(self.c.gk_measure_peak(0, threads, c_double(0.01), byref(peak), None))
 
     def tiers(self):
         """Usable ones, as name -> number."""
