@@ -41,9 +41,8 @@ enum {
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
 
-/* Times that forward reads a weight, on average, up to which none is packed: where they would be packed into a
- * cache, and beyond. */
-static const double unpacked_reads_near = 1.5, unpacked_reads = 2;
+/* Times that forward reads a weight, on average, up to which training packs none. */
+static const double unpacked_reads = 2;
 
 /* Those that each step reads, and all. */
 static double recurrent_weights_of(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
@@ -163,7 +162,7 @@ static double unpacked_steps(const struct gk_rnn *rnn) {
   double recurrent = 0;
   for (int k = 0; k < rnn->layer_count; k++)
     recurrent += recurrent_weights_of(rnn, &rnn->layers[k]);
-  return recurrent > 0 ? floor(1 + (unpacked_reads_near - 1) * all_weights(rnn) / recurrent) : INFINITY;
+  return recurrent > 0 ? floor(1 + (unpacked_reads - 1) * all_weights(rnn) / recurrent) : INFINITY;
 }
 
 static double flop_a_thread(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
@@ -306,33 +305,26 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
 
 /* ---- What a training step packs ------------------------------------------------------------------- */
 
-/* A pass takes longer with weights unpacked (backward of AVX-512: LSTM 512 15 %, 950 35 %; of AVX2, whose
- * panels are one line of cache wide: LSTM 384 18 %, 512 41 %), but nobody packs them. Steps packed for both
- * passes against forward alone, two threads, LSTM, GRU and RNN of 100 to 1024 units with I = H, AVX-512: 1.06
- * to 1.9 up to 32 rows, 1.0 to 1.15 at 64 to 190 rows, up to 2.1 million weights; 0.9 to 1.07 with 2.9
- * million. AVX2 1.1 to 2.2 up to 8 rows, 1.0 to 1.2 at 16 and 32. Against neither pass, one or two steps: 1.1
- * to 3.7 up to 16 rows and 3 million weights, 1.0 to 1.1 at 64; 8.4 million 1.0 to 1.3 at one or two rows,
- * 0.9 to 1.0 at 16. Neither against forward alone, with I = H: 1.0 to 1.4 in one step, 0.92 to 1.2 in two, in
- * three 0.88 to 0.97 with up to a million weights and 1.05 to 1.09 with two, in four 0.8 to 1.06; with I a
- * tenth of H in two steps 0.88 to 0.93, four times H in four 0.99 to 1.01. */
+/* A pass takes longer with weights unpacked, backward of AVX2 the most, whose panels are one line of cache wide;
+ * but nobody packs them. 200 shapes on two threads, 20 to 2,500 (t, sample), 1 to 50 steps, AVX-512 (AVX2), the
+ * time of other choices / that of the one for which these bounds stand. Backward packed too, below the bounds 1.0
+ * to 1.2 (1.0 to 2), above 0.9 to 1.02; forward packed, up to two reads of a weight 0.98 to 1.19 (0.96 to 1.2),
+ * from three on 0.8 to 1.03; more than 2.2 million weights, packed for forward alone, 1.0 to 1.1. */
 enum {
   UNPACKED_FLOATS = 2200000,
-  UNPACKED_FLOATS_BY_ROWS = 100000000, /* of AVX2 half of it, and so many rows: */
-  UNPACKED_ROWS = 256,
-  UNPACKED_NARROW_ROWS = 64,
+  UNPACKED_FLOATS_BY_ROWS = 300000000,
   MANY_FLOATS_BY_ROWS =
-      40000000,         /* of more weights than UNPACKED_FLOATS, if forward reads them unpacked too */
-  NEAR_FLOATS = 1300000 /* that forward packs into a cache, which costs less */
+      80000000, /* of more weights than UNPACKED_FLOATS, if forward reads them unpacked too */
+  UNPACKED_ROWS = 1000,
+  UNPACKED_NARROW_ROWS = 64 /* of AVX2 */
 };
 enum packing { DROPPED, MANY_WEIGHTS, MANY_ROWS, FORWARD_ALONE, NEITHER };
 
 static int64_t most_unpacked_rows(const struct gk_rnn *rnn) {
   const size_t panel = rnn->kernels->tile_vectors * rnn->kernels->lanes, floats = rnn->packed.backward;
-  const bool narrow = panel <= GK_LINE_FLOATS;
   const size_t by_rows = floats > UNPACKED_FLOATS ? MANY_FLOATS_BY_ROWS : UNPACKED_FLOATS_BY_ROWS;
-  const int64_t rows = floats ? (int64_t)(by_rows / floats) / (narrow ? 2 : 1) : UNPACKED_ROWS;
-  const int64_t most = narrow ? UNPACKED_NARROW_ROWS : UNPACKED_ROWS;
-  return rows < most ? rows : most;
+  const int64_t most = panel <= GK_LINE_FLOATS ? UNPACKED_NARROW_ROWS : UNPACKED_ROWS;
+  return floats && (int64_t)(by_rows / floats) < most ? (int64_t)(by_rows / floats) : most;
 }
 
 /* How many times forward would transpose a weight, on average: at each step, or those of inputs with each
@@ -346,13 +338,9 @@ static double reads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   return ((all - recurrent) * chunks + recurrent * (double)time) / all;
 }
 
-static double most_reads(const struct gk_rnn *rnn) {
-  return rnn->packed.forward > NEAR_FLOATS ? unpacked_reads : unpacked_reads_near;
-}
-
 static enum packing packing_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
   const int64_t rows = most_unpacked_rows(rnn);
-  const bool few_reads = reads_of(rnn, time, batch) <= most_reads(rnn);
+  const bool few_reads = reads_of(rnn, time, batch) <= unpacked_reads;
   if (rnn->desc.weight_dropout > 0)
     return DROPPED;
   if (rnn->packed.backward > UNPACKED_FLOATS && !few_reads)
@@ -527,7 +515,7 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
     snprintf(text, size,
              "more than %.3g million weights, which %s read faster packed: forward %.3g times, and up "
              "to %.3g would be few",
-             1e-6 * UNPACKED_FLOATS, steps, reads, most_reads(rnn));
+             1e-6 * UNPACKED_FLOATS, steps, reads, unpacked_reads);
     break;
   case MANY_ROWS:
     snprintf(text, size, "%s by %s: more than %lld rows (%s) are worth packing these weights for backward",
@@ -543,7 +531,7 @@ static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
     snprintf(text, size,
              "%s by %s: up to %lld rows (%s), and forward up to %.3g times (here %.3g), read "
              "these weights faster than they are packed",
-             samples, steps, rows, isa, most_reads(rnn), reads);
+             samples, steps, rows, isa, unpacked_reads, reads);
     break;
   }
 }
