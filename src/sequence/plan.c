@@ -41,9 +41,6 @@ enum {
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
 
-/* Times that forward reads a weight, on average, up to which training packs none. */
-static const double unpacked_reads = 2;
-
 /* Those that each step reads, and all. */
 static double recurrent_weights_of(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
   const int gates = rnn->desc.recurrence == GK_RECURRENCE_HIDDEN ? rnn->cell->gates : 0;
@@ -55,10 +52,17 @@ static double weights_of(const struct gk_rnn *rnn, const struct gk_rnn_layer *la
          recurrent_weights_of(rnn, layer);
 }
 
-static double all_weights(const struct gk_rnn *rnn) {
+double gk_rnn_weights(const struct gk_rnn *rnn) {
   double weights = 0;
   for (int k = 0; k < rnn->layer_count; k++)
     weights += weights_of(rnn, &rnn->layers[k]);
+  return weights;
+}
+
+double gk_rnn_recurrent_weights(const struct gk_rnn *rnn) {
+  double weights = 0;
+  for (int k = 0; k < rnn->layer_count; k++)
+    weights += recurrent_weights_of(rnn, &rnn->layers[k]);
   return weights;
 }
 
@@ -79,7 +83,7 @@ static double step_flop(const struct gk_rnn *rnn, int64_t batch) {
 }
 
 static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
-  return 2.0 * (double)batch * (double)time * all_weights(rnn);
+  return 2.0 * (double)batch * (double)time * gk_rnn_weights(rnn);
 }
 
 /* Samples a thread below which slices are slower than teams: a tile waits for the weights instead of
@@ -133,7 +137,7 @@ static double longest_share_of_layers(const struct gk_rnn *rnn, int threads) {
       weights += weights_of(rnn, &rnn->layers[layer]);
     longest = fmax(longest, weights);
   }
-  return rnn->directions == 1 ? longest * threads / all_weights(rnn) : 1;
+  return rnn->directions == 1 ? longest * threads / gk_rnn_weights(rnn) : 1;
 }
 
 /* The longest slice of `threads` against the longest share of the hidden units in a team. */
@@ -157,18 +161,11 @@ int gk_rnn_packing_threads(const struct gk_rnn *rnn) {
   return busy_threads(rnn, step_flop(rnn, 1), STEP_FLOP_A_THREAD);
 }
 
-/* Steps of a training call that packs no weight, at most, if one chunk takes them. */
-static double unpacked_steps(const struct gk_rnn *rnn) {
-  double recurrent = 0;
-  for (int k = 0; k < rnn->layer_count; k++)
-    recurrent += recurrent_weights_of(rnn, &rnn->layers[k]);
-  return recurrent > 0 ? floor(1 + (unpacked_reads - 1) * all_weights(rnn) / recurrent) : INFINITY;
-}
-
 static double flop_a_thread(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
   const double each = batch == 1 ? LONE_FLOP_A_THREAD : CALL_FLOP_A_THREAD;
-  const bool moved = training && (double)time > unpacked_steps(rnn) && gk_rnn_packing_threads(rnn) == 1;
-  return moved ? each + PACKED_FLOP + MOVED_FLOP * all_weights(rnn) : each;
+  const bool moved =
+      training && (double)time > gk_rnn_unpacked_steps(rnn) && gk_rnn_packing_threads(rnn) == 1;
+  return moved ? each + PACKED_FLOP + MOVED_FLOP * gk_rnn_weights(rnn) : each;
 }
 
 static int threads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
@@ -282,7 +279,7 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
  * steps of training may get more threads than many. */
 int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                        struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]) {
-  const double few = training ? fmin((double)time, unpacked_steps(rnn)) : (double)time;
+  const double few = training ? fmin((double)time, gk_rnn_unpacked_steps(rnn)) : (double)time;
   const int of_few = threads_of(rnn, (int64_t)few, batch, training);
   const int of_all = threads_of(rnn, time, batch, training), most = of_few > of_all ? of_few : of_all;
   bool found[GK_RNN_MOST_PLANS - 1] = {false};
@@ -301,59 +298,6 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
     if (found[kind])
       plans[count++] = shorter[kind];
   return count;
-}
-
-/* ---- What a training step packs ------------------------------------------------------------------- */
-
-/* A pass takes longer with weights unpacked, backward of AVX2 the most, whose panels are one line of cache wide;
- * but nobody packs them. 200 shapes on two threads, 20 to 2,500 (t, sample), 1 to 50 steps, AVX-512 (AVX2), the
- * time of other choices / that of the one for which these bounds stand. Backward packed too, below the bounds 1.0
- * to 1.2 (1.0 to 2), above 0.9 to 1.02; forward packed, up to two reads of a weight 0.98 to 1.19 (0.96 to 1.2),
- * from three on 0.8 to 1.03; more than 2.2 million weights, packed for forward alone, 1.0 to 1.1. */
-enum {
-  UNPACKED_FLOATS = 2200000,
-  UNPACKED_FLOATS_BY_ROWS = 300000000,
-  MANY_FLOATS_BY_ROWS =
-      80000000, /* of more weights than UNPACKED_FLOATS, if forward reads them unpacked too */
-  UNPACKED_ROWS = 1000,
-  UNPACKED_NARROW_ROWS = 64 /* of AVX2 */
-};
-enum packing { DROPPED, MANY_WEIGHTS, MANY_ROWS, FORWARD_ALONE, NEITHER };
-
-static int64_t most_unpacked_rows(const struct gk_rnn *rnn) {
-  const size_t panel = rnn->kernels->tile_vectors * rnn->kernels->lanes, floats = rnn->packed.backward;
-  const size_t by_rows = floats > UNPACKED_FLOATS ? MANY_FLOATS_BY_ROWS : UNPACKED_FLOATS_BY_ROWS;
-  const int64_t most = panel <= GK_LINE_FLOATS ? UNPACKED_NARROW_ROWS : UNPACKED_ROWS;
-  return floats && (int64_t)(by_rows / floats) < most ? (int64_t)(by_rows / floats) : most;
-}
-
-/* How many times forward would transpose a weight, on average: at each step, or those of inputs with each
- * chunk of steps. */
-static double reads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
-  const int64_t chunk = gk_rnn_plan_for(rnn, time, batch, true, false).chunk;
-  const double chunks = (double)(time / chunk + (time % chunk != 0)), all = all_weights(rnn);
-  double recurrent = 0;
-  for (int k = 0; k < rnn->layer_count; k++)
-    recurrent += recurrent_weights_of(rnn, &rnn->layers[k]);
-  return ((all - recurrent) * chunks + recurrent * (double)time) / all;
-}
-
-static enum packing packing_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
-  const int64_t rows = most_unpacked_rows(rnn);
-  const bool few_reads = reads_of(rnn, time, batch) <= unpacked_reads;
-  if (rnn->desc.weight_dropout > 0)
-    return DROPPED;
-  if (rnn->packed.backward > UNPACKED_FLOATS && !few_reads)
-    return MANY_WEIGHTS;
-  if ((double)time * (double)batch > (double)rows)
-    return MANY_ROWS;
-  return few_reads ? NEITHER : FORWARD_ALONE;
-}
-
-static unsigned pack_flags_of(enum packing packing) {
-  return packing == NEITHER         ? 0
-         : packing == FORWARD_ALONE ? GK_PACK_FORWARD
-                                    : GK_PACK_FORWARD | GK_PACK_BACKWARD;
 }
 
 /* ---- The same in words --------------------------------------------------------------------------- */
@@ -396,10 +340,8 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t time, int64_t batc
         call, each);
 }
 
-/* "1 sample", "64 samples" */
-enum { COUNT_TEXT = 32 };
-static void count_text(long long count, const char *unit, char text[COUNT_TEXT]) {
-  snprintf(text, COUNT_TEXT, "%lld %s%s", count, unit, count == 1 ? "" : "s");
+void gk_count_text(long long count, const char *unit, char text[GK_COUNT_TEXT]) {
+  snprintf(text, GK_COUNT_TEXT, "%lld %s%s", count, unit, count == 1 ? "" : "s");
 }
 
 static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int64_t batch, int threads,
@@ -407,8 +349,8 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int6
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
   const long long fewest = fewest_rows(rnn, trained_steps, threads);
-  char samples[COUNT_TEXT];
-  count_text(batch, "sample", samples);
+  char samples[GK_COUNT_TEXT];
+  gk_count_text(batch, "sample", samples);
   switch (info->threads == 1 ? ALONE : ground_of(rnn, trained_steps, batch, threads)) {
   case ALONE:
     snprintf(text, size, "one thread walks all samples and needs no barrier");
@@ -496,47 +438,7 @@ static void explain_chunk(const struct gk_rnn *rnn, int64_t time, gk_rnn_plan_in
              rows, (int)CHUNK_ROWS);
 }
 
-static void explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info) {
-  char *text = info->packing_reason;
-  const size_t size = sizeof info->packing_reason;
-  const long long rows = most_unpacked_rows(rnn);
-  char samples[COUNT_TEXT], steps[COUNT_TEXT];
-  count_text(batch, "sample", samples);
-  count_text(time, "step", steps);
-  const double reads = reads_of(rnn, time, batch);
-  const char *isa = gk_isa_name(rnn->desc.isa);
-  const enum packing packing = packing_of(rnn, time, batch);
-  info->pack_flags = pack_flags_of(packing);
-  switch (packing) {
-  case DROPPED:
-    snprintf(text, size, "backward needs what weight_dropout leaves of the weights");
-    break;
-  case MANY_WEIGHTS:
-    snprintf(text, size,
-             "more than %.3g million weights, which %s read faster packed: forward %.3g times, and up "
-             "to %.3g would be few",
-             1e-6 * UNPACKED_FLOATS, steps, reads, unpacked_reads);
-    break;
-  case MANY_ROWS:
-    snprintf(text, size, "%s by %s: more than %lld rows (%s) are worth packing these weights for backward",
-             samples, steps, rows, isa);
-    break;
-  case FORWARD_ALONE:
-    snprintf(text, size,
-             "%s by %s: up to %lld rows (%s) read these weights faster than they are packed for "
-             "backward",
-             samples, steps, rows, isa);
-    break;
-  case NEITHER:
-    snprintf(text, size,
-             "%s by %s: up to %lld rows (%s), and forward up to %.3g times (here %.3g), read "
-             "these weights faster than they are packed",
-             samples, steps, rows, isa, unpacked_reads, reads);
-    break;
-  }
-}
-
-static gk_status check_sizes(const gk_rnn *rnn, int64_t time, int64_t batch) {
+gk_status gk_rnn_check_sizes(const gk_rnn *rnn, int64_t time, int64_t batch) {
   if (!rnn)
     return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
   return gk_check_time_and_batch(time, batch);
@@ -544,7 +446,7 @@ static gk_status check_sizes(const gk_rnn *rnn, int64_t time, int64_t batch) {
 
 gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training, gk_schedule *schedule,
                       int *threads) {
-  const gk_status status = check_sizes(rnn, time, batch);
+  const gk_status status = gk_rnn_check_sizes(rnn, time, batch);
   if (status)
     return status;
   const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch, training, false);
@@ -555,19 +457,9 @@ gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool train
   return GK_OK;
 }
 
-gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t batch, unsigned *flags) {
-  const gk_status status = check_sizes(rnn, time, batch);
-  if (status)
-    return status;
-  if (!flags)
-    return gk_fail(GK_ERROR_ARGUMENT, "flags is NULL");
-  *flags = pack_flags_of(packing_of(rnn, time, batch));
-  return GK_OK;
-}
-
 gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                               gk_rnn_plan_info *info) {
-  gk_status status = check_sizes(rnn, time, batch);
+  gk_status status = gk_rnn_check_sizes(rnn, time, batch);
   if (status)
     return status;
   status = info ? gk_check_size_field("info", info->size, sizeof *info, "GK_RNN_PLAN_INFO_INIT")
@@ -586,6 +478,6 @@ gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bo
   explain_schedule(rnn, time, batch, threads_of(rnn, time, batch, training), training, info);
   explain_chunk(rnn, time, info);
   if (training)
-    explain_packing(rnn, time, batch, info);
+    gk_rnn_explain_packing(rnn, time, batch, info);
   return GK_OK;
 }

@@ -89,6 +89,17 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
 #define GK_RNN_MOST_PLANS 5
 int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                        struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]);
+/* Weights of all layers; those of them that each step reads. */
+double gk_rnn_weights(const struct gk_rnn *rnn);
+double gk_rnn_recurrent_weights(const struct gk_rnn *rnn);
+/* Steps of a training call that packs no weight, at most, if one chunk takes them; may be infinite. */
+double gk_rnn_unpacked_steps(const struct gk_rnn *rnn);
+/* Of gk_rnn_explain_plan: what a training step packs, and why. */
+void gk_rnn_explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info);
+gk_status gk_rnn_check_sizes(const struct gk_rnn *rnn, int64_t time, int64_t batch);
+/* "1 sample", "64 samples" */
+enum { GK_COUNT_TEXT = 32 };
+void gk_count_text(long long count, const char *unit, char text[GK_COUNT_TEXT]);
 /* So few threads pack a block of rows of the weight gradient each for itself: what one writes and another
  * reads goes from cache to cache, twice. Measured with two: a step takes 1 to 2 % less (AVX-512, H = 128 and
  * 512), with packing at 1.2 % of it; each further thread's copy costs as much of its own, smaller part. */
