@@ -6,11 +6,11 @@
 #include "src/sequence/rnn.h"
 
 /* A pass takes longer with weights unpacked, backward of AVX2 the most, whose panels are one line of cache
- * wide; but nobody packs them. Two threads, 200 shapes on AVX-512 (100 on AVX2) of 20 to 2,500 (t, sample) and
- * 1 to 50 steps, nine in ten of them: a step that packs for both passes takes 1.0 to 1.23 (0.97 to 2.4) of the
- * time of the one that these bounds choose below them, 0.98 to 1.03 (0.85 to 1.08) above, 0.74 to 1.15 with
- * more than UNPACKED_FLOATS. Packed for forward, against not at all: up to two reads of a weight 0.98 to 1.16
- * (0.95 to 1.7), with more 0.81 to 1.01 (0.86 to 0.98). */
+ * wide; but nobody packs them. Two threads, 200 shapes on AVX-512 (100 on AVX2) of 20 to 2,500 (t, sample)
+ * and 1 to 50 steps, nine in ten of them: a step that packs for both passes takes 1.0 to 1.23 (0.97 to 2.4)
+ * of the time of the one that these bounds choose below them, 0.98 to 1.03 (0.85 to 1.08) above, 0.74 to
+ * 1.15 with more than UNPACKED_FLOATS. Packed for forward, against not at all: up to two reads of a weight
+ * 0.98 to 1.16 (0.95 to 1.7), with more 0.81 to 1.01 (0.86 to 0.98). */
 enum {
   UNPACKED_FLOATS = 2200000,
   UNPACKED_FLOATS_BY_ROWS = 300000000,
