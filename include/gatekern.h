@@ -435,7 +435,7 @@ GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *par
 
 /* The flags to pack with for a gk_rnn_forward and gk_rnn_backward of these sizes: GK_PACK_FORWARD alone if
  * backward would read its weights too few times to be worth packing (a small network, few samples and steps),
- * 0 if forward would too (one to three steps of few samples), else both. The same bits each way; both calls
+ * 0 if forward would too (up to three steps where I = H, more where I is larger), else both. The same bits each way; both calls
  * need `parameters` then. Who also evaluates longer sequences adds GK_PACK_FORWARD. Decoders, bridges
  * and output layers always need both. */
 GK_API gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t batch, unsigned *flags);
@@ -470,7 +470,7 @@ GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t b
 
 /* How a call of these sizes, one without feedback, is cut: the schedule (never AUTO) and the most threads
  * that it uses. training: gk_rnn_backward, and gk_rnn_forward with a reserve; else gk_rnn_forward without
- * one, for which more threads pay at smaller sizes. */
+ * one. Training whose weights are packed needs more work for each thread: a few steps more may use fewer. */
 GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                              gk_schedule *schedule, int *threads);
 

@@ -381,6 +381,14 @@ static void the_reserve_holds_what_the_header_says(void **state) {
             }
 }
 
+static void expect_at_least(const gk_rnn_memory *longer, const gk_rnn_memory *shorter) {
+  assert_true(shorter->reserve_bytes <= longer->reserve_bytes);
+  assert_true(shorter->forward_workspace_bytes <= longer->forward_workspace_bytes);
+  assert_true(shorter->inference_workspace_bytes <= longer->inference_workspace_bytes);
+  assert_true(shorter->backward_workspace_bytes <= longer->backward_workspace_bytes);
+  assert_true(shorter->keep_workspace_bytes <= longer->keep_workspace_bytes);
+}
+
 /* Memory for a long sequence does for a shorter one, though other threads may share it otherwise. */
 static void a_shorter_sequence_needs_no_more_memory(void **state) {
   static const int64_t times[] = {1, 2, 3, 5, 10, 30, 100, 300, 1000};
@@ -400,14 +408,37 @@ static void a_shorter_sequence_needs_no_more_memory(void **state) {
           for (int i = 1; i < TIMES; i++) {
             const gk_rnn_memory shorter = memory_of(rnn, times[i - 1], batch),
                                 longer = memory_of(rnn, times[i], batch);
-            assert_true(shorter.reserve_bytes <= longer.reserve_bytes);
-            assert_true(shorter.forward_workspace_bytes <= longer.forward_workspace_bytes);
-            assert_true(shorter.inference_workspace_bytes <= longer.inference_workspace_bytes);
-            assert_true(shorter.backward_workspace_bytes <= longer.backward_workspace_bytes);
-            assert_true(shorter.keep_workspace_bytes <= longer.keep_workspace_bytes);
+            expect_at_least(&longer, &shorter);
           }
           gk_rnn_destroy(rnn);
         }
+}
+
+/* Step by step, about where training begins to pack: before it, small calls get more threads and wavefronts. */
+static void a_step_fewer_needs_no_more_memory(void **state) {
+  static const int machines[] = {2, 6};
+  (void)state;
+  for (int machine = 0; machine < 2; machine++)
+    for (int cell = 0; cell < gk_cell_count(); cell++)
+      for (int64_t hidden = 20; hidden <= 140; hidden += 10)
+        for (int64_t wide = 0; wide < 3; wide++)
+          for (int shape = 0; shape < 3; shape++)
+            for (int64_t batch = 1; batch <= 6; batch++) {
+              gk_rnn_desc desc = describe_network((gk_cell)cell, hidden, hidden);
+              desc.input_size = hidden * (wide == 2 ? 15 : 1) + 100 * (wide == 1);
+              desc.layers = 1 + shape;
+              desc.direction = shape == 0 ? GK_BIDIRECTIONAL : GK_FORWARD;
+              cpus = machines[machine];
+              gk_rnn *rnn = create(desc);
+              cpus = 0;
+              gk_rnn_memory shorter = memory_of(rnn, 1, batch);
+              for (int64_t time = 2; time <= 30; time++) {
+                const gk_rnn_memory longer = memory_of(rnn, time, batch);
+                expect_at_least(&longer, &shorter);
+                shorter = longer;
+              }
+              gk_rnn_destroy(rnn);
+            }
 }
 
 /* From a time on at which every chunk is whole; but for what gatekern.h names. */
@@ -538,6 +569,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(an_explanation_without_a_place_is_refused),
       cmocka_unit_test(the_reserve_holds_what_the_header_says),
       cmocka_unit_test(a_shorter_sequence_needs_no_more_memory),
+      cmocka_unit_test(a_step_fewer_needs_no_more_memory),
       cmocka_unit_test(the_workspace_does_not_grow_with_time),
       cmocka_unit_test(ten_thousand_shapes_leave_no_memory_behind),
       cmocka_unit_test(threads_sleep_after_a_call),

@@ -281,7 +281,7 @@ static void print_text(const struct measurement *m) {
   }
   print_line(bench_pass_names[m->pass], &m->result.total);
   printf(
-      "  %.1f GFLOP/s: %.1f %% of the measured %.1f GFLOP/s, of which the machine kept %.1f %%; %lld runs\n"
+      "  %.1f GFLOP/s: %.1f %% of the measured %.1f GFLOP/s, of which the FMA loop kept %.1f %%; %lld runs\n"
       "  checksum %016llx\n",
       m->gflops, 100 * m->gflops / m->peak_gflops, m->peak_gflops, 100 * m->sustained / m->peak_gflops,
       (long long)m->result.runs, (unsigned long long)m->checksum);

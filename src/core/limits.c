@@ -22,8 +22,9 @@ struct limit_call {
   size_t floats;
   double seconds;
   size_t iterations; /* of one round */
-  double best;       /* work a second, over all threads; thread 0 writes it and */
-  double work, took; /* those of all rounds that are long enough */
+  /* Thread 0 writes these: work a second of the best round, over all threads; that of all rounds together. */
+  double best;
+  double work, took;
   atomic_bool done;
   struct gk_barrier barrier;
 };
@@ -36,7 +37,7 @@ static double work_of_round(const struct limit_call *call, int thread, float *si
   return (double)call->iterations * (double)call->floats * sizeof(float);
 }
 
-/* Rounds of some milliseconds that all threads start together; the best one counts. */
+/* Rounds of some milliseconds that all threads start together. */
 static void limit_body(void *context, int thread, int threads) {
   struct limit_call *call = context;
   float sink[3] = {0.5f, 1.0f, 0};

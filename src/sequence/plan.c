@@ -9,7 +9,7 @@
 /* ---- The cost model ------------------------------------------------------------------------------ */
 
 /* Threads: a call's forward products must bring each thread beyond the first what its region costs, and in
- * training what the weights do that another one packed, where few are packed by one thread for all. Schedule:
+ * training, where one thread packs for all, what its weights cost the others. Schedule:
  * slices, as long as each thread gets enough samples to compute with the weights that it reads instead of
  * waiting for them (in training of few steps, for those that others packed), and the samples divide about as
  * evenly as the hidden units; else teams, which read each weight once for all and meet each step, for which
@@ -17,9 +17,9 @@
  * chunk, with fewer samples than threads, or if layers or directions keep all threads busy alike, with few
  * samples or, in training, with few weights: as long as the weights of a layer stay in a thread's cache.
  * Chunk: as many steps as make CHUNK_ROWS rows of an input product.
- * Of 99 calls in inference and 220 training steps (cells of 16 to 160 units, 1 to 64 samples, T 1 to 50) two
- * threads took up to twice one's time with half of these numbers of FLOP, 0.9 to 1.1 of it with all of them,
- * and 0.6 to 0.8 with four times as many. */
+ * Of some 100 calls in inference and 280 training steps on AVX-512 (16 to 160 units, 1 to 64 samples, T 1 to
+ * 50) two threads took up to twice one's time with half of these numbers of FLOP, 0.9 to 1.1 of it with all
+ * of them, and 0.6 to 0.8 with four times as many. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
@@ -275,17 +275,20 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
 }
 
 /* A schedule needs the more memory the more threads it has, but for panels that few have each for itself.
- * Steps decide between schedules by a bound alone: one step and all of them give what those between do. Few
- * steps of training may get more threads than many. */
+ * Steps decide between slices and teams by a bound alone: one step and all of them give what those between
+ * do. Threads and wavefronts grow with the steps, but training of so few that nothing is packed may have more
+ * of both than that of a step more. */
 int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                        struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]) {
-  const double few = training ? fmin((double)time, gk_rnn_unpacked_steps(rnn)) : (double)time;
-  const int of_few = threads_of(rnn, (int64_t)few, batch, training);
+  enum { KINDS = 4 };
+  const int64_t few = training ? (int64_t)fmin((double)time, gk_rnn_unpacked_steps(rnn)) : time;
+  const int of_few = threads_of(rnn, few, batch, training);
   const int of_all = threads_of(rnn, time, batch, training), most = of_few > of_all ? of_few : of_all;
-  bool found[GK_RNN_MOST_PLANS - 1] = {false};
+  bool found[KINDS] = {false};
+  struct gk_rnn_plan shorter[KINDS];
   int count = 0;
   plans[count++] = gk_rnn_plan_for(rnn, time, batch, training, false);
-  struct gk_rnn_plan shorter[GK_RNN_MOST_PLANS - 1];
+  plans[count++] = gk_rnn_plan_for(rnn, few, batch, training, false);
   for (int threads = rnn->threads_forced ? most : 1; threads <= most; threads++)
     for (int few_steps = 0; few_steps <= training; few_steps++) {
       const int64_t steps = !training ? 0 : few_steps ? 1 : time;
@@ -294,7 +297,7 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
       shorter[kind] = plan;
       found[kind] = true;
     }
-  for (int kind = 0; kind < GK_RNN_MOST_PLANS - 1; kind++)
+  for (int kind = 0; kind < KINDS; kind++)
     if (found[kind])
       plans[count++] = shorter[kind];
   return count;

@@ -86,13 +86,14 @@ struct gk_rnn_plan {
 struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                                    bool fed);
 /* The plan of a call, and of all shorter ones those that may need the most memory. Returns how many. */
-#define GK_RNN_MOST_PLANS 5
+#define GK_RNN_MOST_PLANS 6
 int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                        struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]);
 /* Weights of all layers; those of them that each step reads. */
 double gk_rnn_weights(const struct gk_rnn *rnn);
 double gk_rnn_recurrent_weights(const struct gk_rnn *rnn);
-/* Steps of a training call that packs no weight, at most, if one chunk takes them; may be infinite. */
+/* Steps of a training call, at most, whose forward reads weights so rarely that none is packed, if one chunk
+ * takes them and they have not too many rows; may be infinite. */
 double gk_rnn_unpacked_steps(const struct gk_rnn *rnn);
 /* Of gk_rnn_explain_plan: what a training step packs, and why. */
 void gk_rnn_explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info);

@@ -41,6 +41,8 @@ static double reads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
 
 double gk_rnn_unpacked_steps(const struct gk_rnn *rnn) {
   const double recurrent = gk_rnn_recurrent_weights(rnn);
+  if (rnn->desc.weight_dropout > 0)
+    return 0;
   return recurrent > 0 ? floor(1 + (unpacked_reads - 1) * gk_rnn_weights(rnn) / recurrent) : INFINITY;
 }
 
