@@ -19,7 +19,8 @@
  * Chunk: as many steps as make CHUNK_ROWS rows of an input product.
  * Of some 100 calls in inference and 280 training steps on AVX-512 (16 to 160 units, 1 to 64 samples, T 1 to
  * 50) two threads took up to twice one's time with half of these numbers of FLOP, 0.9 to 1.1 of it with all
- * of them, and 0.6 to 0.8 with four times as many. */
+ * of them, and 0.6 to 0.8 with four times as many. That is where cores answer each other at once; in bad
+ * moments of a shared machine, when a barrier takes 1 us and more, 1.2 to 2 with all of them. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
