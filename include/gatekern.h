@@ -435,9 +435,9 @@ GK_API gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *par
 
 /* The flags to pack with for a gk_rnn_forward and gk_rnn_backward of these sizes: GK_PACK_FORWARD alone if
  * backward would read its weights too few times to be worth packing (a small network, few samples and steps),
- * 0 if forward would too (up to three steps where I = H, more where I is larger), else both. The same bits each way; both calls
- * need `parameters` then. Who also evaluates longer sequences adds GK_PACK_FORWARD. Decoders, bridges
- * and output layers always need both. */
+ * 0 if forward would too (up to three steps where I = H, more where I is larger), else both. The same bits
+ * each way; without both, the two calls need `parameters`. Who also evaluates longer sequences adds
+ * GK_PACK_FORWARD. Decoders, bridges and output layers always need both. */
 GK_API gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t batch, unsigned *flags);
 
 /* The same with weight_dropout's mask of a training step on weight_hh: for forward and backward calls with a

@@ -414,7 +414,8 @@ static void a_shorter_sequence_needs_no_more_memory(void **state) {
         }
 }
 
-/* Step by step, about where training begins to pack: before it, small calls get more threads and wavefronts. */
+/* Step by step, about where training begins to pack: before it small calls get more threads, and
+ * wavefronts. */
 static void a_step_fewer_needs_no_more_memory(void **state) {
   static const int machines[] = {2, 6};
   (void)state;

@@ -97,6 +97,7 @@ double gk_rnn_recurrent_weights(const struct gk_rnn *rnn);
 double gk_rnn_unpacked_steps(const struct gk_rnn *rnn);
 /* Of gk_rnn_explain_plan: what a training step packs, and why. */
 void gk_rnn_explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info);
+/* rnn and the sizes of a call that is planned. */
 gk_status gk_rnn_check_sizes(const struct gk_rnn *rnn, int64_t time, int64_t batch);
 /* "1 sample", "64 samples" */
 enum { GK_COUNT_TEXT = 32 };

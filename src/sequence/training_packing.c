@@ -14,8 +14,7 @@
 enum {
   UNPACKED_FLOATS = 2200000,
   UNPACKED_FLOATS_BY_ROWS = 300000000,
-  MANY_FLOATS_BY_ROWS =
-      80000000, /* of more weights than UNPACKED_FLOATS, if forward reads them unpacked too */
+  MANY_FLOATS_BY_ROWS = 80000000, /* of more than UNPACKED_FLOATS, if forward reads them unpacked too */
   UNPACKED_ROWS = 1000,
   UNPACKED_NARROW_ROWS = 64 /* of AVX2 */
 };
@@ -40,9 +39,9 @@ static double reads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
 }
 
 double gk_rnn_unpacked_steps(const struct gk_rnn *rnn) {
-  const double recurrent = gk_rnn_recurrent_weights(rnn);
-  if (rnn->desc.weight_dropout > 0)
+  if (rnn->desc.weight_dropout > 0) /* always packs */
     return 0;
+  const double recurrent = gk_rnn_recurrent_weights(rnn);
   return recurrent > 0 ? floor(1 + (unpacked_reads - 1) * gk_rnn_weights(rnn) / recurrent) : INFINITY;
 }
 
