@@ -20,6 +20,19 @@ static inline vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
 static inline vf vf_load_n(const float *p, size_t lanes) { return _mm256_maskload_ps(p, v_tail(lanes)); }
 static inline void vf_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 static inline void vf_store_n(float *p, vf x, size_t lanes) { _mm256_maskstore_ps(p, v_tail(lanes), x); }
+/* The first lanes of x, and zeros. */
+static inline vf vf_first(vf x, size_t lanes) { return _mm256_and_ps(_mm256_castsi256_ps(v_tail(lanes)), x); }
+/* Lane j + width of x in the lanes j < width, a power of two below GK_V. */
+static inline vf vf_from_lane(vf x, int width) {
+  switch (width) {
+  case 4:
+    return _mm256_permute2f128_ps(x, x, 1);
+  case 2:
+    return _mm256_permute_ps(x, 0x4e);
+  default:
+    return _mm256_permute_ps(x, 0xb1);
+  }
+}
 /* The lanes [begin, end); those of x from where they stand behind p, the others as they are; and back. */
 typedef __m256i v_part;
 static inline v_part v_part_of(size_t begin, size_t end) {

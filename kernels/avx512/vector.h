@@ -18,6 +18,21 @@ static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline vf vf_load_n(const float *p, size_t lanes) { return _mm512_maskz_loadu_ps(v_tail(lanes), p); }
 static inline void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 static inline void vf_store_n(float *p, vf x, size_t lanes) { _mm512_mask_storeu_ps(p, v_tail(lanes), x); }
+/* The first lanes of x, and zeros. */
+static inline vf vf_first(vf x, size_t lanes) { return _mm512_maskz_mov_ps(v_tail(lanes), x); }
+/* Lane j + width of x in the lanes j < width, a power of two below GK_V. */
+static inline vf vf_from_lane(vf x, int width) {
+  switch (width) {
+  case 8:
+    return _mm512_shuffle_f32x4(x, x, 0x4e);
+  case 4:
+    return _mm512_shuffle_f32x4(x, x, 0xb1);
+  case 2:
+    return _mm512_permute_ps(x, 0x4e);
+  default:
+    return _mm512_permute_ps(x, 0xb1);
+  }
+}
 /* The lanes [begin, end); those of x from where they stand behind p, the others as they are; and back. */
 typedef __mmask16 v_part;
 static inline v_part v_part_of(size_t begin, size_t end) { return v_tail(end) & (__mmask16)~v_tail(begin); }

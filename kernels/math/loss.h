@@ -11,7 +11,6 @@
 
 static float sum_shifted(size_t count, float top, const float *x) {
   vf sum[GK_SUM_VECTORS];
-  float lane[GK_V];
   for (int j = 0; j < GK_SUM_VECTORS; j++)
     sum[j] = vf_set(0.0f);
   for (size_t i = 0; i < count; i += GK_SUM_LANES)
@@ -19,8 +18,7 @@ static float sum_shifted(size_t count, float top, const float *x) {
       size_t lanes = tail_lanes(i, count, j);
       if (lanes == 0)
         break;
-      vf_store(lane, vf_sub(vf_load_n(x + i + j * GK_V, lanes), vf_set(top)));
-      sum[j] = vf_add(sum[j], vf_load_n(lane, lanes));
+      sum[j] = vf_add(sum[j], vf_first(vf_sub(vf_load_n(x + i + j * GK_V, lanes), vf_set(top)), lanes));
     }
   return tree_sum(sum);
 }
@@ -87,7 +85,6 @@ static inline __attribute__((always_inline)) vf huber_units(const struct gk_loss
 #define GK_LOSS_KERNEL(name)                                                                                 \
   static float name##_loss(const struct gk_loss_row *row) {                                                  \
     vf sum[GK_SUM_VECTORS], gradient;                                                                        \
-    float lane[GK_V];                                                                                        \
     for (int j = 0; j < GK_SUM_VECTORS; j++)                                                                 \
       sum[j] = vf_set(0.0f);                                                                                 \
     for (size_t i = 0; i < row->count; i += GK_SUM_LANES)                                                    \
@@ -95,9 +92,9 @@ static inline __attribute__((always_inline)) vf huber_units(const struct gk_loss
         size_t at = i + (size_t)j * GK_V, lanes = tail_lanes(i, row->count, j);                              \
         if (lanes == 0)                                                                                      \
           break;                                                                                             \
-        vf_store(lane, name##_units(row, vf_load_n(row->x + at, lanes), vf_load_n(row->values + at, lanes),  \
-                                    &gradient));                                                             \
-        sum[j] = vf_add(sum[j], vf_load_n(lane, lanes));                                                     \
+        vf loss =                                                                                            \
+            name##_units(row, vf_load_n(row->x + at, lanes), vf_load_n(row->values + at, lanes), &gradient); \
+        sum[j] = vf_add(sum[j], vf_first(loss, lanes));                                                      \
         if (row->dx)                                                                                         \
           vf_store_n(row->dx + at, v_flush(vf_mul(vf_set(row->scale), gradient)), lanes);                    \
       }                                                                                                      \

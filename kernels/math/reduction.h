@@ -8,13 +8,14 @@
 
 #define GK_SUM_VECTORS (GK_SUM_LANES / GK_V)
 
-static inline float tree_sum(const vf *sum) {
-  float lane[GK_SUM_LANES];
-  for (int j = 0; j < GK_SUM_VECTORS; j++)
-    vf_store(lane + j * GK_V, sum[j]);
-  for (int width = GK_SUM_LANES / 2; width; width /= 2)
+static inline float tree_sum(vf *sum) {
+  float lane[GK_V];
+  for (int width = GK_SUM_VECTORS / 2; width; width /= 2)
     for (int j = 0; j < width; j++)
-      lane[j] += lane[j + width];
+      sum[j] = vf_add(sum[j], sum[j + width]);
+  GK_UNROLL for (int width = GK_V / 2; width; width /= 2)
+    sum[0] = vf_add(sum[0], vf_from_lane(sum[0], width));
+  vf_store(lane, sum[0]);
   return lane[0];
 }
 
@@ -41,27 +42,32 @@ static float sum_squares(size_t count, const float *x) {
   return tree_sum(sum);
 }
 
-/* The largest value; NaN operands lose every comparison and are found by exp later. */
+/* The largest value. A NaN loses every comparison, unless it is the first value, and is found by exp later.
+ * The last vector is read over values that have been read before. */
 static float largest(size_t count, const float *x) {
   vf best[4];
-  float lane[4 * GK_V], top = x[0];
+  float lane[GK_V];
   size_t i = 0;
   for (int j = 0; j < 4; j++)
-    best[j] = vf_set(top);
+    best[j] = vf_set(x[0]);
   for (; i + 4 * GK_V <= count; i += 4 * GK_V)
-    for (int j = 0; j < 4; j++) {
-      vf value = vf_load(x + i + j * GK_V);
-      best[j] = vf_select(vf_lt(best[j], value), value, best[j]);
-    }
-  for (int j = 0; j < 4; j++)
-    vf_store(lane + j * GK_V, best[j]);
-  for (int j = 0; j < 4 * GK_V; j++)
-    if (top < lane[j])
-      top = lane[j];
+    for (int j = 0; j < 4; j++)
+      best[j] = vf_at_least(best[j], vf_load(x + i + j * GK_V));
+  for (; i + GK_V <= count; i += GK_V)
+    best[0] = vf_at_least(best[0], vf_load(x + i));
+  if (i < count && count >= GK_V) {
+    best[1] = vf_at_least(best[1], vf_load(x + count - GK_V));
+    i = count;
+  }
+  for (int width = 2; width; width /= 2)
+    for (int j = 0; j < width; j++)
+      best[j] = vf_at_least(best[j], best[j + width]);
+  GK_UNROLL for (int width = GK_V / 2; width; width /= 2)
+    best[0] = vf_at_least(best[0], vf_from_lane(best[0], width));
+  vf_store(lane, best[0]);
   for (; i < count; i++)
-    if (top < x[i])
-      top = x[i];
-  return top;
+    lane[0] = lane[0] < x[i] ? x[i] : lane[0];
+  return lane[0];
 }
 
 /* p[i] = exp(scale * (x[i] - top)); returns the sum in the fixed order. p NULL: the sum alone, where the
@@ -69,7 +75,6 @@ static float largest(size_t count, const float *x) {
 static inline __attribute__((always_inline)) float exponentials_kept(size_t count, float scale, float top,
                                                                      const float *x, float *p, bool keep) {
   vf sum[GK_SUM_VECTORS];
-  float lane[GK_V];
   for (int j = 0; j < GK_SUM_VECTORS; j++)
     sum[j] = vf_set(0.0f);
   size_t i = 0;
@@ -85,9 +90,10 @@ static inline __attribute__((always_inline)) float exponentials_kept(size_t coun
     if (lanes == 0)
       break;
     vf value = vf_load_n(x + i + j * GK_V, lanes);
-    float *e = keep ? p + i + j * GK_V : lane;
-    vf_store_n(e, vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(value, vf_set(top)))), lanes);
-    sum[j] = vf_add(sum[j], vf_load_n(e, lanes));
+    vf e = vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(value, vf_set(top))));
+    if (keep)
+      vf_store_n(p + i + j * GK_V, e, lanes);
+    sum[j] = vf_add(sum[j], vf_first(e, lanes));
   }
   return tree_sum(sum);
 }

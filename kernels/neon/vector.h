@@ -26,6 +26,16 @@ static inline void vf_store_n(float *p, vf x, size_t lanes) {
   for (size_t i = 0; i < lanes; i++)
     p[i] = t[i];
 }
+/* The first lanes of x, and zeros. */
+static inline vf vf_first(vf x, size_t lanes) {
+  float t[4];
+  vst1q_f32(t, x);
+  return vf_load_n(t, lanes);
+}
+/* Lane j + width of x in the lanes j < width, a power of two below GK_V. */
+static inline vf vf_from_lane(vf x, int width) {
+  return width == 2 ? vextq_f32(x, x, 2) : vextq_f32(x, x, 1);
+}
 /* The lanes [begin, end); those of x from where they stand behind p, the others as they are; and back. */
 typedef struct {
   size_t begin, end;

@@ -33,6 +33,13 @@ static inline void vf_store_n(float *p, vf x, size_t lanes) {
   if (lanes)
     *p = x;
 }
+/* The first lanes of x, and zeros. */
+static inline vf vf_first(vf x, size_t lanes) { return lanes ? x : 0; }
+/* Lane j + width of x in the lanes j < width, a power of two below GK_V: there is none. */
+static inline vf vf_from_lane(vf x, int width) {
+  (void)width;
+  return x;
+}
 /* The lanes [begin, end): the one there is, or none; that of x from p, or as it is; and back. */
 typedef bool v_part;
 static inline v_part v_part_of(size_t begin, size_t end) { return begin < end; }
