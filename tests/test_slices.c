@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "src/sequence/run.h"
+#include "src/sequence/rows.h"
 
 enum { TIME = 5, MOST_BATCH = 13, MOST_THREADS = 6 };
 

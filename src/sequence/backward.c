@@ -9,51 +9,71 @@
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
 
-/* Row of the gradient of an inner layer's output. Threads may be at different layers: all have one stride. */
-static float *d_output_row(const struct gk_run *run, int layer, int64_t s, int64_t i) {
+/* The gradient of an inner layer's output, of a stack of one direction. Threads may be at different layers: all
+ * have one stride. */
+static struct gk_buffer_rows d_output_rows(const struct gk_run *run, int layer, int64_t s) {
   const int64_t steps = run->plan.kept_steps, slots = run->d_output_layers * steps;
   const int64_t slot = layer % run->d_output_layers * steps + s % steps;
-  return run->d_output + gk_run_row(run, slots, slot, i) * run->rnn->widest_output;
+  return (struct gk_buffer_rows){run->d_output, run->rnn->widest_output, slots, slot};
 }
 
-/* Where the gradient of a layer's output stands. */
-static const float *output_gradient(const struct gk_run *run, int layer, int direction, int64_t s,
-                                    int64_t i) {
+/* The gradients of the layer's output. */
+static void list_output_gradients(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                                  int64_t rows) {
+  const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  const int64_t t = gk_run_time(run, direction, s, run->length[i]);
-  if (layer + 1 == run->rnn->desc.layers)
-    return run->dy + (size_t)gk_run_caller_row(run, t, run->order[i]) * weights->output_width +
-           weights->output_column;
-  if (run->rnn->directions == 2)
-    return gk_run_left_output(run, layer, t, i) + weights->output_column;
-  return d_output_row(run, layer, s, i);
+  const bool last = layer + 1 == run->rnn->desc.layers;
+  if (!last && run->rnn->directions == 1) {
+    gk_worker_list(worker, rows, d_output_rows(run, layer, s), (float **)worker->dy);
+    return;
+  }
+  for (int64_t j = 0; j < rows; j++) {
+    const int64_t i = gk_worker_position(worker, j), t = gk_run_time(run, direction, s, run->length[i]);
+    const float *row =
+        last ? run->dy + (size_t)gk_run_caller_row(run, t, run->order[i]) * weights->output_width
+             : gk_run_left_output(run, layer, t, i);
+    worker->dy[j] = row + weights->output_column;
+  }
+}
+
+/* The states before step s, which forward saved, where no sequence begins. */
+static void list_states_before(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                               int64_t rows) {
+  const struct gk_run *run = worker->run;
+  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
+  if (s > 0 && !run->reset) {
+    gk_worker_list(worker, rows, gk_saved_h(run, saved, s - 1), (float **)worker->h_prev);
+    if (saved->c)
+      gk_worker_list(worker, rows, gk_saved_c(run, saved, s - 1), (float **)worker->c_prev);
+    return;
+  }
+  for (int64_t j = 0; j < rows; j++) {
+    const int64_t i = gk_worker_position(worker, j);
+    worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
+    if (saved->c)
+      worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
+  }
 }
 
 static void point_at_cell(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
-  const bool has_dy = layer + 1 < run->rnn->desc.layers || run->dy;
-  for (int64_t j = 0; j < rows; j++) {
-    const int64_t i = gk_worker_position(worker, j);
-    worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
-    worker->d_pre[j] = gk_worker_d_pre(worker, layer, s, i);
-    if (gk_dx_waits(run, layer))
-      worker->d_pre_copy[j] = gk_run_left_gates(run, layer, direction, s, i);
-    worker->h[j] = gk_run_own_h(run, saved, s, i);
-    worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
-    if (has_dy)
-      worker->dy[j] = output_gradient(run, layer, direction, s, i);
-    if (saved->scales)
-      worker->scales[j] = gk_run_scales(run, saved, s, i);
-    if (saved->d_h) {
-      worker->d_h[j] = gk_run_saved_d_h(run, saved, s, i);
-      worker->d_whole_h[j] = gk_run_whole_h(run, i);
-    }
-    if (!saved->c)
-      continue;
-    worker->c[j] = gk_run_own_c(run, saved, s, i);
-    worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
-  }
+  gk_worker_list(worker, rows, gk_saved_gates(run, saved, s), worker->saved_gates);
+  gk_worker_list_d_pre(worker, layer, s, rows, 0, worker->d_pre);
+  if (gk_dx_waits(run, layer))
+    gk_worker_list(worker, rows, gk_left_gates(run, layer, direction, s), worker->d_pre_copy);
+  gk_worker_list(worker, rows, gk_saved_own_h(run, saved, s), worker->h);
+  if (saved->c)
+    gk_worker_list(worker, rows, gk_saved_own_c(run, saved, s), worker->c);
+  list_states_before(worker, layer, direction, s, rows);
+  if (layer + 1 < run->rnn->desc.layers || run->dy)
+    list_output_gradients(worker, layer, direction, s, rows);
+  if (saved->scales)
+    gk_worker_list(worker, rows, gk_saved_scales(run, saved, s), worker->scales);
+  if (saved->d_h)
+    gk_worker_list(worker, rows, gk_saved_d_h(run, saved, s), worker->d_h);
+  for (int64_t j = 0; j < rows && saved->d_h; j++)
+    worker->d_whole_h[j] = gk_run_whole_h(run, gk_worker_position(worker, j));
 }
 
 struct backward_step {
@@ -350,13 +370,19 @@ void gk_backward_chunk(const struct gk_worker *worker, int layer, int direction,
 }
 
 /* Rows of dx: the caller's, or the gradient of the output of the layer below. */
-static float *input_gradient(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i) {
-  const int64_t t = gk_run_time(run, direction, s, run->length[i]);
-  if (layer == 0)
-    return run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
-  if (run->rnn->directions == 2)
-    return gk_run_left_output(run, layer - 1, t, i);
-  return d_output_row(run, layer - 1, s, i);
+static void list_input_gradients(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                                 int64_t rows, float **list) {
+  const struct gk_run *run = worker->run;
+  if (layer > 0 && run->rnn->directions == 1) {
+    gk_worker_list(worker, rows, d_output_rows(run, layer - 1, s), list);
+    return;
+  }
+  for (int64_t j = 0; j < rows; j++) {
+    const int64_t i = gk_worker_position(worker, j), t = gk_run_time(run, direction, s, run->length[i]);
+    list[j] = layer > 0 ? gk_run_left_output(run, layer - 1, t, i)
+                        : run->dx + (size_t)gk_run_caller_row(run, t, run->order[i]) *
+                                        (size_t)run->rnn->desc.input_size;
+  }
 }
 
 void gk_input_gradient_chunk(const struct gk_worker *worker, int layer, int direction, int64_t begin,
@@ -374,11 +400,9 @@ void gk_input_gradient_chunk(const struct gk_worker *worker, int layer, int dire
   gk_worker_columns(worker, matrix, &unit_begin, &unit_end);
   for (int64_t s = begin; s < end; s++) {
     const int64_t count = gk_worker_rows(worker, s);
-    for (int64_t j = 0; j < count; j++) {
-      const int64_t i = gk_worker_position(worker, j);
-      worker->chunk_a[rows] = gk_worker_d_pre(worker, layer, s, i) + block;
-      worker->chunk_c[rows++] = input_gradient(run, layer, direction, s, i);
-    }
+    gk_worker_list_d_pre(worker, layer, s, count, block, (float **)worker->chunk_a + rows);
+    list_input_gradients(worker, layer, direction, s, count, worker->chunk_c + rows);
+    rows += (size_t)count;
   }
   gk_matrix_product(matrix, run->rnn->kernels, gk_run_weights(run), unit_begin, unit_end, rows,
                     worker->chunk_a, worker->chunk_c, direction == 0 ? GK_START_ZERO : GK_START_C);

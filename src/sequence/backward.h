@@ -4,11 +4,21 @@
 #ifndef GK_SEQUENCE_BACKWARD_H
 #define GK_SEQUENCE_BACKWARD_H
 
-#include "src/sequence/run.h"
+#include "src/sequence/rows.h"
 
-/* Gradients of the pre-activations of a step of the current chunk. */
-static inline float *gk_worker_d_pre(const struct gk_worker *worker, int layer, int64_t s, int64_t i) {
-  return gk_run_d_pre(worker->run, layer, worker->chunk_row[s % worker->run->plan.chunk] + i);
+/* Lists the gradients of the pre-activations of a step of the current chunk, the worker's first `count` rows,
+ * from the float `at` of each on. */
+static inline void gk_worker_list_d_pre(const struct gk_worker *worker, int layer, int64_t s, int64_t count,
+                                        size_t at, float **list) {
+  const struct gk_run *run = worker->run;
+  const struct gk_gradient_ring *ring = gk_run_gradient_ring(run, layer);
+  int64_t row = (worker->chunk_row[s % run->plan.chunk] + worker->first) % run->d_pre_rows;
+  for (int64_t j = 0; j < count; j++) {
+    list[j] = ring->rows + (size_t)row * ring->width + at;
+    row += worker->stride;
+    if (row >= run->d_pre_rows)
+      row -= run->d_pre_rows;
+  }
 }
 
 /* Of two directions, dx waits until both have finished a layer where it takes the place of what the layer

@@ -14,11 +14,10 @@ static void reload_chunk(struct gk_worker *worker, int layer, int direction, int
   gk_worker_meet(worker);
   for (int64_t s = begin; s < end && gk_worker_leads(worker); s++) {
     const int64_t count = gk_worker_rows(worker, s);
-    for (int64_t j = 0; j < count; j++) {
-      const int64_t i = gk_worker_position(worker, j);
-      memcpy(gk_worker_d_pre(worker, layer, s, i), gk_run_left_gates(run, layer, direction, s, i),
-             width * sizeof(float));
-    }
+    const struct gk_buffer_rows left = gk_left_gates(run, layer, direction, s);
+    gk_worker_list_d_pre(worker, layer, s, count, 0, worker->d_pre);
+    for (int64_t j = 0; j < count; j++)
+      memcpy(worker->d_pre[j], gk_row_at(run, left, gk_worker_position(worker, j)), width * sizeof(float));
   }
   gk_worker_meet(worker);
 }

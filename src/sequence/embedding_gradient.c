@@ -5,7 +5,7 @@
  * units. */
 #include <string.h>
 
-#include "src/sequence/run.h"
+#include "src/sequence/rows.h"
 
 /* The worker's units of a row of gates: in each block of it, so many floats from `begin`. */
 struct share {

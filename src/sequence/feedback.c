@@ -116,7 +116,7 @@ static void attend(const struct gk_worker *worker, const struct gk_feed_rows *ro
   const float *a[GK_FEED_ROWS];
   float *c[GK_FEED_ROWS];
   for (size_t k = 0; k < rows->count; k++) {
-    a[k] = gk_run_ring_h(run, ring, rows->row[k].s, rows->row[k].i);
+    a[k] = gk_row_at(run, gk_ring_h(run, ring, rows->row[k].s), rows->row[k].i);
     if (decoder->desc.attention == GK_ATTENTION_NONE)
       memcpy(feed->top + (size_t)rows->row[k].r * top, a[k], top * sizeof(float));
   }

@@ -6,6 +6,7 @@
 
 #include "src/layers/attention.h"
 #include "src/sequence/feedback.h"
+#include "src/sequence/rows.h"
 
 enum {
   GK_FEED_ROWS = 48,  /* of a group */

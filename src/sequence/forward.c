@@ -6,13 +6,10 @@
 #include "src/core/arguments.h"
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
+#include "src/sequence/rows.h"
 
-/* What pre-activations start from: the folded embedding row of the token, or the biases. */
-static const float *start_row(const struct gk_worker *worker, int layer, int direction, int64_t s,
-                              int64_t i) {
-  const struct gk_run *run = worker->run;
-  if (layer > 0 || !run->folded)
-    return run->packed + gk_run_layer(run, layer, direction)->bias;
+/* What pre-activations start from where the embedding is folded: the row of the token. */
+static const float *folded_row(const struct gk_run *run, int direction, int64_t s, int64_t i) {
   const int64_t t = gk_run_time(run, direction, s, run->length[i]);
   const int32_t token = run->tokens[gk_run_caller_row(run, t, run->order[i])];
   return run->embedding.table + (size_t)run->embedding.slot[token] * run->embedding.row_floats;
@@ -39,20 +36,24 @@ static void start_blocks(const struct gk_worker *worker, unsigned gates, const i
   }
 }
 
-/* The input row as an operand: where it stands, or copied if such rows would collide in L1. A team's threads
- * each copy what they read: the same values to the same place would be a race. */
-static const float *input_operand(const struct gk_worker *worker, int layer, int direction, int64_t s,
-                                  int64_t i) {
+/* The inputs of step s as operands: where they stand, or copied if such rows would collide in L1. A team's
+ * threads each read them where they stand: the same values to the same place would be a race. */
+static void list_inputs(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t count,
+                        const float **list) {
   const struct gk_run *run = worker->run;
-  const float *input = gk_run_input(run, layer, direction, s, i);
   const size_t width = (size_t)gk_run_layer(run, layer, direction)->input_size;
-  if (!input)
-    return gk_run_ring_h(run, gk_run_ring(run, layer - 1, direction), s, i);
+  if (gk_run_reads_h_below(run, layer)) {
+    gk_worker_list(worker, count, gk_ring_h(run, gk_run_ring(run, layer - 1, direction), s), (float **)list);
+    return;
+  }
+  for (int64_t j = 0; j < count; j++)
+    list[j] = gk_run_input(run, layer, direction, s, gk_worker_position(worker, j));
   if (worker->teams || width % 256 || (layer == 0 && run->masked_x))
-    return input;
-  const size_t row = gk_run_row(run, run->plan.chunk, s % run->plan.chunk, i);
-  float *copy = run->chunk_x + row * gk_padded(run->rnn->widest_input); /* one stride at any layer */
-  return memcpy(copy, input, width * sizeof *copy);
+    return;
+  const struct gk_buffer_rows copies = {run->chunk_x, gk_padded(run->rnn->widest_input) /* at any layer */,
+                                        run->plan.chunk, s % run->plan.chunk};
+  for (int64_t j = 0; j < count; j++)
+    list[j] = memcpy(gk_row_at(run, copies, gk_worker_position(worker, j)), list[j], width * sizeof **list);
 }
 
 /* Lines up the operands of a chunk's input product, and forms it unless the step will (one step alone). */
@@ -61,22 +62,23 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const struct gk_cell_info *cell = run->rnn->cell;
+  const float *const bias = run->packed + weights->bias;
   size_t rows = 0;
   if (layer == 0 && run->folded)
-    return; /* folded: each step starts from its tokens' rows */
+    return; /* each step starts from its tokens' rows */
   /* No input product brings the biases to them: the candidate's half that stays apart. */
   const unsigned apart = cell->normalised ? 0 : gates_apart(cell, cell->recurrent_block, cell->input_block);
   for (int64_t s = begin; s < end; s++) {
     const int64_t count = gk_worker_rows(worker, s);
+    gk_worker_list(worker, count, gk_run_pre(run, s), worker->chunk_c + rows);
+    list_inputs(worker, layer, direction, s, count, worker->chunk_a + rows);
     for (int64_t j = 0; j < count; j++) {
-      const int64_t i = gk_worker_position(worker, j);
-      worker->chunk_from[rows] = start_row(worker, layer, direction, s, i);
+      worker->chunk_from[rows + (size_t)j] = bias;
       if (apart)
-        start_blocks(worker, apart, cell->recurrent_block, weights->hidden, worker->chunk_from[rows],
-                     gk_run_pre(run, s, i));
-      worker->chunk_a[rows] = input_operand(worker, layer, direction, s, i);
-      worker->chunk_c[rows++] = gk_run_pre(run, s, i);
+        start_blocks(worker, apart, cell->recurrent_block, weights->hidden, bias,
+                     worker->chunk_c[rows + (size_t)j]);
     }
+    rows += (size_t)count;
   }
   if (joined)
     return;
@@ -84,41 +86,62 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
                     rows, worker->chunk_a, worker->chunk_c, (struct gk_start){.rows = worker->chunk_from});
 }
 
+/* The folded rows of a step, which no input product brings to the pre-activations. */
+static void list_folded(const struct gk_worker *worker, int direction, int64_t s, int64_t rows) {
+  const struct gk_run *run = worker->run;
+  const struct gk_cell_info *cell = run->rnn->cell;
+  /* Nor does a recurrent one, to the candidate's input half. */
+  const unsigned apart = gates_apart(cell, cell->input_block, cell->recurrent_block);
+  for (int64_t j = 0; j < rows; j++) {
+    worker->from[j] = folded_row(run, direction, s, gk_worker_position(worker, j));
+    if (apart)
+      start_blocks(worker, apart, cell->input_block, gk_run_layer(run, 0, direction)->hidden, worker->from[j],
+                   worker->pre[j]);
+  }
+}
+
+/* The states before step s: those of the ring, where no sequence begins. */
+static void list_states_before(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                               int64_t rows) {
+  const struct gk_run *run = worker->run;
+  const struct gk_ring *ring = gk_run_ring(run, layer, direction);
+  if (s > 0 && !run->reset) {
+    gk_worker_list(worker, rows, gk_ring_h(run, ring, s - 1), (float **)worker->h_prev);
+    if (ring->c)
+      gk_worker_list(worker, rows, gk_ring_c(run, ring, s - 1), (float **)worker->c_prev);
+    return;
+  }
+  for (int64_t j = 0; j < rows; j++) {
+    const int64_t i = gk_worker_position(worker, j);
+    worker->h_prev[j] = gk_run_h_before(run, layer, direction, s, i);
+    if (ring->c)
+      worker->c_prev[j] = gk_run_c_before(run, layer, direction, s, i);
+  }
+}
+
 static void point_at_step(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_ring *ring = gk_run_ring(run, layer, direction);
-  const struct gk_cell_info *cell = run->rnn->cell;
-  const bool folded = layer == 0 && run->folded;
-  /* No recurrent product brings a folded row to them: the candidate's input half. */
-  const unsigned apart = folded ? gates_apart(cell, cell->input_block, cell->recurrent_block) : 0;
-  for (int64_t j = 0; j < rows; j++) {
-    const int64_t i = gk_worker_position(worker, j);
-    worker->pre[j] = gk_run_pre(run, s, i);
-    if (folded) {
-      worker->from[j] = start_row(worker, layer, direction, s, i);
-      start_blocks(worker, apart, cell->input_block, gk_run_layer(run, layer, direction)->hidden,
-                   worker->from[j], worker->pre[j]);
-    }
-    worker->h[j] = gk_run_ring_h(run, ring, s, i);
-    worker->h_prev[j] = gk_run_h_before(run, layer, direction, s, i);
-    if (run->training) {
-      const struct gk_saved *saved = gk_run_saved(run, layer, direction);
-      worker->saved_gates[j] = gk_run_gates(run, saved, s, i);
-      worker->saved_h[j] = gk_run_own_h(run, saved, s, i);
-      if (saved->scales)
-        worker->scales[j] = gk_run_scales(run, saved, s, i);
-      if (saved->whole_h)
-        worker->saved_whole_h[j] = gk_run_saved_whole_h(run, saved, s, i);
-      if (ring->c)
-        worker->saved_c[j] = gk_run_own_c(run, saved, s, i);
-    }
-    if (run->whole_h)
-      worker->whole_h[j] = gk_run_whole_h(run, i);
-    if (!ring->c)
-      continue;
-    worker->c[j] = gk_run_ring_c(run, ring, s, i);
-    worker->c_prev[j] = gk_run_c_before(run, layer, direction, s, i);
-  }
+  gk_worker_list(worker, rows, gk_run_pre(run, s), worker->pre);
+  if (layer == 0 && run->folded)
+    list_folded(worker, direction, s, rows);
+  gk_worker_list(worker, rows, gk_ring_h(run, ring, s), worker->h);
+  if (ring->c)
+    gk_worker_list(worker, rows, gk_ring_c(run, ring, s), worker->c);
+  list_states_before(worker, layer, direction, s, rows);
+  for (int64_t j = 0; j < rows && run->whole_h; j++)
+    worker->whole_h[j] = gk_run_whole_h(run, gk_worker_position(worker, j));
+  if (!run->training)
+    return;
+  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
+  gk_worker_list(worker, rows, gk_saved_gates(run, saved, s), worker->saved_gates);
+  gk_worker_list(worker, rows, gk_saved_own_h(run, saved, s), worker->saved_h);
+  if (ring->c)
+    gk_worker_list(worker, rows, gk_saved_own_c(run, saved, s), worker->saved_c);
+  if (saved->scales)
+    gk_worker_list(worker, rows, gk_saved_scales(run, saved, s), worker->scales);
+  if (saved->whole_h)
+    gk_worker_list(worker, rows, gk_saved_whole_h(run, saved, s), worker->saved_whole_h);
 }
 
 /* What becomes of h and c between the cell's arithmetic and the next step. */
@@ -212,10 +235,10 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
     if (block != GK_OPERAND_H || run->drops_state) {
       const struct gk_saved *saved = gk_run_saved(run, layer, direction);
       operand = worker->operand;
-      for (int64_t j = 0; j < rows; j++)
-        operand[j] = block == GK_OPERAND_H
-                         ? gk_run_saved_operand(run, saved, s, gk_worker_position(worker, j))
-                         : worker->pre[j] + (size_t)block * units.hidden;
+      if (block == GK_OPERAND_H)
+        gk_worker_list(worker, rows, gk_saved_operand(run, saved, s), (float **)operand);
+      for (int64_t j = 0; j < rows && block != GK_OPERAND_H; j++)
+        operand[j] = worker->pre[j] + (size_t)block * units.hidden;
     }
     struct gk_strips strips =
         gk_matrix_strips(&weights->h[p], (size_t)rows, worker->unit_begin, worker->unit_end, s % 2 != 0);

@@ -4,7 +4,7 @@
  * order. */
 #include <math.h>
 
-#include "src/sequence/run.h"
+#include "src/sequence/rows.h"
 
 static float *kept_row(const struct gk_run *run, int64_t s, int64_t i) {
   return run->flow + gk_run_row(run, 2, s % 2, i) * gk_padded(run->rnn->widest_output);

@@ -2,6 +2,7 @@
  * Regularisation: what random masks do on the way of a call. Forward and backward draw the same numbers, row
  * by row, from the counters that name them: nothing of a mask is kept. */
 #include "src/sequence/masks.h"
+#include "src/sequence/rows.h"
 
 #include <string.h>
 
@@ -186,7 +187,8 @@ void gk_mask_state(const struct gk_worker *worker, int layer, int direction, int
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j), t = gk_run_time(run, direction, s, run->length[i]);
     gk_mask_drop(run, GK_MASK_RECURRENT, layer, direction, t, i, worker->output_begin, worker->output_end,
-                 gk_run_h_before(run, layer, direction, s, i), gk_run_saved_operand(run, saved, s, i));
+                 gk_run_h_before(run, layer, direction, s, i),
+                 gk_row_at(run, gk_saved_operand(run, saved, s), i));
   }
 }
 
@@ -249,7 +251,8 @@ void gk_zone_out(const struct gk_worker *worker, int layer, int direction, int64
         row = row_of(run, GK_MASK_ZONEOUT_H, layer, direction, t, i);
       zone_out(run, saved ? &row : NULL, d->zoneout_h, begin, end, worker->h_prev[j], worker->h[j]);
       if (saved)
-        memcpy(gk_run_saved_h(run, saved, s, i) + begin, worker->h[j] + begin, (end - begin) * sizeof(float));
+        memcpy(gk_row_at(run, gk_saved_h(run, saved, s), i) + begin, worker->h[j] + begin,
+               (end - begin) * sizeof(float));
     }
     if (d->zoneout_c > 0) {
       const size_t begin = worker->unit_begin, end = worker->unit_end;
@@ -257,7 +260,8 @@ void gk_zone_out(const struct gk_worker *worker, int layer, int direction, int64
         row = row_of(run, GK_MASK_ZONEOUT_C, layer, direction, t, i);
       zone_out(run, saved ? &row : NULL, d->zoneout_c, begin, end, worker->c_prev[j], worker->c[j]);
       if (saved)
-        memcpy(gk_run_saved_c(run, saved, s, i) + begin, worker->c[j] + begin, (end - begin) * sizeof(float));
+        memcpy(gk_row_at(run, gk_saved_c(run, saved, s), i) + begin, worker->c[j] + begin,
+               (end - begin) * sizeof(float));
     }
   }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Setting up a call: the order of samples, the cut of memory, each thread's share. */
 #include "src/sequence/masks.h"
-#include "src/sequence/run.h"
+#include "src/sequence/rows.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -383,12 +383,23 @@ void gk_worker_enter(struct gk_worker *worker, int layer, int direction) {
   gk_worker_columns(worker, output, &worker->output_begin, &worker->output_end);
 }
 
+/* Its samples are a part of one slice, unless the region got fewer threads than were planned. */
+static bool stands_in_line(const struct gk_worker *worker) {
+  const struct gk_place *places = worker->run->places;
+  if (worker->count < 2)
+    return true;
+  const struct gk_place first = places[worker->first],
+                        last = places[gk_worker_position(worker, worker->count - 1)];
+  return first.before == last.before && last.at - first.at == worker->count - 1;
+}
+
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads) {
   gk_barrier_open(run->barrier, thread, threads);
   *worker = (struct gk_worker){.run = run, .thread = thread, .threads = threads};
   worker->teams = run->plan.schedule != GK_SCHEDULE_SLICES && threads > 1;
   const int slices = worker->teams ? 1 : threads;
   gk_worker_share(worker, worker->teams ? 0 : thread, slices);
+  worker->in_line = stands_in_line(worker);
   const int64_t room = (run->batch + slices - 1) / slices;
   char *arrays =
       (char *)run->pointers + (size_t)thread * (size_t)room * (size_t)pointers_a_row(run) * sizeof(void *);
@@ -445,17 +456,20 @@ int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s) {
   return rows_at(worker->run, worker->first, worker->stride, worker->count, s);
 }
 
-bool gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t *s, int64_t *i) {
+int64_t gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t most, int64_t *s,
+                      int64_t *i) {
   if (sweep->i == sweep->samples) {
     if (sweep->s == 0)
-      return false;
+      return 0;
     sweep->s--;
     sweep->i = 0;
     sweep->samples = gk_run_rows(run, sweep->s);
   }
+  const int64_t left = sweep->samples - sweep->i, count = left < most ? left : most;
   *s = sweep->s;
-  *i = sweep->i++;
-  return true;
+  *i = sweep->i;
+  sweep->i += count;
+  return count;
 }
 
 struct gk_sweep_rows gk_sweep_rows_of(const struct gk_run *run, bool callers) {
@@ -466,7 +480,7 @@ size_t gk_sweep_next_rows(void *sweep_rows, int64_t rows[GK_SUM_BLOCK]) {
   struct gk_sweep_rows *of = sweep_rows;
   const struct gk_run *run = of->run;
   size_t count = 0;
-  for (int64_t s, i; count < GK_SUM_BLOCK && gk_sweep_next(run, &of->next, &s, &i); count++)
+  for (int64_t s, i; count < GK_SUM_BLOCK && gk_sweep_next(run, &of->next, 1, &s, &i); count++)
     rows[count] =
         of->callers ? gk_run_caller_row(run, s, run->order[i]) : (int64_t)gk_run_row(run, run->time, s, i);
   if (count == 0)

@@ -156,6 +156,7 @@ struct gk_worker {
   int thread, threads;
   bool teams;
   int64_t first, stride, count; /* its positions: first + j * stride */
+  bool in_line;                 /* they stand next to each other in every step of a buffer */
   /* In forward, of the layer that gk_worker_enter named: its hidden units, and its part of h (the same but
    * for a projection). */
   size_t unit_begin, unit_end, output_begin, output_end;
@@ -230,8 +231,9 @@ void gk_run_clear_padding(const struct gk_run *run, int64_t i, size_t width, flo
 /* Samples that exist at step s, and those of them that are the worker's. */
 int64_t gk_run_rows(const struct gk_run *run, int64_t s);
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
-/* The step and the position of the next row of a sweep; false after the last one. */
-bool gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t *s, int64_t *i);
+/* The next rows of a sweep that are of one step, at most `most`: the positions from i on; how many, 0 after the
+ * last. */
+int64_t gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t most, int64_t *s, int64_t *i);
 /* The rows of a sweep as numbers of the reserve's rows or of the caller's, and the next ones: GK_SUM_BLOCK of
  * them or what is left, 0 after the last, and then from the first on again (gk_row_list of layers/linear.h). */
 struct gk_sweep_rows {
@@ -275,7 +277,7 @@ bool gk_wavefront_enter(const struct gk_worker *worker, struct gk_worker *lane);
 /* Its layers of a stack. */
 void gk_wavefront_layers(const struct gk_worker *worker, int *begin, int *end);
 
-/* ---- Addresses ---- */
+/* ---- What belongs to a layer ---- */
 
 static inline const struct gk_rnn_layer *gk_run_layer(const struct gk_run *run, int layer, int direction) {
   return &run->rnn->layers[layer * run->rnn->directions + direction];
@@ -291,194 +293,8 @@ static inline const struct gk_ring *gk_run_ring(const struct gk_run *run, int la
 static inline struct gk_weights gk_run_weights(const struct gk_run *run) {
   return (struct gk_weights){run->packed, run->unpacked};
 }
-
-static inline bool gk_run_reverse(const struct gk_run *run, int direction) {
-  return run->rnn->desc.direction == GK_REVERSE || direction == 1;
-}
-/* Time of internal step s, for a sample of `length`. */
-static inline int64_t gk_run_time(const struct gk_run *run, int direction, int64_t s, int64_t length) {
-  return gk_run_reverse(run, direction) ? length - 1 - s : s;
-}
-/* Index of (t, n) in the caller's layout, to be multiplied by a row's width. */
-static inline int64_t gk_run_caller_row(const struct gk_run *run, int64_t t, int64_t n) {
-  return gk_layout_row(run->rnn->desc.layout, run->time, run->batch, t, n);
-}
-/* Row of position i at step s of a buffer of `steps`. */
-static inline size_t gk_run_row(const struct gk_run *run, int64_t steps, int64_t s, int64_t i) {
-  const struct gk_place *place = &run->places[i];
-  return (size_t)(place->before * steps + s * place->rows + place->at);
-}
-static inline float *gk_run_gates(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
-                                  int64_t i) {
-  return saved->gates + gk_run_row(run, run->time, s, i) * saved->gates_width;
-}
-static inline float *gk_run_saved_h(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
-                                    int64_t i) {
-  return saved->h + gk_run_row(run, run->time, s, i) * saved->h_width;
-}
-static inline float *gk_run_saved_c(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
-                                    int64_t i) {
-  return saved->c + gk_run_row(run, run->time, s, i) * saved->c_width;
-}
-/* h and c as the cell made them, and the masked state that the step's products read. */
-static inline float *gk_run_own_h(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
-                                  int64_t i) {
-  return (saved->own_h ? saved->own_h : saved->h) + gk_run_row(run, run->time, s, i) * saved->h_width;
-}
-static inline float *gk_run_own_c(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
-                                  int64_t i) {
-  return (saved->own_c ? saved->own_c : saved->c) + gk_run_row(run, run->time, s, i) * saved->c_width;
-}
-static inline float *gk_run_saved_operand(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
-                                          int64_t i) {
-  return saved->operand + gk_run_row(run, run->time, s, i) * saved->operand_width;
-}
-static inline float *gk_run_saved_whole_h(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
-                                          int64_t i) {
-  return saved->whole_h + gk_run_row(run, run->time, s, i) * saved->c_width;
-}
-static inline float *gk_run_saved_d_h(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
-                                      int64_t i) {
-  return saved->d_h + gk_run_row(run, run->time, s, i) * saved->h_width;
-}
-/* h before its projection, of the step at hand. */
-static inline float *gk_run_whole_h(const struct gk_run *run, int64_t i) {
-  return run->whole_h + (size_t)i * gk_padded(run->rnn->widest_hidden);
-}
-static inline float *gk_run_scales(const struct gk_run *run, const struct gk_saved *saved, int64_t s,
-                                   int64_t i) {
-  return saved->scales + gk_run_row(run, run->time, s, i) * 4;
-}
 static inline bool gk_run_projects(const struct gk_run *run) {
   return run->rnn->desc.projection_size > 0;
-}
-static inline size_t gk_run_ring_row(const struct gk_run *run, int64_t s, int64_t i) {
-  const int64_t steps = run->plan.kept_steps + 1;
-  return gk_run_row(run, steps, s % steps, i);
-}
-static inline float *gk_run_ring_h(const struct gk_run *run, const struct gk_ring *ring, int64_t s,
-                                   int64_t i) {
-  return ring->h + gk_run_ring_row(run, s, i) * ring->h_width;
-}
-static inline float *gk_run_ring_c(const struct gk_run *run, const struct gk_ring *ring, int64_t s,
-                                   int64_t i) {
-  return ring->c + gk_run_ring_row(run, s, i) * ring->c_width;
-}
-/* Pre-activations of a step of the current chunk. */
-static inline float *gk_run_pre(const struct gk_run *run, int64_t s, int64_t i) {
-  const size_t width = gk_padded((size_t)run->rnn->cell->blocks * run->rnn->widest_hidden);
-  return run->pre + gk_run_row(run, run->plan.chunk, s % run->plan.chunk, i) * width;
-}
-/* Gradients of pre-activations: row number `row` of the sweep, and that of a step of the current chunk. A
- * block of the weight gradient's sums never goes round the ring. */
-static inline const struct gk_gradient_ring *gk_run_gradient_ring(const struct gk_run *run, int layer) {
-  return &run->d_pre[run->rnn->directions == 2 ? 0 : layer];
-}
-static inline float *gk_run_d_pre(const struct gk_run *run, int layer, int64_t row) {
-  const struct gk_gradient_ring *ring = gk_run_gradient_ring(run, layer);
-  return ring->rows + (size_t)(row % run->d_pre_rows) * ring->width;
-}
-/* Row n of a layer's block of a (L*D, N, H) tensor: h's, and c's. */
-static inline size_t gk_run_h_row(const struct gk_run *run, const struct gk_rnn_layer *layer, int64_t n) {
-  return (size_t)(layer->h_offset * run->batch) + (size_t)n * layer->output;
-}
-static inline size_t gk_run_c_row(const struct gk_run *run, const struct gk_rnn_layer *layer, int64_t n) {
-  return (size_t)(layer->c_offset * run->batch) + (size_t)n * layer->hidden;
-}
-/* Such a row of the caller's, of position i, or zeros if the tensor is NULL. */
-static inline const float *gk_run_given_h(const struct gk_run *run, const float *state,
-                                          const struct gk_rnn_layer *layer, int64_t i) {
-  return state ? state + gk_run_h_row(run, layer, run->order[i]) : run->zero;
-}
-static inline const float *gk_run_given_c(const struct gk_run *run, const float *state,
-                                          const struct gk_rnn_layer *layer, int64_t i) {
-  return state ? state + gk_run_c_row(run, layer, run->order[i]) : run->zero;
-}
-/* The initial states: the caller's, the trained ones, or zeros. */
-static inline const float *gk_run_h0(const struct gk_run *run, int layer, int direction, int64_t i) {
-  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  return !run->h0 && run->rnn->desc.trained_states ? run->packed + weights->h0_row
-                                                   : gk_run_given_h(run, run->h0, weights, i);
-}
-/* Is h zero before the first step of every sample? */
-static inline bool gk_run_begins_from_zero(const struct gk_run *run) {
-  return !run->h0 && !run->rnn->desc.trained_states;
-}
-static inline const float *gk_run_c0(const struct gk_run *run, int layer, int direction, int64_t i) {
-  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  return !run->c0 && run->rnn->desc.trained_states ? run->packed + weights->c0_row
-                                                   : gk_run_given_c(run, run->c0, weights, i);
-}
-/* Does a sequence begin at internal step s: is the state before it zero, whatever it was? */
-static inline bool gk_run_resets(const struct gk_run *run, int direction, int64_t s, int64_t i) {
-  if (!run->reset)
-    return false;
-  const int64_t t = gk_run_time(run, direction, s, run->length[i]);
-  if (gk_run_reverse(run, direction)) /* the step walked before this one is t + 1: its sequence ended there */
-    return s > 0 && run->reset[gk_run_caller_row(run, t + 1, run->order[i])];
-  return run->reset[gk_run_caller_row(run, t, run->order[i])];
-}
-/* Saved h and c of the step before. */
-static inline const float *gk_run_h_prev(const struct gk_run *run, int layer, int direction, int64_t s,
-                                         int64_t i) {
-  if (gk_run_resets(run, direction, s, i))
-    return run->zero;
-  return s == 0 ? gk_run_h0(run, layer, direction, i)
-                : gk_run_saved_h(run, gk_run_saved(run, layer, direction), s - 1, i);
-}
-static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, int direction, int64_t s,
-                                         int64_t i) {
-  if (gk_run_resets(run, direction, s, i))
-    return run->zero;
-  return s == 0 ? gk_run_c0(run, layer, direction, i)
-                : gk_run_saved_c(run, gk_run_saved(run, layer, direction), s - 1, i);
-}
-/* h and c before step s while forward walks. */
-static inline const float *gk_run_h_before(const struct gk_run *run, int layer, int direction, int64_t s,
-                                           int64_t i) {
-  if (gk_run_resets(run, direction, s, i))
-    return run->zero;
-  return s ? gk_run_ring_h(run, gk_run_ring(run, layer, direction), s - 1, i)
-           : gk_run_h0(run, layer, direction, i);
-}
-static inline const float *gk_run_c_before(const struct gk_run *run, int layer, int direction, int64_t s,
-                                           int64_t i) {
-  if (gk_run_resets(run, direction, s, i))
-    return run->zero;
-  return s ? gk_run_ring_c(run, gk_run_ring(run, layer, direction), s - 1, i)
-           : gk_run_c0(run, layer, direction, i);
-}
-static inline float *gk_run_masked_input(const struct gk_run *run, int64_t t, int64_t i) {
-  return run->masked_x + gk_run_row(run, run->time, t, i) * gk_padded((size_t)run->rnn->desc.input_size);
-}
-/* Row of a layer's output buffer at time t. */
-static inline float *gk_run_output(const struct gk_run *run, int layer, int64_t t, int64_t i) {
-  return run->outputs[layer] + gk_run_row(run, run->time, t, i) * gk_run_layer(run, layer, 0)->output_width;
-}
-/* Two directions: where backward leaves gradients of pre-activations until dx is formed, and that of an inner
- * layer's output. */
-static inline float *gk_run_left_gates(const struct gk_run *run, int layer, int direction, int64_t s,
-                                       int64_t i) {
-  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
-  if (!run->spare_gates)
-    return gk_run_gates(run, saved, s, i);
-  const size_t widest = (size_t)run->rnn->cell->blocks * run->rnn->widest_hidden;
-  return run->spare_gates + gk_run_row(run, 2 * run->time, direction * run->time + s, i) * widest;
-}
-static inline float *gk_run_left_output(const struct gk_run *run, int layer, int64_t t, int64_t i) {
-  if (!run->spare_output)
-    return gk_run_output(run, layer, t, i);
-  return run->spare_output + gk_run_row(run, run->time, t, i) * run->rnn->widest_output;
-}
-/* The input of a layer at internal step s, or NULL if it is just h of the layer below at the same step. */
-static inline const float *gk_run_input(const struct gk_run *run, int layer, int direction, int64_t s,
-                                        int64_t i) {
-  const int64_t t = gk_run_time(run, direction, s, run->length[i]);
-  if (layer == 0 && run->masked_x)
-    return gk_run_masked_input(run, t, i);
-  if (layer == 0)
-    return run->x + (size_t)gk_run_caller_row(run, t, run->order[i]) * (size_t)run->rnn->desc.input_size;
-  return run->outputs[layer - 1] ? gk_run_output(run, layer - 1, t, i) : NULL;
 }
 
 /* ---- Gradient flow (gradient_flow.c), where the caller asks for dh_norms ---- */

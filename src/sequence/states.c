@@ -3,7 +3,7 @@
  * their initial states, in the order of the backward sweep. */
 #include <string.h>
 
-#include "src/sequence/run.h"
+#include "src/sequence/rows.h"
 
 /* Columns [begin, end) of the sum over the rows of all samples. */
 static void sum_carries(const struct gk_run *run, const float *rows, size_t width, size_t begin, size_t end,

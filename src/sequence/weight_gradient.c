@@ -6,43 +6,76 @@
 #include <string.h>
 
 #include "src/sequence/masks.h"
-#include "src/sequence/run.h"
+#include "src/sequence/rows.h"
 
 enum { STRIP_UNITS = 128 }; /* units whose gates are formed together */
+
+/* `count` rows of a buffer, that of position i first. */
+static void list(const struct gk_run *run, int64_t i, int64_t count, struct gk_buffer_rows rows,
+                 const float **list) {
+  for (int64_t j = 0; j < count; j++)
+    list[j] = gk_row_at(run, rows, i + j);
+}
+
+/* The states before step s. */
+static void list_states(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i,
+                        int64_t count, struct gk_gradient_block *block) {
+  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
+  const float **const h_prev = block->h_prev + block->rows, **const c_prev = block->c_prev + block->rows;
+  const bool peepholes = run->rnn->peepholes > 0;
+  if (run->drops_state)
+    list(run, i, count, gk_saved_operand(run, saved, s), h_prev);
+  else if (s > 0 && !run->reset)
+    list(run, i, count, gk_saved_h(run, saved, s - 1), h_prev);
+  else
+    for (int64_t j = 0; j < count; j++)
+      h_prev[j] = gk_run_h_prev(run, layer, direction, s, i + j);
+  for (int64_t j = 0; j < count && peepholes; j++)
+    c_prev[j] = gk_run_c_prev(run, layer, direction, s, i + j);
+}
+
+/* Adds rows of one step to a block. */
+static void list_step(const struct gk_run *run, int layer, int direction, int64_t s, int64_t i, int64_t count,
+                      struct gk_gradient_block *block) {
+  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
+  const struct gk_cell_info *cell = run->rnn->cell;
+  const size_t at = block->rows;
+  if (cell->phases > 1 || cell->normalised)
+    list(run, i, count, gk_saved_gates(run, saved, s), block->saved_gates + at);
+  if (run->rnn->peepholes)
+    list(run, i, count, gk_saved_own_c(run, saved, s), block->c + at);
+  list_states(run, layer, direction, s, i, count, block);
+  if (gk_run_reads_h_below(run, layer))
+    list(run, i, count, gk_saved_h(run, gk_run_saved(run, layer - 1, direction), s), block->x + at);
+  else
+    for (int64_t j = 0; j < count && (layer > 0 || !run->folded); j++)
+      block->x[at + (size_t)j] = gk_run_input(run, layer, direction, s, i + j);
+  for (int64_t j = 0; j < count && layer == 0 && run->folded; j++) {
+    const int64_t t = gk_run_time(run, direction, s, run->length[i + j]);
+    block->slot[at + (size_t)j] =
+        run->embedding.slot[run->tokens[gk_run_caller_row(run, t, run->order[i + j])]];
+  }
+  block->rows += (size_t)count;
+}
 
 /* The next ones of `rows` rows of the sweep, a block of them or as many as there are. */
 static void next_rows(const struct gk_worker *worker, int layer, int direction, int64_t rows,
                       struct gk_gradient_block *block) {
   const struct gk_run *run = worker->run;
-  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
   struct gk_gradient_walk *walk = &worker->walk[layer * run->rnn->directions + direction];
-  const bool dense = layer > 0 || !run->folded, peepholes = run->rnn->peepholes > 0;
   const bool from_zero = gk_run_begins_from_zero(run) && !run->drops_state;
-  int64_t s, i;
-  block->gates = walk->rows < rows ? gk_run_d_pre(run, layer, walk->rows) : run->zero;
+  const int64_t left = rows - walk->rows < GK_SUM_BLOCK ? rows - walk->rows : GK_SUM_BLOCK;
+  block->gates = left > 0 ? gk_run_d_pre(run, layer, walk->rows) : run->zero;
   block->gates_step = (ptrdiff_t)gk_run_gradient_ring(run, layer)->width;
-  block->recurrent_rows = 0;
-  for (block->rows = 0;
-       block->rows < GK_SUM_BLOCK && walk->rows < rows && gk_sweep_next(run, &walk->next, &s, &i);
-       block->rows++, walk->rows++) {
+  block->rows = block->recurrent_rows = 0;
+  int64_t s, i, count;
+  while ((int64_t)block->rows < left &&
+         (count = gk_sweep_next(run, &walk->next, left - (int64_t)block->rows, &s, &i)) > 0) {
+    list_step(run, layer, direction, s, i, count, block);
     if (s > 0 || !from_zero) /* the sweep ends with the first step */
-      block->recurrent_rows = block->rows + 1;
-    block->saved_gates[block->rows] = gk_run_gates(run, saved, s, i);
-    block->h_prev[block->rows] = run->drops_state ? gk_run_saved_operand(run, saved, s, i)
-                                                  : gk_run_h_prev(run, layer, direction, s, i);
-    if (peepholes) {
-      block->c_prev[block->rows] = gk_run_c_prev(run, layer, direction, s, i);
-      block->c[block->rows] = gk_run_own_c(run, saved, s, i);
-    }
-    if (dense) {
-      const float *input = gk_run_input(run, layer, direction, s, i);
-      block->x[block->rows] =
-          input ? input : gk_run_saved_h(run, gk_run_saved(run, layer - 1, direction), s, i);
-    } else {
-      const int64_t t = gk_run_time(run, direction, s, run->length[i]);
-      block->slot[block->rows] = run->embedding.slot[run->tokens[gk_run_caller_row(run, t, run->order[i])]];
-    }
+      block->recurrent_rows = block->rows;
   }
+  walk->rows += (int64_t)block->rows;
 }
 
 /* Some units of a block. */
