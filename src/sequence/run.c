@@ -248,13 +248,12 @@ static void cut_shared(struct gk_run *run, struct gk_arena *workspace, bool back
 
 void gk_run_cut_own(struct gk_run *run, struct gk_arena *workspace, bool backward) {
   const struct gk_rnn *rnn = run->rnn;
-  const int64_t chunk = run->plan.chunk;
   if (gk_run_projects(run))
     run->whole_h = take_rows(run, workspace, 1, gk_padded(rnn->widest_hidden));
   cut_pointers(run, workspace);
   if (!backward) {
-    run->pre = take_rows(run, workspace, chunk, gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
-    run->chunk_x = take_rows(run, workspace, chunk, gk_padded(rnn->widest_input));
+    run->pre =
+        take_rows(run, workspace, run->plan.chunk, gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
     return;
   }
   if (rnn->cell->phases > 1 || run->drops_state)

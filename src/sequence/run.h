@@ -95,7 +95,6 @@ struct gk_run {
   struct gk_saved *saved;  /* [L * D], training */
   struct gk_ring *rings;   /* [L * D], forward */
   float *pre;              /* forward: (chunk, N, padded blocks * H): pre-activations of a chunk */
-  float *chunk_x;          /* (chunk, N, padded I): inputs of a chunk whose own rows would collide in L1 */
   float **outputs; /* [L] (T, N, output width) in time order: inner layers whose output is not just their h
                       (dropout, two directions); else NULL */
   struct gk_random_stream *streams[GK_MASK_COUNT]; /* [L * D] of the masks that are on, else NULL */
