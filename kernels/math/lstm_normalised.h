@@ -33,15 +33,6 @@ static inline __attribute__((always_inline)) struct normalised_sums normalised_s
     }                                                                                                        \
   } while (0)
 
-/* x where lanes are, else 0. */
-static inline __attribute__((always_inline)) vf normalised_tail(vf x, size_t lanes) {
-  float values[GK_V];
-  if (lanes == GK_V)
-    return x;
-  vf_store(values, x);
-  return vf_load_n(values, lanes);
-}
-
 struct normalised_row {
   float mean, scale; /* 1 / sqrt(variance + epsilon) */
 };
@@ -53,7 +44,7 @@ static struct normalised_row normalised_statistics(size_t count, const float *x)
   row.mean = tree_sum(sum.lane) / (float)count;
   const vf mean = vf_set(row.mean);
   NORMALISED_LOOP(count, {
-    vf d = normalised_tail(vf_sub(cell_load(x + i, lanes), mean), lanes);
+    vf d = vf_first(vf_sub(cell_load(x + i, lanes), mean), lanes);
     squares.lane[j] = vf_fma(d, d, squares.lane[j]);
   });
   float scale[GK_V];
@@ -160,7 +151,7 @@ static void lstm_normalised_backward(const struct gk_cell_backward *step) {
       if (step->dy)
         d = vf_add(cell_load(step->dy[row] + i, lanes), d);
       d = vf_mul(vf_mul(d, cell_recall(step->variant, true, GK_GATE, cell_load(o + i, lanes)).y), slope);
-      d = normalised_tail(v_flush(d), lanes);
+      d = vf_first(v_flush(d), lanes);
       cell_store(dx + i, y, lanes);
       cell_store(dn + i, d, lanes);
       vf d_gain = vf_mul(d, gain);

@@ -9,8 +9,8 @@
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
 
-/* The gradient of an inner layer's output, of a stack of one direction. Threads may be at different layers: all
- * have one stride. */
+/* The gradient of an inner layer's output, of a stack of one direction. Threads may be at different layers:
+ * all have one stride. */
 static struct gk_buffer_rows d_output_rows(const struct gk_run *run, int layer, int64_t s) {
   const int64_t steps = run->plan.kept_steps, slots = run->d_output_layers * steps;
   const int64_t slot = layer % run->d_output_layers * steps + s % steps;
@@ -24,7 +24,7 @@ static void list_output_gradients(const struct gk_worker *worker, int layer, int
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
   const bool last = layer + 1 == run->rnn->desc.layers;
   if (!last && run->rnn->directions == 1) {
-    gk_worker_list(worker, rows, d_output_rows(run, layer, s), (float **)worker->dy);
+    gk_worker_list_read(worker, rows, d_output_rows(run, layer, s), worker->dy);
     return;
   }
   for (int64_t j = 0; j < rows; j++) {
@@ -33,25 +33,6 @@ static void list_output_gradients(const struct gk_worker *worker, int layer, int
         last ? run->dy + (size_t)gk_run_caller_row(run, t, run->order[i]) * weights->output_width
              : gk_run_left_output(run, layer, t, i);
     worker->dy[j] = row + weights->output_column;
-  }
-}
-
-/* The states before step s, which forward saved, where no sequence begins. */
-static void list_states_before(const struct gk_worker *worker, int layer, int direction, int64_t s,
-                               int64_t rows) {
-  const struct gk_run *run = worker->run;
-  const struct gk_saved *saved = gk_run_saved(run, layer, direction);
-  if (s > 0 && !run->reset) {
-    gk_worker_list(worker, rows, gk_saved_h(run, saved, s - 1), (float **)worker->h_prev);
-    if (saved->c)
-      gk_worker_list(worker, rows, gk_saved_c(run, saved, s - 1), (float **)worker->c_prev);
-    return;
-  }
-  for (int64_t j = 0; j < rows; j++) {
-    const int64_t i = gk_worker_position(worker, j);
-    worker->h_prev[j] = gk_run_h_prev(run, layer, direction, s, i);
-    if (saved->c)
-      worker->c_prev[j] = gk_run_c_prev(run, layer, direction, s, i);
   }
 }
 
@@ -65,7 +46,8 @@ static void point_at_cell(const struct gk_worker *worker, int layer, int directi
   gk_worker_list(worker, rows, gk_saved_own_h(run, saved, s), worker->h);
   if (saved->c)
     gk_worker_list(worker, rows, gk_saved_own_c(run, saved, s), worker->c);
-  list_states_before(worker, layer, direction, s, rows);
+  gk_worker_list_states(worker, layer, direction, s, rows, gk_saved_h(run, saved, s - 1),
+                        gk_saved_c(run, saved, s - 1));
   if (layer + 1 < run->rnn->desc.layers || run->dy)
     list_output_gradients(worker, layer, direction, s, rows);
   if (saved->scales)

@@ -183,11 +183,12 @@ void gk_mask_inputs(const struct gk_worker *worker, int64_t begin, int64_t end) 
 void gk_mask_state(const struct gk_worker *worker, int layer, int direction, int64_t s) {
   const struct gk_run *run = worker->run;
   const struct gk_saved *saved = gk_run_saved(run, layer, direction);
+  const struct gk_buffer_rows last = gk_ring_h(run, gk_run_ring(run, layer, direction), s - 1);
   const int64_t rows = gk_worker_rows(worker, s);
   for (int64_t j = 0; j < rows; j++) {
     const int64_t i = gk_worker_position(worker, j), t = gk_run_time(run, direction, s, run->length[i]);
     gk_mask_drop(run, GK_MASK_RECURRENT, layer, direction, t, i, worker->output_begin, worker->output_end,
-                 gk_run_h_before(run, layer, direction, s, i),
+                 gk_run_h_before(run, layer, direction, s, i, last),
                  gk_row_at(run, gk_saved_operand(run, saved, s), i));
   }
 }

@@ -32,14 +32,22 @@ struct gk_buffer_rows {
 static inline float *gk_row_at(const struct gk_run *run, struct gk_buffer_rows rows, int64_t i) {
   return rows.buffer + gk_run_row(run, rows.steps, rows.s, i) * rows.width;
 }
-/* Lists the first `count` rows of a worker. */
+/* Lists the first `count` rows of a worker, to be written or to be read. */
 static inline void gk_worker_list(const struct gk_worker *worker, int64_t count, struct gk_buffer_rows rows,
                                   float **list) {
-  float *row = count ? gk_row_at(worker->run, rows, worker->first) : NULL;
-  for (int64_t j = 0; j < count && worker->in_line; j++)
-    list[j] = row + (size_t)j * rows.width;
-  for (int64_t j = 0; j < count && !worker->in_line; j++)
-    list[j] = gk_row_at(worker->run, rows, gk_worker_position(worker, j));
+  if (count == 0)
+    return;
+  float *first = gk_row_at(worker->run, rows, worker->first);
+  if (worker->in_line)
+    for (int64_t j = 0; j < count; j++)
+      list[j] = first + (size_t)j * rows.width;
+  else
+    for (int64_t j = 0; j < count; j++)
+      list[j] = gk_row_at(worker->run, rows, gk_worker_position(worker, j));
+}
+static inline void gk_worker_list_read(const struct gk_worker *worker, int64_t count,
+                                       struct gk_buffer_rows rows, const float **list) {
+  gk_worker_list(worker, count, rows, (float **)list);
 }
 /* What forward keeps of step s: gates, states, and h and c as the cell made them. */
 static inline struct gk_buffer_rows gk_saved_gates(const struct gk_run *run, const struct gk_saved *saved,
@@ -95,12 +103,12 @@ static inline struct gk_buffer_rows gk_ring_c(const struct gk_run *run, const st
   return (struct gk_buffer_rows){ring->c, ring->c_width, steps, s % steps};
 }
 /* Pre-activations of a step of the current chunk. */
-static inline struct gk_buffer_rows gk_run_pre(const struct gk_run *run, int64_t s) {
+static inline struct gk_buffer_rows gk_chunk_pre(const struct gk_run *run, int64_t s) {
   const size_t width = gk_padded((size_t)run->rnn->cell->blocks * run->rnn->widest_hidden);
   return (struct gk_buffer_rows){run->pre, width, run->plan.chunk, s % run->plan.chunk};
 }
-/* Gradients of pre-activations: row number `row` of the sweep. A block of the weight gradient's sums never goes
- * round the ring. */
+/* Gradients of pre-activations: row number `row` of the sweep. A block of the weight gradient's sums never
+ * goes round the ring. */
 static inline const struct gk_gradient_ring *gk_run_gradient_ring(const struct gk_run *run, int layer) {
   return &run->d_pre[run->rnn->directions == 2 ? 0 : layer];
 }
@@ -148,36 +156,22 @@ static inline bool gk_run_resets(const struct gk_run *run, int direction, int64_
     return s > 0 && run->reset[gk_run_caller_row(run, t + 1, run->order[i])];
   return run->reset[gk_run_caller_row(run, t, run->order[i])];
 }
-/* Saved h and c of the step before. */
-static inline const float *gk_run_h_prev(const struct gk_run *run, int layer, int direction, int64_t s,
-                                         int64_t i) {
-  if (gk_run_resets(run, direction, s, i))
-    return run->zero;
-  return s == 0 ? gk_run_h0(run, layer, direction, i)
-                : gk_row_at(run, gk_saved_h(run, gk_run_saved(run, layer, direction), s - 1), i);
-}
-static inline const float *gk_run_c_prev(const struct gk_run *run, int layer, int direction, int64_t s,
-                                         int64_t i) {
-  if (gk_run_resets(run, direction, s, i))
-    return run->zero;
-  return s == 0 ? gk_run_c0(run, layer, direction, i)
-                : gk_row_at(run, gk_saved_c(run, gk_run_saved(run, layer, direction), s - 1), i);
-}
-/* h and c before step s while forward walks. */
+/* h and c before step s of position i; `last`: those of the step before, where there is one. */
 static inline const float *gk_run_h_before(const struct gk_run *run, int layer, int direction, int64_t s,
-                                           int64_t i) {
+                                           int64_t i, struct gk_buffer_rows last) {
   if (gk_run_resets(run, direction, s, i))
     return run->zero;
-  return s ? gk_row_at(run, gk_ring_h(run, gk_run_ring(run, layer, direction), s - 1), i)
-           : gk_run_h0(run, layer, direction, i);
+  return s ? gk_row_at(run, last, i) : gk_run_h0(run, layer, direction, i);
 }
 static inline const float *gk_run_c_before(const struct gk_run *run, int layer, int direction, int64_t s,
-                                           int64_t i) {
+                                           int64_t i, struct gk_buffer_rows last) {
   if (gk_run_resets(run, direction, s, i))
     return run->zero;
-  return s ? gk_row_at(run, gk_ring_c(run, gk_run_ring(run, layer, direction), s - 1), i)
-           : gk_run_c0(run, layer, direction, i);
+  return s ? gk_row_at(run, last, i) : gk_run_c0(run, layer, direction, i);
 }
+/* Lists them as h_prev and c_prev of the worker's first `count` rows; last_c.buffer is NULL where there is no c. */
+void gk_worker_list_states(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t count,
+                           struct gk_buffer_rows last_h, struct gk_buffer_rows last_c);
 static inline float *gk_run_masked_input(const struct gk_run *run, int64_t t, int64_t i) {
   return run->masked_x + gk_run_row(run, run->time, t, i) * gk_padded((size_t)run->rnn->desc.input_size);
 }

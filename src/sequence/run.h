@@ -3,7 +3,7 @@
  * One call of forward or backward: what all threads share (struct gk_run) and what one thread owns (struct
  * gk_worker). Samples are walked in sorted order, the longest first, so that those of a step are the first of
  * them: i is the position in that order everywhere inside. A shape that begins with steps and N, as
- * (T, N, H), counts rows; where they stand says gk_run_row. Internal step s runs 0 ... length-1; the reverse
+ * (T, N, H), counts rows; where they stand says rows.h. Internal step s runs 0 ... length-1; the reverse
  * direction maps it to time length-1-s. */
 #ifndef GK_SEQUENCE_RUN_H
 #define GK_SEQUENCE_RUN_H
@@ -39,8 +39,8 @@ struct gk_gradient_ring {
   float *rows;
 };
 
-/* A walk over all rows in the order of the backward sweep, which begins with s = length[0]: the next row is
- * sample i of the `samples` of step s, or the first one of the step before. */
+/* A walk over all rows in the order of the backward sweep, which begins with s = length[0]: of the `samples` of
+ * step s those from i on are still to come, then those of the step before. */
 struct gk_sweep {
   int64_t s, i, samples;
 };
@@ -230,8 +230,8 @@ void gk_run_clear_padding(const struct gk_run *run, int64_t i, size_t width, flo
 /* Samples that exist at step s, and those of them that are the worker's. */
 int64_t gk_run_rows(const struct gk_run *run, int64_t s);
 int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
-/* The next rows of a sweep that are of one step, at most `most`: the positions from i on; how many, 0 after the
- * last. */
+/* The next rows of a sweep that are of one step, at most `most` (at least 1): the positions from i on; how
+ * many, 0 after the last. */
 int64_t gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t most, int64_t *s, int64_t *i);
 /* The rows of a sweep as numbers of the reserve's rows or of the caller's, and the next ones: GK_SUM_BLOCK of
  * them or what is left, 0 after the last, and then from the first on again (gk_row_list of layers/linear.h). */
@@ -342,7 +342,8 @@ struct gk_gradient_block {
   const float *gates;    /* gradients of pre-activations, rows that are gates_step floats apart */
   ptrdiff_t gates_step;
   const float *x[GK_SUM_BLOCK], *h_prev[GK_SUM_BLOCK];
-  const float *saved_gates[GK_SUM_BLOCK];              /* among them operands that a phase computed */
+  /* Of cells of several phases, whose later operands are among them, or normalised: */
+  const float *saved_gates[GK_SUM_BLOCK];
   const float *c_prev[GK_SUM_BLOCK], *c[GK_SUM_BLOCK]; /* with peepholes */
   int32_t slot[GK_SUM_BLOCK]; /* layer 0 of a network with a vocabulary: the distinct token's */
 };

@@ -11,8 +11,8 @@
 enum { STRIP_UNITS = 128 }; /* units whose gates are formed together */
 
 /* `count` rows of a buffer, that of position i first. */
-static void list(const struct gk_run *run, int64_t i, int64_t count, struct gk_buffer_rows rows,
-                 const float **list) {
+static void list_rows(const struct gk_run *run, int64_t i, int64_t count, struct gk_buffer_rows rows,
+                      const float **list) {
   for (int64_t j = 0; j < count; j++)
     list[j] = gk_row_at(run, rows, i + j);
 }
@@ -24,14 +24,14 @@ static void list_states(const struct gk_run *run, int layer, int direction, int6
   const float **const h_prev = block->h_prev + block->rows, **const c_prev = block->c_prev + block->rows;
   const bool peepholes = run->rnn->peepholes > 0;
   if (run->drops_state)
-    list(run, i, count, gk_saved_operand(run, saved, s), h_prev);
+    list_rows(run, i, count, gk_saved_operand(run, saved, s), h_prev);
   else if (s > 0 && !run->reset)
-    list(run, i, count, gk_saved_h(run, saved, s - 1), h_prev);
+    list_rows(run, i, count, gk_saved_h(run, saved, s - 1), h_prev);
   else
     for (int64_t j = 0; j < count; j++)
-      h_prev[j] = gk_run_h_prev(run, layer, direction, s, i + j);
+      h_prev[j] = gk_run_h_before(run, layer, direction, s, i + j, gk_saved_h(run, saved, s - 1));
   for (int64_t j = 0; j < count && peepholes; j++)
-    c_prev[j] = gk_run_c_prev(run, layer, direction, s, i + j);
+    c_prev[j] = gk_run_c_before(run, layer, direction, s, i + j, gk_saved_c(run, saved, s - 1));
 }
 
 /* Adds rows of one step to a block. */
@@ -41,12 +41,12 @@ static void list_step(const struct gk_run *run, int layer, int direction, int64_
   const struct gk_cell_info *cell = run->rnn->cell;
   const size_t at = block->rows;
   if (cell->phases > 1 || cell->normalised)
-    list(run, i, count, gk_saved_gates(run, saved, s), block->saved_gates + at);
+    list_rows(run, i, count, gk_saved_gates(run, saved, s), block->saved_gates + at);
   if (run->rnn->peepholes)
-    list(run, i, count, gk_saved_own_c(run, saved, s), block->c + at);
+    list_rows(run, i, count, gk_saved_own_c(run, saved, s), block->c + at);
   list_states(run, layer, direction, s, i, count, block);
   if (gk_run_reads_h_below(run, layer))
-    list(run, i, count, gk_saved_h(run, gk_run_saved(run, layer - 1, direction), s), block->x + at);
+    list_rows(run, i, count, gk_saved_h(run, gk_run_saved(run, layer - 1, direction), s), block->x + at);
   else
     for (int64_t j = 0; j < count && (layer > 0 || !run->folded); j++)
       block->x[at + (size_t)j] = gk_run_input(run, layer, direction, s, i + j);
