@@ -170,8 +170,23 @@ static inline const float *gk_run_c_before(const struct gk_run *run, int layer, 
   return s ? gk_row_at(run, last, i) : gk_run_c0(run, layer, direction, i);
 }
 /* Lists them as h_prev and c_prev of the worker's first `count` rows; last_c.buffer is NULL where there is no c. */
-void gk_worker_list_states(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t count,
-                           struct gk_buffer_rows last_h, struct gk_buffer_rows last_c);
+static inline void gk_worker_list_states(const struct gk_worker *worker, int layer, int direction, int64_t s,
+                                         int64_t count, struct gk_buffer_rows last_h,
+                                         struct gk_buffer_rows last_c) {
+  const struct gk_run *run = worker->run;
+  if (s > 0 && !run->reset) {
+    gk_worker_list_read(worker, count, last_h, worker->h_prev);
+    if (last_c.buffer)
+      gk_worker_list_read(worker, count, last_c, worker->c_prev);
+    return;
+  }
+  for (int64_t j = 0; j < count; j++) {
+    const int64_t i = gk_worker_position(worker, j);
+    worker->h_prev[j] = gk_run_h_before(run, layer, direction, s, i, last_h);
+    if (last_c.buffer)
+      worker->c_prev[j] = gk_run_c_before(run, layer, direction, s, i, last_c);
+  }
+}
 static inline float *gk_run_masked_input(const struct gk_run *run, int64_t t, int64_t i) {
   return run->masked_x + gk_run_row(run, run->time, t, i) * gk_padded((size_t)run->rnn->desc.input_size);
 }

@@ -413,23 +413,6 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
     worker->walk[k] = (struct gk_gradient_walk){.next.s = run->length[0]};
 }
 
-void gk_worker_list_states(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t count,
-                           struct gk_buffer_rows last_h, struct gk_buffer_rows last_c) {
-  const struct gk_run *run = worker->run;
-  if (s > 0 && !run->reset) {
-    gk_worker_list_read(worker, count, last_h, worker->h_prev);
-    if (last_c.buffer)
-      gk_worker_list_read(worker, count, last_c, worker->c_prev);
-    return;
-  }
-  for (int64_t j = 0; j < count; j++) {
-    const int64_t i = gk_worker_position(worker, j);
-    worker->h_prev[j] = gk_run_h_before(run, layer, direction, s, i, last_h);
-    if (last_c.buffer)
-      worker->c_prev[j] = gk_run_c_before(run, layer, direction, s, i, last_c);
-  }
-}
-
 void gk_worker_enter_chunk(struct gk_worker *worker, int64_t begin, int64_t end) {
   const int64_t chunk = worker->run->plan.chunk;
   for (int64_t s = end; s-- > begin;) {
