@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/core/arguments.h"
+#include "src/core/layout.h"
 #include "src/core/names.h"
 #include "src/sequence/decoder_call.h"
 

@@ -5,6 +5,7 @@
 #ifndef GK_SEQUENCE_ROWS_H
 #define GK_SEQUENCE_ROWS_H
 
+#include "src/core/layout.h"
 #include "src/sequence/run.h"
 
 static inline bool gk_run_reverse(const struct gk_run *run, int direction) {
@@ -169,7 +170,8 @@ static inline const float *gk_run_c_before(const struct gk_run *run, int layer, 
     return run->zero;
   return s ? gk_row_at(run, last, i) : gk_run_c0(run, layer, direction, i);
 }
-/* Lists them as h_prev and c_prev of the worker's first `count` rows; last_c.buffer is NULL where there is no c. */
+/* Lists them as h_prev and c_prev of the worker's first `count` rows; last_c.buffer is NULL where there is no
+ * c. */
 static inline void gk_worker_list_states(const struct gk_worker *worker, int layer, int direction, int64_t s,
                                          int64_t count, struct gk_buffer_rows last_h,
                                          struct gk_buffer_rows last_c) {

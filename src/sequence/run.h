@@ -8,7 +8,6 @@
 #ifndef GK_SEQUENCE_RUN_H
 #define GK_SEQUENCE_RUN_H
 
-#include "src/core/layout.h"
 #include "src/core/parallel.h"
 #include "src/core/random.h"
 #include "src/layers/embedding.h"
@@ -39,8 +38,8 @@ struct gk_gradient_ring {
   float *rows;
 };
 
-/* A walk over all rows in the order of the backward sweep, which begins with s = length[0]: of the `samples` of
- * step s those from i on are still to come, then those of the step before. */
+/* A walk over all rows in the order of the backward sweep, which begins with s = length[0]: of the `samples`
+ * of step s those from i on are still to come, then those of the step before. */
 struct gk_sweep {
   int64_t s, i, samples;
 };
@@ -234,7 +233,7 @@ int64_t gk_worker_rows(const struct gk_worker *worker, int64_t s);
  * many, 0 after the last. */
 int64_t gk_sweep_next(const struct gk_run *run, struct gk_sweep *sweep, int64_t most, int64_t *s, int64_t *i);
 /* The rows of a sweep as numbers of the reserve's rows or of the caller's, and the next ones: GK_SUM_BLOCK of
- * them or what is left, 0 after the last, and then from the first on again (gk_row_list of layers/linear.h). */
+ * them or what is left, 0 after the last, and then from the first on again (gk_row_list, layers/linear.h). */
 struct gk_sweep_rows {
   const struct gk_run *run;
   bool callers;
