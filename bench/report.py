@@ -7,13 +7,16 @@ pictures as SVG. Needs Python's standard library only.
                                                    estimated 30 minutes on two cores
   bench/report.py DIR --peers step.jsonl ...       also what bench/peers/compare.py --out has written
   bench/report.py DIR --from DIR/report.json       draws again without measuring, with bench/reasons.txt as it is now
-  bench/report.py DIR --from DIR/report.json --pictures docs      and those that README.md shows"""
+  bench/report.py DIR --from DIR/report.json --pictures docs      and those that README.md shows
+
+Stopped, by Ctrl-C or by a part that fails, it writes what was measured until then, and says that it is unfinished."""
 
 import argparse
 import itertools
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -109,17 +112,19 @@ def measure_round(options, tiers, number, list_name, shape, runs):
             del runs[tier]
 
 
-def measure_tiers(options, tiers):
+def measure_tiers(options, tiers, report):
     """Round by round through all networks: a bad minute takes one round of a few, not all rounds of one network."""
-    networks = [(list_name, shape, {}) for list_name, shape in options.networks]
+    networks = [{"list": list_name, **vars(shape), "intensity": intensity(shape)}
+                for list_name, shape in options.networks]
+    runs_of = [{} for _ in networks]
     for number in range(options.rounds):
-        for list_name, shape, runs in networks:
+        for (list_name, shape), network, runs in zip(options.networks, networks, runs_of):
             measure_round(options, tiers, number, list_name, shape, runs)
-            fastest = {tier: round(summarise(r.rounds, shape)["gflops"], 1) for tier, r in runs.items()}
+            network["runs"] = {tier: {**summarise(r.rounds, shape), **r.disturbance.report()}
+                               for tier, r in runs.items()}
+            report["tiers"] = [network for network in networks if "runs" in network]
+            fastest = {tier: round(r["gflops"], 1) for tier, r in network["runs"].items()}
             print(f"round {number + 1} of {options.rounds}: {shape.name} {fastest}", flush=True)
-    return [{"list": list_name, **vars(shape), "intensity": intensity(shape),
-             "runs": {tier: {**summarise(r.rounds, shape), **r.disturbance.report()} for tier, r in runs.items()}}
-            for list_name, shape, runs in networks]
 
 
 def run_best(options, shape, peaks, **more):
@@ -132,28 +137,27 @@ def disturbance_of(disturbance, peaks):
     return {**disturbance.report(), "lowest_peak_percent": 100 * min(peaks) / max(peaks)}
 
 
-def measure_threads(options, most):
+def measure_threads(options, most, report):
     """Curves, and what disturbed them; the peaks are those of all threads."""
     disturbance, peaks = machine.Disturbance(), []
     counts = sorted({1, most, *(2 ** i for i in range(1, 10) if 2 ** i < most)})
-    results = {}
     for cell, hidden, batch, time in SCALED:
         shape = Shape("", cell, hidden, hidden, batch, time)
         name = f"{cell} {hidden}, N {batch}"
         rounds = [[run_best(options, shape, peaks if t == most else [], threads=t) for t in counts]
                   for _ in range(options.rounds)]
-        results[name] = [[t, min(r[i] for r in rounds)] for i, t in enumerate(counts)]
-    return results, disturbance_of(disturbance, peaks)
+        report["threads"][name] = [[t, min(r[i] for r in rounds)] for i, t in enumerate(counts)]
+        report["disturbances"]["threads"] = disturbance_of(disturbance, peaks)
 
 
-def measure_batches(options):
-    disturbance, peaks, results = machine.Disturbance(), [], {}
+def measure_batches(options, report):
+    disturbance, peaks = machine.Disturbance(), []
     for cell, hidden in (("lstm", 512), ("gru", 512), ("rnn", 512), ("lstm", 1024)):
         shapes = [Shape("", cell, hidden, hidden, batch, 50) for batch in BATCHES]
         rounds = [[run_best(options, shape, peaks) for shape in shapes] for _ in range(options.rounds)]
-        results[f"{cell} {hidden}"] = [[s.batch, s.flop(True) / min(r[i] for r in rounds) * 1e-9]
-                                       for i, s in enumerate(shapes)]
-    return results, disturbance_of(disturbance, peaks)
+        report["batches"][f"{cell} {hidden}"] = [[s.batch, s.flop(True) / min(r[i] for r in rounds) * 1e-9]
+                                                 for i, s in enumerate(shapes)]
+        report["disturbances"]["batches"] = disturbance_of(disturbance, peaks)
 
 
 def peak_now(options):
@@ -161,45 +165,56 @@ def peak_now(options):
     return max(t.get("peak_gflops", 0) for t in info["tiers"])
 
 
-def run_check(options, check, shapes, passes):
-    """Lines of gatekern bench --check, each with what disturbed it."""
+def run_check(options, check, shapes, passes, lines):
+    """Adds those of gatekern bench --check, each with what disturbed it."""
     command = [options.program, "bench", "--json", "--check", check, *(["--shapes", shapes] if shapes else []),
                *(["--pass", passes] if passes else [])]
-    lines, disturbance = [], machine.Disturbance()
+    before, disturbance = len(lines), machine.Disturbance()
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:  # each comes as its network is done
             lines.append({"list": shapes, **json.loads(line), **disturbance.report()})
             disturbance = machine.Disturbance()
     if process.returncode not in (0, MISSED):
         raise SystemExit(f"{' '.join(map(str, command))}: failed with exit status {process.returncode}; networks that "
-                         f"were checked: {len(lines)}")
-    return lines
+                         f"were checked: {len(lines) - before}")
 
 
-def measure_checks(options):
-    lines, peaks = [], [peak_now(options)]
+def measure_checks(options, report):
+    lines, peaks = report["checks"], [peak_now(options)]
     for check in options.checks:
         wanted = itertools.product(options.check_lists, CHECKED_PASSES[check]) if check in CHECKED_PASSES \
             else [(None, None)]
         for shapes, passes in wanted:
-            found = run_check(options, check, shapes, passes)
+            before = len(lines)
+            run_check(options, check, shapes, passes, lines)
             peaks.append(peak_now(options))
-            lines += [{**line, "peaks_around": peaks[-2:]} for line in found]
+            for line in lines[before:]:
+                line["peaks_around"] = peaks[-2:]
+            for line in lines:
+                line["lowest_peak_percent"] = 100 * min(line["peaks_around"]) / max(peaks)
         print(check, "checked", flush=True)
-    return [{**line, "lowest_peak_percent": 100 * min(line["peaks_around"]) / max(peaks)} for line in lines]
 
 
 def measure(options):
+    """What was measured before it was stopped is a report too, if it has a network."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine.make_all_wait_alike()
     machine.warn_of_load()
     disturbance, system = machine.Disturbance(), machine.describe()
     info = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
     tiers = [t["isa"] for t in info["tiers"] if t["usable"]]
-    report = {"machine": info, "system": system, "tiers": measure_tiers(options, tiers)}
-    report["threads"], of_threads = measure_threads(options, info["threads"])
-    report["batches"], of_batches = measure_batches(options)
-    report.update(checks=measure_checks(options), disturbances={"threads": of_threads, "batches": of_batches})
-    return {**report, "disturbance": disturbance.report(), "rounds": options.rounds, "seconds": options.seconds}
+    report = {"machine": info, "system": system, "tiers": [], "threads": {}, "batches": {}, "checks": [],
+              "disturbances": {}, "rounds": options.rounds, "seconds": options.seconds}
+    try:
+        measure_tiers(options, tiers, report)
+        measure_threads(options, info["threads"], report)
+        measure_batches(options, report)
+        measure_checks(options, report)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not report["tiers"]:
+            raise
+        report["unfinished"] = str(stop) or "stopped by the user"
+    return {**report, "disturbance": disturbance.report()}
 
 
 def find_bench(options):
@@ -274,6 +289,8 @@ def main():
             if options.pictures and section.file in SHOWN:
                 (options.pictures / f"bench-{section.file}.svg").write_text(section.picture + "\n")
     print(options.folder / "report.html")
+    if not options.source and "unfinished" in report:
+        raise SystemExit(f"unfinished: {report['unfinished']}")
 
 
 if __name__ == "__main__":

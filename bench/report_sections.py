@@ -35,6 +35,11 @@ def machine_name(report):
             f"{report['machine']['threads']} threads")
 
 
+def unfinished_section(report):
+    return [Section("", "", notice="This report is unfinished; what is missing was not measured. "
+                    + report["unfinished"])] if "unfinished" in report else []
+
+
 def machine_section(report):
     info, extra = report["machine"], report["system"]
     caches = ", ".join(f"L{c['level']} {c['bytes'] // 1024} KiB" for c in info["caches"])
@@ -196,5 +201,5 @@ def curve_sections(report):
 
 
 def sections_of(report):
-    return [machine_section(report), tier_section(report), roofline_section(report), *peer_sections(report),
-            *curve_sections(report), *check_section(report), *shortfall_section(report)]
+    return [*unfinished_section(report), machine_section(report), tier_section(report), roofline_section(report),
+            *peer_sections(report), *curve_sections(report), *check_section(report), *shortfall_section(report)]

@@ -264,12 +264,14 @@ def check_exit_statuses(folder):
     """A missed promise is a result; a failure is none, whatever was checked before and after it."""
     for status in (0, 1, 2, 3):
         program = make_program(folder / "gatekern", f"echo '{{\"ratio\": 2}}'; exit {status}")
-        arguments = SimpleNamespace(program=program), "latency", None, None
+        lines = [{}]
+        arguments = SimpleNamespace(program=program), "latency", None, None, lines
         if status in (0, 3):
-            assert [line["ratio"] for line in report.run_check(*arguments)] == [2], status
+            report.run_check(*arguments)
         else:
             message = refusal_of(report.run_check, *arguments)
             assert f"failed with exit status {status}; networks that were checked: 1" in message, message
+        assert len(lines) == 2 and lines[1]["ratio"] == 2, (status, lines)
 
 
 def check_passes_of_checks(folder):
@@ -279,9 +281,28 @@ def check_passes_of_checks(folder):
 echo "{{\\"arguments\\": \\"$*\\"}}\"""")
     options = SimpleNamespace(program=program, checks=["latency", "threads"], check_lists=["ptb", "cells"])
     with contextlib.redirect_stdout(None):
-        asked = [line["arguments"].partition("--check ")[2] for line in report.measure_checks(options)]
+        measured = {"checks": []}
+        report.measure_checks(options, measured)
+    asked = [line["arguments"].partition("--check ")[2] for line in measured["checks"]]
     assert asked == ["latency"] + [f"threads --shapes {shapes} --pass {passes}" for shapes in ("ptb", "cells")
                                    for passes in ("step", "inference")], asked
+
+
+def check_unfinished(folder):
+    """What was measured before a part failed, or the user stopped it, is kept, drawn, and said to be unfinished."""
+    info = json.dumps(REPORT["machine"] | {"tiers": [{"isa": "scalar", "usable": True, "peak_gflops": 1.0}]})
+    step = '{"step_ms": 1, "step_ms_median": 1, "peak_gflops": 1}'
+    for stop, said in (("exit 1", "failed with exit status 1"), ("kill -TERM $PPID; sleep 1", "stopped by the user")):
+        program = make_program(folder / "gatekern", f"""[ "$1" = info ] && echo '{info}' && exit
+case "$*" in *--check*) {stop};; *) echo '{step}';; esac""")
+        command = [sys.executable, ROOT / "bench/report.py", folder / "stopped", "--program", program, "--bench", "",
+                   "--list", "anchors", "--filter", "lstm-128", "--rounds", "1", "--checks", "latency"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 1 and said in result.stderr, result
+        data = json.loads((folder / "stopped/report.json").read_text())
+        assert data["tiers"] and data["batches"] and data["checks"] == [] and said in data["unfinished"], data
+        for text in draw(folder / "redrawn", data)[:2]:
+            assert "This report is unfinished" in text and said in text
 
 
 def check_means():
@@ -404,4 +425,5 @@ with tempfile.TemporaryDirectory() as name:
     check_missing_files(Path(name))
     check_exit_statuses(Path(name))
     check_passes_of_checks(Path(name))
+    check_unfinished(Path(name))
 check_lists()
