@@ -419,6 +419,7 @@ typedef struct gk_random_key {
   uint64_t seed;
   uint64_t step;         /* the optimizer's step */
   uint64_t first_sample; /* global index of sample 0 */
+  uint64_t first_time; /* time of step 0, modulo 2^32: calls that share a sequence draw what one call would */
 } gk_random_key;
 
 /* Packed parameters: what the kernels read, for the tier of `rnn`. Pack again after each update;
@@ -502,7 +503,7 @@ typedef enum gk_mask {
 } gk_mask;
 #define GK_MASK_COUNT 6
 GK_API const char *gk_mask_name(gk_mask mask);
-/* n counts from the key's first_sample. Where the option is off or does not act on this layer: all 1, zoneout
+/* n counts from the key's first_sample, t from its first_time. Where the option is off or does not act on this layer: all 1, zoneout
  * 0. */
 GK_API gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key, int64_t layer,
                              int direction, int64_t t, int64_t n, float *factors);
@@ -541,7 +542,7 @@ GK_API gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *ar
  * Truncated BPTT (k1, k2): every k1 steps the loss of these is carried back through the last k2 >= k1 steps.
  * With k1 = k2 = T it is one forward and one backward call of T steps, h0 and c0 being hn and cn of the call
  * before. With k2 > k1 the last k2 steps are read again with today's weights, in two calls that share
- * everything but reserve: first the k1 steps which the next update no longer reaches (its hn, cn are what the
+ * everything but reserve and random.first_time: first the k1 steps which the next update no longer reaches (its hn, cn are what the
  * next update starts from), then the k2 - k1 others; backward the other way round, dh0, dc0 of the later call
  * as dhn, dcn of the earlier one, which accumulates. dy is zero before the last k1 steps
  * (gk_training_desc.backward_time does this for language models). */
@@ -867,7 +868,7 @@ typedef struct gk_decoder_forward_args {
   const int32_t *tokens; /* (T, N), feedback token */
   const float *previous; /* (T, N, O), feedback output */
   float sampling;      /* probability with which each step past the first is fed what the network itself made,
-                          instead of the teacher's; gk_teacher_probability. Drawn from `random`, t and sample */
+                          instead of the teacher's; gk_teacher_probability. Drawn from `random`, time and sample */
   gk_choice choice;    /* of tokens */
   float temperature;   /* of GK_CHOICE_SAMPLE; 0: 1 */
   int64_t source_time; /* Ts, with attention */
@@ -891,7 +892,8 @@ typedef struct gk_decoder_forward_args {
 } gk_decoder_forward_args;
 #define GK_DECODER_FORWARD_ARGS_INIT                                                                         \
   { .size = sizeof(gk_decoder_forward_args) }
-/* With carried h, c, feed (and the token or output before) T calls of one step give the bits of one call. */
+/* With carried h, c, feed, the token or output before, and random.first_time T calls of one step give the bits
+ * of one call. */
 GK_API gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args);
 
 /* Call it with what the forward call had, decoder included. */

@@ -242,56 +242,83 @@ static void every_tier_schedule_and_number_of_threads_has_the_same_bits(void **s
   }
 }
 
-/* One call of T steps, and T calls of one step that carry h, c, feed and what was fed. */
-static void single_steps_have_the_bits_of_one_call(void **state) {
+/* The call for steps t and on, at most `steps`, after those before it: what they carried, fed and made. */
+static void run_part(struct buffers *b, const struct decoder_case *c, const struct decoder_data *d,
+                     const struct open_decoder *o, const struct decoder_results *all,
+                     const struct decoder_results *parts, int64_t t, int64_t steps) {
+  const struct decoder_sizes s = decoder_sizes_of(c);
+  gk_decoder_forward_args part = decoder_forward_args(o, c, d, parts);
+  const int64_t row = t * c->batch;
+  part.reserve = NULL;
+  part.workspace = o->inference;
+  part.time = c->time - t < steps ? c->time - t : steps;
+  const int64_t rows = part.time * c->batch;
+  part.random.first_time = (uint64_t)t;
+  part.x = d->x ? d->x + row * c->desc.rnn.input_size : NULL;
+  int32_t *tokens = buffers_take(b, (size_t)rows * sizeof *tokens, sizeof *tokens);
+  memcpy(tokens, d->tokens + row, (size_t)rows * sizeof *tokens);
+  if (all->fed)
+    memcpy(tokens, all->fed + row, (size_t)c->batch * sizeof *tokens);
+  part.tokens = tokens;
+  float *previous = take_floats(b, rows * (s.fed + 1));
+  if (d->previous)
+    memcpy(previous, d->previous + row * s.fed, (size_t)(rows * s.fed) * sizeof *previous);
+  for (int64_t n = 0; n < c->batch && d->previous && t > 0; n++)
+    if (all->fed[row + n])
+      memcpy(previous + n * s.fed, parts->tensor[D_OUTPUTS] + (row - c->batch + n) * s.fed,
+             (size_t)s.fed * sizeof(float));
+  part.previous = previous;
+  part.y = parts->tensor[D_Y] + row * s.top;
+  part.outputs = parts->tensor[D_OUTPUTS] ? parts->tensor[D_OUTPUTS] + row * s.fed : NULL;
+  part.weights = parts->tensor[D_WEIGHTS] ? parts->tensor[D_WEIGHTS] + row * c->source_time : NULL;
+  part.chosen = parts->chosen ? parts->chosen + row : NULL;
+  part.fed = parts->fed ? parts->fed + row : NULL;
+  if (t > 0) {
+    part.h0 = part.hn;
+    part.c0 = part.cn;
+    part.feed0 = part.feedn;
+  }
+  decoder_ok(c, gk_decoder_forward(o->decoder, &part), "gk_decoder_forward of a part");
+}
+
+static void check_parts(const struct decoder_case *c, int64_t steps) {
+  struct buffers b = {0};
+  struct decoder_data d = take_decoder_data(&b, c);
+  struct decoder_results all = take_decoder_results(&b, c, &d), parts = take_decoder_results(&b, c, &d);
+  struct open_decoder o = open_decoder(&b, c, &d);
+  gk_decoder_forward_args args = decoder_forward_args(&o, c, &d, &all);
+  args.reserve = NULL;
+  args.workspace = o.inference;
+  decoder_ok(c, gk_decoder_forward(o.decoder, &args), "gk_decoder_forward");
+  for (int64_t t = 0; t < c->time; t += steps)
+    run_part(&b, c, &d, &o, &all, &parts, t, steps);
+  for (int k = D_Y; k <= D_FEEDN; k++)
+    if (all.tensor[k] && memcmp(all.tensor[k], parts.tensor[k], (size_t)all.count[k] * sizeof(float)) != 0)
+      fail_decoder(c, "%d steps a call: %s has other bits", (int)steps, decoder_tensor_names[k]);
+  for (int64_t r = 0; r < c->time * c->batch; r++) {
+    if (all.chosen && all.chosen[r] != parts.chosen[r])
+      fail_decoder(c, "%d steps a call: token %d is %d, not %d", (int)steps, (int)r, parts.chosen[r],
+                   all.chosen[r]);
+    /* the first step of a call is fed what the caller says, whoever made it */
+    if (all.fed && all.fed[r] != parts.fed[r] &&
+        (c->desc.feedback == GK_FEEDBACK_TOKEN || r / c->batch % steps > 0))
+      fail_decoder(c, "%d steps a call: row %d is fed %d, not %d", (int)steps, (int)r, parts.fed[r],
+                   all.fed[r]);
+  }
+  close_decoder(&o);
+  buffers_release(&b);
+}
+
+/* One call of T steps, and several that carry h, c, feed and what was fed: the same numbers are drawn. */
+static void parts_have_the_bits_of_one_call(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < CASES; seed++) {
-    struct buffers b = {0};
     struct decoder_case c = random_decoder(900 + seed);
     c.desc.rnn.layout = GK_TIME_MAJOR;
     c.ragged = false;
-    struct decoder_data d = take_decoder_data(&b, &c);
-    const struct decoder_sizes s = decoder_sizes_of(&c);
-    struct decoder_results all = take_decoder_results(&b, &c, &d), one = take_decoder_results(&b, &c, &d);
-    struct open_decoder o = open_decoder(&b, &c, &d);
-    gk_decoder_forward_args args = decoder_forward_args(&o, &c, &d, &all);
-    args.reserve = NULL;
-    args.workspace = o.inference;
-    decoder_ok(&c, gk_decoder_forward(o.decoder, &args), "gk_decoder_forward");
-    for (int64_t t = 0; t < c.time; t++) {
-      gk_decoder_forward_args step = decoder_forward_args(&o, &c, &d, &one);
-      const int64_t row = t * c.batch;
-      const bool own = t > 0 && all.fed && c.desc.feedback == GK_FEEDBACK_OUTPUT;
-      step.reserve = NULL;
-      step.workspace = o.inference;
-      step.time = 1;
-      step.sampling = 0;
-      step.chosen = NULL; /* drawn by t */
-      step.fed = NULL;
-      step.x = d.x ? d.x + row * c.desc.rnn.input_size : NULL;
-      step.tokens = all.fed ? all.fed + row : NULL;
-      float *previous = take_floats(&b, c.batch * (s.fed + 1));
-      for (int64_t n = 0; n < c.batch && d.previous; n++)
-        memcpy(previous + n * s.fed,
-               own && all.fed[row + n] ? one.tensor[D_OUTPUTS] + (row - c.batch + n) * s.fed
-                                       : d.previous + (row + n) * s.fed,
-               (size_t)s.fed * sizeof(float));
-      step.previous = previous;
-      step.y = one.tensor[D_Y] + row * s.top;
-      step.outputs = one.tensor[D_OUTPUTS] ? one.tensor[D_OUTPUTS] + row * s.fed : NULL;
-      step.weights = one.tensor[D_WEIGHTS] ? one.tensor[D_WEIGHTS] + row * c.source_time : NULL;
-      if (t > 0) {
-        step.h0 = step.hn;
-        step.c0 = step.cn;
-        step.feed0 = step.feedn;
-      }
-      decoder_ok(&c, gk_decoder_forward(o.decoder, &step), "gk_decoder_forward of one step");
-    }
-    for (int k = D_Y; k <= D_FEEDN; k++)
-      if (all.tensor[k] && memcmp(all.tensor[k], one.tensor[k], (size_t)all.count[k] * sizeof(float)) != 0)
-        fail_decoder(&c, "step by step: %s has other bits", decoder_tensor_names[k]);
-    close_decoder(&o);
-    buffers_release(&b);
+    check_parts(&c, 1);
+    if (c.time > 2)
+      check_parts(&c, (c.time + 1) / 2);
   }
 }
 
@@ -515,7 +542,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(the_reference_has_the_gradients_of_its_outputs),
       cmocka_unit_test(results_and_gradients_are_near_the_reference_on_every_tier),
       cmocka_unit_test(every_tier_schedule_and_number_of_threads_has_the_same_bits),
-      cmocka_unit_test(single_steps_have_the_bits_of_one_call),
+      cmocka_unit_test(parts_have_the_bits_of_one_call),
       cmocka_unit_test(a_sample_does_not_depend_on_its_batch),
       cmocka_unit_test(gradients_are_added_where_asked_and_results_may_be_absent),
       cmocka_unit_test(the_network_chooses_its_most_likely_token),

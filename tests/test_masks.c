@@ -30,7 +30,7 @@ static void masks_have_their_values_and_their_share(void **state) {
   (void)state;
   enum { WIDE = 1000 };
   gk_rnn_desc desc = GK_RNN_DESC_INIT;
-  float row[WIDE], other[WIDE];
+  float row[WIDE], other[WIDE], same[WIDE];
   const gk_random_key key = {.seed = 5, .step = 8, .first_sample = 3};
   desc.input_size = desc.hidden_size = WIDE;
   desc.layers = 2;
@@ -46,6 +46,9 @@ static void masks_have_their_values_and_their_share(void **state) {
         const bool fixed = sequence ? !zoneout : mask == GK_MASK_WEIGHT;
         assert_int_equal(gk_rnn_mask(rnn, (gk_mask)mask, &key, 0, 0, 2, 1, row), GK_OK);
         assert_int_equal(gk_rnn_mask(rnn, (gk_mask)mask, &key, 0, 0, 4, 1, other), GK_OK);
+        const gk_random_key later = {.seed = 5, .step = 8, .first_sample = 3, .first_time = 2};
+        assert_int_equal(gk_rnn_mask(rnn, (gk_mask)mask, &later, 0, 0, 2, 1, same), GK_OK);
+        assert_memory_equal(same, other, sizeof other);
         int first = 0;
         for (int i = 0; i < WIDE; i++) {
           assert_true(zoneout ? row[i] == 0 || row[i] == 1

@@ -288,6 +288,56 @@ static void test_losses_do_not_depend_on_k2(void **state) {
   }
 }
 
+/* The two calls that read the steps of k2 > k1 again draw the masks that one call draws. */
+static void test_parts_of_k2_have_the_masks_of_one_call(void **state) {
+  (void)state;
+  gk_language_model_desc model = small_model(GK_CELL_LSTM);
+  gk_training_desc training = small_training();
+  model.network.input_dropout = model.network.recurrent_dropout = 0.3f;
+  model.network.zoneout_h = 0.2f;
+  training.optimizer = GK_OPTIMIZER_SGD;
+  training.learning_rate = 1e-30; /* weights stand still */
+  training.time = 10;
+  training.backward_time = 30;
+  gk_language_trainer *trainer = create(&model, &training);
+  run_steps(trainer, 3, 1000); /* the next one reads steps 10 to 40, its parts meet at 20 */
+  gk_rnn_memory need;
+  expect_ok(gk_rnn_memory_needed(trainer->model->rnn, 30, training.batch, &need));
+  const size_t state_bytes = (size_t)trainer->h_count * sizeof(float);
+  float *h0 = malloc(state_bytes), *c0 = malloc(state_bytes);
+  const int64_t values = 30 * training.batch * gk_rnn_output_size(trainer->model->rnn);
+  float *y = malloc((size_t)values * sizeof *y);
+  void *reserve, *workspace;
+  expect_ok(gk_allocate(need.reserve_bytes, &reserve));
+  expect_ok(gk_allocate(need.forward_workspace_bytes, &workspace));
+  assert_true(h0 && c0 && y && trainer->c_count == trainer->h_count);
+  memcpy(h0, trainer->h[trainer->step % 2], state_bytes);
+  memcpy(c0, trainer->c[trainer->step % 2], state_bytes);
+  run_steps(trainer, 1, 1000);
+  gk_rnn_forward_args whole = GK_RNN_FORWARD_ARGS_INIT;
+  whole.time = 30;
+  whole.batch = training.batch;
+  whole.tokens = trainer->inputs;
+  whole.h0 = h0;
+  whole.c0 = c0;
+  whole.parameters = trainer->model->parameters;
+  whole.packed = trainer->model->packed_rnn;
+  whole.y = y;
+  whole.random = (gk_random_key){.seed = training.seed, .step = 4};
+  whole.reserve = reserve;
+  whole.workspace = workspace;
+  expect_ok(gk_rnn_forward(trainer->model->rnn, &whole));
+  for (int64_t i = 0; i < values; ++i)
+    if (y[i] != trainer->y[i])
+      fail_msg("value %d of y is %.9g, of one call %.9g", (int)i, (double)trainer->y[i], (double)y[i]);
+  gk_free(reserve);
+  gk_free(workspace);
+  free(h0);
+  free(c0);
+  free(y);
+  gk_language_trainer_destroy(trainer);
+}
+
 /* ---- Tied weights ---- */
 
 /* The gradient of the tied embedding is the sum of both: a difference quotient of the loss agrees. */
@@ -561,6 +611,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_rates_are_applied),
       cmocka_unit_test(test_gradients_of_a_span_add_up),
       cmocka_unit_test(test_losses_do_not_depend_on_k2),
+      cmocka_unit_test(test_parts_of_k2_have_the_masks_of_one_call),
       cmocka_unit_test(test_tied_gradient),
       cmocka_unit_test(test_tied_file),
       cmocka_unit_test(test_free_running),

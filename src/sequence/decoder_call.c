@@ -203,8 +203,10 @@ static const float *open_output(const gk_decoder *decoder, unsigned flags, const
 
 static struct gk_feed forward_feed(const gk_decoder *decoder, const gk_decoder_forward_args *args,
                                    int64_t beams) {
-  const struct gk_random_counter counter = {
-      .seed = args->random.seed, .step = args->random.step, .sample = args->random.first_sample};
+  const struct gk_random_counter counter = {.seed = args->random.seed,
+                                            .step = args->random.step,
+                                            .sample = args->random.first_sample,
+                                            .time = (uint32_t)args->random.first_time};
   struct gk_feed feed = {.decoder = decoder,
                          .in_turn = decoder->desc.input_feeding || args->sampling > 0,
                          .chooses = decoder->desc.feedback == GK_FEEDBACK_TOKEN &&

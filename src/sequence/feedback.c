@@ -51,7 +51,7 @@ static bool own_turn(const struct gk_feed *feed, const struct gk_feed_row *row) 
   float uniform;
   if (row->s == 0 || feed->sampling == 0)
     return false;
-  coin.time = (uint32_t)row->s;
+  coin.time += (uint32_t)row->s;
   coin.sample += (uint64_t)row->n;
   gk_random_uniforms(&coin, 0, 1, &uniform);
   return uniform < feed->sampling;
@@ -200,7 +200,7 @@ static int32_t choose(const struct gk_feed *feed, const struct gk_feed_row *row,
   }
   struct gk_random_counter draw = feed->draw;
   float uniform, sum = 0;
-  draw.time = (uint32_t)row->s;
+  draw.time += (uint32_t)row->s;
   draw.sample += (uint64_t)row->n;
   gk_random_uniforms(&draw, 0, 1, &uniform);
   kernels->softmax(count, 1.0f / feed->temperature, logits, logits);

@@ -35,16 +35,17 @@ struct gk_random_stream gk_mask_stream(const gk_random_key *key, gk_mask mask, i
 }
 
 /* Dropout's masks may be those of the whole sequence; zoneout draws at each step. */
-static uint32_t time_of_mask(const gk_rnn_desc *desc, gk_mask mask, int64_t t) {
+static uint32_t time_of_mask(const gk_rnn_desc *desc, gk_mask mask, const gk_random_key *key, int64_t t) {
   const bool zoneout = mask == GK_MASK_ZONEOUT_H || mask == GK_MASK_ZONEOUT_C;
-  return zoneout || desc->dropout_masks == GK_DROPOUT_EACH_STEP ? (uint32_t)t : 0;
+  return zoneout || desc->dropout_masks == GK_DROPOUT_EACH_STEP ? (uint32_t)(key->first_time + (uint64_t)t)
+                                                                : 0;
 }
 
 static struct gk_uniforms row_of(const struct gk_run *run, gk_mask mask, int layer, int direction, int64_t t,
                                  int64_t i) {
   return gk_random_row(&run->streams[mask][layer * run->rnn->directions + direction],
                        run->random.first_sample + (uint64_t)run->order[i],
-                       time_of_mask(&run->rnn->desc, mask, t));
+                       time_of_mask(&run->rnn->desc, mask, &run->random, t));
 }
 
 /* Values first, first + 1, ... of a row. */
@@ -371,7 +372,7 @@ gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key,
   const struct gk_uniforms row =
       mask == GK_MASK_WEIGHT
           ? gk_random_row(&stream, (uint64_t)n, 0)
-          : gk_random_row(&stream, key->first_sample + (uint64_t)n, time_of_mask(&rnn->desc, mask, t));
+          : gk_random_row(&stream, key->first_sample + (uint64_t)n, time_of_mask(&rnn->desc, mask, key, t));
   const int64_t width = width_of_mask(rnn, mask, of);
   rnn->kernels->uniforms(&row, 0, (size_t)width, factors);
   for (int64_t u = 0; u < width; u++)

@@ -57,8 +57,11 @@ static int64_t rows_until(const gk_language_trainer *trainer, const struct span 
   return (t - span->begin) * trainer->desc.batch;
 }
 
-static gk_random_key random_key(const gk_language_trainer *trainer) {
-  return (gk_random_key){.seed = trainer->desc.seed, .step = (uint64_t)trainer->step + 1};
+/* Of a call whose first step is number `first_time` of those that the step reads. */
+static gk_random_key random_key(const gk_language_trainer *trainer, int64_t first_time) {
+  return (gk_random_key){.seed = trainer->desc.seed,
+                         .step = (uint64_t)trainer->step + 1,
+                         .first_time = (uint64_t)first_time};
 }
 
 /* Does a part that begins there read the network's own initial states? */
@@ -98,7 +101,7 @@ static gk_status forward_part(gk_language_trainer *trainer, const struct span *s
   forward.parameters = model->parameters;
   forward.packed = packed_of(trainer);
   forward.y = trainer->y + row * gk_rnn_output_size(model->rnn);
-  forward.random = random_key(trainer);
+  forward.random = random_key(trainer, begin - span->begin);
   forward.reserve = trainer->reserve[part];
   forward.workspace = trainer->workspace;
   return gk_rnn_forward(model->rnn, &forward);
@@ -131,7 +134,7 @@ static gk_status backward_part(gk_language_trainer *trainer, const struct span *
   }
   backward.gradients = trainer->gradients;
   backward.accumulate = accumulate;
-  backward.random = random_key(trainer);
+  backward.random = random_key(trainer, begin - span->begin);
   backward.reserve = trainer->reserve[part];
   backward.workspace = trainer->workspace;
   return gk_rnn_backward(model->rnn, &backward);
@@ -162,7 +165,7 @@ static gk_status take_loss(gk_language_trainer *trainer, const struct span *span
 
 static gk_status differentiate(gk_language_trainer *trainer, const struct span *span,
                                gk_training_step *report, double *start) {
-  const gk_random_key key = random_key(trainer);
+  const gk_random_key key = random_key(trainer, 0);
   gk_status status = GK_OK;
   if (trainer->packed)
     status = gk_rnn_pack_dropped(trainer->model->rnn, trainer->model->pack_flags, &key,
