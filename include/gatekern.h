@@ -715,8 +715,9 @@ typedef struct gk_output_desc {
   int64_t input_size;  /* H */
   int64_t output_size; /* V */
   gk_isa isa;
-  int threads; /* 0: gk_default_threads() */
-  bool tied;   /* W is not among the parameters */
+  gk_math math; /* of the sigmoid in losses of several labels */
+  int threads;  /* 0: gk_default_threads() */
+  bool tied;    /* W is not among the parameters */
 } gk_output_desc;
 #define GK_OUTPUT_DESC_INIT                                                                                  \
   { .size = sizeof(gk_output_desc) }

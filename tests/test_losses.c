@@ -345,6 +345,48 @@ static void test_output_layer(void **state) {
       }
 }
 
+/* Where a loss has a sigmoid, the layer's own choice of activations counts, and no variable of the
+ * environment. */
+static void test_layer_takes_the_activations_that_it_is_given(void **state) {
+  (void)state;
+  enum { WIDTH = 64 };
+  float gradients[GK_MATH_SLEEF + 1][WIDTH], h = 1, parameters[2 * WIDTH];
+  random_floats(46, 3, 2 * WIDTH, parameters);
+  const float values[WIDTH] = {0};
+  setenv("GATEKERN_MATH", "sleef", 1);
+  for (int math = GK_MATH_AUTO; math <= GK_MATH_SLEEF; math++) {
+    struct buffers b = {0};
+    gk_output_desc desc = GK_OUTPUT_DESC_INIT;
+    desc.input_size = 1;
+    desc.output_size = WIDTH;
+    desc.math = (gk_math)math;
+    gk_output *output;
+    size_t packed, workspace;
+    assert_int_equal(gk_output_create(&desc, &output), GK_OK);
+    assert_int_equal(gk_output_packed_bytes(output, GK_PACK_FORWARD, &packed), GK_OK);
+    assert_int_equal(gk_output_workspace_bytes(output, 1, &workspace), GK_OK);
+    gk_output_loss_args args = GK_OUTPUT_LOSS_ARGS_INIT;
+    void *weights = buffers_take(&b, packed, 1);
+    float all[2 * WIDTH];
+    assert_int_equal(gk_output_pack(output, GK_PACK_FORWARD, parameters, weights), GK_OK);
+    args.kind = GK_LOSS_BINARY;
+    args.rows = 1;
+    args.h = &h;
+    args.values = values;
+    args.packed = weights;
+    args.gradient_scale = 1;
+    args.gradients = all;
+    args.workspace = buffers_take(&b, workspace, 1);
+    assert_int_equal(gk_output_loss(output, &args), GK_OK);
+    memcpy(gradients[math], all + WIDTH, sizeof gradients[math]); /* of the biases: sigmoids */
+    gk_output_destroy(output);
+    buffers_release(&b);
+  }
+  unsetenv("GATEKERN_MATH");
+  assert_memory_equal(gradients[GK_MATH_AUTO], gradients[GK_MATH_SLEEF], sizeof gradients[0]);
+  assert_memory_not_equal(gradients[GK_MATH_OWN], gradients[GK_MATH_SLEEF], sizeof gradients[0]);
+}
+
 /* A tied layer's parameters are its bias; what needs the weight is refused by a message. */
 static void test_tied_layer(void **state) {
   (void)state;
@@ -430,8 +472,12 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_reference),  cmocka_unit_test(test_arrays),  cmocka_unit_test(test_output_layer),
-      cmocka_unit_test(test_tied_layer), cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_reference),
+      cmocka_unit_test(test_arrays),
+      cmocka_unit_test(test_output_layer),
+      cmocka_unit_test(test_layer_takes_the_activations_that_it_is_given),
+      cmocka_unit_test(test_tied_layer),
+      cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

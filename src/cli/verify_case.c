@@ -42,6 +42,7 @@ static gk_status create_network(const verify_job *job, const verify_plan *plan, 
   output_desc.input_size = job->output_hidden;
   output_desc.output_size = OUTPUT_SIZE;
   output_desc.isa = plan->isa;
+  output_desc.math = GK_MATH_OWN;
   output_desc.threads = plan->threads;
   gk_status status = gk_rnn_options_set(&desc, c->options);
   if (status == GK_OK)

@@ -27,6 +27,7 @@ static gk_status create_decoder(const verify_job *job, const verify_plan *plan, 
   output_desc.input_size = c->decoder.attention_size ? c->decoder.attention_size : c->hidden;
   output_desc.output_size = OUTPUT_SIZE;
   output_desc.isa = plan->isa;
+  output_desc.math = GK_MATH_OWN;
   output_desc.threads = plan->threads;
   desc.rnn.cell = job->cell;
   desc.rnn.input_size = c->input;

@@ -38,10 +38,11 @@ static gk_status check_description(const gk_output_desc *desc) {
 
 static gk_status create(struct gk_output *output) {
   gk_output_desc *desc = &output->desc;
-  gk_status status = gk_kernels_for(desc->isa, GK_MATH_AUTO, &output->kernels);
+  gk_status status = gk_kernels_for(desc->isa, desc->math, &output->kernels);
   if (status)
     return status;
   desc->isa = output->kernels->isa;
+  desc->math = output->kernels->math;
   desc->threads = gk_resolve_threads(desc->threads);
   status = gk_linear_create(&output->linear, output->kernels, desc->input_size, desc->output_size, true,
                             &output->packed);

@@ -35,6 +35,7 @@ static gk_status create_output(gk_language_model *model) {
   output.output_size = model->vocabulary.count;
   output.tied = model->desc.tied;
   output.isa = network->isa;
+  output.math = network->math;
   output.threads = network->threads;
   return gk_output_create(&output, &model->output);
 }
