@@ -9,7 +9,7 @@ pictures as SVG. Needs Python's standard library only.
   bench/report.py DIR --from DIR/report.json       draws again without measuring, with bench/reasons.txt as it is now
   bench/report.py DIR --from DIR/report.json --pictures docs      and those that README.md shows
 
-Stopped, by Ctrl-C or by a part that fails, it writes what was measured until then, and says that it is unfinished."""
+What was measured before it is stopped, or beside what fails, is written all the same, with what is missing."""
 
 import argparse
 import itertools
@@ -37,7 +37,9 @@ SCALED = [("lstm", 512, 64, 25), ("gru", 512, 32, 50), ("lstm", 128, 50, 50), ("
           ("lstm", 1024, 1, 50)]
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CHECKS = ["latency", "first-call", "threads", "schedules", "denormals", "softmax", "trainer"]
+PLAIN_C_FLOPS = 8e10  # a second, about: how many runs fit into the time of a measurement
 MISSED = 3  # exit status of gatekern bench --check where a promise is missed, and nothing else is wrong
+PICTURES = ["tiers", "roofline", "threads", "batches", "peers-"]  # how their names begin
 SHOWN = ["tiers", "roofline", "peers-step", "batches"]  # in README.md
 
 
@@ -57,9 +59,10 @@ def run_bench(options, shape, isa="auto", threads=None, seconds=None):
 
 
 def run_plain_c(options, list_name, shape, tier):
-    """None where gatekern-bench has no such tier. It reports means: of five parts, so that one is undisturbed."""
+    """None where gatekern-bench has no such tier. It reports means: of single runs, to be compared with our best."""
+    runs = min(max(5, round(options.seconds * PLAIN_C_FLOPS / shape.flop(True))), 200)
     answer = json.loads(run(options.bench, f"--benchmark_filter=^layer/{list_name}/{shape.name}/{tier}/step/",
-                            f"--benchmark_min_time={options.seconds / 5}", "--benchmark_repetitions=5",
+                            "--benchmark_min_time=1e-9", f"--benchmark_repetitions={runs}",
                             "--benchmark_format=json") or "{}")
     lines = [line for line in answer.get("benchmarks", []) if line["run_type"] == "iteration"]
     for line in lines:
@@ -186,13 +189,22 @@ def measure_checks(options, report):
             else [(None, None)]
         for shapes, passes in wanted:
             before = len(lines)
-            run_check(options, check, shapes, passes, lines)
+            try:
+                run_check(options, check, shapes, passes, lines)
+            except SystemExit as failure:
+                report["failed"].append(str(failure))
             peaks.append(peak_now(options))
             for line in lines[before:]:
                 line["peaks_around"] = peaks[-2:]
             for line in lines:
                 line["lowest_peak_percent"] = 100 * min(line["peaks_around"]) / max(peaks)
         print(check, "checked", flush=True)
+
+
+def keep_largest(bandwidths, again):
+    """Measured once, a minute of others at work would stand in every bound that is computed from it."""
+    for one, other in zip(bandwidths, again):
+        one["gigabytes_per_second"] = max(one["gigabytes_per_second"], other["gigabytes_per_second"])
 
 
 def measure(options):
@@ -204,16 +216,18 @@ def measure(options):
     info = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
     tiers = [t["isa"] for t in info["tiers"] if t["usable"]]
     report = {"machine": info, "system": system, "tiers": [], "threads": {}, "batches": {}, "checks": [],
-              "disturbances": {}, "rounds": options.rounds, "seconds": options.seconds}
+              "disturbances": {}, "failed": [], "rounds": options.rounds, "seconds": options.seconds}
     try:
         measure_tiers(options, tiers, report)
         measure_threads(options, info["threads"], report)
         measure_batches(options, report)
         measure_checks(options, report)
+        again = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
+        keep_largest(info["bandwidth"], again["bandwidth"])
     except (KeyboardInterrupt, SystemExit) as stop:
         if not report["tiers"]:
             raise
-        report["unfinished"] = str(stop) or "stopped by the user"
+        report["failed"].append(str(stop) or "stopped by the user")
     return {**report, "disturbance": disturbance.report()}
 
 
@@ -228,13 +242,32 @@ def find_bench(options):
     return bench
 
 
+def read_report(path):
+    try:
+        report = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: is no report.json: {error}") from error
+    if not isinstance(report, dict) or not {"machine", "system", "tiers"} <= set(report):
+        raise ValueError(f"{path}: is no report.json: it has no machine or no tiers")
+    return report
+
+
 def prepare(options):
     """Finds everything that is measured or read; ValueError says what is missing."""
     for path in filter(None, [options.source, *options.peers]):
         if not Path(path).is_file():
             raise ValueError(f"no file {path}")
+    for folder in filter(None, [options.folder, options.pictures]):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{folder}: {error.strerror}") from error
+    options.peer_lines = read_peers(options.peers)
     if options.source:
+        options.report = read_report(options.source)
         return
+    if options.rounds < 1:
+        raise ValueError(f"--rounds is {options.rounds}, must be at least 1")
     if not shutil.which(options.program):
         raise ValueError(f"--program: no program {options.program}")
     options.networks = [(name, shape) for name in options.list for shape in read_list(name)
@@ -271,15 +304,14 @@ def parse_options():
 
 def main():
     options = parse_options()
-    report = json.loads(Path(options.source).read_text()) if options.source else measure(options)
+    report = options.report if options.source else measure(options)
     if options.peers or "peers" not in report:
-        report["peers"], report["peer_sessions"] = read_peers(options.peers)
+        report["peers"], report["peer_sessions"] = options.peer_lines
         report.pop("peer_versions", None)
     report["short"] = shortfalls(report)
     sections = sections_of(report)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    for old in options.folder.glob("peers-*.svg"):  # as many as there were sessions
-        old.unlink()
+    for old in itertools.chain(*(options.folder.glob(f"{name}*.svg") for name in PICTURES)):
+        old.unlink()  # of a section that this report may not have
     (options.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (options.folder / "report.html").write_text(html(report, sections, METHOD))
     (options.folder / "report.md").write_text(markdown(report, sections, METHOD))
@@ -288,9 +320,12 @@ def main():
             (options.folder / f"{section.file}.svg").write_text(section.picture + "\n")
             if options.pictures and section.file in SHOWN:
                 (options.pictures / f"bench-{section.file}.svg").write_text(section.picture + "\n")
+    for name in SHOWN if options.pictures else []:
+        if name not in {section.file for section in sections}:
+            print(f"no picture {name}: the report has no such section", file=sys.stderr)
     print(options.folder / "report.html")
-    if not options.source and "unfinished" in report:
-        raise SystemExit(f"unfinished: {report['unfinished']}")
+    if not options.source and report["failed"]:
+        raise SystemExit("unfinished:\n" + "\n".join(report["failed"]))
 
 
 if __name__ == "__main__":

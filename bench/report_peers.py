@@ -15,16 +15,20 @@ PASSES = {"step": "a training step", "inference": "a forward pass without gradie
 
 
 def read_peers(paths):
-    """Lines with the index of their session, and the sessions: the headers of the files."""
+    """Lines with the index of their session, and the sessions: the headers of the files. ValueError: they are none."""
     lines, sessions = [], []
     for path in paths:
-        for line in (json.loads(text) for text in Path(path).read_text().splitlines() if text.strip()):
+        for number, text in enumerate(Path(path).read_text().splitlines(), 1):
+            try:
+                line = json.loads(text)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error
             if "header" in line:
                 sessions.append(line["header"])
             elif sessions:
                 lines.append({**line, "session": len(sessions) - 1})
             else:
-                raise SystemExit(f"{path}: no header; it must be what compare.py --out writes")
+                raise ValueError(f"{path}: no header; it must be what compare.py --out writes")
     return lines, sessions
 
 
@@ -97,17 +101,20 @@ def text_of_clock(disturbance):
     return "–".join(map(str, sorted(set(disturbance.get("megahertz", []))))) or "–"
 
 
+def text_of_share(line, name):
+    return "–" if line.get(name) is None else str(line[name])
+
+
 def text_of_disturbance(line):
-    """Cells: lowest FMA peak of a round in per cent of the highest, steal, clock, load."""
+    """Cells: lowest FMA peak of a round in per cent of the highest, steal, other programs, clock."""
     own = line["gatekern"]
     lowest = f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f}" if "lowest_peak_gflops" in own else "–"
-    steal = line.get("steal_percent")
-    return [lowest, "–" if steal is None else str(steal), text_of_clock(line), str(line.get("load", "–"))]
+    return [lowest, text_of_share(line, "steal_percent"), text_of_share(line, "others_percent"), text_of_clock(line)]
 
 
 def peer_table(header, rows, labels, names):
     table = [["network", "ms (median)", "GFLOP/s", "% of peak"] + [f"ours / {name_of(header, n)}" for n in names]
-             + ["needed", "lowest peak, %", "steal %", "MHz", "load"]]
+             + ["needed", "lowest peak, %", "steal %", "others %", "MHz"]]
     for row, label in zip(rows, labels):
         own, missed = row["gatekern"], set(row["missed"])
         median = f" ({1e3 * own['median']:.3f})" if "median" in own else ""
@@ -133,34 +140,36 @@ def pass_sections(header, rows, what, title, file):
     text = (f"{describe(header)}. Throughput of Gatekern / the peer's, by best run (by medians); above 1 Gatekern is "
             "faster. In brackets with the peer's reorders of weights and gradients counted, as our packing is. Outputs "
             "were compared before anything was timed. The last columns say what disturbed a row: the lowest FMA peak "
-            "of a round in per cent of the highest, time that the hypervisor took, the kernel's clock, runnable "
-            "programs.")
+            "of a round in per cent of the highest, time that the hypervisor and that other programs took, the clock "
+            "that the kernel reports.")
     sections = [Section(title, text, picture, file, peer_table(header, rows, labels, names))]
     means = geometric_means(rows)
     if means:
         sections.append(Section("", f"Geometric means of these rows. {describe(header)}.",
                                 table=[["rows", "peer", "our speed / the peer's", "needed"]]
-                                + [[mean.name, name_of(header, mean.peer), ("!" if mean.missed else "")
+                                + [[mean.name + mean.part, name_of(header, mean.peer), ("!" if mean.missed else "")
                                     + f"{mean.value:.3f}", str(mean.needed or "–")] for mean in means]))
     return sections
 
 
 def training_section(header, jobs, title):
     versions = sorted({r["peer"] for j in jobs for r in j["pytorch"]})
-    table = [["training, characters/s", "isa", "Gatekern", ", ".join(versions), "ratio (medians)", "needed", "steal %"]]
+    table = [["training, characters/s", "isa", "Gatekern", ", ".join(versions), "ratio (medians)", "needed", "steal %",
+              "others %"]]
     table += [[j["training"], j.get("isa", "auto"), f"{max(r['best'] for r in j['gatekern']):.0f}",
                f"{max(r['best'] for r in j['pytorch']):.0f}",
                ("!" if j["ratio"] < j["at_least"] else "") + f"{j['ratio']:.2f} ({j['ratio_median']:.2f})",
-               str(j["at_least"]), str(j.get("steal_percent", "–"))] for j in jobs]
+               str(j["at_least"]), text_of_share(j, "steal_percent"), text_of_share(j, "others_percent")]
+              for j in jobs]
     return Section(title, f"The same job in both: embedding, layers, softmax, clipping, Adam. {describe(header)}.",
                    table=table)
 
 
 def ragged_section(header, rows, title):
-    table = [["cell H/N/T (I = H)", "ms", f"{name_of(header, 'packed')}, ms", "ratio", "needed", "steal %", "load"]]
+    table = [["cell H/N/T (I = H)", "ms", f"{name_of(header, 'packed')}, ms", "ratio", "needed", "steal %", "others %"]]
     table += [[r["ragged"], f"{1e3 * r['best']:.3f}", f"{1e3 * r['packed']:.3f}",
                ("!" if r["ratio"] < r["at_least"] else "") + f"{r['ratio']:.2f}", str(r["at_least"]),
-               str(r["steal_percent"]), str(r["load"])] for r in rows]
+               text_of_share(r, "steal_percent"), text_of_share(r, "others_percent")] for r in rows]
     return Section(title, f"A training step over lengths that are uniform in 1 ... T. {describe(header)}.", table=table)
 
 

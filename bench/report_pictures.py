@@ -110,10 +110,11 @@ def rows_of_dots(names, series, values, title, unit, marker=None, caption=""):
     return picture.svg()
 
 
-def roofline(points, peaks, bandwidths):
+def roofline(points, peaks, bandwidths, caption):
     """points: (tier, name, FLOP a byte, GFLOP/s); peaks: tier -> GFLOP/s; bandwidths: level -> GB/s."""
     left, top, right, bottom = 70, 58, 800, 454
-    picture = Picture(920, 514, "roofline")
+    picture = Picture(920, 534, "roofline")
+    picture.text(14, bottom + 66, caption, "start", True)
     lowest = min(min(p[3] for p in points), min(peaks.values())) / 1.5
     xs = Log([p[2] for p in points] + [peak / width for peak in peaks.values() for width in bandwidths.values()],
              left, right)
@@ -150,10 +151,11 @@ def roofline(points, peaks, bandwidths):
     return picture.svg()
 
 
-def curves(series, x_label, y_label, title, base=2, ideal=False):
+def curves(series, x_label, y_label, title, caption, base=2, ideal=False):
     """series: label -> [(x, y)]."""
     left, top, right, bottom = 70, 60, 800, 360
-    picture = Picture(920, 416, title)
+    picture = Picture(920, 440, title)
+    picture.text(14, bottom + 66, caption, "start", True)
     points = [p for values in series.values() for p in values]
     xs, high = Log([p[0] for p in points], left, right, base), max(p[1] for p in points) * 1.1
     step = 10 ** math.floor(math.log10(high / 2))

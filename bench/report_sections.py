@@ -7,27 +7,27 @@ import statistics
 import machine
 from bars import CHECKED_PASSES
 from report_page import Section
-from report_peers import peer_sections, text_of_clock
+from report_peers import peer_sections, text_of_clock, text_of_share
 from report_pictures import SERIES, curves, roofline, rows_of_dots
 from report_shortfalls import pass_of_check, shortfall_section
 
 METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime stay alive and idle between theirs):
 the network is made, warmed up, then run for a fixed time; the best and the median run count. Contestants take turns,
-one measurement each a round, so that a slower clock or a noisy neighbour meets all of them; the scalar tier, ten times
-slower, is measured in the first round only. All leave OpenMP's threads that wait as they are by default, though
+one measurement each a round, so that a slower clock or a noisy neighbour meets all of them; the scalar tier, ten
+times slower, is measured in the first round only. All leave OpenMP's threads that wait as they are by default, though
 gatekern alone would let them spin for less. The best is that of all rounds, the median that of the rounds' medians.
 Spread is how far the slowest round's best lies above the best. A step is forward and backward with the gradients of
-input, initial states, weights and biases; ours includes packing the weights, oneDNN's leaves out its reorders. GFLOP/s
-count matrix products only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one
-fused multiply-add at a time, not vectorised, through libm on CPUs that have none; plain C is the same step in
-straightforward loops, left to the compiler at -O3 for each instruction set, and its best that of five means. Peers'
-outputs are compared with ours on the same data, which all of them are timed on. Bandwidths, as slopes of the roofline
-and of what a row's bound is computed from, are measured once, by gatekern info when the session starts. The FMA peak is
-measured in the process of each run, before and after it; the largest of all rounds is what per cents are of, and the
-lowest of a round says how slow the machine was at its worst. Checks of threads, schedules and denormals are measured up
-to four times while they miss, and the best run of all counts. Steal is the share of all CPU time that the hypervisor
-took, of each row alone. The clock is what the kernel reports, which a virtual machine may not know; the FMA peak
-measured beside each run says more."""
+input, initial states, weights and biases; ours includes packing the weights, oneDNN's leaves out its reorders.
+GFLOP/s count matrix products only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C
+with one fused multiply-add at a time, not vectorised, through libm on CPUs that have none; plain C is the same step
+in straightforward loops, left to the compiler at -O3 for each instruction set. Peers' outputs are compared with ours
+on the same data, which all of them are timed on. Bandwidths, as slopes of the roofline and of what a row's bound is
+computed from, are measured by gatekern info when the session starts and when it ends, and the largest counts. The FMA
+peak is measured in the process of each run, before and after it; the largest of all rounds is what per cents are of,
+and the lowest of a round says how slow the machine was at its worst. Checks of threads, schedules and denormals are
+measured up to four times while they miss, and the best run of all counts. Steal is the share of all CPU time that the
+hypervisor took, of each row alone, and others that of programs which the session had not started. The clock is what
+the kernel reports, which a virtual machine may not know; the FMA peak measured beside each run says more."""
 
 
 def machine_name(report):
@@ -35,9 +35,17 @@ def machine_name(report):
             f"{report['machine']['threads']} threads")
 
 
-def unfinished_section(report):
-    return [Section("", "", notice="This report is unfinished; what is missing was not measured. "
-                    + report["unfinished"])] if "unfinished" in report else []
+BUSY_PERCENT = 5  # of all CPU time: beside more of other programs no figure means much
+
+
+def notice_sections(report):
+    """What a reader must know before any figure."""
+    notices = [f"This report is unfinished: {failure}" for failure in report.get("failed", [])]
+    others = report["disturbance"].get("others_percent") or 0
+    if others >= BUSY_PERCENT:
+        notices.append(f"Other programs took {others} % of all CPU time meanwhile: figures are too low, and those of "
+                       "small networks mean little.")
+    return [Section("", "", notice=notice) for notice in notices]
 
 
 def machine_section(report):
@@ -47,11 +55,12 @@ def machine_section(report):
     bandwidth = ", ".join(f"{b['level']} {b['gigabytes_per_second']:.0f}" for b in info["bandwidth"])
     table = [["", "measured"], ["CPU", machine.name_of({**extra, "cpu": info["cpu"]})], ["features", info["features"]],
              ["threads", f"{info['threads']} ({info['threads_reason']})"], ["caches", caches],
+             ["instruction set of threads, batches, promises", info.get("isa_reason", "–")],
              ["FMA peak, GFLOP/s, all threads", tiers], ["read bandwidth, GB/s, all threads", bandwidth],
              ["kernel", extra["kernel"]], ["Gatekern", info["version"]], ["date", extra["date"]],
              ["steal", f"{report['disturbance']['steal_percent']} % of the time of the measurements"],
              ["clock", text_of_clock(report["disturbance"]) + " MHz, by the kernel"],
-             ["load at the end", str(report["disturbance"]["load"])]]
+             ["other programs", f"{text_of_share(report['disturbance'], 'others_percent')} % of all CPU time"]]
     return Section("Machine", "", table=table)
 
 
@@ -78,18 +87,34 @@ def text_of(ratio):
 PAIRS = [("avx512", "avx2"), ("avx2", "plain-c-avx2"), ("avx512", "plain-c-avx512")]
 
 
-def text_of_disturbance(runs):
-    """Cells: the lowest FMA peak of a round in per cent of its tier's highest, and the most steal of a tier."""
-    lowest = [100 * r["lowest_peak_gflops"] / r["peak_gflops"] for r in runs.values() if "lowest_peak_gflops" in r]
-    steal = [r["steal_percent"] for r in runs.values() if r.get("steal_percent") is not None]
-    return [f"{min(lowest):.0f}" if lowest else "–", f"{max(steal):.1f}" if steal else "–"]
+def most_taken(lines):
+    """Cells: of steal, and of other programs' time."""
+    shares = [[line[name] for line in lines if line.get(name) is not None]
+              for name in ("steal_percent", "others_percent")]
+    return [f"{max(of_all):.1f}" if of_all else "–" for of_all in shares]
+
+
+def text_of_disturbance(runs, highest):
+    """Cells: the lowest FMA peak of a round in per cent of its tier's highest of all networks, the most steal of a
+    tier, and the most that other programs took."""
+    lowest = [100 * r["lowest_peak_gflops"] / highest[key] for key, r in runs.items() if "lowest_peak_gflops" in r]
+    return [f"{min(lowest):.0f}" if lowest else "–", *most_taken(runs.values())]
+
+
+def highest_peaks(shapes):
+    """Of each tier that measures it."""
+    peaks = {}
+    for key, run in (item for s in shapes for item in s["runs"].items()):
+        peaks[key] = max(peaks.get(key, 0), run.get("peak_gflops", 0))
+    return peaks
 
 
 def tier_table(shapes, keys, pairs):
     """One line a network, under its cell; a line of geometric means below each cell."""
     ratios = [f"{SERIES[a][0]} / {'plain C' if b.startswith('plain') else SERIES[b][0]}" for a, b in pairs]
     table = [["network"] + [SERIES[k][0] for k in keys] + ratios
-             + ["best, % of peak (median)", "spread %", "lowest peak, %", "steal %"]]
+             + ["best, % of peak (median)", "spread %", "lowest peak, %", "steal %", "others %"]]
+    highest = highest_peaks(shapes)
     for cell in dict.fromkeys(s["cell"] for s in shapes):
         of_cell = [s for s in shapes if s["cell"] == cell]
         table.append([cell])
@@ -100,12 +125,16 @@ def tier_table(shapes, keys, pairs):
             table.append(line + [text_of(quotient(runs, a, b)) for a, b in pairs]
                          + [f"{best['percent_of_peak']:.0f} "
                             f"({best['percent_of_peak'] * best['best'] / best['median']:.0f})",
-                            f"{100 * best['spread']:.0f}"] + text_of_disturbance(runs))
+                            f"{100 * best['spread']:.0f}"] + text_of_disturbance(runs, highest))
         if len(of_cell) > 1:
             means = [mean(quotient(s["runs"], key, "scalar") for s in of_cell) for key in keys]
             table.append(["geometric mean"] + [f"{m:.1f}×" if m else "–" for m in means]
-                         + [text_of(mean(quotient(s["runs"], a, b) for s in of_cell)) for a, b in pairs] + [""] * 4)
+                         + [text_of(mean(quotient(s["runs"], a, b) for s in of_cell)) for a, b in pairs] + [""] * 5)
     return table
+
+
+def caption_of(report):
+    return f"{machine_name(report)}, Gatekern {report['machine']['version']}, {report['system']['date']}"
 
 
 def tier_section(report):
@@ -119,13 +148,13 @@ def tier_section(report):
     table = tier_table([{**s, "name": name} for name, s in zip(names, shapes)], keys, pairs)
     widest = "avx512" if "avx512" in peaks else "avx2"  # one of them: where both lie near, so would their labels
     marks = [(peaks[k], SERIES[k][0] + " peak") for k in ("scalar", widest, "neon") if k in peaks]
-    caption = f"{machine_name(report)}, Gatekern {report['machine']['version']}, {report['system']['date']}"
     picture = rows_of_dots(names, SERIES, values, "GFLOP/s of each instruction set", "GFLOP/s of a training step",
-                           marks, caption)
+                           marks, caption_of(report))
     return Section("What each instruction set gives", "Speed-up over the scalar tier (GFLOP/s) of a training step; "
                    "then the ratios of one instruction set to another, and of hand-written kernels to plain C of the "
                    "same instruction set. The last columns say what disturbed a network: the lowest FMA peak of a "
-                   "round, in per cent of the highest, and the most steal that a tier met.", picture, "tiers", table)
+                   "round, in per cent of its tier's highest, the most steal that a tier met, and the most of all CPU "
+                   "time that other programs took.", picture, "tiers", table)
 
 
 def roofline_section(report):
@@ -137,7 +166,7 @@ def roofline_section(report):
                    "network and tier, at the FLOP a byte of a step that reads the recurrent weights once a time "
                    "step in each direction and everything else once. A point above a slope has its weights in a "
                    "faster level.",
-                   roofline(points, peaks, bandwidths), "roofline")
+                   roofline(points, peaks, bandwidths, caption_of(report)), "roofline")
 
 
 # (check, what its ratio is)
@@ -155,15 +184,15 @@ def check_row(what, lines):
     lines = [line for line in lines if "at_most" in line] or lines
     worst = max(lines, key=lambda line: line["ratio"])
     missed = sum(not line.get("fine", True) for line in lines)
-    steal = [line["steal_percent"] for line in lines if line.get("steal_percent") is not None]
     lowest = [line["lowest_peak_percent"] for line in lines if "lowest_peak_percent" in line]
     return [what, str(len(lines)), ("!" if missed else "") + f"{worst['ratio']:.3f}", worst.get("name", ""),
             f"{statistics.median(line['ratio'] for line in lines):.3f}", str(worst.get("at_most", "–")), str(missed),
-            f"{min(lowest):.0f}" if lowest else "–", f"{max(steal):.1f}" if steal else "–"]
+            f"{min(lowest):.0f}" if lowest else "–", *most_taken(lines)]
 
 
 def check_section(report):
-    table = [["promise", "networks", "worst", "of", "median", "at most", "missed", "lowest peak, %", "steal %"]]
+    table = [["promise", "networks", "worst", "of", "median", "at most", "missed", "lowest peak, %", "steal %",
+              "others %"]]
     for check, what in CHECKS:
         lines = [line for line in report.get("checks", []) if line["check"] == check and "ratio" in line]
         for passes in CHECKED_PASSES.get(check, []):
@@ -173,7 +202,7 @@ def check_section(report):
             table.append(check_row(what, lines))
     return [Section("Promises", "Measured by gatekern bench --check: the worst network and the median of all; "
                     "report.json has each. The lowest FMA peak measured before and after a check is in per cent of "
-                    "the highest; steal is the most that a network met.", table=table)] \
+                    "the highest; steal and others are the most that a network met.", table=table)] \
         if len(table) > 1 else []
 
 
@@ -191,15 +220,17 @@ def curve_sections(report):
     if threads and max(len(runs) for runs in threads.values()) > 1:
         sections.append(Section("Threads", "Speed-up over one thread of a training step; dashed: as many times as "
                                 f"threads.{text_of_curves(disturbed.get('threads'))}",
-                                curves(threads, "threads", "speed-up", "thread scaling", ideal=True),
+                                curves(threads, "threads", "speed-up", "thread scaling", caption_of(report),
+                                       ideal=True),
                                 "threads"))
     if batches:
         sections.append(Section("Small batches", "GFLOP/s of a training step, T = 50, by samples of a batch."
                                 + text_of_curves(disturbed.get("batches")),
-                                curves(batches, "samples of a batch, N", "GFLOP/s", "small batches"), "batches"))
+                                curves(batches, "samples of a batch, N", "GFLOP/s", "small batches",
+                                       caption_of(report)), "batches"))
     return sections
 
 
 def sections_of(report):
-    return [*unfinished_section(report), machine_section(report), tier_section(report), roofline_section(report),
+    return [*notice_sections(report), machine_section(report), tier_section(report), roofline_section(report),
             *peer_sections(report), *curve_sections(report), *check_section(report), *shortfall_section(report)]

@@ -30,7 +30,8 @@ MEASURED_CPU = {"cpu": "AMD EPYC", "family": 25, "model": 17}  # one that reason
 
 def run(best, percent):
     return {"best": best, "median": best, "gflops": 1 / best, "spread": 0.01, "rounds": 3, "percent_of_peak": percent,
-            "peak_gflops": 100.0, "lowest_peak_gflops": 97.0, "steal_percent": 1.25, "megahertz": [1000, 2000]}
+            "peak_gflops": 100.0, "lowest_peak_gflops": 97.0, "steal_percent": 1.25, "others_percent": 2.5,
+            "megahertz": [1000, 2000]}
 
 
 def network(cell, hidden, scale):
@@ -46,7 +47,7 @@ def peer_line(name, ratio, needed, session=0, batch=64):
     shape = {"cell": "lstm", "input": 512, "hidden": 512, "batch": batch, "time": 25, "layers": 1}
     gflops = bars.Shape(name, **shape).flop(True) / best * 1e-9
     return {"name": name, **shape, "pass": "step", "isa": "auto", "group": "lstm", "missed": missed,
-            "at_least": {"onednn": needed}, "steal_percent": 0.0, "session": session, "load": 1.75,
+            "at_least": {"onednn": needed}, "steal_percent": 0.0, "others_percent": 0.75, "session": session,
             "megahertz": [2596, 2596], "gatekern": {"best": best, "median": best, "gflops": gflops,
                                                     "percent_of_peak": 50.0, "peak_gflops": 2 * gflops,
                                                     "lowest_peak_gflops": 1.96 * gflops,
@@ -81,7 +82,7 @@ REPORT = {
                 "bandwidth": [{"level": "L2", "gigabytes_per_second": 5.0},
                               {"level": "memory", "gigabytes_per_second": 1.0}]},
     "system": {**MEASURED_CPU, "kernel": "k<&>", "date": "today"},
-    "disturbance": {"steal_percent": 0.5, "load": 1.0, "megahertz": [1000, 2000]},
+    "disturbance": {"steal_percent": 0.5, "others_percent": 1.5, "load": 1.0, "megahertz": [1000, 2000]},
     "tiers": [network("lstm", 8, 1.0), network("lstm", 16, 2.0), network("rnn", 8, 0.5)],
     "threads": {"lstm 8, N 4": [[1, 2.0], [2, 1.0]]},
     "batches": {"lstm 8": [[1, 10.0], [2, 15.0]]},
@@ -133,15 +134,16 @@ def check_text(page, markdown):
             assert figure in text, figure
     assert re.search(r"\| alone .*not measured", markdown), markdown
     assert "| lstm 2x8 N1 T1 | avx2 | 30 | 20 | 1.50 (1.50) | 1.0 |" in markdown, markdown
-    line = "| lstm-8 | 1.0× (1) | 2.0× (2) | 4.0× (4) | 8.0× (8) | 2.00 | 2.00 | 80 (80) | 1 | 97 | 1.2 |"
+    line = "| lstm-8 | 1.0× (1) | 2.0× (2) | 4.0× (4) | 8.0× (8) | 2.00 | 2.00 | 80 (80) | 1 | 97 | 1.2 | 2.5 |"
     assert line in markdown, markdown
-    assert re.search(r"\| faster \| 10.000 \(10.000\) .*\| oneDNN 1.0 \| 98 \| 0.0 \| 2596 \| 1.75 \|", markdown), \
+    assert re.search(r"\| faster \| 10.000 \(10.000\) .*\| oneDNN 1.0 \| 98 \| 0.0 \| 0.75 \| 2596 \|", markdown), \
         markdown
     assert "/ its whole step | 1 | 0.010 | whole | 0.010 | 0.05 | 0 |" in markdown, markdown
     for passes, worst in (("step", "1.010"), ("inference", "**1.500**")):  # that of an old line is a step
         assert f"| default number of threads / the fastest, {passes} | 1 | {worst} |" in markdown, markdown
     assert "| new | – | threads, inference |" in markdown, markdown
-    assert re.search(r"\| 2 \| \*\*2.500\*\* \| slow \| 1.800 \| 2 \| 1 \| 96 \| 0.8 \|", markdown), markdown
+    assert re.search(r"\| 2 \| \*\*2.500\*\* \| slow \| 1.800 \| 2 \| 1 \| 96 \| 0.8 \| – \|", markdown), markdown
+    assert "Other programs took" not in page
 
 
 def check_sessions(page, markdown):
@@ -199,9 +201,9 @@ def check_rows_without_peers(folder):
 
 def check_ragged(folder):
     row = {"ragged": "lstm 8/4/5", "best": 0.5, "packed": 1.0, "ratio": 2.0, "at_least": 3.0, "difference": 0.0,
-           "session": 0, "steal_percent": 0.25, "load": 1.5}
+           "session": 0, "steal_percent": 0.25, "others_percent": 0.5}
     _, markdown, data = draw(folder, {**REPORT, "peers": [row]})
-    assert "| lstm 8/4/5 | 500.000 | 1000.000 | **2.00** | 3.0 | 0.25 | 1.5 |" in markdown, markdown
+    assert "| lstm 8/4/5 | 500.000 | 1000.000 | **2.00** | 3.0 | 0.25 | 0.5 |" in markdown, markdown
     short = json.loads(data)["short"][0]
     assert short["network"] == "lstm-8/4/5" and "a ratio of 3.0 asks for 333 ms" in short["computed"], short
 
@@ -212,14 +214,14 @@ def check_old_report(folder):
     report["peer_versions"] = ["onednn 3"]
     del report["peer_sessions"], report["system"]["family"], report["system"]["model"]
     for line in report["peers"] + report["checks"]:
-        for key in ("session", "steal_percent", "lowest_peak_percent", "megahertz", "load"):
+        for key in ("session", "steal_percent", "lowest_peak_percent", "megahertz", "others_percent"):
             line.pop(key, None)
     for shape in report["tiers"]:
         for of_tier in shape["runs"].values():
-            for key in ("peak_gflops", "lowest_peak_gflops", "steal_percent", "megahertz"):
+            for key in ("peak_gflops", "lowest_peak_gflops", "steal_percent", "others_percent", "megahertz"):
                 del of_tier[key]
     _, markdown, data = draw(folder, report)
-    assert "| 80 (80) | 1 | – | – |" in markdown and "onednn 3" in markdown, markdown
+    assert "| 80 (80) | 1 | – | – | – |" in markdown and "onednn 3" in markdown, markdown
     assert "slower, again 1" in markdown, markdown
     of_steps = [s["reason"] for s in json.loads(data)["short"] if s["pass"] == "step"]
     assert of_steps and set(of_steps) == {reasons.NONE}, of_steps
@@ -300,7 +302,7 @@ case "$*" in *--check*) {stop};; *) echo '{step}';; esac""")
         result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == 1 and said in result.stderr, result
         data = json.loads((folder / "stopped/report.json").read_text())
-        assert data["tiers"] and data["batches"] and data["checks"] == [] and said in data["unfinished"], data
+        assert data["tiers"] and data["batches"] and data["checks"] == [] and said in data["failed"][0], data
         for text in draw(folder / "redrawn", data)[:2]:
             assert "This report is unfinished" in text and said in text
 
@@ -309,6 +311,11 @@ def check_means():
     """Each pass has its own mean, and a group none of the rows that are in no group."""
     step, alone = peer_line("a", 2.0, 1.0), {**peer_line("b", 0.5, 1.0), "group": ""}
     forward = {**peer_line("c", 0.5, 1.0), "pass": "inference"}
+    part, failed = {**step, "group_size": 3}, {"error": "none", "group": "lstm", "group_size": 3}
+    of_part, = bars.geometric_means([part, part, failed])
+    assert of_part.part == " of 2 of 3 rows" and of_part.needed is None and not of_part.missed
+    whole, = bars.geometric_means([part] * 3)
+    assert whole.part == "" and whole.needed == 1.12
     found = [(mean.name, mean.passes, len(mean.lines), round(mean.value, 6))
              for mean in bars.geometric_means([step, forward, alone, step, forward, alone])]
     assert found == [("lstm", "step", 2, 2.0), ("lstm", "inference", 2, 0.5), ("lstm", "step", 2, 0.5)], found
@@ -343,12 +350,18 @@ def check_lists_are_refused(folder):
 
 def check_missing_files(folder):
     """One line for each, before anything is measured."""
-    program = make_program(folder / "gatekern", "exit 9")
+    program, torn = make_program(folder / "gatekern", "exit 9"), folder / "torn.jsonl"
+    torn.write_text('{"header": {}}\n{"name": "a')
     for arguments, missing in (([], f"no program {folder / 'nosuch'}"),
                                (["--program", program, "--bench", "nosuch"], "no program nosuch"),
                                (["--program", program, "--list", "nosuch"], "nosuch: No such file"),
                                (["--program", program, "--check-lists", "nosuch"], "nosuch: No such file"),
                                (["--program", program, "--filter", "nosuch"], "no network has 'nosuch'"),
+                               (["--program", program, "--rounds", "0"], "--rounds is 0, must be at least 1"),
+                               (["--pictures", program], f"{program}: File exists"),
+                               (["--from", program], f"{program}: is no report.json"),
+                               (["--from", torn], f"{torn}: is no report.json"),
+                               (["--peers", torn], f"{torn}, line 2: "),
                                (["--from", "nosuch"], "no file nosuch"), (["--peers", "nosuch"], "no file nosuch")):
         result = subprocess.run([sys.executable, ROOT / "bench/report.py", folder, *arguments], capture_output=True,
                                 text=True, env={**os.environ, "GATEKERN_PROGRAM": str(folder / "nosuch")})
@@ -369,6 +382,26 @@ def check_load():
                 mock.patch("os.cpu_count", lambda: 4), contextlib.redirect_stderr(io.StringIO()) as said:
             machine.warn_of_load()
         assert ("of 4 CPUs busy" in said.getvalue()) == warned, (after, said.getvalue())
+
+
+def check_disturbance():
+    """What others take is what is busy beside this process and its children; the hypervisor's share is none of it."""
+    counters, own = iter(([0] * 8, [50, 0, 10, 20, 0, 0, 0, 20])), iter((1000, 1040))
+    with mock.patch.object(machine.Disturbance, "counters", lambda *_: next(counters)), \
+            mock.patch.object(machine, "own_ticks", lambda: next(own)):
+        disturbance = machine.Disturbance()
+        disturbance.pause()
+    found = disturbance.report()
+    assert (found["steal_percent"], found["others_percent"]) == (20, 20), found
+    before = machine.own_ticks()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.2: pass"], check=True)
+    assert machine.own_ticks() - before >= 0.15 * os.sysconf("SC_CLK_TCK")
+
+
+def check_busy_machine(folder):
+    busy = {**REPORT, "disturbance": {**REPORT["disturbance"], "others_percent": 40.0}}
+    for text in draw(folder, busy)[:2]:
+        assert "Other programs took 40.0 % of all CPU time" in text
 
 
 def check_lists():
@@ -407,6 +440,7 @@ def check_reasons(folder):
 
 
 check_bounds()
+check_disturbance()
 check_load()
 check_means()
 check_step_rows()
@@ -419,6 +453,7 @@ with tempfile.TemporaryDirectory() as name:
     check_rows_without_peers(Path(name) / "without-peers")
     check_ragged(Path(name) / "ragged")
     check_old_report(Path(name) / "old")
+    check_busy_machine(Path(name) / "busy")
     check_peak_without_avx512(Path(name) / "avx2")
     check_reasons(Path(name))
     check_lists_are_refused(Path(name))

@@ -56,6 +56,7 @@ class Row:
     isa: str = "auto"
     at_least: dict = field(default_factory=dict)
     group: str = ""  # of the geometric means
+    group_size: int = 0  # rows of it, where only some of them are compared
 
 
 # (group, peer) -> geometric mean over the rows of the group
@@ -81,9 +82,15 @@ class Mean:
         return math.exp(statistics.fmean(math.log(line["peers"][self.peer]["ratio"]) for line in self.lines))
 
     @property
+    def part(self):
+        """What of its group it is made of, in words; nothing where that is all."""
+        size = self.lines[0].get("group_size", 0)
+        return f" of {len(self.lines)} of {size} rows" if size > len(self.lines) else ""
+
+    @property
     def needed(self):
-        """None: nothing is."""
-        return GEOMETRIC_MEANS.get((self.group, self.peer))
+        """None: nothing is, of a part of a group."""
+        return None if self.part else GEOMETRIC_MEANS.get((self.group, self.peer))
 
     @property
     def missed(self):
@@ -157,6 +164,8 @@ def parse_shape(text):
 
 def peak_share(shape, isa):
     """The least share of the peak of `isa`, which is no `auto`, in a step, or None."""
+    if isa not in ("avx2", "avx512"):
+        return None
     if shape.hidden >= 512 and shape.batch >= 64:
         return 0.87 if isa == "avx2" else 0.93
     if shape.hidden == 256 and shape.batch >= 64:

@@ -30,7 +30,8 @@ import bounds
 import machine
 import reasons
 from bars import BARS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list, text_of_peer
-from contestants import Failed, Gatekern, NoAnswer, NotOffered, Onednn, Worker, fastest_tier, make_data, pause
+from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Worker, fastest_tier, make_data, pause,
+                         usable_tiers)
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
@@ -155,7 +156,7 @@ def result_of(row, rounds, differences, left_out, disturbance):
 def line_of(row, result):
     """What --out writes of a row."""
     return {**vars(row.shape), "pass": row.passes, "isa": row.isa, "at_least": row.at_least, "group": row.group,
-            **result}
+            "group_size": row.group_size, **result}
 
 
 def reason_of(row, result, name, ceilings):
@@ -199,12 +200,12 @@ def describe_session(header):
 def markdown(header, rows, results, means):
     peers = sorted({name for result in results for name in [*result.get("peers", {}), *result.get("unmeasured", [])]})
     lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. The last "
-             "columns say what disturbed them: the lowest FMA peak of a round (a slower clock, or others at work), "
-             "time that the hypervisor took, the clock that the kernel reports, runnable programs. In brackets the "
-             "best with the peer's reorders of weights and gradients counted, as our packing is.", "",
+             "columns say what disturbed them: the lowest FMA peak of a round (a slower clock), time that the "
+             "hypervisor and that other programs took, the clock that the kernel reports. In brackets the best "
+             "with the peer's reorders of weights and gradients counted, as our packing is.", "",
              "| " + " | ".join(["network", "pass", "isa", "ms", "GFLOP/s", "% of peak",
-                                *(f"ours / {NAMES[p]}" for p in peers), "needed", "lowest peak, %", "steal %", "MHz",
-                                "load"]) + " |", "|---" * (11 + len(peers)) + "|"]
+                                *(f"ours / {NAMES[p]}" for p in peers), "needed", "lowest peak, %", "steal %",
+                                "others %", "MHz"]) + " |", "|---" * (11 + len(peers)) + "|"]
     for row, result in zip(rows, results):
         if "error" in result:
             lines.append(f"| {row.shape.name} | {row.passes} | {row.isa} | {result['error']} |")
@@ -221,12 +222,11 @@ def markdown(header, rows, results, means):
                      f"{'**' + peak + '**' if 'peak' in result['missed'] else peak} | "
                      f"{' | '.join([*cells, needed])} | "
                      f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f} | {result['steal_percent']} | "
-                     f"{'–'.join(map(str, result.get('megahertz', [])))} | "
-                     f"{result['load']} |")
+                     f"{result['others_percent']} | {'–'.join(map(str, result.get('megahertz', [])))} |")
     short = [(row, result, name) for row, result in zip(rows, results) for name in result.get("missed", [])]
     lines += [""] + [f"- {row.shape.name}, {row.passes}, {row.isa}, {NAMES.get(name, name)} < {row.at_least[name]}: "
                      f"{reason_of(row, result, name, header.get('ceilings'))}" for row, result, name in short]
-    lines += [""] + [f"- {mean.name}, {mean.passes}, {NAMES[mean.peer]}: geometric mean {mean.value:.3f}"
+    lines += [""] + [f"- {mean.name}, {mean.passes}, {NAMES[mean.peer]}: geometric mean{mean.part} {mean.value:.3f}"
                      + (f", needed {mean.needed}" if mean.needed else "") for mean in means]
     return "\n".join(lines) + "\n"
 
@@ -275,14 +275,23 @@ def parse_options():
 
 
 def make_rows(options):
-    fastest = fastest_tier(options.program)
-    rows = [row for name in options.bars if name in BARS for row in BARS[name](fastest)]
+    """ValueError: there is nothing to compare."""
+    usable = usable_tiers(options.program)
+    if options.isa not in ("auto", *usable):
+        raise ValueError(f"--isa {options.isa}: this machine runs {', '.join(usable)}")
+    rows = [row for name in options.bars if name in BARS for row in BARS[name](fastest_tier(options.program))]
     names = options.peers.split(",") if options.peers else [*NAMES]
     rows += [Row(shape, options.passes, names, options.isa) for shape in options.shape_rows]
     if options.peers:
         for row in rows:
             row.peers = names
-    return [row for row in rows if options.filter in row.shape.name]
+    for row in rows:
+        row.group_size = sum(other.group == row.group for other in rows) if row.group else 0
+    chosen = [row for row in rows if options.filter in row.shape.name]
+    if not chosen and "training" not in options.bars:
+        raise ValueError(f"--filter: no network has '{options.filter}' in its name" if rows else
+                         "nothing to compare: --bars, --shapes or --shape says what")
+    return chosen
 
 
 def write(path, text, mode):
@@ -295,7 +304,14 @@ def main():
     options = parse_options()
     machine.make_all_wait_alike()
     machine.warn_of_load()
-    rows, failed = make_rows(options), False
+    failed = False
+    try:
+        rows = make_rows(options)
+        write(options.markdown, "", "a")
+        write(options.out, "", "a")
+    except (ValueError, OSError) as error:
+        print(f"compare.py: {error}", file=sys.stderr)
+        return 2
     gatekern = Gatekern(options.program, options.library, options.threads)
     peers = start_peers(sorted({name for row in rows for name in row.peers}), options)
     header = {"machine": machine.describe(), "ceilings": measure_ceilings(options), "threads": options.threads,
@@ -314,7 +330,7 @@ def main():
     means = geometric_means(lines)
     for mean in means:
         failed |= mean.missed
-        print(f"{mean.name}, {mean.passes}, {NAMES[mean.peer]}: geometric mean x{mean.value:.3f}"
+        print(f"{mean.name}, {mean.passes}, {NAMES[mean.peer]}: geometric mean{mean.part} x{mean.value:.3f}"
               + (f", MISSED {mean.needed} ({bounds.of_mean(mean)})" if mean.missed else ""))
     text = describe_session(header) + (markdown(header, rows, results, means) if rows else "")
     for peer in peers.values():

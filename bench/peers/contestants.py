@@ -80,10 +80,18 @@ def make_data(shape, folder):
     return data
 
 
+def machine_info(program):
+    command = [program, "info", "--no-measure", "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def fastest_tier(program):
     """What auto stands for here."""
-    command = [program, "info", "--no-measure", "--json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["isa"]
+    return machine_info(program)["isa"]
+
+
+def usable_tiers(program):
+    return [tier["isa"] for tier in machine_info(program)["tiers"] if tier["usable"]]
 
 
 class Gatekern:

@@ -6,6 +6,7 @@ import platform
 import re
 import sys
 import time
+from pathlib import Path
 
 BUSY = 0.25  # CPUs: more than what is left of a shell and of services at rest
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -66,20 +67,36 @@ def name_of(description):
     return ", ".join(filter(None, (description.get("cpu"), numbers)))
 
 
+def own_ticks():
+    """CPU time of this process and of all that it has started, in ticks."""
+    parents, ticks = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        fields = read(path).rpartition(")")[2].split()
+        if len(fields) > 14:  # after state: parent ... user, system, and those of children that were waited for
+            parents[int(path.parent.name)] = int(fields[1])
+            ticks[int(path.parent.name)] = sum(map(int, fields[11:15]))
+
+    def is_own(process):
+        return process == os.getpid() or (process in parents and is_own(parents[process]))
+
+    return sum(spent for process, spent in ticks.items() if is_own(process))
+
+
 class Disturbance:
-    """The share of all CPU time that the hypervisor took, the clock, the load: from its creation to report(), without
-    the time from a pause() to the next resume()."""
+    """The shares of all CPU time that the hypervisor and other programs took, the clock, the load: from its creation to
+    report(), without the time from a pause() to the next resume()."""
 
     def __init__(self):
-        self.spent, self.clocks = [0] * 8, []
+        self.spent, self.own, self.clocks = [0] * 8, 0, []
         self.resume()
 
     def resume(self):
-        self.before, self.running = self.counters(), True
+        self.before, self.own_before, self.running = self.counters(), own_ticks(), True
         self.sample()
 
     def pause(self):
         self.spent = [sum(ticks) for ticks in zip(self.spent, self.counters(), (-t for t in self.before))]
+        self.own += own_ticks() - self.own_before
         self.running = False
         self.sample()
 
@@ -96,7 +113,10 @@ class Disturbance:
             self.pause()
             self.resume()
         total = sum(self.spent)
-        report = {"steal_percent": round(100 * self.spent[7] / total, 2) if total and len(self.spent) > 7 else None,
+        known = total and len(self.spent) > 7
+        busy = total - sum(self.spent[3:5]) - self.spent[7] if known else 0
+        report = {"steal_percent": round(100 * self.spent[7] / total, 2) if known else None,
+                  "others_percent": round(100 * max(0, busy - self.own) / total, 1) if known else None,
                   "load": round(os.getloadavg()[0], 2)}
         if self.clocks:
             report["megahertz"] = [round(min(self.clocks)), round(max(self.clocks))]
