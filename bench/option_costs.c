@@ -306,10 +306,32 @@ static int compare(const option *o, gk_cell cell, int64_t hidden, int64_t batch,
   return most > 0 && ratio > most;
 }
 
+static bool names_cell(const char *name) {
+  gk_cell cell;
+  return strcmp(name, "all") == 0 || gk_cell_from_name(name, &cell) == GK_OK;
+}
+
+static bool names_option(const char *name) {
+  for (int o = 0; o < OPTIONS; o++)
+    if (strcmp(name, options[o].name) == 0)
+      return true;
+  return false;
+}
+
 int main(int argc, char **argv) {
   static const int64_t shapes[][3] = {{256, 64, 100}, {128, 50, 50}};
-  const double seconds = argc > 1 ? atof(argv[1]) : 1;
+  char *rest = NULL;
+  const double seconds = argc > 1 ? strtod(argv[1], &rest) : 1;
   int missed = 0;
+  if (argc > 4 || (rest && *rest) || !(seconds > 0) || (argc > 2 && !names_cell(argv[2])) ||
+      (argc > 3 && !names_option(argv[3]))) {
+    fprintf(stderr, "usage: %s [SECONDS [CELL or all [OPTION]]]\noptions:", argv[0]);
+    for (int o = 0; o < OPTIONS; o++)
+      if (o == 0 || strcmp(options[o].name, options[o - 1].name) != 0)
+        fprintf(stderr, " %s", options[o].name);
+    fprintf(stderr, "\n");
+    return 2;
+  }
   gk_isa isa;
   if (gk_isa_resolve(GK_ISA_AUTO, &isa) != GK_OK) {
     printf("%s\n", gk_last_error());

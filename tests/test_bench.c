@@ -287,6 +287,16 @@ static void every_shape_of_a_file_is_reported_in_order(void **state) {
   free(text);
 }
 
+/* Not enough memory for the first one is a line, and no end. */
+static void a_list_goes_on_after_a_network_that_fails(void **state) {
+  (void)state;
+  write_list("huge lstm 1048576 1048576 1 1 1\nsmall rnn 1 1 1 1 1\n");
+  char *text = run_list(1);
+  assert_non_null(strstr(text, "huge: not enough memory"));
+  assert_non_null(strstr(text, "\"name\": \"small\""));
+  free(text);
+}
+
 static void a_wrong_list_is_refused_with_its_line(void **state) {
   static const char *const lists[][2] = {
       {"", "no shape"},
@@ -344,6 +354,8 @@ static void nonsense_is_refused_in_one_line(void **state) {
       "bench word",
       "bench --shapes gnmt --hidden 5",
       "bench --check latency --batch 4",
+      "bench --check latency --threads 2",
+      "bench --check latency --seconds 1",
       "bench --hidden 1048576 --input 1048576 --batch 1048576 --time 1048576 --layers 1048576",
       "verify --seed x",
       "verify --isa mmx",
@@ -444,6 +456,7 @@ int main(void) {
       cmocka_unit_test(the_checksum_is_that_of_the_library_on_the_files_data),
       cmocka_unit_test(data_of_another_size_is_refused_with_both_sizes),
       cmocka_unit_test(every_shape_of_a_file_is_reported_in_order),
+      cmocka_unit_test(a_list_goes_on_after_a_network_that_fails),
       cmocka_unit_test(a_wrong_list_is_refused_with_its_line),
       cmocka_unit_test(a_list_that_does_not_exist_names_those_that_do),
       cmocka_unit_test(nonsense_is_refused_in_one_line),

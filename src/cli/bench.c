@@ -406,21 +406,25 @@ static int run_check(const struct settings *settings) {
   return exit_code == CLI_SUCCESS && summary.missed ? CLI_MISSED : exit_code;
 }
 
+/* Every network is timed, as in check_list. */
 static int run_list(const struct settings *settings) {
   char message[512];
   bench_shapes shapes;
   int exit_code = CLI_SUCCESS;
+  bool first = true;
   if (!bench_shapes_load(settings->shapes, &shapes, message, sizeof message))
     return cli_error(&command, "--shapes: %s", message);
-  for (size_t i = 0; i < shapes.count && exit_code == CLI_SUCCESS; i++) {
+  for (size_t i = 0; i < shapes.count; i++) {
     struct measurement m;
-    exit_code = measure(settings, &shapes.shape[i], &m);
-    if (exit_code != CLI_SUCCESS)
-      break;
+    const int failed = measure(settings, &shapes.shape[i], &m);
+    exit_code = exit_code ? exit_code : failed;
+    if (failed)
+      continue;
     if (settings->json)
       print_json(&m);
     else
-      print_row(&m, i == 0);
+      print_row(&m, first);
+    first = false;
     fflush(stdout);
   }
   bench_shapes_free(&shapes);
@@ -450,9 +454,12 @@ static int check_what_runs(const struct settings *settings) {
     return cli_error(&command, "--schedule and --check: the check says what runs");
   if (check == CHECK_SOFTMAX && check_softmax_options(settings) != CLI_SUCCESS)
     return CLI_BAD_INPUT;
-  if (check == CHECK_LATENCY && (cli_given("batch") || cli_given("time")))
-    return cli_error(&command, "--%s and --check latency: that check runs steps of one sample",
-                     cli_given("batch") ? "batch" : "time");
+  static const char *const of_latency[] = {"batch", "time", "threads", "seconds"};
+  for (size_t i = 0; i < sizeof of_latency / sizeof *of_latency && check == CHECK_LATENCY; i++)
+    if (cli_given(of_latency[i]))
+      return cli_error(&command,
+                       "--%s and --check latency: that check runs --steps of one sample on one thread",
+                       of_latency[i]);
   if (cli_given("pass") && !bench_check_takes_pass(check))
     return cli_error(&command, "--pass and --check %s: that check always runs %s, and takes no --pass",
                      bench_check_names[check], bench_pass_names[bench_check_pass(check)]);
