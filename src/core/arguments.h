@@ -14,6 +14,23 @@ static inline gk_status gk_check_size_field(const char *name, size_t size, size_
              ? GK_OK
              : gk_fail(GK_ERROR_ARGUMENT, "%s.size is %zu, must be %zu (%s)", name, size, expected, init);
 }
+
+struct gk_named_pointer {
+  const char *name;
+  const void *pointer;
+};
+/* Names the first one that is NULL. Inline for the same reason. */
+static inline gk_status gk_check_pointers(size_t count, const struct gk_named_pointer *pointers) {
+  for (size_t i = 0; i < count; i++)
+    if (!pointers[i].pointer)
+      return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", pointers[i].name);
+  return GK_OK;
+}
+/* The same of a list: GK_CHECK_POINTERS({"rnn", rnn}, {"args", args}). */
+#define GK_CHECK_POINTERS(...)                                                                               \
+  gk_check_pointers(sizeof((struct gk_named_pointer[]){__VA_ARGS__}) / sizeof(struct gk_named_pointer),      \
+                    (struct gk_named_pointer[]){__VA_ARGS__})
+
 /* 0..count-1. */
 gk_status gk_check_choice(const char *name, int value, int count);
 gk_status gk_check_not_negative(const char *name, int64_t value);

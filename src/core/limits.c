@@ -6,6 +6,7 @@
 
 #include "dispatch/dispatch.h"
 #include "kernels/kernels.h"
+#include "src/core/arguments.h"
 #include "src/core/matrix.h"
 #include "src/core/parallel.h"
 #include "src/core/threads.h"
@@ -69,13 +70,12 @@ static void limit_body(void *context, int thread, int threads) {
 }
 
 static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double seconds,
-                       const double *result) {
+                       struct gk_named_pointer result) {
   gk_status status = gk_kernels_for(isa, GK_MATH_OWN, &call->kernels);
-  if (status)
-    return status;
-  if (!result)
-    return gk_fail(GK_ERROR_ARGUMENT, "the result pointer is NULL");
-  status = gk_check_threads(*threads);
+  if (!status)
+    status = gk_check_pointers(1, &result);
+  if (!status)
+    status = gk_check_threads(*threads);
   if (status)
     return status;
   if (!(seconds > 0 && seconds < 3600))
@@ -88,7 +88,7 @@ static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double
 
 gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops, double *sustained) {
   struct limit_call call = {.memory = NULL};
-  gk_status status = start(&call, isa, &threads, seconds, gflops);
+  gk_status status = start(&call, isa, &threads, seconds, (struct gk_named_pointer){"gflops", gflops});
   if (status)
     return status;
   call.iterations = 10000;
@@ -114,7 +114,7 @@ static void touch_body(void *context, int thread, int threads) {
 
 gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, double seconds, double *gigabytes) {
   struct limit_call call = {.memory = NULL};
-  gk_status status = start(&call, isa, &threads, seconds, gigabytes);
+  gk_status status = start(&call, isa, &threads, seconds, (struct gk_named_pointer){"gigabytes", gigabytes});
   if (status)
     return status;
   call.floats = (bytes / sizeof(float) + 1023) / 1024 * 1024;
@@ -146,13 +146,13 @@ static void activation_body(void *context, int thread, int threads) {
 
 static gk_status activate(gk_isa isa, gk_math math, bool is_tanh, int64_t count, const float *x, float *y) {
   const struct gk_kernels *kernels;
-  const gk_status status = gk_kernels_for(isa, math, &kernels);
+  gk_status status = gk_kernels_for(isa, math, &kernels);
+  if (!status)
+    status = gk_check_not_negative("count", count);
+  if (!status && count)
+    status = GK_CHECK_POINTERS({"x", x}, {"y", y});
   if (status)
     return status;
-  if (count < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must not be negative", (long long)count);
-  if (count && (!x || !y))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", x ? "y" : "x");
   struct activation_call call = {is_tanh ? kernels->tanh : kernels->sigmoid, (size_t)count, x, y};
   gk_parallel(count < 50000 ? 1 : gk_default_threads(), activation_body, &call);
   return GK_OK;

@@ -81,8 +81,9 @@ int gk_output_tensor_count(const gk_output *output) {
 }
 
 gk_status gk_output_tensor(const gk_output *output, int index, gk_tensor *tensor) {
-  if (!output || !tensor)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "tensor" : "output");
+  const gk_status status = GK_CHECK_POINTERS({"output", output}, {"tensor", tensor});
+  if (status)
+    return status;
   const int last = output->desc.tied ? 0 : 1;
   if (index < 0 || index > last)
     return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index, last);
@@ -135,8 +136,9 @@ static gk_status pack(const gk_output *output, unsigned flags, const float *weig
 }
 
 gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *parameters, void *packed) {
-  if (!output || !parameters)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
+  const gk_status status = GK_CHECK_POINTERS({"output", output}, {"parameters", parameters});
+  if (status)
+    return status;
   if (output->desc.tied)
     return gk_fail(GK_ERROR_ARGUMENT, "output is tied: gk_output_pack_tied takes its weight");
   return pack(output, flags, parameters, parameters + output->desc.output_size * output->desc.input_size,
@@ -145,8 +147,9 @@ gk_status gk_output_pack(const gk_output *output, unsigned flags, const float *p
 
 gk_status gk_output_pack_tied(const gk_output *output, unsigned flags, const float *weight, const float *bias,
                               void *packed) {
-  if (!output || !weight || !bias)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !output ? "output" : !weight ? "weight" : "bias");
+  const gk_status status = GK_CHECK_POINTERS({"output", output}, {"weight", weight}, {"bias", bias});
+  if (status)
+    return status;
   if (!output->desc.tied)
     return gk_fail(GK_ERROR_ARGUMENT, "output is not tied: gk_output_pack takes its parameters");
   return pack(output, flags, weight, bias, packed);
@@ -193,8 +196,9 @@ static void cut_workspace(struct loss_call *call, struct gk_arena *arena) {
 }
 
 gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes) {
-  if (!output || !bytes)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "bytes" : "output");
+  const gk_status status = GK_CHECK_POINTERS({"output", output}, {"bytes", bytes});
+  if (status)
+    return status;
   if (rows < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)rows);
   struct loss_call call = {.output = output};
@@ -294,9 +298,9 @@ static void loss_body(void *context, int thread, int threads) {
 }
 
 static gk_status check_loss(const gk_output *output, const gk_output_loss_args *args) {
-  if (!output || !args)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "args" : "output");
-  const gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_OUTPUT_LOSS_ARGS_INIT");
+  gk_status status = GK_CHECK_POINTERS({"output", output}, {"args", args});
+  if (!status)
+    status = gk_check_size_field("args", args->size, sizeof *args, "GK_OUTPUT_LOSS_ARGS_INIT");
   if (status)
     return status;
   if (args->rows < 0)
@@ -385,8 +389,9 @@ gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *
     return GK_ERROR_ARGUMENT;
   if (rows == 0)
     return GK_OK;
-  if (!h || !logits || !workspace)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !h ? "h" : !logits ? "logits" : "workspace");
+  const gk_status status = GK_CHECK_POINTERS({"h", h}, {"logits", logits}, {"workspace", workspace});
+  if (status)
+    return status;
   struct gk_arena arena = gk_arena_start(workspace);
   cut_workspace(&call, &arena);
   call.logits = logits;
@@ -407,8 +412,9 @@ static void init(const gk_output *output, uint64_t seed, float *weight, float *b
 }
 
 gk_status gk_output_init(const gk_output *output, uint64_t seed, float *parameters) {
-  if (!output || !parameters)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", output ? "parameters" : "output");
+  const gk_status status = GK_CHECK_POINTERS({"output", output}, {"parameters", parameters});
+  if (status)
+    return status;
   if (output->desc.tied) /* its weight has been initialised elsewhere */
     init(output, seed, NULL, parameters);
   else
@@ -417,23 +423,24 @@ gk_status gk_output_init(const gk_output *output, uint64_t seed, float *paramete
 }
 
 gk_status gk_output_init_tied(const gk_output *output, uint64_t seed, float *weight, float *bias) {
-  if (!output || !weight || !bias)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !output ? "output" : !weight ? "weight" : "bias");
+  const gk_status status = GK_CHECK_POINTERS({"output", output}, {"weight", weight}, {"bias", bias});
+  if (status)
+    return status;
   init(output, seed, weight, bias);
   return GK_OK;
 }
 
 gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p) {
   const struct gk_kernels *kernels;
-  const gk_status status = gk_kernels_for(isa, GK_MATH_OWN, &kernels);
+  gk_status status = gk_kernels_for(isa, GK_MATH_OWN, &kernels);
+  if (!status)
+    status = gk_check_not_negative("count", count);
+  if (!status && count)
+    status = GK_CHECK_POINTERS({"logits", logits}, {"p", p});
   if (status)
     return status;
-  if (count < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must not be negative", (long long)count);
   if (!(temperature > 0))
     return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be positive", (double)temperature);
-  if (count && (!logits || !p))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", logits ? "p" : "logits");
   const uint64_t callers = gk_float_environment_pin();
   if (count)
     kernels->softmax((size_t)count, 1.0f / temperature, logits, p);

@@ -177,9 +177,8 @@ gk_status gk_pool_forward(const gk_pool_desc *desc, int64_t time, int64_t batch,
     status = check_sizes(desc, &p);
   if (status || batch == 0)
     return status;
-  if (!pooled || (!y && time))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", pooled ? "y" : "pooled");
-  return run(desc, &p, forward_body);
+  status = time ? GK_CHECK_POINTERS({"pooled", pooled}, {"y", y}) : GK_CHECK_POINTERS({"pooled", pooled});
+  return status ? status : run(desc, &p, forward_body);
 }
 
 gk_status gk_pool_backward(const gk_pool_desc *desc, int64_t time, int64_t batch, const int64_t *lengths,
@@ -191,8 +190,9 @@ gk_status gk_pool_backward(const gk_pool_desc *desc, int64_t time, int64_t batch
     status = check_sizes(desc, &p);
   if (status || batch == 0 || time == 0)
     return status;
-  if (!dpooled || !dy)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", dpooled ? "dy" : "dpooled");
+  status = GK_CHECK_POINTERS({"dpooled", dpooled}, {"dy", dy});
+  if (status)
+    return status;
   if (desc->pool == GK_POOL_MAX && !steps)
     return gk_fail(GK_ERROR_ARGUMENT, "steps is NULL: the gradient of max goes where forward found it");
   for (int64_t n = 0; n < batch && desc->pool == GK_POOL_MAX; n++)

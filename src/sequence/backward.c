@@ -501,9 +501,9 @@ static void backward_body(void *context, int thread, int threads) {
 }
 
 static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_backward_args *args) {
-  if (!rnn || !args)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
-  gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_RNN_BACKWARD_ARGS_INIT");
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"args", args});
+  if (!status)
+    status = gk_check_size_field("args", args->size, sizeof *args, "GK_RNN_BACKWARD_ARGS_INIT");
   if (status)
     return status;
   if (args->dx && rnn->desc.vocabulary)

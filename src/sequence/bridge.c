@@ -81,9 +81,9 @@ gk_status gk_bridge_create(gk_bridge_kind kind, const gk_rnn *encoder, const gk_
   if (!bridge)
     return gk_fail(GK_ERROR_ARGUMENT, "bridge is NULL");
   *bridge = NULL;
-  if (!encoder || !decoder)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", encoder ? "decoder" : "encoder");
-  gk_status status = gk_check_choice("kind", (int)kind, gk_bridge_count());
+  gk_status status = GK_CHECK_POINTERS({"encoder", encoder}, {"decoder", decoder});
+  if (!status)
+    status = gk_check_choice("kind", (int)kind, gk_bridge_count());
   if (status)
     return status;
   if (decoder->directions != 1)
@@ -131,8 +131,9 @@ int64_t gk_bridge_parameter_count(const gk_bridge *bridge) {
 }
 
 gk_status gk_bridge_tensor(const gk_bridge *bridge, int index, gk_tensor *tensor) {
-  if (!bridge || !tensor)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", bridge ? "tensor" : "bridge");
+  const gk_status status = GK_CHECK_POINTERS({"bridge", bridge}, {"tensor", tensor});
+  if (status)
+    return status;
   if (index < 0 || index >= gk_bridge_tensor_count(bridge))
     return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index,
                    gk_bridge_tensor_count(bridge) - 1);
@@ -148,9 +149,16 @@ gk_status gk_bridge_tensor(const gk_bridge *bridge, int index, gk_tensor *tensor
   return GK_OK;
 }
 
+/* Copy has none. */
+static gk_status check_parameters(const gk_bridge *bridge, const float *parameters) {
+  const gk_status status = GK_CHECK_POINTERS({"bridge", bridge});
+  return status || !bridge->parameter_count ? status : GK_CHECK_POINTERS({"parameters", parameters});
+}
+
 gk_status gk_bridge_init(const gk_bridge *bridge, uint64_t seed, float *parameters) {
-  if (!bridge || (bridge->parameter_count && !parameters))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", bridge ? "parameters" : "bridge");
+  const gk_status status = check_parameters(bridge, parameters);
+  if (status)
+    return status;
   const uint64_t callers = gk_float_environment_pin();
   for (int i = 0; i < bridge->count && bridge->kind != GK_BRIDGE_COPY; i++) {
     const struct link *link = &bridge->links[i];
@@ -170,10 +178,11 @@ gk_status gk_bridge_packed_bytes(const gk_bridge *bridge, unsigned flags, size_t
 }
 
 gk_status gk_bridge_pack(const gk_bridge *bridge, unsigned flags, const float *parameters, void *packed) {
-  if (!bridge || (bridge->parameter_count && !parameters))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", bridge ? "parameters" : "bridge");
+  gk_status status = check_parameters(bridge, parameters);
+  if (status)
+    return status;
   struct gk_packing packing = {.kernels = bridge->kernels, .flags = flags, .threads = 1};
-  gk_status status = gk_packed_start(bridge->packed, flags, bridge->kernels->isa, packed, &packing.packed);
+  status = gk_packed_start(bridge->packed, flags, bridge->kernels->isa, packed, &packing.packed);
   for (int i = 0; i < bridge->count && !status && bridge->kind != GK_BRIDGE_COPY; i++)
     gk_linear_pack(&bridge->links[i].linear, &packing, parameters + bridge->links[i].weight,
                    parameters + bridge->links[i].bias);
@@ -225,9 +234,9 @@ static bool cut(struct call *call, struct gk_arena *arena) {
 }
 
 gk_status gk_bridge_workspace_bytes(const gk_bridge *bridge, int64_t batch, size_t *bytes) {
-  if (!bridge || !bytes)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", bridge ? "bytes" : "bridge");
-  const gk_status status = gk_check_not_negative("batch", batch);
+  gk_status status = GK_CHECK_POINTERS({"bridge", bridge}, {"bytes", bytes});
+  if (!status)
+    status = gk_check_not_negative("batch", batch);
   if (status)
     return status;
   struct call call = {.bridge = bridge, .batch = batch};
@@ -283,8 +292,9 @@ static void forward_body(void *context, int thread, int threads) {
 /* The states that the links read and write must be there. */
 static gk_status check_states(const gk_bridge *bridge, const float *hn, const float *cn, const float *h0,
                               const float *c0) {
-  if (!hn || !h0)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", hn ? "h0" : "hn");
+  const gk_status status = GK_CHECK_POINTERS({"hn", hn}, {"h0", h0});
+  if (status)
+    return status;
   for (int i = 0; i < bridge->count; i++) {
     if (bridge->links[i].cell && !c0)
       return gk_fail(GK_ERROR_ARGUMENT, "c0 is NULL, and the decoder has a cell state");
@@ -398,9 +408,9 @@ static void backward_body(void *context, int thread, int threads) {
 }
 
 gk_status gk_bridge_backward(const gk_bridge *bridge, const gk_bridge_backward_args *args) {
-  if (!bridge || !args)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", bridge ? "args" : "bridge");
-  gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_BRIDGE_BACKWARD_ARGS_INIT");
+  gk_status status = GK_CHECK_POINTERS({"bridge", bridge}, {"args", args});
+  if (!status)
+    status = gk_check_size_field("args", args->size, sizeof *args, "GK_BRIDGE_BACKWARD_ARGS_INIT");
   if (status)
     return status;
   struct call call = {.bridge = bridge, .args = args, .batch = args->batch};

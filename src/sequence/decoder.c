@@ -200,8 +200,9 @@ static gk_tensor matrix_tensor(const char *name, int64_t offset, int64_t rows, i
 }
 
 gk_status gk_decoder_tensor(const gk_decoder *decoder, int index, gk_tensor *tensor) {
-  if (!decoder || !tensor)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "tensor" : "decoder");
+  gk_status status = GK_CHECK_POINTERS({"decoder", decoder}, {"tensor", tensor});
+  if (status)
+    return status;
   if (index < 0 || index >= gk_decoder_tensor_count(decoder))
     return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index,
                    gk_decoder_tensor_count(decoder) - 1);
@@ -212,7 +213,7 @@ gk_status gk_decoder_tensor(const gk_decoder *decoder, int index, gk_tensor *ten
     return GK_OK;
   }
   if (index < stack) {
-    gk_status status = gk_rnn_tensor(decoder->rnn, index, tensor);
+    status = gk_rnn_tensor(decoder->rnn, index, tensor);
     tensor->offset += decoder->rnn_offset;
     return status;
   }
@@ -226,9 +227,9 @@ gk_status gk_decoder_tensor(const gk_decoder *decoder, int index, gk_tensor *ten
 }
 
 gk_status gk_decoder_init(const gk_decoder *decoder, const gk_init_desc *desc, float *parameters) {
-  if (!decoder || !parameters)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "parameters" : "decoder");
-  gk_status status = gk_rnn_init(decoder->rnn, desc, parameters + decoder->rnn_offset);
+  gk_status status = GK_CHECK_POINTERS({"decoder", decoder}, {"parameters", parameters});
+  if (!status)
+    status = gk_rnn_init(decoder->rnn, desc, parameters + decoder->rnn_offset);
   if (status)
     return status;
   const gk_decoder_desc *d = &decoder->desc;
@@ -263,10 +264,10 @@ static gk_status top_bytes(const gk_decoder *decoder, unsigned flags, size_t *by
 
 gk_status gk_decoder_packed_bytes(const gk_decoder *decoder, unsigned flags, size_t *bytes) {
   size_t top, stack = 0;
-  if (!decoder || !bytes)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "bytes" : "decoder");
+  gk_status status = GK_CHECK_POINTERS({"decoder", decoder}, {"bytes", bytes});
   /* The backward part of the top always has its place, so that the stack's place does not depend on flags. */
-  gk_status status = top_bytes(decoder, flags, &top); /* which the stack alone might do without */
+  if (!status)
+    status = top_bytes(decoder, flags, &top); /* which the stack alone might do without */
   if (!status)
     status = gk_rnn_packed_bytes(decoder->rnn, flags, &stack);
   if (!status)
@@ -302,12 +303,13 @@ const void *gk_decoder_stack_packed(const gk_decoder *decoder, const void *packe
 
 static gk_status pack(const gk_decoder *decoder, unsigned flags, const gk_random_key *key,
                       const float *parameters, void *packed) {
-  if (!decoder || !parameters)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "parameters" : "decoder");
+  gk_status status = GK_CHECK_POINTERS({"decoder", decoder}, {"parameters", parameters});
+  if (status)
+    return status;
   const struct gk_kernels *kernels = decoder->rnn->kernels;
   struct packing packing = {
       .decoder = decoder, .matrix = {.kernels = kernels, .flags = flags}, .parameters = parameters};
-  gk_status status = gk_packed_start(decoder->packed, flags, kernels->isa, packed, &packing.matrix.packed);
+  status = gk_packed_start(decoder->packed, flags, kernels->isa, packed, &packing.matrix.packed);
   if (status)
     return status;
   gk_parallel(decoder->packed.forward < GK_PACK_SHARED_FLOATS ? 1 : decoder->rnn->desc.threads, pack_body,

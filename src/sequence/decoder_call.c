@@ -79,9 +79,9 @@ static gk_status measure(const struct gk_decoder *decoder, const struct sizes *s
 
 gk_status gk_decoder_memory_needed(const gk_decoder *decoder, int64_t time, int64_t batch,
                                    int64_t source_time, gk_rnn_memory *memory) {
-  if (!decoder || !memory)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "memory" : "decoder");
-  gk_status status = gk_check_not_negative("source_time", source_time);
+  gk_status status = GK_CHECK_POINTERS({"decoder", decoder}, {"memory", memory});
+  if (!status)
+    status = gk_check_not_negative("source_time", source_time);
   if (status)
     return status;
   const struct sizes sizes = {time, batch, source_time};
@@ -273,10 +273,9 @@ gk_status gk_decoder_forward_beams(const gk_decoder *decoder, const gk_decoder_f
 }
 
 gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args) {
-  if (!decoder || !args)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "args" : "decoder");
-  const gk_status status =
-      gk_check_size_field("args", args->size, sizeof *args, "GK_DECODER_FORWARD_ARGS_INIT");
+  gk_status status = GK_CHECK_POINTERS({"decoder", decoder}, {"args", args});
+  if (!status)
+    status = gk_check_size_field("args", args->size, sizeof *args, "GK_DECODER_FORWARD_ARGS_INIT");
   return status ? status : gk_decoder_forward_beams(decoder, args, 1);
 }
 
@@ -340,9 +339,9 @@ static gk_rnn_backward_args stack_backward(const gk_decoder *decoder, const gk_d
 }
 
 gk_status gk_decoder_backward(const gk_decoder *decoder, const gk_decoder_backward_args *args) {
-  if (!decoder || !args)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", decoder ? "args" : "decoder");
-  gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_DECODER_BACKWARD_ARGS_INIT");
+  gk_status status = GK_CHECK_POINTERS({"decoder", decoder}, {"args", args});
+  if (!status)
+    status = gk_check_size_field("args", args->size, sizeof *args, "GK_DECODER_BACKWARD_ARGS_INIT");
   if (status)
     return status;
   status = check_call(decoder, args->time, args->batch, args->lengths, args->source_time,

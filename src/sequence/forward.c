@@ -432,9 +432,9 @@ static void forward_body(void *context, int thread, int threads) {
 }
 
 static gk_status check_arguments(const gk_rnn *rnn, const gk_rnn_forward_args *args) {
-  if (!rnn || !args)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
-  const gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_RNN_FORWARD_ARGS_INIT");
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"args", args});
+  if (!status)
+    status = gk_check_size_field("args", args->size, sizeof *args, "GK_RNN_FORWARD_ARGS_INIT");
   if (status)
     return status;
   return gk_run_check(rnn, args->time, args->batch, args->lengths, args->x, args->tokens, args->parameters);
@@ -472,9 +472,9 @@ gk_status gk_rnn_forward_fed(const gk_rnn *rnn, const gk_rnn_forward_args *args,
 }
 
 gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args) {
-  if (!rnn || !args)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "args" : "rnn");
-  const gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_RNN_STEP_ARGS_INIT");
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"args", args});
+  if (!status)
+    status = gk_check_size_field("args", args->size, sizeof *args, "GK_RNN_STEP_ARGS_INIT");
   if (status)
     return status;
   if (rnn->desc.direction != GK_FORWARD)

@@ -100,9 +100,9 @@ static gk_status init_tensor(const gk_rnn *rnn, const gk_init_desc *desc, int in
 }
 
 gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parameters) {
-  if (!rnn || !desc || !parameters)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !desc ? "desc" : "parameters");
-  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_INIT_DESC_INIT");
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"desc", desc}, {"parameters", parameters});
+  if (!status)
+    status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_INIT_DESC_INIT");
   if (!status)
     status = gk_check_choice("init", (int)desc->init, gk_init_count());
   if (status)

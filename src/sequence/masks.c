@@ -349,8 +349,9 @@ const char *gk_mask_name(gk_mask mask) {
 
 gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key, int64_t layer, int direction,
                       int64_t t, int64_t n, float *factors) {
-  if (!rnn || !key || !factors)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !key ? "key" : "factors");
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"key", key}, {"factors", factors});
+  if (status)
+    return status;
   if ((unsigned)mask >= GK_MASK_COUNT)
     return gk_fail(GK_ERROR_ARGUMENT, "mask is %d, must be 0..%d", (int)mask, GK_MASK_COUNT - 1);
   if (layer < 0 || layer >= rnn->desc.layers)
@@ -358,7 +359,7 @@ gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key,
                    (long long)rnn->desc.layers - 1);
   if (direction < 0 || direction >= rnn->directions)
     return gk_fail(GK_ERROR_ARGUMENT, "direction is %d, must be 0..%d", direction, rnn->directions - 1);
-  gk_status status = gk_check_not_negative("t", t);
+  status = gk_check_not_negative("t", t);
   if (!status)
     status = gk_check_not_negative("n", n);
   if (status)

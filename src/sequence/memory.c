@@ -25,9 +25,9 @@ static gk_status measure_workspace(struct gk_run *run, bool training, bool backw
 }
 
 gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_memory *memory) {
-  if (!rnn || !memory)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "memory" : "rnn");
-  gk_status status = gk_check_time_and_batch(time, batch);
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"memory", memory});
+  if (!status)
+    status = gk_check_time_and_batch(time, batch);
   if (status)
     return status;
   struct gk_run run = {.rnn = rnn, .time = time, .batch = batch, .training = true};

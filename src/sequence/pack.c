@@ -2,6 +2,7 @@
  * Packed parameters: weights in the order that this tier's tiles read them, biases as a gates row. */
 #include <string.h>
 
+#include "src/core/arguments.h"
 #include "src/core/parallel.h"
 #include "src/sequence/masks.h"
 
@@ -139,16 +140,18 @@ static gk_status pack(const gk_rnn *rnn, struct gk_packed_size size, struct pack
 }
 
 gk_status gk_rnn_pack(const gk_rnn *rnn, unsigned flags, const float *parameters, void *packed) {
-  if (!rnn || !parameters)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "parameters" : "rnn");
+  const gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"parameters", parameters});
+  if (status)
+    return status;
   struct packing packing = {.rnn = rnn, .flags = flags, .parameters = parameters};
   return pack(rnn, rnn->packed, &packing, packed);
 }
 
 gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk_random_key *key,
                               const float *parameters, void *packed) {
-  if (!rnn || !key || !parameters)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !key ? "key" : "parameters");
+  const gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"key", key}, {"parameters", parameters});
+  if (status)
+    return status;
   struct packing packing = {.rnn = rnn, .flags = flags, .parameters = parameters, .key = key};
   if (rnn->desc.weight_dropout > 0 && flags == 0)
     return gk_fail(GK_ERROR_ARGUMENT, "flags is 0 and weight_dropout is %g: what it leaves must be packed",

@@ -437,9 +437,9 @@ static gk_status check_place(const gk_rnn *rnn, int64_t layer, int direction) {
 }
 
 gk_status gk_rnn_state_of(const gk_rnn *rnn, int64_t layer, int direction, gk_rnn_state *state) {
-  if (!rnn || !state)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "state" : "rnn");
-  gk_status status = check_place(rnn, layer, direction);
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"state", state});
+  if (!status)
+    status = check_place(rnn, layer, direction);
   if (status)
     return status;
   const struct gk_rnn_layer *of = &rnn->layers[layer * rnn->directions + direction];
@@ -451,8 +451,9 @@ gk_status gk_rnn_state_of(const gk_rnn *rnn, int64_t layer, int direction, gk_rn
 }
 
 gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor) {
-  if (!rnn || !tensor)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "tensor" : "rnn");
+  const gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"tensor", tensor});
+  if (status)
+    return status;
   if (index < 0 || index >= rnn->tensor_count)
     return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index, rnn->tensor_count - 1);
   *tensor = rnn->tensors[index].tensor;
@@ -461,9 +462,9 @@ gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor) {
 
 gk_status gk_rnn_tensor_of(const gk_rnn *rnn, const char *kind, int64_t layer, int direction,
                            gk_tensor *tensor) {
-  if (!rnn || !kind || !tensor)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !kind ? "kind" : "tensor");
-  gk_status status = check_place(rnn, layer, direction);
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"kind", kind}, {"tensor", tensor});
+  if (!status)
+    status = check_place(rnn, layer, direction);
   if (status)
     return status;
   for (int i = 0; i < rnn->tensor_count; i++) {

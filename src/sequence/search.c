@@ -333,11 +333,11 @@ static gk_status check(const gk_decoder *decoder, const gk_search_args *args) {
     return gk_fail(GK_ERROR_ARGUMENT, "length_penalty is %g, must be finite", (double)args->length_penalty);
   if (args->feed0 && !decoder->desc.input_feeding)
     return gk_fail(GK_ERROR_ARGUMENT, "feed0 is given, and the decoder's input_feeding is not set");
-  if (args->batch && (!args->start || !args->tokens || !args->workspace))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL",
-                   !args->start    ? "start"
-                   : !args->tokens ? "tokens"
-                                   : "workspace");
+  if (args->batch)
+    status =
+        GK_CHECK_POINTERS({"start", args->start}, {"tokens", args->tokens}, {"workspace", args->workspace});
+  if (status)
+    return status;
   for (int64_t n = 0; n < args->batch; n++)
     if (args->start[n] < 0 || args->start[n] >= decoder->desc.vocabulary)
       return gk_fail(GK_ERROR_ARGUMENT, "start[%lld] is %ld, must be 0..%lld", (long long)n,

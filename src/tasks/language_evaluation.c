@@ -112,11 +112,12 @@ gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, cons
 
 gk_status gk_language_model_evaluate(const gk_language_model *model, const gk_text *text,
                                      gk_language_loss *loss) {
-  if (!model || !text || !loss)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !model ? "model" : !text ? "text" : "loss");
+  gk_status status = GK_CHECK_POINTERS({"model", model}, {"text", text}, {"loss", loss});
+  if (status)
+    return status;
   int32_t *tokens;
   int64_t count;
-  gk_status status = gk_vocabulary_encode(&model->vocabulary, text, "text", &tokens, &count);
+  status = gk_vocabulary_encode(&model->vocabulary, text, "text", &tokens, &count);
   if (status != GK_OK)
     return status;
   status = gk_language_model_evaluate_tokens(model, tokens, count, loss);
@@ -267,13 +268,9 @@ static gk_status evaluate_both(const gk_language_model *model, const struct gk_t
 gk_status gk_language_model_evaluate_free_running(const gk_language_model *model, const gk_text *text,
                                                   const gk_free_running_desc *desc,
                                                   gk_free_running_loss *loss, double *nats_at) {
-  if (!model || !text || !desc || !loss)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL",
-                   !model  ? "model"
-                   : !text ? "text"
-                   : !desc ? "desc"
-                           : "loss");
-  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_FREE_RUNNING_DESC_INIT");
+  gk_status status = GK_CHECK_POINTERS({"model", model}, {"text", text}, {"desc", desc}, {"loss", loss});
+  if (!status)
+    status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_FREE_RUNNING_DESC_INIT");
   if (status)
     return status;
   if (desc->length < 1)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * How gradients flow through a model, on its own kind of text. */
+#include "src/core/arguments.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 #include "src/tasks/text_streams.h"
@@ -132,14 +133,15 @@ static gk_status measure_radii(const gk_language_model *model, double *radii) {
 
 gk_status gk_language_model_gradient_flow(const gk_language_model *model, const gk_text *text, int64_t time,
                                           int64_t batch, double *norms, double *radii) {
-  if (!model || !text)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", model ? "text" : "model");
+  gk_status status = GK_CHECK_POINTERS({"model", model}, {"text", text});
+  if (status)
+    return status;
   if (time < 1 || batch < 1)
     return gk_fail(GK_ERROR_ARGUMENT, "time is %" PRId64 ", batch %" PRId64 ", both must be at least 1", time,
                    batch);
   int32_t *tokens;
   int64_t count, needed;
-  gk_status status = gk_vocabulary_encode(&model->vocabulary, text, "text", &tokens, &count);
+  status = gk_vocabulary_encode(&model->vocabulary, text, "text", &tokens, &count);
   if (status != GK_OK)
     return status;
   if (__builtin_mul_overflow(time, batch, &needed) || needed >= count)

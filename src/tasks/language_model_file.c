@@ -121,9 +121,8 @@ gk_status gk_language_model_write(const gk_language_model *model, const char *pa
 }
 
 gk_status gk_language_model_save(const gk_language_model *model, const char *path) {
-  if (!model || !path)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", model ? "path" : "model");
-  return gk_language_model_write(model, path, NULL, 0, NULL);
+  const gk_status status = GK_CHECK_POINTERS({"model", model}, {"path", path});
+  return status ? status : gk_language_model_write(model, path, NULL, 0, NULL);
 }
 
 /* ---- Reading ---- */
@@ -326,11 +325,12 @@ gk_status gk_language_model_read(const struct gk_checkpoint *checkpoint, const g
 
 gk_status gk_language_model_load(const char *path, const gk_language_model_desc *plan,
                                  gk_language_model **model) {
-  if (!path || !model)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", path ? "model" : "path");
+  gk_status status = GK_CHECK_POINTERS({"path", path}, {"model", model});
+  if (status)
+    return status;
   *model = NULL;
-  gk_status status =
-      plan ? gk_check_size_field("plan", plan->size, sizeof *plan, "GK_LANGUAGE_MODEL_DESC_INIT") : GK_OK;
+  if (plan)
+    status = gk_check_size_field("plan", plan->size, sizeof *plan, "GK_LANGUAGE_MODEL_DESC_INIT");
   if (status)
     return status;
   struct gk_checkpoint checkpoint;

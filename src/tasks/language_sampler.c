@@ -39,10 +39,11 @@ static gk_status allocate(gk_sampler *sampler) {
 
 gk_status gk_sampler_create(const gk_language_model *model, const gk_sampler_desc *desc,
                             gk_sampler **result) {
-  if (!model || !desc || !result)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !model ? "model" : !desc ? "desc" : "sampler");
+  gk_status status = GK_CHECK_POINTERS({"model", model}, {"desc", desc}, {"sampler", result});
+  if (status)
+    return status;
   *result = NULL;
-  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_SAMPLER_DESC_INIT");
+  status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_SAMPLER_DESC_INIT");
   if (status)
     return status;
   if (!(desc->temperature >= 0 && isfinite(desc->temperature)))
@@ -95,11 +96,12 @@ static gk_status read_pending(gk_sampler *sampler) {
 }
 
 gk_status gk_sampler_prompt(gk_sampler *sampler, const gk_text *prompt) {
-  if (!sampler || !prompt)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", sampler ? "prompt" : "sampler");
+  gk_status status = GK_CHECK_POINTERS({"sampler", sampler}, {"prompt", prompt});
+  if (status)
+    return status;
   int32_t *tokens;
   int64_t count;
-  gk_status status = gk_vocabulary_encode(&sampler->model->vocabulary, prompt, "prompt", &tokens, &count);
+  status = gk_vocabulary_encode(&sampler->model->vocabulary, prompt, "prompt", &tokens, &count);
   if (status != GK_OK)
     return status;
   for (int64_t i = 0; i < count && status == GK_OK; ++i) {
@@ -164,14 +166,15 @@ static gk_status choose(gk_sampler *sampler, int32_t *token) {
 }
 
 gk_status gk_sampler_next(gk_sampler *sampler, char bytes[4], int *count) {
-  if (!sampler || !bytes || !count)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !sampler ? "sampler" : !bytes ? "bytes" : "count");
+  gk_status status = GK_CHECK_POINTERS({"sampler", sampler}, {"bytes", bytes}, {"count", count});
+  if (status)
+    return status;
   const gk_language_model *model = sampler->model;
   if (sampler->pending < 0) {
     const int32_t line_feed = gk_vocabulary_token(&model->vocabulary, '\n');
     sampler->pending = line_feed < 0 ? 0 : line_feed;
   }
-  gk_status status = read_pending(sampler);
+  status = read_pending(sampler);
   if (status == GK_OK)
     status = gk_output_forward(model->output, 1, sampler->y, model->packed_output, sampler->logits,
                                sampler->output_workspace);

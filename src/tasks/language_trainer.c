@@ -269,17 +269,13 @@ gk_status gk_language_trainer_begin(gk_language_model *model, const gk_training_
   return begin(model, desc, text, validation, false, result);
 }
 
-/* The model without its memory; checks all arguments but `last`, what the result goes to. */
+/* The model without its memory; checks all arguments, `result`, where it goes, among them. */
 static gk_status plan_model(const gk_language_model_desc *desc, const gk_training_desc *training,
-                            const gk_text *text, const gk_text *validation, const void *last,
-                            const char *last_name, gk_language_model **model) {
-  if (!desc || !training || !text || !last)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL",
-                   !desc       ? "model"
-                   : !training ? "training"
-                   : !text     ? "text"
-                               : last_name);
-  gk_status status = check_model(desc);
+                            const gk_text *text, const gk_text *validation, struct gk_named_pointer result,
+                            gk_language_model **model) {
+  gk_status status = GK_CHECK_POINTERS({"model", desc}, {"training", training}, {"text", text}, result);
+  if (!status)
+    status = check_model(desc);
   if (status == GK_OK)
     status = gk_language_trainer_check(training);
   if (status != GK_OK)
@@ -302,7 +298,8 @@ gk_status gk_language_trainer_size(const gk_language_model_desc *desc, const gk_
   gk_language_model *model = NULL;
   gk_language_trainer *trainer = NULL;
   struct gk_language_model_memory needed;
-  gk_status status = plan_model(desc, training, text, validation, size, "size", &model);
+  gk_status status =
+      plan_model(desc, training, text, validation, (struct gk_named_pointer){"size", size}, &model);
   if (status == GK_OK && (status = gk_language_model_memory_needed(model, &needed)) != GK_OK)
     gk_language_model_destroy(model);
   if (status == GK_OK)
@@ -331,7 +328,8 @@ gk_status gk_language_trainer_create(const gk_language_model_desc *desc, const g
     *result = NULL;
   gk_language_model *model = NULL;
   gk_language_trainer *trainer = NULL;
-  gk_status status = plan_model(desc, training, text, validation, result, "trainer", &model);
+  gk_status status =
+      plan_model(desc, training, text, validation, (struct gk_named_pointer){"trainer", result}, &model);
   if (status == GK_OK && (status = gk_language_model_allocate(model)) != GK_OK)
     gk_language_model_destroy(model);
   if (status == GK_OK)

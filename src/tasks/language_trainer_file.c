@@ -72,8 +72,9 @@ static int state_shape(const gk_language_trainer *trainer, int64_t values, int64
 }
 
 gk_status gk_language_trainer_save(const gk_language_trainer *trainer, const char *path) {
-  if (!trainer || !path)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", trainer ? "path" : "trainer");
+  gk_status status = GK_CHECK_POINTERS({"trainer", trainer}, {"path", path});
+  if (status)
+    return status;
   const int now = (int)(trainer->step % 2);
   gk_file_tensor extra[] = {
       {.name = optimizer_tensor,
@@ -88,8 +89,7 @@ gk_status gk_language_trainer_save(const gk_language_trainer *trainer, const cha
   json_t *training = describe_training(trainer);
   if (!training)
     return gk_fail(GK_ERROR_MEMORY, "%s: no memory for the description", path);
-  const gk_status status =
-      gk_language_model_write(trainer->model, path, training, trainer->c[now] ? 3 : 2, extra);
+  status = gk_language_model_write(trainer->model, path, training, trainer->c[now] ? 3 : 2, extra);
   json_decref(training);
   return status;
 }
@@ -233,11 +233,12 @@ static gk_status resume(const struct gk_checkpoint *checkpoint, const gk_languag
 gk_status gk_language_trainer_resume(const char *path, const gk_language_model_desc *plan,
                                      const gk_text *text, const gk_text *validation,
                                      gk_language_trainer **trainer) {
-  if (!path || !text || !trainer)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !path ? "path" : !text ? "text" : "trainer");
+  gk_status status = GK_CHECK_POINTERS({"path", path}, {"text", text}, {"trainer", trainer});
+  if (status)
+    return status;
   *trainer = NULL;
-  gk_status status =
-      plan ? gk_check_size_field("plan", plan->size, sizeof *plan, "GK_LANGUAGE_MODEL_DESC_INIT") : GK_OK;
+  if (plan)
+    status = gk_check_size_field("plan", plan->size, sizeof *plan, "GK_LANGUAGE_MODEL_DESC_INIT");
   if (status)
     return status;
   struct gk_checkpoint checkpoint;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/train/safetensors.h"
+#include "src/core/arguments.h"
 #include "src/core/size.h"
-#include "src/core/status.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -239,8 +239,9 @@ static gk_status check_header(gk_safetensors *file) {
 /* ---- Public functions ---- */
 
 gk_status gk_safetensors_open(const char *path, gk_safetensors **result) {
-  if (!path || !result)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", path ? "file" : "path");
+  gk_status status = GK_CHECK_POINTERS({"path", path}, {"file", result});
+  if (status)
+    return status;
   *result = NULL;
   gk_safetensors *file = calloc(1, sizeof *file);
   if (!file)
@@ -248,8 +249,7 @@ gk_status gk_safetensors_open(const char *path, gk_safetensors **result) {
   file->descriptor = -1;
   file->path = strdup(path);
   size_t file_bytes = 0;
-  gk_status status =
-      file->path ? open_regular(file, &file_bytes) : gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
+  status = file->path ? open_regular(file, &file_bytes) : gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
   if (status == GK_OK)
     status = read_header(file, file_bytes);
   if (status == GK_OK)
@@ -278,8 +278,9 @@ int gk_safetensors_count(const gk_safetensors *file) {
 }
 
 gk_status gk_safetensors_tensor(const gk_safetensors *file, int index, gk_file_tensor *tensor) {
-  if (!file || !tensor)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", file ? "tensor" : "file");
+  const gk_status status = GK_CHECK_POINTERS({"file", file}, {"tensor", tensor});
+  if (status)
+    return status;
   if (index < 0 || index >= file->count)
     return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be from 0 to %d", index, file->count - 1);
   *tensor = file->entries[index].tensor;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/core/arguments.h"
 #include "src/core/float_environment.h"
 #include "src/core/matrix.h"
 #include "src/core/parallel.h"
@@ -86,9 +87,9 @@ static double grow(int threads, size_t size, double *b, double *other) {
 
 gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius) {
   size_t bytes;
-  if (!matrix || !radius)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", matrix ? "radius" : "matrix");
-  const gk_status status = gk_check_threads(threads);
+  gk_status status = GK_CHECK_POINTERS({"matrix", matrix}, {"radius", radius});
+  if (!status)
+    status = gk_check_threads(threads);
   if (status)
     return status;
   if (size < 1)
@@ -135,9 +136,9 @@ static void through_projection(int64_t p, int64_t h, const float *w_hr, const fl
 gk_status gk_rnn_spectral_radius(const gk_rnn *rnn, const float *parameters, int64_t layer, int direction,
                                  int gate, double *radius) {
   gk_rnn_state state;
-  if (!rnn || !parameters || !radius)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !rnn ? "rnn" : !parameters ? "parameters" : "radius");
-  gk_status status = gk_rnn_state_of(rnn, layer, direction, &state);
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"parameters", parameters}, {"radius", radius});
+  if (!status)
+    status = gk_rnn_state_of(rnn, layer, direction, &state);
   if (status != GK_OK)
     return status;
   if (gate < 0 || gate >= gk_rnn_gates(rnn))
@@ -163,9 +164,7 @@ gk_status gk_rnn_spectral_radius(const gk_rnn *rnn, const float *parameters, int
 
 gk_status gk_rnn_spectral_radii(const gk_rnn *rnn, const float *parameters, int64_t layer, int direction,
                                 double *radii) {
-  if (!rnn || !radii)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", rnn ? "radii" : "rnn");
-  gk_status status = GK_OK;
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"radii", radii});
   for (int gate = 0; gate < gk_rnn_gates(rnn) && status == GK_OK; gate++)
     status = gk_rnn_spectral_radius(rnn, parameters, layer, direction, gate, &radii[gate]);
   return status;
