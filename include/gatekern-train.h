@@ -107,7 +107,7 @@ GK_API gk_status gk_language_model_load(const char *path, const gk_language_mode
 GK_API void gk_language_model_destroy(gk_language_model *model); /* NULL is allowed */
 GK_API gk_status gk_language_model_save(const gk_language_model *model, const char *path);
 GK_API const gk_language_model_desc *gk_language_model_description(const gk_language_model *model);
-/* Symbols in ascending order, and how many. */
+/* Symbols in ascending order, and how many (count may be NULL). */
 GK_API const uint32_t *gk_language_model_symbols(const gk_language_model *model, int64_t *count);
 GK_API int64_t gk_language_model_parameter_count(const gk_language_model *model);
 /* Every parameter as one array: those of the gk_rnn, then those of the gk_output. */

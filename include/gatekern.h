@@ -12,7 +12,8 @@
  * Errors
  *   Every function that can fail returns a gk_status. On failure nothing has been written to the
  *   outputs, and gk_last_error() of the calling thread holds one line that names the argument and the
- *   values that do not fit. The library never prints, exits or aborts.
+ *   values that do not fit. The library never prints, exits or aborts. A function without a status gives 0,
+ *   false or NULL for an object that is NULL, or does nothing.
  *
  * Memory
  *   Everything large belongs to the caller: parameters, packed parameters, reserve (kept from forward

@@ -159,6 +159,8 @@ gk_status gk_language_model_pack(gk_language_model *model) {
 }
 
 void gk_language_model_watch(gk_language_model *model, gk_language_watcher *watcher, void *context) {
+  if (!model)
+    return;
   model->watcher = watcher;
   model->watcher_context = context;
 }
@@ -169,18 +171,19 @@ void gk_language_model_tell(const gk_language_model *model, int64_t done, int64_
 }
 
 const gk_language_model_desc *gk_language_model_description(const gk_language_model *model) {
-  return &model->desc;
+  return model ? &model->desc : NULL;
 }
 
 const uint32_t *gk_language_model_symbols(const gk_language_model *model, int64_t *count) {
-  *count = model->vocabulary.count;
-  return model->vocabulary.symbols;
+  if (count)
+    *count = model ? model->vocabulary.count : 0;
+  return model ? model->vocabulary.symbols : NULL;
 }
 
 int64_t gk_language_model_parameter_count(const gk_language_model *model) {
-  return model->rnn_count + model->output_count;
+  return model ? model->rnn_count + model->output_count : 0;
 }
 
 const float *gk_language_model_parameters(const gk_language_model *model) {
-  return model->parameters;
+  return model ? model->parameters : NULL;
 }

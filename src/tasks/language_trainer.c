@@ -369,12 +369,15 @@ void gk_language_trainer_destroy(gk_language_trainer *trainer) {
 }
 
 gk_status gk_language_trainer_restart(gk_language_trainer *trainer) {
+  gk_status status = GK_CHECK_POINTERS({"trainer", trainer});
+  if (status != GK_OK)
+    return status;
   gk_language_model *model = trainer->model;
   gk_init_desc init = GK_INIT_DESC_INIT;
   init.init = trainer->desc.init;
   init.forget_bias = trainer->desc.forget_bias;
   init.seed = trainer->desc.seed;
-  gk_status status = gk_rnn_init(model->rnn, &init, model->parameters);
+  status = gk_rnn_init(model->rnn, &init, model->parameters);
   float *output = model->parameters + model->rnn_count;
   if (status ==
       GK_OK) /* a tied embedding starts as an output layer's weight, or the first logits would be huge */
@@ -395,11 +398,11 @@ gk_status gk_language_trainer_restart(gk_language_trainer *trainer) {
 /* ---- Queries ---- */
 
 const gk_training_desc *gk_language_trainer_description(const gk_language_trainer *trainer) {
-  return &trainer->desc;
+  return trainer ? &trainer->desc : NULL;
 }
 
 const gk_language_model *gk_language_trainer_model(const gk_language_trainer *trainer) {
-  return trainer->model;
+  return trainer ? trainer->model : NULL;
 }
 
 int64_t gk_language_trainer_steps_per_epoch(const gk_language_trainer *trainer) {
@@ -407,6 +410,8 @@ int64_t gk_language_trainer_steps_per_epoch(const gk_language_trainer *trainer) 
 }
 
 void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_language_progress *progress) {
+  if (!trainer || !progress)
+    return;
   *progress = (gk_language_progress){.step = trainer->step,
                                      .steps_per_epoch = gk_language_trainer_steps_per_epoch(trainer),
                                      .training_characters = trainer->training_count,
@@ -417,7 +422,9 @@ void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_languag
 
 gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
                                                 const gk_learning_rate_desc *desc) {
-  const gk_status status = gk_learning_rate_check(desc);
+  gk_status status = GK_CHECK_POINTERS({"trainer", trainer});
+  if (status == GK_OK)
+    status = gk_learning_rate_check(desc);
   if (status != GK_OK)
     return status;
   for (const gk_training_option *option = gk_training_option_after(NULL); option;
@@ -429,5 +436,6 @@ gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
 }
 
 void gk_language_trainer_learning_rate(const gk_language_trainer *trainer, gk_learning_rate_desc *desc) {
-  *desc = gk_language_trainer_rate(&trainer->desc);
+  if (trainer && desc)
+    *desc = gk_language_trainer_rate(&trainer->desc);
 }

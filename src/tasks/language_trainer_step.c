@@ -2,6 +2,7 @@
  * One training step. Truncated BPTT: each step reads a span of the streams that ends `time` characters after
  * the one before; it begins up to backward_time characters before that end, from states that earlier steps
  * left there. */
+#include "src/core/arguments.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_trainer.h"
 
@@ -255,6 +256,9 @@ static struct span next_span(const gk_language_trainer *trainer) {
 }
 
 gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_step *report) {
+  gk_status status = GK_CHECK_POINTERS({"trainer", trainer}, {"report", report});
+  if (status != GK_OK)
+    return status;
   const struct span span = next_span(trainer);
   const int before = (int)(trainer->step % 2);
   const int64_t row = rows_until(trainer, &span, span.loss);
@@ -273,7 +277,7 @@ gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_ste
                                             trainer->inputs + row, trainer->targets + row);
   report->operations = count_operations(trainer, &span);
   end_part(report, GK_PART_DATA, &start);
-  gk_status status = differentiate(trainer, &span, report, &start);
+  status = differentiate(trainer, &span, report, &start);
   report->loss /= (double)report->characters;
   if (status == GK_OK)
     status = update(trainer, report, &start);
@@ -283,10 +287,13 @@ gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_ste
 }
 
 gk_status gk_language_trainer_validate(gk_language_trainer *trainer, gk_language_loss *loss, bool *improved) {
+  gk_status status = GK_CHECK_POINTERS({"trainer", trainer}, {"loss", loss});
+  if (status != GK_OK)
+    return status;
   if (trainer->validation_count == 0)
     return gk_fail(GK_ERROR_ARGUMENT, "there is no text for validation");
-  const gk_status status = gk_language_model_evaluate_tokens(
-      trainer->model, trainer->tokens + trainer->training_count, trainer->validation_count, loss);
+  status = gk_language_model_evaluate_tokens(trainer->model, trainer->tokens + trainer->training_count,
+                                             trainer->validation_count, loss);
   if (status != GK_OK)
     return status;
   const gk_learning_rate_desc rate = gk_language_trainer_rate(&trainer->desc);
