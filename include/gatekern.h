@@ -582,7 +582,8 @@ typedef struct gk_rnn_backward_args {
 GK_API gk_status gk_rnn_backward(const gk_rnn *rnn, const gk_rnn_backward_args *args);
 
 /* One time step of every layer, forward direction only; h and c (L, N, H) are updated in place.
- * T calls give the bits of one gk_rnn_forward over T steps. */
+ * T calls give the bits of one gk_rnn_forward over T steps. GK_ERROR_ARGUMENT, _OVERFLOW, and _UNSUPPORTED
+ * of a network in another direction. */
 typedef struct gk_rnn_step_args {
   size_t size;
   int64_t batch;
@@ -662,6 +663,7 @@ typedef struct gk_loss_args {
 } gk_loss_args;
 #define GK_LOSS_ARGS_INIT                                                                                    \
   { .size = sizeof(gk_loss_args), .gradient_scale = 1 }
+/* GK_ERROR_ARGUMENT, _UNSUPPORTED, _ISA, _OVERFLOW. */
 GK_API gk_status gk_loss_gradient(const gk_loss_args *args);
 
 /* ---- Pooling over time ----------------------------------------------------------------------- */
@@ -691,7 +693,7 @@ typedef struct gk_pool_desc {
   { .size = sizeof(gk_pool_desc) }
 
 /* pooled (N, W) of y (T, N, W) or (N, T, W). lengths (N): NULL is all T. steps (N, W), which may be NULL,
- * takes the step of each maximum; -1 elsewhere. */
+ * takes the step of each maximum; -1 elsewhere. GK_ERROR_ARGUMENT, _ISA, _OVERFLOW, here and below. */
 GK_API gk_status gk_pool_forward(const gk_pool_desc *desc, int64_t time, int64_t batch,
                                  const int64_t *lengths, const float *y, float *pooled, int32_t *steps);
 /* dy, all of it overwritten (0 in padding), of dpooled (N, W). steps: as max's forward left them; else may be
@@ -739,7 +741,7 @@ GK_API gk_status gk_output_pack(const gk_output *output, unsigned flags, const f
 GK_API gk_status gk_output_init_tied(const gk_output *output, uint64_t seed, float *weight, float *bias);
 GK_API gk_status gk_output_pack_tied(const gk_output *output, unsigned flags, const float *weight,
                                      const float *bias, void *packed);
-/* The same for any number of rows. */
+/* The same for any number of rows; GK_ERROR_OVERFLOW where so many do not fit, here and below. */
 GK_API gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes);
 /* logits (R, V) of h (R, H), without a loss; packed with GK_PACK_FORWARD. */
 GK_API gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed,
@@ -895,10 +897,10 @@ typedef struct gk_decoder_forward_args {
 #define GK_DECODER_FORWARD_ARGS_INIT                                                                         \
   { .size = sizeof(gk_decoder_forward_args) }
 /* With carried h, c, feed, the token or output before, and random.first_time T calls of one step give the bits
- * of one call. */
+ * of one call. GK_ERROR_ARGUMENT, _OVERFLOW. */
 GK_API gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args);
 
-/* Call it with what the forward call had, decoder included. */
+/* Call it with what the forward call had, decoder included. GK_ERROR_ARGUMENT, _OVERFLOW. */
 typedef struct gk_decoder_backward_args {
   size_t size;
   int64_t time, batch;
@@ -974,6 +976,7 @@ typedef struct gk_search_args {
   { .size = sizeof(gk_search_args), .beam = 1, .end = -1 }
 GK_API gk_status gk_decoder_search_bytes(const gk_decoder *decoder, int64_t batch, int64_t beam, int64_t most,
                                          int64_t source_time, size_t *bytes);
+/* GK_ERROR_ARGUMENT, _UNSUPPORTED (of another decoder), _OVERFLOW. */
 GK_API gk_status gk_decoder_search(const gk_decoder *decoder, const gk_search_args *args);
 
 /* From the final states of an encoder to the initial states of a decoder of other sizes, cells and

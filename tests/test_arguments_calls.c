@@ -139,6 +139,31 @@ static void tokens_outside_the_vocabulary_are_refused_by_place(void **state) {
   close_call(&call);
 }
 
+static void sizes_that_no_memory_holds_overflow_before_lengths_and_tokens_are_read(void **state) {
+  (void)state;
+  static const struct {
+    int64_t time, batch;
+    bool lengths;
+  } sizes[] = {{1, INT64_MAX, true},
+               {0, INT64_MAX, true},
+               {INT64_MAX, INT64_C(1) << 40, true},
+               {INT64_C(1) << 40, INT64_C(1) << 40, false}};
+  for (int vocabulary = 0; vocabulary < 10; vocabulary += 9) {
+    struct call call;
+    open_call(&call, GK_CELL_GRU, vocabulary);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+      gk_rnn_forward_args forward = call.forward;
+      gk_rnn_backward_args backward = call.backward;
+      forward.time = backward.time = sizes[i].time;
+      forward.batch = backward.batch = sizes[i].batch;
+      forward.lengths = backward.lengths = sizes[i].lengths ? (const int64_t[3]){0} : NULL;
+      expect(__LINE__, try_forward(&call, &forward), GK_ERROR_OVERFLOW, "time", "batch", NULL);
+      expect(__LINE__, try_backward(&call, &backward), GK_ERROR_OVERFLOW, "time", "batch", NULL);
+    }
+    close_call(&call);
+  }
+}
+
 /* Packed parameters of another network, for another pass, or never packed. */
 static void parameters_that_are_not_packed_for_the_call_are_refused(void **state) {
   (void)state;
@@ -303,6 +328,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(forward_refuses_wrong_arguments_and_writes_nothing),
       cmocka_unit_test(backward_refuses_wrong_arguments_and_writes_nothing),
+      cmocka_unit_test(sizes_that_no_memory_holds_overflow_before_lengths_and_tokens_are_read),
       cmocka_unit_test(tokens_outside_the_vocabulary_are_refused_by_place),
       cmocka_unit_test(parameters_that_are_not_packed_for_the_call_are_refused),
       cmocka_unit_test(backward_of_what_is_packed_for_forward_alone_needs_the_parameters),

@@ -104,6 +104,42 @@ static void test_output_loss(void **state) {
   buffers_release(&b);
 }
 
+static void rows_that_no_memory_holds_overflow_before_any_is_read(void **state) {
+  (void)state;
+  static char packed[1 << 14], workspace[1 << 18];
+  float floats[40] = {0};
+  gk_output_desc desc = GK_OUTPUT_DESC_INIT;
+  desc.input_size = 6;
+  desc.output_size = 5;
+  gk_output *output;
+  size_t bytes = 7;
+  assert_int_equal(gk_output_create(&desc, &output), GK_OK);
+  assert_int_equal(gk_output_pack(output, GK_PACK_FORWARD, floats, packed), GK_OK);
+  gk_output_loss_args of_output = GK_OUTPUT_LOSS_ARGS_INIT;
+  of_output.h = of_output.values = of_output.row_weights = floats;
+  of_output.packed = packed;
+  of_output.workspace = workspace;
+  gk_loss_args of_arrays = GK_LOSS_ARGS_INIT;
+  of_arrays.x = of_arrays.values = of_arrays.row_weights = floats;
+  of_arrays.columns = INT64_C(1) << 40;
+  static const int64_t rows[] = {INT64_C(1) << 61, INT64_C(1) << 62, INT64_MAX};
+  for (int i = 0; i < 3; i++) {
+    char value[32];
+    snprintf(value, sizeof value, "rows %" PRId64, rows[i]);
+    of_output.rows = of_arrays.rows = rows[i];
+    of_output.kind = of_arrays.kind = i ? GK_LOSS_SQUARED : GK_LOSS_SOFTMAX;
+    expect(__LINE__, gk_output_workspace_bytes(output, rows[i], &bytes), GK_ERROR_OVERFLOW, value, NULL);
+    expect(__LINE__, gk_output_forward(output, rows[i], floats, packed, floats, workspace), GK_ERROR_OVERFLOW,
+           value, "input_size 6", NULL);
+    expect(__LINE__, gk_output_loss(output, &of_output), GK_ERROR_OVERFLOW, value, "input_size 6", NULL);
+    expect(__LINE__, gk_loss_gradient(&of_arrays), GK_ERROR_OVERFLOW, value, "columns 1099511627776", NULL);
+  }
+  assert_int_equal(bytes, 7);
+  of_arrays.rows = of_arrays.columns;
+  expect(__LINE__, gk_loss_gradient(&of_arrays), GK_ERROR_OVERFLOW, "rows 1099511627776", NULL);
+  gk_output_destroy(output);
+}
+
 /* ---- Arrays ---------------------------------------------------------------------------------- */
 
 static void test_arrays(void **state) {
@@ -188,6 +224,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_output_create),
       cmocka_unit_test(test_output_loss),
+      cmocka_unit_test(rows_that_no_memory_holds_overflow_before_any_is_read),
       cmocka_unit_test(test_arrays),
       cmocka_unit_test(test_optimizer),
   };

@@ -179,15 +179,21 @@ static void calls_larger_than_memory_are_refused(void **state) {
   struct open_decoder o = open_decoder(&b, &c, &d);
   const int64_t lengths[3] = {4, 4, 4}, source_lengths[3] = {2, 2, 2}, many = INT64_MAX / 2;
   (void)state;
-  for (int which = 0; which < 2; which++) {
+  for (int which = 0; which < 4; which++) {
     gk_decoder_forward_args forward = decoder_forward_args(&o, &c, &d, &r);
     gk_decoder_backward_args backward = decoder_backward_args(&o, &c, &d, &r);
     forward.lengths = backward.lengths = lengths;
     forward.source_lengths = backward.source_lengths = source_lengths;
     if (which == 0)
       forward.time = backward.time = many;
-    else
+    else if (which == 1)
       forward.source_time = backward.source_time = many;
+    else if (which == 2) /* lengths are not read */
+      forward.batch = backward.batch = INT64_MAX;
+    else { /* nor are tokens */
+      forward.time = forward.batch = backward.time = backward.batch = INT64_C(1) << 40;
+      forward.lengths = backward.lengths = forward.source_lengths = backward.source_lengths = NULL;
+    }
     expect(__LINE__, gk_decoder_forward(o.decoder, &forward), GK_ERROR_OVERFLOW, "memory", NULL);
     expect(__LINE__, gk_decoder_backward(o.decoder, &backward), GK_ERROR_OVERFLOW, "memory", NULL);
     forward.reserve = NULL;
@@ -228,6 +234,14 @@ static void searches_that_do_not_fit_are_refused(void **state) {
   SEARCH_REFUSED(args.tokens = NULL, "tokens");
   SEARCH_REFUSED(args.workspace = NULL, "workspace");
   SEARCH_REFUSED(args.length_penalty = INFINITY, "length_penalty", "inf");
+  gk_search_args many = GK_SEARCH_ARGS_INIT; /* more than start has */
+  many.batch = INT32_MAX;
+  many.beam = 2;
+  many.most = 4;
+  many.start = good;
+  many.tokens = tokens;
+  many.workspace = nothing;
+  expect(__LINE__, gk_decoder_search(o.decoder, &many), GK_ERROR_OVERFLOW, "hypotheses", NULL);
   expect(__LINE__, gk_decoder_search_bytes(o.decoder, INT64_MAX / 4, 2, 2, 0, &bytes), GK_ERROR_ARGUMENT,
          "batch", NULL);
   close_decoder(&o);

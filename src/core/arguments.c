@@ -2,6 +2,7 @@
 #include "src/core/arguments.h"
 
 #include "src/core/layout.h"
+#include "src/core/size.h"
 
 gk_status gk_check_choice(const char *name, int value, int count) {
   return value < 0 || value >= count
@@ -17,6 +18,26 @@ gk_status gk_check_not_negative(const char *name, int64_t value) {
 gk_status gk_check_time_and_batch(int64_t time, int64_t batch) {
   const gk_status status = gk_check_not_negative("time", time);
   return status ? status : gk_check_not_negative("batch", batch);
+}
+
+gk_status gk_check_rows(int64_t rows, const char *name, int64_t width) {
+  size_t bytes;
+  const gk_status status = gk_check_not_negative("rows", rows);
+  if (status)
+    return status;
+  return gk_size_array(&bytes, sizeof(float), rows, width, 1)
+             ? GK_OK
+             : gk_fail(GK_ERROR_OVERFLOW, "rows %lld x %s %lld do not fit in memory", (long long)rows, name,
+                       (long long)width);
+}
+
+gk_status gk_check_sequence(const char *whose, int64_t time, int64_t batch, int64_t width) {
+  size_t bytes;
+  if (gk_size_array(&bytes, sizeof(float), time > 1 ? time : 1, batch, width) &&
+      gk_size_array(&bytes, sizeof(int64_t), batch, 1, 1))
+    return GK_OK;
+  return gk_fail(GK_ERROR_OVERFLOW, "%stime %lld x batch %lld rows of %lld do not fit in memory", whose,
+                 (long long)time, (long long)batch, (long long)width);
 }
 
 gk_status gk_check_lengths(const char *whose, const int64_t *lengths, int64_t batch, int64_t time) {

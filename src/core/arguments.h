@@ -35,6 +35,12 @@ static inline gk_status gk_check_pointers(size_t count, const struct gk_named_po
 gk_status gk_check_choice(const char *name, int value, int count);
 gk_status gk_check_not_negative(const char *name, int64_t value);
 gk_status gk_check_time_and_batch(int64_t time, int64_t batch);
+/* GK_ERROR_OVERFLOW if no memory holds so many rows of `width` floats, whose name is `name`; rows must not be
+ * negative. To be asked, as the next one, before anything is read that a caller's size counts. */
+gk_status gk_check_rows(int64_t rows, const char *name, int64_t width);
+/* The same of an array (time, batch, width), of a row and of a length for each sample, of sizes that are not
+ * negative; whose: as of gk_check_lengths. */
+gk_status gk_check_sequence(const char *whose, int64_t time, int64_t batch, int64_t width);
 /* Lengths, or NULL, of samples of `time` steps; whose: "" or what both names begin with, as "source_". */
 gk_status gk_check_lengths(const char *whose, const int64_t *lengths, int64_t batch, int64_t time);
 /* The first `most` tokens of each sample, as far as it has them. */

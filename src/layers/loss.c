@@ -151,9 +151,11 @@ gk_status gk_loss_gradient(const gk_loss_args *args) {
   gk_status status = gk_check_size_field("args", args->size, sizeof *args, "GK_LOSS_ARGS_INIT");
   if (status)
     return status;
-  if (args->rows < 0 || args->columns < 1)
-    return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, columns is %lld, must be at least 0 and 1",
-                   (long long)args->rows, (long long)args->columns);
+  if (args->columns < 1)
+    return gk_fail(GK_ERROR_ARGUMENT, "columns is %lld, must be at least 1", (long long)args->columns);
+  status = gk_check_rows(args->rows, "columns", args->columns);
+  if (status)
+    return status;
   if (args->rows && !args->x)
     return gk_fail(GK_ERROR_ARGUMENT, "x is NULL");
   status = gk_check_threads(args->threads);

@@ -195,12 +195,18 @@ static void cut_workspace(struct loss_call *call, struct gk_arena *arena) {
   }
 }
 
+/* Of h and of the logits. */
+static gk_status check_rows(const gk_output *output, int64_t rows) {
+  const gk_status status = gk_check_rows(rows, "input_size", output->desc.input_size);
+  return status ? status : gk_check_rows(rows, "output_size", output->desc.output_size);
+}
+
 gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_t *bytes) {
-  const gk_status status = GK_CHECK_POINTERS({"output", output}, {"bytes", bytes});
+  gk_status status = GK_CHECK_POINTERS({"output", output}, {"bytes", bytes});
+  if (!status)
+    status = check_rows(output, rows);
   if (status)
     return status;
-  if (rows < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)rows);
   struct loss_call call = {.output = output};
   struct gk_arena arena = gk_arena_start(NULL);
   cut_workspace(&call, &arena);
@@ -301,10 +307,10 @@ static gk_status check_loss(const gk_output *output, const gk_output_loss_args *
   gk_status status = GK_CHECK_POINTERS({"output", output}, {"args", args});
   if (!status)
     status = gk_check_size_field("args", args->size, sizeof *args, "GK_OUTPUT_LOSS_ARGS_INIT");
+  if (!status)
+    status = check_rows(output, args->rows);
   if (status)
     return status;
-  if (args->rows < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)args->rows);
   if (!args->workspace)
     return gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL");
   if (args->rows && !args->h)
@@ -379,17 +385,18 @@ static void forward_body(void *context, int thread, int threads) {
 
 gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed,
                             float *logits, void *workspace) {
-  if (!output)
-    return gk_fail(GK_ERROR_ARGUMENT, "output is NULL");
-  if (rows < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "rows is %lld, must not be negative", (long long)rows);
+  gk_status status = GK_CHECK_POINTERS({"output", output});
+  if (!status)
+    status = check_rows(output, rows);
+  if (status)
+    return status;
   struct loss_call call = {.output = output, .args = {.rows = rows, .h = h}};
   call.packed = gk_packed_open(output->packed, GK_PACK_FORWARD, output->kernels->isa, packed);
   if (!call.packed)
     return GK_ERROR_ARGUMENT;
   if (rows == 0)
     return GK_OK;
-  const gk_status status = GK_CHECK_POINTERS({"h", h}, {"logits", logits}, {"workspace", workspace});
+  status = GK_CHECK_POINTERS({"h", h}, {"logits", logits}, {"workspace", workspace});
   if (status)
     return status;
   struct gk_arena arena = gk_arena_start(workspace);

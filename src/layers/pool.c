@@ -8,7 +8,6 @@
 #include "src/core/matrix.h"
 #include "src/core/names.h"
 #include "src/core/parallel.h"
-#include "src/core/size.h"
 #include "src/core/status.h"
 #include "src/core/threads.h"
 
@@ -141,17 +140,13 @@ static gk_status check_description(const gk_pool_desc *d) {
 }
 
 static gk_status check_sizes(const gk_pool_desc *d, const struct pooling *p) {
-  size_t bytes;
-  const gk_status status = gk_check_time_and_batch(p->time, p->batch);
+  gk_status status = gk_check_time_and_batch(p->time, p->batch);
   if (status)
     return status;
   if (p->time > INT32_MAX)
     return gk_fail(GK_ERROR_OVERFLOW, "time is %lld, must be at most %d", (long long)p->time, INT32_MAX);
-  if (!gk_size_array(&bytes, sizeof(float), p->time, p->batch, d->width) ||
-      !gk_size_array(&bytes, sizeof(float), p->batch, d->width, 1))
-    return gk_fail(GK_ERROR_OVERFLOW, "rows of time %lld, batch %lld, width %lld do not fit in memory",
-                   (long long)p->time, (long long)p->batch, (long long)d->width);
-  return gk_check_lengths("", p->lengths, p->batch, p->time);
+  status = gk_check_sequence("", p->time, p->batch, d->width);
+  return status ? status : gk_check_lengths("", p->lengths, p->batch, p->time);
 }
 
 static gk_status run(const gk_pool_desc *desc, struct pooling *p,

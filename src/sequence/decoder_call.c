@@ -134,6 +134,10 @@ static gk_status check_call(const gk_decoder *decoder, int64_t time, int64_t bat
   gk_status status = gk_check_time_and_batch(time, batch);
   if (!status)
     status = gk_check_not_negative("source_time", source_time);
+  if (!status)
+    status = gk_check_sequence("", time, batch, decoder->width);
+  if (!status)
+    status = gk_check_sequence("source_", source_time, batch / beams, decoder->desc.source_size);
   if (status)
     return status;
   if (decoder->desc.attention == GK_ATTENTION_NONE && (source_time || source))

@@ -273,12 +273,14 @@ void gk_run_cut_workspace(struct gk_run *run, struct gk_arena *workspace, bool b
 
 gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int64_t *lengths, const float *x,
                        const int32_t *tokens, const float *parameters) {
+  const int64_t vocabulary = rnn->desc.vocabulary;
   gk_status status = gk_check_time_and_batch(time, batch);
+  if (!status)
+    status = gk_check_sequence("", time, batch, vocabulary ? 1 : rnn->desc.input_size);
   if (!status)
     status = gk_check_lengths("", lengths, batch, time);
   if (status || time == 0 || batch == 0)
     return status;
-  const int64_t vocabulary = rnn->desc.vocabulary;
   if (vocabulary == 0)
     return x ? GK_OK : gk_fail(GK_ERROR_ARGUMENT, "x is NULL");
   if (!tokens)

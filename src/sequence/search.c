@@ -336,8 +336,10 @@ static gk_status check(const gk_decoder *decoder, const gk_search_args *args) {
   if (args->batch)
     status =
         GK_CHECK_POINTERS({"start", args->start}, {"tokens", args->tokens}, {"workspace", args->workspace});
-  if (status)
-    return status;
+  return status;
+}
+
+static gk_status check_start(const gk_decoder *decoder, const gk_search_args *args) {
   for (int64_t n = 0; n < args->batch; n++)
     if (args->start[n] < 0 || args->start[n] >= decoder->desc.vocabulary)
       return gk_fail(GK_ERROR_ARGUMENT, "start[%lld] is %ld, must be 0..%lld", (long long)n,
@@ -370,6 +372,8 @@ gk_status gk_decoder_search(const gk_decoder *decoder, const gk_search_args *arg
   gk_status status = check(decoder, args);
   if (!status)
     status = gk_decoder_search_bytes(decoder, args->batch, args->beam, args->most, args->source_time, &bytes);
+  if (!status) /* whose number is now known to fit */
+    status = check_start(decoder, args);
   if (status || args->batch == 0)
     return status;
   struct search search = {.decoder = decoder, .args = args};
