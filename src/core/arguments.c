@@ -4,10 +4,15 @@
 #include "src/core/layout.h"
 #include "src/core/size.h"
 
-gk_status gk_check_choice(const char *name, int value, int count) {
-  return value < 0 || value >= count
-             ? gk_fail(GK_ERROR_ARGUMENT, "%s is %d, must be 0..%d", name, value, count - 1)
+gk_status gk_check_range(const char *name, int64_t value, int64_t least, int64_t most, gk_status above) {
+  return value < least || value > most
+             ? gk_fail(value < least ? GK_ERROR_ARGUMENT : above, "%s is %lld, must be %lld..%lld", name,
+                       (long long)value, (long long)least, (long long)most)
              : GK_OK;
+}
+
+gk_status gk_check_choice(const char *name, int64_t value, int64_t count) {
+  return gk_check_range(name, value, 0, count - 1, GK_ERROR_ARGUMENT);
 }
 
 gk_status gk_check_not_negative(const char *name, int64_t value) {

@@ -31,8 +31,10 @@ static inline gk_status gk_check_pointers(size_t count, const struct gk_named_po
   gk_check_pointers(sizeof((struct gk_named_pointer[]){__VA_ARGS__}) / sizeof(struct gk_named_pointer),      \
                     (struct gk_named_pointer[]){__VA_ARGS__})
 
+/* least..most; `above` is the status of a value above. */
+gk_status gk_check_range(const char *name, int64_t value, int64_t least, int64_t most, gk_status above);
 /* 0..count-1. */
-gk_status gk_check_choice(const char *name, int value, int count);
+gk_status gk_check_choice(const char *name, int64_t value, int64_t count);
 gk_status gk_check_not_negative(const char *name, int64_t value);
 gk_status gk_check_time_and_batch(int64_t time, int64_t batch);
 /* GK_ERROR_OVERFLOW if no memory holds so many rows of `width` floats, whose name is `name`; rows must not be

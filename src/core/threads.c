@@ -5,6 +5,7 @@
 #endif
 
 #include "src/core/threads.h"
+#include "src/core/arguments.h"
 
 #include "src/core/cgroup.h"
 
@@ -16,9 +17,7 @@
 #include <unistd.h>
 
 gk_status gk_check_threads(int threads) {
-  if (threads < 0 || threads > GK_MOST_THREADS)
-    return gk_fail(GK_ERROR_ARGUMENT, "threads is %d, must be 0..%d", threads, GK_MOST_THREADS);
-  return GK_OK;
+  return gk_check_range("threads", threads, 0, GK_MOST_THREADS, GK_ERROR_ARGUMENT);
 }
 
 static atomic_bool forked;

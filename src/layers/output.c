@@ -22,18 +22,13 @@ enum { SHARED_FLOP = 100000 };
 static gk_status check_description(const gk_output_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
-  const gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_OUTPUT_DESC_INIT");
-  if (status)
-    return status;
-  const struct {
-    const char *name;
-    int64_t value;
-  } sizes[2] = {{"input_size", desc->input_size}, {"output_size", desc->output_size}};
-  for (int i = 0; i < 2; i++)
-    if (sizes[i].value < 1 || sizes[i].value > INT32_MAX / 8)
-      return gk_fail(sizes[i].value < 1 ? GK_ERROR_ARGUMENT : GK_ERROR_OVERFLOW, "%s is %lld, must be 1..%d",
-                     sizes[i].name, (long long)sizes[i].value, INT32_MAX / 8);
-  return gk_check_threads(desc->threads);
+  const int64_t most = INT32_MAX / 8;
+  gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_OUTPUT_DESC_INIT");
+  if (!status)
+    status = gk_check_range("input_size", desc->input_size, 1, most, GK_ERROR_OVERFLOW);
+  if (!status)
+    status = gk_check_range("output_size", desc->output_size, 1, most, GK_ERROR_OVERFLOW);
+  return status ? status : gk_check_threads(desc->threads);
 }
 
 static gk_status create(struct gk_output *output) {
@@ -81,12 +76,12 @@ int gk_output_tensor_count(const gk_output *output) {
 }
 
 gk_status gk_output_tensor(const gk_output *output, int index, gk_tensor *tensor) {
-  const gk_status status = GK_CHECK_POINTERS({"output", output}, {"tensor", tensor});
+  gk_status status = GK_CHECK_POINTERS({"output", output}, {"tensor", tensor});
+  if (!status)
+    status = gk_check_choice("index", index, gk_output_tensor_count(output));
   if (status)
     return status;
   const int last = output->desc.tied ? 0 : 1;
-  if (index < 0 || index > last)
-    return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index, last);
   const int64_t h = output->desc.input_size, v = output->desc.output_size;
   *tensor = index != last ? (gk_tensor){"weight", 2, {v, h}, 0, v * h}
                           : (gk_tensor){"bias", 1, {v}, output->desc.tied ? 0 : v * h, v};

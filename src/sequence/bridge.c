@@ -131,12 +131,11 @@ int64_t gk_bridge_parameter_count(const gk_bridge *bridge) {
 }
 
 gk_status gk_bridge_tensor(const gk_bridge *bridge, int index, gk_tensor *tensor) {
-  const gk_status status = GK_CHECK_POINTERS({"bridge", bridge}, {"tensor", tensor});
+  gk_status status = GK_CHECK_POINTERS({"bridge", bridge}, {"tensor", tensor});
+  if (!status)
+    status = gk_check_choice("index", index, gk_bridge_tensor_count(bridge));
   if (status)
     return status;
-  if (index < 0 || index >= gk_bridge_tensor_count(bridge))
-    return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index,
-                   gk_bridge_tensor_count(bridge) - 1);
   const struct link *link = &bridge->links[index / 2];
   const int64_t out = link->to.size, in = (int64_t)link->linear.in;
   int layer = 0;

@@ -31,10 +31,10 @@ static gk_status check_sizes(const gk_decoder_desc *desc) {
       return gk_fail(GK_ERROR_ARGUMENT, "%s is %lld with feedback %s and attention %s, must be 0",
                      sizes[i].name, (long long)sizes[i].value, gk_feedback_name(desc->feedback),
                      gk_attention_name(desc->attention));
-    if (sizes[i].value < sizes[i].least || sizes[i].value > most)
-      return gk_fail(sizes[i].value < sizes[i].least ? GK_ERROR_ARGUMENT : GK_ERROR_OVERFLOW,
-                     "%s is %lld, must be %lld..%lld", sizes[i].name, (long long)sizes[i].value,
-                     (long long)sizes[i].least, (long long)most);
+    const gk_status status =
+        gk_check_range(sizes[i].name, sizes[i].value, sizes[i].least, most, GK_ERROR_OVERFLOW);
+    if (status)
+      return status;
   }
   return GK_OK;
 }
@@ -201,11 +201,10 @@ static gk_tensor matrix_tensor(const char *name, int64_t offset, int64_t rows, i
 
 gk_status gk_decoder_tensor(const gk_decoder *decoder, int index, gk_tensor *tensor) {
   gk_status status = GK_CHECK_POINTERS({"decoder", decoder}, {"tensor", tensor});
+  if (!status)
+    status = gk_check_choice("index", index, gk_decoder_tensor_count(decoder));
   if (status)
     return status;
-  if (index < 0 || index >= gk_decoder_tensor_count(decoder))
-    return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index,
-                   gk_decoder_tensor_count(decoder) - 1);
   const gk_decoder_desc *desc = &decoder->desc;
   const int stack = gk_rnn_tensor_count(decoder->rnn);
   if (desc->feedback == GK_FEEDBACK_TOKEN && index-- == 0) {

@@ -350,16 +350,12 @@ const char *gk_mask_name(gk_mask mask) {
 gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key, int64_t layer, int direction,
                       int64_t t, int64_t n, float *factors) {
   gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"key", key}, {"factors", factors});
-  if (status)
-    return status;
-  if ((unsigned)mask >= GK_MASK_COUNT)
-    return gk_fail(GK_ERROR_ARGUMENT, "mask is %d, must be 0..%d", (int)mask, GK_MASK_COUNT - 1);
-  if (layer < 0 || layer >= rnn->desc.layers)
-    return gk_fail(GK_ERROR_ARGUMENT, "layer is %lld, must be 0..%lld", (long long)layer,
-                   (long long)rnn->desc.layers - 1);
-  if (direction < 0 || direction >= rnn->directions)
-    return gk_fail(GK_ERROR_ARGUMENT, "direction is %d, must be 0..%d", direction, rnn->directions - 1);
-  status = gk_check_not_negative("t", t);
+  if (!status)
+    status = gk_check_choice("mask", (int)mask, GK_MASK_COUNT);
+  if (!status)
+    status = gk_rnn_check_place(rnn, layer, direction);
+  if (!status)
+    status = gk_check_not_negative("t", t);
   if (!status)
     status = gk_check_not_negative("n", n);
   if (status)

@@ -11,11 +11,7 @@
 #include "src/core/threads.h"
 
 static gk_status check_size(const char *name, int64_t value, int64_t least) {
-  const int64_t most = INT32_MAX / (2 * GK_MAX_GATES);
-  if (value < least || value > most)
-    return gk_fail(value < least ? GK_ERROR_ARGUMENT : GK_ERROR_OVERFLOW, "%s is %lld, must be %lld..%lld",
-                   name, (long long)value, (long long)least, (long long)most);
-  return GK_OK;
+  return gk_check_range(name, value, least, INT32_MAX / (2 * GK_MAX_GATES), GK_ERROR_OVERFLOW);
 }
 
 static gk_status check_regularisation(const gk_rnn_desc *desc) {
@@ -52,9 +48,7 @@ static gk_status check_description(const gk_rnn_desc *desc) {
   if (!status)
     status = check_size("input_size", desc->input_size, 1);
   if (!status)
-    status = check_size("layers", desc->layers, 1);
-  if (!status && desc->layers > 10000)
-    status = gk_fail(GK_ERROR_OVERFLOW, "layers is %lld, must be at most 10000", (long long)desc->layers);
+    status = gk_check_range("layers", desc->layers, 1, 10000, GK_ERROR_OVERFLOW);
   if (!status && !desc->hidden_sizes)
     status = check_size("hidden_size", desc->hidden_size, 1);
   for (int64_t l = 0; !status && desc->hidden_sizes && l < desc->layers; l++) {
@@ -427,19 +421,15 @@ int64_t gk_rnn_output_size(const gk_rnn *rnn) {
   return rnn ? (int64_t)rnn->layers[rnn->layer_count - 1].output_width : 0;
 }
 
-static gk_status check_place(const gk_rnn *rnn, int64_t layer, int direction) {
-  if (layer < 0 || layer >= rnn->desc.layers)
-    return gk_fail(GK_ERROR_ARGUMENT, "layer is %lld, must be 0..%lld", (long long)layer,
-                   (long long)rnn->desc.layers - 1);
-  if (direction < 0 || direction >= rnn->directions)
-    return gk_fail(GK_ERROR_ARGUMENT, "direction is %d, must be 0..%d", direction, rnn->directions - 1);
-  return GK_OK;
+gk_status gk_rnn_check_place(const struct gk_rnn *rnn, int64_t layer, int direction) {
+  const gk_status status = gk_check_choice("layer", layer, rnn->desc.layers);
+  return status ? status : gk_check_choice("direction", direction, rnn->directions);
 }
 
 gk_status gk_rnn_state_of(const gk_rnn *rnn, int64_t layer, int direction, gk_rnn_state *state) {
   gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"state", state});
   if (!status)
-    status = check_place(rnn, layer, direction);
+    status = gk_rnn_check_place(rnn, layer, direction);
   if (status)
     return status;
   const struct gk_rnn_layer *of = &rnn->layers[layer * rnn->directions + direction];
@@ -451,11 +441,11 @@ gk_status gk_rnn_state_of(const gk_rnn *rnn, int64_t layer, int direction, gk_rn
 }
 
 gk_status gk_rnn_tensor(const gk_rnn *rnn, int index, gk_tensor *tensor) {
-  const gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"tensor", tensor});
+  gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"tensor", tensor});
+  if (!status)
+    status = gk_check_choice("index", index, rnn->tensor_count);
   if (status)
     return status;
-  if (index < 0 || index >= rnn->tensor_count)
-    return gk_fail(GK_ERROR_ARGUMENT, "index is %d, must be 0..%d", index, rnn->tensor_count - 1);
   *tensor = rnn->tensors[index].tensor;
   return GK_OK;
 }
@@ -464,7 +454,7 @@ gk_status gk_rnn_tensor_of(const gk_rnn *rnn, const char *kind, int64_t layer, i
                            gk_tensor *tensor) {
   gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"kind", kind}, {"tensor", tensor});
   if (!status)
-    status = check_place(rnn, layer, direction);
+    status = gk_rnn_check_place(rnn, layer, direction);
   if (status)
     return status;
   for (int i = 0; i < rnn->tensor_count; i++) {

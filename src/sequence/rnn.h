@@ -99,6 +99,8 @@ double gk_rnn_unpacked_steps(const struct gk_rnn *rnn);
 void gk_rnn_explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batch, gk_rnn_plan_info *info);
 /* rnn and the sizes of a call that is planned. */
 gk_status gk_rnn_check_sizes(const struct gk_rnn *rnn, int64_t time, int64_t batch);
+/* A direction of a layer that the network has. */
+gk_status gk_rnn_check_place(const struct gk_rnn *rnn, int64_t layer, int direction);
 /* "1 sample", "64 samples" */
 enum { GK_COUNT_TEXT = 32 };
 void gk_count_text(long long count, const char *unit, char text[GK_COUNT_TEXT]);

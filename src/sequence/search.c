@@ -300,18 +300,12 @@ static gk_status check_decoder(const gk_decoder *decoder) {
 
 static gk_status check_sizes(const gk_decoder *decoder, int64_t batch, int64_t beam, int64_t most,
                              int64_t source_time) {
-  const struct {
-    const char *name;
-    int64_t value, least, largest;
-  } sizes[] = {{"batch", batch, 0, INT32_MAX},
-               {"beam", beam, 1, decoder->desc.vocabulary},
-               {"most", most, 1, INT32_MAX},
-               {"source_time", source_time, 0, INT64_MAX}};
-  for (int i = 0; i < 4; i++)
-    if (sizes[i].value < sizes[i].least || sizes[i].value > sizes[i].largest)
-      return gk_fail(GK_ERROR_ARGUMENT, "%s is %lld, must be %lld..%lld", sizes[i].name,
-                     (long long)sizes[i].value, (long long)sizes[i].least, (long long)sizes[i].largest);
-  return GK_OK;
+  gk_status status = gk_check_range("batch", batch, 0, INT32_MAX, GK_ERROR_ARGUMENT);
+  if (!status)
+    status = gk_check_range("beam", beam, 1, decoder->desc.vocabulary, GK_ERROR_ARGUMENT);
+  if (!status)
+    status = gk_check_range("most", most, 1, INT32_MAX, GK_ERROR_ARGUMENT);
+  return status ? status : gk_check_not_negative("source_time", source_time);
 }
 
 static gk_status check(const gk_decoder *decoder, const gk_search_args *args) {
@@ -324,11 +318,10 @@ static gk_status check(const gk_decoder *decoder, const gk_search_args *args) {
   if (status)
     return status;
   status = check_sizes(decoder, args->batch, args->beam, args->most, args->source_time);
+  if (!status)
+    status = gk_check_range("end", args->end, -1, decoder->desc.vocabulary - 1, GK_ERROR_ARGUMENT);
   if (status)
     return status;
-  if (args->end < -1 || args->end >= decoder->desc.vocabulary)
-    return gk_fail(GK_ERROR_ARGUMENT, "end is %ld, must be -1..%lld", (long)args->end,
-                   (long long)decoder->desc.vocabulary - 1);
   if (!isfinite(args->length_penalty))
     return gk_fail(GK_ERROR_ARGUMENT, "length_penalty is %g, must be finite", (double)args->length_penalty);
   if (args->feed0 && !decoder->desc.input_feeding)

@@ -139,10 +139,10 @@ gk_status gk_rnn_spectral_radius(const gk_rnn *rnn, const float *parameters, int
   gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"parameters", parameters}, {"radius", radius});
   if (!status)
     status = gk_rnn_state_of(rnn, layer, direction, &state);
+  if (!status)
+    status = gk_check_choice("gate", gate, gk_rnn_gates(rnn));
   if (status != GK_OK)
     return status;
-  if (gate < 0 || gate >= gk_rnn_gates(rnn))
-    return gk_fail(GK_ERROR_ARGUMENT, "gate is %d, must be 0..%d", gate, gk_rnn_gates(rnn) - 1);
   const gk_rnn_desc *desc = gk_rnn_description(rnn);
   *radius = 0;
   if (desc->recurrence == GK_RECURRENCE_NONE)
