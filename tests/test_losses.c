@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "tests/float_controls.h"
 #include "tests/reference_fixture.h"
 
 static gk_isa tiers[MAX_TIERS];
@@ -467,6 +468,66 @@ static void test_refused(void **state) {
   assert_int_equal(gk_loss_from_name("hinge", &kind), GK_ERROR_ARGUMENT);
 }
 
+/* ---- The caller's floating-point environment ---- */
+
+/* Losses of all magnitudes, denormal ones among them, whose sum is rounded. */
+static void the_callers_floating_point_environment_changes_no_loss(void **state) {
+  (void)state;
+  enum { ROWS = 300 };
+  float x[ROWS], values[ROWS], dx[ROWS], wanted_dx[ROWS];
+  double loss, wanted;
+  for (int r = 0; r < ROWS; r++) {
+    x[r] = ldexpf(0.75f + random_value(71, (uint64_t)r) / 4, r % 90 - 80);
+    values[r] = r % 2 ? 0 : 0.5f;
+  }
+  gk_loss_args args = GK_LOSS_ARGS_INIT;
+  args.kind = GK_LOSS_SQUARED;
+  args.rows = ROWS;
+  args.columns = 1;
+  args.x = x;
+  args.values = values;
+  args.loss = &loss;
+  args.dx = dx;
+  const control_word before = read_control();
+  for (int tier = 0; tier < tier_count; tier++) {
+    args.isa = tiers[tier];
+    assert_int_equal(gk_loss_gradient(&args), GK_OK);
+    wanted = loss;
+    memcpy(wanted_dx, dx, sizeof dx);
+    for (int i = 0; i < CONTROLS; i++) {
+      write_control(odd_controls[i]);
+      const control_word set = read_control();
+      const gk_status status = gk_loss_gradient(&args);
+      const control_word after = read_control();
+      write_control(before);
+      assert_int_equal(status, GK_OK);
+      assert_int_equal(after, set);
+      assert_memory_equal(&loss, &wanted, sizeof loss);
+      assert_memory_equal(dx, wanted_dx, sizeof dx);
+    }
+  }
+}
+
+/* A weight that is all but zero is none where denormals are zeros, and its target must exist all the same. */
+static void the_callers_floating_point_environment_hides_no_target(void **state) {
+  (void)state;
+  const float x[3] = {1, 2, 3}, weight = 0x1p-140f;
+  const int32_t target = 3;
+  gk_loss_args args = GK_LOSS_ARGS_INIT;
+  args.rows = 1;
+  args.columns = 3;
+  args.x = x;
+  args.targets = &target;
+  args.row_weights = &weight;
+  const control_word before = read_control();
+  for (int i = 0; i < CONTROLS; i++) {
+    write_control(odd_controls[i]);
+    const gk_status status = gk_loss_gradient(&args);
+    write_control(before);
+    assert_int_equal(status, GK_ERROR_ARGUMENT);
+  }
+}
+
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
@@ -478,6 +539,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_layer_takes_the_activations_that_it_is_given),
       cmocka_unit_test(test_tied_layer),
       cmocka_unit_test(test_refused),
+      cmocka_unit_test(the_callers_floating_point_environment_changes_no_loss),
+      cmocka_unit_test(the_callers_floating_point_environment_hides_no_target),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,8 +5,8 @@
 #endif
 
 #include "src/core/threads.h"
-#include "src/core/arguments.h"
 
+#include "src/core/arguments.h"
 #include "src/core/cgroup.h"
 
 #include <limits.h>

@@ -8,6 +8,7 @@
 
 #include "dispatch/dispatch.h"
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/core/matrix.h"
 #include "src/core/names.h"
 #include "src/core/parallel.h"
@@ -46,7 +47,7 @@ static gk_status check_values(const struct gk_loss_rows *rows) {
   return GK_OK;
 }
 
-gk_status gk_loss_check(const struct gk_loss_rows *rows) {
+static gk_status check(const struct gk_loss_rows *rows) {
   gk_status status = check_values(rows);
   if (status)
     return status;
@@ -63,6 +64,14 @@ gk_status gk_loss_check(const struct gk_loss_rows *rows) {
       return gk_fail(GK_ERROR_ARGUMENT, "targets[%lld] is %ld, must be below %lld, the number of classes",
                      (long long)r, (long)rows->targets[r], (long long)rows->columns);
   return GK_OK;
+}
+
+gk_status gk_loss_check(const struct gk_loss_rows *rows) {
+  /* Or the smallest weights would be zero here, whose rows' targets need not exist, and count later. */
+  const uint64_t callers = gk_float_environment_pin();
+  const gk_status status = check(rows);
+  gk_float_environment_restore(callers);
+  return status;
 }
 
 float gk_loss_of_row(const struct gk_loss_rows *rows, int64_t r, const float *x, float *dx) {
@@ -145,6 +154,20 @@ static gk_status open_call(struct loss_call *call, const gk_loss_args *args) {
   return gk_loss_check(&call->rows);
 }
 
+static double sum_losses(struct loss_call *call, int threads) {
+  const uint64_t callers = gk_float_environment_pin();
+  double loss = 0;
+  for (int64_t end = call->rows.rows; end > 0; end -= GK_SUM_BLOCK) {
+    call->first = end > GK_SUM_BLOCK ? end - GK_SUM_BLOCK : 0;
+    call->count = (size_t)(end - call->first);
+    gk_parallel(call->count * (size_t)call->rows.columns < GK_SHARED_VALUES ? 1 : threads, loss_body, call);
+    for (size_t r = call->count; r-- > 0;)
+      loss += (double)call->losses[r];
+  }
+  gk_float_environment_restore(callers);
+  return loss;
+}
+
 gk_status gk_loss_gradient(const gk_loss_args *args) {
   if (!args)
     return gk_fail(GK_ERROR_ARGUMENT, "args is NULL");
@@ -165,15 +188,7 @@ gk_status gk_loss_gradient(const gk_loss_args *args) {
   status = open_call(&call, args);
   if (status)
     return status;
-  const int threads = gk_resolve_threads(args->threads);
-  double loss = 0;
-  for (int64_t end = args->rows; end > 0; end -= GK_SUM_BLOCK) {
-    call.first = end > GK_SUM_BLOCK ? end - GK_SUM_BLOCK : 0;
-    call.count = (size_t)(end - call.first);
-    gk_parallel(call.count * (size_t)args->columns < GK_SHARED_VALUES ? 1 : threads, loss_body, &call);
-    for (size_t r = call.count; r-- > 0;)
-      loss += (double)call.losses[r];
-  }
+  const double loss = sum_losses(&call, gk_resolve_threads(args->threads));
   if (args->loss)
     *args->loss = loss;
   return GK_OK;
