@@ -313,7 +313,8 @@ typedef struct gk_training_step {
   double seconds[GK_TRAINING_PARTS]; /* by gk_training_part */
 } gk_training_step;
 /* One step: forward, backward, clipping, update. GK_ERROR_ARGUMENT, and the weights as they were, if the
- * loss or the gradient is not finite. */
+ * loss or the gradient is not finite. Of a step that fails on its way *report holds what was known by then,
+ * its number at least, for whoever says where training stopped; the rest of it is 0. */
 GK_API gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_step *report);
 /* The loss on the validation text; `improved` (may be NULL): it is the lowest so far, and remembered. */
 GK_API gk_status gk_language_trainer_validate(gk_language_trainer *trainer, gk_language_loss *loss,

@@ -339,11 +339,15 @@ static void test_not_finite_stops(void **state) {
   assert_non_null(before);
   gk_status status = GK_OK;
   gk_training_step report;
+  gk_language_progress progress;
   for (int i = 0; i < 50 && status == GK_OK; ++i) {
     memcpy(before, gk_language_model_parameters(trained), bytes);
     status = gk_language_trainer_step(trainer, &report);
   }
   assert_int_equal(status, GK_ERROR_ARGUMENT);
+  gk_language_trainer_progress(trainer, &progress);
+  assert_int_equal(report.step, progress.step + 1); /* that which failed */
+  assert_true(report.characters == 7 * 13 && report.learning_rate == 0);
   assert_non_null(strstr(gk_last_error(), "too high"));
   assert_memory_equal(before, gk_language_model_parameters(trained), bytes);
   free(before);

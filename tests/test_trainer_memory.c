@@ -171,6 +171,48 @@ static gk_status generate(void) {
   return status;
 }
 
+/* What a call that fails leaves in its results: what they held. */
+enum { UNTOUCHED = -7, LAYERS = 2, GATES = 4, TIME = 3 };
+
+static void expect_untouched(gk_status status, const double *results, int number) {
+  for (int i = 0; i < number; ++i)
+    if ((results[i] == UNTOUCHED) != (status != GK_OK))
+      fail_msg("%s, and result %d of %d is %g", gk_status_name(status), i, number, results[i]);
+}
+
+static gk_status gradient_flow(void) {
+  enum { NORMS = LAYERS * TIME, RADII = LAYERS * GATES };
+  double results[NORMS + RADII];
+  for (int i = 0; i < NORMS + RADII; ++i)
+    results[i] = UNTOUCHED;
+  const gk_status status = gk_language_model_gradient_flow(model, &text, TIME, 2, results, results + NORMS);
+  expect_untouched(status, results, NORMS + RADII);
+  return status;
+}
+
+/* With a projection, a product is formed first. */
+static gk_status spectral_radii(void) {
+  static gk_rnn *rnn; /* made once */
+  static float parameters[4096];
+  double radii[GATES];
+  gk_status status = GK_OK;
+  if (!rnn) {
+    gk_rnn_desc desc = GK_RNN_DESC_INIT;
+    const gk_init_desc init = GK_INIT_DESC_INIT;
+    desc.input_size = desc.hidden_size = 7;
+    desc.projection_size = 3;
+    status = gk_rnn_create(&desc, &rnn);
+    if (status == GK_OK)
+      status = gk_rnn_init(rnn, &init, parameters);
+  }
+  for (int i = 0; i < GATES; ++i)
+    radii[i] = UNTOUCHED;
+  if (status == GK_OK)
+    status = gk_rnn_spectral_radii(rnn, parameters, 0, 0, radii);
+  expect_untouched(status, radii, GATES);
+  return status;
+}
+
 static gk_status can_save(void) {
   return gk_safetensors_can_save(model_path);
 }
@@ -190,6 +232,8 @@ static const struct {
     {"gk_language_model_load", load, 15},
     {"gk_language_model_evaluate", evaluate, 5},
     {"gk_sampler_create, _prompt, _next", generate, 5},
+    {"gk_language_model_gradient_flow", gradient_flow, 15},
+    {"gk_rnn_spectral_radii", spectral_radii, 5},
     {"gk_safetensors_can_save", can_save, 5},
 };
 

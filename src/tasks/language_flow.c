@@ -149,10 +149,15 @@ gk_status gk_language_model_gradient_flow(const gk_language_model *model, const 
                      "text: %" PRId64 " characters, batch %" PRId64 " x time %" PRId64 " + 1 are needed",
                      count, batch, time);
   struct flow flow = {.time = time, .batch = batch};
+  const int64_t matrices = model->desc.network.layers * gk_rnn_gates(model->rnn);
+  double *found = radii ? gk_buffer_array(&status, sizeof *found, matrices, 1, 1) : NULL;
+  if (status == GK_OK && radii)
+    status = measure_radii(model, found);
   if (status == GK_OK && norms)
     status = measure(model, tokens, &flow, norms);
   if (status == GK_OK && radii)
-    status = measure_radii(model, radii);
+    memcpy(radii, found, (size_t)matrices * sizeof *radii);
+  gk_free(found);
   gk_free(tokens);
   return status;
 }

@@ -144,9 +144,10 @@ gk_status gk_rnn_spectral_radius(const gk_rnn *rnn, const float *parameters, int
   if (status != GK_OK)
     return status;
   const gk_rnn_desc *desc = gk_rnn_description(rnn);
-  *radius = 0;
-  if (desc->recurrence == GK_RECURRENCE_NONE)
+  if (desc->recurrence == GK_RECURRENCE_NONE) {
+    *radius = 0;
     return GK_OK;
+  }
   const int64_t p = state.h_size, h = desc->projection_size ? state.c_size : p;
   const float *w_hh = find_tensor(rnn, parameters, "weight_hh", layer, direction);
   const float *w_hr =
@@ -164,8 +165,11 @@ gk_status gk_rnn_spectral_radius(const gk_rnn *rnn, const float *parameters, int
 
 gk_status gk_rnn_spectral_radii(const gk_rnn *rnn, const float *parameters, int64_t layer, int direction,
                                 double *radii) {
+  double found[GK_MAX_GATES];
   gk_status status = GK_CHECK_POINTERS({"rnn", rnn}, {"radii", radii});
   for (int gate = 0; gate < gk_rnn_gates(rnn) && status == GK_OK; gate++)
-    status = gk_rnn_spectral_radius(rnn, parameters, layer, direction, gate, &radii[gate]);
+    status = gk_rnn_spectral_radius(rnn, parameters, layer, direction, gate, &found[gate]);
+  if (status == GK_OK)
+    memcpy(radii, found, (size_t)gk_rnn_gates(rnn) * sizeof *radii);
   return status;
 }
