@@ -412,7 +412,7 @@ typedef struct gk_init_desc {
 #define GK_INIT_DESC_INIT                                                                                    \
   { .size = sizeof(gk_init_desc), .init = GK_INIT_UNIFORM }
 /* The embedding is drawn from U(-sqrt(3), sqrt(3)): mean 0 and variance 1, as PyTorch's normal one. Same bits
- * on every machine. */
+ * on every machine. GK_ERROR_ARGUMENT, _MEMORY (orthogonal). */
 GK_API gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parameters);
 
 /* What decides random masks: nothing else does (not threads, not the position in the batch). */

@@ -81,6 +81,8 @@ static gk_text text;
 static char model_path[256], state_path[256], save_path[256];
 static gk_language_trainer *trainer;
 static gk_language_model *model;
+static gk_rnn *network; /* with a projection: a product is formed for each of its radii */
+static float parameters[1024];
 
 static gk_language_model_desc model_desc(void) {
   gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
@@ -190,25 +192,23 @@ static gk_status gradient_flow(void) {
   return status;
 }
 
-/* With a projection, a product is formed first. */
+/* The matrices are orthogonal. */
+static gk_status initialise(void) {
+  const float untouched = UNTOUCHED;
+  gk_init_desc init = GK_INIT_DESC_INIT;
+  init.init = GK_INIT_ORTHOGONAL;
+  parameters[0] = untouched;
+  const gk_status status = gk_rnn_init(network, &init, parameters);
+  if ((parameters[0] == untouched) != (status != GK_OK))
+    fail_msg("%s, and the first parameter is %g", gk_status_name(status), (double)parameters[0]);
+  return status;
+}
+
 static gk_status spectral_radii(void) {
-  static gk_rnn *rnn; /* made once */
-  static float parameters[4096];
   double radii[GATES];
-  gk_status status = GK_OK;
-  if (!rnn) {
-    gk_rnn_desc desc = GK_RNN_DESC_INIT;
-    const gk_init_desc init = GK_INIT_DESC_INIT;
-    desc.input_size = desc.hidden_size = 7;
-    desc.projection_size = 3;
-    status = gk_rnn_create(&desc, &rnn);
-    if (status == GK_OK)
-      status = gk_rnn_init(rnn, &init, parameters);
-  }
   for (int i = 0; i < GATES; ++i)
     radii[i] = UNTOUCHED;
-  if (status == GK_OK)
-    status = gk_rnn_spectral_radii(rnn, parameters, 0, 0, radii);
+  const gk_status status = gk_rnn_spectral_radii(network, parameters, 0, 0, radii);
   expect_untouched(status, radii, GATES);
   return status;
 }
@@ -233,6 +233,7 @@ static const struct {
     {"gk_language_model_evaluate", evaluate, 5},
     {"gk_sampler_create, _prompt, _next", generate, 5},
     {"gk_language_model_gradient_flow", gradient_flow, 15},
+    {"gk_rnn_init", initialise, 1},
     {"gk_rnn_spectral_radii", spectral_radii, 5},
     {"gk_safetensors_can_save", can_save, 5},
 };
@@ -297,11 +298,17 @@ static int set_up(void **state) {
   assert_int_equal(gk_language_model_save(gk_language_trainer_model(trainer), model_path), GK_OK);
   assert_int_equal(gk_language_trainer_save(trainer, state_path), GK_OK);
   assert_int_equal(gk_language_model_load(model_path, &desc, &model), GK_OK);
+  gk_rnn_desc projected = GK_RNN_DESC_INIT;
+  projected.input_size = projected.hidden_size = 7;
+  projected.projection_size = 3;
+  assert_int_equal(gk_rnn_create(&projected, &network), GK_OK);
+  assert_true(gk_rnn_parameter_count(network) <= 1024);
   return 0;
 }
 
 static int tear_down(void **state) {
   (void)state;
+  gk_rnn_destroy(network);
   gk_language_model_destroy(model);
   gk_language_trainer_destroy(trainer);
   return 0;
