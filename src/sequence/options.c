@@ -10,6 +10,7 @@
 #include "include/gatekern.h"
 #include "src/cells/cell.h"
 #include "src/core/names.h"
+#include "src/core/text_environment.h"
 
 enum kind { FLAG, NUMBER, SHARE, SIZE, FUNCTION, CHOICE };
 /* What is added to the place of a function of the reverse direction of two. */
@@ -215,13 +216,7 @@ static gk_status set_choice(gk_rnn_desc *desc, const struct option *option, cons
   return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be %s", option->name, value, names);
 }
 
-gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value) {
-  const struct option *option = NULL;
-  if (!desc || !name || !value)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !desc ? "desc" : !name ? "name" : "value");
-  gk_status status = find(name, &option);
-  if (status)
-    return status;
+static gk_status set_option(gk_rnn_desc *desc, const struct option *option, const char *value) {
   if (option->kind == FUNCTION)
     return set_function(desc, option, value);
   if (option->kind == NUMBER || option->kind == SHARE)
@@ -232,9 +227,22 @@ gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *val
     return set_choice(desc, option, value);
   const bool on = strcmp(value, "on") == 0;
   if (!on && strcmp(value, "off") != 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be on or off", name, value);
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be on or off", option->name, value);
   memcpy((char *)desc + option->offset, &on, sizeof on);
   return GK_OK;
+}
+
+gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value) {
+  const struct option *option = NULL;
+  if (!desc || !name || !value)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !desc ? "desc" : !name ? "name" : "value");
+  gk_status status = find(name, &option);
+  if (status)
+    return status;
+  const struct gk_text_environment callers = gk_text_environment_pin();
+  status = set_option(desc, option, value);
+  gk_text_environment_restore(callers);
+  return status;
 }
 
 gk_status gk_rnn_options_set(gk_rnn_desc *desc, const char *text) {
@@ -316,7 +324,9 @@ gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *val
   gk_status status = find(name, &option);
   if (status)
     return status;
+  const struct gk_text_environment callers = gk_text_environment_pin();
   get[option->kind](desc, option, value, size);
+  gk_text_environment_restore(callers);
   return GK_OK;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/train/checkpoint.h"
 #include "src/core/status.h"
+#include "src/core/text_environment.h"
 #include "src/train/safetensors.h"
 
 #include <inttypes.h>
@@ -95,7 +96,9 @@ gk_status gk_checkpoint_open(struct gk_checkpoint *checkpoint, const char *path)
   if (hashed != GK_OK)
     return hashed;
   json_error_t error;
+  const struct gk_text_environment callers = gk_text_environment_pin();
   checkpoint->description = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+  gk_text_environment_restore(callers);
   if (!json_is_object(checkpoint->description))
     return gk_fail(GK_ERROR_FORMAT, "%s: its description is not a JSON object", path);
   int64_t format = 0;

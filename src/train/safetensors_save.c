@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/size.h"
 #include "src/core/status.h"
+#include "src/core/text_environment.h"
 #include "src/train/checkpoint_file.h"
 #include "src/train/safetensors.h"
 
@@ -75,10 +76,12 @@ static gk_status add_metadata(json_t *header, int count, const gk_file_metadata 
 }
 
 char *gk_json_text(const json_t *value) {
+  const struct gk_text_environment callers = gk_text_environment_pin();
   char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17));
   json_t *read_back = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
   const bool same = read_back && json_equal(read_back, value);
   json_decref(read_back);
+  gk_text_environment_restore(callers);
   if (same)
     return text;
   free(text);
