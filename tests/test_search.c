@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "tests/control_words.h"
 #include "tests/decoder_fixture.h"
 
 enum { MOST_BEAM = 4, MOST_LENGTH = 7, MOST_VOCABULARY = 21, CASES = 60 };
@@ -254,6 +255,15 @@ static void hypotheses_are_those_of_the_plain_search_on_every_tier(void **state)
   assert_true(compared > 3 * ambiguous && compared > 100);
 }
 
+static void expect_same_search(const struct search_case *s, const struct search_results *got,
+                               const struct search_results *wanted) {
+  const size_t rows = (size_t)(s->decoder.batch * s->beam);
+  if (memcmp(got->tokens, wanted->tokens, rows * (size_t)s->most * sizeof(int32_t)) != 0 ||
+      memcmp(got->scores, wanted->scores, rows * sizeof(float)) != 0 ||
+      memcmp(got->lengths, wanted->lengths, rows * sizeof(int64_t)) != 0)
+    fail_decoder(&s->decoder, "search has other bits");
+}
+
 static void every_tier_schedule_and_number_of_threads_has_the_same_bits(void **state) {
   static const int threads[] = {1, 2, 3, 5};
   (void)state;
@@ -264,7 +274,6 @@ static void every_tier_schedule_and_number_of_threads_has_the_same_bits(void **s
     s.decoder.desc.rnn.isa = tiers[0];
     s.decoder.desc.rnn.threads = 1;
     struct search_results wanted = run_search(&b, &s, &d);
-    const size_t rows = (size_t)(s.decoder.batch * s.beam);
     for (int i = 0; i < tier_count; i++)
       for (int k = 0; k < 4; k++) {
         struct buffers run = {0};
@@ -272,12 +281,28 @@ static void every_tier_schedule_and_number_of_threads_has_the_same_bits(void **s
         s.decoder.desc.rnn.threads = threads[k];
         s.decoder.desc.rnn.schedule = k % 2 ? GK_SCHEDULE_TEAMS : GK_SCHEDULE_SLICES;
         struct search_results got = run_search(&run, &s, &d);
-        if (memcmp(got.tokens, wanted.tokens, rows * (size_t)s.most * sizeof(int32_t)) != 0 ||
-            memcmp(got.scores, wanted.scores, rows * sizeof(float)) != 0 ||
-            memcmp(got.lengths, wanted.lengths, rows * sizeof(int64_t)) != 0)
-          fail_decoder(&s.decoder, "search has other bits");
+        expect_same_search(&s, &got, &wanted);
         buffers_release(&run);
       }
+    buffers_release(&b);
+  }
+}
+
+static void every_environment_of_the_caller_has_the_same_bits(void **state) {
+  (void)state;
+  const control_word usual = read_control();
+  for (uint64_t seed = 0; seed < CASES; seed += 4) {
+    struct buffers b = {0};
+    struct search_case s = random_search(900 + seed);
+    struct decoder_data d = take_search_data(&b, &s);
+    s.decoder.desc.rnn.isa = tiers[0];
+    struct search_results wanted = run_search(&b, &s, &d);
+    for (int i = 0; i < CONTROLS; i++) {
+      write_control(odd_controls[i]);
+      struct search_results got = run_search(&b, &s, &d);
+      write_control(usual);
+      expect_same_search(&s, &got, &wanted);
+    }
     buffers_release(&b);
   }
 }
@@ -345,6 +370,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(hypotheses_are_those_of_the_plain_search_on_every_tier),
       cmocka_unit_test(every_tier_schedule_and_number_of_threads_has_the_same_bits),
+      cmocka_unit_test(every_environment_of_the_caller_has_the_same_bits),
       cmocka_unit_test(ties_go_to_the_lower_index),
       cmocka_unit_test(a_beam_of_one_is_the_free_running_decoder),
   };

@@ -37,4 +37,11 @@ static inline void gk_float_environment_restore(uint64_t callers) {
 #else
 #error "say how this architecture pins rounding, underflow and exceptions"
 #endif
+
+/* The same behind the arithmetic that `result`, a variable, comes from. Compilers do not know that arithmetic
+ * depends on the environment: that of a value which nothing stores they may move behind its change. */
+static inline void gk_float_environment_restore_after(uint64_t callers, const void *result) {
+  __asm__ volatile("" : : "r"(result) : "memory");
+  gk_float_environment_restore(callers);
+}
 #endif

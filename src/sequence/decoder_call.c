@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/core/layout.h"
 #include "src/core/names.h"
 #include "src/sequence/decoder_call.h"
@@ -394,6 +395,7 @@ gk_status gk_decoder_backward(const gk_decoder *decoder, const gk_decoder_backwa
 /* ---- How often the teacher speaks ---- */
 
 float gk_teacher_probability(gk_teacher teacher, double k, double slope, double minimum, int64_t step) {
+  const uint64_t callers = gk_float_environment_pin();
   const double i = (double)step;
   double p = k - slope * i;
   if (teacher == GK_TEACHER_EXPONENTIAL)
@@ -402,5 +404,7 @@ float gk_teacher_probability(gk_teacher teacher, double k, double slope, double 
     p = k / (k + exp(i / k));
   if (!(p > minimum))
     p = minimum;
-  return (float)(p < 1 ? p : 1);
+  float probability = (float)(p < 1 ? p : 1);
+  gk_float_environment_restore_after(callers, &probability);
+  return probability;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 
 enum { CHUNK = 256 }; /* numbers drawn at once, on the stack */
 
@@ -360,6 +361,7 @@ gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key,
     status = gk_check_not_negative("n", n);
   if (status)
     return status;
+  const uint64_t callers = gk_float_environment_pin();
   const struct gk_rnn_layer *of = &rnn->layers[layer * rnn->directions + direction];
   const bool zoneout = mask == GK_MASK_ZONEOUT_H || mask == GK_MASK_ZONEOUT_C;
   const bool applies =
@@ -374,5 +376,6 @@ gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key,
   rnn->kernels->uniforms(&row, 0, (size_t)width, factors);
   for (int64_t u = 0; u < width; u++)
     factors[u] = zoneout ? (float)(factors[u] < p) : factors[u] < p ? 0 : 1.0f / (1.0f - p);
+  gk_float_environment_restore(callers);
   return GK_OK;
 }

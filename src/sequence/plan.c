@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/sequence/rnn.h"
 
 /* ---- The cost model ------------------------------------------------------------------------------ */
@@ -265,7 +266,7 @@ static struct gk_rnn_plan plan_on(const struct gk_rnn *rnn, int64_t time, int64_
   return plan;
 }
 
-struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
+static struct gk_rnn_plan plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                                    bool fed) {
   const bool asked = rnn->desc.schedule == GK_SCHEDULE_WAVEFRONT && lanes_of(rnn) > 1 && time > 1;
   const bool wavefront =
@@ -275,6 +276,15 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
                  wavefront ? rnn->desc.threads : threads_of(rnn, time, batch, training), wavefront);
 }
 
+/* In one environment: memory_needed, forward and backward must come to the same plan. */
+struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
+                                   bool fed) {
+  const uint64_t callers = gk_float_environment_pin();
+  const struct gk_rnn_plan plan = plan_for(rnn, time, batch, training, fed);
+  gk_float_environment_restore(callers);
+  return plan;
+}
+
 /* A schedule needs the more memory the more threads it has, but for panels that few have each for itself.
  * Steps decide between slices and teams by a bound alone: one step and all of them give what those between
  * do. Threads and wavefronts grow with the steps, but training of so few that nothing is packed may have more
@@ -282,14 +292,15 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
 int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                        struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]) {
   enum { KINDS = 4 };
+  const uint64_t callers = gk_float_environment_pin();
   const int64_t few = training ? (int64_t)fmin((double)time, gk_rnn_unpacked_steps(rnn)) : time;
   const int of_few = threads_of(rnn, few, batch, training);
   const int of_all = threads_of(rnn, time, batch, training), most = of_few > of_all ? of_few : of_all;
   bool found[KINDS] = {false};
   struct gk_rnn_plan shorter[KINDS];
   int count = 0;
-  plans[count++] = gk_rnn_plan_for(rnn, time, batch, training, false);
-  plans[count++] = gk_rnn_plan_for(rnn, few, batch, training, false);
+  plans[count++] = plan_for(rnn, time, batch, training, false);
+  plans[count++] = plan_for(rnn, few, batch, training, false);
   for (int threads = rnn->threads_forced ? most : 1; threads <= most; threads++)
     for (int few_steps = 0; few_steps <= training; few_steps++) {
       const int64_t steps = !training ? 0 : few_steps ? 1 : time;
@@ -301,6 +312,7 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
   for (int kind = 0; kind < KINDS; kind++)
     if (found[kind])
       plans[count++] = shorter[kind];
+  gk_float_environment_restore(callers);
   return count;
 }
 
@@ -470,7 +482,8 @@ gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bo
                 : gk_fail(GK_ERROR_ARGUMENT, "info is NULL");
   if (status)
     return status;
-  const struct gk_rnn_plan plan = gk_rnn_plan_for(rnn, time, batch, training, false);
+  const uint64_t callers = gk_float_environment_pin();
+  const struct gk_rnn_plan plan = plan_for(rnn, time, batch, training, false);
   *info = (gk_rnn_plan_info){.size = sizeof *info,
                              .schedule = plan.schedule,
                              .threads = plan.threads,
@@ -483,5 +496,6 @@ gk_status gk_rnn_explain_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bo
   explain_chunk(rnn, time, info);
   if (training)
     gk_rnn_explain_packing(rnn, time, batch, info);
+  gk_float_environment_restore(callers);
   return GK_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "dispatch/dispatch.h"
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/core/names.h"
 #include "src/core/threads.h"
 
@@ -468,6 +469,7 @@ gk_status gk_rnn_tensor_of(const gk_rnn *rnn, const char *kind, int64_t layer, i
 }
 
 double gk_rnn_training_flop(const gk_rnn *rnn, int64_t rows, int64_t distinct) {
+  const uint64_t callers = gk_float_environment_pin();
   double products = 0;
   for (int i = 0; rnn && i < rnn->tensor_count; i++) {
     const struct gk_rnn_tensor *of = &rnn->tensors[i];
@@ -476,5 +478,7 @@ double gk_rnn_training_flop(const gk_rnn *rnn, int64_t rows, int64_t distinct) {
     if (input || of->role == GK_TENSOR_RECURRENT || of->role == GK_TENSOR_PROJECTION)
       products += (double)of->tensor.count * (double)(folded ? distinct : rows);
   }
-  return 6 * products;
+  double operations = 6 * products;
+  gk_float_environment_restore_after(callers, &operations);
+  return operations;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/sequence/decoder_call.h"
 
 /* A continuation of a live hypothesis. */
@@ -263,6 +264,7 @@ static gk_status step(struct search *search) {
 
 static void write_hypotheses(const struct search *search) {
   const gk_search_args *args = search->args;
+  const uint64_t callers = gk_float_environment_pin();
   for (int64_t n = 0; n < args->batch; n++)
     for (int64_t k = 0; k < args->beam; k++) {
       const int64_t out = n * args->beam + k;
@@ -283,6 +285,7 @@ static void write_hypotheses(const struct search *search) {
       for (int64_t t = length - 1; t-- > 0; row = search->parent[t * search->rows + row])
         tokens[t] = search->said[t * search->rows + row];
     }
+  gk_float_environment_restore(callers);
 }
 
 /* ---- Arguments ---- */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "src/core/float_environment.h"
 #include "src/sequence/rnn.h"
 
 /* A pass takes longer with weights unpacked, backward of AVX2 the most, whose panels are one line of cache
@@ -69,7 +70,9 @@ gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int64_t ba
     return status;
   if (!flags)
     return gk_fail(GK_ERROR_ARGUMENT, "flags is NULL");
+  const uint64_t callers = gk_float_environment_pin();
   *flags = pack_flags_of(packing_of(rnn, time, batch));
+  gk_float_environment_restore(callers);
   return GK_OK;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 #include "src/tasks/text_streams.h"
@@ -84,6 +85,15 @@ static gk_status check_count(int64_t count) {
                    : GK_OK;
 }
 
+/* Adds a loss; the mean of a character. Only this is in the library's environment, not what a watcher does. */
+static double add_loss(double *sum, double loss, int64_t characters) {
+  const uint64_t callers = gk_float_environment_pin();
+  *sum += loss;
+  double mean = *sum / (double)characters;
+  gk_float_environment_restore_after(callers, &mean);
+  return mean;
+}
+
 gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, const int32_t *tokens,
                                             int64_t count, gk_language_loss *result) {
   if (check_count(count) != GK_OK)
@@ -91,7 +101,7 @@ gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, cons
   const struct gk_text_streams streams = cut_streams(tokens, count);
   const int64_t length = gk_text_streams_length(&streams);
   struct evaluation memory = {0};
-  double sum = 0;
+  double sum = 0, mean = NAN;
   int64_t characters = 0;
   gk_language_model_tell(model, 0, count - 1, 0);
   gk_status status =
@@ -101,12 +111,12 @@ gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, cons
     double loss = 0;
     characters += gk_text_streams_read(&streams, first, time, memory.inputs, memory.targets);
     status = evaluate_steps(model, time, streams.batch, &memory, &loss);
-    sum += loss;
-    gk_language_model_tell(model, characters, count - 1, sum / (double)characters);
+    mean = add_loss(&sum, loss, characters);
+    gk_language_model_tell(model, characters, count - 1, mean);
   }
   free_evaluation(&memory);
   if (status == GK_OK)
-    *result = (gk_language_loss){.nats = sum / (double)characters, .characters = characters};
+    *result = (gk_language_loss){.nats = mean, .characters = characters};
   return status;
 }
 
@@ -191,6 +201,7 @@ static gk_status choose(const gk_language_model *model, const struct free_run *r
 static gk_status run_freely(const gk_language_model *model, const struct evaluation *forced, int64_t first,
                             int64_t time, struct free_run *run) {
   const int64_t batch = run->batch, symbols = model->vocabulary.count;
+  const uint64_t callers = gk_float_environment_pin();
   gk_status status = GK_OK;
   memcpy(run->h, forced->h, (size_t)(gk_rnn_hidden_values(model->rnn) * batch) * sizeof(float));
   memcpy(run->c, forced->c, (size_t)(gk_rnn_cell_values(model->rnn) * batch) * sizeof(float));
@@ -228,14 +239,26 @@ static gk_status run_freely(const gk_language_model *model, const struct evaluat
           choose(model, run, run->logits + n * symbols, (uint64_t)n, (uint64_t)(first + t), &run->inputs[n]);
     }
   }
+  gk_float_environment_restore(callers);
   return status;
 }
 
-static double free_sum(const struct free_run *run) {
+static double free_mean(const struct free_run *run, int64_t characters) {
+  const uint64_t callers = gk_float_environment_pin();
   double sum = 0;
   for (int64_t t = 0; t < run->desc->length; ++t)
     sum += run->sums[t];
-  return sum;
+  double mean = sum / (double)characters;
+  gk_float_environment_restore_after(callers, &mean);
+  return mean;
+}
+
+/* nats_at of gk_language_model_evaluate_free_running. */
+static void write_distances(const struct free_run *run, double *nats_at) {
+  const uint64_t callers = gk_float_environment_pin();
+  for (int64_t t = 0; t < run->desc->length; ++t)
+    nats_at[t] = run->characters[t] ? run->sums[t] / (double)run->characters[t] : NAN;
+  gk_float_environment_restore(callers);
 }
 
 static gk_status evaluate_both(const gk_language_model *model, const struct gk_text_streams *streams,
@@ -243,7 +266,7 @@ static gk_status evaluate_both(const gk_language_model *model, const struct gk_t
   const int64_t length = gk_text_streams_length(streams), most = run->desc->length;
   struct evaluation forced = {0};
   double sum = 0;
-  int64_t characters = 0;
+  gk_free_running_loss means = {0};
   gk_language_model_tell(model, 0, streams->count - 1, 0);
   gk_status status = allocate_evaluation(model, length < most ? length : most, streams->batch, &forced);
   if (status == GK_OK)
@@ -251,17 +274,18 @@ static gk_status evaluate_both(const gk_language_model *model, const struct gk_t
   for (int64_t first = 0; first < length && status == GK_OK; first += most) {
     const int64_t time = length - first < most ? length - first : most;
     double loss = 0;
-    characters += gk_text_streams_read(streams, first, time, forced.inputs, forced.targets);
+    means.characters += gk_text_streams_read(streams, first, time, forced.inputs, forced.targets);
     status = run_freely(model, &forced, first, time, run);
     if (status == GK_OK)
       status = evaluate_steps(model, time, streams->batch, &forced, &loss);
-    sum += loss;
-    gk_language_model_tell(model, characters, streams->count - 1, free_sum(run) / (double)characters);
+    means.forced_nats = add_loss(&sum, loss, means.characters);
+    means.free_nats = free_mean(run, means.characters);
+    gk_language_model_tell(model, means.characters, streams->count - 1, means.free_nats);
   }
   free_evaluation(&forced);
   if (status != GK_OK)
     return status;
-  *result = (gk_free_running_loss){sum / (double)characters, free_sum(run) / (double)characters, characters};
+  *result = means;
   return GK_OK;
 }
 
@@ -287,8 +311,8 @@ gk_status gk_language_model_evaluate_free_running(const gk_language_model *model
     const struct gk_text_streams streams = cut_streams(tokens, count);
     struct free_run run = {.desc = desc, .batch = streams.batch};
     status = evaluate_both(model, &streams, &run, loss);
-    for (int64_t t = 0; t < desc->length && nats_at && status == GK_OK; ++t)
-      nats_at[t] = run.characters[t] ? run.sums[t] / (double)run.characters[t] : NAN;
+    if (nats_at && status == GK_OK)
+      write_distances(&run, nats_at);
     free_free_run(&run);
   }
   gk_free(tokens);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * How gradients flow through a model, on its own kind of text. */
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 #include "src/tasks/text_streams.h"
@@ -101,6 +102,7 @@ static gk_status differentiate(const gk_language_model *model, struct flow *flow
 
 static gk_status measure(const gk_language_model *model, const int32_t *tokens, struct flow *flow,
                          double *norms) {
+  const uint64_t callers = gk_float_environment_pin();
   const struct gk_text_streams streams = {tokens, flow->time * flow->batch + 1, flow->batch};
   gk_status status = allocate(model, flow);
   if (status == GK_OK) {
@@ -117,6 +119,7 @@ static gk_status measure(const gk_language_model *model, const int32_t *tokens, 
     }
     norms[row] = sqrt(squares);
   }
+  gk_float_environment_restore(callers);
   release(flow);
   return status;
 }

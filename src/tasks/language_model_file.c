@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/core/status.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
@@ -334,9 +335,11 @@ gk_status gk_language_model_load(const char *path, const gk_language_model_desc 
   if (status)
     return status;
   struct gk_checkpoint checkpoint;
+  const uint64_t callers = gk_float_environment_pin();
   status = gk_checkpoint_open(&checkpoint, path);
   if (status == GK_OK)
     status = gk_language_model_read(&checkpoint, plan, GK_PACK_FORWARD, model);
   gk_checkpoint_close(&checkpoint);
+  gk_float_environment_restore(callers);
   return status;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 
@@ -178,8 +179,10 @@ gk_status gk_sampler_next(gk_sampler *sampler, char bytes[4], int *count) {
   if (status == GK_OK)
     status = gk_output_forward(model->output, 1, sampler->y, model->packed_output, sampler->logits,
                                sampler->output_workspace);
+  const uint64_t callers = gk_float_environment_pin();
   if (status == GK_OK)
     status = choose(sampler, &sampler->pending);
+  gk_float_environment_restore(callers);
   if (status == GK_OK)
     *count = gk_vocabulary_decode(&model->vocabulary, sampler->pending, bytes);
   return status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/tasks/language_trainer.h"
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/tasks/buffer.h"
 
 #include <inttypes.h>
@@ -88,7 +89,9 @@ static gk_status divide_texts(gk_language_trainer *trainer, int64_t count, int64
     trainer->training_count = count;
     trainer->validation_count = other_count;
   } else {
+    const uint64_t callers = gk_float_environment_pin();
     trainer->validation_count = (int64_t)((double)count * trainer->desc.validation);
+    gk_float_environment_restore(callers);
     if (trainer->validation_count < 2) /* the first character is not predicted */
       trainer->validation_count = 0;
     trainer->training_count = count - trainer->validation_count;

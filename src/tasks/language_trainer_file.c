@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/core/status.h"
 #include "src/tasks/language_trainer.h"
 
@@ -242,9 +243,11 @@ gk_status gk_language_trainer_resume(const char *path, const gk_language_model_d
   if (status)
     return status;
   struct gk_checkpoint checkpoint;
+  const uint64_t callers = gk_float_environment_pin();
   status = gk_checkpoint_open(&checkpoint, path);
   if (status == GK_OK)
     status = resume(&checkpoint, plan, text, validation, trainer);
   gk_checkpoint_close(&checkpoint);
+  gk_float_environment_restore(callers);
   return status;
 }

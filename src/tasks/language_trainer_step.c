@@ -3,6 +3,7 @@
  * the one before; it begins up to backward_time characters before that end, from states that earlier steps
  * left there. */
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_trainer.h"
 
@@ -255,10 +256,7 @@ static struct span next_span(const gk_language_trainer *trainer) {
   return span;
 }
 
-gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_step *report) {
-  gk_status status = GK_CHECK_POINTERS({"trainer", trainer}, {"report", report});
-  if (status != GK_OK)
-    return status;
+static gk_status take_step(gk_language_trainer *trainer, gk_training_step *report) {
   const struct span span = next_span(trainer);
   const int before = (int)(trainer->step % 2);
   const int64_t row = rows_until(trainer, &span, span.loss);
@@ -277,12 +275,22 @@ gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_ste
                                             trainer->inputs + row, trainer->targets + row);
   report->operations = count_operations(trainer, &span);
   end_part(report, GK_PART_DATA, &start);
-  status = differentiate(trainer, &span, report, &start);
+  gk_status status = differentiate(trainer, &span, report, &start);
   report->loss /= (double)report->characters;
   if (status == GK_OK)
     status = update(trainer, report, &start);
   if (status == GK_OK)
     ++trainer->step;
+  return status;
+}
+
+gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_step *report) {
+  gk_status status = GK_CHECK_POINTERS({"trainer", trainer}, {"report", report});
+  if (status != GK_OK)
+    return status;
+  const uint64_t callers = gk_float_environment_pin();
+  status = take_step(trainer, report);
+  gk_float_environment_restore(callers);
   return status;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
 #include "src/core/names.h"
 
 #include <math.h>
@@ -74,16 +75,20 @@ static double decayed(const gk_learning_rate_desc *desc, const gk_learning_rate_
 
 double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state,
                         int64_t step) {
+  const uint64_t callers = gk_float_environment_pin();
   const int64_t done = step < 1 ? 0 : step - 1;
   const double base = desc->learning_rate;
-  if (done < desc->warmup)
-    return (double)(float)(base * ((double)(done + 1) / (double)desc->warmup));
-  return (double)(float)decayed(desc, state, done - desc->warmup);
+  const double exact = done < desc->warmup ? base * ((double)(done + 1) / (double)desc->warmup)
+                                           : decayed(desc, state, done - desc->warmup);
+  double rate = (double)(float)exact;
+  gk_float_environment_restore_after(callers, &rate);
+  return rate;
 }
 
 void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state, double loss) {
   if (desc->decay != GK_DECAY_PLATEAU)
     return;
+  const uint64_t callers = gk_float_environment_pin();
   if (state->measured++ == 0 || loss < state->best * (1 - desc->threshold)) {
     state->best = loss;
     state->bad = 0;
@@ -91,4 +96,5 @@ void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rat
     state->bad = 0;
     ++state->reduced;
   }
+  gk_float_environment_restore(callers);
 }

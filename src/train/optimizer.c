@@ -359,7 +359,7 @@ gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const *gradie
 float gk_clip_scale(double norm, double max_norm) {
   const uint64_t callers = gk_float_environment_pin();
   const double scale = max_norm / (norm + 1e-6);
-  const float clip = max_norm > 0 && scale < 1 ? (float)scale : 1.0f;
-  gk_float_environment_restore(callers);
+  float clip = max_norm > 0 && scale < 1 ? (float)scale : 1.0f;
+  gk_float_environment_restore_after(callers, &clip);
   return clip;
 }

@@ -124,6 +124,7 @@ static const float *find_tensor(const gk_rnn *rnn, const float *parameters, cons
 
 /* (P, P): W_hr (P, H) times one gate's W_hh (H, P). Its eigenvalues but zero are those of W_hh W_hr. */
 static void through_projection(int64_t p, int64_t h, const float *w_hr, const float *w_hh, float *product) {
+  const uint64_t callers = gk_float_environment_pin();
   for (int64_t i = 0; i < p; i++)
     for (int64_t j = 0; j < p; j++) {
       double sum = 0;
@@ -131,6 +132,7 @@ static void through_projection(int64_t p, int64_t h, const float *w_hr, const fl
         sum += (double)w_hr[i * h + k] * (double)w_hh[k * p + j];
       product[i * p + j] = (float)sum;
     }
+  gk_float_environment_restore(callers);
 }
 
 gk_status gk_rnn_spectral_radius(const gk_rnn *rnn, const float *parameters, int64_t layer, int direction,
