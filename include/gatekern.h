@@ -806,8 +806,8 @@ typedef enum gk_output_function {
   GK_OUTPUT_SIGMOID,
   GK_OUTPUT_SOFTMAX
 } gk_output_function;
-/* The token that a network chooses from its softmax: the most likely one (ties: the lower index), or one
- * drawn. */
+/* The token that a network chooses from its softmax: the most likely one (ties: the lower index; never one
+ * whose logit is NaN, but 0 if all are), or one drawn. */
 typedef enum gk_choice { GK_CHOICE_GREEDY = 0, GK_CHOICE_SAMPLE } gk_choice;
 GK_API const char *gk_feedback_name(gk_feedback feedback);
 GK_API gk_status gk_feedback_from_name(const char *name, gk_feedback *feedback);
@@ -953,7 +953,11 @@ GK_API float gk_teacher_probability(gk_teacher teacher, double k, double slope, 
  * 2 * beam, those that are `end` and among the first `beam` are finished, the first `beam` others live on. It
  * stops when `beam` are finished, or after `most` tokens, when what still lives is finished as it is.
  * Hypotheses come out in order of log probability / ((5 + length) / 6)^length_penalty (Wu et al. 2016;
- * `length` counts the end token; ties: finished first), 0: no normalisation. beam 1 is greedy search. */
+ * `length` counts the end token; ties: finished first), 0: no normalisation. beam 1 is greedy search.
+ *
+ * Logits that are not finite: tokens of +infinity share all probability, those of -infinity and NaN have
+ * none, and such ones never continue a hypothesis. Where none is above -infinity those that are it share all;
+ * where all are NaN the hypothesis is dropped. Scores are never NaN. */
 typedef struct gk_search_args {
   size_t size;
   int64_t batch, beam;  /* N; B, 1..V */

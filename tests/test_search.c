@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Greedy and beam search against a plain float64 search that runs the reference on whole prefixes; ties,
- * ends, lengths; the same bits on every tier, schedule and number of threads. */
+ * ends, lengths; logits that are not finite; the same bits on every tier, schedule and number of threads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -330,6 +330,32 @@ static void ties_go_to_the_lower_index(void **state) {
 }
 
 /* Greedy search is the free-running decoder that takes its most likely token. */
+static void expect_the_free_running_decoder(const struct search_case *s, const struct decoder_data *d) {
+  struct buffers b = {0};
+  struct search_results r = run_search(&b, s, d);
+  struct decoder_case c = s->decoder;
+  c.time = s->most;
+  c.sampling = 1;
+  c.choice = GK_CHOICE_GREEDY;
+  c.chosen = true;
+  struct decoder_data run = *d;
+  int32_t *tokens = buffers_take(&b, (size_t)(c.time * c.batch) * sizeof(int32_t), sizeof(int32_t));
+  for (int64_t n = 0; n < c.batch; n++)
+    tokens[decoder_row(&c, c.time, 0, n)] = d->tokens[n];
+  run.tokens = tokens;
+  struct decoder_results results = take_decoder_results(&b, &c, &run);
+  struct open_decoder o = open_decoder(&b, &c, &run);
+  gk_decoder_forward_args args = decoder_forward_args(&o, &c, &run, &results);
+  args.reserve = NULL;
+  args.workspace = o.inference;
+  decoder_ok(&c, gk_decoder_forward(o.decoder, &args), "gk_decoder_forward");
+  for (int64_t n = 0; n < c.batch; n++)
+    for (int64_t t = 0; t < c.time; t++)
+      assert_int_equal(r.tokens[n * s->most + t], results.chosen[decoder_row(&c, c.time, t, n)]);
+  close_decoder(&o);
+  buffers_release(&b);
+}
+
 static void a_beam_of_one_is_the_free_running_decoder(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 20; seed++) {
@@ -337,31 +363,116 @@ static void a_beam_of_one_is_the_free_running_decoder(void **state) {
     struct search_case s = random_search(600 + seed);
     s.beam = 1;
     s.end = -1;
-    struct decoder_data d = take_search_data(&b, &s);
-    struct search_results r = run_search(&b, &s, &d);
-    struct decoder_case c = s.decoder;
-    c.time = s.most;
-    c.sampling = 1;
-    c.choice = GK_CHOICE_GREEDY;
-    c.chosen = true;
-    c.desc.rnn.isa = tiers[0];
-    struct decoder_data run = d;
-    int32_t *tokens = buffers_take(&b, (size_t)(c.time * c.batch) * sizeof(int32_t), sizeof(int32_t));
-    for (int64_t n = 0; n < c.batch; n++)
-      tokens[decoder_row(&c, c.time, 0, n)] = d.tokens[n];
-    run.tokens = tokens;
-    struct decoder_results results = take_decoder_results(&b, &c, &run);
-    struct open_decoder o = open_decoder(&b, &c, &run);
-    gk_decoder_forward_args args = decoder_forward_args(&o, &c, &run, &results);
-    args.reserve = NULL;
-    args.workspace = o.inference;
-    decoder_ok(&c, gk_decoder_forward(o.decoder, &args), "gk_decoder_forward");
-    for (int64_t n = 0; n < c.batch; n++)
-      for (int64_t t = 0; t < c.time; t++)
-        assert_int_equal(r.tokens[n * s.most + t], results.chosen[decoder_row(&c, c.time, t, n)]);
-    close_decoder(&o);
+    s.decoder.desc.rnn.isa = tiers[0];
+    const struct decoder_data d = take_search_data(&b, &s);
+    expect_the_free_running_decoder(&s, &d);
     buffers_release(&b);
   }
+}
+
+/* ---- Logits that are not finite ---- */
+
+/* Biases of the first tokens: f is any number, + and - an infinity, n NaN; * is for all tokens behind. */
+static const char *const odd_logits[] = {"nf*",     "fn*", "nf+*", "f+n+*", "+*",   "-f*",
+                                         "-n-n-f*", "-",   "n-n",  "nn+-",  "+-n-", "-+"};
+enum { ODD_LOGITS = sizeof odd_logits / sizeof *odd_logits };
+
+static char kind_of_logit(const char *kinds, int64_t token) {
+  const int64_t given = (int64_t)strcspn(kinds, "*");
+  return token < given ? kinds[token] : kinds[given] ? 'f' : kinds[given - 1];
+}
+
+static void set_logits(const struct search_case *s, const struct decoder_data *d, const char *kinds) {
+  const int64_t V = s->decoder.output_size;
+  float *bias = d->output_parameters + V * decoder_sizes_of(&s->decoder).top;
+  for (int64_t v = 0; v < V; v++)
+    switch (kind_of_logit(kinds, v)) {
+    case '+':
+      bias[v] = INFINITY;
+      break;
+    case '-':
+      bias[v] = -INFINITY;
+      break;
+    case 'n':
+      bias[v] = NAN;
+    }
+}
+
+/* The kind whose tokens share all probability. */
+static char likely_kind(const struct search_case *s, const char *kinds) {
+  char found[4] = "";
+  for (int64_t v = 0; v < s->decoder.output_size; v++)
+    found[strcspn("+f-", (char[]){kind_of_logit(kinds, v), 0})] = 'x';
+  return found[0] ? '+' : found[1] ? 'f' : '-';
+}
+
+static void expect_ordered_hypotheses(const struct search_case *s, const struct search_results *r,
+                                      const char *kinds) {
+  const char likely = likely_kind(s, kinds);
+  for (int64_t row = 0; row < s->decoder.batch * s->beam; row++) {
+    const bool first = row % s->beam == 0;
+    if (isnan(r->scores[row]) || (!first && !(r->scores[row] <= r->scores[row - 1])))
+      fail_decoder(&s->decoder, "logits %s: hypothesis %d scores %g", kinds, (int)row,
+                   (double)r->scores[row]);
+    if (first && r->lengths[row] == 0)
+      fail_decoder(&s->decoder, "logits %s: there is no hypothesis", kinds);
+    for (int64_t t = 0; t < r->lengths[row]; t++)
+      if (kind_of_logit(kinds, r->tokens[row * s->most + t]) != likely)
+        fail_decoder(&s->decoder, "logits %s: token %d, which has no probability", kinds,
+                     (int)r->tokens[row * s->most + t]);
+  }
+}
+
+static void logits_that_are_not_finite_are_limits(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 5; seed++)
+    for (int i = 0; i < ODD_LOGITS; i++) {
+      struct buffers b = {0};
+      struct search_case s = random_search(700 + seed);
+      s.end = -1;
+      s.decoder.desc.rnn.isa = tiers[0];
+      const struct decoder_data d = take_search_data(&b, &s);
+      set_logits(&s, &d, odd_logits[i]);
+      const struct search_results wanted = run_search(&b, &s, &d);
+      expect_ordered_hypotheses(&s, &wanted, odd_logits[i]);
+      for (int tier = 1; tier < tier_count; tier++) {
+        s.decoder.desc.rnn.isa = tiers[tier];
+        const struct search_results got = run_search(&b, &s, &d);
+        expect_same_search(&s, &got, &wanted);
+      }
+      s.beam = 1;
+      expect_the_free_running_decoder(&s, &d);
+      buffers_release(&b);
+    }
+}
+
+/* Nothing is likely: no hypothesis, and a decoder that must choose takes token 0. */
+static void of_nothing_but_nan_no_hypothesis_comes(void **state) {
+  (void)state;
+  struct buffers b = {0};
+  struct search_case s = random_search(3);
+  const struct decoder_data d = take_search_data(&b, &s);
+  set_logits(&s, &d, "n");
+  const struct search_results r = run_search(&b, &s, &d);
+  for (int64_t row = 0; row < s.decoder.batch * s.beam; row++)
+    assert_true(r.lengths[row] == 0 && r.scores[row] == -INFINITY && r.tokens[row * s.most] == -1);
+  buffers_release(&b);
+}
+
+/* One token has all probability, and the norm of so large a penalty is 0. */
+static void a_certain_hypothesis_scores_0_whatever_the_penalty(void **state) {
+  (void)state;
+  struct buffers b = {0};
+  struct search_case s = random_search(4);
+  s.end = -1;
+  s.length_penalty = -1e6f;
+  s.most = MOST_LENGTH;
+  const struct decoder_data d = take_search_data(&b, &s);
+  set_logits(&s, &d, "+-");
+  const struct search_results r = run_search(&b, &s, &d);
+  for (int64_t n = 0; n < s.decoder.batch; n++)
+    assert_true(r.lengths[n * s.beam] == s.most && r.scores[n * s.beam] == 0);
+  buffers_release(&b);
 }
 
 int main(int argc, char **argv) {
@@ -373,6 +484,9 @@ int main(int argc, char **argv) {
       cmocka_unit_test(every_environment_of_the_caller_has_the_same_bits),
       cmocka_unit_test(ties_go_to_the_lower_index),
       cmocka_unit_test(a_beam_of_one_is_the_free_running_decoder),
+      cmocka_unit_test(logits_that_are_not_finite_are_limits),
+      cmocka_unit_test(of_nothing_but_nan_no_hypothesis_comes),
+      cmocka_unit_test(a_certain_hypothesis_scores_0_whatever_the_penalty),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

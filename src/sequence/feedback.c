@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "src/core/largest.h"
 #include "src/layers/attention.h"
 #include "src/sequence/feedback_rows.h"
 
@@ -191,13 +192,8 @@ static void make_outputs(const struct gk_worker *worker, const struct gk_feed_ro
 
 static int32_t choose(const struct gk_feed *feed, const struct gk_feed_row *row,
                       const struct gk_kernels *kernels, size_t count, float *logits) {
-  if (feed->choice == GK_CHOICE_GREEDY) {
-    size_t best = 0;
-    for (size_t v = 1; v < count; v++)
-      if (logits[best] < logits[v])
-        best = v;
-    return (int32_t)best;
-  }
+  if (feed->choice == GK_CHOICE_GREEDY)
+    return (int32_t)gk_index_of_largest(logits, (int64_t)count);
   struct gk_random_counter draw = feed->draw;
   float uniform, sum = 0;
   draw.time += (uint32_t)row->s;

@@ -6,6 +6,7 @@
 
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
+#include "src/core/largest.h"
 #include "src/sequence/decoder_call.h"
 
 /* A continuation of a live hypothesis. */
@@ -94,17 +95,28 @@ static int64_t offer(struct candidate *list, int64_t count, int64_t most, struct
   return count;
 }
 
-/* The first 2 B continuations of sample n. */
+/* Logits that are not finite stand for limits: -inf and NaN are tokens of no probability, all +inf share it,
+ * and so do all -inf where there is nothing else. */
+static float limit_of(float logit, float largest) {
+  if (isfinite(largest))
+    return logit <= largest ? logit : -INFINITY;
+  return logit == largest ? 0 : -INFINITY;
+}
+
+/* The first 2 B continuations of sample n, none of them impossible. */
 static int64_t rank(const struct search *search, int64_t n) {
   const int64_t beam = search->args->beam, most = 2 * beam, V = search->decoder->desc.vocabulary;
   struct candidate *ranking = search->ranking + n * most, *best = search->best + n * most;
   int64_t count = 0;
   for (int32_t k = 0; k < search->live[n]; k++) {
-    const float *logits = search->logits + (n * beam + k) * V;
+    float *logits = search->logits + (n * beam + k) * V;
+    const float top = logits[gk_index_of_largest(logits, V)];
     int64_t kept = 0;
-    for (int64_t v = 0; v < V; v++)
-      if (logits[v] == logits[v]) /* a NaN is no candidate */
+    for (int64_t v = 0; v < V; v++) {
+      logits[v] = limit_of(logits[v], top);
+      if (logits[v] > -INFINITY)
         kept = offer(best, kept, most, (struct candidate){(double)logits[v], k, (int32_t)v});
+    }
     if (kept == 0)
       continue;
     const float largest = (float)best[0].score;
@@ -112,8 +124,9 @@ static int64_t rank(const struct search *search, int64_t n) {
         &(struct gk_loss_row){.count = (size_t)V, .x = logits, .target = (size_t)best[0].token});
     for (int64_t i = 0; i < kept; i++) {
       const float log_p = ((float)best[i].score - largest) - log_sum;
-      count = offer(ranking, count, most,
-                    (struct candidate){search->score[n * beam + k] + (double)log_p, k, best[i].token});
+      if (log_p > -INFINITY)
+        count = offer(ranking, count, most,
+                      (struct candidate){search->score[n * beam + k] + (double)log_p, k, best[i].token});
     }
   }
   return count;
@@ -122,7 +135,8 @@ static int64_t rank(const struct search *search, int64_t n) {
 static void finish(const struct search *search, int64_t n, int32_t row, int32_t token, double score) {
   const int64_t length = search->step + 1, beam = search->args->beam;
   const float norm = (float)pow((5.0 + (double)length) / 6.0, (double)search->args->length_penalty);
-  const struct finished hypothesis = {score / (double)norm, length, row, token};
+  /* A certain hypothesis stays one; the norm of an extreme penalty may be 0. */
+  const struct finished hypothesis = {score == 0 ? 0 : score / (double)norm, length, row, token};
   struct finished *done = search->done + n * beam;
   int32_t at = search->finished[n]++;
   for (; at > 0 && done[at - 1].score < hypothesis.score; at--)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
+#include "src/core/largest.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 #include "src/tasks/text_streams.h"
@@ -176,10 +177,7 @@ static void free_free_run(struct free_run *run) {
 static gk_status choose(const gk_language_model *model, const struct free_run *run, const float *logits,
                         uint64_t stream, uint64_t position, int32_t *token) {
   const int64_t symbols = model->vocabulary.count;
-  *token = 0;
-  for (int64_t i = 1; i < symbols; ++i)
-    if (logits[i] > logits[*token])
-      *token = (int32_t)i;
+  *token = (int32_t)gk_index_of_largest(logits, symbols);
   if (run->desc->temperature == 0)
     return GK_OK;
   const gk_status status =

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
+#include "src/core/largest.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 
@@ -114,19 +115,14 @@ gk_status gk_sampler_prompt(gk_sampler *sampler, const gk_text *prompt) {
   return status;
 }
 
-/* Moves the k candidates with the largest logits to the front, largest first; of equal ones the first. */
+/* The k candidates with the largest logits, largest first; of equal ones the first. */
 static void select_top(gk_sampler *sampler, int64_t count, int64_t k) {
-  int32_t *tokens = sampler->candidates;
-  const float *logits = sampler->logits;
+  float *left = sampler->probabilities; /* not needed yet */
+  memcpy(left, sampler->logits, (size_t)count * sizeof *left);
   for (int64_t i = 0; i < k; ++i) {
-    int64_t best = i;
-    for (int64_t j = i + 1; j < count; ++j)
-      if (logits[tokens[j]] > logits[tokens[best]] ||
-          (logits[tokens[j]] == logits[tokens[best]] && tokens[j] < tokens[best]))
-        best = j;
-    const int32_t token = tokens[best];
-    tokens[best] = tokens[i];
-    tokens[i] = token;
+    const int64_t best = gk_index_of_largest(left, count);
+    sampler->candidates[i] = (int32_t)best;
+    left[best] = NAN;
   }
 }
 
