@@ -18,7 +18,9 @@ extern "C" {
 /* ---- safetensors ---------------------------------------------------------------------------- */
 
 typedef enum gk_dtype { GK_DTYPE_F32 = 0, GK_DTYPE_I64, GK_DTYPE_U8 } gk_dtype;
+GK_API int gk_dtype_count(void);
 GK_API const char *gk_dtype_name(gk_dtype dtype); /* as in files: F32, I64, U8 */
+GK_API gk_status gk_dtype_from_name(const char *name, gk_dtype *dtype);
 GK_API size_t gk_dtype_bytes(gk_dtype dtype);
 
 #define GK_FILE_MAX_RANK 8
@@ -296,7 +298,9 @@ typedef enum gk_training_part {
   GK_PART_PACK      /* new weights for the kernels */
 } gk_training_part;
 enum { GK_TRAINING_PARTS = GK_PART_PACK + 1 };
-GK_API const char *gk_training_part_name(gk_training_part part);
+GK_API int gk_training_part_count(void);
+GK_API const char *gk_training_part_name(gk_training_part part); /* data, forward, ... */
+GK_API gk_status gk_training_part_from_name(const char *name, gk_training_part *part);
 
 typedef struct gk_training_step {
   int64_t step;       /* this one, from 1 */

@@ -21,6 +21,10 @@
  *   nothing and take no lock. A description struct starts with its own size: initialise it with the
  *   macro of the same name, e.g. gk_rnn_desc d = GK_RNN_DESC_INIT;
  *
+ *   An enum whose values have names has three functions, described once, here: gk_X_count(), its values
+ *   being 0 to count - 1 (but of gk_isa), gk_X_name(), a string in static storage, and gk_X_from_name()
+ *   (GK_ERROR_ARGUMENT if a pointer is NULL, or, with a message that lists the names, if there is no such).
+ *
  *   What gk_rnn, gk_output, gk_decoder and gk_bridge have alike is described once, at gk_rnn: _create (on
  *   failure the object is NULL), _destroy (of NULL does nothing), _tensor (of an index from 0),
  *   _packed_bytes, _pack, _workspace_bytes and _memory_needed (GK_ERROR_ARGUMENT, or _OVERFLOW where a size
@@ -115,6 +119,9 @@ GK_API int gk_default_threads(void);
  * SLEEF's deterministic functions (tanh 1 ULP, sigmoid 2.3 ULP, slower). GK_MATH_AUTO:
  * GATEKERN_MATH=own|sleef, else own. */
 typedef enum gk_math { GK_MATH_AUTO = 0, GK_MATH_OWN, GK_MATH_SLEEF } gk_math;
+GK_API int gk_math_count(void);
+GK_API const char *gk_math_name(gk_math math); /* auto, own, sleef */
+GK_API gk_status gk_math_from_name(const char *name, gk_math *math);
 
 /* y[i] = sigmoid(x[i]), tanh(x[i]) of `count` values; y may be x. Same bits on every tier. GK_ERROR_ARGUMENT,
  * _ISA. */
@@ -189,10 +196,12 @@ typedef enum gk_activation_place {
 enum { GK_ACTIVATION_PLACES = 3 };
 
 typedef enum gk_direction { GK_FORWARD = 0, GK_REVERSE, GK_BIDIRECTIONAL } gk_direction;
+GK_API int gk_direction_count(void);
 GK_API const char *gk_direction_name(gk_direction direction); /* forward, reverse, bidirectional */
 GK_API gk_status gk_direction_from_name(const char *name, gk_direction *direction);
 /* How a layer of two directions hands on their h: side by side (forward's first), or added. */
 typedef enum gk_merge { GK_MERGE_CONCATENATE = 0, GK_MERGE_SUM } gk_merge;
+GK_API int gk_merge_count(void);
 GK_API const char *gk_merge_name(gk_merge merge);
 GK_API gk_status gk_merge_from_name(const char *name, gk_merge *merge);
 /* What a layer reads of the step before besides its cell state. */
@@ -201,12 +210,14 @@ typedef enum gk_recurrence {
   GK_RECURRENCE_NONE /* nothing: weight_hh has 0 columns; gates see the input only. What a gated cell carries
                         element by element (c; z * h') stays. Output-to-hidden networks are such stacks */
 } gk_recurrence;
+GK_API int gk_recurrence_count(void);
 GK_API const char *gk_recurrence_name(gk_recurrence recurrence);
 GK_API gk_status gk_recurrence_from_name(const char *name, gk_recurrence *recurrence);
 typedef enum gk_layout {
   GK_TIME_MAJOR = 0, /* x (T, N, I), y (T, N, D*H), tokens (T, N) */
   GK_BATCH_FIRST     /* x (N, T, I), y (N, T, D*H), tokens (N, T) */
 } gk_layout;
+GK_API int gk_layout_count(void);
 GK_API const char *gk_layout_name(gk_layout layout); /* time-major, batch-first */
 GK_API gk_status gk_layout_from_name(const char *name, gk_layout *layout);
 
@@ -232,6 +243,7 @@ GK_API gk_status gk_schedule_from_name(const char *name, gk_schedule *schedule);
  * dropout, Gal and Ghahramani 2016; a reset draws no other). Both directions share the masks of inputs and
  * outputs. */
 typedef enum gk_dropout_masks { GK_DROPOUT_EACH_STEP = 0, GK_DROPOUT_EACH_SEQUENCE } gk_dropout_masks;
+GK_API int gk_dropout_masks_count(void);
 GK_API const char *gk_dropout_masks_name(gk_dropout_masks masks); /* step, sequence */
 GK_API gk_status gk_dropout_masks_from_name(const char *name, gk_dropout_masks *masks);
 
@@ -503,7 +515,9 @@ typedef enum gk_mask {
   GK_MASK_ZONEOUT_C
 } gk_mask;
 #define GK_MASK_COUNT 6
+GK_API int gk_mask_count(void);
 GK_API const char *gk_mask_name(gk_mask mask);
+GK_API gk_status gk_mask_from_name(const char *name, gk_mask *mask);
 /* n counts from the key's first_sample, t from its first_time. Where the option is off or does not act on this layer: all 1, zoneout
  * 0. */
 GK_API gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key, int64_t layer,
@@ -809,12 +823,16 @@ typedef enum gk_output_function {
 /* The token that a network chooses from its softmax: the most likely one (ties: the lower index; never one
  * whose logit is NaN, but 0 if all are), or one drawn. */
 typedef enum gk_choice { GK_CHOICE_GREEDY = 0, GK_CHOICE_SAMPLE } gk_choice;
+GK_API int gk_feedback_count(void);
 GK_API const char *gk_feedback_name(gk_feedback feedback);
 GK_API gk_status gk_feedback_from_name(const char *name, gk_feedback *feedback);
+GK_API int gk_attention_count(void);
 GK_API const char *gk_attention_name(gk_attention attention);
 GK_API gk_status gk_attention_from_name(const char *name, gk_attention *attention);
+GK_API int gk_output_function_count(void);
 GK_API const char *gk_output_function_name(gk_output_function function);
 GK_API gk_status gk_output_function_from_name(const char *name, gk_output_function *function);
+GK_API int gk_choice_count(void);
 GK_API const char *gk_choice_name(gk_choice choice);
 GK_API gk_status gk_choice_from_name(const char *name, gk_choice *choice);
 
@@ -944,6 +962,7 @@ typedef enum gk_teacher {
   GK_TEACHER_EXPONENTIAL,
   GK_TEACHER_INVERSE_SIGMOID
 } gk_teacher;
+GK_API int gk_teacher_count(void);
 GK_API const char *gk_teacher_name(gk_teacher teacher);
 GK_API gk_status gk_teacher_from_name(const char *name, gk_teacher *teacher);
 GK_API float gk_teacher_probability(gk_teacher teacher, double k, double slope, double minimum, int64_t step);
@@ -990,6 +1009,7 @@ GK_API gk_status gk_decoder_search(const gk_decoder *decoder, const gk_search_ar
  *   linear  h0 = W_h e + b_h, c0 = W_c (m, or e without memory) + b_c
  *   tanh    the same through tanh */
 typedef enum gk_bridge_kind { GK_BRIDGE_COPY = 0, GK_BRIDGE_LINEAR, GK_BRIDGE_TANH } gk_bridge_kind;
+GK_API int gk_bridge_count(void);
 GK_API const char *gk_bridge_name(gk_bridge_kind kind);
 GK_API gk_status gk_bridge_from_name(const char *name, gk_bridge_kind *kind);
 typedef struct gk_bridge gk_bridge;

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # check_exports.sh [HEADER LIBRARY]...: a shared library exports the functions that its header declares, no more and
-# no fewer.
+# no fewer; among them, of each enum whose values have names, those that list it.
 set -u
+nameless=" gk_activation_place gk_option_type gk_pack_flags gk_status "
 status=0
 declared=$(mktemp) exported=$(mktemp)
 trap 'rm -f "$declared" "$exported"' EXIT
@@ -16,6 +17,15 @@ while [ $# -ge 2 ]; do
     echo "exported and not declared:" $(comm -13 "$declared" "$exported")
     status=1
   fi
+  for enum in $(sed -nE 's/^typedef enum (gk_[a-z_]+).*/\1/p' "$1"); do
+    case $nameless in *" $enum "*) continue ;; esac
+    for function in count name from_name; do
+      if ! grep -qx "${enum%_kind}_$function" "$declared"; then
+        echo "$1: enum $enum without ${enum%_kind}_$function"
+        status=1
+      fi
+    done
+  done
   shift 2
 done
 exit $status

@@ -48,8 +48,6 @@ static const struct function functions[] = {
     {"tanh", gk_tanh, tanh, {[GK_MATH_OWN] = 2.6, [GK_MATH_SLEEF] = 1.01}, UINT64_C(0x3dc4a3a35cc87f8d)},
 };
 
-static const char *const math_names[] = {"auto", "own", "sleef"};
-
 static float float_of(uint32_t bits) {
   float x;
   memcpy(&x, &bits, sizeof x);
@@ -133,7 +131,7 @@ static int measure(const struct function *f, gk_math math, gk_isa strongest, con
     for (int i = 0; i < CHUNK / MEASURED; i++) {
       const float wanted = y[i * MEASURED];
       if (bits_of(other[i]) != bits_of(wanted) && !(isnan(other[i]) && isnan(wanted)))
-        fail_msg("%s (%s) of %a is %a on %s and %a on %s", f->name, math_names[math], (double)some_x[i],
+        fail_msg("%s (%s) of %a is %a on %s and %a on %s", f->name, gk_math_name(math), (double)some_x[i],
                  (double)other[i], gk_isa_name((gk_isa)n), (double)wanted, gk_isa_name(strongest));
     }
     tiers++;
@@ -160,14 +158,14 @@ static void check_function(const struct function *f, gk_math math) {
   }
   print_message(
       "%s, %s: largest error %.4f ULP at %a (%.9g): %a; hash %016llx; %llu floats, %llu measured, %d tiers\n",
-      f->name, math_names[math], largest.ulp, (double)largest.x, (double)largest.x, (double)largest.y,
+      f->name, gk_math_name(math), largest.ulp, (double)largest.x, (double)largest.x, (double)largest.y,
       (unsigned long long)hash, (unsigned long long)count, (unsigned long long)count / MEASURED, tiers);
   assert_true(largest.ulp >= 0);
   if (!(largest.ulp <= f->limit[math]))
-    fail_msg("%s, %s: %.4f ULP at %a, allowed %.2f", f->name, math_names[math], largest.ulp,
+    fail_msg("%s, %s: %.4f ULP at %a, allowed %.2f", f->name, gk_math_name(math), largest.ulp,
              (double)largest.x, f->limit[math]);
   if (shift == 8 && hash != f->frozen)
-    fail_msg("%s, %s: the hash of all results is %016llx, frozen is %016llx", f->name, math_names[math],
+    fail_msg("%s, %s: the hash of all results is %016llx, frozen is %016llx", f->name, gk_math_name(math),
              (unsigned long long)hash, (unsigned long long)f->frozen);
 }
 

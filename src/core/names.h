@@ -4,12 +4,29 @@
 #ifndef GK_CORE_NAMES_H
 #define GK_CORE_NAMES_H
 
-#include "src/core/status.h"
+#include "src/core/arguments.h"
+
+#include <stdio.h>
+#include <string.h>
 
 /* The index of `name` among `count` names that are `stride` bytes apart; -1 and a message that lists them if
- * there is none, or if name or value, where it goes, is NULL; `argument` is what the caller calls that. */
-int gk_find_name(const char *what, const char *const *names, size_t stride, int count, const char *name,
-                 const void *value, const char *argument);
+ * there is none, or if name or value, where it goes, is NULL; `argument` is what the caller calls that.
+ * Inline, because libgatekern-train sees only what libgatekern exports. */
+static inline int gk_find_name(const char *what, const char *const *names, size_t stride, int count,
+                               const char *name, const void *value, const char *argument) {
+  char known[200] = "";
+  if (GK_CHECK_POINTERS({"name", name}, {argument, value}))
+    return -1;
+  for (int i = 0; i < count; i++) {
+    const char *at = *(const char *const *)((const char *)names + (size_t)i * stride);
+    const size_t used = strlen(known);
+    if (strcmp(name, at) == 0)
+      return i;
+    snprintf(known + used, sizeof known - used, " %s", at);
+  }
+  gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be one of:%s", what, name, known);
+  return -1;
+}
 
 /* gk_WHAT_count, gk_WHAT_name and gk_WHAT_from_name over WHAT_names, in the order of the enum; argument: as
  * the header calls the value. */
@@ -28,18 +45,5 @@ int gk_find_name(const char *what, const char *const *names, size_t stride, int 
     *value = (type)found;                                                                                    \
     return GK_OK;                                                                                            \
   }
-
-/* Those of the counts that no public header has. */
-int gk_feedback_count(void);
-int gk_attention_count(void);
-int gk_output_function_count(void);
-int gk_choice_count(void);
-int gk_bridge_count(void);
-int gk_recurrence_count(void);
-int gk_direction_count(void);
-int gk_merge_count(void);
-int gk_layout_count(void);
-int gk_dropout_masks_count(void);
-int gk_teacher_count(void);
 
 #endif

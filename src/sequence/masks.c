@@ -8,6 +8,7 @@
 
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
+#include "src/core/names.h"
 
 enum { CHUNK = 256 }; /* numbers drawn at once, on the stack */
 
@@ -339,14 +340,11 @@ void gk_mask_weights(const struct gk_rnn *rnn, const struct gk_random_stream *st
 
 /* ---- Read back ---- */
 
-static const char *const names[GK_MASK_COUNT] = {
+static const char *const mask_names[GK_MASK_COUNT] = {
     [GK_MASK_INPUT] = "input",   [GK_MASK_OUTPUT] = "output",       [GK_MASK_RECURRENT] = "recurrent",
     [GK_MASK_WEIGHT] = "weight", [GK_MASK_ZONEOUT_H] = "zoneout-h", [GK_MASK_ZONEOUT_C] = "zoneout-c",
 };
-
-const char *gk_mask_name(gk_mask mask) {
-  return (unsigned)mask < GK_MASK_COUNT ? names[mask] : "unknown";
-}
+GK_NAMES_OF(mask, gk_mask, mask)
 
 gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key, int64_t layer, int direction,
                       int64_t t, int64_t n, float *factors) {

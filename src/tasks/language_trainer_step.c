@@ -4,6 +4,7 @@
  * left there. */
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
+#include "src/core/names.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_trainer.h"
 
@@ -18,14 +19,11 @@ struct span {
   int64_t begin, cut, loss, end;
 };
 
-static const char *const part_names[GK_TRAINING_PARTS] = {
+static const char *const training_part_names[GK_TRAINING_PARTS] = {
     [GK_PART_DATA] = "data",         [GK_PART_FORWARD] = "forward", [GK_PART_OUTPUT] = "output",
     [GK_PART_BACKWARD] = "backward", [GK_PART_CLIP] = "clip",       [GK_PART_UPDATE] = "update",
     [GK_PART_PACK] = "pack"};
-
-const char *gk_training_part_name(gk_training_part part) {
-  return (unsigned)part < GK_TRAINING_PARTS ? part_names[part] : "unknown";
-}
+GK_NAMES_OF(training_part, gk_training_part, part)
 
 /* The time since *start is that of `part`; the next part starts now. */
 static void end_part(gk_training_step *report, gk_training_part part, double *start) {
@@ -61,9 +59,8 @@ static int64_t rows_until(const gk_language_trainer *trainer, const struct span 
 
 /* Of a call whose first step is number `first_time` of those that the step reads. */
 static gk_random_key random_key(const gk_language_trainer *trainer, int64_t first_time) {
-  return (gk_random_key){.seed = trainer->desc.seed,
-                         .step = (uint64_t)trainer->step + 1,
-                         .first_time = (uint64_t)first_time};
+  return (gk_random_key){
+      .seed = trainer->desc.seed, .step = (uint64_t)trainer->step + 1, .first_time = (uint64_t)first_time};
 }
 
 /* Does a part that begins there read the network's own initial states? */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/train/safetensors.h"
 #include "src/core/arguments.h"
+#include "src/core/names.h"
 #include "src/core/size.h"
 
 #include <errno.h>
@@ -33,6 +34,10 @@ static const struct {
 } dtypes[] = {[GK_DTYPE_F32] = {"F32", 4}, [GK_DTYPE_I64] = {"I64", 8}, [GK_DTYPE_U8] = {"U8", 1}};
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
+int gk_dtype_count(void) {
+  return DTYPES;
+}
+
 const char *gk_dtype_name(gk_dtype dtype) {
   return (unsigned)dtype < DTYPES ? dtypes[dtype].name : "unknown";
 }
@@ -42,12 +47,11 @@ size_t gk_dtype_bytes(gk_dtype dtype) {
 }
 
 gk_status gk_dtype_from_name(const char *name, gk_dtype *dtype) {
-  for (unsigned i = 0; i < DTYPES; ++i)
-    if (strcmp(name, dtypes[i].name) == 0) {
-      *dtype = (gk_dtype)i;
-      return GK_OK;
-    }
-  return gk_fail(GK_ERROR_UNSUPPORTED, "tensor type %s is not one of F32, I64, U8", name);
+  const int found = gk_find_name("dtype", &dtypes[0].name, sizeof *dtypes, DTYPES, name, dtype, "dtype");
+  if (found < 0)
+    return GK_ERROR_ARGUMENT;
+  *dtype = (gk_dtype)found;
+  return GK_OK;
 }
 
 bool gk_file_tensor_bytes(const gk_file_tensor *tensor, size_t *bytes) {
@@ -151,10 +155,9 @@ static gk_status check_entry(const gk_safetensors *file, const char *name, const
     return fail_entry(file, entry, "dtype, shape or data_offsets is missing or of a wrong type");
   if (json_object_size(object) != 3)
     return fail_entry(file, entry, "has more than dtype, shape and data_offsets");
-  const gk_status known = gk_dtype_from_name(json_string_value(dtype), &tensor->dtype);
-  if (known != GK_OK)
-    return gk_fail(known, "%s: tensor %s: type %s is not one of F32, I64, U8", file->path, name,
-                   json_string_value(dtype));
+  if (gk_dtype_from_name(json_string_value(dtype), &tensor->dtype) != GK_OK)
+    return gk_fail(GK_ERROR_UNSUPPORTED, "%s: tensor %s: type %s is not one of F32, I64, U8", file->path,
+                   name, json_string_value(dtype));
   if (json_array_size(shape) > GK_FILE_MAX_RANK)
     return fail_entry(file, entry, "more than 8 dimensions");
   tensor->rank = (int)json_array_size(shape);

@@ -10,7 +10,6 @@
 enum { GK_SAFETENSORS_PREFIX = 8 };
 #define GK_SAFETENSORS_LARGEST_HEADER ((uint64_t)100000000) /* the reference implementation's bound */
 
-gk_status gk_dtype_from_name(const char *name, gk_dtype *dtype);
 /* Bytes of a tensor; false: negative extent, or the product wraps. */
 bool gk_file_tensor_bytes(const gk_file_tensor *tensor, size_t *bytes);
 /* Compact JSON, to be freed; numbers are read back as they were. NULL: out of memory. (jansson 2.14's

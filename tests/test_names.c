@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Enums whose values have names: what a binding lists is all there is, and reads back. check_exports.sh proves
+ * that no such enum of the headers is without these functions. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "include/gatekern-train.h"
+
+#define ENUM(what, type, last)                                                                               \
+  static const char *name_of_##what(int value) {                                                             \
+    return gk_##what##_name((type)value);                                                                    \
+  }                                                                                                          \
+  static gk_status read_##what(const char *name, int *value) {                                               \
+    type found = (type)-1;                                                                                   \
+    const gk_status status = gk_##what##_from_name(name, value ? &found : NULL);                             \
+    if (value)                                                                                               \
+      *value = (int)found;                                                                                   \
+    return status;                                                                                           \
+  }                                                                                                          \
+  static void test_##what(void **state) {                                                                    \
+    (void)state;                                                                                             \
+    assert_int_equal(gk_##what##_count(), (int)last + 1);                                                    \
+    check(gk_##what##_count(), name_of_##what, read_##what);                                                 \
+  }
+
+static void check(int count, const char *(*name_of)(int value),
+                  gk_status (*read)(const char *name, int *value)) {
+  int value;
+  for (int i = 0; i < count; i++) {
+    assert_int_equal(read(name_of(i), &value), GK_OK);
+    assert_int_equal(value, i); /* so no two have one name */
+  }
+  assert_string_equal(name_of(count), "unknown");
+  assert_string_equal(name_of(-1), "unknown");
+  assert_int_equal(read("unknown", &value), GK_ERROR_ARGUMENT);
+  assert_int_equal(value, -1);
+  for (int i = 0; i < count; i++)
+    assert_non_null(strstr(gk_last_error(), name_of(i)));
+  assert_int_equal(read(NULL, &value), GK_ERROR_ARGUMENT);
+  assert_int_equal(read(name_of(0), NULL), GK_ERROR_ARGUMENT);
+}
+
+ENUM(activation, gk_activation, GK_ACTIVATION_IDENTITY)
+ENUM(attention, gk_attention, GK_ATTENTION_GENERAL)
+ENUM(bridge, gk_bridge_kind, GK_BRIDGE_TANH)
+ENUM(cell, gk_cell, GK_CELL_MGU)
+ENUM(choice, gk_choice, GK_CHOICE_SAMPLE)
+ENUM(decay, gk_decay, GK_DECAY_PLATEAU)
+ENUM(direction, gk_direction, GK_BIDIRECTIONAL)
+ENUM(dropout_masks, gk_dropout_masks, GK_DROPOUT_EACH_SEQUENCE)
+ENUM(dtype, gk_dtype, GK_DTYPE_U8)
+ENUM(feedback, gk_feedback, GK_FEEDBACK_OUTPUT)
+ENUM(init, gk_init, GK_INIT_ORTHOGONAL)
+ENUM(layout, gk_layout, GK_BATCH_FIRST)
+ENUM(loss, gk_loss_kind, GK_LOSS_HUBER)
+ENUM(mask, gk_mask, GK_MASK_ZONEOUT_C)
+ENUM(math, gk_math, GK_MATH_SLEEF)
+ENUM(merge, gk_merge, GK_MERGE_SUM)
+ENUM(optimizer, gk_optimizer_kind, GK_OPTIMIZER_ADAMW)
+ENUM(output_function, gk_output_function, GK_OUTPUT_SOFTMAX)
+ENUM(pool, gk_pool, GK_POOL_MAX)
+ENUM(recurrence, gk_recurrence, GK_RECURRENCE_NONE)
+ENUM(schedule, gk_schedule, GK_SCHEDULE_WAVEFRONT)
+ENUM(teacher, gk_teacher, GK_TEACHER_INVERSE_SIGMOID)
+ENUM(training_part, gk_training_part, GK_PART_PACK)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_activation),    cmocka_unit_test(test_attention),
+      cmocka_unit_test(test_bridge),        cmocka_unit_test(test_cell),
+      cmocka_unit_test(test_choice),        cmocka_unit_test(test_decay),
+      cmocka_unit_test(test_direction),     cmocka_unit_test(test_dropout_masks),
+      cmocka_unit_test(test_dtype),         cmocka_unit_test(test_feedback),
+      cmocka_unit_test(test_init),          cmocka_unit_test(test_layout),
+      cmocka_unit_test(test_loss),          cmocka_unit_test(test_mask),
+      cmocka_unit_test(test_math),          cmocka_unit_test(test_merge),
+      cmocka_unit_test(test_optimizer),     cmocka_unit_test(test_output_function),
+      cmocka_unit_test(test_pool),          cmocka_unit_test(test_recurrence),
+      cmocka_unit_test(test_schedule),      cmocka_unit_test(test_teacher),
+      cmocka_unit_test(test_training_part),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
