@@ -45,12 +45,12 @@ static void a_missed_promise_is_no_failure(void **state) {
 
 static void a_network_that_fails_is_named_and_the_others_are_checked(void **state) {
   (void)state;
-  static const char *const checks[] = {"latency --steps 10", "first-call", "threads --threads 2", "softmax"};
+  static const char *const checks[] = {"latency --steps 10", "first-call --seconds 0.004",
+                                       "threads --threads 2 --seconds 0.004", "softmax --seconds 0.004"};
   write_list("huge lstm 1000000 1000000 1000000 1 1\nsmall gru 3 4 2 3 1\n");
   for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
     char line[1024];
-    snprintf(line, sizeof line, "bench --shapes %s --seconds 0.004 --check %s", temporary_path("shapes.txt"),
-             checks[i]);
+    snprintf(line, sizeof line, "bench --shapes %s --check %s", temporary_path("shapes.txt"), checks[i]);
     char *text = program_text(QUIET, line, 1);
     if (!strstr(text, "gatekern bench: huge: not enough memory") || !strstr(text, "\nsmall  "))
       fail_msg("gatekern %s: %s", line, text);
@@ -73,8 +73,9 @@ static void checks_report_the_ratio_that_they_judge(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
     char line[200];
-    const char *sizes = strncmp(checks[i].arguments, "latency", 7) == 0 ? "" : "--batch 3 --time 4 ";
-    snprintf(line, sizeof line, "bench --hidden 20 %s--check %s" SHORT, sizes, checks[i].arguments);
+    const char *chosen =
+        strncmp(checks[i].arguments, "latency", 7) == 0 ? " --json" : " --batch 3 --time 4" SHORT;
+    snprintf(line, sizeof line, "bench --hidden 20 --check %s%s", checks[i].arguments, chosen);
     struct program_output output = program_run(QUIET, line);
     json_t *check = json_loads(output.text, 0, NULL);
     assert_non_null(check);

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "tests/control_words.h"
+#include "tests/float_controls.h"
 #include "tests/decoder_fixture.h"
 
 enum { MOST_BEAM = 4, MOST_LENGTH = 7, MOST_VOCABULARY = 21, CASES = 60 };
