@@ -8,6 +8,11 @@ include(GNUInstallDirs)
 
 set_target_properties(gatekern-shared PROPERTIES EXPORT_NAME gatekern)
 set_target_properties(gatekern-train-shared PROPERTIES EXPORT_NAME gatekern-train)
+# A program that calls only gatekern-train names only that one, and its own path does not reach what a library needs.
+# In /usr the loader looks anyway, and distributions refuse paths of their own there.
+if(NOT CMAKE_INSTALL_PREFIX STREQUAL /usr)
+  set_target_properties(gatekern-train-shared PROPERTIES INSTALL_RPATH "$ORIGIN")
+endif()
 install(TARGETS gatekern gatekern-static gatekern-train-static)
 install(TARGETS gatekern-shared gatekern-train-shared EXPORT gatekern)
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # check_install.sh SOURCE BUILD CMAKE: what is installed is enough. The examples and a C++ program that uses both
-# headers build against an installation, by pkg-config (shared and --static) and by find_package, and run.
+# headers build against an installation, by pkg-config (shared and --static) and by find_package, and run; so does a
+# program that calls nothing of libgatekern itself, and finds it behind libgatekern-train.
 set -eu
 source=$1 build=$2 cmake=$3
 folder=$(mktemp -d)
@@ -30,6 +31,19 @@ int main() {
 }
 END
 
+cat >train_only.c <<'END'
+#include <gatekern-train.h>
+
+int main(void) {
+  return gk_dtype_bytes(GK_DTYPE_F32) != 4;
+}
+END
+# Linkers of some distributions list only the libraries that are called; the program's own path does not reach those
+# that a library needs.
+only_called=-Wl,--as-needed,--enable-new-dtags
+searched= # beside the paths in the files; a build for /usr has none in them
+grep -q '^CMAKE_INSTALL_PREFIX:.*=/usr$' "$build/CMakeCache.txt" && searched=$LD_LIBRARY_PATH
+
 for example in "$source"/examples/*.c; do
   name=$(basename "$example" .c)
   cc -std=c11 -Wall -Wextra -Werror -pedantic -O1 "$example" $(pkg-config --cflags --libs gatekern) -lm -o "$name"
@@ -42,6 +56,9 @@ for standard in c++11 c++20; do
   c++ -std=$standard -Wall -Werror both.cc $(pkg-config --cflags --libs gatekern-train) -o both
   ./both
 done
+cc -std=c11 -Wall -Werror train_only.c $only_called "-Wl,-rpath,$LD_LIBRARY_PATH" \
+  $(pkg-config --cflags --libs gatekern-train) -o train_only
+LD_LIBRARY_PATH=$searched ./train_only
 
 cat >CMakeLists.txt <<END
 cmake_minimum_required(VERSION 3.20)
@@ -51,8 +68,12 @@ add_executable(user-c $source/examples/train_lstm.c)
 target_link_libraries(user-c gatekern::gatekern)
 add_executable(user-cc both.cc)
 target_link_libraries(user-cc gatekern::gatekern-train)
+add_executable(user-train-only train_only.c)
+target_link_options(user-train-only PRIVATE $only_called)
+target_link_libraries(user-train-only gatekern::gatekern-train)
 END
 "$cmake" -S . -B user -DCMAKE_PREFIX_PATH="$prefix" >log 2>&1 && "$cmake" --build user >>log 2>&1 || { cat log; exit 1; }
 user/user-c >/dev/null
 user/user-cc
+LD_LIBRARY_PATH=$searched user/user-train-only
 echo "examples, C++, pkg-config, CMake: all build and run"
