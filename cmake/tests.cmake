@@ -122,6 +122,10 @@ if(NOT GATEKERN_TEST_LABEL)
     if(verdict AND NOT GATEKERN_SANITIZE) # which would take minutes
       gatekern_add_test(example.${name} example-${name})
     endif()
+    file(STRINGS ${source} takes_names REGEX "^int main\\(int argc" LIMIT_COUNT 1)
+    if(takes_names)
+      gatekern_add_test(example.${name}-refuses sh ${tests_dir}/check_example_refuses.sh $<TARGET_FILE:example-${name}>)
+    endif()
   endforeach()
   gatekern_add_test(readme sh ${tests_dir}/check_readme.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:example-train_lstm>)
   # The README's program leaves its memory to the process that ends.

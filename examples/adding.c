@@ -7,7 +7,7 @@
  *
  *   example-adding [NETWORK]...     all of them by default
  *
- * Its exit status, which a test asks for, is 0 if each has learned. */
+ * Its exit status, which a test asks for, is 0 if each has learned, 2 if there is no such network. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,11 +237,26 @@ static double learn(const char *name, const gk_rnn_desc *desc) {
   return within;
 }
 
+static const char all_options[] = "lstm-all-options";
+
+static void check_names(int argc, char **argv) {
+  gk_cell known;
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], all_options) != 0 && gk_cell_from_name(argv[i], &known) != GK_OK) {
+      fprintf(stderr, "%s: no such network; ", argv[i]);
+      for (int cell = 0; cell < gk_cell_count(); cell++)
+        fprintf(stderr, "%s, ", gk_cell_name((gk_cell)cell));
+      fprintf(stderr, "%s\n", all_options);
+      exit(2);
+    }
+}
+
 int main(int argc, char **argv) {
   int right = 0, asked = 0;
+  check_names(argc, argv);
   for (int cell = 0; cell <= gk_cell_count(); cell++) {
     gk_rnn_desc desc = GK_RNN_DESC_INIT;
-    const char *name = "lstm-all-options";
+    const char *name = all_options;
     desc.input_size = 2;
     desc.hidden_size = H;
     if (cell < gk_cell_count()) {
@@ -261,5 +276,5 @@ int main(int argc, char **argv) {
       asked++, right += learn(name, &desc) >= 95;
   }
   printf("learned: %d of %d\n", right, asked);
-  return right < asked || asked == 0;
+  return right < asked;
 }
