@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "src/cli/bench_check.h"
 #include "tests/bench_fixture.h"
 
 static void softmax_and_trainer_are_judged_by_what_they_measured(void **state) {
@@ -90,6 +91,22 @@ static void checks_report_the_ratio_that_they_judge(void **state) {
   }
 }
 
+/* "0.050 MISSED, at most 0.05" contradicts itself. */
+static void a_ratio_that_missed_its_bound_reads_above_it(void **state) {
+  static const struct {
+    double ratio, at_most;
+    const char *printed;
+  } cases[] = {{0.05004, 0.05, "0.05004"},    {0.0504, 0.05, "0.0504"}, {0.0512, 0.05, "0.051"},
+               {0.0496, 0.05, "0.050"},       {0.05, 0.05, "0.050"},    {1.0500001, 1.05, "1.0500001"},
+               {1.17648, 1 / 0.85, "1.1765"}, {20.3, 1.2, "20.300"},    {0.3, INFINITY, "0.300"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char printed[BENCH_CHECK_RATIO_TEXT];
+    bench_check_ratio_text(cases[i].ratio, cases[i].at_most, printed);
+    assert_string_equal(printed, cases[i].printed);
+  }
+}
+
 /* A size that ran before has no first call; networks that are small have no other ones below them. */
 static void first_calls_are_of_different_sizes(void **state) {
   static const char *const networks[] = {"--batch 1 --time 2", "--batch 9 --time 1", "--batch 3 --time 30"};
@@ -149,6 +166,7 @@ int main(void) {
       cmocka_unit_test(a_missed_promise_is_no_failure),
       cmocka_unit_test(a_network_that_fails_is_named_and_the_others_are_checked),
       cmocka_unit_test(checks_report_the_ratio_that_they_judge),
+      cmocka_unit_test(a_ratio_that_missed_its_bound_reads_above_it),
       cmocka_unit_test(first_calls_are_of_different_sizes),
       cmocka_unit_test(threads_and_schedules_are_checked_of_every_pass),
   };

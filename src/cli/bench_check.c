@@ -98,12 +98,14 @@ void bench_check_end_line(const struct check_plan *plan, const bench_shape *s, d
                           struct check_summary *summary) {
   const double bound = most(plan->check, s);
   const bool fine = ratio <= bound;
+  char text[BENCH_CHECK_RATIO_TEXT];
+  bench_check_ratio_text(ratio, bound, text);
   if (!plan->json)
-    printf("ratio %.3f%s\n", ratio, bound == INFINITY ? "  (not judged)" : fine ? "" : "  MISSED");
+    printf("ratio %s%s\n", text, bound == INFINITY ? "  (not judged)" : fine ? "" : "  MISSED");
   else if (bound < INFINITY)
-    printf("\"ratio\": %.4g, \"at_most\": %g, \"fine\": %s}\n", ratio, bound, fine ? "true" : "false");
+    printf("\"ratio\": %.9g, \"at_most\": %.9g, \"fine\": %s}\n", ratio, bound, fine ? "true" : "false");
   else
-    printf("\"ratio\": %.4g}\n", ratio);
+    printf("\"ratio\": %.9g}\n", ratio);
   fflush(stdout);
   if (bound == INFINITY)
     return;
@@ -118,9 +120,11 @@ void bench_check_end_line(const struct check_plan *plan, const bench_shape *s, d
 void bench_check_end(const struct check_plan *plan, const struct check_summary *summary) {
   if (plan->json || !summary->networks)
     return;
-  printf("worst ratio %.3f (%s), at most %g is fine: %d of %d networks missed it", summary->worst,
-         *summary->name ? summary->name : "this network", checks[plan->check].at_most, summary->missed,
-         summary->networks);
+  const double bound = checks[plan->check].at_most;
+  char worst[BENCH_CHECK_RATIO_TEXT];
+  bench_check_ratio_text(summary->worst, bound, worst);
+  printf("worst ratio %s (%s), at most %g is fine: %d of %d networks missed it", worst,
+         *summary->name ? summary->name : "this network", bound, summary->missed, summary->networks);
   if (summary->failed)
     printf(", %d could not run", summary->failed);
   printf("\n");

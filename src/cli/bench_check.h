@@ -3,7 +3,12 @@
 #ifndef GATEKERN_CLI_BENCH_CHECK_H
 #define GATEKERN_CLI_BENCH_CHECK_H
 
-#include "runner.h"
+#include "bench/runner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BENCH_CHECK_RATIO_TEXT = 64 };
 
 typedef enum bench_check {
   CHECK_LATENCY = 1, /* streaming steps of one sample: the slowest hundredth beside the median */
@@ -52,6 +57,15 @@ void bench_check_end(const struct check_plan *plan, const struct check_summary *
 typedef gk_status bench_check_fn(const struct check_plan *plan, const bench_shape *shape,
                                  struct check_summary *summary);
 bench_check_fn bench_check_softmax, bench_check_trainer;
+/* A ratio with three decimals, or as many as it takes that one above its bound does not read as the bound. */
+static inline void bench_check_ratio_text(double ratio, double at_most, char text[BENCH_CHECK_RATIO_TEXT]) {
+  enum { FEWEST_DECIMALS = 3, MOST_DECIMALS = 17 };
+  for (int decimals = FEWEST_DECIMALS; decimals <= MOST_DECIMALS; decimals++) {
+    snprintf(text, BENCH_CHECK_RATIO_TEXT, "%.*f", decimals, ratio);
+    if (ratio <= at_most || strtod(text, NULL) > at_most)
+      return;
+  }
+}
 /* A line's beginning, which names the network, and its end, which judges the ratio. */
 void bench_check_start_line(const struct check_plan *plan, const bench_shape *shape);
 void bench_check_end_line(const struct check_plan *plan, const bench_shape *shape, double ratio,
