@@ -103,7 +103,8 @@ typedef struct gk_text {
   size_t bytes;
 } gk_text;
 
-/* Only isa, math, schedule and threads of `plan->network` are read; NULL: the defaults. */
+/* Only isa, math, schedule and threads of `plan->network` are read; NULL: the defaults. GK_ERROR_FORMAT for
+ * weights that are not finite, too. */
 GK_API gk_status gk_language_model_load(const char *path, const gk_language_model_desc *plan,
                                         gk_language_model **model);
 GK_API void gk_language_model_destroy(gk_language_model *model); /* NULL is allowed */

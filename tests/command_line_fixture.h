@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -137,6 +138,10 @@ static inline void make_files(void) {
   write_file(temporary_path("cut"), whole, bytes - 1);
   whole[bytes - 9] ^= 1;
   write_file(temporary_path("damaged"), whole, bytes);
+  whole[bytes - 9] ^= 1;
+  memcpy(strstr(whole + sizeof(uint64_t), "checksum"), "replaced", 8);
+  memcpy(whole + bytes - sizeof(float), &(float){NAN}, sizeof(float));
+  write_file(temporary_path("not-finite"), whole, bytes);
   free(whole);
 }
 

@@ -218,6 +218,36 @@ static void test_foreign_files(void **state) {
   }
 }
 
+/* The last weight of each tensor; the checksum is right. */
+static void test_weights_that_are_not_finite_are_refused(void **state) {
+  (void)state;
+  static const struct {
+    float weight;
+    const char *says;
+  } weights[] = {{NAN, "] is nan"}, {INFINITY, "] is inf"}, {-INFINITY, "] is -inf"}};
+  const char *path = temporary_path("infinite.safetensors");
+  const gk_language_model_desc desc = small_model(GK_CELL_LSTM);
+  const gk_training_desc training = small_training();
+  gk_language_trainer *trainer = create(&desc, &training);
+  const gk_language_model *model = gk_language_trainer_model(trainer);
+  gk_tensor tensor;
+  for (int i = 0; i < gk_rnn_tensor_count(model->rnn); ++i) {
+    expect_ok(gk_rnn_tensor(model->rnn, i, &tensor));
+    float *last = &model->parameters[tensor.offset + tensor.count - 1];
+    const float kept = *last;
+    *last = weights[i % 3].weight;
+    expect_ok(gk_language_model_save(model, path));
+    *last = kept;
+    gk_language_model *loaded;
+    assert_int_equal(gk_language_model_load(path, NULL, &loaded), GK_ERROR_FORMAT);
+    const char *const says[] = {path, tensor.name, weights[i % 3].says};
+    for (int part = 0; part < 3; ++part)
+      if (loaded || !strstr(gk_last_error(), says[part]))
+        fail_msg("%s[last] = %g: \"%s\"", tensor.name, (double)weights[i % 3].weight, gk_last_error());
+  }
+  gk_language_trainer_destroy(trainer);
+}
+
 /* ---- Evaluation and sampling ---- */
 
 /* The loss of a text, by single steps of batch 1 and float64 softmax. */
@@ -398,6 +428,7 @@ int main(void) {
       cmocka_unit_test(test_load_is_what_was_saved),
       cmocka_unit_test(test_bad_descriptions),
       cmocka_unit_test(test_foreign_files),
+      cmocka_unit_test(test_weights_that_are_not_finite_are_refused),
       cmocka_unit_test(test_evaluation_is_the_loss_of_single_steps),
       cmocka_unit_test(test_evaluation_refuses),
       cmocka_unit_test(test_sampling),

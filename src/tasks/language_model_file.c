@@ -5,6 +5,7 @@
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 
+#include <math.h>
 #include <stdio.h>
 
 static const char task[] = "language model";
@@ -272,6 +273,19 @@ static gk_status check_tensors(const struct gk_checkpoint *checkpoint, const gk_
   return status;
 }
 
+/* A sum with one of them in it is no number: what would be computed from them tells nothing. */
+static gk_status check_finite(const struct gk_checkpoint *checkpoint, const char *name, int64_t count,
+                              const float *weights) {
+  for (int64_t i = 0; i < count; ++i)
+    if (!isfinite(weights[i]))
+      return gk_fail(GK_ERROR_FORMAT, "%s: the model's weights are not finite: %s[%lld] is %s",
+                     checkpoint->path, name, (long long)i,
+                     isnan(weights[i]) ? "nan"
+                     : weights[i] < 0  ? "-inf"
+                                       : "inf");
+  return GK_OK;
+}
+
 static gk_status read_tensors(const struct gk_checkpoint *checkpoint, gk_language_model *model) {
   gk_status status = GK_OK;
   for (int i = 0; i < tensor_count(model) && status == GK_OK; ++i) {
@@ -281,6 +295,8 @@ static gk_status read_tensors(const struct gk_checkpoint *checkpoint, gk_languag
     if (status == GK_OK)
       status =
           gk_checkpoint_read(checkpoint, name, tensor.rank, tensor.shape, model->parameters + tensor.offset);
+    if (status == GK_OK)
+      status = check_finite(checkpoint, name, tensor.count, model->parameters + tensor.offset);
   }
   return status;
 }
