@@ -126,7 +126,7 @@ GK_API void gk_language_model_watch(gk_language_model *model, gk_language_watche
 /* Mean cross-entropy of each character given those before it, in nats. The text is cut into one stream for
  * each 2048 characters, at most 64, which start from the trained states, or zero; the first character of the
  * text is not predicted. Bits per character are nats / ln 2. GK_ERROR_FORMAT names a character that is no
- * symbol. */
+ * symbol, or says that the loss is not finite. */
 typedef struct gk_language_loss {
   double nats;
   int64_t characters; /* predicted */

@@ -337,6 +337,38 @@ static void test_evaluation_refuses(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
+/* Finite weights whose sums are not, for whoever uses the outputs. */
+static void test_outputs_that_are_not_finite_are_refused(void **state) {
+  (void)state;
+  const gk_language_model_desc desc = small_model(GK_CELL_LSTM);
+  const gk_training_desc training = small_training();
+  const gk_text text = make_text();
+  const gk_free_running_desc run = GK_FREE_RUNNING_DESC_INIT;
+  const gk_sampler_desc drawn = GK_SAMPLER_DESC_INIT;
+  const char *path = temporary_path("large.safetensors");
+  gk_language_trainer *trainer = create(&desc, &training);
+  const gk_language_model *trained = gk_language_trainer_model(trainer);
+  for (int64_t i = 0; i < gk_language_model_parameter_count(trained); ++i)
+    trained->parameters[i] = 3e38f;
+  expect_ok(gk_language_model_save(trained, path));
+  gk_language_model *model = load(path);
+  gk_language_loss loss;
+  gk_free_running_loss free_loss;
+  gk_sampler *sampler;
+  char bytes[4];
+  int count;
+  expect_ok(gk_sampler_create(model, &drawn, &sampler));
+  const gk_status refused[] = {gk_language_model_evaluate(model, &text, &loss),
+                               gk_language_model_evaluate_free_running(model, &text, &run, &free_loss, NULL),
+                               gk_sampler_next(sampler, bytes, &count)};
+  for (int i = 0; i < 3; ++i)
+    assert_int_equal(refused[i], GK_ERROR_FORMAT);
+  assert_non_null(strstr(gk_last_error(), "outputs are not finite"));
+  gk_sampler_destroy(sampler);
+  gk_language_model_destroy(model);
+  gk_language_trainer_destroy(trainer);
+}
+
 enum { SAMPLE = 200 };
 
 static void sample(const gk_language_model *model, float temperature, int64_t top_k, uint64_t seed,
@@ -431,6 +463,7 @@ int main(void) {
       cmocka_unit_test(test_weights_that_are_not_finite_are_refused),
       cmocka_unit_test(test_evaluation_is_the_loss_of_single_steps),
       cmocka_unit_test(test_evaluation_refuses),
+      cmocka_unit_test(test_outputs_that_are_not_finite_are_refused),
       cmocka_unit_test(test_sampling),
       cmocka_unit_test(test_sampling_refuses),
   };

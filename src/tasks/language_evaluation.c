@@ -121,6 +121,13 @@ gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, cons
   return status;
 }
 
+/* Finite weights can be too large for their sums. */
+static gk_status check_loss(double nats) {
+  return isfinite(nats)
+             ? GK_OK
+             : gk_fail(GK_ERROR_FORMAT, "the model's outputs are not finite: its weights are too large");
+}
+
 gk_status gk_language_model_evaluate(const gk_language_model *model, const gk_text *text,
                                      gk_language_loss *loss) {
   gk_status status = GK_CHECK_POINTERS({"model", model}, {"text", text}, {"loss", loss});
@@ -131,8 +138,13 @@ gk_status gk_language_model_evaluate(const gk_language_model *model, const gk_te
   status = gk_vocabulary_encode(&model->vocabulary, text, "text", &tokens, &count);
   if (status != GK_OK)
     return status;
-  status = gk_language_model_evaluate_tokens(model, tokens, count, loss);
+  gk_language_loss measured;
+  status = gk_language_model_evaluate_tokens(model, tokens, count, &measured);
   gk_free(tokens);
+  if (status == GK_OK)
+    status = check_loss(measured.nats);
+  if (status == GK_OK)
+    *loss = measured;
   return status;
 }
 
@@ -283,8 +295,10 @@ static gk_status evaluate_both(const gk_language_model *model, const struct gk_t
   free_evaluation(&forced);
   if (status != GK_OK)
     return status;
-  *result = means;
-  return GK_OK;
+  status = check_loss(means.forced_nats + means.free_nats);
+  if (status == GK_OK)
+    *result = means;
+  return status;
 }
 
 gk_status gk_language_model_evaluate_free_running(const gk_language_model *model, const gk_text *text,

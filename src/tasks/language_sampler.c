@@ -133,7 +133,7 @@ static gk_status choose(gk_sampler *sampler, int32_t *token) {
   for (int64_t i = 0; i < symbols; ++i) {
     sampler->candidates[i] = (int32_t)i;
     if (!isfinite(sampler->logits[i]))
-      return gk_fail(GK_ERROR_FORMAT, "the model's weights are not finite: nothing can be sampled from it");
+      return gk_fail(GK_ERROR_FORMAT, "the model's outputs are not finite: its weights are too large");
   }
   if (limit > 0 && limit < symbols) {
     select_top(sampler, symbols, limit);
