@@ -133,6 +133,22 @@ static void test_train_eval_sample(void **state) {
   free_result(&b);
 }
 
+/* No longer than the text, whatever was asked for: of its 20 characters the first is not predicted. */
+static void test_free_running_says_how_long_its_runs_were(void **state) {
+  (void)state;
+  const char *const text[] = {"in runs of 19 characters, ", "(--free-running 5000)", "  16: ", NULL};
+  expect_says("eval @/model @/short --free-running 5000", text);
+  const char *const enough[] = {"in runs of 19 characters\n", NULL};
+  expect_says("eval @/model @/short --free-running 19", enough);
+  struct result result = run_line("eval @/model @/short --free-running 5000 --json");
+  json_t *loss = json_loads(result.out, 0, NULL);
+  const json_t *runs = json_object_get(loss, "free_running");
+  assert_int_equal(json_integer_value(json_object_get(runs, "length")), 19);
+  assert_int_equal(json_array_size(json_object_get(runs, "nats_at")), 19);
+  json_decref(loss);
+  free_result(&result);
+}
+
 /* A model's file is not overwritten without a word, and a warm-up that never ends not trained without one. */
 static void test_what_a_start_warns_of(void **state) {
   (void)state;
@@ -277,6 +293,7 @@ int main(void) {
       cmocka_unit_test(test_training_options),
       cmocka_unit_test(test_every_network),
       cmocka_unit_test(test_train_eval_sample),
+      cmocka_unit_test(test_free_running_says_how_long_its_runs_were),
       cmocka_unit_test(test_what_a_start_warns_of),
       cmocka_unit_test(test_machine_changes_nothing),
       cmocka_unit_test(test_builtin_text),

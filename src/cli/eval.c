@@ -81,6 +81,14 @@ static const cli_command command = {
                 "  gatekern eval model.safetensors --json\n",
     .settings_size = sizeof(struct settings)};
 
+/* Characters of the longest run, which no stream of the text may have been long enough for: NAN beyond it. */
+static int64_t longest_run(const struct settings *settings, const double *nats_at) {
+  int64_t length = 0;
+  while (length < settings->free_running && !isnan(nats_at[length]))
+    ++length;
+  return length;
+}
+
 static void print_json(const struct settings *settings, const gk_language_loss *loss,
                        const gk_free_running_loss *free_loss, const double *nats_at) {
   printf("{\"characters\": %" PRId64 ", ", loss->characters);
@@ -90,15 +98,12 @@ static void print_json(const struct settings *settings, const gk_language_loss *
   printf(", ");
   print_json_number(stdout, "perplexity", exp(loss->nats));
   if (free_loss) {
-    printf(", \"free_running\": {\"length\": %" PRId64 ", ", settings->free_running);
+    const int64_t length = longest_run(settings, nats_at);
+    printf(", \"free_running\": {\"length\": %" PRId64 ", ", length);
     print_json_number(stdout, "nats_per_character", free_loss->free_nats);
     printf(", \"nats_at\": [");
-    for (int64_t t = 0; t < settings->free_running; ++t) {
-      if (isfinite(nats_at[t]))
-        printf("%s%.9g", t ? ", " : "", nats_at[t]);
-      else
-        printf("%snull", t ? ", " : "");
-    }
+    for (int64_t t = 0; t < length; ++t)
+      printf("%s%.9g", t ? ", " : "", nats_at[t]);
     printf("]}");
   }
   printf("}\n");
@@ -112,12 +117,14 @@ static void print_forced(const struct settings *settings, const gk_language_loss
 
 static void print_free(const struct settings *settings, const gk_free_running_loss *free_loss,
                        const double *nats_at) {
-  printf("%.4f nats/char free-running, %+.4f: fed with its own choices in runs of %" PRId64 " characters\n",
-         free_loss->free_nats, free_loss->free_nats - free_loss->forced_nats, settings->free_running);
-  printf("by distance from the text:");
-  for (int64_t t = 1; t <= settings->free_running; t *= 2)
-    if (isfinite(nats_at[t - 1]))
-      printf("  %" PRId64 ": %.4f", t, nats_at[t - 1]);
+  const int64_t length = longest_run(settings, nats_at);
+  printf("%.4f nats/char free-running, %+.4f: fed with its own choices in runs of %" PRId64 " characters",
+         free_loss->free_nats, free_loss->free_nats - free_loss->forced_nats, length);
+  if (length < settings->free_running)
+    printf(", all that a stream of the text has (--free-running %" PRId64 ")", settings->free_running);
+  printf("\nby distance from the text:");
+  for (int64_t t = 1; t <= length; t *= 2)
+    printf("  %" PRId64 ": %.4f", t, nats_at[t - 1]);
   printf("\n");
 }
 
