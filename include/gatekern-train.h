@@ -112,6 +112,15 @@ GK_API gk_status gk_language_model_save(const gk_language_model *model, const ch
 GK_API const gk_language_model_desc *gk_language_model_description(const gk_language_model *model);
 /* Symbols in ascending order, and how many (count may be NULL). */
 GK_API const uint32_t *gk_language_model_symbols(const gk_language_model *model, int64_t *count);
+/* The text without the characters that are no symbols, into `kept` (text->bytes bytes; NULL: only counted).
+ * GK_ERROR_FORMAT where symbols are code points and the text is not UTF-8. */
+typedef struct gk_known_text {
+  size_t bytes;       /* of what is kept */
+  int64_t characters; /* of the whole text */
+  int64_t unknown;    /* of these, left out */
+} gk_known_text;
+GK_API gk_status gk_language_model_keep_known(const gk_language_model *model, const gk_text *text, void *kept,
+                                              gk_known_text *result);
 GK_API int64_t gk_language_model_parameter_count(const gk_language_model *model);
 /* Every parameter as one array: those of the gk_rnn, then those of the gk_output. */
 GK_API const float *gk_language_model_parameters(const gk_language_model *model);

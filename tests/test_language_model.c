@@ -337,6 +337,68 @@ static void test_evaluation_refuses(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
+/* Bytes one by one, code points whole. */
+static void test_unknown_characters_are_left_out(void **state) {
+  (void)state;
+  static const struct {
+    bool utf8;
+    const char *text, *kept;
+    gk_known_text known;
+  } cases[] = {{false, "the #cell", "the cell", {8, 9, 1}},
+               {false, "\xE2\x82\xAC the\t", " the", {4, 8, 4}},
+               {true, "\xE2\x82\xAC the \xC3\xA4", " the ", {5, 7, 2}},
+               {true, "cell", "cell", {4, 4, 0}},
+               {false, "##", "", {0, 2, 2}},
+               {false, "", "", {0, 0, 0}}};
+  const gk_training_desc training = small_training();
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    gk_language_model_desc desc = small_model(GK_CELL_GRU);
+    desc.utf8 = cases[i].utf8;
+    gk_language_trainer *trainer = create(&desc, &training);
+    const gk_language_model *model = gk_language_trainer_model(trainer);
+    const gk_text text = {cases[i].text, strlen(cases[i].text)};
+    char kept[16];
+    gk_known_text known, counted;
+    expect_ok(gk_language_model_keep_known(model, &text, kept, &known));
+    expect_ok(gk_language_model_keep_known(model, &text, NULL, &counted));
+    assert_int_equal(known.characters, cases[i].known.characters);
+    assert_int_equal(known.unknown, cases[i].known.unknown);
+    assert_int_equal(known.bytes, cases[i].known.bytes);
+    assert_memory_equal(kept, cases[i].kept, known.bytes);
+    assert_memory_equal(&known, &counted, sizeof known);
+    const gk_text latin1 = {"caf\xE9", 4}, missing = {NULL, 3};
+    assert_int_equal(gk_language_model_keep_known(model, &latin1, kept, &known),
+                     desc.utf8 ? GK_ERROR_FORMAT : GK_OK);
+    assert_int_equal(gk_language_model_keep_known(model, &missing, kept, &known), GK_ERROR_ARGUMENT);
+    assert_int_equal(gk_language_model_keep_known(model, &text, kept, NULL), GK_ERROR_ARGUMENT);
+    gk_language_trainer_destroy(trainer);
+  }
+}
+
+/* A byte is named with the character that people see. */
+static void test_unknown_bytes_are_named(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *says;
+  } cases[] = {{"the \xC3\xA4", "text: the byte 0xC3 of '\xC3\xA4' at byte 4"},
+               {"\xE2\x82\xAC", "text: the byte 0xE2 of '\xE2\x82\xAC' at byte 0"},
+               {"caf\xE9", "text: 'f' at byte 2"},
+               {"ca\xE9 the", "text: the byte 0xE9 at byte 2"},
+               {"ca\xC2\x85", "text: the byte 0xC2 at byte 2"}}; /* a control character cannot be seen */
+  const gk_language_model_desc desc = small_model(GK_CELL_GRU);
+  const gk_training_desc training = small_training();
+  gk_language_trainer *trainer = create(&desc, &training);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    const gk_text text = {cases[i].text, strlen(cases[i].text)};
+    gk_language_loss loss;
+    assert_int_equal(gk_language_model_evaluate(gk_language_trainer_model(trainer), &text, &loss),
+                     GK_ERROR_FORMAT);
+    if (strncmp(gk_last_error(), cases[i].says, strlen(cases[i].says)) != 0)
+      fail_msg("\"%s\", wanted \"%s\"", gk_last_error(), cases[i].says);
+  }
+  gk_language_trainer_destroy(trainer);
+}
+
 /* Finite weights whose sums are not, for whoever uses the outputs. */
 static void test_outputs_that_are_not_finite_are_refused(void **state) {
   (void)state;
@@ -463,6 +525,8 @@ int main(void) {
       cmocka_unit_test(test_weights_that_are_not_finite_are_refused),
       cmocka_unit_test(test_evaluation_is_the_loss_of_single_steps),
       cmocka_unit_test(test_evaluation_refuses),
+      cmocka_unit_test(test_unknown_characters_are_left_out),
+      cmocka_unit_test(test_unknown_bytes_are_named),
       cmocka_unit_test(test_outputs_that_are_not_finite_are_refused),
       cmocka_unit_test(test_sampling),
       cmocka_unit_test(test_sampling_refuses),

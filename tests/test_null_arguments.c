@@ -147,6 +147,7 @@ static void every_pointer_that_is_missing_is_named(void **state) {
   const gk_training_desc training = small_training();
   const gk_text training_text = make_text();
   gk_training_size training_size;
+  gk_known_text known_text;
   gk_language_loss language_loss;
   const gk_free_running_desc free_running = GK_FREE_RUNNING_DESC_INIT;
   gk_free_running_loss free_running_loss;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/tasks/language_model.h"
+#include "src/core/arguments.h"
 #include "src/tasks/buffer.h"
 
 #include <inttypes.h>
@@ -178,6 +179,12 @@ const uint32_t *gk_language_model_symbols(const gk_language_model *model, int64_
   if (count)
     *count = model ? model->vocabulary.count : 0;
   return model ? model->vocabulary.symbols : NULL;
+}
+
+gk_status gk_language_model_keep_known(const gk_language_model *model, const gk_text *text, void *kept,
+                                       gk_known_text *result) {
+  const gk_status status = GK_CHECK_POINTERS({"model", model}, {"text", text}, {"result", result});
+  return status == GK_OK ? gk_vocabulary_keep_known(&model->vocabulary, text, kept, result) : status;
 }
 
 int64_t gk_language_model_parameter_count(const gk_language_model *model) {

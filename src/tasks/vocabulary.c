@@ -5,7 +5,12 @@
 
 #include <stdio.h>
 
-enum { LARGEST_BYTE = 0xff, LARGEST_CODE_POINT = 0x10ffff };
+enum {
+  LARGEST_BYTE = 0xff,
+  LARGEST_CODE_POINT = 0x10ffff,
+  FIRST_PRINTABLE_ABOVE_ASCII = 0xa0,
+  LONGEST_SYMBOL = 4 /* bytes */
+};
 
 static bool is_surrogate(uint32_t code) {
   return code >= 0xd800 && code <= 0xdfff;
@@ -135,15 +140,30 @@ int32_t gk_vocabulary_token(const struct gk_vocabulary *vocabulary, uint32_t sym
   return symbol <= vocabulary->symbols[vocabulary->count - 1] ? vocabulary->tokens[symbol] : -1;
 }
 
-/* "byte 0x09", "'é' (U+00E9)": for messages. */
-static void describe_symbol(const unsigned char *text, size_t length, bool utf8, uint32_t code, char *name,
-                            size_t size) {
-  if (code > 0x20 && code != 0x7f && (utf8 || code < 0x7f))
-    snprintf(name, size, "'%.*s'", (int)length, (const char *)text);
-  else if (utf8)
+/* " of 'é'" if byte `at` is part of a character of UTF-8 that is more than one byte; else "". */
+static void describe_whole(const gk_text *text, size_t at, char *name, size_t size) {
+  const unsigned char *data = text->data;
+  uint32_t code;
+  *name = '\0';
+  for (size_t before = 0; before < LONGEST_SYMBOL && before <= at; ++before) {
+    const size_t first = at - before, length = read_code_point(data + first, text->bytes - first, &code);
+    if (length > before && code >= FIRST_PRINTABLE_ABOVE_ASCII)
+      snprintf(name, size, " of '%.*s'", (int)length, (const char *)data + first);
+  }
+}
+
+/* "the byte 0x09", "the byte 0xC3 of 'é'", "'é'": for messages. */
+static void describe_symbol(const gk_text *text, size_t at, size_t length, bool utf8, uint32_t code,
+                            char *name, size_t size) {
+  char whole[16];
+  if (code > 0x20 && code != 0x7f && (utf8 || code < 0x7f)) {
+    snprintf(name, size, "'%.*s'", (int)length, (const char *)text->data + at);
+  } else if (utf8) {
     snprintf(name, size, "U+%04lX", (unsigned long)code);
-  else
-    snprintf(name, size, "the byte 0x%02lX", (unsigned long)code);
+  } else {
+    describe_whole(text, at, whole, sizeof whole);
+    snprintf(name, size, "the byte 0x%02lX%s", (unsigned long)code, whole);
+  }
 }
 
 gk_status gk_vocabulary_encode(const struct gk_vocabulary *vocabulary, const gk_text *text, const char *name,
@@ -163,8 +183,8 @@ gk_status gk_vocabulary_encode(const struct gk_vocabulary *vocabulary, const gk_
     if (length == 0) {
       status = fail_utf8(name, data, at);
     } else if (token < 0) {
-      char symbol[32];
-      describe_symbol(data + at, length, vocabulary->utf8, code, symbol, sizeof symbol);
+      char symbol[40];
+      describe_symbol(text, at, length, vocabulary->utf8, code, symbol, sizeof symbol);
       status = gk_fail(GK_ERROR_FORMAT,
                        "%s: %s at byte %zu (counted from 0) is not one of the model's %lld symbols", name,
                        symbol, at, (long long)vocabulary->count);
@@ -178,6 +198,32 @@ gk_status gk_vocabulary_encode(const struct gk_vocabulary *vocabulary, const gk_
   }
   *tokens = encoded;
   *count = used;
+  return GK_OK;
+}
+
+gk_status gk_vocabulary_keep_known(const struct gk_vocabulary *vocabulary, const gk_text *text, void *kept,
+                                   gk_known_text *result) {
+  const gk_status status = check_text(text, "text");
+  if (status != GK_OK)
+    return status;
+  const unsigned char *data = text->data;
+  gk_known_text known = {0};
+  size_t length;
+  for (size_t at = 0; at < text->bytes; at += length) {
+    uint32_t code;
+    length = read_symbol(vocabulary->utf8, data + at, text->bytes - at, &code);
+    if (length == 0)
+      return fail_utf8("text", data, at);
+    ++known.characters;
+    if (gk_vocabulary_token(vocabulary, code) < 0) {
+      ++known.unknown;
+      continue;
+    }
+    if (kept)
+      memcpy((unsigned char *)kept + known.bytes, data + at, length);
+    known.bytes += length;
+  }
+  *result = known;
   return GK_OK;
 }
 

@@ -23,6 +23,9 @@ void gk_vocabulary_free(struct gk_vocabulary *vocabulary);
 /* The text as tokens, for gk_free. GK_ERROR_FORMAT names the first character that is no symbol. */
 gk_status gk_vocabulary_encode(const struct gk_vocabulary *vocabulary, const gk_text *text, const char *name,
                                int32_t **tokens, int64_t *count);
+/* gk_language_model_keep_known */
+gk_status gk_vocabulary_keep_known(const struct gk_vocabulary *vocabulary, const gk_text *text, void *kept,
+                                   gk_known_text *result);
 /* The characters of a text that gk_vocabulary_from_texts has read. */
 int64_t gk_vocabulary_characters(const struct gk_vocabulary *vocabulary, const gk_text *text);
 /* -1: not a symbol */
