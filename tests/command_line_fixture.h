@@ -125,6 +125,7 @@ static inline void make_files(void) {
   write_file(temporary_path("text"), text, used);
   write_file(temporary_path("short"), text, 20);
   write_file(temporary_path("single"), text, 1);
+  write_file(temporary_path("digits"), "123456 ", 7);
   write_file(temporary_path("empty"), "", 0);
   write_file(temporary_path("latin1"), "caf\xE9 cr\xE8me, and so on and on and on and on and on", 47);
   write_file(temporary_path("utf8"),

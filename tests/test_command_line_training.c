@@ -149,6 +149,37 @@ static void test_free_running_says_how_long_its_runs_were(void **state) {
   free_result(&result);
 }
 
+/* What is left is evaluated as if nothing else had been there. */
+static void test_unknown_characters_are_skipped(void **state) {
+  (void)state;
+  char *text, mixed[2 * 20];
+  size_t bytes;
+  text = read_file(temporary_path("short"), &bytes);
+  assert_int_equal(bytes, 20);
+  for (int i = 0; i < 20; ++i) {
+    mixed[2 * i] = '#';
+    mixed[2 * i + 1] = text[i];
+  }
+  free(text);
+  write_file(temporary_path("mixed"), mixed, sizeof mixed);
+  const char *const says[] = {"(19 characters of ", "skipped 20 of 40 characters, which the model", NULL};
+  expect_says("eval @/model @/mixed --skip-unknown", says);
+  const char *const none[] = {"skipped 0 of 20 characters", NULL};
+  expect_says("eval @/model @/short --skip-unknown", none);
+  struct result skipped = run_line("eval @/model @/mixed --skip-unknown --json");
+  struct result plain = run_line("eval @/model @/short --json");
+  json_t *of_mixed = json_loads(skipped.out, 0, NULL), *of_short = json_loads(plain.out, 0, NULL);
+  assert_int_equal(json_integer_value(json_object_get(of_mixed, "skipped_characters")), 20);
+  assert_int_equal(json_integer_value(json_object_get(of_mixed, "text_characters")), 40);
+  json_object_del(of_mixed, "skipped_characters");
+  json_object_del(of_mixed, "text_characters");
+  assert_true(of_short && json_equal(of_mixed, of_short));
+  json_decref(of_mixed);
+  json_decref(of_short);
+  free_result(&skipped);
+  free_result(&plain);
+}
+
 /* A model's file is not overwritten without a word, and a warm-up that never ends not trained without one. */
 static void test_what_a_start_warns_of(void **state) {
   (void)state;
@@ -294,6 +325,7 @@ int main(void) {
       cmocka_unit_test(test_every_network),
       cmocka_unit_test(test_train_eval_sample),
       cmocka_unit_test(test_free_running_says_how_long_its_runs_were),
+      cmocka_unit_test(test_unknown_characters_are_skipped),
       cmocka_unit_test(test_what_a_start_warns_of),
       cmocka_unit_test(test_machine_changes_nothing),
       cmocka_unit_test(test_builtin_text),

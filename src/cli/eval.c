@@ -16,7 +16,7 @@ struct settings {
   int64_t threads, free_running;
   double temperature;
   uint64_t seed;
-  bool json;
+  bool skip_unknown, json;
 };
 
 static const cli_option options[] = {
@@ -43,6 +43,12 @@ static const cli_option options[] = {
      .offset = offsetof(struct settings, seed),
      .fallback = "0",
      .help = "of these choices"},
+    {.name = "skip-unknown",
+     .type = CLI_FLAG,
+     .offset = offsetof(struct settings, skip_unknown),
+     .help =
+         "leave out the characters of the text that the model does not know, which are those that are not "
+         "in the texts of its training, and say how many"},
     {.name = "json",
      .type = CLI_FLAG,
      .offset = offsetof(struct settings, json),
@@ -89,9 +95,13 @@ static int64_t longest_run(const struct settings *settings, const double *nats_a
   return length;
 }
 
-static void print_json(const struct settings *settings, const gk_language_loss *loss,
-                       const gk_free_running_loss *free_loss, const double *nats_at) {
+static void print_json(const struct settings *settings, const gk_known_text *known,
+                       const gk_language_loss *loss, const gk_free_running_loss *free_loss,
+                       const double *nats_at) {
   printf("{\"characters\": %" PRId64 ", ", loss->characters);
+  if (settings->skip_unknown)
+    printf("\"skipped_characters\": %" PRId64 ", \"text_characters\": %" PRId64 ", ", known->unknown,
+           known->characters);
   print_json_number(stdout, "nats_per_character", loss->nats);
   printf(", ");
   print_json_number(stdout, "bits_per_character", loss->nats / M_LN2);
@@ -109,10 +119,14 @@ static void print_json(const struct settings *settings, const gk_language_loss *
   printf("}\n");
 }
 
-static void print_forced(const struct settings *settings, const gk_language_loss *loss) {
+static void print_forced(const struct settings *settings, const gk_known_text *known,
+                         const gk_language_loss *loss) {
   printf("%.4f nats/char  %.4f bits/char  perplexity %.3f  (%" PRId64 " characters of %s)\n", loss->nats,
          loss->nats / M_LN2, exp(loss->nats), loss->characters,
          settings->file ? settings->file : "the built-in text");
+  if (settings->skip_unknown)
+    printf("skipped %" PRId64 " of %" PRId64 " characters, which the model does not know\n", known->unknown,
+           known->characters);
 }
 
 static void print_free(const struct settings *settings, const gk_free_running_loss *free_loss,
@@ -146,7 +160,7 @@ static void show(void *context, int64_t done, int64_t total, double nats) {
 
 /* The first result is printed before the second, which takes longer, begins. */
 static gk_status measure(const struct settings *settings, gk_language_model *model, const gk_text *text,
-                         double *nats_at) {
+                         const gk_known_text *known, double *nats_at) {
   gk_language_loss loss;
   gk_free_running_loss free_loss;
   gk_free_running_desc desc = GK_FREE_RUNNING_DESC_INIT;
@@ -158,7 +172,7 @@ static gk_status measure(const struct settings *settings, gk_language_model *mod
   gk_status status = gk_language_model_evaluate(model, text, &loss);
   progress_line_clear(&watch.line);
   if (status == GK_OK && !settings->json) {
-    print_forced(settings, &loss);
+    print_forced(settings, known, &loss);
     fflush(stdout);
   }
   watch.what = "eval free-running";
@@ -167,10 +181,32 @@ static gk_status measure(const struct settings *settings, gk_language_model *mod
   progress_line_clear(&watch.line);
   gk_language_model_watch(model, NULL, NULL);
   if (status == GK_OK && settings->json)
-    print_json(settings, &loss, nats_at ? &free_loss : NULL, nats_at);
+    print_json(settings, known, &loss, nats_at ? &free_loss : NULL, nats_at);
   else if (status == GK_OK && nats_at)
     print_free(settings, &free_loss, nats_at);
   return status;
+}
+
+/* `kept` has room for the text, or is NULL: every character of it must be known. */
+static int evaluate_text(const struct settings *settings, gk_language_model *model, const gk_text *text,
+                         void *kept, double *nats_at) {
+  const char *name = settings->file ? settings->file : "the built-in text (no FILE is given)";
+  gk_known_text known;
+  gk_status status = gk_language_model_keep_known(model, text, kept, &known);
+  if (status != GK_OK)
+    return cli_text_status(&command, status, name, NULL);
+  const int64_t left = known.characters - known.unknown;
+  if (kept && known.unknown && left < 2)
+    return cli_error(&command,
+                     "%s: the model knows %" PRId64 " of %" PRId64 " characters, an evaluation needs 2", name,
+                     left, known.characters);
+  const gk_text read = {.data = kept ? kept : text->data, .bytes = kept ? known.bytes : text->bytes};
+  status = measure(settings, model, &read, &known, nats_at);
+  if (status == GK_OK)
+    return CLI_SUCCESS;
+  return known.unknown && !kept
+             ? cli_unknown_status(&command, status, name, "--skip-unknown leaves such characters out")
+             : cli_text_status(&command, status, name, NULL);
 }
 
 static int evaluate(const struct settings *settings, const gk_text *text) {
@@ -178,22 +214,20 @@ static int evaluate(const struct settings *settings, const gk_text *text) {
   plan.network.isa = (gk_isa)settings->isa;
   plan.network.threads = (int)settings->threads;
   gk_language_model *model;
-  gk_status status = gk_language_model_load(settings->model, &plan, &model);
+  const gk_status status = gk_language_model_load(settings->model, &plan, &model);
   if (status != GK_OK)
     return cli_input_status(&command, status);
-  double *nats_at = NULL;
-  if (settings->free_running && !(nats_at = malloc((size_t)settings->free_running * sizeof *nats_at))) {
-    gk_language_model_destroy(model);
-    return cli_error(&command, "out of memory"), CLI_FAILURE;
-  }
-  status = measure(settings, model, text, nats_at);
+  double *nats_at = settings->free_running ? malloc((size_t)settings->free_running * sizeof *nats_at) : NULL;
+  void *kept = settings->skip_unknown ? malloc(text->bytes) : NULL;
+  int exit_code = CLI_FAILURE;
+  if ((settings->free_running && !nats_at) || (settings->skip_unknown && !kept))
+    cli_error(&command, "out of memory");
+  else
+    exit_code = evaluate_text(settings, model, text, kept, nats_at);
+  free(kept);
   free(nats_at);
   gk_language_model_destroy(model);
-  return status == GK_OK
-             ? CLI_SUCCESS
-             : cli_text_status(&command, status,
-                               settings->file ? settings->file : "the built-in text (no FILE is given)",
-                               NULL);
+  return exit_code;
 }
 
 int run_eval(int argc, char **argv) {

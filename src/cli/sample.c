@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "commands.h"
-#include "options.h"
+#include "text_file.h"
 
 #include <errno.h>
-#include <gatekern-train.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,12 +78,23 @@ static int write_failed(void) {
   return CLI_FAILURE;
 }
 
-static int generate(const struct settings *settings, gk_sampler *sampler) {
+static int read_prompt(const char *text, const gk_language_model *model, gk_sampler *sampler) {
+  const gk_text prompt = {.data = text, .bytes = strlen(text)};
+  gk_known_text known = {0};
+  const bool unknown =
+      gk_language_model_keep_known(model, &prompt, NULL, &known) == GK_OK && known.unknown > 0;
+  const gk_status status = gk_sampler_prompt(sampler, &prompt);
+  return unknown
+             ? cli_unknown_status(&command, status, "--prompt",
+                                  "leave it out: the model knows only what the texts of its training have")
+             : cli_status(&command, status);
+}
+
+static int generate(const struct settings *settings, const gk_language_model *model, gk_sampler *sampler) {
   if (settings->prompt) {
-    const gk_text prompt = {.data = settings->prompt, .bytes = strlen(settings->prompt)};
-    const gk_status status = gk_sampler_prompt(sampler, &prompt);
-    if (status != GK_OK)
-      return cli_status(&command, status);
+    const int exit_code = read_prompt(settings->prompt, model, sampler);
+    if (exit_code != CLI_SUCCESS)
+      return exit_code;
     fputs(settings->prompt, stdout);
   }
   for (int64_t i = 0; i < settings->length; ++i) {
@@ -117,7 +127,7 @@ int run_sample(int argc, char **argv) {
   desc.seed = settings.seed;
   gk_sampler *sampler = NULL;
   status = gk_sampler_create(model, &desc, &sampler);
-  exit_code = status == GK_OK ? generate(&settings, sampler) : cli_status(&command, status);
+  exit_code = status == GK_OK ? generate(&settings, model, sampler) : cli_status(&command, status);
   gk_sampler_destroy(sampler);
   gk_language_model_destroy(model);
   return exit_code;

@@ -74,3 +74,11 @@ int cli_text_status(const cli_command *command, gk_status status, const char *te
   }
   return cli_status(command, status);
 }
+
+int cli_unknown_status(const cli_command *command, gk_status status, const char *text_name,
+                       const char *advice) {
+  const char *message = gk_last_error(), *after_name = strstr(message, ": ");
+  return status == GK_ERROR_FORMAT && after_name
+             ? cli_error(command, "%s%s; %s", text_name, after_name, advice)
+             : cli_status(command, status);
+}

@@ -14,5 +14,8 @@ bool cli_same_file(const char *a, const char *b);
  * instead. NULL: keep the word. */
 int cli_text_status(const cli_command *command, gk_status status, const char *text_name,
                     const char *validation_name);
+/* The same for a text with characters that the model does not know: names the first one, and what helps. */
+int cli_unknown_status(const cli_command *command, gk_status status, const char *text_name,
+                       const char *advice);
 
 #endif
