@@ -1156,7 +1156,7 @@ typedef struct gk_learning_rate_state {
   int64_t measured; /* losses so far */
   int64_t bad;      /* in a row that have not fallen */
   int64_t reduced;  /* times that the rate was */
-  double best;
+  double best;      /* loss so far; infinite if none was a number */
 } gk_learning_rate_state;
 /* Names the field that does not fit. */
 GK_API gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc);
@@ -1164,7 +1164,8 @@ GK_API gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc);
  * float, so that it is the same number on every machine. */
 GK_API double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state,
                                int64_t step);
-/* A measured loss, for example of validation; does nothing but for a plateau. */
+/* A measured loss, for example of validation; does nothing but for a plateau. NaN and infinity have not
+ * fallen, not even as the first loss. */
 GK_API void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state,
                                      double loss);
 

@@ -187,6 +187,21 @@ static void check_rate(void) {
   }
 }
 
+/* Losses that are no numbers count as ReduceLROnPlateau's do: as not fallen, the first one too. */
+static void test_plateau_recovers_from_losses_that_are_no_numbers(void **state) {
+  (void)state;
+  static const double losses[] = {NAN, INFINITY, 5, NAN, 4, 4.5};
+  static const int64_t bad[] = {1, 2, 0, 1, 0, 1};
+  gk_learning_rate_desc desc = GK_LEARNING_RATE_DESC_INIT;
+  gk_learning_rate_state plateau = {0};
+  desc.decay = GK_DECAY_PLATEAU;
+  for (int i = 0; i < 6; i++) {
+    gk_learning_rate_measure(&desc, &plateau, losses[i]);
+    assert_int_equal(plateau.bad, bad[i]);
+  }
+  assert_true(plateau.best == 4 && plateau.measured == 6 && plateau.reduced == 0);
+}
+
 /* ---- Clipping ---- */
 
 static void check_clip(void) {
@@ -311,6 +326,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_vectors),
       cmocka_unit_test(test_parts_are_single_steps),
+      cmocka_unit_test(test_plateau_recovers_from_losses_that_are_no_numbers),
       cmocka_unit_test(test_clipping_does_not_depend_on_threads),
       cmocka_unit_test(test_refused),
   };

@@ -198,6 +198,26 @@ static void test_rates_are_applied(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
+/* The best loss of a plateau that has measured none but NaN is infinite, and JSON has no infinity. */
+static void test_resumed_plateau_still_waits_for_its_first_loss(void **state) {
+  (void)state;
+  const char *path = temporary_path("plateau.state");
+  const gk_text text = make_text();
+  gk_language_model_desc model = small_model(GK_CELL_GRU);
+  gk_training_desc training = small_training();
+  set_plateau(&model, &training);
+  gk_language_trainer *trainer = create(&model, &training), *resumed;
+  const gk_learning_rate_desc rate = gk_language_trainer_rate(&training);
+  gk_learning_rate_measure(&rate, &trainer->rate_state, NAN);
+  expect_ok(gk_language_trainer_save(trainer, path));
+  expect_ok(gk_language_trainer_resume(path, NULL, &text, NULL, &resumed));
+  assert_memory_equal(&resumed->rate_state, &trainer->rate_state, sizeof resumed->rate_state);
+  gk_learning_rate_measure(&rate, &resumed->rate_state, 2.5);
+  assert_true(resumed->rate_state.best == 2.5);
+  gk_language_trainer_destroy(resumed);
+  gk_language_trainer_destroy(trainer);
+}
+
 /* ---- Truncated BPTT ---- */
 
 /* The gradient that a trainer's step left, in parameters' order. */
@@ -609,6 +629,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_same_weights_and_exact_resume),
       cmocka_unit_test(test_every_option_learns),
       cmocka_unit_test(test_rates_are_applied),
+      cmocka_unit_test(test_resumed_plateau_still_waits_for_its_first_loss),
       cmocka_unit_test(test_gradients_of_a_span_add_up),
       cmocka_unit_test(test_losses_do_not_depend_on_k2),
       cmocka_unit_test(test_parts_of_k2_have_the_masks_of_one_call),

@@ -168,6 +168,7 @@ static gk_status read_rate(const struct gk_checkpoint *checkpoint, const json_t 
     status = gk_checkpoint_integer(checkpoint, training, "rate_bad", 0, INT64_MAX - 1, &state->bad);
   if (status == GK_OK)
     status = gk_checkpoint_integer(checkpoint, training, "rate_reduced", 0, INT64_MAX - 1, &state->reduced);
+  state->best = INFINITY; /* which JSON does not have */
   if (status == GK_OK && has(training, "rate_best"))
     status = gk_checkpoint_number(checkpoint, training, "rate_best", -1e300, 1e300, &state->best);
   return status;

@@ -85,11 +85,15 @@ double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rat
   return rate;
 }
 
+/* The best loss is infinite at first, as ReduceLROnPlateau's: a NaN that began would be below nothing, and
+ * nothing below it. */
 void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state, double loss) {
   if (desc->decay != GK_DECAY_PLATEAU)
     return;
   const uint64_t callers = gk_float_environment_pin();
-  if (state->measured++ == 0 || loss < state->best * (1 - desc->threshold)) {
+  if (state->measured++ == 0)
+    state->best = INFINITY;
+  if (loss < state->best * (1 - desc->threshold)) {
     state->best = loss;
     state->bad = 0;
   } else if (++state->bad > desc->patience) {
