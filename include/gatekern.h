@@ -1161,11 +1161,13 @@ typedef struct gk_learning_rate_state {
 /* Names the field that does not fit. */
 GK_API gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc);
 /* The rate of step `step` (from 1); state may be NULL where no plateau is. Computed in double and rounded to
- * float, so that it is the same number on every machine. */
+ * float, so that it is the same number on every machine. NaN, which gk_optimizer_step refuses, for what
+ * gk_learning_rate_check refuses and for a plateau without state; gk_last_error then says why. */
 GK_API double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state,
                                int64_t step);
 /* A measured loss, for example of validation; does nothing but for a plateau. NaN and infinity have not
- * fallen, not even as the first loss. */
+ * fallen, not even as the first loss. What gk_learning_rate has no rate for changes nothing; gk_last_error
+ * then says why. */
 GK_API void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state,
                                      double loss);
 

@@ -269,6 +269,38 @@ static void test_vectors(void **state) {
 
 /* ---- Refusals ---- */
 
+/* There is no rate where there is no status to return: NaN, a message, and a state that nobody touched. */
+static void test_rate_of_a_refused_description_is_no_number(void **state) {
+  (void)state;
+  const gk_learning_rate_desc good = GK_LEARNING_RATE_DESC_INIT;
+  gk_learning_rate_desc step = good, plateau = good, other_size = good;
+  step.decay = GK_DECAY_STEP;
+  step.period = 0;
+  plateau.decay = other_size.decay = GK_DECAY_PLATEAU;
+  other_size.size = 3;
+  gk_learning_rate_state remembered = {.measured = 1, .bad = 2, .reduced = 3, .best = 4};
+  const gk_learning_rate_state before = remembered;
+  const struct {
+    const gk_learning_rate_desc *desc;
+    gk_learning_rate_state *state;
+    const char *word;
+  } refused[] = {{NULL, &remembered, "desc is NULL"},
+                 {&step, &remembered, "period is 0"},
+                 {&other_size, &remembered, "size is 3"},
+                 {&plateau, NULL, "state is NULL"}};
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    gk_fail(GK_ERROR_IO, "-");
+    assert_true(isnan(gk_learning_rate(refused[i].desc, refused[i].state, 1)));
+    assert_non_null(strstr(gk_last_error(), refused[i].word));
+    gk_fail(GK_ERROR_IO, "-");
+    gk_learning_rate_measure(refused[i].desc, refused[i].state, 1);
+    assert_non_null(strstr(gk_last_error(), refused[i].word));
+  }
+  assert_memory_equal(&remembered, &before, sizeof before);
+  gk_learning_rate_measure(&good, NULL, 1);
+  assert_true(gk_learning_rate(&good, NULL, 1) == (double)(float)good.learning_rate);
+}
+
 static void test_refused(void **state) {
   (void)state;
   gk_learning_rate_desc good = GK_LEARNING_RATE_DESC_INIT, d;
@@ -328,6 +360,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_parts_are_single_steps),
       cmocka_unit_test(test_plateau_recovers_from_losses_that_are_no_numbers),
       cmocka_unit_test(test_clipping_does_not_depend_on_threads),
+      cmocka_unit_test(test_rate_of_a_refused_description_is_no_number),
       cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,7 +65,7 @@ static double decayed(const gk_learning_rate_desc *desc, const gk_learning_rate_
     rate = base * power(desc->factor, done / desc->period);
     break;
   case GK_DECAY_PLATEAU:
-    rate = base * power(desc->factor, state ? state->reduced : 0);
+    rate = base * power(desc->factor, state->reduced);
     break;
   default:
     return base;
@@ -73,8 +73,17 @@ static double decayed(const gk_learning_rate_desc *desc, const gk_learning_rate_
   return rate > minimum ? rate : minimum;
 }
 
+/* A plateau's state; nothing else reads it. */
+static gk_status check_state(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state) {
+  return state || desc->decay != GK_DECAY_PLATEAU
+             ? GK_OK
+             : gk_fail(GK_ERROR_ARGUMENT, "state is NULL and decay is plateau, which remembers losses in it");
+}
+
 double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state,
                         int64_t step) {
+  if (gk_learning_rate_check(desc) || check_state(desc, state))
+    return NAN;
   const uint64_t callers = gk_float_environment_pin();
   const int64_t done = step < 1 ? 0 : step - 1;
   const double base = desc->learning_rate;
@@ -88,7 +97,7 @@ double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rat
 /* The best loss is infinite at first, as ReduceLROnPlateau's: a NaN that began would be below nothing, and
  * nothing below it. */
 void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state, double loss) {
-  if (desc->decay != GK_DECAY_PLATEAU)
+  if (gk_learning_rate_check(desc) || check_state(desc, state) || desc->decay != GK_DECAY_PLATEAU)
     return;
   const uint64_t callers = gk_float_environment_pin();
   if (state->measured++ == 0)
