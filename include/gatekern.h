@@ -1088,8 +1088,9 @@ GK_API gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc
 /* Floats of state for `count` parameters; the state starts as zeros. */
 GK_API gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count, int64_t *floats);
 /* Step number `step` (from 1) on `count` parameters. Each gradient is multiplied by gradient_scale
- * first (clipping); the gradients themselves are not changed. A learning rate or a scale that is not finite
- * would spoil every parameter at once: GK_ERROR_ARGUMENT. */
+ * first (clipping); the gradients themselves are not changed. What is not finite as a float would spoil
+ * every parameter at once: GK_ERROR_ARGUMENT for such a learning rate or scale, and for such a factor made of
+ * the rate, lr / (1 - beta1^step) of adam and adamw, 1 - lr * weight_decay of adamw. */
 GK_API gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
                                    float gradient_scale, int64_t count, float *parameters,
                                    const float *gradients, float *state);

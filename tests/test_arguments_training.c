@@ -2,6 +2,7 @@
  *
  * Every wrong argument of output layers, arrays, optimizers: the status, a message that names the argument
  * and the values that do not fit, and outputs that nobody touched. */
+#include <float.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -217,6 +218,28 @@ static void test_optimizer(void **state) {
   assert_true(norm == 8);
 }
 
+/* A rate that is finite as a float, and a factor made of it that is not: only of the kinds that read it. */
+static void test_factor_of_the_rate_that_overflows(void **state) {
+  (void)state;
+  gk_optimizer_desc adam, adamw, sgd;
+  float p[3] = {1, 2, 3}, s[6] = {0};
+  const float old[3] = {1, 2, 3}, zeros[6] = {0}, g[3] = {1, 1, 1};
+  const double largest = (double)FLT_MAX;
+  assert_int_equal(gk_optimizer_defaults(GK_OPTIMIZER_ADAM, &adam), GK_OK);
+  assert_int_equal(gk_optimizer_defaults(GK_OPTIMIZER_ADAMW, &adamw), GK_OK);
+  assert_int_equal(gk_optimizer_defaults(GK_OPTIMIZER_SGD, &sgd), GK_OK);
+  expect(__LINE__, gk_optimizer_step(&adam, 1, largest, 1, 3, p, g, s), GK_ERROR_ARGUMENT,
+         "learning_rate is 3.40282e+38", "beta1 is 0.9", "beta1^1", NULL);
+  expect(__LINE__, gk_optimizer_step(&adamw, 2, -largest, 1, 3, p, g, s), GK_ERROR_ARGUMENT,
+         "learning_rate is -3.40282e+38", "beta1 is 0.9", "beta1^2", NULL);
+  adamw.weight_decay = 1e30f;
+  expect(__LINE__, gk_optimizer_step(&adamw, 1, 1e30, 1, 3, p, g, s), GK_ERROR_ARGUMENT,
+         "learning_rate is 1e+30", "weight_decay is 1e+30", NULL);
+  assert_memory_equal(s, zeros, sizeof s);
+  assert_int_equal(gk_optimizer_step(&sgd, 1, largest, 1, 3, p, zeros, NULL), GK_OK);
+  assert_memory_equal(p, old, sizeof p);
+}
+
 int main(int argc, char **argv) {
   repeat_command.program = argv[0];
   if (argc > 1)
@@ -227,6 +250,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(rows_that_no_memory_holds_overflow_before_any_is_read),
       cmocka_unit_test(test_arrays),
       cmocka_unit_test(test_optimizer),
+      cmocka_unit_test(test_factor_of_the_rate_that_overflows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

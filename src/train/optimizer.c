@@ -161,6 +161,22 @@ static struct gk_update describe_update(const gk_optimizer_desc *desc, int64_t s
                             .nesterov = desc->nesterov};
 }
 
+/* The factors that can overflow although the learning rate is finite (Adagrad's only falls), where they are
+ * read. */
+static gk_status check_factors(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
+                               const struct gk_update *update) {
+  const bool adam = desc->kind == GK_OPTIMIZER_ADAM || desc->kind == GK_OPTIMIZER_ADAMW;
+  if (adam && !isfinite(update->bias_correction1))
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "learning_rate is %g and beta1 is %g: lr / (1 - beta1^%lld) must be a finite float",
+                   learning_rate, (double)desc->beta1, (long long)step);
+  if (desc->kind == GK_OPTIMIZER_ADAMW && !isfinite(update->keep))
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "learning_rate is %g and weight_decay is %g: 1 - lr * weight_decay must be a finite float",
+                   learning_rate, (double)desc->weight_decay);
+  return GK_OK;
+}
+
 static gk_status check_part(const gk_optimizer_desc *desc, const gk_optimizer_part *part) {
   int64_t floats;
   gk_status status = gk_optimizer_state_count(desc, part->count, &floats);
@@ -200,10 +216,11 @@ gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, d
   const uint64_t callers = gk_float_environment_pin();
   call.kernel = kernel_of(kernels, desc->kind);
   call.update = describe_update(desc, step, learning_rate);
-  const int threads = gk_resolve_threads(desc->threads);
-  gk_parallel(call.total < GK_SHARED_VALUES ? 1 : threads, update_body, &call);
+  status = check_factors(desc, step, learning_rate, &call.update);
+  if (status == GK_OK)
+    gk_parallel(call.total < GK_SHARED_VALUES ? 1 : gk_resolve_threads(desc->threads), update_body, &call);
   gk_float_environment_restore(callers);
-  return GK_OK;
+  return status;
 }
 
 gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
