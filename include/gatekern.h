@@ -324,7 +324,8 @@ typedef struct gk_rnn gk_rnn;
 GK_API gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn);
 GK_API void gk_rnn_destroy(gk_rnn *rnn); /* NULL is allowed */
 /* GK_ERROR_ARGUMENT for what gk_rnn_create takes, as PyTorch does, and whoever trains may not have meant:
- * dropout of a single layer, dropout_masks without any dropout that they are for. */
+ * dropout of a single layer, dropout_masks without any dropout that they are for; and for a desc of another
+ * size. */
 GK_API gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc);
 /* The description with every AUTO and DEFAULT resolved; hidden_size is that of the last layer. */
 GK_API const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn);
@@ -342,12 +343,13 @@ GK_API const char *gk_rnn_option_group(int index); /* heading of those that belo
 GK_API const char *gk_rnn_option_value(int index); /* what its value is called: "X"; NULL: on or off */
 /* The choice-th name that it takes, the default first; NULL: no more, or its values are no names. */
 GK_API const char *gk_rnn_option_choice(int index, int choice);
-/* GK_ERROR_ARGUMENT: there is no such option, or the text is no value of it. */
+/* GK_ERROR_ARGUMENT: there is no such option, the text is no value of it, or desc has another size. */
 GK_API gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value);
 /* Several, as "peephole=on cell-clip=3", each with its value, separated by spaces; NULL: none. Those before
  * the first error are set. GK_ERROR_ARGUMENT. */
 GK_API gk_status gk_rnn_options_set(gk_rnn_desc *desc, const char *text);
-/* The value that sets it, "" where it is off or the default; cut to `size` bytes. */
+/* The value that sets it, "" where it is off or the default; cut to `size` bytes. GK_ERROR_ARGUMENT: there is
+ * no such option, `size` is 0, or desc has another size. */
 GK_API gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *value, size_t size);
 
 /* Where the sizes of a network's layers differ, the tensors that this header calls (L*D, N, H) hold one dense

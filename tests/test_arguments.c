@@ -157,6 +157,23 @@ static void a_size_that_no_memory_holds_overflows(void **state) {
 #undef EXPECT_OF
 
 /* A beta that is left out is the default; 0 and 0, which stand for both defaults, cannot be given. */
+/* A struct of another version has other fields in the places of these. */
+static void a_description_of_another_size_is_neither_read_nor_written(void **state) {
+  (void)state;
+  gk_rnn_desc d = good_desc();
+  const gk_rnn_desc before = d;
+  char value[8] = "as ever";
+  d.size--;
+  expect(__LINE__, gk_rnn_option_set(&d, "peephole", "on"), GK_ERROR_ARGUMENT, "desc.size", NULL);
+  expect(__LINE__, gk_rnn_options_set(&d, "peephole=on"), GK_ERROR_ARGUMENT, "desc.size", NULL);
+  expect(__LINE__, gk_rnn_option_get(&d, "peephole", value, sizeof value), GK_ERROR_ARGUMENT, "desc.size",
+         NULL);
+  expect(__LINE__, gk_rnn_dropout_check(&d), GK_ERROR_ARGUMENT, "desc.size", NULL);
+  assert_string_equal(value, "as ever");
+  d.size++;
+  assert_memory_equal(&d, &before, sizeof d);
+}
+
 static void test_options_as_text(void **state) {
   (void)state;
   static const struct {
@@ -329,6 +346,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_field_out_of_range_is_refused_by_name),
       cmocka_unit_test(an_option_out_of_range_or_that_the_cell_lacks_is_refused_by_name),
       cmocka_unit_test(a_size_that_no_memory_holds_overflows),
+      cmocka_unit_test(a_description_of_another_size_is_neither_read_nor_written),
       cmocka_unit_test(test_options_as_text),
       cmocka_unit_test(test_sizes_do_not_wrap),
       cmocka_unit_test(test_memory_needed),

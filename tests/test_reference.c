@@ -201,7 +201,7 @@ static bool is_smooth(const gk_rnn_desc *desc) {
   if (desc->cell == GK_CELL_RNN && desc->activation == GK_ACTIVATION_RELU)
     return false;
   for (int i = 0; i < CELL_VARIANTS; i++) {
-    gk_rnn_desc other = {.activation = desc->activation};
+    gk_rnn_desc other = {.size = sizeof other, .activation = desc->activation};
     if (cell_variants[i].cell == desc->cell && !cell_variants[i].smooth &&
         gk_rnn_options_set(&other, cell_variants[i].options) == GK_OK &&
         other.activation == desc->activation &&
@@ -316,7 +316,8 @@ static void test_options(void **state) {
   for (int i = 0; i < CELL_VARIANTS; i++)
     for (int direction = needs_two_directions(&cell_variants[i]) ? GK_BIDIRECTIONAL : GK_FORWARD;
          direction <= GK_BIDIRECTIONAL; direction++) {
-      gk_rnn_desc desc = {.cell = cell_variants[i].cell,
+      gk_rnn_desc desc = {.size = sizeof desc,
+                          .cell = cell_variants[i].cell,
                           .input_size = I,
                           .hidden_size = H,
                           .layers = 2,

@@ -218,7 +218,6 @@ bool cli_take_layers(const cli_command *command, const struct cli_hidden *hidden
               (long long)hidden->count, (long long)layers);
     return false;
   }
-  network->size = sizeof *network;
   network->hidden_size = hidden->sizes[0];
   network->layers = unlike ? hidden->count : layers;
   network->hidden_sizes = unlike ? hidden->sizes : NULL;
@@ -470,11 +469,15 @@ void cli_print_help(const cli_command *command) {
 
 /* ---- The command line ---- */
 
+/* A gk_rnn_desc must have its size before the library sets an option of it. */
 static bool set_defaults(const cli_command *command, void *settings) {
   if (command->initial)
     memcpy(settings, command->initial, command->settings_size);
   else
     memset(settings, 0, command->settings_size);
+  for (const cli_option *option = command->options; option && (option->name || option->type); option++)
+    if (option->type == CLI_NETWORK)
+      ((gk_rnn_desc *)((char *)settings + option->offset))->size = sizeof(gk_rnn_desc);
   for (int i = 0; parsed_options[i].name; ++i) {
     const cli_option *option = &parsed_options[i];
     if (option->fallback && !parse_value(command, option, option->fallback, settings))

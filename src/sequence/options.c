@@ -9,6 +9,7 @@
 
 #include "include/gatekern.h"
 #include "src/cells/cell.h"
+#include "src/core/arguments.h"
 #include "src/core/names.h"
 #include "src/core/text_environment.h"
 
@@ -232,11 +233,25 @@ static gk_status set_option(gk_rnn_desc *desc, const struct option *option, cons
   return GK_OK;
 }
 
+static gk_status check_desc(const gk_rnn_desc *desc) {
+  return desc ? gk_check_size_field("desc", desc->size, sizeof *desc, "GK_RNN_DESC_INIT")
+              : gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
+}
+
+/* What setting and getting an option need; the option, if it is GK_OK. */
+static gk_status check_call(const gk_rnn_desc *desc, const char *name, const char *value,
+                            const struct option **option) {
+  const gk_status status = check_desc(desc);
+  if (status)
+    return status;
+  if (!name || !value)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", name ? "value" : "name");
+  return find(name, option);
+}
+
 gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value) {
   const struct option *option = NULL;
-  if (!desc || !name || !value)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !desc ? "desc" : !name ? "name" : "value");
-  gk_status status = find(name, &option);
+  gk_status status = check_call(desc, name, value, &option);
   if (status)
     return status;
   const struct gk_text_environment callers = gk_text_environment_pin();
@@ -317,13 +332,11 @@ gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *val
                              size_t) = {[FLAG] = get_flag, [NUMBER] = get_number,     [SHARE] = get_number,
                                         [SIZE] = get_size, [FUNCTION] = get_function, [CHOICE] = get_choice};
   const struct option *option = NULL;
-  if (!desc || !name || !value)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is NULL", !desc ? "desc" : !name ? "name" : "value");
-  if (size == 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "size is 0");
-  gk_status status = find(name, &option);
+  const gk_status status = check_call(desc, name, value, &option);
   if (status)
     return status;
+  if (size == 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "size is 0");
   const struct gk_text_environment callers = gk_text_environment_pin();
   get[option->kind](desc, option, value, size);
   gk_text_environment_restore(callers);
@@ -331,8 +344,9 @@ gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *val
 }
 
 gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc) {
-  if (!desc)
-    return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
+  const gk_status status = check_desc(desc);
+  if (status)
+    return status;
   if (desc->dropout > 0 && desc->layers == 1)
     return gk_fail(GK_ERROR_ARGUMENT, "dropout is %g and layers is 1: it acts between layers, so it needs 2",
                    (double)desc->dropout);
