@@ -174,6 +174,28 @@ static void a_description_of_another_size_is_neither_read_nor_written(void **sta
   assert_memory_equal(&d, &before, sizeof d);
 }
 
+/* Rounded to float these are 0, which is off, and not what was asked for. */
+static void a_number_too_small_for_a_float_is_refused(void **state) {
+  (void)state;
+  static const char *const names[] = {"cell-clip", "preactivation-clip", "dropout", "zoneout-h"};
+  static const char *const too_small[] = {"1e-50", "1e-400"}; /* no float, nor double */
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    gk_rnn_desc d = good_desc();
+    const gk_rnn_desc before = d;
+    for (int j = 0; j < 2; j++)
+      expect(__LINE__, gk_rnn_option_set(&d, names[i], too_small[j]), GK_ERROR_ARGUMENT, names[i],
+             too_small[j], "at least 1.4013e-45", NULL);
+    assert_memory_equal(&d, &before, sizeof d);
+    char value[16];
+    assert_int_equal(gk_rnn_option_set(&d, names[i], "1.4013e-45"), GK_OK);
+    assert_int_equal(gk_rnn_option_get(&d, names[i], value, sizeof value), GK_OK);
+    assert_string_equal(value, "1.4013e-45");
+    assert_int_equal(gk_rnn_option_set(&d, names[i], "0e-99"), GK_OK);
+    assert_int_equal(gk_rnn_option_get(&d, names[i], value, sizeof value), GK_OK);
+    assert_string_equal(value, "");
+  }
+}
+
 static void test_options_as_text(void **state) {
   (void)state;
   static const struct {
@@ -347,6 +369,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(an_option_out_of_range_or_that_the_cell_lacks_is_refused_by_name),
       cmocka_unit_test(a_size_that_no_memory_holds_overflows),
       cmocka_unit_test(a_description_of_another_size_is_neither_read_nor_written),
+      cmocka_unit_test(a_number_too_small_for_a_float_is_refused),
       cmocka_unit_test(test_options_as_text),
       cmocka_unit_test(test_sizes_do_not_wrap),
       cmocka_unit_test(test_memory_needed),

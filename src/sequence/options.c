@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The options of a description as text: the list that command lines, files and tests read. */
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -176,11 +177,15 @@ static gk_status set_function(gk_rnn_desc *desc, const struct option *option, co
 
 static gk_status set_number(gk_rnn_desc *desc, const struct option *option, const char *value) {
   char *end;
+  errno = 0;
   const double number = strtod(value, &end);
   const float rounded = (float)number;
   if (end == value || *end || !(number >= 0) || isinf(rounded))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be a number that is not negative", option->name,
                    value);
+  if (rounded == 0 && (number != 0 || errno == ERANGE))
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be 0, which is off, or at least %g", option->name,
+                   value, (double)FLT_TRUE_MIN);
   if (option->kind == SHARE && !(rounded < 1))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be at least 0 and below 1", option->name, value);
   memcpy((char *)desc + option->offset, &rounded, sizeof rounded);
