@@ -335,8 +335,8 @@ GK_API int gk_rnn_gates(const gk_rnn *rnn);
 /* The options of a description as text, for files and command lines: one list (src/sequence/options.c) of all
  * that is not a size every network has, nor the plan, nor the layout. An option has the name of its field,
  * with '-'. A value is a number, "on" or "off", a name, or a function: "elu", "elu(0.5)" with
- * alpha, "hard-sigmoid(0.2,0.5)" with beta too; a beta that is left out is the default. A number that a float
- * rounds to 0, which is off, is no value. */
+ * alpha, "hard-sigmoid(0.2,0.5)" with beta too; a beta that is left out is the default. A number has a
+ * decimal point whatever the caller's locale; one that a float rounds to 0, which is off, is no value. */
 GK_API int gk_rnn_option_count(void);
 GK_API const char *gk_rnn_option_name(int index);  /* "peephole", "projection-size", ... */
 GK_API const char *gk_rnn_option_help(int index);  /* one line */

@@ -222,22 +222,6 @@ static gk_status set_choice(gk_rnn_desc *desc, const struct option *option, cons
   return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be %s", option->name, value, names);
 }
 
-static gk_status set_option(gk_rnn_desc *desc, const struct option *option, const char *value) {
-  if (option->kind == FUNCTION)
-    return set_function(desc, option, value);
-  if (option->kind == NUMBER || option->kind == SHARE)
-    return set_number(desc, option, value);
-  if (option->kind == SIZE)
-    return set_size(desc, option, value);
-  if (option->kind == CHOICE)
-    return set_choice(desc, option, value);
-  const bool on = strcmp(value, "on") == 0;
-  if (!on && strcmp(value, "off") != 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be on or off", option->name, value);
-  memcpy((char *)desc + option->offset, &on, sizeof on);
-  return GK_OK;
-}
-
 static gk_status check_desc(const gk_rnn_desc *desc) {
   return desc ? gk_check_size_field("desc", desc->size, sizeof *desc, "GK_RNN_DESC_INIT")
               : gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
@@ -254,14 +238,27 @@ static gk_status check_call(const gk_rnn_desc *desc, const char *name, const cha
   return find(name, option);
 }
 
+static gk_status set_flag(gk_rnn_desc *desc, const struct option *option, const char *value) {
+  const bool on = strcmp(value, "on") == 0;
+  if (!on && strcmp(value, "off") != 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be on or off", option->name, value);
+  memcpy((char *)desc + option->offset, &on, sizeof on);
+  return GK_OK;
+}
+
 gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value) {
+  static gk_status (*const set[])(gk_rnn_desc *, const struct option *, const char *) = {
+      [FLAG] = set_flag, [NUMBER] = set_number,     [SHARE] = set_number,
+      [SIZE] = set_size, [FUNCTION] = set_function, [CHOICE] = set_choice};
   const struct option *option = NULL;
+  struct gk_text_environment callers;
   gk_status status = check_call(desc, name, value, &option);
+  if (!status)
+    status = gk_text_environment_pin(&callers);
   if (status)
     return status;
-  const struct gk_text_environment callers = gk_text_environment_pin();
-  status = set_option(desc, option, value);
-  gk_text_environment_restore(callers);
+  status = set[option->kind](desc, option, value);
+  gk_text_environment_restore(&callers);
   return status;
 }
 
@@ -337,14 +334,16 @@ gk_status gk_rnn_option_get(const gk_rnn_desc *desc, const char *name, char *val
                              size_t) = {[FLAG] = get_flag, [NUMBER] = get_number,     [SHARE] = get_number,
                                         [SIZE] = get_size, [FUNCTION] = get_function, [CHOICE] = get_choice};
   const struct option *option = NULL;
-  const gk_status status = check_call(desc, name, value, &option);
+  struct gk_text_environment callers;
+  gk_status status = check_call(desc, name, value, &option);
+  if (!status && size == 0)
+    status = gk_fail(GK_ERROR_ARGUMENT, "size is 0");
+  if (!status)
+    status = gk_text_environment_pin(&callers);
   if (status)
     return status;
-  if (size == 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "size is 0");
-  const struct gk_text_environment callers = gk_text_environment_pin();
   get[option->kind](desc, option, value, size);
-  gk_text_environment_restore(callers);
+  gk_text_environment_restore(&callers);
   return GK_OK;
 }
 

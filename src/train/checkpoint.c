@@ -96,9 +96,12 @@ gk_status gk_checkpoint_open(struct gk_checkpoint *checkpoint, const char *path)
   if (hashed != GK_OK)
     return hashed;
   json_error_t error;
-  const struct gk_text_environment callers = gk_text_environment_pin();
+  struct gk_text_environment callers;
+  const gk_status pinned = gk_text_environment_pin(&callers);
+  if (pinned != GK_OK)
+    return pinned;
   checkpoint->description = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-  gk_text_environment_restore(callers);
+  gk_text_environment_restore(&callers);
   if (!json_is_object(checkpoint->description))
     return gk_fail(GK_ERROR_FORMAT, "%s: its description is not a JSON object", path);
   int64_t format = 0;

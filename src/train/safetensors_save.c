@@ -76,12 +76,14 @@ static gk_status add_metadata(json_t *header, int count, const gk_file_metadata 
 }
 
 char *gk_json_text(const json_t *value) {
-  const struct gk_text_environment callers = gk_text_environment_pin();
+  struct gk_text_environment callers;
+  if (gk_text_environment_pin(&callers) != GK_OK)
+    return NULL;
   char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17));
   json_t *read_back = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
   const bool same = read_back && json_equal(read_back, value);
   json_decref(read_back);
-  gk_text_environment_restore(callers);
+  gk_text_environment_restore(&callers);
   if (same)
     return text;
   free(text);
