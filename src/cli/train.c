@@ -2,7 +2,7 @@
 #include "builtin_corpus.h"
 #include "commands.h"
 #include "text_file.h"
-#include "training_run.h"
+#include "training_files.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -201,23 +201,6 @@ static int check_state(const struct train_settings *settings, const char *state_
   return CLI_SUCCESS;
 }
 
-/* Refuses outputs that cannot be written, or that would replace one of the inputs. */
-static int check_outputs(const struct train_settings *settings, const char *state_path) {
-  const char *const inputs[] = {settings->file, settings->validation_file};
-  const char *const outputs[] = {settings->out, state_path, settings->log};
-  const char *const names[] = {"--out", "--out", "--log"};
-  for (int i = 0; i < 3; ++i)
-    for (int j = 0; j < 2; ++j)
-      if (cli_same_file(outputs[i], inputs[j]))
-        return cli_error(&command, "%s %s: is the text itself", names[i], outputs[i]);
-  if (cli_same_file(settings->log, settings->out) || cli_same_file(settings->log, state_path))
-    return cli_error(&command, "--log %s: is the model's file", settings->log);
-  for (int i = 0; i < 2; ++i)
-    if (gk_safetensors_can_save(outputs[i]) != GK_OK)
-      return cli_error(&command, "--out %s", gk_last_error());
-  return CLI_SUCCESS;
-}
-
 /* ---- The texts ---- */
 
 static int train_on_texts(const struct train_settings *settings, struct training_run *run) {
@@ -274,7 +257,7 @@ static int train_language_model(int argc, char **argv) {
   if (exit_code == CLI_SUCCESS)
     exit_code = check_state(&settings, state_path);
   if (exit_code == CLI_SUCCESS)
-    exit_code = check_outputs(&settings, state_path);
+    exit_code = training_check_outputs(&run);
   if (exit_code == CLI_SUCCESS)
     exit_code = train_on_texts(&settings, &run);
   free(state_path);

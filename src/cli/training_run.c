@@ -2,6 +2,7 @@
 #include "training_run.h"
 #include "runner_clock.h"
 #include "text_file.h"
+#include "training_files.h"
 #include "training_start.h"
 
 #include <inttypes.h>
@@ -274,66 +275,15 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
   return cli_status(run->command, gk_language_trainer_set_learning_rate(run->trainer, &rate));
 }
 
-/* ---- Saving ---- */
-
-static int save_state(const struct training_run *run) {
-  return cli_status(run->command, gk_language_trainer_save(run->trainer, run->state_path));
-}
-
-static int save_model(struct training_run *run, const char *path) {
-  const int exit_code =
-      cli_status(run->command, gk_language_model_save(gk_language_trainer_model(run->trainer), path));
-  run->best_saved = run->best_saved || (exit_code == CLI_SUCCESS && path == run->settings->out);
-  return exit_code;
-}
-
-static int keep_model(struct training_run *run, int64_t step) {
-  const size_t size = strlen(run->settings->out) + 32;
-  char *path = malloc(size);
-  if (!path)
-    return cli_error(run->command, "out of memory"), CLI_FAILURE;
-  snprintf(path, size, "%s.step-%" PRId64, run->settings->out, step);
-  const int exit_code = save_model(run, path);
-  free(path);
-  return exit_code;
-}
-
-/* Validates, if there is a text for that, and saves. *loss: what was measured, NULL: nothing. */
-static int checkpoint(struct training_run *run, struct training_progress *progress, int64_t step,
-                      gk_language_loss *measured, const gk_language_loss **loss) {
-  gk_language_progress state;
-  gk_language_trainer_progress(run->trainer, &state);
-  bool improved = true;
-  *loss = NULL;
-  if (state.validation_characters) {
-    const double start = progress_clock();
-    const gk_status status = gk_language_trainer_validate(run->trainer, measured, &improved);
-    if (status != GK_OK)
-      return cli_status(run->command, status);
-    *loss = measured;
-    progress->validation_seconds = progress_clock() - start;
-  }
-  int exit_code = improved ? save_model(run, run->settings->out) : CLI_SUCCESS;
-  if (exit_code == CLI_SUCCESS && run->settings->keep_all)
-    exit_code = keep_model(run, step);
-  if (exit_code == CLI_SUCCESS)
-    exit_code = save_state(run);
-  if (exit_code == CLI_SUCCESS && *loss)
-    progress_note(progress, "step %" PRId64 "  validation %.4f nats/char  %.4f bits/char%s%s", step,
-                  measured->nats, measured->nats / M_LN2, improved ? "  best so far: " : "",
-                  improved ? run->settings->out : "");
-  return exit_code;
-}
-
 /* ---- The run ---- */
 
 static int interrupted(struct training_run *run, struct training_progress *progress) {
   gk_language_progress state;
   gk_language_trainer_progress(run->trainer, &state);
-  int exit_code = save_state(run);
+  int exit_code = training_save_state(run);
   /* Before the first validation there is no best model: then the newest is better than none. */
   if (exit_code == CLI_SUCCESS && !run->best_saved && !isfinite(state.best_loss) && state.step > 0)
-    exit_code = save_model(run, run->settings->out);
+    exit_code = training_save_model(run);
   if (exit_code != CLI_SUCCESS)
     return exit_code;
   progress_note(progress, "interrupted after step %" PRId64 ": saved; the same command with --resume goes on",
@@ -394,9 +344,9 @@ static int advance(struct training_run *run, struct training_progress *progress,
   const bool due = step.step % run->eval_every == 0 || step.step == progress->steps;
   if (due) {
     progress->validations_left = (progress->steps - step.step) / run->eval_every;
-    exit_code = checkpoint(run, progress, step.step, &measured, &loss);
+    exit_code = training_checkpoint(run, step.step, &measured, &loss);
   } else if (run->settings->save_minutes > 0 && progress_clock() >= *next_save) {
-    exit_code = save_state(run);
+    exit_code = training_save_state(run);
   }
   if (due || progress_clock() >= *next_save)
     *next_save = progress_clock() + 60 * run->settings->save_minutes;
