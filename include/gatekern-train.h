@@ -351,6 +351,18 @@ GK_API gk_status gk_language_trainer_resume(const char *path, const gk_language_
                                             const gk_text *text, const gk_text *validation,
                                             gk_language_trainer **trainer);
 
+/* What the file of a model or of a trainer says of itself, without its tensors: known at once whatever its
+ * size, but not checked against the checksum. */
+typedef struct gk_language_file {
+  gk_language_model_desc model; /* no plan; network.hidden_sizes points to the following */
+  int64_t *hidden_sizes;   /* one for each layer, for gk_free; NULL: network.hidden_size is that of all */
+  bool trainer;            /* a trainer's; else the following are 0 */
+  int64_t step, best_step; /* as gk_language_progress has them */
+  double best_loss;
+} gk_language_file;
+/* On failure there is nothing to free. */
+GK_API gk_status gk_language_file_describe(const char *path, gk_language_file *about);
+
 #ifdef __cplusplus
 }
 #endif

@@ -498,6 +498,44 @@ static void test_resume_refuses(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
+/* A file's description needs no tensors: it is the same where they are damaged, which a resume refuses. */
+static void test_file_describes_itself(void **state) {
+  (void)state;
+  static const int64_t sizes[] = {12, 7};
+  gk_language_model_desc model = small_model(GK_CELL_GRU);
+  model.network.hidden_sizes = sizes;
+  const gk_training_desc training = small_training();
+  const char *path = temporary_path("about.state"), *weights = temporary_path("about");
+  gk_language_trainer *trainer = create(&model, &training);
+  gk_language_file about;
+  run_steps(trainer, 3);
+  expect_ok(gk_language_trainer_save(trainer, path));
+  expect_ok(gk_language_file_describe(path, &about));
+  assert_true(about.trainer && about.step == 3 && about.best_step == 0 && isinf(about.best_loss));
+  gk_free(about.hidden_sizes);
+  gk_language_loss loss;
+  expect_ok(gk_language_trainer_validate(trainer, &loss, NULL));
+  expect_ok(gk_language_trainer_save(trainer, path));
+  expect_ok(gk_language_model_save(gk_language_trainer_model(trainer), weights));
+  size_t bytes;
+  char *content = read_file(path, &bytes);
+  content[bytes - 1] ^= 1;
+  write_file(path, content, bytes);
+  free(content);
+  expect_ok(gk_language_file_describe(path, &about));
+  assert_int_equal(about.model.network.cell, GK_CELL_GRU);
+  assert_int_equal(about.model.network.layers, 2);
+  assert_memory_equal(about.model.network.hidden_sizes, sizes, sizeof sizes);
+  assert_true(about.best_step == 3 && about.best_loss == loss.nats);
+  gk_free(about.hidden_sizes);
+  expect_ok(gk_language_file_describe(weights, &about));
+  assert_false(about.trainer);
+  gk_free(about.hidden_sizes);
+  assert_int_equal(gk_language_file_describe("/nowhere", &about), GK_ERROR_IO);
+  assert_null(about.hidden_sizes);
+  gk_language_trainer_destroy(trainer);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_each_token_is_a_target_once),
@@ -516,6 +554,7 @@ int main(void) {
       cmocka_unit_test(test_refused_descriptions),
       cmocka_unit_test(test_resume_is_unbroken),
       cmocka_unit_test(test_resume_refuses),
+      cmocka_unit_test(test_file_describes_itself),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

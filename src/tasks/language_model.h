@@ -47,6 +47,10 @@ gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, cons
 /* A model's file that also has `extra` tensors, and `training` (may be NULL) in its description. */
 gk_status gk_language_model_write(const gk_language_model *model, const char *path, const json_t *training,
                                   int extra_count, const gk_file_tensor *extra);
+/* All but the symbols, into a desc that is GK_LANGUAGE_MODEL_DESC_INIT. *sizes, NULL before: what
+ * network.hidden_sizes points to, for gk_free, also on failure. */
+gk_status gk_language_model_read_description(const struct gk_checkpoint *checkpoint,
+                                             gk_language_model_desc *desc, int64_t **sizes);
 /* The model of an open file; packed. */
 gk_status gk_language_model_read(const struct gk_checkpoint *checkpoint, const gk_language_model_desc *plan,
                                  unsigned pack_flags, gk_language_model **model);

@@ -203,8 +203,8 @@ static gk_status read_hidden(const struct gk_checkpoint *checkpoint, gk_rnn_desc
   return status;
 }
 
-static gk_status read_description(const struct gk_checkpoint *checkpoint, gk_language_model_desc *desc,
-                                  int64_t **sizes) {
+gk_status gk_language_model_read_description(const struct gk_checkpoint *checkpoint,
+                                             gk_language_model_desc *desc, int64_t **sizes) {
   const char *const tasks[] = {task};
   const json_t *description = checkpoint->description;
   gk_rnn_desc *network = &desc->network;
@@ -307,7 +307,7 @@ gk_status gk_language_model_read(const struct gk_checkpoint *checkpoint, const g
   struct gk_vocabulary vocabulary = {0};
   gk_language_model *model = NULL;
   int64_t *sizes = NULL;
-  gk_status status = read_description(checkpoint, &desc, &sizes);
+  gk_status status = gk_language_model_read_description(checkpoint, &desc, &sizes);
   if (status == GK_OK)
     status = read_vocabulary(checkpoint, desc.utf8, &vocabulary);
   if (plan) {

@@ -252,3 +252,35 @@ gk_status gk_language_trainer_resume(const char *path, const gk_language_model_d
   gk_float_environment_restore(callers);
   return status;
 }
+
+/* ---- Describing ---- */
+
+static gk_status describe_file(const struct gk_checkpoint *checkpoint, gk_language_file *about) {
+  const json_t *training = json_object_get(checkpoint->description, "training");
+  gk_status status = gk_language_model_read_description(checkpoint, &about->model, &about->hidden_sizes);
+  if (status != GK_OK || !training)
+    return status;
+  about->trainer = true;
+  about->best_loss = INFINITY;
+  status = gk_checkpoint_integer(checkpoint, training, "step", 0, INT64_MAX - 1, &about->step);
+  if (status == GK_OK)
+    status = gk_checkpoint_integer(checkpoint, training, "best_step", 0, about->step, &about->best_step);
+  if (status == GK_OK && has(training, "best_loss"))
+    status = gk_checkpoint_number(checkpoint, training, "best_loss", 0, 1e300, &about->best_loss);
+  return status;
+}
+
+gk_status gk_language_file_describe(const char *path, gk_language_file *about) {
+  gk_status status = GK_CHECK_POINTERS({"path", path}, {"about", about});
+  if (status)
+    return status;
+  *about = (gk_language_file){.model = GK_LANGUAGE_MODEL_DESC_INIT};
+  struct gk_checkpoint checkpoint;
+  status = gk_checkpoint_open_description(&checkpoint, path);
+  if (status == GK_OK)
+    status = describe_file(&checkpoint, about);
+  gk_checkpoint_close(&checkpoint);
+  if (status != GK_OK)
+    gk_free(about->hidden_sizes);
+  return status;
+}

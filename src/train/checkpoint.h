@@ -20,6 +20,8 @@ gk_status gk_checkpoint_save(const char *path, const json_t *description, int co
                              const gk_file_tensor *tensors);
 /* Opens, checks the hash. Close it also after a failure. */
 gk_status gk_checkpoint_open(struct gk_checkpoint *checkpoint, const char *path);
+/* The same without the hash, and so without reading the tensors. */
+gk_status gk_checkpoint_open_description(struct gk_checkpoint *checkpoint, const char *path);
 void gk_checkpoint_close(struct gk_checkpoint *checkpoint);
 
 /* Reads the F32 tensor `name` of exactly this shape. */
