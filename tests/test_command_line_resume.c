@@ -148,6 +148,47 @@ static void test_interrupted_before_validation(void **state) {
   expect_exit("eval @/early @/text", 0); /* the newest weights: better than nothing */
 }
 
+/* ---- New runs over old ones ---- */
+
+/* What a new run replaces is announced, and kept beside from its first save on. */
+static void test_a_new_run_keeps_the_old_files(void **state) {
+  (void)state;
+  expect_exit("train lm @/text " SMALL "--steps 20 --out @/again", 0);
+  const char *const says[] = {"/again: lstm, 1 x 16, 20 steps, ", " nats/char; kept as ", "/again.old and ",
+                              "/again.state.old\n", NULL};
+  expect_says("train lm @/text " SMALL "--cell gru --steps 3 --out @/again", says);
+  expect_same_files("model-of-20", "again.old");
+  expect_same_files("model-of-20.state", "again.state.old");
+  const char *const says_more[] = {"/again: gru, 1 x 16, 3 steps, ", ", in place of what was kept before\n",
+                                   NULL};
+  expect_says("train lm @/text " SMALL "--steps 20 --out @/again", says_more);
+  expect_same_files("model-of-20", "again");
+  expect_exit("train lm @/text --resume --steps 30 --out @/again", 0); /* goes on: replaces nothing */
+  expect_exit("train lm @/text " SMALL "--cell gru --steps 3 --out @/gru", 0);
+  expect_same_files("gru", "again.old");
+}
+
+/* The file that a symbolic link leads to is kept beside itself: else both names would lead to the new one. */
+static void test_an_old_model_behind_a_link_is_kept(void **state) {
+  (void)state;
+  expect_exit("train lm @/text " SMALL "--steps 20 --out @/behind", 0);
+  assert_int_equal(symlink("behind", temporary_path("link")), 0);
+  expect_exit("train lm @/text " SMALL "--steps 3 --out @/link", 0);
+  expect_same_files("behind.old", "model-of-20");
+  assert_false(file_exists(temporary_path("link.old")));
+}
+
+/* Nor is a document lost that has the name under which an old model would be kept. */
+static void test_what_is_not_a_model_is_no_old_one(void **state) {
+  (void)state;
+  expect_exit("train lm @/text " SMALL "--steps 3 --out @/documented", 0);
+  write_file(temporary_path("documented.old"), "a document", 10);
+  struct result result = run_line("train lm @/text " SMALL "--steps 3 --out @/documented");
+  assert_int_equal(result.exit_code, 2);
+  assert_non_null(strstr(result.err, "documented.old: exists and is not a safetensors file"));
+  free_result(&result);
+}
+
 /* Resuming a finished run does nothing and says so; fewer steps than it has done are refused; with more it
  * goes on. */
 static void test_resume_finished(void **state) {
@@ -226,7 +267,7 @@ static void test_full_disk(void **state) {
   if (!LIMITS_FILES)
     return;
   char *before = read_file(temporary_path("model"), &bytes);
-  const int files = count_files(temporary_folder());
+  const int files = count_files(temporary_folder()) + 2; /* the second names of the model and its state */
   const struct run limited = {.largest_file = bytes - 1};
   result = finish(start("train lm @/text " SMALL "--steps 20 --seed 9 --out @/model", &limited), &limited);
   assert_int_equal(result.exit_code, 1);
@@ -240,6 +281,12 @@ static void test_full_disk(void **state) {
   free(now);
 }
 
+static int set_up_runs(void **state) {
+  const int failed = set_up(state);
+  expect_exit("train lm @/text " SMALL "--steps 20 --out @/model-of-20", 0);
+  return failed;
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_interrupted),
@@ -249,9 +296,12 @@ int main(void) {
       cmocka_unit_test(test_killed),
       cmocka_unit_test(test_interrupted_twice),
       cmocka_unit_test(test_interrupted_before_validation),
+      cmocka_unit_test(test_a_new_run_keeps_the_old_files),
+      cmocka_unit_test(test_an_old_model_behind_a_link_is_kept),
+      cmocka_unit_test(test_what_is_not_a_model_is_no_old_one),
       cmocka_unit_test(test_resume_finished),
       cmocka_unit_test(test_resume_says_what_cannot_be_read),
       cmocka_unit_test(test_full_disk),
   };
-  return cmocka_run_group_tests(tests, set_up, NULL);
+  return cmocka_run_group_tests(tests, set_up_runs, NULL);
 }

@@ -96,7 +96,9 @@ static const cli_option options[] = {
      .fallback = "model.safetensors",
      .value = "FILE",
      .group = "Files",
-     .help = "the model with the lowest validation loss; FILE.state keeps what --resume needs"},
+     .help =
+         "the model with the lowest validation loss; FILE.state keeps what --resume needs; a new run keeps "
+         "those of the one before as FILE.old and FILE.state.old"},
     {.name = "resume",
      .type = CLI_FLAG,
      .offset = FIELD(resume),
@@ -260,6 +262,7 @@ static int train_language_model(int argc, char **argv) {
     exit_code = training_check_outputs(&run);
   if (exit_code == CLI_SUCCESS)
     exit_code = train_on_texts(&settings, &run);
+  training_free_replaced(&run);
   free(state_path);
   return exit_code;
 }

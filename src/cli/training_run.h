@@ -18,6 +18,12 @@ struct train_settings {
 
 enum { PROFILED_STEPS = 1000 };
 
+/* A file of an earlier run whose name a new one takes: where it is, and where it is kept; NULL: there is
+ * none. */
+struct replaced_file {
+  char *path, *old; /* symbolic links resolved */
+};
+
 struct training_run {
   const cli_command *command;
   const struct train_settings *settings;
@@ -28,6 +34,8 @@ struct training_run {
   gk_language_trainer *trainer;
   struct training_progress progress;
   int64_t eval_every;
+  struct replaced_file replaced_model, replaced_state;
+  bool old_kept;                                     /* what is replaced has its second name */
   bool best_saved;                                   /* settings->out holds a model of this run */
   int64_t steps;                                     /* of this run */
   double seconds[GK_TRAINING_PARTS][PROFILED_STEPS]; /* of the newest steps, by part */

@@ -2,11 +2,43 @@
 #include "training_start.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <unistd.h>
 
 static void print_memory(size_t bytes) {
   const bool giga = bytes >= (size_t)1 << 30;
   printf("memory   %.1f %s\n", (double)bytes / (giga ? 1 << 30 : 1 << 20), giga ? "GiB" : "MiB");
+}
+
+/* ": lstm, 2 x 512, 4000 steps, 1.2345 nats/char", as far as the files say it. */
+static void print_about(const struct training_run *run) {
+  const char *const paths[] = {run->replaced_state.path, run->replaced_model.path};
+  gk_language_file about;
+  for (int i = 0; i < 2; ++i) {
+    if (!paths[i] || gk_language_file_describe(paths[i], &about) != GK_OK)
+      continue;
+    char network[CLI_NETWORK_TEXT];
+    cli_network_text(&about.model.network, network);
+    printf(": %s", network);
+    if (about.trainer)
+      printf(", %" PRId64 " step%s", about.step, about.step == 1 ? "" : "s");
+    if (about.trainer && isfinite(about.best_loss))
+      printf(", %.4f nats/char", about.best_loss);
+    gk_free(about.hidden_sizes);
+    return;
+  }
+}
+
+static void print_replaced(const struct training_run *run) {
+  const struct replaced_file *model = &run->replaced_model, *state = &run->replaced_state;
+  const struct replaced_file *first = model->path ? model : state;
+  if (!first->path)
+    return;
+  printf("replaces %s", first == model ? run->settings->out : run->state_path);
+  print_about(run);
+  printf("; kept as %s%s%s%s\n", first->old, first == model && state->path ? " and " : "",
+         first == model && state->path ? state->old : "",
+         access(first->old, F_OK) == 0 ? ", in place of what was kept before" : "");
 }
 
 void training_print_model(const struct training_run *run, const gk_language_model_desc *model,
@@ -21,8 +53,7 @@ void training_print_model(const struct training_run *run, const gk_language_mode
          size->parameters);
   if (size->bytes)
     print_memory(size->bytes);
-  if (!run->settings->resume && access(run->settings->out, F_OK) == 0)
-    printf("replaces %s\n", run->settings->out);
+  print_replaced(run);
 }
 
 void training_print_resumed_model(const struct training_run *run) {
