@@ -189,6 +189,23 @@ static void test_what_is_not_a_model_is_no_old_one(void **state) {
   free_result(&result);
 }
 
+static void test_interrupted_before_the_first_step(void **state) {
+  (void)state;
+  const struct run run = {0};
+  expect_exit("train lm @/text " SMALL "--steps 20 --out @/good", 0);
+  /* Initial weights of many units take long. */
+  const pid_t child = start("train lm @/text --hidden 2500 --layers 3 --threads 1 --out @/good", &run);
+  wait_for_lines("stdout", 4);
+  kill(child, SIGINT);
+  struct result result = finish(child, &run);
+  assert_int_equal(result.exit_code, 130);
+  assert_non_null(strstr(result.out, "\ninterrupted before the first step: nothing saved\n"));
+  free_result(&result);
+  expect_same_files("good", "model-of-20");
+  assert_int_equal(step_of_state("good.state"), 20);
+  assert_false(file_exists(temporary_path("good.old")));
+}
+
 /* Resuming a finished run does nothing and says so; fewer steps than it has done are refused; with more it
  * goes on. */
 static void test_resume_finished(void **state) {
@@ -299,6 +316,7 @@ int main(void) {
       cmocka_unit_test(test_a_new_run_keeps_the_old_files),
       cmocka_unit_test(test_an_old_model_behind_a_link_is_kept),
       cmocka_unit_test(test_what_is_not_a_model_is_no_old_one),
+      cmocka_unit_test(test_interrupted_before_the_first_step),
       cmocka_unit_test(test_resume_finished),
       cmocka_unit_test(test_resume_says_what_cannot_be_read),
       cmocka_unit_test(test_full_disk),

@@ -20,15 +20,31 @@ static const double peak_seconds = 0.1; /* for the measurement of the machine's 
 
 /* ---- Signals ---- */
 
-static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t stop_signal, setting_up;
+static bool at_terminal;
+static const char nothing_saved[] = "interrupted before the first step: nothing saved\n";
+
+/* A network may need long before its first step, and there is nothing that could be lost. */
+static void leave_setup(int signal_number) {
+  static const char erase[] = "\r\033[K";
+  if (at_terminal && write(STDOUT_FILENO, erase, sizeof erase - 1) < 0)
+    _exit(128 + signal_number);
+  const ssize_t written = write(STDOUT_FILENO, nothing_saved, sizeof nothing_saved - 1);
+  (void)written; /* nobody is left to tell */
+  _exit(128 + signal_number);
+}
 
 static void handle_stop(int signal_number) {
+  if (setting_up)
+    leave_setup(signal_number);
   if (stop_signal && signal_number != SIGPIPE)
     _exit(128 + signal_number); /* asked twice: at once */
   stop_signal = signal_number;
 }
 
 static void catch_signals(void) {
+  setting_up = true;
+  at_terminal = isatty(STDOUT_FILENO);
   struct sigaction action = {.sa_handler = handle_stop, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
@@ -182,7 +198,7 @@ static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code)
   int64_t steps = 0;
   gk_status status = GK_OK;
   gk_training_step report;
-  while (status == GK_OK && !stop_signal && (steps < 3 || now - start < trial)) {
+  while (status == GK_OK && (steps < 3 || now - start < trial)) {
     status = gk_language_trainer_step(run->trainer, &report);
     now = progress_clock();
     if (steps++ == 0)
@@ -241,6 +257,7 @@ static int announce(struct training_run *run) {
 }
 
 int training_begin(struct training_run *run) {
+  catch_signals();
   const int exit_code = run->settings->resume ? CLI_SUCCESS : announce(run);
   return exit_code == CLI_SUCCESS ? open_trainer(run) : exit_code;
 }
@@ -279,10 +296,15 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
 
 static int interrupted(struct training_run *run, struct training_progress *progress) {
   gk_language_progress state;
+  if (run->steps == 0) {
+    progress_line_clear(&progress->line);
+    fputs(nothing_saved, stdout);
+    return 128 + (int)stop_signal;
+  }
   gk_language_trainer_progress(run->trainer, &state);
   int exit_code = training_save_state(run);
   /* Before the first validation there is no best model: then the newest is better than none. */
-  if (exit_code == CLI_SUCCESS && !run->best_saved && !isfinite(state.best_loss) && state.step > 0)
+  if (exit_code == CLI_SUCCESS && !run->best_saved && !isfinite(state.best_loss))
     exit_code = training_save_model(run);
   if (exit_code != CLI_SUCCESS)
     return exit_code;
@@ -389,6 +411,7 @@ static int prepare(struct training_run *run, const gk_language_progress *state) 
   } else if (!progress_clear_log(progress)) {
     return CLI_BAD_INPUT;
   }
+  setting_up = false;
   training_print_plan(run);
   gk_learning_rate_desc rate;
   gk_language_trainer_learning_rate(run->trainer, &rate);
@@ -402,7 +425,6 @@ static int prepare(struct training_run *run, const gk_language_progress *state) 
 int training_loop(struct training_run *run) {
   struct training_progress *progress = &run->progress;
   gk_language_progress state;
-  catch_signals();
   int exit_code = plan_steps(run, &progress->steps);
   if (exit_code != CLI_SUCCESS)
     return exit_code;
