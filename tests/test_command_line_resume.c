@@ -14,20 +14,21 @@ static void pause_shortly(void) {
   nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 }
 
+static int lines_of(const char *name) {
+  size_t bytes;
+  int lines = 0;
+  char *content = read_file(temporary_path(name), &bytes);
+  for (size_t i = 0; i < bytes; ++i)
+    lines += content[i] == '\n';
+  free(content);
+  return lines;
+}
+
 /* Waits until the file has `lines` lines; 20 seconds at most. */
 static void wait_for_lines(const char *name, int lines) {
-  for (int tries = 0; tries < 10000; ++tries, pause_shortly()) {
-    if (!file_exists(temporary_path(name)))
-      continue;
-    size_t bytes;
-    int found = 0;
-    char *content = read_file(temporary_path(name), &bytes);
-    for (size_t i = 0; i < bytes; ++i)
-      found += content[i] == '\n';
-    free(content);
-    if (found >= lines)
+  for (int tries = 0; tries < 10000; ++tries, pause_shortly())
+    if (file_exists(temporary_path(name)) && lines_of(name) >= lines)
       return;
-  }
   fail_msg("%s does not get %d lines", name, lines);
 }
 
@@ -189,6 +190,36 @@ static void test_what_is_not_a_model_is_no_old_one(void **state) {
   free_result(&result);
 }
 
+/* A log takes the place of a log, which is announced, and of nothing else. */
+static void test_a_log_replaces_only_a_log(void **state) {
+  (void)state;
+  static const char document[] = "A user's document\nof two lines.\n";
+  const char *const announces[] = {"replaces ", "/old.log: the log of an earlier run\n", NULL};
+  write_file(temporary_path("document"), document, sizeof document);
+  write_file(temporary_path("blank"), "", 0);
+  const char *const refused[] = {"train lm @/text " SMALL "--steps 5 --log @/document --out @/logged",
+                                 "train lm @/text " SMALL "--steps 5 --log @/model-of-20 --out @/logged",
+                                 "train lm @/text --resume --steps 9 --log @/document --out @/logged"};
+  expect_exit("train lm @/text " SMALL "--steps 5 --log @/blank --out @/logged", 0);
+  expect_exit("train lm @/text " SMALL "--steps 9 --log @/old.log --out @/logged", 0);
+  expect_says("train lm @/text " SMALL "--steps 5 --log @/old.log --out @/logged", announces);
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; ++i) {
+    struct result result = run_line(refused[i]);
+    assert_int_equal(result.exit_code, 2);
+    assert_non_null(strstr(result.err, "exists and is not a log of this program"));
+    assert_string_equal(result.out, "");
+    free_result(&result);
+  }
+  size_t bytes;
+  char *kept = read_file(temporary_path("document"), &bytes);
+  assert_int_equal(bytes, sizeof document);
+  assert_string_equal(kept, document);
+  free(kept);
+  assert_int_equal(lines_of("old.log"), 5);
+  expect_exit("train lm @/text --resume --steps 9 --log @/old.log --out @/logged", 0); /* appends */
+  assert_int_equal(lines_of("old.log"), 9);
+}
+
 static void test_interrupted_before_the_first_step(void **state) {
   (void)state;
   const struct run run = {0};
@@ -316,6 +347,7 @@ int main(void) {
       cmocka_unit_test(test_a_new_run_keeps_the_old_files),
       cmocka_unit_test(test_an_old_model_behind_a_link_is_kept),
       cmocka_unit_test(test_what_is_not_a_model_is_no_old_one),
+      cmocka_unit_test(test_a_log_replaces_only_a_log),
       cmocka_unit_test(test_interrupted_before_the_first_step),
       cmocka_unit_test(test_resume_finished),
       cmocka_unit_test(test_resume_says_what_cannot_be_read),

@@ -53,6 +53,8 @@ int training_check_outputs(struct training_run *run) {
   for (int i = 0; i < LOG; ++i)
     if (cli_same_file(settings->log, outputs[i]))
       return cli_error(run->command, "--log %s: is the model's file", settings->log);
+  if (!progress_check_log(&run->progress, settings->log, settings->resume))
+    return CLI_BAD_INPUT;
   for (int i = 0; i < 2; ++i)
     if (gk_safetensors_can_save(outputs[i]) != GK_OK)
       return cli_error(run->command, "--out %s", gk_last_error());

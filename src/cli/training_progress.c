@@ -7,11 +7,34 @@
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const double forget = 0.98;           /* a step's weight in the averages a step later */
 static const double terminal_interval = 0.2; /* seconds between lines */
 static const double file_interval = 5;
+static const char log_begins[] = "{\"step\":";
+
+bool progress_check_log(struct training_progress *progress, const char *log_path, bool resumed) {
+  char first[sizeof log_begins - 1];
+  struct stat status;
+  if (!log_path || stat(log_path, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size == 0)
+    return true;
+  FILE *found = fopen(log_path, "rb");
+  const bool is_log =
+      found && fread(first, sizeof first, 1, found) == 1 && memcmp(first, log_begins, sizeof first) == 0;
+  if (!found)
+    cli_error(progress->command, "--log %s: exists and cannot be read: %s", log_path, strerror(errno));
+  else if (!is_log)
+    cli_error(progress->command,
+              "--log %s: exists and is not a log of this program, whose first line begins with %s: not "
+              "overwritten",
+              log_path, log_begins);
+  if (found)
+    fclose(found);
+  progress->log_replaces = is_log && !resumed;
+  return is_log;
+}
 
 bool progress_begin(struct training_progress *progress, const char *log_path) {
   progress_line_begin(&progress->line, stdout, terminal_interval);
@@ -30,14 +53,6 @@ bool progress_begin(struct training_progress *progress, const char *log_path) {
   return true;
 }
 
-bool progress_clear_log(struct training_progress *progress) {
-  if (!progress->log || ftruncate(fileno(progress->log), 0) == 0 ||
-      errno == EINVAL) /* a pipe has no length */
-    return true;
-  cli_error(progress->command, "--log %s: cannot write: %s", progress->log_path, strerror(errno));
-  return false;
-}
-
 static bool log_failed(struct training_progress *progress) {
   progress_line_end(&progress->line);
   cli_error(progress->command, "--log %s: cannot write: %s", progress->log_path, strerror(errno));
@@ -54,15 +69,18 @@ bool progress_end(struct training_progress *progress) {
 static bool write_log(struct training_progress *progress, const gk_training_step *step, double seconds,
                       const gk_language_loss *validation) {
   FILE *log = progress->log;
+  if (progress->log_replaces && ftruncate(fileno(log), 0) != 0)
+    return false;
+  progress->log_replaces = false;
   const double gflops = step->operations / seconds * 1e-9;
   fprintf(
       log,
-      "{\"step\": %" PRId64 ", \"epoch\": %.6f, \"loss\": %.17g, \"bits_per_character\": %.9g"
+      "%s %" PRId64 ", \"epoch\": %.6f, \"loss\": %.17g, \"bits_per_character\": %.9g"
       ", \"learning_rate\": %.9g, \"gradient_norm\": %.17g, \"clip_scale\": %.9g, \"characters\": %" PRId64
       ", \"seconds\": %.6f, \"characters_per_second\": %.1f, \"gflops\": %.3f",
-      step->step, (double)step->step / (double)progress->steps_per_epoch, step->loss, step->loss / M_LN2,
-      step->learning_rate, step->gradient_norm, (double)step->clip_scale, step->characters, seconds,
-      (double)step->characters / seconds, gflops);
+      log_begins, step->step, (double)step->step / (double)progress->steps_per_epoch, step->loss,
+      step->loss / M_LN2, step->learning_rate, step->gradient_norm, (double)step->clip_scale,
+      step->characters, seconds, (double)step->characters / seconds, gflops);
   if (progress->peak_gflops > 0)
     fprintf(log, ", \"percent_of_peak\": %.2f", 100 * gflops / progress->peak_gflops);
   if (validation) {

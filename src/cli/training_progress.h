@@ -13,6 +13,7 @@ struct training_progress {
   const cli_command *command;
   FILE *log; /* NULL: none */
   const char *log_path;
+  bool log_replaces;  /* that of an earlier run, when the first step is written */
   double peak_gflops; /* 0: not measured */
   int64_t steps;      /* planned */
   int64_t steps_per_epoch;
@@ -23,10 +24,10 @@ struct training_progress {
   double weight, loss, characters, operations, seconds;
 };
 
-/* Opens the log, if there is one, to be written from its start or appended to. false: said why. */
+/* Refuses a file that is there and no log. NULL: there is none. false: said why. */
+bool progress_check_log(struct training_progress *progress, const char *log_path, bool resumed);
+/* Opens that log. false: said why. */
 bool progress_begin(struct training_progress *progress, const char *log_path);
-/* A new run's log begins empty, but not before its first step is near. */
-bool progress_clear_log(struct training_progress *progress);
 /* Ends an open line; closes the log. false: the log could not be written. */
 bool progress_end(struct training_progress *progress);
 

@@ -408,8 +408,6 @@ static int prepare(struct training_run *run, const gk_language_progress *state) 
     if (!progress_begin(progress, run->settings->log))
       return CLI_BAD_INPUT;
     training_print_resumed_model(run);
-  } else if (!progress_clear_log(progress)) {
-    return CLI_BAD_INPUT;
   }
   setting_up = false;
   training_print_plan(run);

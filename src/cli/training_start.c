@@ -54,6 +54,8 @@ void training_print_model(const struct training_run *run, const gk_language_mode
   if (size->bytes)
     print_memory(size->bytes);
   print_replaced(run);
+  if (run->progress.log_replaces)
+    printf("replaces %s: the log of an earlier run\n", run->settings->log);
 }
 
 void training_print_resumed_model(const struct training_run *run) {
