@@ -498,6 +498,31 @@ static void test_resume_refuses(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
+/* Whoever could not keep the best model gets the next one as the best again. */
+static void test_best_can_be_taken_back(void **state) {
+  (void)state;
+  const gk_language_model_desc model = small_model(GK_CELL_LSTM);
+  const gk_training_desc training = small_training();
+  gk_language_trainer *trainer = create(&model, &training);
+  gk_language_loss loss;
+  gk_language_progress progress;
+  bool improved = false;
+  run_steps(trainer, 2);
+  expect_ok(gk_language_trainer_validate(trainer, &loss, &improved));
+  assert_true(improved);
+  expect_ok(gk_language_trainer_validate(trainer, &loss, &improved));
+  assert_false(improved);
+  expect_ok(gk_language_trainer_set_best(trainer, INFINITY, 0));
+  expect_ok(gk_language_trainer_validate(trainer, &loss, &improved));
+  assert_true(improved);
+  assert_int_equal(gk_language_trainer_set_best(trainer, NAN, 0), GK_ERROR_ARGUMENT);
+  assert_int_equal(gk_language_trainer_set_best(trainer, 1, 3), GK_ERROR_ARGUMENT);
+  assert_non_null(strstr(gk_last_error(), "step is 3, must be from 0 to 2"));
+  gk_language_trainer_progress(trainer, &progress);
+  assert_true(progress.best_loss == loss.nats && progress.best_step == 2);
+  gk_language_trainer_destroy(trainer);
+}
+
 /* A file's description needs no tensors: it is the same where they are damaged, which a resume refuses. */
 static void test_file_describes_itself(void **state) {
   (void)state;
@@ -554,6 +579,7 @@ int main(void) {
       cmocka_unit_test(test_refused_descriptions),
       cmocka_unit_test(test_resume_is_unbroken),
       cmocka_unit_test(test_resume_refuses),
+      cmocka_unit_test(test_best_can_be_taken_back),
       cmocka_unit_test(test_file_describes_itself),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -423,6 +423,16 @@ void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_languag
                                      .best_step = trainer->best_step};
 }
 
+gk_status gk_language_trainer_set_best(gk_language_trainer *trainer, double loss, int64_t step) {
+  if (isnan(loss) || step < 0 || step > trainer->step)
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "loss is %g, must be a number; step is %" PRId64 ", must be from 0 to %" PRId64, loss,
+                   step, trainer->step);
+  trainer->best_loss = loss;
+  trainer->best_step = step;
+  return GK_OK;
+}
+
 gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
                                                 const gk_learning_rate_desc *desc) {
   gk_status status = GK_CHECK_POINTERS({"trainer", trainer});
