@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,8 +108,10 @@ int main(int argc, char **argv) {
   if (argc > 1 && argv[1][0] != '-')
     spin_briefly(argv);
   const int exit_code = dispatch(argc, argv);
-  if (fflush(stdout) != 0 || ferror(stdout)) {
-    fprintf(stderr, "gatekern: cannot write to standard output: %s\n", strerror(errno));
+  const bool flushed = fflush(stdout) == 0;
+  if (!flushed || ferror(stdout)) { /* the reason of an earlier failure is gone */
+    fprintf(stderr, "gatekern: cannot write to standard output%s%s\n", flushed ? "" : ": ",
+            flushed ? "" : strerror(errno));
     return exit_code ? exit_code : CLI_FAILURE;
   }
   return exit_code;
