@@ -33,7 +33,7 @@ struct result {
 
 struct run {
   const char *input, *output, *error; /* files; NULL: /dev/null, and files of the temporary folder */
-  rlim_t largest_file;                /* 0: unlimited */
+  rlim_t largest_file;                /* 0: unlimited; can be raised while it runs */
 };
 
 static const char *program(void) {
@@ -64,8 +64,10 @@ static inline pid_t start(const char *line, const struct run *run) {
   arguments[count] = NULL;
   const char *out = run->output ? run->output : temporary_path("stdout");
   const char *err = run->error ? run->error : temporary_path("stderr");
-  if (!run->output)
-    unlink(out); /* nobody must wait for what an earlier run wrote */
+  if (!run->output) /* nobody must wait for what an earlier run wrote */
+    unlink(out);
+  if (!run->error)
+    unlink(err);
   const pid_t child = fork();
   if (child != 0)
     return child;
@@ -73,7 +75,7 @@ static inline pid_t start(const char *line, const struct run *run) {
   redirect(STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC);
   redirect(STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC);
   if (run->largest_file) {
-    const struct rlimit limit = {run->largest_file, run->largest_file};
+    const struct rlimit limit = {run->largest_file, RLIM_INFINITY};
     setrlimit(RLIMIT_FSIZE, &limit);
   }
   execv(arguments[0], arguments);

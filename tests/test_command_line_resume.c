@@ -2,6 +2,7 @@
  *
  * The program as people use it (GATEKERN_PROGRAM): interrupted, killed and resumed runs end with the files of
  * an unbroken one; a full disk leaves them as they were. */
+#define _GNU_SOURCE /* prlimit */
 #include <math.h>
 #include <signal.h>
 #include <time.h>
@@ -310,7 +311,10 @@ static void test_full_disk(void **state) {
   result = run_line("train lm @/text " SMALL "--steps 20 --log /dev/full --out @/unlogged");
   assert_int_equal(result.exit_code, 1);
   assert_non_null(strstr(result.err, "--log /dev/full"));
+  assert_non_null(strstr(result.out, "stopped after step 1: saved"));
   free_result(&result);
+  assert_int_equal(step_of_state("unlogged.state"), 1);
+  expect_exit("eval @/unlogged @/text", 0);
 
   if (!LIMITS_FILES)
     return;
@@ -327,6 +331,48 @@ static void test_full_disk(void **state) {
   assert_int_equal(count_files(temporary_folder()), files);
   free(before);
   free(now);
+}
+
+/* What the run says no longer fits on the disk: it ends as if interrupted. */
+static void test_what_cannot_be_said_is_saved(void **state) {
+  (void)state;
+  if (!LIMITS_FILES)
+    return;
+  const struct run limited = {.largest_file = 12000};
+  struct result result = finish(start("train lm @/text --hidden 2 --batch 4 --time 8 --threads 1 "
+                                      "--steps 100000000 --eval-every 1 --save-minutes 0 --out @/unsaid",
+                                      &limited),
+                                &limited);
+  assert_int_equal(result.exit_code, 1);
+  assert_non_null(strstr(result.err, ": saved; the same command with --resume goes on"));
+  assert_non_null(strstr(result.err, "gatekern: cannot write to standard output\n"));
+  free_result(&result);
+  assert_true(step_of_state("unsaid.state") > 10);
+}
+
+/* A model and a state that cannot be written are written later; neither stops the training, and the model is
+ * no best one until it is saved. */
+static void test_failed_saves_are_tried_again(void **state) {
+  (void)state;
+  if (!LIMITS_FILES)
+    return;
+  const struct run limited = {.largest_file = 9000};
+  const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+  const pid_t child =
+      start("train lm @/text " SMALL "--steps 100000000 --eval-every 2000 --out @/later", &limited);
+  wait_for_lines("stderr", 2);
+  assert_false(file_exists(temporary_path("later")));
+  assert_int_equal(prlimit(child, RLIMIT_FSIZE, &unlimited, NULL), 0);
+  for (int tries = 0; tries < 10000 && !file_exists(temporary_path("later.state")); ++tries)
+    pause_shortly();
+  kill(child, SIGINT);
+  struct result result = finish(child, &limited);
+  assert_int_equal(result.exit_code, 130);
+  assert_non_null(strstr(result.err, "later: cannot write: File too large; training goes on"));
+  assert_non_null(strstr(result.err, "later.state: cannot write: File too large; training goes on"));
+  assert_non_null(strstr(result.out, "best so far: "));
+  free_result(&result);
+  expect_exit("eval @/later @/text", 0);
 }
 
 static int set_up_runs(void **state) {
@@ -352,6 +398,8 @@ int main(void) {
       cmocka_unit_test(test_resume_finished),
       cmocka_unit_test(test_resume_says_what_cannot_be_read),
       cmocka_unit_test(test_full_disk),
+      cmocka_unit_test(test_what_cannot_be_said_is_saved),
+      cmocka_unit_test(test_failed_saves_are_tried_again),
   };
   return cmocka_run_group_tests(tests, set_up_runs, NULL);
 }

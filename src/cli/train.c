@@ -229,7 +229,8 @@ static int train_on_texts(const struct train_settings *settings, struct training
   if (exit_code == CLI_SUCCESS)
     exit_code = training_loop(run);
   gk_language_trainer_destroy(run->trainer);
-  if (!progress_end(&run->progress) && exit_code == CLI_SUCCESS)
+  progress_end(&run->progress);
+  if (exit_code == CLI_SUCCESS && progress_failed(&run->progress))
     exit_code = CLI_FAILURE;
   if (settings->file) {
     free((void *)run->text.data);

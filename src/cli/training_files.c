@@ -69,62 +69,76 @@ int training_check_outputs(struct training_run *run) {
 
 /* By a second name, so that the first leads to a whole file at every moment; a file system without second
  * names moves it. */
-static bool keep_file(const struct training_run *run, const struct replaced_file *file) {
-  if (!file->path || access(file->path, F_OK) != 0 || cli_same_file(file->path, file->old))
-    return true;
-  if ((unlink(file->old) == 0 || errno == ENOENT) &&
-      (link(file->path, file->old) == 0 || rename(file->path, file->old) == 0))
-    return true;
-  cli_error(run->command, "%s: cannot be kept as %s: %s", file->path, file->old, strerror(errno));
+static bool keep_file(const struct replaced_file *file) {
+  return !file->path || access(file->path, F_OK) != 0 || cli_same_file(file->path, file->old) ||
+         ((unlink(file->old) == 0 || errno == ENOENT) &&
+          (link(file->path, file->old) == 0 || rename(file->path, file->old) == 0));
+}
+
+/* Says what is wrong, apart from a line of progress. */
+static bool failed(struct training_run *run, enum training_save which, const char *what) {
+  progress_line_clear(&run->progress.line);
+  cli_error(run->command, "%s%s", what,
+            which == SAVE_LAST ? "" : "; training goes on, the next save tries again");
+  run->save_failed = true;
   return false;
 }
 
-static bool keep_replaced(struct training_run *run) {
-  run->old_kept =
-      run->old_kept || (keep_file(run, &run->replaced_model) && keep_file(run, &run->replaced_state));
-  return run->old_kept;
+static bool keep_replaced(struct training_run *run, enum training_save which) {
+  const struct replaced_file *const files[] = {&run->replaced_model, &run->replaced_state};
+  char reason[1024];
+  for (int i = 0; i < 2 && !run->old_kept; ++i)
+    if (!keep_file(files[i])) {
+      snprintf(reason, sizeof reason, "%s: cannot be kept as %s: %s", files[i]->path, files[i]->old,
+               strerror(errno));
+      return failed(run, which, reason);
+    }
+  run->old_kept = true;
+  return true;
 }
 
 /* ---- Saving ---- */
 
-int training_save_state(struct training_run *run) {
-  if (!keep_replaced(run))
-    return CLI_FAILURE;
-  return cli_status(run->command, gk_language_trainer_save(run->trainer, run->state_path));
+bool training_save_state(struct training_run *run, enum training_save which) {
+  if (!keep_replaced(run, which))
+    return false;
+  const gk_status status = gk_language_trainer_save(run->trainer, run->state_path);
+  return status == GK_OK || failed(run, which, cli_message(status));
 }
 
-static int save_model(struct training_run *run, const char *path) {
-  if (!keep_replaced(run))
-    return CLI_FAILURE;
-  const int exit_code =
-      cli_status(run->command, gk_language_model_save(gk_language_trainer_model(run->trainer), path));
-  run->best_saved = run->best_saved || (exit_code == CLI_SUCCESS && path == run->settings->out);
-  return exit_code;
+static bool save_model(struct training_run *run, const char *path, enum training_save which) {
+  if (!keep_replaced(run, which))
+    return false;
+  const gk_status status = gk_language_model_save(gk_language_trainer_model(run->trainer), path);
+  return status == GK_OK || failed(run, which, cli_message(status));
 }
 
-int training_save_model(struct training_run *run) {
-  return save_model(run, run->settings->out);
+bool training_save_model(struct training_run *run, enum training_save which) {
+  const bool saved = save_model(run, run->settings->out, which);
+  run->best_saved = run->best_saved || saved;
+  return saved;
 }
 
-static int keep_model(struct training_run *run, int64_t step) {
+static bool keep_model(struct training_run *run, int64_t step, enum training_save which) {
   const size_t size = strlen(run->settings->out) + 32;
   char *path = malloc(size);
   if (!path)
-    return cli_error(run->command, "out of memory"), CLI_FAILURE;
+    return failed(run, which, "out of memory");
   snprintf(path, size, "%s.step-%" PRId64, run->settings->out, step);
-  const int exit_code = save_model(run, path);
+  const bool saved = save_model(run, path, which);
   free(path);
-  return exit_code;
+  return saved;
 }
 
 int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss *measured,
                         const gk_language_loss **loss) {
   struct training_progress *progress = &run->progress;
-  gk_language_progress state;
-  gk_language_trainer_progress(run->trainer, &state);
+  const enum training_save which = step == progress->steps ? SAVE_LAST : SAVE_NOW;
+  gk_language_progress before;
+  gk_language_trainer_progress(run->trainer, &before);
   bool improved = true;
   *loss = NULL;
-  if (state.validation_characters) {
+  if (before.validation_characters) {
     const double start = progress_clock();
     const gk_status status = gk_language_trainer_validate(run->trainer, measured, &improved);
     if (status != GK_OK)
@@ -132,14 +146,16 @@ int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss
     *loss = measured;
     progress->validation_seconds = progress_clock() - start;
   }
-  int exit_code = improved ? training_save_model(run) : CLI_SUCCESS;
-  if (exit_code == CLI_SUCCESS && run->settings->keep_all)
-    exit_code = keep_model(run, step);
-  if (exit_code == CLI_SUCCESS)
-    exit_code = training_save_state(run);
-  if (exit_code == CLI_SUCCESS && *loss)
+  run->save_failed = false;
+  const bool best_saved = improved && training_save_model(run, which);
+  if (improved && !best_saved)
+    gk_language_trainer_set_best(run->trainer, before.best_loss, before.best_step);
+  if (run->settings->keep_all)
+    keep_model(run, step, which);
+  training_save_state(run, which);
+  if (*loss)
     progress_note(progress, "step %" PRId64 "  validation %.4f nats/char  %.4f bits/char%s%s", step,
-                  measured->nats, measured->nats / M_LN2, improved ? "  best so far: " : "",
-                  improved ? run->settings->out : "");
-  return exit_code;
+                  measured->nats, measured->nats / M_LN2, best_saved ? "  best so far: " : "",
+                  best_saved ? run->settings->out : "");
+  return CLI_SUCCESS;
 }

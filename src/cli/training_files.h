@@ -11,10 +11,13 @@
 int training_check_outputs(struct training_run *run);
 void training_free_replaced(struct training_run *run);
 
-/* The first save keeps what it replaces. Each returns CLI_SUCCESS, or the exit code after a line on stderr. */
-int training_save_state(struct training_run *run);
-int training_save_model(struct training_run *run);
-/* Validates, if there is a text for that, and saves. *loss: what was measured, NULL: nothing. */
+/* Whether a failed save is tried again, which its message says. */
+enum training_save { SAVE_NOW, SAVE_LAST };
+/* The first save keeps what it replaces. false: a line on stderr, and run->save_failed. */
+bool training_save_state(struct training_run *run, enum training_save which);
+bool training_save_model(struct training_run *run, enum training_save which);
+/* Validates, if there is a text for that, and saves; a model that could not be saved is not the best so far.
+ * *loss: what was measured, NULL: nothing. Returns CLI_SUCCESS, or the exit code if it could not validate. */
 int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss *measured,
                         const gk_language_loss **loss);
 

@@ -53,17 +53,27 @@ bool progress_begin(struct training_progress *progress, const char *log_path) {
   return true;
 }
 
-static bool log_failed(struct training_progress *progress) {
+static void close_log(struct training_progress *progress, bool written) {
+  FILE *log = progress->log;
+  int error = written ? 0 : errno;
+  progress->log = NULL;
+  if (fclose(log) != 0 && written)
+    error = errno;
+  if (!error)
+    return;
+  progress->log_failed = true;
   progress_line_end(&progress->line);
-  cli_error(progress->command, "--log %s: cannot write: %s", progress->log_path, strerror(errno));
-  return false;
+  cli_error(progress->command, "--log %s: cannot write: %s", progress->log_path, strerror(error));
 }
 
-bool progress_end(struct training_progress *progress) {
+void progress_end(struct training_progress *progress) {
   progress_line_end(&progress->line);
-  FILE *log = progress->log;
-  progress->log = NULL;
-  return !log || fclose(log) == 0 || log_failed(progress);
+  if (progress->log)
+    close_log(progress, true);
+}
+
+bool progress_failed(const struct training_progress *progress) {
+  return progress->log_failed || ferror(stdout);
 }
 
 static bool write_log(struct training_progress *progress, const gk_training_step *step, double seconds,
@@ -115,7 +125,7 @@ static void print_line(struct training_progress *progress, int64_t step) {
     puts(line);
 }
 
-bool progress_step(struct training_progress *progress, const gk_training_step *step, double seconds,
+void progress_step(struct training_progress *progress, const gk_training_step *step, double seconds,
                    const gk_language_loss *validation) {
   progress->weight = progress->weight * forget + 1;
   progress->loss = progress->loss * forget + step->loss;
@@ -123,10 +133,9 @@ bool progress_step(struct training_progress *progress, const gk_training_step *s
   progress->operations = progress->operations * forget + step->operations;
   progress->seconds = progress->seconds * forget + seconds;
   if (progress->log && !write_log(progress, step, seconds, validation))
-    return log_failed(progress);
+    close_log(progress, false);
   if (progress_line_due(&progress->line) || step->step == progress->steps)
     print_line(progress, step->step);
-  return true;
 }
 
 void progress_note(struct training_progress *progress, const char *format, ...) {

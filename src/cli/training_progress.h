@@ -13,6 +13,7 @@ struct training_progress {
   const cli_command *command;
   FILE *log; /* NULL: none */
   const char *log_path;
+  bool log_failed;    /* nothing is written to it any more */
   bool log_replaces;  /* that of an earlier run, when the first step is written */
   double peak_gflops; /* 0: not measured */
   int64_t steps;      /* planned */
@@ -28,13 +29,14 @@ struct training_progress {
 bool progress_check_log(struct training_progress *progress, const char *log_path, bool resumed);
 /* Opens that log. false: said why. */
 bool progress_begin(struct training_progress *progress, const char *log_path);
-/* Ends an open line; closes the log. false: the log could not be written. */
-bool progress_end(struct training_progress *progress);
+/* Ends an open line; closes the log. */
+void progress_end(struct training_progress *progress);
 
-/* After each step, `validation` of it or NULL: writes the log, and every now and then the line. false: the
- * log could not be written (said so). */
-bool progress_step(struct training_progress *progress, const gk_training_step *step, double seconds,
+/* After each step, `validation` of it or NULL: writes the log, and every now and then the line. */
+void progress_step(struct training_progress *progress, const gk_training_step *step, double seconds,
                    const gk_language_loss *validation);
+/* Could the log (said so) or standard output (which the program says at its end) not be written? */
+bool progress_failed(const struct training_progress *progress);
 /* A line that stays. */
 void progress_note(struct training_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -22,14 +22,14 @@ static const double peak_seconds = 0.1; /* for the measurement of the machine's 
 
 static volatile sig_atomic_t stop_signal, setting_up;
 static bool at_terminal;
-static const char nothing_saved[] = "interrupted before the first step: nothing saved\n";
+#define NOTHING_SAVED "interrupted before the first step: nothing saved"
 
 /* A network may need long before its first step, and there is nothing that could be lost. */
 static void leave_setup(int signal_number) {
   static const char erase[] = "\r\033[K";
   if (at_terminal && write(STDOUT_FILENO, erase, sizeof erase - 1) < 0)
     _exit(128 + signal_number);
-  const ssize_t written = write(STDOUT_FILENO, nothing_saved, sizeof nothing_saved - 1);
+  const ssize_t written = write(STDOUT_FILENO, NOTHING_SAVED "\n", sizeof NOTHING_SAVED);
   (void)written; /* nobody is left to tell */
   _exit(128 + signal_number);
 }
@@ -294,23 +294,35 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
 
 /* ---- The run ---- */
 
-static int interrupted(struct training_run *run, struct training_progress *progress) {
+/* On the other stream if standard output is what failed. */
+static void say_last(struct training_progress *progress, const char *text) {
+  if (ferror(stdout))
+    cli_error(progress->command, "%s", text);
+  else
+    progress_note(progress, "%s", text);
+}
+
+/* By a signal, or since nobody can read what the run says. */
+static int stopped(struct training_run *run, struct training_progress *progress) {
   gk_language_progress state;
+  const int exit_code = stop_signal ? 128 + (int)stop_signal : CLI_FAILURE;
   if (run->steps == 0) {
-    progress_line_clear(&progress->line);
-    fputs(nothing_saved, stdout);
-    return 128 + (int)stop_signal;
+    say_last(progress, NOTHING_SAVED);
+    return exit_code;
   }
   gk_language_trainer_progress(run->trainer, &state);
-  int exit_code = training_save_state(run);
+  run->save_failed = false;
+  training_save_state(run, SAVE_LAST);
   /* Before the first validation there is no best model: then the newest is better than none. */
-  if (exit_code == CLI_SUCCESS && !run->best_saved && !isfinite(state.best_loss))
-    exit_code = training_save_model(run);
-  if (exit_code != CLI_SUCCESS)
-    return exit_code;
-  progress_note(progress, "interrupted after step %" PRId64 ": saved; the same command with --resume goes on",
-                state.step);
-  return 128 + (int)stop_signal;
+  if (!run->best_saved && !isfinite(state.best_loss))
+    training_save_model(run, SAVE_LAST);
+  if (run->save_failed)
+    return CLI_FAILURE;
+  char text[128];
+  snprintf(text, sizeof text, "%s after step %" PRId64 ": saved; the same command with --resume goes on",
+           stop_signal ? "interrupted" : "stopped", state.step);
+  say_last(progress, text);
+  return exit_code;
 }
 
 static int finished(struct training_run *run, struct training_progress *progress, double seconds) {
@@ -324,7 +336,10 @@ static int finished(struct training_run *run, struct training_progress *progress
                   total / 60, total % 60, state.best_loss, state.best_loss / M_LN2, state.best_step,
                   run->settings->out);
   else
-    progress_note(progress, "done in %d:%02d: %s", total / 60, total % 60, run->settings->out);
+    progress_note(progress, "done in %d:%02d%s%s", total / 60, total % 60, run->best_saved ? ": " : "",
+                  run->best_saved ? run->settings->out : "");
+  if (run->save_failed)
+    return CLI_FAILURE;
   printf("try      gatekern sample %s\n", run->settings->out);
   return CLI_SUCCESS;
 }
@@ -368,12 +383,11 @@ static int advance(struct training_run *run, struct training_progress *progress,
     progress->validations_left = (progress->steps - step.step) / run->eval_every;
     exit_code = training_checkpoint(run, step.step, &measured, &loss);
   } else if (run->settings->save_minutes > 0 && progress_clock() >= *next_save) {
-    exit_code = training_save_state(run);
+    training_save_state(run, SAVE_NOW);
   }
   if (due || progress_clock() >= *next_save)
     *next_save = progress_clock() + 60 * run->settings->save_minutes;
-  if (exit_code == CLI_SUCCESS && !progress_step(progress, &step, seconds, loss))
-    exit_code = CLI_FAILURE;
+  progress_step(progress, &step, seconds, loss);
   return exit_code;
 }
 
@@ -433,14 +447,14 @@ int training_loop(struct training_run *run) {
   const double start = progress_clock();
   double next_save = start + 60 * run->settings->save_minutes;
   progress->line.next = start + first_line;
-  while (exit_code == CLI_SUCCESS && !stop_signal && state.step < progress->steps) {
+  while (exit_code == CLI_SUCCESS && !stop_signal && !progress_failed(progress) &&
+         state.step < progress->steps) {
     exit_code = advance(run, progress, &next_save);
     gk_language_trainer_progress(run->trainer, &state);
   }
   if (exit_code == CLI_SUCCESS)
-    exit_code = stop_signal && state.step < progress->steps
-                    ? interrupted(run, progress)
-                    : finished(run, progress, progress_clock() - start);
+    exit_code = state.step < progress->steps ? stopped(run, progress)
+                                             : finished(run, progress, progress_clock() - start);
   progress_line_end(&progress->line);
   if (run->settings->profile)
     print_profile(run);
