@@ -10,15 +10,15 @@
 
 enum { SHOWN = 1 << 20 };
 
-/* Runs a line whose standard error is a terminal; `shown` gets what that displayed. */
-static struct result run_at_terminal(const char *line, char shown[SHOWN]) {
+/* Runs a line whose standard error, or output, is a terminal; `shown` gets what that displayed. */
+static struct result run_at(bool output, const char *line, char shown[SHOWN]) {
   char path[64];
   const int display = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
   assert_true(display >= 0 && grantpt(display) == 0 && unlockpt(display) == 0);
   snprintf(path, sizeof path, "%s", ptsname(display));
   const int terminal = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC); /* stays open, so that nothing is lost */
   assert_true(terminal >= 0);
-  const struct run run = {.error = path};
+  const struct run run = {.output = output ? path : NULL, .error = output ? NULL : path};
   const pid_t child = start(line, &run);
   siginfo_t ended = {0};
   size_t used = 0;
@@ -35,6 +35,10 @@ static struct result run_at_terminal(const char *line, char shown[SHOWN]) {
   close(terminal);
   close(display);
   return finish(child, &run);
+}
+
+static struct result run_at_terminal(const char *line, char shown[SHOWN]) {
+  return run_at(false, line, shown);
 }
 
 static const struct {
@@ -84,9 +88,35 @@ static void test_verify_counts_its_cases(void **state) {
   free_result(&result);
 }
 
+/* From the header to the first step there is always a line that says what takes so long. */
+static void test_training_shows_what_it_waits_for(void **state) {
+  (void)state;
+  static char shown[SHOWN];
+  static const struct {
+    const char *line, *shows[4];
+  } runs[] = {
+      {"train lm @/text " SMALL "--steps 30 --out @/shown",
+       {"\nmemory ", "\rsetting up the network ...\033[K\r\033[K", "\nmachine ", "\rstep 0/30\033[K"}},
+      {"train lm @/text --resume --steps 40 --out @/shown",
+       {"\rreading the state of the run ...\033[K\r\033[K", "text ", "\nmachine ", "\rstep 30/40\033[K"}}};
+  for (size_t i = 0; i < sizeof runs / sizeof *runs; ++i) {
+    struct result result = run_at(true, runs[i].line, shown);
+    assert_int_equal(result.exit_code, 0);
+    free_result(&result);
+    const char *at = shown;
+    for (int part = 0; part < 4; ++part) {
+      at = strstr(at, runs[i].shows[part]);
+      if (!at)
+        fail_msg("gatekern %s does not show \"%s\" in its place: %s", runs[i].line, runs[i].shows[part],
+                 shown);
+    }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_progress_at_a_terminal),
+      cmocka_unit_test(test_training_shows_what_it_waits_for),
       cmocka_unit_test(test_verify_counts_its_cases),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);

@@ -13,6 +13,7 @@
 static const double forget = 0.98;           /* a step's weight in the averages a step later */
 static const double terminal_interval = 0.2; /* seconds between lines */
 static const double file_interval = 5;
+static const double first_line = 0.2; /* a first step alone is no average */
 static const char log_begins[] = "{\"step\":";
 
 bool progress_check_log(struct training_progress *progress, const char *log_path, bool resumed) {
@@ -36,12 +37,8 @@ bool progress_check_log(struct training_progress *progress, const char *log_path
   return is_log;
 }
 
-bool progress_begin(struct training_progress *progress, const char *log_path) {
-  progress_line_begin(&progress->line, stdout, terminal_interval);
-  if (!progress->line.terminal)
-    progress->line.interval = file_interval;
+bool progress_open_log(struct training_progress *progress, const char *log_path) {
   progress->log_path = log_path;
-  setvbuf(stdout, NULL, _IOLBF, 0);
   if (!log_path)
     return true;
   progress->log = fopen(log_path, "a");
@@ -51,6 +48,20 @@ bool progress_begin(struct training_progress *progress, const char *log_path) {
   }
   setvbuf(progress->log, NULL, _IOLBF, 0);
   return true;
+}
+
+void progress_begin(struct training_progress *progress) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  progress_line_begin(&progress->line, stdout, terminal_interval);
+  if (!progress->line.terminal)
+    progress->line.interval = file_interval;
+}
+
+void progress_start(struct training_progress *progress, int64_t done) {
+  char text[64];
+  snprintf(text, sizeof text, "step %" PRId64 "/%" PRId64, done, progress->steps);
+  progress_line_draw(&progress->line, text);
+  progress->line.next = progress_clock() + first_line;
 }
 
 static void close_log(struct training_progress *progress, bool written) {

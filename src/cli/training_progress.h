@@ -28,7 +28,11 @@ struct training_progress {
 /* Refuses a file that is there and no log. NULL: there is none. false: said why. */
 bool progress_check_log(struct training_progress *progress, const char *log_path, bool resumed);
 /* Opens that log. false: said why. */
-bool progress_begin(struct training_progress *progress, const char *log_path);
+bool progress_open_log(struct training_progress *progress, const char *log_path);
+/* Before anything is said. */
+void progress_begin(struct training_progress *progress);
+/* Before the first step, which can take long; `done` of those that are planned are. */
+void progress_start(struct training_progress *progress, int64_t done);
 /* Ends an open line; closes the log. */
 void progress_end(struct training_progress *progress);
 

@@ -15,7 +15,6 @@
 
 enum { DEFAULT_STEPS = 2000, FEWEST_VALIDATIONS = 10, MOST_VALIDATIONS = 25 };
 enum { UNPROFILED = 3 };                /* first steps, which pay for pages and threads */
-static const double first_line = 0.2;   /* seconds; a first step alone is no average */
 static const double peak_seconds = 0.1; /* for the measurement of the machine's limit */
 
 /* ---- Signals ---- */
@@ -158,8 +157,10 @@ static int check_resumed(const struct training_run *run) {
 
 static int resume(struct training_run *run) {
   const gk_language_model_desc plan = describe_model(run->settings);
+  progress_line_draw(&run->progress.line, "reading the state of the run ...");
   const gk_status status =
       gk_language_trainer_resume(run->state_path, &plan, &run->text, run->validation, &run->trainer);
+  progress_line_clear(&run->progress.line);
   if (status != GK_OK && status != GK_ERROR_MEMORY) {
     cli_text_status(run->command, status, run->text_name, run->validation_name);
     return CLI_BAD_INPUT;
@@ -174,8 +175,10 @@ static int open_trainer(struct training_run *run) {
     return resume(run);
   const gk_language_model_desc model = describe_model(run->settings);
   const gk_training_desc training = describe_training(run->settings);
+  progress_line_draw(&run->progress.line, "setting up the network ...");
   const gk_status status =
       gk_language_trainer_create(&model, &training, &run->text, run->validation, &run->trainer);
+  progress_line_clear(&run->progress.line);
   return status == GK_OK ? CLI_SUCCESS
                          : cli_text_status(run->command, status, run->text_name, run->validation_name);
 }
@@ -198,6 +201,7 @@ static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code)
   int64_t steps = 0;
   gk_status status = GK_OK;
   gk_training_step report;
+  progress_line_draw(&run->progress.line, "measuring the time of a step ...");
   while (status == GK_OK && (steps < 3 || now - start < trial)) {
     status = gk_language_trainer_step(run->trainer, &report);
     now = progress_clock();
@@ -212,6 +216,7 @@ static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code)
     status = gk_language_trainer_validate(run->trainer, &loss, NULL);
     validation = progress_clock() - now;
   }
+  progress_line_clear(&run->progress.line);
   *exit_code = status == GK_OK ? open_trainer(run) : cli_status(run->command, status);
   const double left = budget - (progress_clock() - start);
   const double validations = fmax(FEWEST_VALIDATIONS, left / a_step / (double)progress.steps_per_epoch);
@@ -250,7 +255,7 @@ static int announce(struct training_run *run) {
   const int exit_code = check_schedule(run, training.decay, size.validation_characters);
   if (exit_code != CLI_SUCCESS)
     return exit_code;
-  if (!progress_begin(&run->progress, run->settings->log))
+  if (!progress_open_log(&run->progress, run->settings->log))
     return CLI_BAD_INPUT;
   training_print_model(run, &model, &size);
   return CLI_SUCCESS;
@@ -258,6 +263,7 @@ static int announce(struct training_run *run) {
 
 int training_begin(struct training_run *run) {
   catch_signals();
+  progress_begin(&run->progress);
   const int exit_code = run->settings->resume ? CLI_SUCCESS : announce(run);
   return exit_code == CLI_SUCCESS ? open_trainer(run) : exit_code;
 }
@@ -419,7 +425,7 @@ static int prepare(struct training_run *run, const gk_language_progress *state) 
   run->eval_every = choose_eval_every(run, progress->steps, state->steps_per_epoch);
   progress->validations_left = (progress->steps - state->step) / run->eval_every;
   if (run->settings->resume) {
-    if (!progress_begin(progress, run->settings->log))
+    if (!progress_open_log(progress, run->settings->log))
       return CLI_BAD_INPUT;
     training_print_resumed_model(run);
   }
@@ -446,7 +452,8 @@ int training_loop(struct training_run *run) {
   exit_code = prepare(run, &state);
   const double start = progress_clock();
   double next_save = start + 60 * run->settings->save_minutes;
-  progress->line.next = start + first_line;
+  if (exit_code == CLI_SUCCESS)
+    progress_start(progress, state.step);
   while (exit_code == CLI_SUCCESS && !stop_signal && !progress_failed(progress) &&
          state.step < progress->steps) {
     exit_code = advance(run, progress, &next_save);
