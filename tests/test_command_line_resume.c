@@ -285,6 +285,40 @@ static void test_resume_says_what_cannot_be_read(void **state) {
   }
 }
 
+/* ---- Time left ---- */
+
+/* The first line comes before any validation; all of them together take much longer than the steps. */
+static void test_time_left_has_validations_not_yet_measured(void **state) {
+  (void)state;
+  enum { COPIES = 200, STEP = 4 * 16 };
+  static const char sentence[] = "A cell keeps a state; gates decide what stays, and what goes.\n";
+  char *text = malloc(COPIES * SENTENCES * (sizeof sentence - 1) + 1), *end = text;
+  assert_non_null(text);
+  for (int i = 0; i < COPIES * SENTENCES; ++i)
+    end = stpcpy(end, sentence);
+  write_file(temporary_path("long"), text, (size_t)(end - text));
+  free(text);
+  const struct run run = {0};
+  const pid_t child = start("train lm @/text --validation-file @/long --batch 4 --time 16 --threads 1 "
+                            "--hidden 128 --steps 3000 --eval-every 1000 --out @/left",
+                            &run);
+  wait_for_lines("stdout", 6);
+  kill(child, SIGINT);
+  struct result result = finish(child, &run);
+  int step = 0, minutes = 0, seconds = 0;
+  double speed = 0;
+  const char *line = strstr(result.out, "\nstep "), *left = line ? strstr(line, "  ") : NULL;
+  assert_non_null(left);
+  assert_int_equal(sscanf(line, " step %d/3000", &step), 1);
+  assert_true(step < 1000);
+  assert_int_equal(sscanf(strstr(left, "bits/char"), "bits/char %lf chars/s", &speed), 1);
+  assert_int_equal(sscanf(strstr(left, "of peak)"), "of peak) %d:%d left", &minutes, &seconds), 2);
+  const double steps_alone = (3000 - step) * STEP / speed;
+  if (60 * minutes + seconds < 3 * steps_alone)
+    fail_msg("%d:%02d left, and the steps alone take %.1f s", minutes, seconds, steps_alone);
+  free_result(&result);
+}
+
 /* ---- Disks that are full ---- */
 
 /* ThreadSanitizer's runtime maps a file larger than any limit that is of use here. */
@@ -397,6 +431,7 @@ int main(void) {
       cmocka_unit_test(test_interrupted_before_the_first_step),
       cmocka_unit_test(test_resume_finished),
       cmocka_unit_test(test_resume_says_what_cannot_be_read),
+      cmocka_unit_test(test_time_left_has_validations_not_yet_measured),
       cmocka_unit_test(test_full_disk),
       cmocka_unit_test(test_what_cannot_be_said_is_saved),
       cmocka_unit_test(test_failed_saves_are_tried_again),

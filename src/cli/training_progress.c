@@ -112,11 +112,19 @@ static bool write_log(struct training_progress *progress, const gk_training_step
   return !ferror(log);
 }
 
+/* All validations together often take as long as the steps: before the first one is measured it is taken to
+ * need a step's time for its forward part, a third. */
+static double validation_seconds(const struct training_progress *progress) {
+  return progress->validation_seconds > 0
+             ? progress->validation_seconds
+             : (double)progress->validation_characters * progress->seconds / progress->characters / 3;
+}
+
 static void print_line(struct training_progress *progress, int64_t step) {
   const double loss = progress->loss / progress->weight;
   const double gflops = progress->operations / progress->seconds * 1e-9;
   const double left = progress->seconds / progress->weight * (double)(progress->steps - step) +
-                      progress->validation_seconds * (double)progress->validations_left;
+                      validation_seconds(progress) * (double)progress->validations_left;
   const bool narrow = progress->line.terminal && progress_line_width(&progress->line) < 109;
   char line[256], time[PROGRESS_TIME], share[32] = "", bits[32] = "";
   progress_time_text(left, time);

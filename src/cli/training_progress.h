@@ -19,8 +19,8 @@ struct training_progress {
   int64_t steps;      /* planned */
   int64_t steps_per_epoch;
   struct progress_line line;
-  double validation_seconds; /* of the last validation, and how many will follow */
-  int64_t validations_left;
+  double validation_seconds; /* of the last validation; 0: none was measured */
+  int64_t validations_left, validation_characters;
   /* Recent values: sums that forget older steps, so that the ratio of two is a moving average. */
   double weight, loss, characters, operations, seconds;
 };

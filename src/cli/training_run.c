@@ -214,7 +214,7 @@ static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code)
   if (status == GK_OK && progress.validation_characters) {
     gk_language_loss loss;
     status = gk_language_trainer_validate(run->trainer, &loss, NULL);
-    validation = progress_clock() - now;
+    run->progress.validation_seconds = validation = progress_clock() - now;
   }
   progress_line_clear(&run->progress.line);
   *exit_code = status == GK_OK ? open_trainer(run) : cli_status(run->command, status);
@@ -422,6 +422,7 @@ static int prepare(struct training_run *run, const gk_language_progress *state) 
   if (measured != GK_OK)
     return cli_status(run->command, measured);
   progress->steps_per_epoch = state->steps_per_epoch;
+  progress->validation_characters = state->validation_characters;
   run->eval_every = choose_eval_every(run, progress->steps, state->steps_per_epoch);
   progress->validations_left = (progress->steps - state->step) / run->eval_every;
   if (run->settings->resume) {
