@@ -148,10 +148,13 @@ static bool parse_choice(const cli_command *command, const cli_option *option, c
       continue;
     gk_isa resolved;
     if (option->type == CLI_ISA && gk_isa_resolve((gk_isa)i, &resolved) != GK_OK) {
+      static const char name[] = "isa: "; /* the option says it already */
+      const char *message = gk_last_error();
       if (i == GK_ISA_AUTO) /* what the environment says, not the option */
-        cli_error(command, "%s", gk_last_error());
+        cli_error(command, "%s", message);
       else
-        cli_error(command, "--%s %s: %s", option->name, text, gk_last_error());
+        cli_error(command, "--%s %s: %s", option->name, text,
+                  message + (strncmp(message, name, sizeof name - 1) == 0 ? sizeof name - 1 : 0));
       return false;
     }
     *value = i;
