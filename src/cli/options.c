@@ -511,6 +511,33 @@ static bool take_positionals(const cli_command *command, int argc, char **argv, 
   return true;
 }
 
+/* An option that other commands have, of a network that walks in another direction. */
+static bool is_of_other_directions(const cli_command *command, const char *word) {
+  const size_t length = strcspn(word, "=");
+  bool forward_only = false, found = false;
+  for (const cli_option *option = command->options; option && (option->name || option->type); ++option)
+    forward_only = forward_only || option->forward_only;
+  for (int i = 0; i < gk_rnn_option_count() && forward_only && !found && length > 2; ++i) {
+    const char *name = gk_rnn_option_name(i);
+    found =
+        of_other_directions(name) && strlen(name) == length - 2 && strncmp(name, word + 2, length - 2) == 0;
+  }
+  return found;
+}
+
+/* `word` is what getopt_long stopped at. */
+static void refuse_option(const cli_command *command, const char *word) {
+  /* optopt is 0 for an unknown long option, and the value of a known one that was given too much. */
+  const char letter[] = {'-', (char)optopt, '\0'};
+  if (optopt >= 256 || optopt == 'h')
+    cli_error(command, "%s: this option takes no value", word);
+  else if (!optopt && is_of_other_directions(command, word))
+    cli_error(command,
+              "%s: a language model walks forward: any other direction has seen what it is to predict", word);
+  else
+    cli_error(command, "unknown option %s; see gatekern %s --help", optopt ? letter : word, command->name);
+}
+
 bool cli_parse(const cli_command *command, int argc, char **argv, void *settings, int *exit_code) {
   struct option long_options[MAXIMUM_OPTIONS + 2] = {{0}};
   const int count = expand_options(command);
@@ -536,14 +563,7 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *settings
       return false;
     }
     if (key == '?') {
-      /* optopt is 0 for an unknown long option, and the value of a known one that was given too much. */
-      const char letter[] = {'-', (char)optopt, '\0'};
-      const char *word = argv[optind - 1];
-      if (optopt >= 256 || optopt == 'h')
-        cli_error(command, "%s: this option takes no value", word);
-      else
-        cli_error(command, "unknown option %s; see gatekern %s --help", optopt ? letter : word,
-                  command->name);
+      refuse_option(command, argv[optind - 1]);
       return false;
     }
     given[key - 256] = optarg ? optarg : "";
