@@ -139,6 +139,7 @@ static inline void make_files(void) {
   size_t bytes;
   whole = read_file(temporary_path("model"), &bytes);
   write_file(temporary_path("cut"), whole, bytes - 1);
+  write_file(temporary_path("torn.state"), whole, bytes - 1);
   whole[bytes - 9] ^= 1;
   write_file(temporary_path("damaged"), whole, bytes);
   whole[bytes - 9] ^= 1;

@@ -55,9 +55,9 @@ static const struct {
     {"train lm --help=1", {"--help=1: this option takes no value"}},
     {"info -x", {"unknown option -x"}},
     {"bench --json -xy", {"unknown option -x"}},
-    {"train lm @/text --direction bidirectional", {"unknown option --direction"}},
-    {"train lm @/text --merge sum", {"unknown option --merge"}},
-    {"train lm @/text --reverse-activation relu", {"unknown option --reverse-activation"}},
+    {"train lm @/text --direction bidirectional", {"--direction: a language model walks forward"}},
+    {"train lm @/text --merge sum", {"--merge: a language model walks forward"}},
+    {"train lm @/text --reverse-activation relu", {"--reverse-activation: a language model walks forward"}},
     {"train lm @/text --cell gru --projection-size 5", {"--projection-size is 5", "gru"}},
     {"train lm @/text --projection-size -1", {"--projection-size -1", "whole number"}},
     {"train lm @/text --projection-size 8 --tie --embed 16",
@@ -108,10 +108,13 @@ static const struct {
     {"train lm @/text --threads 1025", {"--threads 1025", "1024"}},
     {"train lm @/text --isa sse9", {"--isa sse9", "scalar"}},
 #ifdef __x86_64__
-    {"train lm @/text --isa neon", {"--isa neon", "scalar"}},
+    {"train lm @/text --isa neon", {"--isa neon: this machine cannot run neon", "scalar"}},
 #else
     {"train lm @/text --isa avx512", {"--isa avx512", "scalar"}},
 #endif
+    {"train lm @/text --merge=sum", {"--merge=sum", "a language model walks forward"}},
+    {"train lm @/text --merg", {"unknown option --merg;"}},
+    {"train lm @/text --out @/torn", {"state of an earlier run", "damaged", "remove it"}},
     {"train lm @/text --out @/nowhere/model", {"nowhere/model", "No such file"}},
     {"train lm @/text --out @", {"not a regular file"}},
     {"train lm @/text --out /dev/null", {"/dev/null", "not a regular file"}},

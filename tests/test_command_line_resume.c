@@ -275,7 +275,6 @@ static void test_resume_says_what_cannot_be_read(void **state) {
               {"train lm @/text --resume --out @/torn", "torn.state: "},
               {"train lm --resume --out @/begun --steps 9", "no FILE is given"}};
   expect_exit("train lm @/utf8 --hidden 8 --batch 1 --time 4 --steps 3 --out @/begun", 0);
-  write_file(temporary_path("torn.state"), "12345", 5);
   for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
     struct result result = run_line(runs[i].line);
     assert_int_equal(result.exit_code, 2);

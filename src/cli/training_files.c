@@ -37,6 +37,15 @@ void training_free_replaced(struct training_run *run) {
   }
 }
 
+/* Nothing else has such a name. */
+static bool state_is_damaged(const struct training_run *run) {
+  gk_safetensors *state;
+  const gk_status status = gk_safetensors_open(run->state_path, &state);
+  if (status == GK_OK)
+    gk_safetensors_close(state);
+  return status == GK_ERROR_FORMAT;
+}
+
 int training_check_outputs(struct training_run *run) {
   const struct train_settings *settings = run->settings;
   if (!settings->resume && (!find_replaced(settings->out, &run->replaced_model) ||
@@ -55,6 +64,12 @@ int training_check_outputs(struct training_run *run) {
       return cli_error(run->command, "--log %s: is the model's file", settings->log);
   if (!progress_check_log(&run->progress, settings->log, settings->resume))
     return CLI_BAD_INPUT;
+  if (state_is_damaged(run))
+    return cli_error(
+        run->command,
+        "--out %s: the state of an earlier run there is damaged (%s): remove it, or give another "
+        "--out",
+        settings->out, gk_last_error());
   for (int i = 0; i < 2; ++i)
     if (gk_safetensors_can_save(outputs[i]) != GK_OK)
       return cli_error(run->command, "--out %s", gk_last_error());
