@@ -355,6 +355,34 @@ static bool parse_value(const cli_command *command, const cli_option *option, co
   }
 }
 
+/* What a settings struct has, as the user types it; "" for a flag. */
+static void value_text(const cli_option *option, const void *settings, char text[CLI_VALUE_TEXT]) {
+  const void *field = (const char *)settings + option->offset;
+  switch (option->type) {
+  case CLI_FLAG:
+    *text = '\0';
+    return;
+  case CLI_INTEGER:
+    snprintf(text, CLI_VALUE_TEXT, "%lld", (long long)*(const int64_t *)field);
+    return;
+  case CLI_SEED:
+    snprintf(text, CLI_VALUE_TEXT, "%llu", (unsigned long long)*(const uint64_t *)field);
+    return;
+  case CLI_NUMBER:
+    snprintf(text, CLI_VALUE_TEXT, "%g", *(const double *)field);
+    return;
+  case CLI_FLOAT:
+    snprintf(text, CLI_VALUE_TEXT, "%g", (double)*(const float *)field);
+    return;
+  default:
+    snprintf(text, CLI_VALUE_TEXT, "%s", choice_name(option, *(const int *)field));
+  }
+}
+
+void cli_value_text(const char *name, const void *settings, char text[CLI_VALUE_TEXT]) {
+  value_text(&parsed_options[find_option(name)], settings, text);
+}
+
 /* ---- Help ---- */
 
 /* Characters that stay on one line: a word, or a default with its parentheses. */
@@ -404,25 +432,15 @@ static const char *value_name(const cli_option *option) {
 }
 
 /* What the option is if it is not given; "": nothing that could be said. */
-static void fallback_text(const cli_command *command, const cli_option *option, char text[32]) {
-  snprintf(text, 32, "%s", option->fallback ? option->fallback : "");
-  if (!option->initial_fallback)
-    return;
-  const void *field = (const char *)command->initial + option->offset;
-  if (option->type == CLI_INTEGER)
-    snprintf(text, 32, "%lld", (long long)*(const int64_t *)field);
-  else if (option->type == CLI_SEED)
-    snprintf(text, 32, "%llu", (unsigned long long)*(const uint64_t *)field);
-  else if (option->type == CLI_NUMBER)
-    snprintf(text, 32, "%g", *(const double *)field);
-  else if (option->type == CLI_FLOAT)
-    snprintf(text, 32, "%g", (double)*(const float *)field);
+static void fallback_text(const cli_command *command, const cli_option *option, char text[CLI_VALUE_TEXT]) {
+  if (option->initial_fallback)
+    value_text(option, command->initial, text);
   else
-    snprintf(text, 32, "%s", choice_name(option, *(const int *)field));
+    snprintf(text, CLI_VALUE_TEXT, "%s", option->fallback ? option->fallback : "");
 }
 
 static void print_option(const cli_command *command, const cli_option *option) {
-  char choices[256], fallback[32];
+  char choices[256], fallback[CLI_VALUE_TEXT];
   int column = printf("  --%s%s%s", option->name, takes_value(option) ? " " : "", value_name(option));
   if (column >= HELP_COLUMN - 1) {
     putchar('\n');

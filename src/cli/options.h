@@ -89,6 +89,10 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *settings
 bool cli_given(const char *name);
 /* What was given, "" for a flag; NULL: nothing. */
 const char *cli_given_text(const char *name);
+/* The value that `settings` of the last cli_parse's command have for the option, as the user types it; ""
+ * for a flag. Not of CLI_TEXT, CLI_HIDDEN and options of a network. */
+enum { CLI_VALUE_TEXT = 32 };
+void cli_value_text(const char *name, const void *settings, char text[CLI_VALUE_TEXT]);
 /* One of gk_rnn_option_name that was given, or NULL. */
 const char *cli_given_of_network(void);
 /* Does the command of the last cli_parse have that option? */

@@ -3,6 +3,7 @@
 #include "runner_clock.h"
 #include "text_file.h"
 #include "training_files.h"
+#include "training_resume.h"
 #include "training_start.h"
 
 #include <inttypes.h>
@@ -86,75 +87,6 @@ static gk_training_desc describe_training(const struct train_settings *settings)
   return desc;
 }
 
-/* An option of the network that was given, but is another one in the run that goes on. */
-static int check_resumed_options(const struct training_run *run) {
-  const gk_language_model_desc *model =
-      gk_language_model_description(gk_language_trainer_model(run->trainer));
-  const gk_rnn_desc *found = &model->network;
-  for (int i = 0; i < gk_rnn_option_count(); i++) {
-    const char *name = gk_rnn_option_name(i);
-    char asked[96], has[96];
-    if (cli_given(name) && gk_rnn_option_get(&run->settings->network, name, asked, sizeof asked) == GK_OK &&
-        gk_rnn_option_get(found, name, has, sizeof has) == GK_OK && strcmp(asked, has) != 0)
-      return cli_error(run->command, "--%s %s: the run that goes on has %s", name, asked,
-                       *has ? has : "none");
-  }
-  return CLI_SUCCESS;
-}
-
-static bool same_hidden(const struct cli_hidden *asked, const gk_rnn_desc *network) {
-  bool same = asked->count == 1 || asked->count == network->layers;
-  for (int64_t l = 0; same && l < network->layers; ++l)
-    same = asked->sizes[asked->count == 1 ? 0 : l] ==
-           (network->hidden_sizes ? network->hidden_sizes[l] : network->hidden_size);
-  return same;
-}
-
-/* has: what the run has instead; NULL: not said. */
-static int another(const struct training_run *run, const char *option, const char *has) {
-  return cli_error(run->command, "--%s: is another one in the run that %s goes on with%s%s; leave it out",
-                   option, run->state_path, has ? ", which has " : "", has ? has : "");
-}
-
-/* The same of every option. */
-static int check_resumed(const struct training_run *run) {
-  const int options = check_resumed_options(run);
-  if (options != CLI_SUCCESS)
-    return options;
-  const struct train_settings *settings = run->settings;
-  const gk_language_model_desc *model =
-      gk_language_model_description(gk_language_trainer_model(run->trainer));
-  const gk_training_desc *training = gk_language_trainer_description(run->trainer);
-  const gk_language_model_desc asked = describe_model(settings);
-  const gk_training_desc wanted = describe_training(settings);
-  char network[CLI_NETWORK_TEXT], embedding[32];
-  cli_network_text(&model->network, network);
-  snprintf(embedding, sizeof embedding, "%" PRId64, model->network.input_size);
-  const struct {
-    const char *name;
-    bool same;
-    const char *has; /* what the run has; NULL: not said */
-  } fixed[] = {
-      {"cell", asked.network.cell == model->network.cell, network},
-      {"hidden", same_hidden(&settings->hidden, &model->network), network},
-      {"embed", asked.network.input_size == model->network.input_size, embedding},
-      {"layers", asked.network.layers == model->network.layers, network},
-      {"utf8", model->utf8, NULL},
-      {"bytes", !model->utf8, NULL},
-      {"tie", asked.tied == model->tied, NULL},
-  };
-  for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; ++i)
-    if (cli_given(fixed[i].name) && !fixed[i].same)
-      return another(run, fixed[i].name, fixed[i].has);
-  for (const gk_training_option *option = gk_training_option_after(NULL); option;
-       option = gk_training_option_after(option))
-    if (option->name && !option->rate_offset && cli_given(option->name) &&
-        memcmp((const char *)&wanted + option->offset, (const char *)training + option->offset,
-               option->bytes) != 0)
-      return another(run, option->name, NULL);
-  return CLI_SUCCESS;
-}
-
 static int resume(struct training_run *run) {
   const gk_language_model_desc plan = describe_model(run->settings);
   progress_line_draw(&run->progress.line, "reading the state of the run ...");
@@ -165,7 +97,8 @@ static int resume(struct training_run *run) {
     cli_text_status(run->command, status, run->text_name, run->validation_name);
     return CLI_BAD_INPUT;
   }
-  return status == GK_OK ? check_resumed(run) : cli_status(run->command, status);
+  const gk_training_desc training = describe_training(run->settings);
+  return status == GK_OK ? training_check_resumed(run, &plan, &training) : cli_status(run->command, status);
 }
 
 static int open_trainer(struct training_run *run) {
