@@ -483,7 +483,12 @@ static void test_resume_refuses(void **state) {
   assert_int_equal(gk_language_trainer_resume(path, NULL, &text, &text, &resumed), GK_ERROR_ARGUMENT);
   --text.bytes;
   assert_int_equal(gk_language_trainer_resume(path, NULL, &text, NULL, &resumed), GK_ERROR_ARGUMENT);
-  assert_non_null(strstr(gk_last_error(), "not the one"));
+  char lengths[128];
+  snprintf(lengths, sizeof lengths, "not the one that the run in %s is trained on: %zu characters", path,
+           text.bytes);
+  assert_non_null(strstr(gk_last_error(), lengths));
+  snprintf(lengths, sizeof lengths, ", and that one has %zu", text.bytes + 1);
+  assert_non_null(strstr(gk_last_error(), lengths));
   assert_null(resumed);
   char *changed = malloc(text.bytes + 1);
   assert_non_null(changed);
@@ -492,6 +497,7 @@ static void test_resume_refuses(void **state) {
   changed[3] = changed[3] == 'a' ? 'e' : 'a';
   text.data = changed;
   assert_int_equal(gk_language_trainer_resume(path, NULL, &text, NULL, &resumed), GK_ERROR_ARGUMENT);
+  assert_non_null(strstr(gk_last_error(), "though as long"));
   changed[3] = '%';
   assert_int_equal(gk_language_trainer_resume(path, NULL, &text, NULL, &resumed), GK_ERROR_FORMAT);
   free(changed);

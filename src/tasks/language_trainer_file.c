@@ -5,11 +5,13 @@
 #include "src/tasks/language_trainer.h"
 
 #include <float.h>
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 /* Beside the weights. */
 static const char optimizer_tensor[] = "optimizer.state";
+static const char text_length[] = "characters"; /* of both texts; not in files of earlier versions */
 static const char h_tensor[] = "stream.h", c_tensor[] = "stream.c";
 
 /* ---- Saving ---- */
@@ -43,8 +45,9 @@ static json_t *describe_option(const gk_training_option *option, const gk_traini
 static json_t *describe_training(const gk_language_trainer *trainer) {
   const gk_learning_rate_state *rate = &trainer->rate_state;
   json_t *training =
-      json_pack("{s:I, s:I, s:o, s:I, s:I, s:I}", "step", (json_int_t)trainer->step, "best_step",
+      json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I}", "step", (json_int_t)trainer->step, "best_step",
                 (json_int_t)trainer->best_step, "text", gk_checkpoint_hash_text(trainer->text_hash),
+                text_length, (json_int_t)(trainer->training_count + trainer->validation_count),
                 "rate_measured", (json_int_t)rate->measured, "rate_bad", (json_int_t)rate->bad,
                 "rate_reduced", (json_int_t)rate->reduced);
   bool complete = training != NULL;
@@ -158,6 +161,24 @@ static gk_status read_training(const struct gk_checkpoint *checkpoint, const jso
   return status;
 }
 
+/* Before the text is read: one of another length has symbols, too, that the model lacks. */
+static gk_status check_length(const struct gk_checkpoint *checkpoint, const json_t *training,
+                              const struct gk_vocabulary *vocabulary, const gk_text *text,
+                              const gk_text *validation) {
+  int64_t wanted = 0;
+  if (!has(training, text_length))
+    return GK_OK;
+  const gk_status status = gk_checkpoint_integer(checkpoint, training, text_length, 0, INT64_MAX, &wanted);
+  const int64_t found = gk_vocabulary_characters(vocabulary, text) +
+                        (validation ? gk_vocabulary_characters(vocabulary, validation) : 0);
+  return status != GK_OK || found == wanted
+             ? status
+             : gk_fail(GK_ERROR_ARGUMENT,
+                       "text: not the one that the run in %s is trained on: %" PRId64
+                       " characters, with those for validation, and that one has %" PRId64,
+                       checkpoint->path, found, wanted);
+}
+
 static gk_status read_rate(const struct gk_checkpoint *checkpoint, const json_t *training,
                            gk_learning_rate_state *state) {
   if (!has(training, "rate_measured"))
@@ -180,8 +201,8 @@ static gk_status read_position(const struct gk_checkpoint *checkpoint, const jso
   gk_status status = gk_checkpoint_hash(checkpoint, training, "text", &hash);
   if (status == GK_OK && hash != trainer->text_hash)
     status = gk_fail(GK_ERROR_ARGUMENT,
-                     "text: not the one, or not with the validation text, that the run in %s is trained on",
-                     checkpoint->path);
+                     "text: not the one, or not with the validation text, that the run in %s is trained on%s",
+                     checkpoint->path, has(training, text_length) ? ", though as long" : "");
   if (status == GK_OK)
     status = gk_checkpoint_integer(checkpoint, training, "step", 0, INT64_MAX - 1, &trainer->step);
   if (status == GK_OK)
@@ -218,6 +239,9 @@ static gk_status resume(const struct gk_checkpoint *checkpoint, const gk_languag
   gk_status status = read_training(checkpoint, training, &desc);
   if (status == GK_OK)
     status = gk_language_model_read(checkpoint, plan, GK_PACK_FORWARD | GK_PACK_BACKWARD, &model);
+  if (status == GK_OK &&
+      (status = check_length(checkpoint, training, &model->vocabulary, text, validation)) != GK_OK)
+    gk_language_model_destroy(model);
   if (status == GK_OK)
     status = gk_language_trainer_begin(model, &desc, text, validation, &trainer);
   if (status == GK_OK)
