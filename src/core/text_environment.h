@@ -25,8 +25,10 @@ struct gk_text_environment {
 static inline gk_status gk_text_environment_pin(struct gk_text_environment *callers) {
   /* of all categories: glibc then allocates nothing */
   const locale_t locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-  if (!locale)
-    return gk_fail(GK_ERROR_MEMORY, "no memory for the locale of numbers");
+  if (!locale) {
+    gk_fail(GK_ERROR_MEMORY, "no memory for the locale of numbers");
+    return GK_ERROR_MEMORY;
+  }
   *callers = (struct gk_text_environment){.arithmetic = gk_float_environment_pin(),
                                           .rounding = fegetround(),
                                           .own_locale = locale,
