@@ -127,14 +127,16 @@ def roofline(points, peaks, bandwidths, caption):
         picture.text(left - 8, ys(tick) + 4, number(tick), "end", True)
     picture.text((left + right) / 2, bottom + 42, "FLOP a byte", "middle", True)
     picture.text(left - 56, top - 12, "GFLOP/s", "start", True)
-    top_peak, label_y = max(peaks.values()), []
+    top_peak, label_y, taken = max(peaks.values()), [], []
     for index, (level, width) in enumerate(sorted(bandwidths.items(), key=lambda item: -item[1])):
         begin, end = max(xs.low, ys.low / width), top_peak / width
         picture.line([(xs(begin), ys(begin * width)), (xs(end), ys(top_peak))], "grey")
-        at = begin * (end / begin) ** (0.85 - 0.25 * index)  # one below the other
-        # The first one's left side is free; slopes of near widths leave no room between them.
-        dx, dy, anchor = (-10, 0, "end") if index == 0 else (8, 14, "start")
-        picture.text(xs(at) + dx, ys(at * width) + dy, f"{level} {width:.0f} GB/s", anchor, True)
+        # Above the roof, where each slope meets it: the upper half to the left, stacked where they would overlap.
+        label, left_of = f"{level} {width:.0f} GB/s", 2 * index < len(bandwidths)
+        span = (xs(end) - 7 * len(label), xs(end)) if left_of else (xs(end), xs(end) + 7 * len(label))
+        line = next(n for n in range(9) if all(n != m or span[1] < a or b < span[0] for m, a, b in taken))
+        taken.append((line, *span))
+        picture.text(xs(end), ys(top_peak) - 8 - 16 * line, label, "end" if left_of else "start", True)
     widest = max(bandwidths.values())
     for tier, peak in sorted(peaks.items(), key=lambda item: -item[1]):
         label, color, _ = SERIES[tier]

@@ -58,7 +58,8 @@ static const cli_option options[] = {
      .type = CLI_FLAG,
      .offset = FIELD(bytes),
      .group = "Text",
-     .help = "a character is a byte (the default): any file will do"},
+     .help = "a character is a byte (the default): any file will do, but the model then knows only the bytes "
+             "that are in its texts"},
     {.name = "utf8", .type = CLI_FLAG, .offset = FIELD(utf8), .help = "a character is a Unicode code point"},
     {.type = CLI_TRAINING, .offset = FIELD(training), .group = "Text"},
     {.name = "validation-file",
