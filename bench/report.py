@@ -9,7 +9,8 @@ pictures as SVG. Needs Python's standard library only.
   bench/report.py DIR --from DIR/report.json       draws again without measuring, with bench/reasons.txt as it is now
   bench/report.py DIR --from DIR/report.json --pictures docs      and those that README.md shows
 
-What was measured before it is stopped, or beside what fails, is written all the same, with what is missing."""
+What was measured beside a check that fails is written all the same; what was measured before it was stopped, into
+DIR/unfinished."""
 
 import argparse
 import itertools
@@ -43,31 +44,46 @@ PICTURES = ["tiers", "roofline", "threads", "batches", "peers-"]  # how their na
 SHOWN = ["tiers", "roofline", "peers-step", "batches"]  # in README.md
 
 
-def run(*command, fine=(0,)):
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if result.returncode not in fine:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{result.stderr.strip()}")
+def failure_of(command, how):
+    return SystemExit(f"{' '.join(map(str, command))}: {how}")
+
+
+def run(*command):
+    try:
+        result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    except OSError as error:
+        raise failure_of(command, error.strerror) from error
+    if result.returncode != 0:
+        raise failure_of(command, f"exit status {result.returncode}: {result.stderr.strip()}")
     return result.stdout
+
+
+def run_json(*command):
+    answer = run(*command)
+    try:
+        return json.loads(answer)
+    except ValueError as error:
+        raise failure_of(command, f"its answer is no JSON: {error}") from error
 
 
 def run_bench(options, shape, isa="auto", threads=None, seconds=None):
     command = [options.program, "bench", "--json", "--isa", isa, "--seconds", seconds or options.seconds]
     for name in ("cell", "input", "hidden", "batch", "time", "layers"):
         command += [f"--{name}", getattr(shape, name)]
-    m = json.loads(run(*command, *(["--threads", threads] if threads else [])))
+    m = run_json(*command, *(["--threads", threads] if threads else []))
     return {"best": m["step_ms"] / 1e3, "median": m["step_ms_median"] / 1e3, "peak_gflops": m["peak_gflops"]}
 
 
 def run_plain_c(options, list_name, shape, tier):
     """None where gatekern-bench has no such tier. It reports means: of single runs, to be compared with our best."""
     runs = min(max(5, round(options.seconds * PLAIN_C_FLOPS / shape.flop(True))), 200)
-    answer = json.loads(run(options.bench, f"--benchmark_filter=^layer/{list_name}/{shape.name}/{tier}/step/",
-                            "--benchmark_min_time=1e-9", f"--benchmark_repetitions={runs}",
-                            "--benchmark_format=json") or "{}")
+    command = [options.bench, f"--benchmark_filter=^layer/{list_name}/{shape.name}/{tier}/step/",
+               "--benchmark_min_time=1e-9", f"--benchmark_repetitions={runs}", "--benchmark_format=json"]
+    answer = json.loads(run(*command) or "{}")
     lines = [line for line in answer.get("benchmarks", []) if line["run_type"] == "iteration"]
     for line in lines:
         if "error_message" in line:
-            raise SystemExit(f"{line['name']}: {line['error_message']}")
+            raise failure_of(command, line["error_message"])
     seconds = [line["real_time"] * 1e-9 for line in lines]
     return {"best": min(seconds), "median": statistics.median(seconds)} if seconds else None
 
@@ -164,7 +180,7 @@ def measure_batches(options, report):
 
 
 def peak_now(options):
-    info = json.loads(run(options.program, "info", "--json", "--seconds", 0.05))
+    info = run_json(options.program, "info", "--json", "--seconds", 0.05)
     return max(t.get("peak_gflops", 0) for t in info["tiers"])
 
 
@@ -174,12 +190,18 @@ def run_check(options, check, shapes, passes, lines):
                *(["--pass", passes] if passes else [])]
     before, disturbance = len(lines), machine.Disturbance()
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:  # each comes as its network is done
-            lines.append({"list": shapes, **json.loads(line), **disturbance.report()})
-            disturbance = machine.Disturbance()
+        try:
+            for line in process.stdout:  # each comes as its network is done
+                lines.append({"list": shapes, **json.loads(line), **disturbance.report()})
+                disturbance = machine.Disturbance()
+        except ValueError:  # it died in the middle of a line
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
     if process.returncode not in (0, MISSED):
-        raise SystemExit(f"{' '.join(map(str, command))}: failed with exit status {process.returncode}; networks that "
-                         f"were checked: {len(lines) - before}")
+        raise failure_of(command, f"failed with exit status {process.returncode}; networks that were checked: "
+                                  f"{len(lines) - before}")
 
 
 def measure_checks(options, report):
@@ -201,6 +223,10 @@ def measure_checks(options, report):
         print(check, "checked", flush=True)
 
 
+def measure_limits(options):
+    return run_json(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2))
+
+
 def keep_largest(bandwidths, again):
     """Measured once, a minute of others at work would stand in every bound that is computed from it."""
     for one, other in zip(bandwidths, again):
@@ -213,7 +239,7 @@ def measure(options):
     machine.make_all_wait_alike()
     machine.warn_of_load()
     disturbance, system = machine.Disturbance(), machine.describe()
-    info = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
+    info = measure_limits(options)
     tiers = [t["isa"] for t in info["tiers"] if t["usable"]]
     report = {"machine": info, "system": system, "tiers": [], "threads": {}, "batches": {}, "checks": [],
               "disturbances": {}, "failed": [], "rounds": options.rounds, "seconds": options.seconds}
@@ -222,12 +248,13 @@ def measure(options):
         measure_threads(options, info["threads"], report)
         measure_batches(options, report)
         measure_checks(options, report)
-        again = json.loads(run(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2)))
-        keep_largest(info["bandwidth"], again["bandwidth"])
+        keep_largest(info["bandwidth"], measure_limits(options)["bandwidth"])
     except (KeyboardInterrupt, SystemExit) as stop:
         if not report["tiers"]:
-            raise
+            raise SystemExit(f"nothing was measured: {stop or 'stopped by the user'}") from stop
         report["failed"].append(str(stop) or "stopped by the user")
+        options.folder /= "unfinished"
+        options.pictures = None
     return {**report, "disturbance": disturbance.report()}
 
 
@@ -310,6 +337,7 @@ def main():
         report.pop("peer_versions", None)
     report["short"] = shortfalls(report)
     sections = sections_of(report)
+    options.folder.mkdir(exist_ok=True)
     for old in itertools.chain(*(options.folder.glob(f"{name}*.svg") for name in PICTURES)):
         old.unlink()  # of a section that this report may not have
     (options.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -294,14 +294,16 @@ def check_unfinished(folder):
     """What was measured before a part failed, or the user stopped it, is kept, drawn, and said to be unfinished."""
     info = json.dumps(REPORT["machine"] | {"tiers": [{"isa": "scalar", "usable": True, "peak_gflops": 1.0}]})
     step = '{"step_ms": 1, "step_ms_median": 1, "peak_gflops": 1}'
-    for stop, said in (("exit 1", "failed with exit status 1"), ("kill -TERM $PPID; sleep 1", "stopped by the user")):
+    for stop, said, where in (("exit 1", "failed with exit status 1", "stopped"),
+                              ("printf '{\"na'; exit 134", "failed with exit status 134", "stopped"),
+                              ("kill -TERM $PPID; sleep 1", "stopped by the user", "stopped/unfinished")):
         program = make_program(folder / "gatekern", f"""[ "$1" = info ] && echo '{info}' && exit
 case "$*" in *--check*) {stop};; *) echo '{step}';; esac""")
         command = [sys.executable, ROOT / "bench/report.py", folder / "stopped", "--program", program, "--bench", "",
                    "--list", "anchors", "--filter", "lstm-128", "--rounds", "1", "--checks", "latency"]
         result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == 1 and said in result.stderr, result
-        data = json.loads((folder / "stopped/report.json").read_text())
+        data = json.loads((folder / where / "report.json").read_text())
         assert data["tiers"] and data["batches"] and data["checks"] == [] and said in data["failed"][0], data
         for text in draw(folder / "redrawn", data)[:2]:
             assert "This report is unfinished" in text and said in text
