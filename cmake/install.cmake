@@ -10,7 +10,9 @@ set_target_properties(gatekern-shared PROPERTIES EXPORT_NAME gatekern)
 set_target_properties(gatekern-train-shared PROPERTIES EXPORT_NAME gatekern-train)
 # A program that calls only gatekern-train names only that one, and its own path does not reach what a library needs.
 # In /usr the loader looks anyway, and distributions refuse paths of their own there.
-if(NOT CMAKE_INSTALL_PREFIX STREQUAL /usr)
+if(APPLE)
+  set_target_properties(gatekern-train-shared PROPERTIES INSTALL_RPATH "@loader_path")
+elseif(NOT CMAKE_INSTALL_PREFIX STREQUAL /usr)
   set_target_properties(gatekern-train-shared PROPERTIES INSTALL_RPATH "$ORIGIN")
 endif()
 install(TARGETS gatekern gatekern-static gatekern-train-static)

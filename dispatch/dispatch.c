@@ -3,7 +3,7 @@
 
 #include "dispatch/cpu.h"
 #include "kernels/kernels.h"
-#include "src/core/status.h"
+#include "src/core/names.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -171,6 +171,9 @@ const char *gk_cpu_features(void) {
   return features;
 }
 
+static const char *const math_names[] = {"auto", "own", "sleef"};
+GK_NAMES_OF(math, gk_math, math)
+
 gk_status gk_math_resolve(gk_math request, gk_math *math) {
   if (request == GK_MATH_OWN || request == GK_MATH_SLEEF) {
     *math = request;
@@ -179,13 +182,14 @@ gk_status gk_math_resolve(gk_math request, gk_math *math) {
   if (request != GK_MATH_AUTO)
     return gk_fail(GK_ERROR_ARGUMENT, "math is %d, must be GK_MATH_AUTO, _OWN or _SLEEF", (int)request);
   const char *name = getenv("GATEKERN_MATH");
-  if (!name || !*name || !strcmp(name, "own"))
-    *math = GK_MATH_OWN;
-  else if (!strcmp(name, "sleef"))
-    *math = GK_MATH_SLEEF;
-  else
-    return gk_fail(GK_ERROR_ARGUMENT, "GATEKERN_MATH: \"%.64s\" is unknown; there are own and sleef", name);
-  return GK_OK;
+  *math = GK_MATH_OWN;
+  if (!name || !*name)
+    return GK_OK;
+  const int found =
+      gk_find_name("GATEKERN_MATH", math_names, sizeof *math_names, gk_math_count(), name, math, "math");
+  if (found > GK_MATH_AUTO)
+    *math = (gk_math)found;
+  return found < 0 ? GK_ERROR_ARGUMENT : GK_OK;
 }
 
 gk_status gk_kernels_for(gk_isa isa, gk_math math, const struct gk_kernels **kernels) {

@@ -112,8 +112,8 @@ GK_API gk_status gk_language_model_save(const gk_language_model *model, const ch
 GK_API const gk_language_model_desc *gk_language_model_description(const gk_language_model *model);
 /* Symbols in ascending order, and how many (count may be NULL). */
 GK_API const uint32_t *gk_language_model_symbols(const gk_language_model *model, int64_t *count);
-/* The text without the characters that are no symbols, into `kept` (text->bytes bytes; NULL: only counted).
- * GK_ERROR_FORMAT where symbols are code points and the text is not UTF-8. */
+/* The text without the characters that are no symbols, into `kept` (text->bytes bytes that do not overlap the
+ * text; NULL: only counted). GK_ERROR_FORMAT where symbols are code points and the text is not UTF-8. */
 typedef struct gk_known_text {
   size_t bytes;       /* of what is kept */
   int64_t characters; /* of the whole text */
@@ -333,8 +333,8 @@ GK_API gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_train
 /* The loss on the validation text; `improved` (may be NULL): it is the lowest so far, and remembered. */
 GK_API gk_status gk_language_trainer_validate(gk_language_trainer *trainer, gk_language_loss *loss,
                                               bool *improved);
-/* What is remembered as the lowest loss so far (infinite: none), for a caller who could not keep the model of
- * the last one: what it was before. */
+/* What is remembered as the lowest loss so far, in nats (infinite: none), and its step, for a caller who could
+ * not keep the model of the last one: what it was before. GK_ERROR_ARGUMENT. */
 GK_API gk_status gk_language_trainer_set_best(gk_language_trainer *trainer, double loss, int64_t step);
 /* Back to the initial weights, at step 0. */
 GK_API gk_status gk_language_trainer_restart(gk_language_trainer *trainer);
@@ -363,7 +363,7 @@ typedef struct gk_language_file {
   int64_t step, best_step; /* as gk_language_progress has them */
   double best_loss;
 } gk_language_file;
-/* On failure there is nothing to free. */
+/* GK_ERROR_ARGUMENT, _IO, _FORMAT, _MEMORY. */
 GK_API gk_status gk_language_file_describe(const char *path, gk_language_file *about);
 
 #ifdef __cplusplus

@@ -521,8 +521,8 @@ typedef enum gk_mask {
 GK_API int gk_mask_count(void);
 GK_API const char *gk_mask_name(gk_mask mask);
 GK_API gk_status gk_mask_from_name(const char *name, gk_mask *mask);
-/* n counts from the key's first_sample, t from its first_time. Where the option is off or does not act on this layer: all 1, zoneout
- * 0. */
+/* n counts from the key's first_sample, t from its first_time. Where the option is off or does not act on
+ * this layer: all 1, zoneout 0. */
 GK_API gk_status gk_rnn_mask(const gk_rnn *rnn, gk_mask mask, const gk_random_key *key, int64_t layer,
                              int direction, int64_t t, int64_t n, float *factors);
 
@@ -560,9 +560,9 @@ GK_API gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *ar
  * Truncated BPTT (k1, k2): every k1 steps the loss of these is carried back through the last k2 >= k1 steps.
  * With k1 = k2 = T it is one forward and one backward call of T steps, h0 and c0 being hn and cn of the call
  * before. With k2 > k1 the last k2 steps are read again with today's weights, in two calls that share
- * everything but reserve and random.first_time: first the k1 steps which the next update no longer reaches (its hn, cn are what the
- * next update starts from), then the k2 - k1 others; backward the other way round, dh0, dc0 of the later call
- * as dhn, dcn of the earlier one, which accumulates. dy is zero before the last k1 steps
+ * everything but reserve and random.first_time: first the k1 steps which the next update no longer reaches
+ * (its hn, cn are what the next update starts from), then the k2 - k1 others; backward the other way round,
+ * dh0, dc0 of the later call as dhn, dcn of the earlier one, which accumulates. dy is zero before the last k1 steps
  * (gk_training_desc.backward_time does this for language models). */
 typedef struct gk_rnn_backward_args {
   size_t size;
@@ -893,7 +893,7 @@ typedef struct gk_decoder_forward_args {
   const int32_t *tokens; /* (T, N), feedback token */
   const float *previous; /* (T, N, O), feedback output */
   float sampling;      /* probability with which each step past the first is fed what the network itself made,
-                          instead of the teacher's; gk_teacher_probability. Drawn from `random`, time and sample */
+                          instead of the teacher's; gk_teacher_probability. Drawn from `random`, time, sample */
   gk_choice choice;    /* of tokens */
   float temperature;   /* of GK_CHOICE_SAMPLE; 0: 1 */
   int64_t source_time; /* Ts, with attention */
@@ -917,8 +917,10 @@ typedef struct gk_decoder_forward_args {
 } gk_decoder_forward_args;
 #define GK_DECODER_FORWARD_ARGS_INIT                                                                         \
   { .size = sizeof(gk_decoder_forward_args) }
-/* With carried h, c, feed, the token or output before, and random.first_time T calls of one step give the bits
- * of one call. GK_ERROR_ARGUMENT, _OVERFLOW. */
+/* Several calls give the bits of one over all their steps if h, c and feed are carried, random.first_time goes
+ * on, and the first step of each, for which no coin of `sampling` is flipped, is fed what the one call feeds
+ * there: the teacher's with sampling 0, what the call before made with sampling 1. GK_ERROR_ARGUMENT,
+ * _OVERFLOW. */
 GK_API gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args);
 
 /* Call it with what the forward call had, decoder included. GK_ERROR_ARGUMENT, _OVERFLOW. */

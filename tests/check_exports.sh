@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # check_exports.sh [HEADER LIBRARY]...: a shared library exports the functions that its header declares, no more and
-# no fewer; among them, of each enum whose values have names, those that list it.
+# no fewer; among them, of each enum whose values have names, those that list it. Every function that takes a pointer
+# and returns a status has a line in null_arguments.def.
 set -u
 nameless=" gk_activation_place gk_option_type gk_pack_flags gk_status "
 status=0
@@ -17,6 +18,14 @@ while [ $# -ge 2 ]; do
     echo "exported and not declared:" $(comm -13 "$declared" "$exported")
     status=1
   fi
+  for function in $(tr '\n' ' ' <"$1" | grep -oE 'GK_API gk_status gk_[a-z0-9_]+ ?\([^;]*\*' |
+    grep -oE 'gk_[a-z0-9_]+ ?\(' | tr -d ' ('); do
+    case $function in gk_fail) continue ;; esac
+    if ! grep -q "^CALL($function," "$(dirname "$0")/null_arguments.def"; then
+      echo "$function: not in null_arguments.def"
+      status=1
+    fi
+  done
   for enum in $(sed -nE 's/^typedef enum (gk_[a-z_]+).*/\1/p' "$1"); do
     case $nameless in *" $enum "*) continue ;; esac
     for function in count name from_name; do

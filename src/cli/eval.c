@@ -218,7 +218,7 @@ static int evaluate(const struct settings *settings, const gk_text *text) {
   if (status != GK_OK)
     return cli_input_status(&command, status);
   double *nats_at = settings->free_running ? malloc((size_t)settings->free_running * sizeof *nats_at) : NULL;
-  void *kept = settings->skip_unknown ? malloc(text->bytes) : NULL;
+  void *kept = settings->skip_unknown ? malloc(text->bytes + 1) : NULL;
   int exit_code = CLI_FAILURE;
   if ((settings->free_running && !nats_at) || (settings->skip_unknown && !kept))
     cli_error(&command, "out of memory");

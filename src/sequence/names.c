@@ -17,5 +17,4 @@ GK_NAMES(direction, gk_direction, direction, "forward", "reverse", "bidirectiona
 GK_NAMES(merge, gk_merge, merge, "concatenate", "sum")
 GK_NAMES(layout, gk_layout, layout, "time-major", "batch-first")
 GK_NAMES(dropout_masks, gk_dropout_masks, masks, "step", "sequence")
-GK_NAMES(math, gk_math, math, "auto", "own", "sleef")
 GK_NAMES(schedule, gk_schedule, schedule, "auto", "slices", "teams", "wavefront")

@@ -264,7 +264,7 @@ gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *val
 
 gk_status gk_rnn_options_set(gk_rnn_desc *desc, const char *text) {
   char name[64], value[96];
-  gk_status status = GK_OK;
+  gk_status status = check_desc(desc);
   for (int used = 0; text && *(text += strspn(text, " ")) && !status; text += used) {
     if (sscanf(text, "%63[^= ]=%95[^ ]%n", name, value, &used) != 2 || (text[used] && text[used] != ' '))
       return gk_fail(GK_ERROR_ARGUMENT, "options is '%s', must be name=value of at most 63 and 95 characters",

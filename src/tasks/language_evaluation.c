@@ -125,7 +125,8 @@ gk_status gk_language_model_evaluate_tokens(const gk_language_model *model, cons
 static gk_status check_loss(double nats) {
   return isfinite(nats)
              ? GK_OK
-             : gk_fail(GK_ERROR_FORMAT, "the model's outputs are not finite: its weights are too large");
+             : gk_fail(GK_ERROR_FORMAT,
+                       "the model's outputs are not finite, its loss is %g: its weights are too large", nats);
 }
 
 gk_status gk_language_model_evaluate(const gk_language_model *model, const gk_text *text,
@@ -295,7 +296,9 @@ static gk_status evaluate_both(const gk_language_model *model, const struct gk_t
   free_evaluation(&forced);
   if (status != GK_OK)
     return status;
-  status = check_loss(means.forced_nats + means.free_nats);
+  status = check_loss(means.forced_nats);
+  if (status == GK_OK)
+    status = check_loss(means.free_nats);
   if (status == GK_OK)
     *result = means;
   return status;

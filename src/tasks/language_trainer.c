@@ -424,10 +424,13 @@ void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_languag
 }
 
 gk_status gk_language_trainer_set_best(gk_language_trainer *trainer, double loss, int64_t step) {
-  if (isnan(loss) || step < 0 || step > trainer->step)
-    return gk_fail(GK_ERROR_ARGUMENT,
-                   "loss is %g, must be a number; step is %" PRId64 ", must be from 0 to %" PRId64, loss,
-                   step, trainer->step);
+  const gk_status status = GK_CHECK_POINTERS({"trainer", trainer});
+  if (status != GK_OK)
+    return status;
+  if (!(loss >= 0) || (loss > GK_LARGEST_LOSS && !isinf(loss)))
+    return gk_fail(GK_ERROR_ARGUMENT, "loss is %g, must be from 0 to %g, or infinite", loss, GK_LARGEST_LOSS);
+  if (step < 0 || step > trainer->step)
+    return gk_fail(GK_ERROR_ARGUMENT, "step is %" PRId64 ", must be from 0 to %" PRId64, step, trainer->step);
   trainer->best_loss = loss;
   trainer->best_step = step;
   return GK_OK;

@@ -5,6 +5,9 @@
 #include "src/tasks/language_model.h"
 #include "src/tasks/text_streams.h"
 
+/* Of a loss that a file may hold as the lowest. */
+#define GK_LARGEST_LOSS 1e300
+
 struct gk_language_trainer {
   gk_training_desc desc;
   gk_optimizer_desc optimizer;

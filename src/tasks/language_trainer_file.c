@@ -166,8 +166,8 @@ static gk_status check_length(const struct gk_checkpoint *checkpoint, const json
                               const struct gk_vocabulary *vocabulary, const gk_text *text,
                               const gk_text *validation) {
   int64_t wanted = 0;
-  if (!has(training, text_length))
-    return GK_OK;
+  if (!has(training, text_length) || !text->data || (validation && !validation->data))
+    return GK_OK; /* of a text without data reading it says more */
   const gk_status status = gk_checkpoint_integer(checkpoint, training, text_length, 0, INT64_MAX, &wanted);
   const int64_t found = gk_vocabulary_characters(vocabulary, text) +
                         (validation ? gk_vocabulary_characters(vocabulary, validation) : 0);
@@ -208,7 +208,7 @@ static gk_status read_position(const struct gk_checkpoint *checkpoint, const jso
   if (status == GK_OK)
     status = gk_checkpoint_integer(checkpoint, training, "best_step", 0, trainer->step, &trainer->best_step);
   if (status == GK_OK && json_object_get(training, "best_loss"))
-    status = gk_checkpoint_number(checkpoint, training, "best_loss", 0, 1e300, &trainer->best_loss);
+    status = gk_checkpoint_number(checkpoint, training, "best_loss", 0, GK_LARGEST_LOSS, &trainer->best_loss);
   return status == GK_OK ? read_rate(checkpoint, training, &trainer->rate_state) : status;
 }
 
@@ -290,7 +290,7 @@ static gk_status describe_file(const struct gk_checkpoint *checkpoint, gk_langua
   if (status == GK_OK)
     status = gk_checkpoint_integer(checkpoint, training, "best_step", 0, about->step, &about->best_step);
   if (status == GK_OK && has(training, "best_loss"))
-    status = gk_checkpoint_number(checkpoint, training, "best_loss", 0, 1e300, &about->best_loss);
+    status = gk_checkpoint_number(checkpoint, training, "best_loss", 0, GK_LARGEST_LOSS, &about->best_loss);
   return status;
 }
 
@@ -298,13 +298,15 @@ gk_status gk_language_file_describe(const char *path, gk_language_file *about) {
   gk_status status = GK_CHECK_POINTERS({"path", path}, {"about", about});
   if (status)
     return status;
-  *about = (gk_language_file){.model = GK_LANGUAGE_MODEL_DESC_INIT};
+  gk_language_file found = {.model = GK_LANGUAGE_MODEL_DESC_INIT};
   struct gk_checkpoint checkpoint;
   status = gk_checkpoint_open_description(&checkpoint, path);
   if (status == GK_OK)
-    status = describe_file(&checkpoint, about);
+    status = describe_file(&checkpoint, &found);
   gk_checkpoint_close(&checkpoint);
-  if (status != GK_OK)
-    gk_free(about->hidden_sizes);
+  if (status == GK_OK)
+    *about = found;
+  else
+    gk_free(found.hidden_sizes);
   return status;
 }
