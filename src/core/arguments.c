@@ -37,7 +37,10 @@ gk_status gk_check_rows(int64_t rows, const char *name, int64_t width) {
 }
 
 gk_status gk_check_sequence(const char *whose, int64_t time, int64_t batch, int64_t width) {
+  enum { SMALL = 1 << 20 }; /* three of these by eight bytes fit; a streaming step asks here, too */
   size_t bytes;
+  if (time < SMALL && batch < SMALL && width < SMALL)
+    return GK_OK;
   if (gk_size_array(&bytes, sizeof(float), time > 1 ? time : 1, batch, width) &&
       gk_size_array(&bytes, sizeof(int64_t), batch, 1, 1))
     return GK_OK;

@@ -2,7 +2,8 @@
  *
  * The floating-point environment in which every kernel runs: round to nearest, gradual underflow (no
  * FTZ, no DAZ), exceptions masked. The caller's may be anything: a library built with -ffast-math sets
- * FTZ and DAZ when it is loaded. */
+ * FTZ and DAZ when it is loaded. Nearly always it is this one already, and writing a control word waits for
+ * all arithmetic before it: what is there is not written again. */
 #ifndef GK_CORE_FLOAT_ENVIRONMENT_H
 #define GK_CORE_FLOAT_ENVIRONMENT_H
 
@@ -12,13 +13,16 @@
 #include <xmmintrin.h>
 
 static inline uint64_t gk_float_environment_pin(void) {
-  uint64_t callers = _mm_getcsr();
-  _mm_setcsr(0x1F80);
+  enum { FLAGS = 0x3f, PINNED = 0x1f80 }; /* flags stay up and change no arithmetic */
+  const unsigned callers = _mm_getcsr();
+  if ((callers & ~(unsigned)FLAGS) != PINNED)
+    _mm_setcsr(PINNED);
   return callers;
 }
 
 static inline void gk_float_environment_restore(uint64_t callers) {
-  _mm_setcsr((unsigned)callers);
+  if (_mm_getcsr() != (unsigned)callers)
+    _mm_setcsr((unsigned)callers);
 }
 
 #elif defined(__aarch64__)
@@ -26,12 +30,14 @@ static inline void gk_float_environment_restore(uint64_t callers) {
 static inline uint64_t gk_float_environment_pin(void) {
   uint64_t callers;
   __asm__ volatile("mrs %0, fpcr" : "=r"(callers)::"memory");
-  __asm__ volatile("msr fpcr, %0" ::"r"(UINT64_C(0)) : "memory");
+  if (callers)
+    __asm__ volatile("msr fpcr, %0" ::"r"(UINT64_C(0)) : "memory");
   return callers;
 }
 
 static inline void gk_float_environment_restore(uint64_t callers) {
-  __asm__ volatile("msr fpcr, %0" ::"r"(callers) : "memory");
+  if (callers)
+    __asm__ volatile("msr fpcr, %0" ::"r"(callers) : "memory");
 }
 
 #else
