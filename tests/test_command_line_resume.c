@@ -5,6 +5,7 @@
 #define _GNU_SOURCE /* prlimit */
 #include <math.h>
 #include <signal.h>
+#include <sys/inotify.h>
 #include <time.h>
 
 #include "tests/command_line_fixture.h"
@@ -170,6 +171,53 @@ static void test_a_new_run_keeps_the_old_files(void **state) {
   expect_same_files("gru", "again.old");
 }
 
+/* What happens to the folder's names, as a word each: "-name" is gone, "+name" is there. */
+static void read_changes(int watch, char *changes, size_t size) {
+  _Alignas(struct inotify_event) char events[1 << 15];
+  size_t used = 0;
+  const ssize_t bytes = read(watch, events, sizeof events);
+  assert_true(bytes > 0);
+  for (const char *at = events; at < events + bytes;) {
+    const struct inotify_event *event = (const struct inotify_event *)at;
+    const bool gone = event->mask & (IN_MOVED_FROM | IN_DELETE);
+    used += (size_t)snprintf(changes + used, size - used, "%c%s ", gone ? '-' : '+', event->name);
+    assert_true(used < size);
+    at += sizeof *event + event->len;
+  }
+  assert_true(bytes < (ssize_t)sizeof events / 2); /* nothing was left out */
+}
+
+/* However a run ends, at every moment the old model stands beside its own state or none, the new one as well,
+ * and what an earlier run kept goes only when something takes its place. */
+static void test_no_model_ever_stands_beside_the_state_of_another(void **state) {
+  (void)state;
+  static const struct {
+    const char *line;
+    int exit_code;
+  } runs[] = {{"train lm @/text " SMALL "--steps 3 --out @/pair", 0},
+              {"train lm @/text " SMALL "--steps 20 --log /dev/full --out @/pair", 1},
+              {"train lm @/text " SMALL "--steps 3 --validation 0 --out @/pair", 0}};
+  static const char *const order[] = {"+pair.old ", "-pair.state ", "+pair.state.old ", "+pair ",
+                                      "+pair.state "};
+  expect_exit("train lm @/text " SMALL "--steps 3 --out @/pair", 0);
+  expect_exit("train lm @/text " SMALL "--steps 3 --out @/pair", 0);
+  for (size_t i = 0; i < sizeof runs / sizeof *runs; ++i) {
+    char changes[1 << 13];
+    const int watch = inotify_init1(IN_CLOEXEC);
+    assert_true(watch >= 0 && inotify_add_watch(watch, temporary_folder(), IN_MOVE | IN_DELETE) >= 0);
+    expect_exit(runs[i].line, runs[i].exit_code);
+    read_changes(watch, changes, sizeof changes);
+    close(watch);
+    const char *at = changes;
+    for (size_t j = 0; j < sizeof order / sizeof *order; ++j, ++at)
+      if (!(at = strstr(at, order[j])))
+        fail_msg("%s: not followed by %s: %s", runs[i].line, order[j], changes);
+    assert_null(strstr(changes, "-pair "));
+    assert_null(strstr(changes, "-pair.old "));
+    assert_null(strstr(changes, "-pair.state.old "));
+  }
+}
+
 /* The file that a symbolic link leads to is kept beside itself: else both names would lead to the new one. */
 static void test_an_old_model_behind_a_link_is_kept(void **state) {
   (void)state;
@@ -178,6 +226,12 @@ static void test_an_old_model_behind_a_link_is_kept(void **state) {
   expect_exit("train lm @/text " SMALL "--steps 3 --out @/link", 0);
   expect_same_files("behind.old", "model-of-20");
   assert_false(file_exists(temporary_path("link.old")));
+  assert_int_equal(symlink("state", temporary_path("linked.state")), 0);
+  assert_int_equal(rename(temporary_path("link.state"), temporary_path("state")), 0);
+  expect_exit("train lm @/text " SMALL "--steps 20 --out @/linked", 0);
+  assert_int_equal(step_of_state("state.old"), 3);
+  assert_int_equal(step_of_state("state"), 20);
+  assert_int_equal(step_of_state("linked.state"), 20);
 }
 
 /* Nor is a document lost that has the name under which an old model would be kept. */
@@ -352,7 +406,7 @@ static void test_full_disk(void **state) {
   if (!LIMITS_FILES)
     return;
   char *before = read_file(temporary_path("model"), &bytes);
-  const int files = count_files(temporary_folder()) + 2; /* the second names of the model and its state */
+  const int files = count_files(temporary_folder());
   const struct run limited = {.largest_file = bytes - 1};
   result = finish(start("train lm @/text " SMALL "--steps 20 --seed 9 --out @/model", &limited), &limited);
   assert_int_equal(result.exit_code, 1);
@@ -362,6 +416,7 @@ static void test_full_disk(void **state) {
   assert_int_equal(bytes, after);
   assert_memory_equal(before, now, bytes);
   assert_int_equal(count_files(temporary_folder()), files);
+  assert_int_equal(step_of_state("model.state"), 30);
   free(before);
   free(now);
 }
@@ -424,6 +479,7 @@ int main(void) {
       cmocka_unit_test(test_interrupted_twice),
       cmocka_unit_test(test_interrupted_before_validation),
       cmocka_unit_test(test_a_new_run_keeps_the_old_files),
+      cmocka_unit_test(test_no_model_ever_stands_beside_the_state_of_another),
       cmocka_unit_test(test_an_old_model_behind_a_link_is_kept),
       cmocka_unit_test(test_what_is_not_a_model_is_no_old_one),
       cmocka_unit_test(test_a_log_replaces_only_a_log),

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,7 @@ int training_check_outputs(struct training_run *run) {
   if (!settings->resume && (!find_replaced(settings->out, &run->replaced_model) ||
                             !find_replaced(run->state_path, &run->replaced_state)))
     return cli_error(run->command, "out of memory"), CLI_FAILURE;
+  run->old_stands = run->replaced_model.path || run->replaced_state.path;
   const char *const inputs[] = {settings->file, settings->validation_file};
   const char *const outputs[] = {settings->out, run->state_path, run->replaced_model.old,
                                  run->replaced_state.old, settings->log};
@@ -82,14 +84,6 @@ int training_check_outputs(struct training_run *run) {
 
 /* ---- Keeping what is replaced ---- */
 
-/* By a second name, so that the first leads to a whole file at every moment; a file system without second
- * names moves it. */
-static bool keep_file(const struct replaced_file *file) {
-  return !file->path || access(file->path, F_OK) != 0 || cli_same_file(file->path, file->old) ||
-         ((unlink(file->old) == 0 || errno == ENOENT) &&
-          (link(file->path, file->old) == 0 || rename(file->path, file->old) == 0));
-}
-
 /* Says what is wrong, apart from a line of progress. */
 static bool failed(struct training_run *run, enum training_save which, const char *what) {
   progress_line_clear(&run->progress.line);
@@ -99,39 +93,106 @@ static bool failed(struct training_run *run, enum training_save which, const cha
   return false;
 }
 
-static bool keep_replaced(struct training_run *run, enum training_save which) {
-  const struct replaced_file *const files[] = {&run->replaced_model, &run->replaced_state};
+static bool is_to_be_kept(const struct replaced_file *file) {
+  return file->path && access(file->path, F_OK) == 0 && !cli_same_file(file->path, file->old);
+}
+
+/* By a second name, so that the first leads to a whole file at every moment, and so does that of an older
+ * generation; a file system without second names moves it. */
+static bool keep_old_model(const struct replaced_file *file) {
+  char second[PATH_MAX + 32];
+  if (!is_to_be_kept(file))
+    return true;
+  snprintf(second, sizeof second, "%s.tmp%ld", file->old, (long)getpid());
+  unlink(second); /* a process of the same number was killed here */
+  if (link(file->path, second) != 0)
+    return rename(file->path, file->old) == 0;
+  const bool kept = rename(second, file->old) == 0;
+  const int error = errno;
+  if (!kept)
+    unlink(second);
+  errno = error;
+  return kept;
+}
+
+static bool keep_old(struct training_run *run, enum training_save which) {
+  const struct replaced_file *model = &run->replaced_model, *state = &run->replaced_state, *file = model;
   char reason[1024];
-  for (int i = 0; i < 2 && !run->old_kept; ++i)
-    if (!keep_file(files[i])) {
-      snprintf(reason, sizeof reason, "%s: cannot be kept as %s: %s", files[i]->path, files[i]->old,
-               strerror(errno));
-      return failed(run, which, reason);
-    }
-  run->old_kept = true;
+  bool kept = keep_old_model(model);
+  if (kept && is_to_be_kept(file = state))
+    kept = rename(state->path, state->old) == 0;
+  if (!kept) {
+    snprintf(reason, sizeof reason, "%s: cannot be kept as %s: %s", file->path, file->old, strerror(errno));
+    return failed(run, which, reason);
+  }
   return true;
 }
 
 /* ---- Saving ---- */
 
-bool training_save_state(struct training_run *run, enum training_save which) {
-  if (!keep_replaced(run, which))
-    return false;
-  const gk_status status = gk_language_trainer_save(run->trainer, run->state_path);
-  return status == GK_OK || failed(run, which, cli_message(status));
+static gk_status write_model(const struct training_run *run, const char *path) {
+  return gk_language_model_save(gk_language_trainer_model(run->trainer), path);
 }
 
-static bool save_model(struct training_run *run, const char *path, enum training_save which) {
-  if (!keep_replaced(run, which))
+/* The new model is whole before anything moves that it replaces: a full disk leaves all as it was. The old
+ * state moves before the name leads to the new model: beside a model is its own state or none. */
+static bool replace_old(struct training_run *run, enum training_save which) {
+  const char *path = run->replaced_model.path ? run->replaced_model.path : run->settings->out;
+  char beside[PATH_MAX + 32], reason[1024];
+  struct stat old;
+  const int length = snprintf(beside, sizeof beside, "%s.new%ld", path, (long)getpid());
+  const gk_status status = write_model(run, beside);
+  if (status != GK_OK) {
+    const char *message = cli_message(status);
+    const bool named = strncmp(message, beside, (size_t)length) == 0;
+    snprintf(reason, sizeof reason, "%s%s", named ? path : "", named ? message + length : message);
+    return failed(run, which, reason);
+  }
+  bool replaced = stat(path, &old) != 0 || chmod(beside, old.st_mode & 07777) == 0;
+  if (replaced && !keep_old(run, which)) {
+    unlink(beside);
     return false;
-  const gk_status status = gk_language_model_save(gk_language_trainer_model(run->trainer), path);
-  return status == GK_OK || failed(run, which, cli_message(status));
+  }
+  replaced = replaced && rename(beside, path) == 0;
+  if (!replaced) {
+    snprintf(reason, sizeof reason, "%s: cannot replace: %s", path, strerror(errno));
+    unlink(beside);
+    failed(run, which, reason);
+  }
+  run->old_stands = !replaced;
+  return replaced;
 }
 
-bool training_save_model(struct training_run *run, enum training_save which) {
-  const bool saved = save_model(run, run->settings->out, which);
+static bool save_model(struct training_run *run, enum training_save which) {
+  bool saved;
+  if (run->old_stands) {
+    saved = replace_old(run, which);
+  } else {
+    const gk_status status = write_model(run, run->settings->out);
+    saved = status == GK_OK || failed(run, which, cli_message(status));
+  }
   run->best_saved = run->best_saved || saved;
   return saved;
+}
+
+/* Not beside the model of another run, whose replacement has failed. A link to a state that was moved leads
+ * nowhere, so that it is not followed again. */
+static bool save_state(struct training_run *run, enum training_save which) {
+  if (run->old_stands)
+    return false;
+  const char *path = run->replaced_state.path ? run->replaced_state.path : run->state_path;
+  const gk_status status = gk_language_trainer_save(run->trainer, path);
+  return status == GK_OK || failed(run, which, cli_message(status));
+}
+
+bool training_save(struct training_run *run, enum training_save which) {
+  gk_language_progress progress;
+  gk_language_trainer_progress(run->trainer, &progress);
+  run->save_failed = false;
+  if (!isfinite(progress.best_loss))
+    save_model(run, which);
+  save_state(run, which);
+  return !run->save_failed;
 }
 
 static bool keep_model(struct training_run *run, int64_t step, enum training_save which) {
@@ -140,9 +201,9 @@ static bool keep_model(struct training_run *run, int64_t step, enum training_sav
   if (!path)
     return failed(run, which, "out of memory");
   snprintf(path, size, "%s.step-%" PRId64, run->settings->out, step);
-  const bool saved = save_model(run, path, which);
+  const gk_status status = write_model(run, path);
   free(path);
-  return saved;
+  return status == GK_OK || failed(run, which, cli_message(status));
 }
 
 int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss *measured,
@@ -162,12 +223,12 @@ int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss
     progress->validation_seconds = progress_clock() - start;
   }
   run->save_failed = false;
-  const bool best_saved = improved && training_save_model(run, which);
+  const bool best_saved = improved && save_model(run, which);
   if (improved && !best_saved)
     gk_language_trainer_set_best(run->trainer, before.best_loss, before.best_step);
   if (run->settings->keep_all)
     keep_model(run, step, which);
-  training_save_state(run, which);
+  save_state(run, which);
   if (*loss)
     progress_note(progress, "step %" PRId64 "  validation %.4f nats/char  %.4f bits/char%s%s", step,
                   measured->nats, measured->nats / M_LN2, best_saved ? "  best so far: " : "",

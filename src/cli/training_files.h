@@ -13,9 +13,9 @@ void training_free_replaced(struct training_run *run);
 
 /* Whether a failed save is tried again, which its message says. */
 enum training_save { SAVE_NOW, SAVE_LAST };
-/* The first save keeps what it replaces. false: a line on stderr, and run->save_failed. */
-bool training_save_state(struct training_run *run, enum training_save which);
-bool training_save_model(struct training_run *run, enum training_save which);
+/* Saves the state, and before the first validation, when there is no best model, the newest: it is better than
+ * none, and than that of another run. false: a line on stderr, and run->save_failed. */
+bool training_save(struct training_run *run, enum training_save which);
 /* Validates, if there is a text for that, and saves; a model that could not be saved is not the best so far.
  * *loss: what was measured, NULL: nothing. Returns CLI_SUCCESS, or the exit code if it could not validate. */
 int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss *measured,

@@ -250,12 +250,7 @@ static int stopped(struct training_run *run, struct training_progress *progress)
     return exit_code;
   }
   gk_language_trainer_progress(run->trainer, &state);
-  run->save_failed = false;
-  training_save_state(run, SAVE_LAST);
-  /* Before the first validation there is no best model: then the newest is better than none. */
-  if (!run->best_saved && !isfinite(state.best_loss))
-    training_save_model(run, SAVE_LAST);
-  if (run->save_failed)
+  if (!training_save(run, SAVE_LAST))
     return CLI_FAILURE;
   char text[128];
   snprintf(text, sizeof text, "%s after step %" PRId64 ": saved; the same command with --resume goes on",
@@ -322,7 +317,7 @@ static int advance(struct training_run *run, struct training_progress *progress,
     progress->validations_left = (progress->steps - step.step) / run->eval_every;
     exit_code = training_checkpoint(run, step.step, &measured, &loss);
   } else if (run->settings->save_minutes > 0 && progress_clock() >= *next_save) {
-    training_save_state(run, SAVE_NOW);
+    training_save(run, SAVE_NOW);
   }
   if (due || progress_clock() >= *next_save)
     *next_save = progress_clock() + 60 * run->settings->save_minutes;

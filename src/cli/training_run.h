@@ -35,7 +35,7 @@ struct training_run {
   struct training_progress progress;
   int64_t eval_every;
   struct replaced_file replaced_model, replaced_state;
-  bool old_kept;                                     /* what is replaced has its second name */
+  bool old_stands;                                   /* what is to be replaced has not yet been kept */
   bool save_failed;                                  /* of the newest model or state; a later save may not */
   bool best_saved;                                   /* settings->out holds a model of this run */
   int64_t steps;                                     /* of this run */
