@@ -338,6 +338,37 @@ static void test_resume_says_what_cannot_be_read(void **state) {
   }
 }
 
+/* ---- Numbers that are no longer finite ---- */
+
+/* What is on disk stays that of the last step whose loss was finite, and the run says which that is. */
+static void test_a_run_that_diverges_saves_nothing_more(void **state) {
+  (void)state;
+#define RELU  SMALL "--cell rnn --activation relu --optimizer sgd --lr-schedule constant --eval-every 1 "
+#define DECAY SMALL "--optimizer adamw --weight-decay 1e6 --lr 1e6 --lr-schedule constant --steps 40 "
+  static const struct {
+    const char *line, *says, *leaves;
+  } runs[] = {{"train lm @/text " RELU "--lr 1e6 --steps 9 --out @/none",
+               "step 1: the loss on the validation text is not finite\n", "nothing of this run is saved\n"},
+              {"train lm @/text --resume --lr 1e6 --steps 9 --eval-every 1 --out @/five",
+               "step 6: the loss on the validation text is not finite\n",
+               "five.state is that of step 5; --resume with a lower --lr goes on there\n"},
+              {"train lm @/text " DECAY "--eval-every 3 --out @/three", "step 5: the loss is ",
+               "three.state is that of step 3; --resume with a lower --lr goes on there\n"},
+              {"train lm @/text " DECAY "--validation 0 --eval-every 1 --keep-all --out @/all",
+               "step 4: a weight is not finite\n", "all.state is that of step 3; --resume"}};
+  expect_exit("train lm @/text " RELU "--lr 0.01 --steps 5 --out @/five", 0);
+  for (size_t i = 0; i < sizeof runs / sizeof *runs; ++i) {
+    struct result result = run_line(runs[i].line);
+    assert_int_equal(result.exit_code, 1);
+    if (!strstr(result.err, runs[i].says) || !strstr(result.err, runs[i].leaves))
+      fail_msg("%s: %s", runs[i].line, result.err);
+    free_result(&result);
+  }
+  assert_false(file_exists(temporary_path("none")) || file_exists(temporary_path("none.state")));
+  assert_false(file_exists(temporary_path("all.step-4")));
+  expect_exit("train lm @/text --resume --lr 0.01 --steps 9 --eval-every 1 --out @/five", 0);
+}
+
 /* ---- Time left ---- */
 
 /* The first line comes before any validation; all of them together take much longer than the steps. */
@@ -486,6 +517,7 @@ int main(void) {
       cmocka_unit_test(test_interrupted_before_the_first_step),
       cmocka_unit_test(test_resume_finished),
       cmocka_unit_test(test_resume_says_what_cannot_be_read),
+      cmocka_unit_test(test_a_run_that_diverges_saves_nothing_more),
       cmocka_unit_test(test_time_left_has_validations_not_yet_measured),
       cmocka_unit_test(test_full_disk),
       cmocka_unit_test(test_what_cannot_be_said_is_saved),

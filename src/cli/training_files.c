@@ -182,7 +182,34 @@ static bool save_state(struct training_run *run, enum training_save which) {
     return false;
   const char *path = run->replaced_state.path ? run->replaced_state.path : run->state_path;
   const gk_status status = gk_language_trainer_save(run->trainer, path);
-  return status == GK_OK || failed(run, which, cli_message(status));
+  if (status != GK_OK)
+    return failed(run, which, cli_message(status));
+  gk_language_progress progress;
+  gk_language_trainer_progress(run->trainer, &progress);
+  run->saved_step = progress.step;
+  return true;
+}
+
+int training_diverged(const struct training_run *run) {
+  if (run->saved_step)
+    cli_error(run->command, "%s is that of step %" PRId64 "; --resume with a lower --lr goes on there",
+              run->state_path, run->saved_step);
+  else
+    cli_error(run->command, "nothing of this run is saved");
+  return CLI_FAILURE;
+}
+
+int training_check_weights(struct training_run *run, int64_t step) {
+  const gk_language_model *model = gk_language_trainer_model(run->trainer);
+  const int64_t count = gk_language_model_parameter_count(model);
+  const float *weights = gk_language_model_parameters(model);
+  for (int64_t i = 0; i < count; ++i)
+    if (!isfinite(weights[i])) {
+      progress_note(&run->progress, "stopped after step %" PRId64, step);
+      cli_error(run->command, "step %" PRId64 ": a weight is not finite", step);
+      return training_diverged(run);
+    }
+  return CLI_SUCCESS;
 }
 
 bool training_save(struct training_run *run, enum training_save which) {
@@ -220,6 +247,11 @@ int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss
     if (status != GK_OK)
       return cli_status(run->command, status);
     *loss = measured;
+    if (!isfinite(measured->nats)) {
+      progress_note(progress, "stopped after step %" PRId64, step);
+      cli_error(run->command, "step %" PRId64 ": the loss on the validation text is not finite", step);
+      return training_diverged(run);
+    }
     progress->validation_seconds = progress_clock() - start;
   }
   run->save_failed = false;

@@ -250,7 +250,7 @@ static int stopped(struct training_run *run, struct training_progress *progress)
     return exit_code;
   }
   gk_language_trainer_progress(run->trainer, &state);
-  if (!training_save(run, SAVE_LAST))
+  if (training_check_weights(run, state.step) != CLI_SUCCESS || !training_save(run, SAVE_LAST))
     return CLI_FAILURE;
   char text[128];
   snprintf(text, sizeof text, "%s after step %" PRId64 ": saved; the same command with --resume goes on",
@@ -306,17 +306,20 @@ static int advance(struct training_run *run, struct training_progress *progress,
   if (status != GK_OK) {
     progress_note(progress, "stopped before step %" PRId64, step.step);
     cli_status(run->command, status);
-    return CLI_FAILURE;
+    return isfinite(step.loss) && isfinite(step.gradient_norm) ? CLI_FAILURE : training_diverged(run);
   }
   for (int part = 0; part < GK_TRAINING_PARTS && run->steps >= UNPROFILED; part++)
     run->seconds[part][(run->steps - UNPROFILED) % PROFILED_STEPS] = step.seconds[part];
   run->steps++;
   int exit_code = CLI_SUCCESS;
   const bool due = step.step % run->eval_every == 0 || step.step == progress->steps;
-  if (due) {
+  const bool save = run->settings->save_minutes > 0 && progress_clock() >= *next_save;
+  if (due || save)
+    exit_code = training_check_weights(run, step.step);
+  if (exit_code == CLI_SUCCESS && due) {
     progress->validations_left = (progress->steps - step.step) / run->eval_every;
     exit_code = training_checkpoint(run, step.step, &measured, &loss);
-  } else if (run->settings->save_minutes > 0 && progress_clock() >= *next_save) {
+  } else if (exit_code == CLI_SUCCESS && save) {
     training_save(run, SAVE_NOW);
   }
   if (due || progress_clock() >= *next_save)
@@ -378,6 +381,7 @@ int training_loop(struct training_run *run) {
   gk_language_trainer_progress(run->trainer, &state);
   if (run->settings->resume && state.step >= progress->steps)
     return nothing_to_do(run, state.step, progress->steps);
+  run->saved_step = state.step;
   exit_code = prepare(run, &state);
   const double start = progress_clock();
   double next_save = start + 60 * run->settings->save_minutes;
