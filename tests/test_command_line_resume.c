@@ -320,6 +320,20 @@ static void test_resume_finished(void **state) {
   expect_same_files("more.state", "at-once.state");
 }
 
+/* Else a run that gets no better than it was ends with the name of a file that is not there. */
+static void test_a_resumed_run_without_its_model_saves_one(void **state) {
+  (void)state;
+  expect_exit("train lm @/text " SMALL "--lr-schedule constant --steps 20 --out @/removed", 0);
+  assert_int_equal(unlink(temporary_path("removed")), 0);
+  const char *const says[] = {"missing ", "/removed: the model with the lowest loss from here on", NULL};
+  expect_says("train lm @/text --resume --lr 100 --steps 22 --out @/removed", says);
+  expect_exit("eval @/removed @/text", 0);
+  struct result result = run_line("train lm @/text --resume --lr 1 --steps 23 --out @/removed");
+  assert_int_equal(result.exit_code, 0);
+  assert_null(strstr(result.out, "missing "));
+  free_result(&result);
+}
+
 /* Reading comes first: nobody who goes on means to write over what cannot be read. */
 static void test_resume_says_what_cannot_be_read(void **state) {
   (void)state;
@@ -426,6 +440,10 @@ static void test_full_disk(void **state) {
   result = finish(start("train lm --help", &to_full), &to_full);
   assert_int_equal(result.exit_code, 1);
   free_result(&result);
+  result = finish(start("train lm @/text " SMALL "--steps 20 --out @/unheard", &to_full), &to_full);
+  assert_int_equal(result.exit_code, 1);
+  assert_non_null(strstr(result.err, "stopped before the first step: nothing saved\n"));
+  free_result(&result);
   result = run_line("train lm @/text " SMALL "--steps 20 --log /dev/full --out @/unlogged");
   assert_int_equal(result.exit_code, 1);
   assert_non_null(strstr(result.err, "--log /dev/full"));
@@ -516,6 +534,7 @@ int main(void) {
       cmocka_unit_test(test_a_log_replaces_only_a_log),
       cmocka_unit_test(test_interrupted_before_the_first_step),
       cmocka_unit_test(test_resume_finished),
+      cmocka_unit_test(test_a_resumed_run_without_its_model_saves_one),
       cmocka_unit_test(test_resume_says_what_cannot_be_read),
       cmocka_unit_test(test_a_run_that_diverges_saves_nothing_more),
       cmocka_unit_test(test_time_left_has_validations_not_yet_measured),

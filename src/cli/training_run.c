@@ -22,14 +22,14 @@ static const double peak_seconds = 0.1; /* for the measurement of the machine's 
 
 static volatile sig_atomic_t stop_signal, setting_up;
 static bool at_terminal;
-#define NOTHING_SAVED "interrupted before the first step: nothing saved"
+#define NOTHING_SAVED "before the first step: nothing saved"
 
 /* A network may need long before its first step, and there is nothing that could be lost. */
 static void leave_setup(int signal_number) {
-  static const char erase[] = "\r\033[K";
+  static const char erase[] = "\r\033[K", interrupted[] = "interrupted " NOTHING_SAVED "\n";
   if (at_terminal && write(STDOUT_FILENO, erase, sizeof erase - 1) < 0)
     _exit(128 + signal_number);
-  const ssize_t written = write(STDOUT_FILENO, NOTHING_SAVED "\n", sizeof NOTHING_SAVED);
+  const ssize_t written = write(STDOUT_FILENO, interrupted, sizeof interrupted - 1);
   (void)written; /* nobody is left to tell */
   _exit(128 + signal_number);
 }
@@ -97,8 +97,14 @@ static int resume(struct training_run *run) {
     cli_text_status(run->command, status, run->text_name, run->validation_name);
     return CLI_BAD_INPUT;
   }
+  if (status != GK_OK)
+    return cli_status(run->command, status);
+  /* A loss that is no longer the lowest must not keep a model from being saved where there is none. */
+  run->best_missing = access(run->settings->out, F_OK) != 0;
+  if (run->best_missing)
+    gk_language_trainer_set_best(run->trainer, INFINITY, 0);
   const gk_training_desc training = describe_training(run->settings);
-  return status == GK_OK ? training_check_resumed(run, &plan, &training) : cli_status(run->command, status);
+  return training_check_resumed(run, &plan, &training);
 }
 
 static int open_trainer(struct training_run *run) {
@@ -246,7 +252,7 @@ static int stopped(struct training_run *run, struct training_progress *progress)
   gk_language_progress state;
   const int exit_code = stop_signal ? 128 + (int)stop_signal : CLI_FAILURE;
   if (run->steps == 0) {
-    say_last(progress, NOTHING_SAVED);
+    say_last(progress, stop_signal ? "interrupted " NOTHING_SAVED : "stopped " NOTHING_SAVED);
     return exit_code;
   }
   gk_language_trainer_progress(run->trainer, &state);

@@ -67,6 +67,8 @@ void training_print_resumed_model(const struct training_run *run) {
                            .parameters = gk_language_model_parameter_count(model)};
   gk_language_model_symbols(model, &size.symbols);
   training_print_model(run, gk_language_model_description(model), &size);
+  if (run->best_missing)
+    printf("missing  %s: the model with the lowest loss from here on gets this name\n", run->settings->out);
 }
 
 void training_print_plan(const struct training_run *run) {
