@@ -33,7 +33,8 @@ struct result {
 
 struct run {
   const char *input, *output, *error; /* files; NULL: /dev/null, and files of the temporary folder */
-  rlim_t largest_file;                /* 0: unlimited; can be raised while it runs */
+  bool output_closed;
+  rlim_t largest_file; /* 0: unlimited; can be raised while it runs */
 };
 
 static const char *program(void) {
@@ -74,6 +75,8 @@ static inline pid_t start(const char *line, const struct run *run) {
   redirect(STDIN_FILENO, run->input ? run->input : "/dev/null", O_RDONLY);
   redirect(STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC);
   redirect(STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC);
+  if (run->output_closed)
+    close(STDOUT_FILENO);
   if (run->largest_file) {
     const struct rlimit limit = {run->largest_file, RLIM_INFINITY};
     setrlimit(RLIMIT_FSIZE, &limit);

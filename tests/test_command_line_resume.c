@@ -470,6 +470,21 @@ static void test_full_disk(void **state) {
   free(now);
 }
 
+/* What would have been said there goes into no file that is opened instead. */
+static void test_a_closed_output_is_no_file_of_the_run(void **state) {
+  (void)state;
+  const struct run closed = {.output_closed = true};
+  struct result result = finish(
+      start("train lm @/text " SMALL "--steps 20 --log @/silent.log --out @/silent", &closed), &closed);
+  assert_int_equal(result.exit_code, 1);
+  assert_non_null(strstr(result.err, "cannot write to standard output"));
+  free_result(&result);
+  assert_int_equal(lines_of("silent.log"), 0);
+  result = finish(start("sample @/model --length 5", &closed), &closed);
+  assert_int_equal(result.exit_code, 1);
+  free_result(&result);
+}
+
 /* What the run says no longer fits on the disk: it ends as if interrupted. */
 static void test_what_cannot_be_said_is_saved(void **state) {
   (void)state;
@@ -539,6 +554,7 @@ int main(void) {
       cmocka_unit_test(test_a_run_that_diverges_saves_nothing_more),
       cmocka_unit_test(test_time_left_has_validations_not_yet_measured),
       cmocka_unit_test(test_full_disk),
+      cmocka_unit_test(test_a_closed_output_is_no_file_of_the_run),
       cmocka_unit_test(test_what_cannot_be_said_is_saved),
       cmocka_unit_test(test_failed_saves_are_tried_again),
   };

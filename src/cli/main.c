@@ -4,6 +4,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -104,7 +105,17 @@ static void spin_briefly(char **argv) {
   execv(path, argv);
 }
 
+/* Else the first files that are opened get these numbers, and what is said goes into a user's log. Opened the
+ * wrong way round, so that reading and writing fail as before. */
+static void occupy_closed_streams(void) {
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream)
+    if (fcntl(stream, F_GETFD) < 0 && errno == EBADF &&
+        open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+      exit(CLI_FAILURE);
+}
+
 int main(int argc, char **argv) {
+  occupy_closed_streams();
   if (argc > 1 && argv[1][0] != '-')
     spin_briefly(argv);
   const int exit_code = dispatch(argc, argv);
