@@ -86,8 +86,9 @@ static gk_status check_count(int64_t count) {
                    : GK_OK;
 }
 
-/* Adds a loss; the mean of a character. Only this is in the library's environment, not what a watcher does. */
-static double add_loss(double *sum, double loss, int64_t characters) {
+/* Adds a loss; the mean of a character. Only this is in the library's environment, not what a watcher does.
+ * Inline, the sum could be in a register and its addition before the environment. */
+static __attribute__((noinline)) double add_loss(double *sum, double loss, int64_t characters) {
   const uint64_t callers = gk_float_environment_pin();
   *sum += loss;
   double mean = *sum / (double)characters;
