@@ -313,7 +313,8 @@ def check_means():
     """Each pass has its own mean, and a group none of the rows that are in no group."""
     step, alone = peer_line("a", 2.0, 1.0), {**peer_line("b", 0.5, 1.0), "group": ""}
     forward = {**peer_line("c", 0.5, 1.0), "pass": "inference"}
-    part, failed = {**step, "group_size": 3}, {"error": "none", "group": "lstm", "group_size": 3}
+    sizes = {"group_sizes": {"onednn": 3, "pytorch": 4}}
+    part, failed = {**step, **sizes}, {"error": "none", "group": "lstm", **sizes}
     of_part, = bars.geometric_means([part, part, failed])
     assert of_part.part == " of 2 of 3 rows" and of_part.needed is None and not of_part.missed
     whole, = bars.geometric_means([part] * 3)

@@ -56,7 +56,7 @@ class Row:
     isa: str = "auto"
     at_least: dict = field(default_factory=dict)
     group: str = ""  # of the geometric means
-    group_size: int = 0  # rows of it, where only some of them are compared
+    group_sizes: dict = field(default_factory=dict)  # peer -> rows of the group and pass that name it
 
 
 # (group, peer) -> geometric mean over the rows of the group
@@ -84,7 +84,7 @@ class Mean:
     @property
     def part(self):
         """What of its group it is made of, in words; nothing where that is all."""
-        size = self.lines[0].get("group_size", 0)
+        size = self.lines[0].get("group_sizes", {}).get(self.peer, 0)
         return f" of {len(self.lines)} of {size} rows" if size > len(self.lines) else ""
 
     @property

@@ -156,7 +156,7 @@ def result_of(row, rounds, differences, left_out, disturbance):
 def line_of(row, result):
     """What --out writes of a row."""
     return {**vars(row.shape), "pass": row.passes, "isa": row.isa, "at_least": row.at_least, "group": row.group,
-            "group_size": row.group_size, **result}
+            "group_sizes": row.group_sizes, **result}
 
 
 def reason_of(row, result, name, ceilings):
@@ -286,7 +286,8 @@ def make_rows(options):
         for row in rows:
             row.peers = names
     for row in rows:
-        row.group_size = sum(other.group == row.group for other in rows) if row.group else 0
+        alike = [other for other in rows if row.group and (other.group, other.passes) == (row.group, row.passes)]
+        row.group_sizes = {peer: sum(peer in other.peers for other in alike) for peer in row.peers}
     chosen = [row for row in rows if options.filter in row.shape.name]
     if not chosen and "training" not in options.bars:
         raise ValueError(f"--filter: no network has '{options.filter}' in its name" if rows else
