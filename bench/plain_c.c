@@ -166,7 +166,7 @@ static size_t input_of(const struct plain_c_network *w, size_t index) {
 
 /* The floats that layer `index` takes of the scratch; `at` may be NULL. */
 static size_t lay_out(const struct plain_c_network *w, size_t index, struct plan *p, float *at) {
-  const bool keeps = w->pass == BENCH_STEP || w->pass == BENCH_FORWARD, step = w->pass == BENCH_STEP;
+  const bool keeps = bench_pass_trains(w->pass), step = bench_pass_is_step(w->pass);
   const size_t gates = gates_of(w->cell), in = input_of(w, index), h = w->hidden, states = w->batch * h;
   const size_t steps = w->time * w->batch, kept = keeps ? steps : 2 * w->batch, swept = keeps ? steps : 0;
   const size_t back = step ? steps : 0, back_states = step ? states : 0;
@@ -230,7 +230,7 @@ static struct plan plan_of(const struct plain_c_network *w, size_t index) {
                            .y = top ? w->y : p.y,
                            .hn = w->hn + states,
                            .cn = memory ? w->cn + states : NULL};
-  if (w->pass != BENCH_STEP)
+  if (!bench_pass_is_step(w->pass))
     return p;
   p.layer.dy = top ? w->dy : above.dx;
   p.layer.dhn = w->dhn + states;
@@ -524,7 +524,7 @@ static void network_rows(const struct plain_c_network *w, size_t begin, size_t e
     const struct plan plan = plan_of(w, i);
     forward_rows(&plan, begin, end);
   }
-  for (size_t i = w->layers; i-- > 0 && w->pass == BENCH_STEP;) {
+  for (size_t i = w->layers; i-- > 0 && bench_pass_is_step(w->pass);) {
     const struct plan plan = plan_of(w, i);
     backward_rows(&plan, begin, end);
   }
@@ -554,7 +554,7 @@ void PLAIN_C_NAME(run)(const struct plain_c_network *w) {
   for (size_t layer = 0; layer < w->layers; layer++) {
     const struct plan plan = plan_of(w, layer);
     final_states(&plan);
-    if (w->pass != BENCH_STEP)
+    if (!bench_pass_is_step(w->pass))
       continue;
 #pragma omp parallel for num_threads(w->threads) schedule(static, 1)
     for (size_t i = 0; i < threads; i++)

@@ -45,7 +45,7 @@ static struct contestant current;
 static const struct benchmark *current_benchmark;
 
 static void count_floats(const bench_shape *s, bench_pass pass, struct contestant *contestant) {
-  const bool step = pass == BENCH_STEP;
+  const bool step = bench_pass_is_step(pass);
   const size_t in = (size_t)s->input, h = (size_t)s->hidden, steps = (size_t)(s->time * s->batch);
   const size_t rows = (size_t)gk_cell_gates(s->cell) * h, layers = (size_t)s->layers;
   const size_t parameters = rows * (in + h + 2) + (layers - 1) * rows * (h + h + 2);
@@ -209,7 +209,7 @@ static gk_status run_library(const struct benchmark *benchmark, struct contestan
     status = gk_rnn_pack(rnn, flags, contestant->array[PARAMETERS], memory[PACKED]);
   if (status == GK_OK)
     status = forward(rnn, s, contestant->array, memory);
-  if (status == GK_OK && benchmark->pass == BENCH_STEP)
+  if (status == GK_OK && bench_pass_is_step(benchmark->pass))
     status = backward(rnn, s, contestant->array, memory);
   gk_rnn_destroy(rnn);
   for (int i = 0; i < MEMORIES; i++)
@@ -258,7 +258,7 @@ static double flop_of(const struct benchmark *benchmark) {
   const double forward_flop = bench_shape_flop(&benchmark->shape);
   if (benchmark->pass == BENCH_STREAM)
     return forward_flop / (double)benchmark->shape.time;
-  return benchmark->pass == BENCH_STEP ? 3 * forward_flop : forward_flop;
+  return bench_pass_is_step(benchmark->pass) ? 3 * forward_flop : forward_flop;
 }
 
 /* As bench_runner_bytes: everything once, what forward leaves for backward twice. */
@@ -271,7 +271,7 @@ static double bytes_of(const struct benchmark *benchmark, const struct contestan
   for (int i = X; i < SCRATCH; i++)
     values += (double)count[i];
   if (benchmark->pass != BENCH_INFERENCE)
-    values += (benchmark->pass == BENCH_STEP ? 2 : 1) * (double)count[SCRATCH];
+    values += (bench_pass_is_step(benchmark->pass) ? 2 : 1) * (double)count[SCRATCH];
   return sizeof(float) * values;
 }
 

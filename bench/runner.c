@@ -17,7 +17,15 @@
 #define FEWEST_RUNS 3
 #define DATA_SEED   1
 
-const char *const bench_pass_names[] = {"step", "forward", "inference", "stream", NULL};
+const char *const bench_pass_names[] = {"step", "prepacked-step", "forward", "inference", "stream", NULL};
+
+bool bench_pass_is_step(bench_pass pass) {
+  return pass == BENCH_STEP || pass == BENCH_PREPACKED_STEP;
+}
+
+bool bench_pass_trains(bench_pass pass) {
+  return bench_pass_is_step(pass) || pass == BENCH_FORWARD;
+}
 
 /* One allocation each; all of them are `float`s, or bytes for the library. */
 enum {
@@ -58,7 +66,7 @@ static float *floats(const bench_runner *runner, int index) {
 
 static void count_floats(bench_runner *runner) {
   const bench_shape *s = &runner->shape;
-  bool step = runner->pass == BENCH_STEP;
+  bool step = bench_pass_is_step(runner->pass);
   int64_t outputs = s->time * s->batch * gk_rnn_output_size(runner->rnn);
   int64_t states = s->batch * gk_rnn_hidden_values(runner->rnn);
   int64_t cells = s->batch * gk_rnn_cell_values(runner->rnn);
@@ -97,9 +105,9 @@ static gk_status allocate_all(bench_runner *runner) {
     status = gk_rnn_memory_needed(runner->rnn, runner->pass == BENCH_STREAM ? 1 : s->time, s->batch, &memory);
   if (status != GK_OK)
     return status;
-  bool training = runner->pass == BENCH_STEP || runner->pass == BENCH_FORWARD;
+  bool training = bench_pass_trains(runner->pass);
   workspace = training ? memory.forward_workspace_bytes : memory.inference_workspace_bytes;
-  if (runner->pass == BENCH_STEP && workspace < memory.backward_workspace_bytes)
+  if (bench_pass_is_step(runner->pass) && workspace < memory.backward_workspace_bytes)
     workspace = memory.backward_workspace_bytes;
   runner->reserve_bytes = training ? memory.reserve_bytes : 0;
 
@@ -137,7 +145,7 @@ static void clear_outputs(bench_runner *runner) {
 /* Training passes with weight dropout read weights of which the mask of step 0 has dropped some. */
 static gk_status pack(bench_runner *runner) {
   const gk_random_key key = {0};
-  const bool training = runner->pass == BENCH_STEP || runner->pass == BENCH_FORWARD;
+  const bool training = bench_pass_trains(runner->pass);
   if (training && gk_rnn_description(runner->rnn)->weight_dropout > 0)
     return gk_rnn_pack_dropped(runner->rnn, runner->pack_flags, &key, floats(runner, PARAMETERS),
                                runner->buffer[PACKED]);
@@ -157,7 +165,7 @@ gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa 
     return GK_ERROR_MEMORY;
   runner->shape = *shape;
   runner->pass = pass;
-  runner->pack_flags = GK_PACK_FORWARD;
+  runner->pack_flags = bench_pass_is_step(pass) ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD;
   gk_rnn_desc desc = bench_shape_description(shape);
   desc.isa = isa;
   desc.threads = threads;
@@ -237,7 +245,7 @@ const gk_rnn_desc *bench_runner_description(const bench_runner *runner) {
 
 gk_status bench_runner_plan(const bench_runner *runner, gk_schedule *schedule, int *threads) {
   const int64_t time = runner->pass == BENCH_STREAM ? 1 : runner->shape.time;
-  const bool training = runner->pass == BENCH_STEP || runner->pass == BENCH_FORWARD;
+  const bool training = bench_pass_trains(runner->pass);
   return gk_rnn_plan(runner->rnn, time, runner->shape.batch, training, schedule, threads);
 }
 
@@ -245,7 +253,7 @@ double bench_runner_flop(const bench_runner *runner) {
   double forward = bench_shape_flop(&runner->shape);
   if (runner->pass == BENCH_STREAM)
     return forward / (double)runner->shape.time;
-  return runner->pass == BENCH_STEP ? 3 * forward : forward;
+  return bench_pass_is_step(runner->pass) ? 3 * forward : forward;
 }
 
 double bench_runner_bytes(const bench_runner *runner) {
@@ -259,7 +267,7 @@ double bench_runner_bytes(const bench_runner *runner) {
   for (int i = X; i <= GRADIENTS; i++)
     values += (double)count[i];
   double reserve = (double)runner->reserve_bytes;
-  return sizeof(float) * values + (runner->pass == BENCH_STEP ? 2 * reserve : reserve);
+  return sizeof(float) * values + (bench_pass_is_step(runner->pass) ? 2 * reserve : reserve);
 }
 
 static gk_status run_forward(bench_runner *runner) {
@@ -342,7 +350,7 @@ gk_status bench_runner_run(bench_runner *runner, bench_interval *interval) {
   if (status == GK_OK)
     status = run_forward(runner);
   double forward = clock_seconds(), end = forward;
-  if (status == GK_OK && runner->pass == BENCH_STEP) {
+  if (status == GK_OK && bench_pass_is_step(runner->pass)) {
     status = run_backward(runner);
     end = clock_seconds();
   }

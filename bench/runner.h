@@ -6,14 +6,19 @@
 #include "shapes.h"
 
 typedef enum bench_pass {
-  BENCH_STEP = 0,  /* pack + forward + backward with gradients of input, states, weights and biases */
-  BENCH_FORWARD,   /* forward that keeps a reserve, weights packed before */
-  BENCH_INFERENCE, /* forward without a reserve, weights packed before */
-  BENCH_STREAM     /* one call of gk_rnn_step, weights packed before; the shape's T calls are one sequence */
+  BENCH_STEP = 0,       /* pack + forward + backward with gradients of input, states, weights and biases */
+  BENCH_PREPACKED_STEP, /* the same without pack: weights packed for both passes before */
+  BENCH_FORWARD,        /* forward that keeps a reserve, weights packed before */
+  BENCH_INFERENCE,      /* forward without a reserve, weights packed before */
+  BENCH_STREAM /* one call of gk_rnn_step, weights packed before; the shape's T calls are one sequence */
 } bench_pass;
 
 /* Names by enum bench_pass, NULL at the end. */
 extern const char *const bench_pass_names[];
+/* Does forward keep a reserve? */
+bool bench_pass_trains(bench_pass pass);
+/* Is there a backward pass? */
+bool bench_pass_is_step(bench_pass pass);
 
 typedef struct bench_runner bench_runner;
 
@@ -46,8 +51,9 @@ typedef struct bench_interval {
 } bench_interval;
 gk_status bench_runner_run(bench_runner *runner, bench_interval *interval);
 
-/* Hash of y, hn, cn and for BENCH_STEP also dx, dh0, dc0 and all weight gradients, of one run from the
- * initial states. The same for every isa, threads and schedule, and for every pass but BENCH_STEP. */
+/* Hash of y, hn, cn and for steps also dx, dh0, dc0 and all weight gradients, of one run from the
+ * initial states. The same for every isa, threads and schedule, and for every pass with or without a backward
+ * pass. */
 gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum);
 
 /* Seconds over all runs. */

@@ -84,8 +84,9 @@ static const cli_option options[] = {
      .fallback = "step",
      .help =
          "what one run is: a training step, with packing of the weights and gradients of input, weights and "
-         "biases (step), its forward pass alone (forward), a forward pass that keeps nothing for a backward "
-         "pass (inference), or one time step at a time (stream); also of --check threads and schedules",
+         "biases (step), the same with weights that were packed before (prepacked-step), its forward pass "
+         "alone (forward), a forward pass that keeps nothing for a backward pass (inference), or one time "
+         "step at a time (stream); also of --check threads and schedules",
      .group = "What is timed"},
     {.name = "data",
      .type = CLI_TEXT,
@@ -241,7 +242,7 @@ static void print_options(const gk_rnn_desc *network, bool json) {
 /* Every string in it is a name that needs no escapes. */
 static void print_json(const struct measurement *m) {
   const bench_shape *s = &m->shape;
-  bool step = m->pass == BENCH_STEP;
+  bool step = bench_pass_is_step(m->pass);
   printf("{");
   if (*s->name)
     printf("\"name\": \"%s\", ", s->name);
@@ -276,7 +277,7 @@ static void print_text(const struct measurement *m) {
          (long long)s->input, m->hidden, (long long)s->batch, (long long)s->time, (long long)s->layers,
          gk_isa_name(m->desc.isa), m->threads_used, gk_schedule_name(m->schedule));
   printf("  %-10s %13s %13s %9s\n", "", "best", "median", "spread");
-  if (m->pass == BENCH_STEP) {
+  if (bench_pass_is_step(m->pass)) {
     print_line("forward", &m->result.forward);
     print_line("backward", &m->result.backward);
   }
@@ -486,7 +487,7 @@ int run_bench(int argc, char **argv) {
     return cli_error(&command, "--words: only with --check softmax");
   if (!cli_take_layers(&command, &settings.hidden, settings.layers, &settings.network))
     return CLI_BAD_INPUT;
-  const bool trains = pass_of(&settings) == BENCH_STEP || pass_of(&settings) == BENCH_FORWARD;
+  const bool trains = bench_pass_trains(pass_of(&settings));
   const int64_t layers = one_network(&settings) ? settings.network.layers : 0;
   if (!cli_check_masks(&command, &settings.network, layers, trains))
     return CLI_BAD_INPUT;

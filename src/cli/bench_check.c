@@ -325,7 +325,7 @@ static bool repeats(bench_runner *const *contestant, int last) {
 
 /* Long sequences are cut, but for streaming, of which a run is one time step anyway. */
 static int64_t time_of_run(bench_pass pass, const bench_shape *s) {
-  const double share = LARGEST_FLOP / ((pass == BENCH_STEP ? 3 : 1) * bench_shape_flop(s));
+  const double share = LARGEST_FLOP / ((bench_pass_is_step(pass) ? 3 : 1) * bench_shape_flop(s));
   if (pass == BENCH_STREAM || share >= 1 || s->time <= SHORTEST_TIME)
     return s->time;
   return (int64_t)fmax(SHORTEST_TIME, share * (double)s->time);
