@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import machine
-from bars import geometric_means, text_of_peer
+from bars import BRACKETS, geometric_means, text_of_peer
 from report_page import Section
 from report_pictures import PEERS, rows_of_dots
 
@@ -138,8 +138,7 @@ def pass_sections(header, rows, what, title, file):
     picture = rows_of_dots(list(values), series, values, what, "our speed / the peer's", [(1.0, "equal")],
                            describe(header)) if values else None
     text = (f"{describe(header)}. Throughput of Gatekern / the peer's, by best run (by medians); above 1 Gatekern is "
-            "faster. In brackets with the peer's reorders of weights and gradients counted, as our packing is. Outputs "
-            "were compared before anything was timed. The last columns say what disturbed a row: the lowest FMA peak "
+            f"faster. {BRACKETS} Outputs were compared before anything was timed. The last columns say what disturbed a row: the lowest FMA peak "
             "of a round in per cent of the highest, time that the hypervisor and that other programs took, the clock "
             "that the kernel reports.")
     sections = [Section(title, text, picture, file, peer_table(header, rows, labels, names))]

@@ -55,6 +55,14 @@ def peer_line(name, ratio, needed, session=0, batch=64):
             "peers": {"onednn": {"ratio": ratio, "ratio_median": ratio, "ratio_with_reorders": 2 * ratio}}}
 
 
+def prepacked_line(name, ratio, needed):
+    """Without packing the network takes half the time."""
+    line = peer_line(name, ratio, needed)
+    line["gatekern"]["prepacked_best"] = line["gatekern"]["best"] / 2
+    line["peers"]["onednn"]["ratio_packing_alone"] = ratio / 2
+    return line
+
+
 def unmeasured_line(name):
     return {**peer_line(name, 1.0, 1.0), "group": "rnn", "cell": "rnn", "peers": {}, "unmeasured": ["onednn"]}
 
@@ -188,6 +196,16 @@ def check_peak_without_avx512(folder):
     report["machine"]["tiers"][2] = {"isa": "avx512", "usable": False}
     draw(folder, report)
     assert "AVX2 peak" in (folder / "tiers.svg").read_text()
+
+
+def check_prepacked(folder):
+    """A peer that leaves out its reorders is compared with a step of ours that leaves out packing."""
+    lines = [prepacked_line("packs", ratio, 1.0) for ratio in (0.9, 0.8)]
+    _, markdown, data = draw(folder, {**REPORT, "peers": lines})
+    assert "**0.90 (0.90) [1.80; 0.45]**" in markdown, markdown
+    row, _, mean = json.loads(data)["short"][:3]
+    assert "100.0 % of the FMA peak; the peer" in row["computed"] and ", 111.1 %; a ratio of 1.0" in row["computed"], row
+    assert "2 rows: ours at 100 % of the FMA peak, the peer at 111-125 %" in mean["computed"], mean
 
 
 def check_rows_without_peers(folder):
@@ -453,6 +471,7 @@ with tempfile.TemporaryDirectory() as name:
     check_text(html, markdown)
     check_sessions(html, markdown)
     check_shortfalls(markdown, json.loads(data))
+    check_prepacked(Path(name) / "prepacked")
     check_rows_without_peers(Path(name) / "without-peers")
     check_ragged(Path(name) / "ragged")
     check_old_report(Path(name) / "old")

@@ -6,7 +6,7 @@ it is not known."""
 import re
 from dataclasses import dataclass
 
-from bars import GATES, Shape
+from bars import GATES, Shape, seconds_beside
 
 
 @dataclass
@@ -62,18 +62,18 @@ def milliseconds(seconds):
     return f"{1e3 * seconds:.3g} ms"
 
 
-def text_of_floor(shape, step, own, peak, asked, ceilings):
-    """`asked`: the seconds that the bar asks for."""
+def text_of_floor(shape, step, best, peak, asked, ceilings):
+    """`best`: our seconds; `asked`: those that the bar asks for."""
     floor, parts = floor_of(shape, step, peak, ceilings), []
     if floor.reading:
         often = "once a time step forward and once backward" if step else "once a time step"
         parts.append(f"Reading the recurrent weights ({floor.megabytes:.3g} MB, in {floor.level}) {often} at "
                      f"{floor.gigabytes_per_second:.0f} GB/s takes {milliseconds(floor.reading)} of our "
-                     f"{milliseconds(own['best'])}.")
+                     f"{milliseconds(best)}.")
     what = f"the bandwidth of {floor.level} and the peak" if floor.by_bandwidth else "the FMA peak"
-    parts.append(f"Bound: {what}, {milliseconds(floor.seconds)}, {100 * floor.seconds / own['best']:.0f} % of our time"
+    parts.append(f"Bound: {what}, {milliseconds(floor.seconds)}, {100 * floor.seconds / best:.0f} % of our time"
                  + (", in which the machine was faster than when the ceilings were measured"
-                    if floor.seconds > own["best"] else "")
+                    if floor.seconds > best else "")
                  + (f"; the {milliseconds(asked)} asked for are below it." if asked < floor.seconds else "."))
     return " ".join(parts)
 
@@ -84,25 +84,26 @@ def peak_of(own):
 
 def of_row(line, who, ceilings=None):
     """Of a line of compare.py and a name in its `missed`."""
-    own, needed = line["gatekern"], line["at_least"][who]
-    peak, gflops = peak_of(own), own["gflops"]
+    own, needed, peer = line["gatekern"], line["at_least"][who], line["peers"].get(who)
+    best = seconds_beside(own, peer) if peer else own["best"]
+    peak, gflops = peak_of(own), own["gflops"] * own["best"] / best
     share = 100 * gflops / peak
     parts = [f"Ours {gflops:.1f} GFLOP/s, {share:.1f} % of the FMA peak"]
-    if who == "peak":
-        asked = own["best"] * share / (100 * needed)
+    if not peer:
+        asked = best * share / (100 * needed)
         parts[0] += f"; asked for {needed * peak:.1f}, {100 * needed:.0f} %."
     else:
-        peer = line["peers"][who]
-        asked = own["best"] * peer["ratio"] / needed
+        asked = best * peer["ratio"] / needed
         of_peer, percent = gflops / peer["ratio"], share / peer["ratio"]
         parts[0] += (f"; the peer {of_peer:.1f}, {percent:.1f} %; a ratio of {needed} asks for {needed * of_peer:.1f}, "
                      f"{needed * percent:.1f} %.")
         if "ratio_with_reorders" in peer:
-            parts.append(f"With the peer's reorders counted the ratio is {peer['ratio_with_reorders']:.2f}.")
+            parts.append("With packing and the peer's reorders counted the ratio is "
+                         f"{peer['ratio_with_reorders']:.2f}.")
     if "sustained_gflops" in own:
         parts.append(f"The FMA loop itself kept {100 * own['sustained_gflops'] / peak:.1f} % on average, before and "
                      "after the runs.")
-    parts.append(text_of_floor(shape_of(line), line["pass"] == "step", own, peak, asked, ceilings))
+    parts.append(text_of_floor(shape_of(line), line["pass"] == "step", best, peak, asked, ceilings))
     return " ".join(parts)
 
 
@@ -113,8 +114,9 @@ def span(values):
 
 def of_mean(mean):
     """Of a bars.Mean that something is needed of."""
-    ours = [line["gatekern"]["percent_of_peak"] for line in mean.lines]
-    theirs = [share / line["peers"][mean.peer]["ratio"] for line, share in zip(mean.lines, ours)]
+    pairs = [(line["gatekern"], line["peers"][mean.peer]) for line in mean.lines]
+    ours = [own["percent_of_peak"] * own["best"] / seconds_beside(own, peer) for own, peer in pairs]
+    theirs = [share / peer["ratio"] for share, (_, peer) in zip(ours, pairs)]
     faster = mean.needed / mean.value
     return (f"{len(ours)} rows: ours at {span(ours)} % of the FMA peak, the peer at {span(theirs)} %. Every row "
             f"{100 * (faster - 1):.1f} % faster would reach {mean.needed}, the fastest then at "

@@ -9,9 +9,11 @@
 Runs in a Python environment with NumPy and the peers that are asked for (tests/peers/requirements.txt;
 onednn: bench/peers/build_onednn); one that does not start here is left out. A ratio is the peer's time / ours:
 above 1, Gatekern is faster. A step is forward + backward with the gradients of input, initial states, weights and
-biases; ours includes packing the weights, oneDNN's does not include its reorders. Exit status 1 if outputs or losses
-differ, a contestant fails in a row (the other rows are still compared), a bar is missed, or the peer that a bar needs
-could not be measured (--peers takes some)."""
+biases, ours with packing of the weights. oneDNN is given weights in its own layout, so that it is compared with a step
+of ours whose weights were packed before; in brackets stand the ratios with packing and reorders counted on both sides,
+and with packing counted on ours alone. Exit status 1 if outputs or losses differ, a contestant fails in a row (the
+other rows are still compared), a bar is missed, or the peer that a bar needs could not be measured (--peers takes
+some)."""
 
 import argparse
 import json
@@ -29,9 +31,10 @@ import numpy as np
 import bounds
 import machine
 import reasons
-from bars import BARS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list, text_of_peer
-from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Worker, fastest_tier, make_data, pause,
-                         usable_tiers)
+from bars import (BARS, BRACKETS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list,
+                  text_of_peer)
+from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepacked, Worker, fastest_tier, make_data,
+                         pause, usable_tiers)
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
@@ -107,6 +110,8 @@ def run_row(row, gatekern, peers, options, folder):
             if not difference <= LARGEST_DIFFERENCE:
                 raise Failed(f"{NAMES[name]}: {tensor} differs by {difference:.2g}")
         contestants = {"gatekern": gatekern, **{name: peers[name] for name in differences}}
+        if row.passes == "step" and "onednn" in differences:
+            contestants["prepacked"] = Prepacked(gatekern)
         rounds, disturbance = measure_rounds(row, contestants, left_out, options, folder)
         differences = {name: pair[0] for name, pair in differences.items() if name in rounds}
         return result_of(row, rounds, differences, left_out, disturbance)
@@ -128,6 +133,19 @@ def measure_rounds(row, contestants, left_out, options, folder):
     return rounds, disturbance.report()
 
 
+def peer_result(ours, theirs, difference):
+    """Like with like: a peer whose step leaves out its reorders, with a step of ours that leaves out packing."""
+    result = {**theirs, "difference": difference}
+    if "best_with_reorders" in theirs:
+        result.update(ratio=theirs["best"] / ours["prepacked_best"],
+                      ratio_median=theirs["median"] / ours["prepacked_median"],
+                      ratio_with_reorders=theirs["best_with_reorders"] / ours["best"],
+                      ratio_packing_alone=theirs["best"] / ours["best"])
+    else:
+        result.update(ratio=theirs["best"] / ours["best"], ratio_median=theirs["median"] / ours["median"])
+    return result
+
+
 def result_of(row, rounds, differences, left_out, disturbance):
     ours = summary(rounds["gatekern"])
     # Each measurement knows only its own peak: the largest is the ceiling.
@@ -138,18 +156,15 @@ def result_of(row, rounds, differences, left_out, disturbance):
     sustained = statistics.mean(r["sustained_gflops"] for r in rounds["gatekern"])
     ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak,
                 sustained_gflops=sustained)
-    result = {"gatekern": ours, "peers": {}, "rounds": rounds, "left_out": left_out, **disturbance}
-    for name in differences:
-        theirs = summary(rounds[name])
-        result["peers"][name] = {**theirs, "ratio": theirs["best"] / ours["best"],
-                                 "ratio_median": theirs["median"] / ours["median"],
-                                 "difference": differences[name]}
-        if "best_with_reorders" in theirs:
-            result["peers"][name]["ratio_with_reorders"] = theirs["best_with_reorders"] / ours["best"]
-    reached = {**{k: v["ratio"] for k, v in result["peers"].items()}, "peak": gflops / peak}
+    result = {"gatekern": ours, "rounds": rounds, "left_out": left_out, **disturbance}
+    if "prepacked" in rounds:
+        prepacked = summary(rounds["prepacked"])
+        ours.update(prepacked_best=prepacked["best"], prepacked_median=prepacked["median"])
+    result["peers"] = {name: peer_result(ours, summary(rounds[name]), differences[name]) for name in differences}
     result["missed"] = [name for name in row.at_least
-                        if name in reached and is_missed(row, name, reached[name], gflops / peak)]
-    result["unmeasured"] = [name for name in row.at_least if name in row.peers and name not in reached]
+                        if name == "peak" and gflops / peak < row.at_least["peak"]
+                        or name in result["peers"] and is_missed(row, name, ours, result["peers"][name])]
+    result["unmeasured"] = [name for name in row.at_least if name in row.peers and name not in result["peers"]]
     return result
 
 
@@ -201,8 +216,7 @@ def markdown(header, rows, results, means):
     peers = sorted({name for result in results for name in [*result.get("peers", {}), *result.get("unmeasured", [])]})
     lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. The last "
              "columns say what disturbed them: the lowest FMA peak of a round (a slower clock), time that the "
-             "hypervisor and that other programs took, the clock that the kernel reports. In brackets the best "
-             "with the peer's reorders of weights and gradients counted, as our packing is.", "",
+             "hypervisor and that other programs took, the clock that the kernel reports. " + BRACKETS, "",
              "| " + " | ".join(["network", "pass", "isa", "ms", "GFLOP/s", "% of peak",
                                 *(f"ours / {NAMES[p]}" for p in peers), "needed", "lowest peak, %", "steal %",
                                 "others %", "MHz"]) + " |", "|---" * (11 + len(peers)) + "|"]

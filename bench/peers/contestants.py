@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -132,13 +133,23 @@ class Gatekern:
         if result.returncode:
             raise RuntimeError(result.stderr.strip() or f"exit status {result.returncode}")
         m = json.loads(result.stdout)
-        key = "step" if row.passes == "step" else "forward"
+        key = "forward" if m["step_ms"] is None else "step"
         return {"best": m[f"{key}_ms"] / 1e3, "median": m[f"{key}_ms_median"] / 1e3,
                 "forward_best": m["forward_ms"] / 1e3, "forward_median": m["forward_ms_median"] / 1e3,
                 "runs": m["runs"], "percent_of_peak": m["percent_of_peak"], "peak_gflops": m["peak_gflops"],
                 "sustained_gflops": m["sustained_gflops"],
                 "isa": m["isa"], "schedule": m["schedule"], "threads_used": m["threads_used"],
                 "checksum": m["checksum"]}
+
+
+class Prepacked:
+    """Ours, its weights packed before: what a step of a peer that leaves out its reorders is compared with."""
+
+    def __init__(self, gatekern):
+        self.gatekern = gatekern
+
+    def measure(self, row, seconds, folder):
+        return self.gatekern.measure(replace(row, passes="prepacked-step"), seconds, folder)
 
 
 class Onednn:

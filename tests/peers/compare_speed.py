@@ -64,6 +64,18 @@ def check_gates_are_those_of_the_library(session):
     assert GATES == gates, (GATES, gates)
 
 
+def check_like_is_compared_with_like(row):
+    """Packing is counted where the peer's preparation of weights is."""
+    ours, onednn = row["gatekern"], row["peers"].get("onednn")
+    if onednn and row["pass"] == "step":
+        theirs, with_reorders = onednn["best"], onednn["best_with_reorders"]
+        wanted = {"ratio": theirs / ours["prepacked_best"], "ratio_with_reorders": with_reorders / ours["best"],
+                  "ratio_packing_alone": theirs / ours["best"]}
+        assert {key: onednn[key] for key in wanted} == wanted and ours["prepacked_best"] != ours["best"], row
+    for name, peer in row["peers"].items():
+        assert name == "onednn" and row["pass"] == "step" or peer["ratio"] == peer["best"] / ours["best"], row
+
+
 def check_every_peer_is_compared(session, networks, passes, isa="auto"):
     without = set() if passes == "inference" and isa != "avx2" else {"onnxruntime"}
     shapes = [word for network in networks for word in ("--shape", network)]
@@ -73,6 +85,7 @@ def check_every_peer_is_compared(session, networks, passes, isa="auto"):
     for network, row in zip(networks, rows):
         assert "error" not in row, (network, row)
         assert row["gatekern"]["best"] > 0 and isa in ("auto", row["gatekern"]["isa"]), (network, row["gatekern"])
+        check_like_is_compared_with_like(row)
         wanted = (NETWORKS[network] & session.here) - without
         assert set(row["peers"]) == wanted, f"{network}, {passes}, {isa}: {sorted(row['peers'])}, not {sorted(wanted)}"
 
