@@ -364,6 +364,9 @@ def check_lists_are_refused(folder):
         path.write_text(f"# comment\nfine rnn 1 2 3 4 5\n{line}\n")
         message = refusal_of(bars.read_list, str(path))
         assert message.startswith(f"{path}, line 3: {problem}"), message
+    for text, problem in (("lstm,1,2,x,4", "a size"), ("lstm,1,2,0,4", "a size"), ("lstm,1,2,3", "not cell,I,H,N,T"),
+                          ("lsdm,1,2,3,4", "not cell,I,H,N,T")):
+        assert refusal_of(bars.parse_shape, text).startswith(f"{text}: {problem}"), text
     path.write_text("# nothing\n")
     assert "no shape" in refusal_of(bars.read_list, str(path))
     assert "the lists are anchors" in refusal_of(bars.read_list, "nosuch")

@@ -2,8 +2,8 @@
  *
  * What a training of a language model can be asked for beyond the plain one: tied weights, every optimizer
  * and schedule, clipping, label smoothing, truncated BPTT: each with the same weights everywhere and an exact
- * resume; and the free-running loss, gradient flow of a model. ctest labels:
- * same-bits */
+ * resume; and the free-running loss, gradient flow of a model.
+ * ctest labels: same-bits */
 #include "tests/temporary_folder.h"
 #include "tests/trainer_gradients.h"
 

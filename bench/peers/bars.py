@@ -123,6 +123,13 @@ def seconds_beside(ours, peer):
     return ours["prepacked_best"] if "ratio_packing_alone" in peer else ours["best"]
 
 
+def is_size(word):
+    return bool(re.fullmatch("[0-9]{1,7}", word)) and 1 <= int(word) <= LARGEST_SIZE
+
+
+NO_SIZE = f"a size is not a whole number from 1 to {LARGEST_SIZE}"
+
+
 def problem_of(words):
     """What bench/shapes.c, too, would refuse in a line of a list; None: nothing."""
     if len(words) != 7:
@@ -131,9 +138,7 @@ def problem_of(words):
         return "a name is made of at most 63 letters, digits, '-', '_' and '.'"
     if words[1] not in GATES:
         return f"unknown cell '{words[1]}'; there are {', '.join(GATES)}"
-    if not all(re.fullmatch("[0-9]{1,7}", word) and 1 <= int(word) <= LARGEST_SIZE for word in words[2:]):
-        return f"a size is not a whole number from 1 to {LARGEST_SIZE}"
-    return None
+    return None if all(map(is_size, words[2:])) else NO_SIZE
 
 
 def read_list(name):
@@ -164,9 +169,9 @@ def parse_shape(text):
     direction = sizes.pop() if sizes and sizes[-1] == "bidirectional" else "forward"
     if cell not in GATES or len(sizes) not in (4, 5):
         raise ValueError(f"{text}: not cell,I,H,N,T[,L][,bidirectional] with a cell of {', '.join(GATES)}")
+    if not all(map(is_size, sizes)):
+        raise ValueError(f"{text}: {NO_SIZE}")
     sizes = [int(size) for size in sizes]
-    if min(sizes) < 1:
-        raise ValueError(f"{text}: sizes must be at least 1")
     name = [cell, f"i{sizes[0]}", f"h{sizes[1]}", f"n{sizes[2]}", f"t{sizes[3]}"]
     name += [direction] if direction != "forward" else []
     return Shape("-".join(name), cell, *sizes, *[1] * (5 - len(sizes)), direction)

@@ -252,8 +252,9 @@ def parse_options():
     parser.add_argument("--shapes", action="append", default=[], metavar="LIST", help="of bench/shapes, or a file")
     parser.add_argument("--shape", action="append", default=[], metavar="CELL,I,H,N,T[,L][,bidirectional]")
     parser.add_argument("--filter", default="", help="only networks with this in their name")
-    parser.add_argument("--pass", dest="passes", choices=["step", "forward", "inference"], default="step")
-    parser.add_argument("--isa", default="auto", choices=["auto", "scalar", "avx2", "avx512", "neon"],
+    parser.add_argument("--pass", dest="passes", choices=["step", "forward", "inference"],
+                        help="for --shape and --shapes; step if it is not given")
+    parser.add_argument("--isa", choices=["auto", "scalar", "avx2", "avx512", "neon"],
                         help="for --shape, --shapes and training; avx2 caps the peers too")
     parser.add_argument("--peers", default=None, help="some of " + ", ".join(NAMES) + "; all that are found")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -280,9 +281,14 @@ def parse_options():
         options.shape_rows += [parse_shape(text) for text in options.shape]
     except ValueError as error:
         parser.error(str(error))
-    for path in filter(None, [options.library, options.text]):
-        if not Path(path).is_file():
-            parser.exit(2, f"{parser.prog}: no file {path}\n")
+    of_shapes = {"--pass": bool(options.passes), "--isa": bool(options.isa) and "training" not in options.bars}
+    for name in (name for name, given in of_shapes.items() if given and not options.shape_rows):
+        parser.error(f"{name}: there is no --shape or --shapes that it is for; bars have theirs")
+    options.passes, options.isa = options.passes or "step", options.isa or "auto"
+    for name in ("library", "text"):
+        path = getattr(options, name)
+        if path and not Path(path).is_file():
+            parser.exit(2, f"{parser.prog}: --{name}: no file {path}\n")
     if not shutil.which(options.program):
         parser.exit(2, f"{parser.prog}: --program: no program {options.program}\n")
     return options

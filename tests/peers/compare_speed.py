@@ -101,6 +101,12 @@ def make_program(path, text):
     return path
 
 
+def check_options_without_effect_are_refused(session):
+    for option in (("--pass", "forward"), ("--isa", "avx2")):
+        status, _, text = session.compare("--bars", "small-batch", *option)
+        assert status == 2 and f"{option[0]}: there is no --shape" in text, (status, text)
+
+
 def check_a_peer_that_does_not_start_is_left_out(session):
     program = make_program(session.folder / "does-not-start", "echo no such library >&2; exit 127")
     status, rows, text = session.compare("--peers", "onednn", "--shape", "rnn,3,4,2,3", onednn=program)
@@ -197,6 +203,7 @@ def main():
             check_every_peer_is_compared(session, list(NETWORKS), passes)
         if has_avx2(session):
             check_every_peer_is_compared(session, ["lstm,33,20,3,5", "gru-reset-before,20,24,3,5"], "step", "avx2")
+        check_options_without_effect_are_refused(session)
         check_a_peer_that_does_not_start_is_left_out(session)
         check_a_package_that_is_missing_is_named(session)
         check_a_peer_that_fails_costs_its_row_only(session)
