@@ -124,6 +124,7 @@ static const struct {
     {"train lm @/text --log @/nowhere/log --out @/model", {"--log", "nowhere/log"}},
     {"train lm @/text --log @/text --out @/model", {"--log", "is the text"}},
     {"train lm @/text --log @/model --out @/model", {"--log", "is the model"}},
+    {"train lm @/text --keep-all --log @/model.step-5 --out @/model", {"--keep-all", "model.step-5"}},
     {"train lm @/text --resume --out @/new", {"new.state", "No such file"}},
     {"train lm @/utf8 --resume --out @/model", {"utf8"}},
     {"train lm @/text --resume --out @/model --hidden 32",

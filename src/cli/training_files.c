@@ -47,6 +47,14 @@ static bool state_is_damaged(const struct training_run *run) {
   return status == GK_ERROR_FORMAT;
 }
 
+/* OUT.step-N, whatever N. */
+static bool names_kept_model(const struct train_settings *settings, const char *path) {
+  static const char suffix[] = ".step-";
+  const size_t length = strlen(settings->out);
+  return settings->keep_all && path && strncmp(path, settings->out, length) == 0 &&
+         strncmp(path + length, suffix, sizeof suffix - 1) == 0;
+}
+
 int training_check_outputs(struct training_run *run) {
   const struct train_settings *settings = run->settings;
   if (!settings->resume && (!find_replaced(settings->out, &run->replaced_model) ||
@@ -64,6 +72,10 @@ int training_check_outputs(struct training_run *run) {
   for (int i = 0; i < LOG; ++i)
     if (cli_same_file(settings->log, outputs[i]))
       return cli_error(run->command, "--log %s: is the model's file", settings->log);
+  const char *const others[] = {settings->file, settings->validation_file, settings->log};
+  for (int i = 0; i < 3; ++i)
+    if (names_kept_model(settings, others[i]))
+      return cli_error(run->command, "--keep-all: %s has the name of a model that it writes", others[i]);
   if (!progress_check_log(&run->progress, settings->log, settings->resume))
     return CLI_BAD_INPUT;
   if (state_is_damaged(run))
