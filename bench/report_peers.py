@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import machine
-from bars import BRACKETS, geometric_means, text_of_peer
+from bars import explain_brackets, geometric_means, text_of_ours, text_of_peer
 from report_page import Section
 from report_pictures import PEERS, rows_of_dots
 
@@ -117,8 +117,7 @@ def peer_table(header, rows, labels, names):
              + ["needed", "lowest peak, %", "steal %", "others %", "MHz"]]
     for row, label in zip(rows, labels):
         own, missed = row["gatekern"], set(row["missed"])
-        median = f" ({1e3 * own['median']:.3f})" if "median" in own else ""
-        cells = [label, f"{1e3 * own['best']:.3f}{median}", f"{own['gflops']:.1f}",
+        cells = [label, text_of_ours(own), f"{own['gflops']:.1f}",
                  ("!" if "peak" in missed else "") + f"{own['percent_of_peak']:.0f}"]
         for name in names:
             peer = row["peers"].get(name)
@@ -138,9 +137,9 @@ def pass_sections(header, rows, what, title, file):
     picture = rows_of_dots(list(values), series, values, what, "our speed / the peer's", [(1.0, "equal")],
                            describe(header)) if values else None
     text = (f"{describe(header)}. Throughput of Gatekern / the peer's, by best run (by medians); above 1 Gatekern is "
-            f"faster. {BRACKETS} Outputs were compared before anything was timed. The last columns say what disturbed a row: the lowest FMA peak "
-            "of a round in per cent of the highest, time that the hypervisor and that other programs took, the clock "
-            "that the kernel reports.")
+            f"faster.{explain_brackets(rows)} Outputs were compared before anything was timed. The last columns say "
+            "what disturbed a row: the lowest FMA peak of a round in per cent of the highest, time that the hypervisor "
+            "and that other programs took, the clock that the kernel reports.")
     sections = [Section(title, text, picture, file, peer_table(header, rows, labels, names))]
     means = geometric_means(rows)
     if means:

@@ -17,18 +17,17 @@ measurement each a round, so that a slower clock or a noisy neighbour meets all 
 slower, is measured in the first round only. All leave OpenMP's threads that wait as they are by default, though
 gatekern alone would let them spin for less. The best is that of all rounds, the median that of the rounds' medians.
 Spread is how far the slowest round's best lies above the best. A step is forward and backward with the gradients of
-input, initial states, weights and biases, ours with packing of the weights; beside oneDNN, which is given weights in
-its own layout, stands a step of ours whose weights were packed before. GFLOP/s count matrix products only: 2 N T G H (I
-+ H) a forward pass, three times that a step. The scalar tier is C with one fused multiply-add at a time, not
-vectorised, through libm on CPUs that have none; plain C is the same step in straightforward loops, left to the compiler
-at -O3 for each instruction set. Peers' outputs are compared with ours on the same data, which all of them are timed on.
-Bandwidths, as slopes of the roofline and of what a row's bound is computed from, are measured by gatekern info when the
-session starts and when it ends, and the largest counts. The FMA peak is measured in the process of each run, before and
-after it; the largest of all rounds is what per cents are of, and the lowest of a round says how slow the machine was at
-its worst. Checks of threads, schedules and denormals are measured up to four times while they miss, and the best run of
-all counts. Steal is the share of all CPU time that the hypervisor took, of each row alone, and others that of programs
-which the session had not started. The clock is what the kernel reports, which a virtual machine may not know; the FMA
-peak measured beside each run says more."""
+input, initial states, weights and biases, ours with packing of the weights where nothing else is said. GFLOP/s count
+matrix products only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one fused
+multiply-add at a time, not vectorised, through libm on CPUs that have none; plain C is the same step in straightforward
+loops, left to the compiler at -O3 for each instruction set. Peers' outputs are compared with ours on the same data,
+which all of them are timed on. Bandwidths, as slopes of the roofline and of what a row's bound is computed from, are
+measured by gatekern info when the session starts and when it ends, and the largest counts. The FMA peak is measured in
+the process of each run, before and after it; the largest of all rounds is what per cents are of, and the lowest of a
+round says how slow the machine was at its worst. Checks of threads, schedules and denormals are measured up to four
+times while they miss, and the best run of all counts. Steal is the share of all CPU time that the hypervisor took, of
+each row alone, and others that of programs which the session had not started. The clock is what the kernel reports,
+which a virtual machine may not know; the FMA peak measured beside each run says more."""
 
 
 def machine_name(report):

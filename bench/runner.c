@@ -165,7 +165,7 @@ gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa 
     return GK_ERROR_MEMORY;
   runner->shape = *shape;
   runner->pass = pass;
-  runner->pack_flags = bench_pass_is_step(pass) ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD;
+  runner->pack_flags = pass == BENCH_PREPACKED_STEP ? GK_PACK_FORWARD | GK_PACK_BACKWARD : GK_PACK_FORWARD;
   gk_rnn_desc desc = bench_shape_description(shape);
   desc.isa = isa;
   desc.threads = threads;

@@ -52,8 +52,7 @@ typedef struct bench_interval {
 gk_status bench_runner_run(bench_runner *runner, bench_interval *interval);
 
 /* Hash of y, hn, cn and for steps also dx, dh0, dc0 and all weight gradients, of one run from the
- * initial states. The same for every isa, threads and schedule, and for every pass with or without a backward
- * pass. */
+ * initial states. The same for every isa, threads and schedule; for both steps, and for all other passes. */
 gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum);
 
 /* Seconds over all runs. */

@@ -22,6 +22,10 @@
 #define QUIET "OMP_WAIT_POLICY=passive "
 #define SHORT " --seconds 0.004 --json"
 
+/* What --pass takes. */
+static const char *const bench_passes[] = {"step", "prepacked-step", "forward", "inference", "stream"};
+enum { BENCH_PASSES = sizeof bench_passes / sizeof *bench_passes };
+
 static inline json_t *run_json(const char *environment, const char *arguments) {
   json_error_t error;
   char *text = program_text(environment, arguments, 0);

@@ -202,10 +202,11 @@ def check_prepacked(folder):
     """A peer that leaves out its reorders is compared with a step of ours that leaves out packing."""
     lines = [prepacked_line("packs", ratio, 1.0) for ratio in (0.9, 0.8)]
     _, markdown, data = draw(folder, {**REPORT, "peers": lines})
-    assert "**0.90 (0.90) [1.80; 0.45]**" in markdown, markdown
+    assert "**0.90 (0.90) [1.80; 0.45]**" in markdown and "10.000 (10.000); 5.000 without packing" in markdown, markdown
+    assert "compared with a step of ours whose weights were packed" in markdown, markdown
     row, _, mean = json.loads(data)["short"][:3]
-    assert "100.0 % of the FMA peak; the peer" in row["computed"] and ", 111.1 %; a ratio of 1.0" in row["computed"], row
-    assert "2 rows: ours at 100 % of the FMA peak, the peer at 111-125 %" in mean["computed"], mean
+    assert "Ours without packing" in row["computed"] and ", 111.1 %; a ratio of 1.0" in row["computed"], row
+    assert "2 rows: ours without packing at 100 % of the FMA peak, the peer at 111-125 %" in mean["computed"], mean
 
 
 def check_rows_without_peers(folder):
@@ -241,6 +242,7 @@ def check_old_report(folder):
     _, markdown, data = draw(folder, report)
     assert "| 80 (80) | 1 | – | – | – |" in markdown and "onednn 3" in markdown, markdown
     assert "slower, again 1" in markdown, markdown
+    assert "with the peer's reorders" in markdown and "whose weights were packed" not in markdown, markdown
     of_steps = [s["reason"] for s in json.loads(data)["short"] if s["pass"] == "step"]
     assert of_steps and set(of_steps) == {reasons.NONE}, of_steps
 

@@ -74,17 +74,16 @@ static void check_report(const json_t *object, const struct shape *shape, const 
 }
 
 static void every_cell_and_pass_reports_figures_that_agree(void **state) {
-  static const char *const passes[] = {"step", "prepacked-step", "forward", "inference", "stream"};
   (void)state;
   for (int cell = 0; cell < gk_cell_count(); cell++)
-    for (int pass = 0; pass < 5; pass++) {
+    for (int pass = 0; pass < BENCH_PASSES; pass++) {
       const struct shape shape = {(gk_cell)cell, 20, 24, 5, 3, 1 + (cell + pass) % 3};
       char line[256];
       snprintf(line, sizeof line,
                "bench --cell %s --input 20 --hidden 24 --batch 5 --time 3 --layers %g --pass %s" SHORT,
-               gk_cell_name((gk_cell)cell), shape.layers, passes[pass]);
+               gk_cell_name((gk_cell)cell), shape.layers, bench_passes[pass]);
       json_t *object = run_json(QUIET, line);
-      check_report(object, &shape, passes[pass]);
+      check_report(object, &shape, bench_passes[pass]);
       json_decref(object);
     }
 }
@@ -207,7 +206,6 @@ static void the_checksum_is_that_of_the_library_on_the_files_data(void **state) 
   (void)state;
   static const gk_cell cells[] = {GK_CELL_LSTM, GK_CELL_MGU};
   static const char *const lines[] = {DATA_NETWORK("lstm"), DATA_NETWORK("mgu")};
-  static const char *const passes[] = {"step", "prepacked-step", "forward", "inference", "stream"};
   for (int i = 0; i < 2; i++) {
     const struct network_case c = data_case(cells[i]);
     const struct network_sizes s = sizes_of(&c);
@@ -219,13 +217,13 @@ static void the_checksum_is_that_of_the_library_on_the_files_data(void **state) 
     outputs = hash_floats(hash_floats(outputs, r.hn, s.states), r.cn, s.cells);
     uint64_t all = hash_floats(hash_floats(outputs, r.dx, s.inputs), r.dh0, s.states);
     all = hash_floats(hash_floats(all, r.dc0, s.cells), r.gradients, s.parameters);
-    for (int pass = 0; pass < 5; pass++) {
+    for (int pass = 0; pass < BENCH_PASSES; pass++) {
       char line[512], checksum[17], wanted[17];
-      snprintf(line, sizeof line, "%s --pass %s --data %s" SHORT, lines[i], passes[pass],
+      snprintf(line, sizeof line, "%s --pass %s --data %s" SHORT, lines[i], bench_passes[pass],
                temporary_path("data.raw"));
       keep_checksum(line, checksum);
       snprintf(wanted, sizeof wanted, "%016llx",
-               (unsigned long long)(strstr(passes[pass], "step") ? all : outputs));
+               (unsigned long long)(strstr(bench_passes[pass], "step") ? all : outputs));
       assert_string_equal(checksum, wanted);
     }
     buffers_release(&b);

@@ -134,11 +134,10 @@ static void first_calls_are_of_different_sizes(void **state) {
 /* Each time is called by the pass that it is of. */
 static void threads_and_schedules_are_checked_of_every_pass(void **state) {
   static const char *const checks[][2] = {{"threads", "by_threads"}, {"schedules", "by_schedule"}};
-  static const char *const passes[] = {"step", "prepacked-step", "forward", "inference", "stream"};
   double step_ms[2] = {0};
   (void)state;
-  for (int i = 0; i < 10; i++) {
-    const char *pass = passes[i / 2];
+  for (int i = 0; i < 2 * BENCH_PASSES; i++) {
+    const char *pass = bench_passes[i / 2];
     char line[200], time[32];
     snprintf(line, sizeof line,
              "bench --cell gru --hidden 20 --threads 2 --time 300 --check %s --pass %s" SHORT,

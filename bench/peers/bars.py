@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is compared, and the least ratios, ours / the peer's throughput. Peers: pytorch, packed (PyTorch's packed
-sequences), onednn, onnxruntime; "peak" is our share of the FMA peak that this machine reached in the same process."""
+"""What is compared, and the least ratios, ours / the peer's throughput (without packing beside oneDNN's step). Peers:
+pytorch, packed (PyTorch's packed sequences), onednn, onnxruntime; "peak" is our share of the FMA peak that this machine
+reached in the same process."""
 
 import math
 import random
@@ -107,20 +108,40 @@ def geometric_means(lines):
     return [mean for mean in means.values() if len(mean.lines) > 1]
 
 
-BRACKETS = ("oneDNN is given weights in its own layout, and compared with a step of ours whose weights were packed "
-            "before. In brackets the ratios, by best run, with packing and oneDNN's reorders of weights and gradients "
-            "counted on both sides, and with packing counted on ours alone.")
-
-
 def text_of_peer(peer):
-    """Ours / the peer's by best run, (by medians), and the brackets."""
+    """Ours / the peer's by best run, (by medians), and what explain_brackets() says."""
     brackets = [f"{peer[key]:.2f}" for key in ("ratio_with_reorders", "ratio_packing_alone") if key in peer]
     return f"{peer['ratio']:.2f} ({peer['ratio_median']:.2f})" + (f" [{'; '.join(brackets)}]" if brackets else "")
 
 
+def explain_brackets(lines):
+    """Of text_of_peer() in lines of compare.py, among which those of earlier versions have packing on our side only."""
+    keys = {key for line in lines for peer in line.get("peers", {}).values() for key in peer}
+    if "ratio_packing_alone" in keys:
+        return (" oneDNN is given weights in its own layout, and compared with a step of ours whose weights were "
+                "packed before. In brackets the ratios, by best run, with packing and oneDNN's reorders of weights and "
+                "gradients counted on both sides, and with packing counted on ours alone.")
+    if "ratio_with_reorders" in keys:
+        return (" Our packing is counted; in brackets the ratio with the peer's reorders of weights and gradients "
+                "counted, too.")
+    return ""
+
+
+def text_of_ours(ours):
+    """Best (median) in milliseconds, and without packing where a peer is compared with that."""
+    median = f" ({1e3 * ours['median']:.3f})" if "median" in ours else ""
+    without = f"; {1e3 * ours['prepacked_best']:.3f} without packing" if "prepacked_best" in ours else ""
+    return f"{1e3 * ours['best']:.3f}{median}{without}"
+
+
+def leaves_out_packing(peer):
+    """Is the ratio that of our step without packing?"""
+    return "ratio_packing_alone" in peer
+
+
 def seconds_beside(ours, peer):
     """Ours, in the step that the peer's ratio is of."""
-    return ours["prepacked_best"] if "ratio_packing_alone" in peer else ours["best"]
+    return ours["prepacked_best"] if leaves_out_packing(peer) else ours["best"]
 
 
 def is_size(word):

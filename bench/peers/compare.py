@@ -31,8 +31,8 @@ import numpy as np
 import bounds
 import machine
 import reasons
-from bars import (BARS, BRACKETS, TRAINING, Row, geometric_means, is_missed, parse_shape, read_list,
-                  text_of_peer)
+from bars import (BARS, TRAINING, Row, explain_brackets, geometric_means, is_missed, parse_shape, read_list,
+                  text_of_ours, text_of_peer)
 from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepacked, Worker, fastest_tier, make_data,
                          pause, usable_tiers)
 
@@ -111,7 +111,7 @@ def run_row(row, gatekern, peers, options, folder):
                 raise Failed(f"{NAMES[name]}: {tensor} differs by {difference:.2g}")
         contestants = {"gatekern": gatekern, **{name: peers[name] for name in differences}}
         if row.passes == "step" and "onednn" in differences:
-            contestants["prepacked"] = Prepacked(gatekern)
+            contestants["prepacked"] = Prepacked(gatekern)  # for oneDNN
         rounds, disturbance = measure_rounds(row, contestants, left_out, options, folder)
         differences = {name: pair[0] for name, pair in differences.items() if name in rounds}
         return result_of(row, rounds, differences, left_out, disturbance)
@@ -124,11 +124,15 @@ def measure_rounds(row, contestants, left_out, options, folder):
     rounds, disturbance = {name: [] for name in contestants}, machine.Disturbance()
     for _ in range(options.rounds):
         for name in list(rounds):
+            if name not in rounds:
+                continue
             try:
                 rounds[name].append(ask(name, measure_once, contestants[name], row, options.seconds, folder))
             except NoAnswer as reason:
                 leave_out(name, reason, left_out)
                 del rounds[name]
+                if name == "onednn":
+                    rounds.pop("prepacked", None)
             disturbance.sample()
     return rounds, disturbance.report()
 
@@ -149,11 +153,14 @@ def peer_result(ours, theirs, difference):
 def result_of(row, rounds, differences, left_out, disturbance):
     ours = summary(rounds["gatekern"])
     # Each measurement knows only its own peak: the largest is the ceiling.
-    peaks = [r["peak_gflops"] for r in rounds["gatekern"]]
+    own_rounds = rounds["gatekern"] + rounds.get("prepacked", [])
+    peaks = [r["peak_gflops"] for r in own_rounds]
     peak = max(peaks)
+    if len({r["checksum"] for r in own_rounds}) > 1:
+        raise Failed(f"Gatekern's checksums differ: {', '.join(r['checksum'] for r in own_rounds)}")
     gflops = row.shape.flop(row.passes == "step") / ours["best"] * 1e-9
     ours.update(rounds["gatekern"][0], **ours)
-    sustained = statistics.mean(r["sustained_gflops"] for r in rounds["gatekern"])
+    sustained = statistics.mean(r["sustained_gflops"] for r in own_rounds)
     ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak,
                 sustained_gflops=sustained)
     result = {"gatekern": ours, "rounds": rounds, "left_out": left_out, **disturbance}
@@ -191,8 +198,9 @@ def measure_ceilings(options):
 def describe_row(row, result, ceilings):
     if "error" in result:
         return f"{row.shape.name} {row.passes} {row.isa}: FAILED: {result['error']}"
-    parts = [f"{row.shape.name} {row.passes} {result['gatekern']['isa']}: {1e3 * result['gatekern']['best']:.3f} ms, "
-             f"{result['gatekern']['gflops']:.1f} GFLOP/s, {result['gatekern']['percent_of_peak']:.1f} % of peak"]
+    own = result["gatekern"]
+    parts = [f"{row.shape.name} {row.passes} {own['isa']}: ms {text_of_ours(own)}",
+             f"{own['gflops']:.1f} GFLOP/s, {own['percent_of_peak']:.1f} % of peak"]
     for name, peer in result["peers"].items():
         parts.append(f"{NAMES[name]} x{text_of_peer(peer)}, outputs within {peer['difference']:.1g}")
     if not result["peers"]:
@@ -216,7 +224,7 @@ def markdown(header, rows, results, means):
     peers = sorted({name for result in results for name in [*result.get("peers", {}), *result.get("unmeasured", [])]})
     lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. The last "
              "columns say what disturbed them: the lowest FMA peak of a round (a slower clock), time that the "
-             "hypervisor and that other programs took, the clock that the kernel reports. " + BRACKETS, "",
+             "hypervisor and that other programs took, the clock that the kernel reports." + explain_brackets(results), "",
              "| " + " | ".join(["network", "pass", "isa", "ms", "GFLOP/s", "% of peak",
                                 *(f"ours / {NAMES[p]}" for p in peers), "needed", "lowest peak, %", "steal %",
                                 "others %", "MHz"]) + " |", "|---" * (11 + len(peers)) + "|"]
@@ -231,8 +239,8 @@ def markdown(header, rows, results, means):
             cells.append(f"**{text}**" if name in result["missed"] else text)
         needed = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in row.at_least.items()) or "–"
         peak = f"{own['percent_of_peak']:.1f}"
-        lines.append(f"| {row.shape.name} | {row.passes} | {own['isa']} | {1e3 * own['best']:.3f} "
-                     f"({1e3 * own['median']:.3f}) | {own['gflops']:.1f} | "
+        lines.append(f"| {row.shape.name} | {row.passes} | {own['isa']} | {text_of_ours(own)} | "
+                     f"{own['gflops']:.1f} | "
                      f"{'**' + peak + '**' if 'peak' in result['missed'] else peak} | "
                      f"{' | '.join([*cells, needed])} | "
                      f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f} | {result['steal_percent']} | "
@@ -266,7 +274,7 @@ def parse_options():
     parser.add_argument("--library", default=os.environ.get("GATEKERN_LIBRARY", str(root / "build/libgatekern.so")))
     parser.add_argument("--onednn", default=str(root / "build/peer_onednn"))
     parser.add_argument("--text", help="for --bars training; one is made if it is not given")
-    parser.add_argument("--training-steps", type=int, default=30)
+    parser.add_argument("--training-steps", type=int, help="for --bars training; 30 if it is not given")
     parser.add_argument("--out", help="JSON lines")
     parser.add_argument("--markdown", help="a table")
     options = parser.parse_args()
@@ -274,16 +282,22 @@ def parse_options():
     if unknown:
         parser.error(f"--peers: no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     for name in ("rounds", "threads", "training_steps"):
-        if getattr(options, name) < 1:
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}, must be at least 1")
     try:
         options.shape_rows = [shape for name in options.shapes for shape in read_list(name)]
         options.shape_rows += [parse_shape(text) for text in options.shape]
     except ValueError as error:
         parser.error(str(error))
-    of_shapes = {"--pass": bool(options.passes), "--isa": bool(options.isa) and "training" not in options.bars}
-    for name in (name for name, given in of_shapes.items() if given and not options.shape_rows):
-        parser.error(f"{name}: there is no --shape or --shapes that it is for; bars have theirs")
+    training = "training" in options.bars
+    if options.passes and not options.shape_rows:
+        parser.error("--pass: there is no --shape or --shapes that it is for; bars have theirs")
+    if options.isa and not options.shape_rows and not training:
+        parser.error("--isa: there is no --shape, --shapes or --bars training that it is for; other bars have theirs")
+    for name in ("text", "training_steps"):
+        if getattr(options, name) is not None and not training:
+            parser.error(f"--{name.replace('_', '-')}: there is no --bars training that it is for")
+    options.training_steps = 30 if options.training_steps is None else options.training_steps
     options.passes, options.isa = options.passes or "step", options.isa or "auto"
     for name in ("library", "text"):
         path = getattr(options, name)

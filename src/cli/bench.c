@@ -265,7 +265,7 @@ static void print_json(const struct measurement *m) {
 }
 
 static void print_line(const char *name, const bench_figure *figure) {
-  printf("  %-10s %10.4g ms %10.4g ms %7.1f %%\n", name, 1e3 * figure->best, 1e3 * figure->median,
+  printf("  %-14s %10.4g ms %10.4g ms %7.1f %%\n", name, 1e3 * figure->best, 1e3 * figure->median,
          100 * figure->spread);
 }
 
@@ -276,7 +276,7 @@ static void print_text(const struct measurement *m) {
   printf(": input %lld, hidden %s, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
          (long long)s->input, m->hidden, (long long)s->batch, (long long)s->time, (long long)s->layers,
          gk_isa_name(m->desc.isa), m->threads_used, gk_schedule_name(m->schedule));
-  printf("  %-10s %13s %13s %9s\n", "", "best", "median", "spread");
+  printf("  %-14s %13s %13s %9s\n", "", "best", "median", "spread");
   if (bench_pass_is_step(m->pass)) {
     print_line("forward", &m->result.forward);
     print_line("backward", &m->result.backward);

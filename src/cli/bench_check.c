@@ -91,7 +91,7 @@ void bench_check_start_line(const struct check_plan *plan, const bench_shape *s)
   char text[128 + CLI_HIDDEN_TEXT];
   snprintf(text, sizeof text, "%s %s, I %lld, N %lld, T %lld, L %lld", gk_cell_name(s->cell), hidden,
            (long long)s->input, (long long)s->batch, (long long)s->time, (long long)s->layers);
-  printf("%-20s %-42s %-9s ", s->name, text, bench_pass_names[plan->pass]);
+  printf("%-20s %-42s %-14s ", s->name, text, bench_pass_names[plan->pass]);
 }
 
 void bench_check_end_line(const struct check_plan *plan, const bench_shape *s, double ratio,
