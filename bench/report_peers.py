@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import machine
-from bars import explain_brackets, geometric_means, text_of_ours, text_of_peer
+from bars import explain_brackets, geometric_means, leaves_out_packing, text_of_ours, text_of_peer
 from report_page import Section
 from report_pictures import PEERS, rows_of_dots
 
@@ -134,8 +134,10 @@ def pass_sections(header, rows, what, title, file):
     values = {label: {k: p["ratio"] for k, p in row["peers"].items()} for label, row in zip(labels, rows)
               if row["peers"]}
     series = {k: (name_of(header, k), *PEERS[k][1:]) for k in PEERS}
+    without = any(leaves_out_packing(peer) for row in rows for peer in row["peers"].values())
+    caption = describe(header) + ("; oneDNN: without packing of weights" if without else "")
     picture = rows_of_dots(list(values), series, values, what, "our speed / the peer's", [(1.0, "equal")],
-                           describe(header)) if values else None
+                           caption) if values else None
     text = (f"{describe(header)}. Throughput of Gatekern / the peer's, by best run (by medians); above 1 Gatekern is "
             f"faster.{explain_brackets(rows)} Outputs were compared before anything was timed. The last columns say "
             "what disturbed a row: the lowest FMA peak of a round in per cent of the highest, time that the hypervisor "
