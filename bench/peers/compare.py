@@ -224,8 +224,8 @@ def markdown(header, rows, results, means):
     peers = sorted({name for result in results for name in [*result.get("peers", {}), *result.get("unmeasured", [])]})
     lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. The last "
              "columns say what disturbed them: the lowest FMA peak of a round (a slower clock), time that the "
-             "hypervisor and that other programs took, the clock that the kernel reports." + explain_brackets(results), "",
-             "| " + " | ".join(["network", "pass", "isa", "ms", "GFLOP/s", "% of peak",
+             "hypervisor and that other programs took, the clock that the kernel reports." + explain_brackets(results),
+             "", "| " + " | ".join(["network", "pass", "isa", "ms", "GFLOP/s", "% of peak",
                                 *(f"ours / {NAMES[p]}" for p in peers), "needed", "lowest peak, %", "steal %",
                                 "others %", "MHz"]) + " |", "|---" * (11 + len(peers)) + "|"]
     for row, result in zip(rows, results):

@@ -4,8 +4,8 @@
     python compare_onnxruntime.py LIBGATEKERN.SO [--seed S] [--cases N]     or GATEKERN_LIBRARY=...
 
 Random weights, ragged lengths, initial states, every direction, and every attribute: activations with alpha and
-beta, others in each of two directions, clip, input_forget, peepholes; y, hn, cn on every tier within 1e-5 of the tensor's largest magnitude. Exit
-status 1 if not, or if an attribute was in no case.
+beta, others in each of two directions, clip, input_forget, peepholes; y, hn, cn on every tier within 1e-5 of the
+tensor's largest magnitude. Exit status 1 if not, or if an attribute was in no case.
 """
 
 import argparse
@@ -102,7 +102,8 @@ def onnx_tensors(case, attributes, named, data, random):
         tensors["initial_c"] = data["c0"]
     if attributes.has("peephole"):  # rows i f o, or i o; ONNX's i o f
         rows = [named["weight_peephole" + s] for s in suffixes]
-        tensors["P"] = np.stack([np.concatenate([p[0], p[-1], p[1] if len(p) == 3 else np.ones_like(p[0])]) for p in rows])
+        tensors["P"] = np.stack([np.concatenate([p[0], p[-1], p[1] if len(p) == 3 else np.ones_like(p[0])])
+                                 for p in rows])
     return tensors
 
 
