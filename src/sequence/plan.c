@@ -20,15 +20,19 @@
  * Chunk: as many steps as make CHUNK_ROWS rows of an input product.
  * Of some 100 calls in inference and 280 training steps on AVX-512 (16 to 160 units, 1 to 64 samples, T 1 to
  * 50) two threads took up to twice one's time with half of these numbers of FLOP, 0.9 to 1.1 of it with all
- * of them, and 0.6 to 0.8 with four times as many. That is where cores answer each other at once; in bad
- * moments of a shared machine, when a barrier takes 1 us and more, 1.2 to 2 with all of them. */
+ * of them, and 0.6 to 0.8 with four times as many. Of 115 training steps of 8 to 128 units two threads took
+ * 0.82 to 0.97 of one's time with packed weights, eight samples or more and these numbers, and about 1 with
+ * fewer samples. That is where cores answer each other at once; in bad moments of a shared machine, when a
+ * barrier takes 1 us and more, 1.2 to 2 with all of them. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
   CALL_FLOP_A_THREAD = 240000,
   LONE_FLOP_A_THREAD = 145000, /* of one sample, which waits for the weights that it reads */
-  PACKED_FLOP = 150000,        /* ... more, where one thread packs for all, */
+  PACKED_FLOP = 30000,         /* ... more, where one thread packs for all, */
+  PACKED_FEW_FLOP = 150000,    /* (of fewer than PACKED_FEW samples, half of which take hardly less time) */
   MOVED_FLOP = 20,             /* ... and as many for each weight */
+  PACKED_FEW = 8,
   STEP_FLOP_A_THREAD = 120000,
   BARRIER_FLOP = 60000,      /* times threads: that each of a team must save a step for its barriers to pay */
   WAVE_FLOP = 75000,         /* of a layer in a tenth of the steps, below which a wavefront costs too much */
@@ -167,7 +171,8 @@ static double flop_a_thread(const struct gk_rnn *rnn, int64_t time, int64_t batc
   const double each = batch == 1 ? LONE_FLOP_A_THREAD : CALL_FLOP_A_THREAD;
   const bool moved =
       training && (double)time > gk_rnn_unpacked_steps(rnn) && gk_rnn_packing_threads(rnn) == 1;
-  return moved ? each + PACKED_FLOP + MOVED_FLOP * gk_rnn_weights(rnn) : each;
+  const double packed = batch < PACKED_FEW ? PACKED_FEW_FLOP : PACKED_FLOP;
+  return moved ? each + packed + MOVED_FLOP * gk_rnn_weights(rnn) : each;
 }
 
 static int threads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
