@@ -82,16 +82,14 @@ def peak_of(own):
     return own.get("peak_gflops") or 100 * own["gflops"] / own["percent_of_peak"]
 
 
-OURS = {False: "Ours", True: "Ours without packing"}
-
-
 def of_row(line, who, ceilings=None):
     """Of a line of compare.py and a name in its `missed`."""
     own, needed, peer = line["gatekern"], line["at_least"][who], line["peers"].get(who)
     best = seconds_beside(own, peer) if peer else own["best"]
     peak, gflops = peak_of(own), own["gflops"] * own["best"] / best
     share = 100 * gflops / peak
-    parts = [f"{OURS[bool(peer) and leaves_out_packing(peer)]} {gflops:.1f} GFLOP/s, {share:.1f} % of the FMA peak"]
+    whose = "Ours without packing" if peer and leaves_out_packing(peer) else "Ours"
+    parts = [f"{whose} {gflops:.1f} GFLOP/s, {share:.1f} % of the FMA peak"]
     if not peer:
         asked = best * share / (100 * needed)
         parts[0] += f"; asked for {needed * peak:.1f}, {100 * needed:.0f} %."
@@ -121,7 +119,7 @@ def of_mean(mean):
     ours = [own["percent_of_peak"] * own["best"] / seconds_beside(own, peer) for own, peer in pairs]
     theirs = [share / peer["ratio"] for share, (_, peer) in zip(ours, pairs)]
     faster = mean.needed / mean.value
-    which = OURS[any(leaves_out_packing(peer) for _, peer in pairs)].lower()
+    which = "ours without packing" if any(leaves_out_packing(peer) for _, peer in pairs) else "ours"
     return (f"{len(ours)} rows: {which} at {span(ours)} % of the FMA peak, the peer at {span(theirs)} %. Every row "
             f"{100 * (faster - 1):.1f} % faster would reach {mean.needed}, the fastest then at "
             f"{max(ours) * faster:.0f} %.")

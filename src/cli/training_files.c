@@ -47,12 +47,12 @@ static bool state_is_damaged(const struct training_run *run) {
   return status == GK_ERROR_FORMAT;
 }
 
-/* OUT.step-N, whatever N. */
+static const char kept_suffix[] = ".step-"; /* of --keep-all: OUT.step-N */
+
 static bool names_kept_model(const struct train_settings *settings, const char *path) {
-  static const char suffix[] = ".step-";
   const size_t length = strlen(settings->out);
   return settings->keep_all && path && strncmp(path, settings->out, length) == 0 &&
-         strncmp(path + length, suffix, sizeof suffix - 1) == 0;
+         strncmp(path + length, kept_suffix, sizeof kept_suffix - 1) == 0;
 }
 
 int training_check_outputs(struct training_run *run) {
@@ -239,7 +239,7 @@ static bool keep_model(struct training_run *run, int64_t step, enum training_sav
   char *path = malloc(size);
   if (!path)
     return failed(run, which, "out of memory");
-  snprintf(path, size, "%s.step-%" PRId64, run->settings->out, step);
+  snprintf(path, size, "%s%s%" PRId64, run->settings->out, kept_suffix, step);
   const gk_status status = write_model(run, path);
   free(path);
   return status == GK_OK || failed(run, which, cli_message(status));

@@ -20,17 +20,17 @@
  * Chunk: as many steps as make CHUNK_ROWS rows of an input product.
  * Of some 100 calls in inference and 280 training steps on AVX-512 (16 to 160 units, 1 to 64 samples, T 1 to
  * 50) two threads took up to twice one's time with half of these numbers of FLOP, 0.9 to 1.1 of it with all
- * of them, and 0.6 to 0.8 with four times as many. Of 115 training steps of 8 to 128 units two threads took
- * 0.82 to 0.97 of one's time with packed weights, eight samples or more and these numbers, and about 1 with
- * fewer samples. That is where cores answer each other at once; in bad moments of a shared machine, when a
- * barrier takes 1 us and more, 1.2 to 2 with all of them. */
+ * of them, and 0.6 to 0.8 with four times as many. Steps of 8 to 128 units that pack, PACKED_FLOP for all,
+ * took 0.77 to 0.99 with eight samples or more (42 networks), but 0.87 to 1.13 with two to seven (60). That
+ * is where cores answer each other at once; in bad moments of a shared machine, when a barrier takes 1 us
+ * and more, 1.2 to 2 with all of them. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
   CALL_FLOP_A_THREAD = 240000,
   LONE_FLOP_A_THREAD = 145000, /* of one sample, which waits for the weights that it reads */
   PACKED_FLOP = 30000,         /* ... more, where one thread packs for all, */
-  PACKED_FEW_FLOP = 150000,    /* (of fewer than PACKED_FEW samples, half of which take hardly less time) */
+  PACKED_FEW_FLOP = 150000,    /* (of fewer than PACKED_FEW samples, which gain little) */
   MOVED_FLOP = 20,             /* ... and as many for each weight */
   PACKED_FEW = 8,
   STEP_FLOP_A_THREAD = 120000,
