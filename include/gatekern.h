@@ -787,7 +787,8 @@ typedef struct gk_output_loss_args {
   { .size = sizeof(gk_output_loss_args), .gradient_scale = 1 }
 GK_API gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *args);
 
-/* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier. */
+/* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier. A temperature below
+ * 1 / FLT_MAX counts as that: the likeliest values alone are left. */
 GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p);
 
 /* ---- Decoders: feedback, attention, search -------------------------------------------------- */

@@ -23,7 +23,7 @@ struct decoder_case {
   int64_t output_size;  /* O, or V */
   int64_t time, batch, source_time;
   bool ragged, states, chosen;
-  float sampling;
+  float sampling, temperature;
   gk_choice choice;
   uint64_t seed;
 };
@@ -372,6 +372,7 @@ static inline gk_decoder_forward_args decoder_forward_args(const struct open_dec
   args.tokens = d->tokens;
   args.previous = d->previous;
   args.sampling = c->sampling;
+  args.temperature = c->temperature;
   args.choice = c->choice;
   args.source_time = c->source_time;
   args.source_lengths = d->source_lengths;

@@ -474,16 +474,16 @@ static void the_network_chooses_its_most_likely_token(void **state) {
   assert_true(checked > 100);
 }
 
-/* Scheduled sampling takes the network's turn as often as it should, and drawn tokens follow the softmax. */
-static void turns_and_draws_have_their_probabilities(void **state) {
-  struct buffers b = {0};
+enum { DRAWN_FROM = 4 };
+
+/* Draws its tokens; their softmax is to be that of an output layer's biases. */
+static struct decoder_case drawing_decoder(void) {
   struct decoder_case c = random_decoder(0);
-  (void)state;
   c.desc = (gk_decoder_desc)GK_DECODER_DESC_INIT;
   c.desc.rnn.cell = GK_CELL_GRU;
   c.sizes[0] = c.desc.rnn.hidden_size = 4;
   c.desc.feedback = GK_FEEDBACK_TOKEN;
-  c.desc.vocabulary = c.output_size = 4;
+  c.desc.vocabulary = c.output_size = DRAWN_FROM;
   c.desc.embedding_size = 3;
   c.time = 200;
   c.batch = 100;
@@ -492,18 +492,31 @@ static void turns_and_draws_have_their_probabilities(void **state) {
   c.chosen = true;
   c.sampling = 0.3f;
   c.choice = GK_CHOICE_SAMPLE;
+  return c;
+}
+
+static void set_biases(const struct decoder_case *c, struct decoder_data *d, const double *bias) {
+  const int64_t weights = DRAWN_FROM * c->sizes[0];
+  for (int64_t i = 0; i < weights; i++)
+    d->output_parameters[i] = 0;
+  for (int64_t v = 0; v < DRAWN_FROM; v++)
+    d->output_parameters[weights + v] = (float)bias[v];
+}
+
+/* Scheduled sampling takes the network's turn as often as it should, and drawn tokens follow the softmax. */
+static void turns_and_draws_have_their_probabilities(void **state) {
+  struct buffers b = {0};
+  const struct decoder_case c = drawing_decoder();
   struct decoder_data d = take_decoder_data(&b, &c);
-  for (int64_t i = 0; i < c.output_size * 4; i++)
-    d.output_parameters[i] = 0; /* the softmax is that of the biases */
-  double p[4];
-  const double bias[4] = {0.5, -0.25, 1, 0};
-  for (int64_t v = 0; v < 4; v++)
-    d.output_parameters[16 + v] = (float)bias[v];
-  gk_reference_softmax(4, 1, bias, p);
+  double p[DRAWN_FROM];
+  const double bias[DRAWN_FROM] = {0.5, -0.25, 1, 0};
+  (void)state;
+  set_biases(&c, &d, bias);
+  gk_reference_softmax(DRAWN_FROM, 1, bias, p);
   for (int64_t i = 0; i < c.time * c.batch; i++)
-    d.tokens[i] = i % 4; /* so a token that differs is the network's */
+    d.tokens[i] = i % DRAWN_FROM; /* so a token that differs is the network's */
   struct decoder_results r = run_decoder(&b, &c, &d);
-  double own = 0, count[4] = {0};
+  double own = 0, count[DRAWN_FROM] = {0};
   for (int64_t i = 0; i < c.time * c.batch; i++) {
     count[r.chosen[i]]++;
     if (i < c.batch)
@@ -515,12 +528,30 @@ static void turns_and_draws_have_their_probabilities(void **state) {
   }
   const double rows = (double)(c.time * c.batch);
   double differs = 0; /* the chance that a drawn token is not the teacher's */
-  for (int v = 0; v < 4; v++) {
+  for (int v = 0; v < DRAWN_FROM; v++) {
     assert_true(fabs(count[v] / rows - p[v]) < 0.015);
-    differs += (1 - p[v]) / 4;
+    differs += (1 - p[v]) / DRAWN_FROM;
   }
   assert_true(fabs(own / (rows - (double)c.batch) - 0.3 * differs) < 0.015);
   buffers_release(&b);
+}
+
+/* Also where 1 / temperature is no float. */
+static void the_coldest_draws_are_of_the_likeliest_token(void **state) {
+  static const float temperatures[] = {1e-3f, 1e-30f, 1e-40f};
+  const double bias[DRAWN_FROM] = {0.5, -0.25, 1, 0};
+  (void)state;
+  for (size_t k = 0; k < sizeof temperatures / sizeof *temperatures; k++) {
+    struct buffers b = {0};
+    struct decoder_case c = drawing_decoder();
+    c.temperature = temperatures[k];
+    struct decoder_data d = take_decoder_data(&b, &c);
+    set_biases(&c, &d, bias);
+    struct decoder_results r = run_decoder(&b, &c, &d);
+    for (int64_t i = 0; i < c.time * c.batch; i++)
+      assert_int_equal(r.chosen[i], 2);
+    buffers_release(&b);
+  }
 }
 
 static void teacher_schedules_are_their_formulas(void **state) {
@@ -547,6 +578,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(gradients_are_added_where_asked_and_results_may_be_absent),
       cmocka_unit_test(the_network_chooses_its_most_likely_token),
       cmocka_unit_test(turns_and_draws_have_their_probabilities),
+      cmocka_unit_test(the_coldest_draws_are_of_the_likeliest_token),
       cmocka_unit_test(teacher_schedules_are_their_formulas),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

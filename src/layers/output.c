@@ -8,6 +8,7 @@
 #include "dispatch/dispatch.h"
 #include "src/core/arena.h"
 #include "src/core/arguments.h"
+#include "src/core/choice.h"
 #include "src/core/float_environment.h"
 #include "src/core/parallel.h"
 #include "src/core/random.h"
@@ -445,7 +446,7 @@ gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *
     return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be positive", (double)temperature);
   const uint64_t callers = gk_float_environment_pin();
   if (count)
-    kernels->softmax((size_t)count, 1.0f / temperature, logits, p);
+    kernels->softmax((size_t)count, gk_softmax_scale(temperature), logits, p);
   gk_float_environment_restore(callers);
   return GK_OK;
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "src/core/largest.h"
+#include "src/core/choice.h"
 #include "src/layers/attention.h"
 #include "src/sequence/feedback_rows.h"
 
@@ -195,20 +195,12 @@ static int32_t choose(const struct gk_feed *feed, const struct gk_feed_row *row,
   if (feed->choice == GK_CHOICE_GREEDY)
     return (int32_t)gk_index_of_largest(logits, (int64_t)count);
   struct gk_random_counter draw = feed->draw;
-  float uniform, sum = 0;
+  float uniform;
   draw.time += (uint32_t)row->s;
   draw.sample += (uint64_t)row->n;
   gk_random_uniforms(&draw, 0, 1, &uniform);
-  kernels->softmax(count, 1.0f / feed->temperature, logits, logits);
-  size_t last = 0; /* rounding may leave the sum below the number: then the last token of any probability */
-  for (size_t v = 0; v < count; v++) {
-    sum += logits[v];
-    if (logits[v] > 0)
-      last = v;
-    if (uniform < sum)
-      return (int32_t)v;
-  }
-  return (int32_t)last;
+  kernels->softmax(count, gk_softmax_scale(feed->temperature), logits, logits);
+  return (int32_t)gk_index_drawn(logits, (int64_t)count, uniform);
 }
 
 static void choose_tokens(const struct gk_worker *worker, const struct gk_feed_rows *rows) {

@@ -6,7 +6,7 @@
 
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
-#include "src/core/largest.h"
+#include "src/core/choice.h"
 #include "src/sequence/decoder_call.h"
 
 /* A continuation of a live hypothesis. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
-#include "src/core/largest.h"
+#include "src/core/choice.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 #include "src/tasks/text_streams.h"
@@ -191,20 +191,14 @@ static void free_free_run(struct free_run *run) {
 static gk_status choose(const gk_language_model *model, const struct free_run *run, const float *logits,
                         uint64_t stream, uint64_t position, int32_t *token) {
   const int64_t symbols = model->vocabulary.count;
-  *token = (int32_t)gk_index_of_largest(logits, symbols);
-  if (run->desc->temperature == 0)
+  if (run->desc->temperature == 0) {
+    *token = (int32_t)gk_index_of_largest(logits, symbols);
     return GK_OK;
+  }
   const gk_status status =
       gk_softmax(model->desc.network.isa, symbols, run->desc->temperature, logits, run->p);
-  double left = 0;
-  for (int64_t i = 0; i < symbols; ++i)
-    left += (double)run->p[i];
-  left *= (double)gk_uniform(run->desc->seed, stream, position);
-  for (int64_t i = 0; i < symbols && left >= 0; ++i) {
-    if (run->p[i] > 0)
-      *token = (int32_t)i; /* should rounding carry past the end, the last possible one */
-    left -= (double)run->p[i];
-  }
+  if (status == GK_OK)
+    *token = (int32_t)gk_index_drawn(run->p, symbols, gk_uniform(run->desc->seed, stream, position));
   return status;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
-#include "src/core/largest.h"
+#include "src/core/choice.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 
@@ -148,17 +148,8 @@ static gk_status choose(gk_sampler *sampler, int32_t *token) {
                                       sampler->candidate_logits, sampler->probabilities);
   if (status != GK_OK)
     return status;
-  double total = 0;
-  for (int64_t i = 0; i < count; ++i)
-    total += (double)sampler->probabilities[i];
-  double left = total * (double)gk_uniform(sampler->desc.seed, 0, sampler->drawn++);
-  for (int64_t i = 0; i < count; ++i) {
-    if (sampler->probabilities[i] > 0)
-      *token = sampler->candidates[i]; /* should rounding carry past the end, the last possible one */
-    left -= (double)sampler->probabilities[i];
-    if (left < 0)
-      break;
-  }
+  const float uniform = gk_uniform(sampler->desc.seed, 0, sampler->drawn++);
+  *token = sampler->candidates[gk_index_drawn(sampler->probabilities, count, uniform)];
   return GK_OK;
 }
 
