@@ -20,7 +20,7 @@ set(test_environment
   OMP_WAIT_POLICY=passive
   GATEKERN_PROGRAM=$<TARGET_FILE:gatekern> GATEKERN_LIBRARY=$<TARGET_FILE:gatekern-shared>
   $<$<BOOL:${GATEKERN_TEST_FULL}>:GATEKERN_TEST_FULL=1>)
-if(GATEKERN_SANITIZE STREQUAL address)
+if(GATEKERN_SANITIZE MATCHES address)
   list(APPEND test_environment ASAN_OPTIONS=allocator_may_return_null=1) # as malloc does; tests ask for too much
 elseif(GATEKERN_SANITIZE STREQUAL thread)
   # Archer, which comes with LLVM's OpenMP, tells ThreadSanitizer what OpenMP orders; what is not compiled with
@@ -70,6 +70,10 @@ foreach(source IN LISTS test_sources)
   file(STRINGS ${source} line REGEX "ctest labels:" LIMIT_COUNT 1)
   string(REGEX REPLACE ".*ctest labels: *" "" labels "${line}")
   string(REGEX MATCHALL "[a-z-]+" labels "${labels}")
+  file(STRINGS ${source} cut REGEX " ctest( labels:| wraps:)?$" LIMIT_COUNT 1)
+  if(cut) # by the formatter
+    message(FATAL_ERROR "${source}: what follows \"ctest\" must stand on its line: ${cut}")
+  endif()
   if(GATEKERN_TEST_LABEL AND NOT GATEKERN_TEST_LABEL IN_LIST labels)
     continue()
   endif()

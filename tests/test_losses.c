@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Losses over plain arrays and fused with the output layer: the float64 reference against difference
- * quotients, fp32 of every tier against the reference, the same bits everywhere, padding, tied weights. ctest
- * labels: edges */
+ * quotients, fp32 of every tier against the reference, the same bits everywhere, padding, tied weights.
+ * ctest labels: edges */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
