@@ -66,10 +66,9 @@ def differences(header, report):
     """What of a session is not as in the rest of the report, in plain words."""
     if "known" in header:
         return ""
-    here, system = report["machine"], report["system"]
-    found, of_report = [], {**system, "cpu": here["cpu"]}
-    if not is_same_cpu(header["machine"], of_report):
-        found.append(f"on another CPU: {machine.name_of(header['machine'])}, not {machine.name_of(of_report)}")
+    here, system, found = report["machine"], report["system"], []
+    if not is_same_cpu(header["machine"], system):
+        found.append(f"on another CPU: {machine.name_of(header['machine'])}, not {machine.name_of(system)}")
     if header["threads"] != here["threads"]:
         found.append(f"with {header['threads']} threads, not {here['threads']}")
     version = version_of(header, "gatekern")
@@ -82,7 +81,7 @@ def ceilings_of(header, report):
     """Of the session itself, or of the report's machine where it is the same one."""
     if header.get("ceilings"):
         return header["ceilings"]
-    same = "known" in header or (is_same_cpu(header["machine"], {**report["system"], "cpu": report["machine"]["cpu"]})
+    same = "known" in header or (is_same_cpu(header["machine"], report["system"])
                                  and header["threads"] == report["machine"]["threads"])
     return report["machine"] if same else None
 

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training step over ragged lengths, uniform in 1 ... T, against PyTorch's packed sequences, in turn.
 
-  compare_ragged.py build/gatekern-bench-options [--rounds 3] [--seconds 0.5] [--cells lstm,gru,rnn] [--out FILE]
+  compare_ragged.py [PROGRAM] [--rounds 3] [--seconds 0.5] [--cells lstm,gru,rnn] [--out FILE]
 
-Ours is the step of gatekern-bench-options (weights packed, forward, backward with the gradients of inputs and weights);
-PyTorch's is forward and backward of a sequence that was packed before. Before anything is timed both get the same data
-of the same lengths, and every output and gradient is compared. Exit status 1 if these differ, or below the least
-ratio."""
+Ours is the step of PROGRAM, else of build/gatekern-bench-options (weights packed, forward, backward with the gradients
+of inputs and weights); PyTorch's is forward and backward of a sequence that was packed before. Before anything is timed
+both get the same data of the same lengths, and every output and gradient is compared. Exit status 1 if these differ, or
+below the least ratio."""
 
 import argparse
 import json
@@ -23,7 +23,8 @@ import torch
 import machine
 from contestants import environment
 
-TESTS = Path(__file__).resolve().parents[2] / "tests"
+ROOT = Path(__file__).resolve().parents[2]
+BUILD, TESTS = ROOT / "build", ROOT / "tests"
 sys.path[:0] = [str(TESTS / "peers"), str(TESTS / "pytorch")]
 import networks  # noqa: E402
 from compare import LARGEST_DIFFERENCE  # noqa: E402
@@ -94,8 +95,8 @@ def write_line(options, line, mode="a"):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("program")
-    parser.add_argument("--library", default="build/libgatekern.so")
+    parser.add_argument("program", nargs="?", default=str(BUILD / "gatekern-bench-options"))
+    parser.add_argument("--library", default=os.environ.get("GATEKERN_LIBRARY", str(BUILD / "libgatekern.so")))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -115,7 +116,7 @@ def main():
     for cell in options.cells.split(","):
         for shape in SHAPES:
             difference = largest_difference(library, cell, *shape)
-            if difference > LARGEST_DIFFERENCE:
+            if not difference <= LARGEST_DIFFERENCE:
                 sys.exit(f"{cell} {shape}: outputs differ by {difference:.2g}")
             peer, best, disturbance = Packed(cell, *shape), [float("inf")] * 2, machine.Disturbance()
             for _ in range(options.rounds):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gatekern against PyTorch, live.
 
-    python compare_pytorch.py LIBGATEKERN.SO [--seed S] [--cases N] [--structures]     or GATEKERN_LIBRARY=...
+    python compare_pytorch.py LIBGATEKERN.SO [--seed S] [--cases N] [--gatekern-first]     or GATEKERN_LIBRARY=...
 
 1. names      tensors of gk_rnn have the names, shapes and order of torch.nn.{LSTM,GRU,RNN}'s parameters
 2. accuracy   random cases (cell, sizes, layers, directions, ragged packed sequences, layout, initial states,

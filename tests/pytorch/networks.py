@@ -266,7 +266,9 @@ def run(case, dtype, data=None):
 
 
 def relative_error(got, truth):
-    """Largest error relative to the tensor's largest magnitude."""
+    """Largest error relative to the tensor's largest magnitude; infinite where either holds a NaN."""
     largest = np.abs(truth).max()
     error = np.abs(got - truth).max()
+    if np.isnan(error):
+        return np.inf
     return 0.0 if error == 0 else error / largest
