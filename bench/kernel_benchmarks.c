@@ -12,17 +12,18 @@
 #include "kernel_work.h"
 
 /* One step of a layer for one, some and many rows; a product over time; a large one. */
-static const size_t product_sizes[][3] = {{1, 512, 2048},   {8, 512, 2048},  {64, 128, 512}, {64, 512, 2048},
-                                          {64, 1024, 4096}, {512, 1600, 512}};      /* rows, k, columns */
-static const size_t matrix_sizes[][3] = {{64, 512}, {512, 2048}, {1600, 70}};       /* rows, columns */
-static const size_t cell_sizes[][3] = {{64, 48}, {64, 128}, {64, 512}, {64, 1000}}; /* rows, hidden units */
-static const size_t array_sizes[][3] = {{64}, {4096}, {1 << 20}};                   /* values */
-static const size_t softmax_sizes[][3] = {{65}, {1000}, {10000}};                   /* logits */
-static const size_t loop_sizes[][3] = {{1000}};                                     /* rounds */
-static const size_t read_sizes[][3] = {
-    {4096}, {1 << 17}, {1 << 21}, {1 << 24}}; /* values: L1, L2, L3, memory */
+static const size_t products[][3] = {{1, 512, 2048},   {8, 512, 2048},  {64, 128, 512}, {64, 512, 2048},
+                                     {64, 1024, 4096}, {512, 1600, 512}};      /* rows, k, columns */
+static const size_t matrices[][3] = {{64, 512}, {512, 2048}, {1600, 70}};      /* rows, columns */
+static const size_t cells[][3] = {{64, 48}, {64, 128}, {64, 512}, {64, 1000}}; /* rows, hidden units */
+static const size_t arrays[][3] = {{64}, {4096}, {1 << 20}};                   /* values */
+static const size_t logits[][3] = {{65}, {1000}, {10000}};                     /* logits */
+static const size_t rounds[][3] = {{1000}};                                    /* rounds */
+static const size_t levels[][3] = {{4096}, {1 << 17}, {1 << 21}, {1 << 24}}; /* values: L1, L2, L3, memory */
 
 #define SIZES(sizes) sizes, sizeof sizes / sizeof *sizes
+
+enum maths { ONE_MATH, BOTH_MATHS };
 
 /* The slots of kernel_list.def: what runs one, and on which sizes. */
 struct kernel {
@@ -30,57 +31,11 @@ struct kernel {
   shim_function *run;
   const size_t (*sizes)[3];
   size_t size_count;
+  enum maths maths;
 };
 
-#define sizes_product                  SIZES(product_sizes)
-#define sizes_transpose                SIZES(matrix_sizes)
-#define sizes_pack_columns             SIZES(matrix_sizes)
-#define sizes_pack_rows                SIZES(matrix_sizes)
-#define sizes_column_sum               SIZES(matrix_sizes)
-#define sizes_cell_forward             SIZES(cell_sizes)
-#define sizes_cell_backward            SIZES(cell_sizes)
-#define sizes_sigmoid                  SIZES(array_sizes)
-#define sizes_tanh                     SIZES(array_sizes)
-#define sizes_uniforms                 SIZES(array_sizes)
-#define sizes_dropout                  SIZES(array_sizes)
-#define sizes_zoneout                  SIZES(array_sizes)
-#define sizes_zoneout_mean             SIZES(array_sizes)
-#define sizes_zoneout_backward         SIZES(array_sizes)
-#define sizes_column_max               SIZES(matrix_sizes)
-#define sizes_add                      SIZES(array_sizes)
-#define sizes_flush                    SIZES(array_sizes)
-#define sizes_stream                   SIZES(array_sizes)
-#define sizes_softmax                  SIZES(softmax_sizes)
-#define sizes_softmax_loss             SIZES(softmax_sizes)
-#define sizes_binary_loss              SIZES(softmax_sizes)
-#define sizes_squared_loss             SIZES(softmax_sizes)
-#define sizes_huber_loss               SIZES(softmax_sizes)
-#define sizes_clamp                    SIZES(array_sizes)
-#define sizes_scale                    SIZES(array_sizes)
-#define sizes_sum_squares              SIZES(array_sizes)
-#define sizes_dots                     SIZES(matrix_sizes)
-#define sizes_weighted_sum             SIZES(matrix_sizes)
-#define sizes_softmax_backward         SIZES(softmax_sizes)
-#define sizes_tanh_backward            SIZES(array_sizes)
-#define sizes_sigmoid_backward         SIZES(array_sizes)
-#define sizes_sgd                      SIZES(array_sizes)
-#define sizes_rmsprop                  SIZES(array_sizes)
-#define sizes_adam                     SIZES(array_sizes)
-#define sizes_adagrad                  SIZES(array_sizes)
-#define sizes_adamw                    SIZES(array_sizes)
-#define sizes_fma_loop                 SIZES(loop_sizes)
-#define sizes_read_loop                SIZES(read_sizes)
-#define sizes_sigmoid_loop             SIZES(loop_sizes)
-#define sizes_stream_end               SIZES(loop_sizes)
-#define sizes_tanh_loop                SIZES(loop_sizes)
-#define sizes_column_dot               SIZES(matrix_sizes)
-#define sizes_cell_forward_general     SIZES(cell_sizes)
-#define sizes_lstm_normalised_forward  SIZES(cell_sizes)
-#define sizes_lstm_normalised_backward SIZES(cell_sizes)
-#define sizes_cell_backward_general    SIZES(cell_sizes)
-
 static const struct kernel kernels[] = {
-#define GK_KERNEL(slot, test, counts) {#slot, run_##slot, sizes_##slot},
+#define GK_KERNEL(slot, test, counts, sizes, maths) {#slot, run_##slot, SIZES(sizes), maths},
 #include "kernel_list.def"
 #undef GK_KERNEL
 };
@@ -112,14 +67,9 @@ static void register_cells(const struct kernel *kernel, const char *tier, struct
     }
 }
 
-/* Tables of one tier differ only in what holds a sigmoid or a tanh. */
-static bool holds_activation(const char *kernel) {
-  return !strncmp(kernel, "cell", 4) || !strncmp(kernel, "sigmoid", 7) || !strncmp(kernel, "tanh", 4);
-}
-
 static void register_tier(const char *tier, const struct gk_kernels *table) {
   for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
-    if (table->math == GK_MATH_SLEEF && !holds_activation(kernels[i].name))
+    if (table->math == GK_MATH_SLEEF && kernels[i].maths == ONE_MATH)
       continue;
     for (size_t size = 0; size < kernels[i].size_count; size++) {
       struct work work = {.kernels = table};

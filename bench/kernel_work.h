@@ -11,7 +11,7 @@
 #include "shim.h"
 
 /* One a line of kernel_list.def: `context` is a struct work. */
-#define GK_KERNEL(slot, test, counts) shim_function run_##slot;
+#define GK_KERNEL(slot, test, counts, sizes, maths) shim_function run_##slot;
 #include "kernel_list.def"
 #undef GK_KERNEL
 

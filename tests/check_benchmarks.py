@@ -38,8 +38,14 @@ def check_counts(line, promise):
     assert counted == PROMISES[promise], f"{name}: (FLOP, bytes) counted {counted}, promised {promise}"
 
 
+def cell_of(network):
+    """By the name that lists give it; "" where that begins with no cell's."""
+    return max((cell for cell in CELLS if network.startswith(f"{cell}-")), key=len, default="")
+
+
 def check_kernels():
-    listed = dict(re.findall(r"^GK_KERNEL\((\w+), \w+, (\w+)\)$", (ROOT / "bench/kernel_list.def").read_text(), re.M))
+    listed = dict(re.findall(r"^GK_KERNEL\((\w+), \w+, (\w+), \w+, \w+\)$",
+                             (ROOT / "bench/kernel_list.def").read_text(), re.M))
     # kernel/KERNEL[/CELL]/TIER/SIZES/real_time; the last tier is the fastest.
     names = run("--benchmark_list_tests", "--benchmark_filter=^kernel/").split()
     tier = [name.split("/")[-3] for name in names if "-sleef/" not in name][-1]
@@ -51,6 +57,7 @@ def check_kernels():
 
 
 ROOT = Path(ROOT)
+CELLS = set(re.findall(r'^GK_CELL\(.*"(.+)"\)$', (ROOT / "kernels/cells.def").read_text(), re.M))
 if WHAT == "counts":
     check_kernels()
     for line in measure("^layer/real-time/noise-voice/"):
@@ -60,6 +67,8 @@ elif WHAT == "plain-c":
     steps = "cells/(mgu|gru-simplified|gru-reset-before)-.*|char-rnn/(lstm|gru)-128x2-.*"
     all_passes = "char-rnn/rnn-128x2-.*|real-time/(noise-denoise|keyword)"
     for tier in sorted({name.split("/")[3] for name in names if "/plain-c-" in name}):  # none without AVX2
-        measure(f"^layer/(({steps})/{tier}/step|({all_passes})/{tier})/")
+        lines = measure(f"^layer/(({steps})/{tier}/step|({all_passes})/{tier})/")
+        measured = {cell_of(line["name"].split("/")[2]) for line in lines}
+        assert measured >= CELLS, f"{tier} computes no {CELLS - measured}"
 else:
     sys.exit(__doc__)

@@ -21,13 +21,13 @@ static struct {
   const char *slot, *test;
   bool run;
 } listed[] = {
-#define GK_KERNEL(slot, test, counts) {#slot, #test, false},
+#define GK_KERNEL(slot, test, counts, sizes, maths) {#slot, #test, false},
 #include "bench/kernel_list.def"
 #undef GK_KERNEL
 };
 enum { LISTED = sizeof listed / sizeof *listed };
 
-#define GK_KERNEL(slot, test, counts) +sizeof((struct gk_kernels *)0)->slot
+#define GK_KERNEL(slot, test, counts, sizes, maths) +sizeof((struct gk_kernels *)0)->slot
 _Static_assert(offsetof(struct gk_kernels, product)
 #include "bench/kernel_list.def"
                    == sizeof(struct gk_kernels),
