@@ -145,11 +145,11 @@ static void clear_outputs(bench_runner *runner) {
 /* Training passes with weight dropout read weights of which the mask of step 0 has dropped some. */
 static gk_status pack(bench_runner *runner) {
   const gk_random_key key = {0};
-  const bool training = bench_pass_trains(runner->pass);
-  if (training && gk_rnn_description(runner->rnn)->weight_dropout > 0)
-    return gk_rnn_pack_dropped(runner->rnn, runner->pack_flags, &key, floats(runner, PARAMETERS),
-                               runner->buffer[PACKED]);
-  return gk_rnn_pack(runner->rnn, runner->pack_flags, floats(runner, PARAMETERS), runner->buffer[PACKED]);
+  const float *parameters = floats(runner, PARAMETERS);
+  void *packed = runner->buffer[PACKED];
+  return bench_pass_trains(runner->pass)
+             ? gk_rnn_pack_dropped(runner->rnn, runner->pack_flags, &key, parameters, packed)
+             : gk_rnn_pack(runner->rnn, runner->pack_flags, parameters, packed);
 }
 
 /* Whole passes then begin from the network's own states. */

@@ -460,7 +460,7 @@ GK_API gk_status gk_rnn_training_pack_flags(const gk_rnn *rnn, int64_t time, int
 /* The same with weight_dropout's mask of a training step on weight_hh: for forward and backward calls with a
  * reserve, whose key must have this seed and step (first_sample does not matter). Such calls refuse
  * parameters from gk_rnn_pack if weight_dropout is on, and inference refuses those from here. flags must not
- * be 0 then: what is dropped must be packed. */
+ * be 0 then: what is dropped must be packed. Without weight_dropout this is gk_rnn_pack. */
 GK_API gk_status gk_rnn_pack_dropped(const gk_rnn *rnn, unsigned flags, const gk_random_key *key,
                                      const float *parameters, void *packed);
 
@@ -1073,7 +1073,7 @@ typedef struct gk_optimizer_desc {
   float momentum;     /* SGD */
   float beta1, beta2; /* Adam, AdamW */
   float alpha;        /* RMSprop */
-  float epsilon;
+  float epsilon;      /* with 0 a parameter without any gradient so far becomes NaN: 0 / 0, as in PyTorch */
   float weight_decay; /* added to the gradient as weight_decay * parameter; AdamW: shrinks the parameter */
   gk_isa isa;
   int threads;      /* 0: up to gk_default_threads(), fewer where work is small */
@@ -1114,7 +1114,8 @@ GK_API gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t 
 /* Of the calls below that take arrays: `parts` of them, of counts[i] floats each; threads as in
  * gk_optimizer_desc.
  *
- * The Euclidean norm over all arrays, in one fixed order whatever the threads. */
+ * The Euclidean norm over all arrays, in one fixed order whatever the threads. Squares are summed as floats:
+ * with values above about 1e19 it is infinite, as PyTorch's, and what is below 1e-19 counts little or nothing. */
 GK_API gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
                                   const int64_t *counts, double *norm);
 /* The gradient_scale that clips a norm to max_norm: min(1, max_norm / (norm + 1e-6)), as

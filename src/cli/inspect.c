@@ -341,9 +341,7 @@ static gk_status start_weights(const struct settings *settings, struct fresh *fr
 static gk_status pack(struct fresh *fresh) {
   const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
   const gk_random_key key = {0};
-  return gk_rnn_description(fresh->rnn)->weight_dropout > 0
-             ? gk_rnn_pack_dropped(fresh->rnn, both, &key, fresh->parameters, fresh->packed)
-             : gk_rnn_pack(fresh->rnn, both, fresh->parameters, fresh->packed);
+  return gk_rnn_pack_dropped(fresh->rnn, both, &key, fresh->parameters, fresh->packed);
 }
 
 /* The loss is linear in the last layer's final states: random numbers are its gradient. */

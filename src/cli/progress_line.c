@@ -3,14 +3,9 @@
 
 #include <inttypes.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
-double progress_clock(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
+#include "runner_clock.h"
 
 void progress_time_text(double left, char text[PROGRESS_TIME]) {
   const int64_t seconds = (int64_t)(left + 0.5);
@@ -22,13 +17,13 @@ void progress_time_text(double left, char text[PROGRESS_TIME]) {
 }
 
 void progress_line_begin(struct progress_line *line, FILE *stream, double interval) {
-  const double now = progress_clock();
+  const double now = clock_seconds();
   *line = (struct progress_line){
       .stream = stream, .terminal = isatty(fileno(stream)), .interval = interval, .start = now, .next = now};
 }
 
 bool progress_line_due(struct progress_line *line) {
-  const double now = progress_clock();
+  const double now = clock_seconds();
   const bool due = now >= line->next;
   if (due)
     line->next = now + line->interval;
@@ -54,7 +49,7 @@ void progress_line_count(struct progress_line *line, const char *what, int64_t d
   if (!line->terminal || !progress_line_due(line))
     return;
   if (done > 0)
-    progress_time_text((progress_clock() - line->start) / (double)done * (double)(total - done), left);
+    progress_time_text((clock_seconds() - line->start) / (double)done * (double)(total - done), left);
   snprintf(text, sizeof text, "%s %" PRId64 "/%" PRId64 " %s%s%s%s%s%s", what, done, total, unit,
            *note ? "  " : "", note, *left ? "  " : "", left, *left ? " left" : "");
   progress_line_draw(line, text);

@@ -16,8 +16,6 @@ struct progress_line {
   double start, next;
 };
 
-/* Seconds of a clock that only goes forward. */
-double progress_clock(void);
 /* H:MM:SS or M:SS */
 enum { PROGRESS_TIME = 32 };
 void progress_time_text(double seconds, char text[PROGRESS_TIME]);

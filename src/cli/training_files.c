@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "training_files.h"
+#include "runner_clock.h"
 #include "text_file.h"
 
 #include <errno.h>
@@ -254,7 +255,7 @@ int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss
   bool improved = true;
   *loss = NULL;
   if (before.validation_characters) {
-    const double start = progress_clock();
+    const double start = clock_seconds();
     const gk_status status = gk_language_trainer_validate(run->trainer, measured, &improved);
     if (status != GK_OK)
       return cli_status(run->command, status);
@@ -264,7 +265,7 @@ int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss
       cli_error(run->command, "step %" PRId64 ": the loss on the validation text is not finite", step);
       return training_diverged(run);
     }
-    progress->validation_seconds = progress_clock() - start;
+    progress->validation_seconds = clock_seconds() - start;
   }
   run->save_failed = false;
   const bool best_saved = improved && save_model(run, which);

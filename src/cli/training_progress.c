@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "training_progress.h"
 #include "json_number.h"
+#include "runner_clock.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -61,7 +62,7 @@ void progress_start(struct training_progress *progress, int64_t done) {
   char text[64];
   snprintf(text, sizeof text, "step %" PRId64 "/%" PRId64, done, progress->steps);
   progress_line_draw(&progress->line, text);
-  progress->line.next = progress_clock() + first_line;
+  progress->line.next = clock_seconds() + first_line;
 }
 
 static void close_log(struct training_progress *progress, bool written) {

@@ -135,7 +135,7 @@ static int64_t choose_eval_every(const struct training_run *run, int64_t steps, 
 /* Runs steps, to be thrown away, for a while; then as many as fit into --minutes, validations included. */
 static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code) {
   const double budget = run->settings->minutes * 60, trial = fmin(1.5, 0.05 * budget);
-  const double start = progress_clock();
+  const double start = clock_seconds();
   double first = start, now = start, validation = 0;
   int64_t steps = 0;
   gk_status status = GK_OK;
@@ -143,7 +143,7 @@ static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code)
   progress_line_draw(&run->progress.line, "measuring the time of a step ...");
   while (status == GK_OK && (steps < 3 || now - start < trial)) {
     status = gk_language_trainer_step(run->trainer, &report);
-    now = progress_clock();
+    now = clock_seconds();
     if (steps++ == 0)
       first = now; /* the first step pays for pages and threads */
   }
@@ -153,11 +153,11 @@ static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code)
   if (status == GK_OK && progress.validation_characters) {
     gk_language_loss loss;
     status = gk_language_trainer_validate(run->trainer, &loss, NULL);
-    run->progress.validation_seconds = validation = progress_clock() - now;
+    run->progress.validation_seconds = validation = clock_seconds() - now;
   }
   progress_line_clear(&run->progress.line);
   *exit_code = status == GK_OK ? open_trainer(run) : cli_status(run->command, status);
-  const double left = budget - (progress_clock() - start);
+  const double left = budget - (clock_seconds() - start);
   const double validations = fmax(FEWEST_VALIDATIONS, left / a_step / (double)progress.steps_per_epoch);
   const double fitting = (left - validation * fmin(validations, MOST_VALIDATIONS)) / a_step;
   return done + (fitting > 1 ? (int64_t)fitting : 1);
@@ -306,9 +306,9 @@ static int advance(struct training_run *run, struct training_progress *progress,
   gk_training_step step;
   gk_language_loss measured;
   const gk_language_loss *loss = NULL;
-  const double start = progress_clock();
+  const double start = clock_seconds();
   const gk_status status = gk_language_trainer_step(run->trainer, &step);
-  const double seconds = progress_clock() - start;
+  const double seconds = clock_seconds() - start;
   if (status != GK_OK) {
     progress_note(progress, "stopped before step %" PRId64, step.step);
     cli_status(run->command, status);
@@ -319,7 +319,7 @@ static int advance(struct training_run *run, struct training_progress *progress,
   run->steps++;
   int exit_code = CLI_SUCCESS;
   const bool due = step.step % run->eval_every == 0 || step.step == progress->steps;
-  const bool save = run->settings->save_minutes > 0 && progress_clock() >= *next_save;
+  const bool save = run->settings->save_minutes > 0 && clock_seconds() >= *next_save;
   if (due || save)
     exit_code = training_check_weights(run, step.step);
   if (exit_code == CLI_SUCCESS && due) {
@@ -328,8 +328,8 @@ static int advance(struct training_run *run, struct training_progress *progress,
   } else if (exit_code == CLI_SUCCESS && save) {
     training_save(run, SAVE_NOW);
   }
-  if (due || progress_clock() >= *next_save)
-    *next_save = progress_clock() + 60 * run->settings->save_minutes;
+  if (due || clock_seconds() >= *next_save)
+    *next_save = clock_seconds() + 60 * run->settings->save_minutes;
   progress_step(progress, &step, seconds, loss);
   return exit_code;
 }
@@ -389,7 +389,7 @@ int training_loop(struct training_run *run) {
     return nothing_to_do(run, state.step, progress->steps);
   run->saved_step = state.step;
   exit_code = prepare(run, &state);
-  const double start = progress_clock();
+  const double start = clock_seconds();
   double next_save = start + 60 * run->settings->save_minutes;
   if (exit_code == CLI_SUCCESS)
     progress_start(progress, state.step);
@@ -400,7 +400,7 @@ int training_loop(struct training_run *run) {
   }
   if (exit_code == CLI_SUCCESS)
     exit_code = state.step < progress->steps ? stopped(run, progress)
-                                             : finished(run, progress, progress_clock() - start);
+                                             : finished(run, progress, clock_seconds() - start);
   progress_line_end(&progress->line);
   if (run->settings->profile)
     print_profile(run);

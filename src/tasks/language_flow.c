@@ -53,10 +53,7 @@ static gk_status pack(const gk_language_model *model, struct flow *flow) {
   const unsigned both = GK_PACK_FORWARD | GK_PACK_BACKWARD;
   const float *output = model->parameters + model->rnn_count;
   const gk_random_key key = {0};
-  const gk_status status =
-      model->desc.network.weight_dropout > 0
-          ? gk_rnn_pack_dropped(model->rnn, both, &key, model->parameters, flow->packed_rnn)
-          : gk_rnn_pack(model->rnn, both, model->parameters, flow->packed_rnn);
+  const gk_status status = gk_rnn_pack_dropped(model->rnn, both, &key, model->parameters, flow->packed_rnn);
   if (status != GK_OK)
     return status;
   return model->desc.tied
