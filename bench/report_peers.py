@@ -112,7 +112,7 @@ def text_of_disturbance(line):
 
 
 def peer_table(header, rows, labels, names):
-    table = [["network", "ms (median)", "GFLOP/s", "% of peak"] + [f"ours / {name_of(header, n)}" for n in names]
+    table = [["network", "ms (median)", "GFLOP/s", "% of peak"] + [f"our speed / {name_of(header, n)}'s" for n in names]
              + ["needed", "lowest peak, %", "steal %", "others %", "MHz"]]
     for row, label in zip(rows, labels):
         own, missed = row["gatekern"], set(row["missed"])

@@ -194,6 +194,7 @@ def parse_shape(text):
         raise ValueError(f"{text}: {NO_SIZE}")
     sizes = [int(size) for size in sizes]
     name = [cell, f"i{sizes[0]}", f"h{sizes[1]}", f"n{sizes[2]}", f"t{sizes[3]}"]
+    name += [f"l{size}" for size in sizes[4:] if size != 1]
     name += [direction] if direction != "forward" else []
     return Shape("-".join(name), cell, *sizes, *[1] * (5 - len(sizes)), direction)
 

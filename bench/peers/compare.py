@@ -33,10 +33,13 @@ import machine
 import reasons
 from bars import (BARS, TRAINING, Row, explain_brackets, geometric_means, is_missed, parse_shape, read_list,
                   text_of_ours, text_of_peer)
-from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepacked, Worker, fastest_tier, make_data,
-                         pause, usable_tiers)
+from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepacked, Worker, environment, fastest_tier,
+                         make_data, pause, usable_tiers)
+from training import compare_training
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
+DISTURBED = 10  # per cent of all CPU time
+STOPPED = 130  # exit status after Ctrl-C
 NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
 
 
@@ -114,7 +117,7 @@ def run_row(row, gatekern, peers, options, folder):
             contestants["prepacked"] = Prepacked(gatekern)  # for oneDNN
         rounds, disturbance = measure_rounds(row, contestants, left_out, options, folder)
         differences = {name: pair[0] for name, pair in differences.items() if name in rounds}
-        return result_of(row, rounds, differences, left_out, disturbance)
+        return result_of(row, rounds, differences, left_out, disturbance, options.ceilings)
     except Failed as failure:
         return {"error": str(failure)}
 
@@ -150,12 +153,18 @@ def peer_result(ours, theirs, difference):
     return result
 
 
-def result_of(row, rounds, differences, left_out, disturbance):
+def ceiling_of(ceilings, isa):
+    """The FMA peak of an instruction set when the session began; 0 if it is not known."""
+    return max((tier.get("peak_gflops", 0) for tier in (ceilings or {}).get("tiers", []) if tier["isa"] == isa),
+               default=0)
+
+
+def result_of(row, rounds, differences, left_out, disturbance, ceilings):
     ours = summary(rounds["gatekern"])
-    # Each measurement knows only its own peak: the largest is the ceiling.
+    # Each measurement knows only its own peak, which is none beside other programs: the largest is the ceiling.
     own_rounds = rounds["gatekern"] + rounds.get("prepacked", [])
     peaks = [r["peak_gflops"] for r in own_rounds]
-    peak = max(peaks)
+    peak = max(*peaks, ceiling_of(ceilings, own_rounds[0]["isa"]))
     if len({r["checksum"] for r in own_rounds}) > 1:
         raise Failed(f"Gatekern's checksums differ: {', '.join(r['checksum'] for r in own_rounds)}")
     gflops = row.shape.flop(row.passes == "step") / ours["best"] * 1e-9
@@ -188,11 +197,19 @@ def reason_of(row, result, name, ceilings):
 
 
 def measure_ceilings(options):
-    """None where the peers are to use another number of threads than all of them, for which it is measured."""
-    result = subprocess.run([options.program, "info", "--json"], capture_output=True, text=True)
+    """With the threads that all are asked to use; None where as many are not to be had."""
+    result = subprocess.run([options.program, "info", "--json"], capture_output=True, text=True,
+                            env=environment("auto", options.threads))
     info = json.loads(result.stdout) if result.returncode == 0 else {}
     return {k: info[k] for k in ("threads", "tiers", "caches", "bandwidth")} \
         if info.get("threads") == options.threads else None
+
+
+def text_of_disturbance(result):
+    """Where others took so much that the row's figures mean little."""
+    taken = [f"{name} {result[key]} %" for name, key in (("steal", "steal_percent"), ("others", "others_percent"))
+             if (result.get(key) or 0) > DISTURBED]
+    return [f"DISTURBED: {', '.join(taken)} of all CPU time"] if taken else []
 
 
 def describe_row(row, result, ceilings):
@@ -211,7 +228,7 @@ def describe_row(row, result, ceilings):
                                             for name in result["missed"]))
     if result["unmeasured"]:
         parts.append("NOT MEASURED: " + ", ".join(NAMES[name] for name in result["unmeasured"]))
-    return "; ".join(parts)
+    return "; ".join(parts + text_of_disturbance(result))
 
 
 def describe_session(header):
@@ -220,13 +237,14 @@ def describe_session(header):
             f"{header['threads']} threads, {header['machine']['date']}. {versions}.\n\n")
 
 
-def markdown(header, rows, results, means):
+def markdown(header, rows, results):
     peers = sorted({name for result in results for name in [*result.get("peers", {}), *result.get("unmeasured", [])]})
-    lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. The last "
-             "columns say what disturbed them: the lowest FMA peak of a round (a slower clock), time that the "
-             "hypervisor and that other programs took, the clock that the kernel reports." + explain_brackets(results),
+    lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. Speeds are "
+             "the peer's time / ours: above 1, Gatekern is faster. The last columns say what disturbed them: the lowest "
+             "FMA peak of a round (a slower clock), time that the hypervisor and that other programs took, the clock "
+             "that the kernel reports." + explain_brackets(results),
              "", "| " + " | ".join(["network", "pass", "isa", "ms", "GFLOP/s", "% of peak",
-                                *(f"ours / {NAMES[p]}" for p in peers), "needed", "lowest peak, %", "steal %",
+                                *(f"our speed / {NAMES[p]}'s" for p in peers), "needed", "lowest peak, %", "steal %",
                                 "others %", "MHz"]) + " |", "|---" * (11 + len(peers)) + "|"]
     for row, result in zip(rows, results):
         if "error" in result:
@@ -249,7 +267,7 @@ def markdown(header, rows, results, means):
     lines += [""] + [f"- {row.shape.name}, {row.passes}, {row.isa}, {NAMES.get(name, name)} < {row.at_least[name]}: "
                      f"{reason_of(row, result, name, header.get('ceilings'))}" for row, result, name in short]
     lines += [""] + [f"- {mean.name}, {mean.passes}, {NAMES[mean.peer]}: geometric mean{mean.part} {mean.value:.3f}"
-                     + (f", needed {mean.needed}" if mean.needed else "") for mean in means]
+                     + (f", needed {mean.needed}" if mean.needed else "") for mean in means_of(rows, results)]
     return "\n".join(lines) + "\n"
 
 
@@ -290,6 +308,8 @@ def parse_options():
     except ValueError as error:
         parser.error(str(error))
     training = "training" in options.bars
+    if training and options.peers and "pytorch" not in options.peers.split(","):
+        parser.error(f"--peers {options.peers}: --bars training compares with PyTorch alone")
     if options.passes and not options.shape_rows:
         parser.error("--pass: there is no --shape or --shapes that it is for; bars have theirs")
     if options.isa and not options.shape_rows and not training:
@@ -335,11 +355,36 @@ def write(path, text, mode):
             file.write(text)
 
 
+def run_rows(rows, gatekern, peers, options, results):
+    """Adds the result of each row as it comes."""
+    for row in rows:
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(run_row(row, gatekern, peers, options, Path(folder)))
+        print(describe_row(row, results[-1], options.ceilings), flush=True)
+        write(options.out, json.dumps(line_of(row, results[-1])) + "\n", "a")
+
+
+def is_amiss(result):
+    return "error" in result or bool(result["missed"] or result["unmeasured"])
+
+
+def means_of(rows, results):
+    return geometric_means([line_of(row, result) for row, result in zip(rows, results)])
+
+
+def report_means(rows, results):
+    """Prints them; true if none is missed."""
+    means = means_of(rows, results)
+    for mean in means:
+        print(f"{mean.name}, {mean.passes}, {NAMES[mean.peer]}: geometric mean{mean.part} x{mean.value:.3f}"
+              + (f", MISSED {mean.needed} ({bounds.of_mean(mean)})" if mean.missed else ""))
+    return not any(mean.missed for mean in means)
+
+
 def main():
     options = parse_options()
     machine.make_all_wait_alike()
     machine.warn_of_load()
-    failed = False
     try:
         rows = make_rows(options)
         write(options.markdown, "", "a")
@@ -349,35 +394,33 @@ def main():
         return 2
     gatekern = Gatekern(options.program, options.library, options.threads)
     peers = start_peers(sorted({name for row in rows for name in row.peers}), options)
-    header = {"machine": machine.describe(), "ceilings": measure_ceilings(options), "threads": options.threads,
-              "rounds": options.rounds,
-              "seconds": options.seconds, "versions": {"gatekern": gatekern.version,
-                                                       **{k: v.version for k, v in peers.items()}}}
+    options.ceilings = measure_ceilings(options)
+    header = {"machine": machine.describe(), "ceilings": options.ceilings, "threads": options.threads,
+              "rounds": options.rounds, "seconds": options.seconds,
+              "versions": {"gatekern": gatekern.version, **{k: v.version for k, v in peers.items()}}}
     write(options.out, json.dumps({"header": header}) + "\n", "w")
-    results = []
-    for row in rows:
-        with tempfile.TemporaryDirectory() as folder:
-            results.append(run_row(row, gatekern, peers, options, Path(folder)))
-        print(describe_row(row, results[-1], header["ceilings"]), flush=True)
-        write(options.out, json.dumps(line_of(row, results[-1])) + "\n", "a")
-        failed |= "error" in results[-1] or bool(results[-1]["missed"] or results[-1]["unmeasured"])
-    lines = [line_of(row, result) for row, result in zip(rows, results)]
-    means = geometric_means(lines)
-    for mean in means:
-        failed |= mean.missed
-        print(f"{mean.name}, {mean.passes}, {NAMES[mean.peer]}: geometric mean{mean.part} x{mean.value:.3f}"
-              + (f", MISSED {mean.needed} ({bounds.of_mean(mean)})" if mean.missed else ""))
-    text = describe_session(header) + (markdown(header, rows, results, means) if rows else "")
+    results, training, fine, stopped = [], "", True, False
+    try:
+        run_rows(rows, gatekern, peers, options, results)
+        if "training" in options.bars:
+            training, fine = compare_training(TRAINING, options, options.ceilings)
+    except KeyboardInterrupt:
+        stopped = True
     for peer in peers.values():
-        if isinstance(peer, Worker):
-            peer.close()
-    if "training" in options.bars:
-        from training import compare_training
-        more, fine = compare_training(TRAINING, options, header["ceilings"])
-        text, failed = text + more, failed or not fine
-    write(options.markdown, text, "w")
-    return 1 if failed else 0
+        peer.close()
+    fine &= report_means(rows, results)
+    write(options.markdown, describe_session(header) + (markdown(header, rows, results) if results else "") + training,
+          "w")
+    if stopped:
+        compared = f"; {len(results)} of {len(rows)} networks were compared" if rows else ""
+        print(f"compare.py: stopped by the user{compared}", file=sys.stderr)
+        return STOPPED
+    return 0 if fine and not any(map(is_amiss, results)) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("compare.py: stopped by the user", file=sys.stderr)
+        sys.exit(STOPPED)

@@ -166,9 +166,9 @@ class Onednn:
         if row.passes == "forward":
             raise NotOffered("a training forward pass is timed as part of a step")
         if s.layers > 1 and s.input != s.hidden:
-            raise NotOffered("oneDNN needs I = H for several layers")
+            raise NotOffered("needs I = H for several layers")
         if s.layers > 1 and s.directions > 1:
-            raise NotOffered("oneDNN's layers above the first do not read two directions")
+            raise NotOffered("its layers above the first do not read two directions")
         command = [self.program, "--cell", s.cell, "--threads", str(self.threads), *more]
         for name in ("input", "hidden", "batch", "time", "layers"):
             command += [f"--{name}", str(getattr(s, name))]
@@ -202,6 +202,10 @@ class Onednn:
         if row.passes == "step":
             figures["best_with_reorders"] = m["step_with_reorders_ms"] / 1e3
         return figures
+
+
+    def close(self):
+        """Nothing is left of a call."""
 
 
 class Worker:
@@ -240,7 +244,7 @@ class Worker:
         s = row.shape
         must_have_cell(self.peer, s.cell)
         if self.peer == "onnxruntime" and (row.passes != "inference" or row.isa == "avx2"):
-            raise NotOffered("ONNX Runtime runs forward only, and has no switch for AVX2")
+            raise NotOffered("runs inference alone" if row.passes != "inference" else "has no switch for AVX2")
         isa = "avx2" if row.isa == "avx2" else "auto"
         process = self.process(isa)
         case = {"cell": s.cell, "input": s.input, "hidden": s.hidden, "batch": s.batch, "time": s.time,
@@ -271,7 +275,7 @@ class Worker:
 
     def close(self):
         for process in self.processes.values():
-            process.stdin.close()
+            process.kill()
             process.wait()
 
 

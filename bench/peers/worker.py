@@ -7,6 +7,7 @@ batch, time, layers, directions, pass: step, forward or inference, packed), the 
 either a file to write the results to, or for how many seconds to time runs."""
 
 import json
+import signal
 import statistics
 import sys
 import time
@@ -182,12 +183,16 @@ def measure(peer, seconds):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C compare.py hears, too, and ends this process
     try:
         peer = {"pytorch": PyTorch, "onnxruntime": OnnxRuntime}[sys.argv[1]](int(sys.argv[2]))
     except ImportError as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return
-    print(json.dumps({"version": peer.version}), flush=True)
+    try:
+        print(json.dumps({"version": peer.version}), flush=True)
+    except BrokenPipeError:  # nobody waits any more
+        return
     prepared = None
     for line in sys.stdin:
         request = json.loads(line)

@@ -46,15 +46,20 @@ class Session:
         if "onednn" not in self.here:
             print(f"oneDNN is not compared: there is no {self.onednn}, see bench/peers/build_onednn")
 
+    def command(self, *more, onednn=None):
+        return list(map(str, [sys.executable, PEERS / "compare.py", "--rounds", "1", "--seconds", "0.01", "--out",
+                              self.folder / "out.jsonl", "--program", self.program, "--library", self.library,
+                              "--onednn", onednn or self.onednn, *more]))
+
+    def rows(self):
+        return [json.loads(line) for line in (self.folder / "out.jsonl").read_text().splitlines()[1:]]
+
     def compare(self, *more, onednn=None):
         """Exit status, lines of the report, and what was printed."""
-        out = self.folder / "out.jsonl"
-        command = [sys.executable, PEERS / "compare.py", "--rounds", "1", "--seconds", "0.01", "--out", out,
-                   "--program", self.program, "--library", self.library, "--onednn", onednn or self.onednn, *more]
-        result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
-        print(" ".join(map(str, command)), result.stdout, result.stderr, sep="\n")
-        return result.returncode, [json.loads(line) for line in out.read_text().splitlines()[1:]], \
-            result.stdout + result.stderr
+        command = self.command(*more, onednn=onednn)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        print(" ".join(command), result.stdout, result.stderr, sep="\n")
+        return result.returncode, self.rows(), result.stdout + result.stderr
 
 
 def check_gates_are_those_of_the_library(session):
@@ -135,12 +140,12 @@ def check_a_peer_that_hangs_while_it_is_timed_is_left_out():
 
 def made_up(best, **more):
     return {"best": best, "median": best, "forward_best": best, "forward_median": best, "peak_gflops": 100.0,
-            "sustained_gflops": 90.0, "checksum": "a", **more}
+            "sustained_gflops": 90.0, "checksum": "a", "isa": "avx2", **more}
 
 
-def result_of_made_up(rounds, passes="step", group="", **at_least):
+def result_of_made_up(rounds, passes="step", group="", ceilings=None, **at_least):
     row = Row(parse_shape("lstm,3,4,2,3"), passes, ["onednn"], "auto", at_least, group)
-    return result_of(row, rounds, {"onednn": 0.0}, {}, {})
+    return result_of(row, rounds, {"onednn": 0.0}, {}, {}, ceilings)
 
 
 def check_results_of_made_up_rounds():
@@ -153,6 +158,9 @@ def check_results_of_made_up_rounds():
     assert (own["best"], own["peak_gflops"], own["lowest_peak_gflops"]) == (2.0, 120.0, 100.0), own
     assert result["missed"] == ["onednn", "peak"] and result["unmeasured"] == [], result
     assert result_of_made_up(rounds, onednn=1.5, peak=0)["missed"] == [], "both are reached"
+    ceilings = {"tiers": [{"isa": "avx2", "peak_gflops": 200.0}, {"isa": "avx512", "peak_gflops": 300.0}]}
+    own = result_of_made_up(rounds, ceilings=ceilings)["gatekern"]
+    assert (own["peak_gflops"], own["lowest_peak_gflops"]) == (200.0, 100.0), own
     forward = {"gatekern": [ours], "onednn": [made_up(1.5)]}
     assert result_of_made_up(forward, "inference", onednn=1.0)["missed"] == ["onednn"]
     try:
@@ -170,6 +178,22 @@ def check_two_per_cent_near_the_peak():
         rounds = {"gatekern": [made_up(2.0, peak_gflops=peak)], "prepacked": [made_up(1.0, peak_gflops=peak)],
                   "onednn": [made_up(ratio, best_with_reorders=2 * ratio)]}
         assert result_of_made_up(rounds, group=group, onednn=1.0)["missed"] == missed, (group, ratio)
+
+
+def check_what_was_compared_before_it_was_stopped_is_kept(session):
+    table = session.folder / "table.md"
+    command = session.command("--peers", "pytorch", "--shape", "rnn,3,4,2,3", "--markdown", table,
+                              *["--shape", "rnn,64,64,64,200"] * 100)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          start_new_session=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
+        process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
+        text, _ = process.communicate(timeout=60)
+    rows = session.rows()
+    assert process.returncode == 130 and "Traceback" not in text, (process.returncode, text)
+    assert f"stopped by the user; {len(rows)} of 101 networks" in text and 0 < len(rows) < 101, text
+    assert "| rnn-i3-h4-n2-t3 |" in table.read_text(), table.read_text()
 
 
 def check_a_package_that_is_missing_is_named(session):
@@ -249,6 +273,7 @@ def main():
         check_a_peer_that_fails_costs_its_row_only(session)
         check_a_peer_that_hangs_is_left_out(session)
         check_a_peer_that_hangs_while_it_is_timed_is_left_out()
+        check_what_was_compared_before_it_was_stopped_is_kept(session)
         check_results_of_made_up_rounds()
         check_two_per_cent_near_the_peak()
         check_a_worker_that_dies_or_hangs_is_started_again(session)
