@@ -20,8 +20,7 @@ static const char *const loss_names[] = {[GK_LOSS_SOFTMAX] = "softmax",
                                          [GK_LOSS_HUBER] = "huber"};
 GK_NAMES_OF(loss, gk_loss_kind, kind)
 
-/* Does row r count? Otherwise it has neither loss nor gradient. */
-static bool row_counts(const struct gk_loss_rows *rows, int64_t r) {
+bool gk_loss_row_counts(const struct gk_loss_rows *rows, int64_t r) {
   if (rows->row_weights && rows->row_weights[r] == 0)
     return false;
   if (rows->kind != GK_LOSS_SOFTMAX)
@@ -60,7 +59,7 @@ static gk_status check(const struct gk_loss_rows *rows) {
       return gk_fail(GK_ERROR_ARGUMENT, "row_weights[%lld] is %g, must be finite and at least 0",
                      (long long)r, (double)rows->row_weights[r]);
   for (int64_t r = 0; r < rows->rows && rows->kind == GK_LOSS_SOFTMAX; r++)
-    if (rows->targets[r] >= rows->columns && row_counts(rows, r))
+    if (rows->targets[r] >= rows->columns && gk_loss_row_counts(rows, r))
       return gk_fail(GK_ERROR_ARGUMENT, "targets[%lld] is %ld, must be below %lld, the number of classes",
                      (long long)r, (long)rows->targets[r], (long long)rows->columns);
   return GK_OK;
@@ -75,7 +74,7 @@ gk_status gk_loss_check(const struct gk_loss_rows *rows) {
 }
 
 float gk_loss_of_row(const struct gk_loss_rows *rows, int64_t r, const float *x, float *dx) {
-  if (!row_counts(rows, r)) {
+  if (!gk_loss_row_counts(rows, r)) {
     if (dx)
       memset(dx, 0, (size_t)rows->columns * sizeof *dx);
     return 0;

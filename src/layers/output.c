@@ -168,6 +168,7 @@ struct loss_call {
   float *dweight, *dbias; /* NULL: not computed */
   float *logits;          /* (block, V) */
   float *losses;          /* (block) */
+  float *zero;            /* (H): stands for a row of h that does not count, which may hold anything */
   struct share *shares;
 };
 
@@ -178,6 +179,7 @@ static void cut_workspace(struct loss_call *call, struct gk_arena *arena) {
   call->barrier = gk_arena_take(arena, sizeof *call->barrier, 1, 1, 1);
   call->logits = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, v, 1);
   call->losses = gk_arena_take(arena, sizeof(float), GK_SUM_BLOCK, 1, 1);
+  call->zero = gk_arena_take(arena, sizeof(float), call->output->desc.input_size, 1, 1);
   call->shares = gk_arena_take(arena, sizeof *call->shares, threads, 1, 1);
   for (int thread = 0; thread < threads; thread++) {
     const struct share share = {
@@ -259,8 +261,10 @@ static void block_gradient(const struct loss_call *call, const struct share *sha
   gk_split(v, 1, thread, threads, &begin, &end);
   if (begin == end)
     return;
-  for (size_t r = 0; r < rows; r++)
-    source[r] = call->args.h + ((size_t)first + rows - 1 - r) * h;
+  for (size_t r = 0; r < rows; r++) {
+    const size_t row = (size_t)first + rows - 1 - r;
+    source[r] = gk_loss_row_counts(&call->rows, (int64_t)row) ? call->args.h + row * h : call->zero;
+  }
   gk_matrix_pack_block(&output->linear.backward, kernels, rows, source, share->panels);
   for (size_t r = 0; r < rows; r++)
     source[r] = call->logits + (rows - 1 - r) * v + begin;
@@ -362,6 +366,7 @@ gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *arg
   }
   struct gk_arena arena = gk_arena_start(args->workspace);
   cut_workspace(&call, &arena);
+  memset(call.zero, 0, (size_t)output->desc.input_size * sizeof *call.zero);
   const double flop =
       2.0 * (double)args->rows * (double)output->desc.input_size * (double)output->desc.output_size;
   gk_parallel(flop < SHARED_FLOP ? 1 : output->desc.threads, loss_body, &call);
