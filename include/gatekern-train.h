@@ -294,6 +294,7 @@ typedef struct gk_language_progress {
   int64_t validation_characters; /* 0: nothing to validate on */
   double best_loss;              /* of gk_language_trainer_validate, nats; infinite before the first */
   int64_t best_step;
+  int64_t measurements; /* that a plateau schedule has counted, gk_learning_rate_state.measured */
 } gk_language_progress;
 GK_API void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_language_progress *progress);
 

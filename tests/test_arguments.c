@@ -344,6 +344,9 @@ static void test_tensors_and_init(void **state) {
   init.init = (gk_init)9;
   expect(__LINE__, gk_rnn_init(rnn, &init, parameters), GK_ERROR_ARGUMENT, "init", "9", NULL);
   init = (gk_init_desc)GK_INIT_DESC_INIT;
+  init.forget_bias = INFINITY;
+  expect(__LINE__, gk_rnn_init(rnn, &init, parameters), GK_ERROR_ARGUMENT, "forget_bias", "inf", NULL);
+  init = (gk_init_desc)GK_INIT_DESC_INIT;
   init.size = 1;
   expect(__LINE__, gk_rnn_init(rnn, &init, parameters), GK_ERROR_ARGUMENT, "size", "1", NULL);
   for (size_t i = 0; i < sizeof parameters; i++)

@@ -73,6 +73,10 @@ static void test_training_options(void **state) {
   "10 "
   expect_exit(OPTIONS "--steps 40 --out @/whole", 0);
   expect_exit(OPTIONS "--steps 20 --out @/part", 0);
+  struct result other = run_line("train lm @/text --resume --steps 40 --out @/part");
+  assert_int_equal(other.exit_code, 2); /* the plateau would see other losses */
+  assert_non_null(strstr(other.err, "validated 2 times in 20 steps"));
+  free_result(&other);
   expect_exit("train lm @/text --resume --eval-every 10 --steps 40 --out @/part", 0);
   expect_same_files("whole", "part");
   expect_same_files("whole.state", "part.state");

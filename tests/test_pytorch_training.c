@@ -318,6 +318,9 @@ static void test_refused(void **state) {
   EXPECT(warmup, -1, "warmup");
   EXPECT(patience, -1, "patience");
   EXPECT(threshold, 1, "threshold");
+  EXPECT(period, -1, "period is -1, must be at least 0"); /* though a constant rate reads neither */
+  EXPECT(factor, NAN, "factor");
+  EXPECT(factor, INFINITY, "factor");
   good.decay = GK_DECAY_STEP;
   EXPECT(period, 0, "period");
   EXPECT(factor, 0, "factor");

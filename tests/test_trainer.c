@@ -296,6 +296,16 @@ static void test_operations(void **state) {
   const double expected = 6 * gates * (distinct * 11 + rows * 19 + rows * 2 * 19) + 6 * rows * 19 * 2;
   assert_true(run_steps(trainer, 1).operations == expected);
   assert_true(run_steps(trainer, 1).operations == expected - 6 * gates * 11);
+  expect_ok(gk_language_trainer_restart(trainer));
+  gk_learning_rate_desc rate, too_high;
+  gk_training_step failed;
+  gk_language_trainer_learning_rate(trainer, &rate);
+  too_high = rate;
+  too_high.learning_rate = 1e300;
+  expect_ok(gk_language_trainer_set_learning_rate(trainer, &too_high));
+  assert_int_equal(gk_language_trainer_step(trainer, &failed), GK_ERROR_ARGUMENT);
+  expect_ok(gk_language_trainer_set_learning_rate(trainer, &rate));
+  assert_true(failed.operations == expected && run_steps(trainer, 1).operations == expected);
   gk_language_trainer_destroy(trainer);
   model.network.input_dropout = 0.5f; /* each row has its own mask */
   expect_ok(gk_language_trainer_create(&model, &training, &text, NULL, &trainer));

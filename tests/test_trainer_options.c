@@ -431,7 +431,12 @@ static void test_refused(void **state) {
   EXPECT(backward_time, 12, "backward_time is 12 and time is 13");
   EXPECT(label_smoothing, 1.5f, "label_smoothing");
   EXPECT(clip_value, -1, "clip_value");
+  EXPECT(clip_value, 1e-300, "clip_value is 1e-300");
   EXPECT(clip_tensor_norm, INFINITY, "clip_tensor_norm");
+  EXPECT(init, (gk_init)7, "init is 7");
+  EXPECT(forget_bias, NAN, "forget_bias is nan");
+  EXPECT(decay_period, -5, "period is -5");
+  EXPECT(decay_factor, INFINITY, "factor is inf");
   EXPECT(nesterov, true, "nesterov");
   EXPECT(weight_decay, -1, "weight_decay");
   EXPECT(warmup, -1, "warmup");

@@ -350,6 +350,22 @@ static int nothing_to_do(const struct training_run *run, int64_t done, int64_t p
   return CLI_SUCCESS;
 }
 
+/* Where measurements decide on the rate, when they are made is part of the run. That of the last step comes
+ * beside those of --eval-every. */
+static int check_measurements(const struct training_run *run, const gk_language_progress *state) {
+  gk_learning_rate_desc rate;
+  gk_language_trainer_learning_rate(run->trainer, &rate);
+  const int64_t due = state->step / run->eval_every;
+  if (rate.decay != GK_DECAY_PLATEAU || cli_given("lr-schedule") || cli_given("eval-every") ||
+      state->measurements == due || state->measurements == due + 1)
+    return CLI_SUCCESS;
+  return cli_error(run->command,
+                   "--resume: the run in %s has validated %" PRId64 " times in %" PRId64
+                   " steps, on which its plateau schedule depends, and would now every %" PRId64
+                   " steps: --eval-every of that run is needed",
+                   run->state_path, state->measurements, state->step, run->eval_every);
+}
+
 /* All but the steps themselves, from the plan to the first line. */
 static int prepare(struct training_run *run, const gk_language_progress *state) {
   struct training_progress *progress = &run->progress;
@@ -363,6 +379,9 @@ static int prepare(struct training_run *run, const gk_language_progress *state) 
   run->eval_every = choose_eval_every(run, progress->steps, state->steps_per_epoch);
   progress->validations_left = (progress->steps - state->step) / run->eval_every;
   if (run->settings->resume) {
+    const int exit_code = check_measurements(run, state);
+    if (exit_code != CLI_SUCCESS)
+      return exit_code;
     if (!progress_open_log(progress, run->settings->log))
       return CLI_BAD_INPUT;
     training_print_resumed_model(run);

@@ -105,6 +105,8 @@ gk_status gk_rnn_init(const gk_rnn *rnn, const gk_init_desc *desc, float *parame
     status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_INIT_DESC_INIT");
   if (!status)
     status = gk_check_choice("init", (int)desc->init, gk_init_count());
+  if (!status && !isfinite(desc->forget_bias))
+    status = gk_fail(GK_ERROR_ARGUMENT, "forget_bias is %g, must be finite", (double)desc->forget_bias);
   if (status)
     return status;
   /* All of it now: without it no parameter is written. */

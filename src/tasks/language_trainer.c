@@ -4,6 +4,7 @@
 #include "src/core/float_environment.h"
 #include "src/tasks/buffer.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 
@@ -48,6 +49,13 @@ gk_status gk_language_trainer_check(const gk_training_desc *desc) {
   for (size_t i = 0; i < sizeof bounds / sizeof *bounds; ++i)
     if (!(bounds[i].value >= 0 && isfinite(bounds[i].value)))
       return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, must be 0 or above", bounds[i].name, bounds[i].value);
+  if (desc->clip_value > 0 && desc->clip_value < (double)FLT_MIN)
+    return gk_fail(GK_ERROR_ARGUMENT, "clip_value is %g, which leaves no gradient: must be 0 or at least %g",
+                   desc->clip_value, (double)FLT_MIN);
+  if ((int)desc->init < 0 || (int)desc->init >= gk_init_count())
+    return gk_fail(GK_ERROR_ARGUMENT, "init is %d, must be 0..%d", (int)desc->init, gk_init_count() - 1);
+  if (!isfinite(desc->forget_bias))
+    return gk_fail(GK_ERROR_ARGUMENT, "forget_bias is %g, must be finite", (double)desc->forget_bias);
   if (!(desc->validation >= 0 && desc->validation < 1))
     return gk_fail(GK_ERROR_ARGUMENT, "validation is %g, must be at least 0 and below 1", desc->validation);
   if (!(desc->label_smoothing >= 0 && desc->label_smoothing <= 1))
@@ -390,7 +398,6 @@ gk_status gk_language_trainer_restart(gk_language_trainer *trainer) {
   if (status == GK_OK)
     status = gk_language_model_pack(model);
   memset(trainer->optimizer_state, 0, (size_t)trainer->optimizer_state_count * sizeof(float));
-  memset(trainer->last_seen, 0, (size_t)model->vocabulary.count * sizeof *trainer->last_seen);
   trainer->step = 0;
   trainer->best_loss = INFINITY;
   trainer->best_step = 0;
@@ -420,7 +427,8 @@ void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_languag
                                      .training_characters = trainer->training_count,
                                      .validation_characters = trainer->validation_count,
                                      .best_loss = trainer->best_loss,
-                                     .best_step = trainer->best_step};
+                                     .best_step = trainer->best_step,
+                                     .measurements = trainer->rate_state.measured};
 }
 
 gk_status gk_language_trainer_set_best(gk_language_trainer *trainer, double loss, int64_t step) {

@@ -41,7 +41,8 @@ struct gk_language_trainer {
   float *dh, *dc; /* gradients of the states between a step's two parts */
   void *packed;   /* the network with a step's mask of weight_dropout; NULL: the model's packed_rnn does */
   float *gradients;
-  int64_t *last_seen; /* (V): step in which a symbol was read last */
+  int64_t *last_seen; /* (V): in which of the steps that were begun a symbol was read last */
+  int64_t begun;
   float **tensor_gradients;
   int64_t *tensor_counts;
   int tensor_count;

@@ -179,16 +179,19 @@ static gk_status check_length(const struct gk_checkpoint *checkpoint, const json
                        checkpoint->path, found, wanted);
 }
 
+/* Of steps and measurements: far from where counting on would overflow. */
+static const int64_t largest_count = INT64_MAX / 2;
+
 static gk_status read_rate(const struct gk_checkpoint *checkpoint, const json_t *training,
                            gk_learning_rate_state *state) {
   if (!has(training, "rate_measured"))
     return GK_OK;
   gk_status status =
-      gk_checkpoint_integer(checkpoint, training, "rate_measured", 0, INT64_MAX - 1, &state->measured);
+      gk_checkpoint_integer(checkpoint, training, "rate_measured", 0, largest_count, &state->measured);
   if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, training, "rate_bad", 0, INT64_MAX - 1, &state->bad);
+    status = gk_checkpoint_integer(checkpoint, training, "rate_bad", 0, largest_count, &state->bad);
   if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, training, "rate_reduced", 0, INT64_MAX - 1, &state->reduced);
+    status = gk_checkpoint_integer(checkpoint, training, "rate_reduced", 0, largest_count, &state->reduced);
   state->best = INFINITY; /* which JSON does not have */
   if (status == GK_OK && has(training, "rate_best"))
     status = gk_checkpoint_number(checkpoint, training, "rate_best", -1e300, 1e300, &state->best);
@@ -204,7 +207,7 @@ static gk_status read_position(const struct gk_checkpoint *checkpoint, const jso
                      "text: not the one, or not with the validation text, that the run in %s is trained on%s",
                      checkpoint->path, has(training, text_length) ? ", though as long" : "");
   if (status == GK_OK)
-    status = gk_checkpoint_integer(checkpoint, training, "step", 0, INT64_MAX - 1, &trainer->step);
+    status = gk_checkpoint_integer(checkpoint, training, "step", 0, largest_count, &trainer->step);
   if (status == GK_OK)
     status = gk_checkpoint_integer(checkpoint, training, "best_step", 0, trainer->step, &trainer->best_step);
   if (status == GK_OK && json_object_get(training, "best_loss"))
@@ -286,7 +289,7 @@ static gk_status describe_file(const struct gk_checkpoint *checkpoint, gk_langua
     return status;
   about->trainer = true;
   about->best_loss = INFINITY;
-  status = gk_checkpoint_integer(checkpoint, training, "step", 0, INT64_MAX - 1, &about->step);
+  status = gk_checkpoint_integer(checkpoint, training, "step", 0, largest_count, &about->step);
   if (status == GK_OK)
     status = gk_checkpoint_integer(checkpoint, training, "best_step", 0, about->step, &about->best_step);
   if (status == GK_OK && has(training, "best_loss"))

@@ -36,10 +36,11 @@ static void end_part(gk_training_step *report, gk_training_part part, double *st
 
 static int64_t count_distinct(gk_language_trainer *trainer, int64_t count) {
   int64_t distinct = 0;
+  ++trainer->begun;
   for (int64_t i = 0; i < count; ++i) {
     int64_t *seen = &trainer->last_seen[trainer->inputs[i]];
-    distinct += *seen != trainer->step + 1;
-    *seen = trainer->step + 1;
+    distinct += *seen != trainer->begun;
+    *seen = trainer->begun;
   }
   return distinct;
 }

@@ -28,9 +28,13 @@ gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
     return gk_fail(GK_ERROR_ARGUMENT, "steps is %lld, must not be negative", (long long)desc->steps);
   if (desc->warmup < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "warmup is %lld, must not be negative", (long long)desc->warmup);
-  if (desc->period < 1 && desc->decay == GK_DECAY_STEP)
-    return gk_fail(GK_ERROR_ARGUMENT, "period is %lld, must be at least 1", (long long)desc->period);
-  if (!(desc->factor > 0 && desc->factor <= 1) && desc->decay >= GK_DECAY_STEP)
+  /* What the decay does not read may be 0, but no more: it is kept with a run, whose decay may change. */
+  const int64_t least_period = desc->decay == GK_DECAY_STEP;
+  if (desc->period < least_period)
+    return gk_fail(GK_ERROR_ARGUMENT, "period is %lld, must be at least %lld", (long long)desc->period,
+                   (long long)least_period);
+  const bool unread = desc->factor == 0 && desc->decay < GK_DECAY_STEP;
+  if (!(desc->factor > 0 && desc->factor <= 1) && !unread)
     return gk_fail(GK_ERROR_ARGUMENT, "factor is %g, must be above 0, at most 1", desc->factor);
   if (desc->patience < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "patience is %lld, must not be negative", (long long)desc->patience);
