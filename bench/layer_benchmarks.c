@@ -55,7 +55,8 @@ static void run_layer(shim_state *state, const void *context) {
     shim_error(state, status == GK_ERROR_MEMORY ? "not enough memory" : gk_last_error());
     return;
   }
-  shim_flop_and_bytes(state, bench_runner_flop(current), bench_runner_bytes(current));
+  shim_flop_and_bytes(state, bench_pass_flop(&layer->shape, layer->pass),
+                      bench_pass_bytes(&layer->shape, layer->pass));
   const gk_rnn_desc *desc = bench_runner_description(current);
   shim_counter(state, "OpenMP threads", desc->threads);
   shim_counter(state, "peak FLOP/s", 1e9 * peak_of(desc->isa, desc->threads));

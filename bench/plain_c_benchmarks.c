@@ -254,27 +254,6 @@ static const char *check(const struct benchmark *benchmark, struct contestant *c
 
 /* ---- Benchmarks --------------------------------------------------------------------------------- */
 
-static double flop_of(const struct benchmark *benchmark) {
-  const double forward_flop = bench_shape_flop(&benchmark->shape);
-  if (benchmark->pass == BENCH_STREAM)
-    return forward_flop / (double)benchmark->shape.time;
-  return bench_pass_is_step(benchmark->pass) ? 3 * forward_flop : forward_flop;
-}
-
-/* As bench_runner_bytes: everything once, what forward leaves for backward twice. */
-static double bytes_of(const struct benchmark *benchmark, const struct contestant *contestant) {
-  const size_t *count = contestant->count;
-  double values = (double)count[PARAMETERS];
-  if (benchmark->pass == BENCH_STREAM)
-    return sizeof(float) * (values + (double)(count[X] + count[Y]) / (double)benchmark->shape.time +
-                            2 * (double)(count[H0] + count[C0]));
-  for (int i = X; i < SCRATCH; i++)
-    values += (double)count[i];
-  if (benchmark->pass != BENCH_INFERENCE)
-    values += (bench_pass_is_step(benchmark->pass) ? 2 : 1) * (double)count[SCRATCH];
-  return sizeof(float) * values;
-}
-
 void plain_c_benchmarks_end(void) {
   destroy(&current);
   current_benchmark = NULL;
@@ -296,7 +275,8 @@ static void run_plain_c(shim_state *state, const void *context) {
   }
   while (shim_keep_running(state))
     run(benchmark, &current);
-  shim_flop_and_bytes(state, flop_of(benchmark), bytes_of(benchmark, &current));
+  shim_flop_and_bytes(state, bench_pass_flop(&benchmark->shape, benchmark->pass),
+                      bench_pass_bytes(&benchmark->shape, benchmark->pass));
   shim_counter(state, "OpenMP threads", current.network.threads);
 }
 

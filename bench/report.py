@@ -89,7 +89,7 @@ def run_plain_c(options, list_name, shape, tier):
 
 
 def intensity(shape):
-    """FLOP a byte of a step: recurrent weights once a time step and direction, everything else once."""
+    """FLOP a byte of a step, as bench_pass_bytes counts them."""
     gates, steps, h, total = GATES[shape.cell], shape.time * shape.batch, shape.hidden, 0
     for width in shape.widths():
         weights = 2 * gates * h * (width + h) + 2 * shape.time * gates * h * h

@@ -249,25 +249,27 @@ gk_status bench_runner_plan(const bench_runner *runner, gk_schedule *schedule, i
   return gk_rnn_plan(runner->rnn, time, runner->shape.batch, training, schedule, threads);
 }
 
-double bench_runner_flop(const bench_runner *runner) {
-  double forward = bench_shape_flop(&runner->shape);
-  if (runner->pass == BENCH_STREAM)
-    return forward / (double)runner->shape.time;
-  return bench_pass_is_step(runner->pass) ? 3 * forward : forward;
+double bench_pass_flop(const bench_shape *shape, bench_pass pass) {
+  const double forward = bench_shape_flop(shape);
+  if (pass == BENCH_STREAM)
+    return forward / (double)shape->time;
+  return bench_pass_is_step(pass) ? 3 * forward : forward;
 }
 
-double bench_runner_bytes(const bench_runner *runner) {
-  const int64_t *count = runner->count;
-  double values = (double)count[PARAMETERS];
-  if (runner->pass == BENCH_STREAM) {
-    values +=
-        (double)(count[X] + count[Y]) / (double)runner->shape.time + 2 * (double)(count[H0] + count[C0]);
-    return sizeof(float) * values;
+double bench_pass_bytes(const bench_shape *shape, bench_pass pass) {
+  const bool step = bench_pass_is_step(pass);
+  const double hidden = (double)shape->hidden, gates = gk_cell_gates(shape->cell);
+  const double time = pass == BENCH_STREAM ? 1 : (double)shape->time, rows = time * (double)shape->batch;
+  const double recurrent = gates * hidden * hidden,
+               reserve = bench_pass_trains(pass) ? (gates + 2) * hidden : 0;
+  double input = (double)shape->input, values = 0;
+  for (int64_t l = 0; l < shape->layers; l++, input = hidden) {
+    const double weights = gates * hidden * input;
+    values += step
+                  ? 2 * (weights + recurrent + time * recurrent) + rows * (3 * (input + hidden) + 2 * reserve)
+                  : weights + time * recurrent + rows * (input + hidden + reserve);
   }
-  for (int i = X; i <= GRADIENTS; i++)
-    values += (double)count[i];
-  double reserve = (double)runner->reserve_bytes;
-  return sizeof(float) * values + (bench_pass_is_step(runner->pass) ? 2 * reserve : reserve);
+  return sizeof(float) * values;
 }
 
 static gk_status run_forward(bench_runner *runner) {

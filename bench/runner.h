@@ -22,6 +22,14 @@ bool bench_pass_is_step(bench_pass pass);
 
 typedef struct bench_runner bench_runner;
 
+/* FLOP of one run of the pass, products only. */
+double bench_pass_flop(const bench_shape *shape, bench_pass pass);
+/* Bytes that one run moves if caches hold what one time step needs and nothing longer, whoever computes it:
+ * recurrent weights once a time step (and once more backward), the others and their gradients once, inputs,
+ * outputs and their gradients once each time that they are needed, what is kept for backward twice. Of a plain
+ * network: its options are not looked at. */
+double bench_pass_bytes(const bench_shape *shape, bench_pass pass);
+
 /* A network with random parameters, inputs, initial states and upstream gradients, the same for every plan.
  * isa, threads (0: the library's default) and schedule are the plan. Frees everything on failure. */
 gk_status bench_runner_create(const bench_shape *shape, bench_pass pass, gk_isa isa, int threads,
@@ -38,12 +46,6 @@ bool bench_runner_read_data(bench_runner *runner, const char *path, char *messag
 /* How the runs are cut: the schedule (never AUTO) and the threads that work, which may be fewer than asked
  * for. */
 gk_status bench_runner_plan(const bench_runner *runner, gk_schedule *schedule, int *threads);
-
-/* FLOP of one run of the pass, products only. */
-double bench_runner_flop(const bench_runner *runner);
-/* Bytes that one run must read or write at least once if nothing stays in cache between runs: parameters,
- * inputs, outputs, and for training gradients and the reserve. */
-double bench_runner_bytes(const bench_runner *runner);
 
 /* Seconds of one run. Without a backward pass, forward is total and backward 0. */
 typedef struct bench_interval {

@@ -60,8 +60,14 @@ ROOT = Path(ROOT)
 CELLS = set(re.findall(r'^GK_CELL\(.*"(.+)"\)$', (ROOT / "kernels/cells.def").read_text(), re.M))
 if WHAT == "counts":
     check_kernels()
+    sys.path[:0] = [str(ROOT / "bench")]
+    from report import intensity, read_list
+    noise = next(shape for shape in read_list("real-time") if shape.name == "noise-voice")
     for line in measure("^layer/real-time/noise-voice/"):
         check_counts(line, "BOTH")
+        if line["name"].split("/")[4] == "step":  # plain C's, too
+            error = line["FLOP/s"] / line["bytes/s"] / intensity(noise) - 1
+            assert abs(error) < 1e-6, f"{line['name']}: FLOP a byte are {error:g} off those of the roofline"
 elif WHAT == "plain-c":
     names = run("--benchmark_list_tests", "--benchmark_filter=^layer/.*/plain-c-").splitlines()
     steps = "cells/(mgu|gru-simplified|gru-reset-before)-.*|char-rnn/(lstm|gru)-128x2-.*"

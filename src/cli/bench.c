@@ -208,7 +208,7 @@ static gk_status run_measurements(const struct settings *settings, bench_runner 
   if (status == GK_OK)
     status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops, &sustained[1]);
   if (status == GK_OK) {
-    m->gflops = 1e-9 * bench_runner_flop(runner) / m->result.total.best;
+    m->gflops = 1e-9 * bench_pass_flop(&m->shape, m->pass) / m->result.total.best;
     m->sustained = (sustained[0] + sustained[1]) / 2;
   }
   return status;
