@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "benchmarks.h"
+#include "compiler.h"
 #include "plain_c.h"
 
 /* All lists at once take hours: without a filter, the kernels and one list of layers. */
@@ -12,6 +13,7 @@ int main(int argc, char **argv) {
   char threads[16];
   snprintf(threads, sizeof threads, "%d", gk_default_threads());
   shim_context("gatekern", gk_version());
+  shim_context("compiler", BENCH_COMPILER);
   shim_context("cpu_features", gk_cpu_features());
   shim_context("threads", threads);
   register_kernel_benchmarks();

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "bench/peers")]
 
 import machine
-from bars import CHECKED_PASSES, GATES, Shape, read_list
+from bars import CHECKED_PASSES, GATES, LISTS, Shape, read_list
 from report_page import html, markdown
 from report_peers import read_peers
 from report_sections import METHOD, sections_of
@@ -304,6 +304,10 @@ def prepare(options):
     for name in options.check_lists:
         read_list(name)
     options.bench = find_bench(options)
+    own = [name for name in options.list if not (LISTS / f"{name}.txt").exists()]
+    if own and options.bench:
+        print(f"plain C is left out of {', '.join(own)}: it is timed on lists of bench/shapes that were there when "
+              "gatekern-bench was built", file=sys.stderr)
 
 
 def parse_options():
@@ -322,6 +326,10 @@ def parse_options():
     parser.add_argument("--program", default=os.environ.get("GATEKERN_PROGRAM", ROOT / "build/gatekern"))
     parser.add_argument("--bench", help="for plain C, by default that of build/; empty: without")
     options = parser.parse_args()
+    measured = [name for name in ("list", "filter", "checks", "check_lists", "seconds", "rounds", "program", "bench")
+                if getattr(options, name) != parser.get_default(name)]
+    if options.source and measured:
+        parser.error(f"--{measured[0].replace('_', '-')} and --from: nothing is measured")
     try:
         prepare(options)
     except ValueError as error:
@@ -335,8 +343,14 @@ def main():
     if options.peers or "peers" not in report:
         report["peers"], report["peer_sessions"] = options.peer_lines
         report.pop("peer_versions", None)
-    report["short"] = shortfalls(report)
-    sections = sections_of(report)
+    try:
+        report["short"] = shortfalls(report)
+        sections = sections_of(report)
+    except (KeyError, TypeError) as error:
+        if not options.source:
+            raise
+        found = f"{type(error).__name__}: {error}"
+        raise SystemExit(f"{options.source}: is not what this version writes: {found}") from error
     options.folder.mkdir(exist_ok=True)
     for old in itertools.chain(*(options.folder.glob(f"{name}*.svg") for name in PICTURES)):
         old.unlink()  # of a section that this report may not have

@@ -51,8 +51,9 @@ def name_of(header, peer):
 def describe(header):
     if "known" in header:
         return f"Session of unknown machine and date: {header['known'] or 'versions unknown'}"
-    version = version_of(header, "gatekern") or "of unknown version"
-    return (f"{machine.name_of(header['machine'])}, {header['threads']} threads, Gatekern {version}, "
+    ours = machine.text_of_build(version_of(header, "gatekern") or "of unknown version", header.get("compiler"),
+                                 header["machine"])
+    return (f"{machine.name_of(header['machine'])}, {header['threads']} threads, Gatekern {ours}, "
             f"{header['machine']['date']}, {header['rounds']} rounds of {header['seconds']} s")
 
 

@@ -159,7 +159,8 @@ def curves(series, x_label, y_label, title, caption, base=2, ideal=False):
     picture = Picture(920, 440, title)
     picture.text(14, bottom + 66, caption, "start", True)
     points = [p for values in series.values() for p in values]
-    xs, high = Log([p[0] for p in points], left, right, base), max(p[1] for p in points) * 1.1
+    xs = Log([p[0] for p in points], left, right, base)
+    high = max(p[0] if ideal and p[0] > p[1] else p[1] for p in points) * 1.1
     step = 10 ** math.floor(math.log10(high / 2))
     step *= next(s for s in (1, 2, 5) if high / (step * s) <= 8)
     for index in range(int(high / step) + 1):
@@ -171,8 +172,8 @@ def curves(series, x_label, y_label, title, caption, base=2, ideal=False):
     picture.text((left + right) / 2, bottom + 42, x_label, "middle", True)
     picture.text(left - 56, top - 12, y_label, "start", True)
     if ideal:
-        steps = sorted({p[0] for p in points if p[0] <= high})
-        picture.line([(xs(x), bottom - x / high * (bottom - top)) for x in steps], "grey", True)
+        counts = sorted({p[0] for p in points})
+        picture.line([(xs(x), bottom - x / high * (bottom - top)) for x in counts], "grey", True)
     for index, (label, values) in enumerate(series.items()):
         color = LINES[index % len(LINES)]
         place = [(xs(x), bottom - y / high * (bottom - top)) for x, y in values]

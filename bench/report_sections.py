@@ -57,7 +57,9 @@ def machine_section(report):
              ["threads", f"{info['threads']} ({info['threads_reason']})"], ["caches", caches],
              ["instruction set of threads, batches, promises", info.get("isa_reason", "–")],
              ["FMA peak, GFLOP/s, all threads", tiers], ["read bandwidth, GB/s, all threads", bandwidth],
-             ["kernel", extra["kernel"]], ["Gatekern", info["version"]], ["date", extra["date"]],
+             ["kernel", extra["kernel"]],
+             ["Gatekern", machine.text_of_build(info["version"], info.get("compiler"), extra)],
+             ["date", extra["date"]],
              ["steal", f"{report['disturbance']['steal_percent']} % of the time of the measurements"],
              ["clock", text_of_clock(report["disturbance"]) + " MHz, by the kernel"],
              ["other programs", f"{text_of_share(report['disturbance'], 'others_percent')} % of all CPU time"]]
@@ -213,6 +215,13 @@ def text_of_curves(disturbance):
             f"{disturbance['steal_percent']} %.")
 
 
+def curve_table(first, series, digits):
+    """series: label -> [(x, y)]; a column for each x."""
+    columns = sorted({x for points in series.values() for x, _ in points})
+    return [[first, *map(str, columns)]] + [[label] + [f"{dict(points)[x]:.{digits}f}" if x in dict(points) else "–"
+                                                       for x in columns] for label, points in series.items()]
+
+
 def curve_sections(report):
     threads = {name: [(t, runs[0][1] / s) for t, s in runs] for name, runs in report["threads"].items()}
     batches = {name: [(n, g) for n, g in runs] for name, runs in report["batches"].items()}
@@ -222,12 +231,12 @@ def curve_sections(report):
                                 f"threads.{text_of_curves(disturbed.get('threads'))}",
                                 curves(threads, "threads", "speed-up", "thread scaling", caption_of(report),
                                        ideal=True),
-                                "threads"))
+                                "threads", curve_table("speed-up by threads", threads, 2)))
     if batches:
         sections.append(Section("Small batches", "GFLOP/s of a training step, T = 50, by samples of a batch."
                                 + text_of_curves(disturbed.get("batches")),
                                 curves(batches, "samples of a batch, N", "GFLOP/s", "small batches",
-                                       caption_of(report)), "batches"))
+                                       caption_of(report)), "batches", curve_table("GFLOP/s by N", batches, 1)))
     return sections
 
 

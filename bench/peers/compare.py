@@ -232,17 +232,18 @@ def describe_row(row, result, ceilings):
 
 
 def describe_session(header):
-    versions = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in header["versions"].items())
-    return (f"{machine.name_of(header['machine'])}, {header['machine']['allowed_cpus']} CPUs, "
-            f"{header['threads']} threads, {header['machine']['date']}. {versions}.\n\n")
+    versions = ", ".join(f"{NAMES[k]} {v}" for k, v in header["versions"].items() if k in NAMES)
+    ours = machine.text_of_build(header["versions"]["gatekern"], header["compiler"], header["machine"])
+    return (f"{machine.name_of(header['machine'])}, {header['machine']['allowed_cpus']} CPUs, threads: "
+            f"{header['threads']}, {header['machine']['date']}. Gatekern {ours}. {versions or 'No peer'}.\n\n")
 
 
 def markdown(header, rows, results):
     peers = sorted({name for result in results for name in [*result.get("peers", {}), *result.get("unmeasured", [])]})
-    lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. Speeds are "
-             "the peer's time / ours: above 1, Gatekern is faster. The last columns say what disturbed them: the lowest "
-             "FMA peak of a round (a slower clock), time that the hypervisor and that other programs took, the clock "
-             "that the kernel reports." + explain_brackets(results),
+    lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. Speeds "
+             "are the peer's time / ours: above 1, Gatekern is faster. The last columns say what disturbed them: the "
+             "lowest FMA peak of a round (a slower clock), time that the hypervisor and that other programs took, the "
+             "clock that the kernel reports." + explain_brackets(results),
              "", "| " + " | ".join(["network", "pass", "isa", "ms", "GFLOP/s", "% of peak",
                                 *(f"our speed / {NAMES[p]}'s" for p in peers), "needed", "lowest peak, %", "steal %",
                                 "others %", "MHz"]) + " |", "|---" * (11 + len(peers)) + "|"]
@@ -396,7 +397,7 @@ def main():
     peers = start_peers(sorted({name for row in rows for name in row.peers}), options)
     options.ceilings = measure_ceilings(options)
     header = {"machine": machine.describe(), "ceilings": options.ceilings, "threads": options.threads,
-              "rounds": options.rounds, "seconds": options.seconds,
+              "rounds": options.rounds, "seconds": options.seconds, "compiler": gatekern.compiler,
               "versions": {"gatekern": gatekern.version, **{k: v.version for k, v in peers.items()}}}
     write(options.out, json.dumps({"header": header}) + "\n", "w")
     results, training, fine, stopped = [], "", True, False

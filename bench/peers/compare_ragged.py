@@ -18,10 +18,13 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 import machine
 from contestants import environment
+
+try:
+    import torch
+except ImportError as error:
+    sys.exit(f"{sys.argv[0]}: {error}; tests/peers/requirements.txt lists what is needed")
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD, TESTS = ROOT / "build", ROOT / "tests"

@@ -103,7 +103,7 @@ class Gatekern:
         from gatekern_library import Library
         self.library = Library(library)
         version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-        self.version = version.split()[-1]
+        self.version, self.compiler = version.split()[-1], machine_info(program)["compiler"]
 
     def results(self, row, data):
         from gatekern_library import Network

@@ -4,6 +4,7 @@
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -49,6 +50,17 @@ def megahertz():
     return [float(f) for f in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", read("/proc/cpuinfo"), re.M)]
 
 
+def commit():
+    """Of the checkout that this file is in, with a + where files were changed; "" where it is none."""
+    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    try:
+        answers = [subprocess.run([*git, *words], check=True, capture_output=True, text=True).stdout.strip()
+                   for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))]
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return answers[0] + ("+" if answers[1] else "")
+
+
 def describe():
     text = read("/proc/cpuinfo")
     name = re.search(r"^model name\s*:\s*(.*)$", text, re.M)
@@ -57,7 +69,7 @@ def describe():
     return {"cpu": name.group(1) if name else platform.processor(), "cpus": os.cpu_count(),
             **{key: int(found.group(1)) for key, found in numbers.items() if found},
             "allowed_cpus": len(os.sched_getaffinity(0)), "architecture": platform.machine(),
-            "kernel": platform.release(), "python": platform.python_version(),
+            "commit": commit(), "kernel": platform.release(), "python": platform.python_version(),
             "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
 
 
@@ -65,6 +77,12 @@ def name_of(description):
     """Of describe(): a virtual machine's CPU may have a name that says less than its family and model."""
     numbers = " ".join(f"{key} {description[key]}" for key in ("family", "model") if key in description)
     return ", ".join(filter(None, (description.get("cpu"), numbers)))
+
+
+def text_of_build(version, compiler, description):
+    """Of Gatekern: what is known of its version, commit and compiler; description: of describe()."""
+    commit_text = f"commit {description['commit']}" if description.get("commit") else ""
+    return ", ".join(filter(None, (version, commit_text, compiler)))
 
 
 def own_ticks():

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "compiler.h"
 #include "info_plan.h"
 #include "options.h"
 #include "shapes.h"
@@ -283,6 +284,7 @@ static gk_status measure_limits(const struct machine *machine, double seconds, s
 
 static void print_text(const struct machine *machine, const struct limits *limits) {
   printf("gatekern %s\n", gk_version());
+  printf("%-14s%s\n", "compiler", BENCH_COMPILER);
   printf("%-14s%s\n%-14s%s\n", "CPU", machine->cpu, "features", gk_cpu_features());
   printf("%-14s", "usable tiers");
   for (int n = 0; n < gk_isa_count(); n++)
@@ -324,6 +326,8 @@ static void print_string(const char *name, const char *text) {
 static void print_json(const struct machine *machine, const struct limits *limits) {
   printf("{");
   print_string("version", gk_version());
+  printf(", ");
+  print_string("compiler", BENCH_COMPILER);
   printf(", ");
   print_string("cpu", machine->cpu);
   printf(", ");
@@ -377,11 +381,17 @@ int run_info(int argc, char **argv) {
   int exit_code;
   if (!cli_parse(&command, argc, argv, &settings, &exit_code))
     return exit_code;
+  static const char *const of_measurements[] = {"seconds", "no-measure"};
+  for (size_t i = 0; i < sizeof of_measurements / sizeof *of_measurements && settings.plan; i++)
+    if (cli_given(of_measurements[i]))
+      return cli_error(&command, "--%s and --plan: a plan measures nothing", of_measurements[i]);
   if (settings.plan)
     return print_plans(&command, &settings.network, settings.json);
   const char *without_plan = network_option();
   if (without_plan)
     return cli_error(&command, "--%s says how a network would run: it needs --plan", without_plan);
+  if (settings.no_measure && cli_given("seconds"))
+    return cli_error(&command, "--seconds and --no-measure: nothing is measured");
   gk_status status = read_machine(&machine);
   if (status == GK_OK && !settings.no_measure)
     status = measure_limits(&machine, settings.seconds, &limits);
