@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "options.h"
 #include "runner.h"
+#include "shape_text.h"
 
 struct settings {
   int cell, isa, schedule, layout, pass, check;
@@ -162,8 +163,8 @@ static const cli_command command = {
 
 struct measurement {
   bench_shape shape;
-  gk_rnn_desc desc; /* its hidden_sizes are read only whether there are any */
-  char hidden[CLI_HIDDEN_TEXT];
+  gk_isa isa;
+  int threads;          /* that may be used */
   gk_schedule schedule; /* as it ran */
   int threads_used;
   bench_pass pass;
@@ -175,42 +176,46 @@ struct measurement {
 
 /* The largest of all measurements of this tier and thread count in this process: before and after the runs.
  */
-static gk_status measure_peak(const gk_rnn_desc *desc, double seconds, double *gflops, double *sustained) {
+static gk_status measure_peak(struct measurement *m, double seconds, double *sustained) {
   static gk_isa isa;
   static int threads;
   static double largest;
   double measured;
-  gk_status status = gk_measure_peak(desc->isa, desc->threads, seconds, &measured, sustained);
+  gk_status status = gk_measure_peak(m->isa, m->threads, seconds, &measured, sustained);
   if (status != GK_OK)
     return status;
-  if (isa != desc->isa || threads != desc->threads || measured > largest)
+  if (isa != m->isa || threads != m->threads || measured > largest)
     largest = measured;
-  isa = desc->isa;
-  threads = desc->threads;
-  *gflops = largest;
+  isa = m->isa;
+  threads = m->threads;
+  m->peak_gflops = largest;
   return GK_OK;
 }
 
 static gk_status run_measurements(const struct settings *settings, bench_runner *runner,
                                   struct measurement *m) {
-  m->desc = *bench_runner_description(runner);
-  cli_hidden_text(&m->desc, m->hidden);
+  enum { PEAKS_AGAIN = 5 };
+  m->isa = bench_runner_description(runner)->isa;
+  m->threads = bench_runner_description(runner)->threads;
   /* Long enough for the core's clock to settle, unless the user is in a hurry. */
   const double peak_seconds = fmin(0.2, settings->seconds);
   double sustained[2] = {0};
   gk_status status = bench_runner_plan(runner, &m->schedule, &m->threads_used);
   if (status == GK_OK)
-    status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops, &sustained[0]);
+    status = measure_peak(m, peak_seconds, &sustained[0]);
   if (status == GK_OK)
     status = bench_runner_checksum(runner, &m->checksum);
   if (status == GK_OK)
     status = bench_runner_measure(runner, settings->seconds, &m->result);
   if (status == GK_OK)
-    status = measure_peak(&m->desc, peak_seconds, &m->peak_gflops, &sustained[1]);
-  if (status == GK_OK) {
-    m->gflops = 1e-9 * bench_pass_flop(&m->shape, m->pass) / m->result.total.best;
-    m->sustained = (sustained[0] + sustained[1]) / 2;
-  }
+    status = measure_peak(m, peak_seconds, &sustained[1]);
+  if (status != GK_OK)
+    return status;
+  m->gflops = 1e-9 * bench_pass_flop(&m->shape, m->pass) / m->result.total.best;
+  m->sustained = (sustained[0] + sustained[1]) / 2;
+  /* Others took the CPUs from the FMA loop: nothing runs above the peak. */
+  for (int again = 0; again < PEAKS_AGAIN && m->gflops > m->peak_gflops && status == GK_OK; again++)
+    status = measure_peak(m, 0.2, &sustained[1]);
   return status;
 }
 
@@ -244,16 +249,10 @@ static void print_json(const struct measurement *m) {
   const bench_shape *s = &m->shape;
   bool step = bench_pass_is_step(m->pass);
   printf("{");
-  if (*s->name)
-    printf("\"name\": \"%s\", ", s->name);
-  printf(
-      "\"cell\": \"%s\", \"input\": %lld, \"hidden\": %s%s%s, \"batch\": %lld, \"time\": %lld, \"layers\": "
-      "%lld, ",
-      gk_cell_name(s->cell), (long long)s->input, m->desc.hidden_sizes ? "[" : "", m->hidden,
-      m->desc.hidden_sizes ? "]" : "", (long long)s->batch, (long long)s->time, (long long)s->layers);
+  shape_print_json(s);
   print_options(&s->options, true);
   printf("\"threads\": %d, \"threads_used\": %d, \"isa\": \"%s\", \"schedule\": \"%s\", \"pass\": \"%s\", ",
-         m->desc.threads, m->threads_used, gk_isa_name(m->desc.isa), gk_schedule_name(m->schedule),
+         m->threads, m->threads_used, gk_isa_name(m->isa), gk_schedule_name(m->schedule),
          bench_pass_names[m->pass]);
   print_figure("forward", &m->result.forward);
   print_figure("backward", step ? &m->result.backward : NULL);
@@ -271,11 +270,14 @@ static void print_line(const char *name, const bench_figure *figure) {
 
 static void print_text(const struct measurement *m) {
   const bench_shape *s = &m->shape;
+  const gk_rnn_desc desc = bench_shape_description(s);
+  char hidden[CLI_HIDDEN_TEXT];
+  cli_hidden_text(&desc, hidden);
   printf("%s", gk_cell_name(s->cell));
   print_options(&s->options, false);
   printf(": input %lld, hidden %s, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
-         (long long)s->input, m->hidden, (long long)s->batch, (long long)s->time, (long long)s->layers,
-         gk_isa_name(m->desc.isa), m->threads_used, gk_schedule_name(m->schedule));
+         (long long)s->input, hidden, (long long)s->batch, (long long)s->time, (long long)s->layers,
+         gk_isa_name(m->isa), m->threads_used, gk_schedule_name(m->schedule));
   printf("  %-14s %13s %13s %9s\n", "", "best", "median", "spread");
   if (bench_pass_is_step(m->pass)) {
     print_line("forward", &m->result.forward);
@@ -289,16 +291,17 @@ static void print_text(const struct measurement *m) {
       (long long)m->result.runs, (unsigned long long)m->checksum);
 }
 
+/* Of a list, at most 100 columns where names are short; its JSON has the checksums. */
 static void print_row(const struct measurement *m, bool first) {
-  const bench_shape *s = &m->shape;
+  char network[SHAPE_TEXT];
+  shape_text(&m->shape, network);
   if (first)
-    printf("%-30s %-16s %5s %5s %5s %5s %2s  %-7s %3s %-7s %11s %11s %7s %6s  checksum\n", "name", "cell",
-           "I", "H", "N", "T", "L", "isa", "P", "sched.", "best ms", "median ms", "GFLOP/s", "% peak");
-  printf("%-30s %-16s %5lld %5lld %5lld %5lld %2lld  %-7s %3d %-7s %11.4g %11.4g %7.1f %6.1f  %016llx\n",
-         s->name, gk_cell_name(s->cell), (long long)s->input, (long long)s->hidden, (long long)s->batch,
-         (long long)s->time, (long long)s->layers, gk_isa_name(m->desc.isa), m->threads_used,
-         gk_schedule_name(m->schedule), 1e3 * m->result.total.best, 1e3 * m->result.total.median, m->gflops,
-         100 * m->gflops / m->peak_gflops, (unsigned long long)m->checksum);
+    printf("%s on %s, threads: at most %d\n%-22s %-28s %9s %9s %7s %6s  %s\n", bench_pass_names[m->pass],
+           gk_isa_name(m->isa), m->threads, "name", "network", "best ms", "median ms", "GFLOP/s", "% peak",
+           "schedule, threads");
+  printf("%-22s %-28s %9.4g %9.4g %7.1f %6.1f  %s %d\n", m->shape.name, network, 1e3 * m->result.total.best,
+         1e3 * m->result.total.median, m->gflops, 100 * m->gflops / m->peak_gflops,
+         gk_schedule_name(m->schedule), m->threads_used);
 }
 
 static int fail(const bench_shape *shape, gk_status status) {
@@ -332,15 +335,9 @@ static int measure(const struct settings *settings, const bench_shape *shape, st
   return status == GK_OK ? CLI_SUCCESS : fail(&m->shape, status);
 }
 
-static const char *const of_one[] = {"cell", "input", "hidden", "batch", "time", "layers"};
-enum { OF_ONE = sizeof of_one / sizeof *of_one };
-
 /* The options describe the network; else lists do. */
 static bool one_network(const struct settings *settings) {
-  bool one = !settings->check && !settings->shapes;
-  for (int i = 0; i < OF_ONE; i++)
-    one |= cli_given(of_one[i]);
-  return one;
+  return (!settings->check && !settings->shapes) || shape_option_given();
 }
 
 static bench_pass pass_of(const struct settings *settings) {
@@ -473,9 +470,9 @@ int run_bench(int argc, char **argv) {
   int exit_code;
   if (!cli_parse(&command, argc, argv, &settings, &exit_code))
     return exit_code;
-  for (int i = 0; i < OF_ONE; i++)
-    if (settings.shapes && cli_given(of_one[i]))
-      return cli_error(&command, "--%s and --shapes: the list says which networks are timed", of_one[i]);
+  if (settings.shapes && shape_option_given())
+    return cli_error(&command, "--%s and --shapes: the list says which networks are timed",
+                     shape_option_given());
   if (settings.data && (settings.shapes || settings.check))
     return cli_error(&command, "--data and --%s: the file is of one network",
                      settings.shapes ? "shapes" : "check");

@@ -8,6 +8,7 @@
 
 #include "options.h"
 #include "runner_clock.h"
+#include "shape_text.h"
 
 enum {
   LATENCY_RUNS = 5,
@@ -74,24 +75,17 @@ gk_status bench_check_run(const struct check_plan *plan, const bench_shape *shap
 /* ---- Lines ---- */
 
 void bench_check_start_line(const struct check_plan *plan, const bench_shape *s) {
-  const gk_rnn_desc desc = bench_shape_description(s);
-  char hidden[CLI_HIDDEN_TEXT];
-  cli_hidden_text(&desc, hidden);
+  char network[SHAPE_TEXT];
   if (plan->json) {
     printf("{\"check\": \"%s\", ", bench_check_names[plan->check]);
-    if (*s->name)
-      printf("\"name\": \"%s\", ", s->name);
-    printf("\"cell\": \"%s\", \"input\": %lld, \"hidden\": %s%s%s, \"batch\": %lld, \"time\": %lld, "
-           "\"layers\": %lld, \"pass\": \"%s\", ",
-           gk_cell_name(s->cell), (long long)s->input, desc.hidden_sizes ? "[" : "", hidden,
-           desc.hidden_sizes ? "]" : "", (long long)s->batch, (long long)s->time, (long long)s->layers,
-           bench_pass_names[plan->pass]);
+    shape_print_json(s);
+    printf("\"pass\": \"%s\", ", bench_pass_names[plan->pass]);
     return;
   }
-  char text[128 + CLI_HIDDEN_TEXT];
-  snprintf(text, sizeof text, "%s %s, I %lld, N %lld, T %lld, L %lld", gk_cell_name(s->cell), hidden,
-           (long long)s->input, (long long)s->batch, (long long)s->time, (long long)s->layers);
-  printf("%-20s %-42s %-14s ", s->name, text, bench_pass_names[plan->pass]);
+  shape_text(s, network);
+  if (*s->name)
+    printf("%-20s ", s->name);
+  printf("%-24s ", network);
 }
 
 void bench_check_end_line(const struct check_plan *plan, const bench_shape *s, double ratio,
@@ -123,7 +117,8 @@ void bench_check_end(const struct check_plan *plan, const struct check_summary *
   const double bound = checks[plan->check].at_most;
   char worst[BENCH_CHECK_RATIO_TEXT];
   bench_check_ratio_text(summary->worst, bound, worst);
-  printf("worst ratio %s (%s), at most %g is fine: %d of %d networks missed it", worst,
+  printf("%s, %s: worst ratio %s (%s), at most %g is fine: %d of %d networks missed it",
+         bench_check_names[plan->check], bench_pass_names[plan->pass], worst,
          *summary->name ? summary->name : "this network", bound, summary->missed, summary->networks);
   if (summary->failed)
     printf(", %d could not run", summary->failed);
@@ -256,7 +251,8 @@ static gk_status compare(bench_runner *const *contestant, int count, int index, 
   *ratio = INFINITY;
   for (int i = 0; i < count; i++)
     best[i] = INFINITY;
-  for (int again = 0; again<MOST_AGAIN && * ratio> checks[plan->check].at_most && status == GK_OK; again++) {
+  for (int again = 0; checks[plan->check].at_most < *ratio && again < MOST_AGAIN && status == GK_OK;
+       again++) {
     status = run_in_turn(contestant, count, plan->seconds, best);
     *fastest = index == 0;
     for (int i = 0; i < count; i++)
@@ -306,9 +302,9 @@ static void print_ways(const struct check_plan *plan, const struct way *way, int
     printf(", \"%s_ms\": %.6g}%s", bench_pass_names[plan->pass], 1e3 * best[i], i + 1 < count ? "" : "], ");
   }
   if (!plan->json && threads)
-    printf("fastest %d with %9.5g ms: ", way[fastest].threads, 1e3 * best[fastest]);
+    printf("fastest %d: %.4g ms, ", way[fastest].threads, 1e3 * best[fastest]);
   else if (!plan->json)
-    printf("fastest %-9s with %9.5g ms: ", gk_schedule_name(way[fastest].schedule), 1e3 * best[fastest]);
+    printf("fastest %s: %.4g ms, ", gk_schedule_name(way[fastest].schedule), 1e3 * best[fastest]);
 }
 
 /* Does the last of the ways run as one before it, the default apart? */
@@ -365,7 +361,7 @@ static gk_status check_ways(const struct check_plan *plan, const bench_shape *s,
     printf("\"schedule\": \"%s\", \"threads_used\": %d, \"%s_ms\": %.6g, ", gk_schedule_name(schedule), used,
            bench_pass_names[plan->pass], 1e3 * best[0]);
   else
-    printf("%s, %d threads %9.5g ms, ", gk_schedule_name(schedule), used, 1e3 * best[0]);
+    printf("%s, threads %d: %.4g ms, ", gk_schedule_name(schedule), used, 1e3 * best[0]);
   print_ways(plan, way, count, best, fastest);
   bench_check_end_line(plan, &shape, ratio, summary);
   return GK_OK;

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "shapes.h"
+#include "shape_text.h"
 
 /* Of a training step, and of inference. */
 struct plans {
@@ -35,20 +35,11 @@ static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc
 static void print_json(const char *list, const bench_shape *s, const gk_rnn_desc *desc,
                        const struct plans *plans) {
   const gk_rnn_plan_info *info = &plans->training, *inference = &plans->inference;
-  char hidden[CLI_HIDDEN_TEXT];
-  cli_hidden_text(desc, hidden);
   printf("{");
   if (*list)
     printf("\"list\": \"%s\", ", list);
-  if (*s->name)
-    printf("\"name\": \"%s\", ", s->name);
-  printf(
-      "\"cell\": \"%s\", \"input\": %lld, \"hidden\": %s%s%s, \"batch\": %lld, \"time\": %lld, \"layers\": "
-      "%lld, "
-      "\"isa\": \"%s\", ",
-      gk_cell_name(s->cell), (long long)s->input, desc->hidden_sizes ? "[" : "", hidden,
-      desc->hidden_sizes ? "]" : "", (long long)s->batch, (long long)s->time, (long long)s->layers,
-      gk_isa_name(desc->isa));
+  shape_print_json(s);
+  printf("\"isa\": \"%s\", ", gk_isa_name(desc->isa));
   printf("\"schedule\": \"%s\", \"schedule_reason\": \"%s\", \"threads\": %d, \"threads_reason\": \"%s\", "
          "\"chunk\": %lld, \"chunk_reason\": \"%s\", \"rows_a_thread\": %lld, \"step_flop\": %.17g, "
          "\"packing\": \"%s\", \"packing_reason\": \"%s\", "
@@ -76,7 +67,7 @@ static int print_plan(const cli_command *command, const struct plan_settings *se
   if (status == GK_OK)
     status = gk_rnn_explain_plan(rnn, shape->time, shape->batch, false, &plans.inference);
   if (status == GK_OK)
-    (json ? print_json : print_text)(list, shape, gk_rnn_description(rnn), &plans);
+    (json ? print_json : print_text)(list, &whole, gk_rnn_description(rnn), &plans);
   gk_rnn_destroy(rnn);
   return cli_status(command, status);
 }
@@ -95,13 +86,9 @@ static int print_list(const cli_command *command, const struct plan_settings *se
 }
 
 int print_plans(const cli_command *command, struct plan_settings *settings, bool json) {
-  static const char *const of_one[] = {"cell", "input", "hidden", "batch", "time", "layers"};
-  bool one = false;
-  for (size_t i = 0; i < sizeof of_one / sizeof *of_one; i++) {
-    if (cli_given(of_one[i]) && settings->shapes)
-      return cli_error(command, "--%s and --shapes: the list says which networks are explained", of_one[i]);
-    one |= cli_given(of_one[i]);
-  }
+  const char *one = shape_option_given();
+  if (one && settings->shapes)
+    return cli_error(command, "--%s and --shapes: the list says which networks are explained", one);
   if (!cli_take_layers(command, &settings->hidden, settings->layers, &settings->network))
     return CLI_BAD_INPUT;
   if (!cli_check_masks(command, &settings->network, one ? settings->network.layers : 0, true))
