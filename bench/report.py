@@ -30,14 +30,14 @@ import machine
 from bars import CHECKED_PASSES, GATES, LISTS, Shape, read_list
 from report_page import html, markdown
 from report_peers import read_peers
-from report_sections import METHOD, sections_of
+from report_sections import CHECKS as MEANINGS, METHOD, sections_of
 from report_shortfalls import shortfalls
 
 BENCH = ROOT / "build/gatekern-bench"
 SCALED = [("lstm", 512, 64, 25), ("gru", 512, 32, 50), ("lstm", 128, 50, 50), ("rnn", 512, 64, 50),
           ("lstm", 1024, 1, 50)]
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
-CHECKS = ["latency", "first-call", "threads", "schedules", "denormals", "softmax", "trainer"]
+CHECKS = [check for check, _ in MEANINGS]
 PLAIN_C_FLOPS = 8e10  # a second, about: how many runs fit into the time of a measurement
 MISSED = 3  # exit status of gatekern bench --check where a promise is missed, and nothing else is wrong
 PICTURES = ["tiers", "roofline", "threads", "batches", "peers-"]  # how their names begin

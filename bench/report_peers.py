@@ -105,7 +105,7 @@ def text_of_share(line, name):
     return "–" if line.get(name) is None else str(line[name])
 
 
-def text_of_disturbance(line):
+def disturbance_of_row(line):
     """Cells: lowest FMA peak of a round in per cent of the highest, steal, other programs, clock."""
     own = line["gatekern"]
     lowest = f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f}" if "lowest_peak_gflops" in own else "–"
@@ -124,7 +124,7 @@ def peer_table(header, rows, labels, names):
             unmeasured = "!not measured" if name in row.get("unmeasured", []) else "–"
             cells.append(("!" if name in missed else "") + text_of_peer(peer) if peer else unmeasured)
         needed = ", ".join(f"{PEERS[k][0] if k in PEERS else k} {v}" for k, v in row["at_least"].items())
-        table.append(cells + ["&" + needed if needed else "–"] + text_of_disturbance(row))
+        table.append(cells + ["&" + needed if needed else "–"] + disturbance_of_row(row))
     return table
 
 

@@ -4,12 +4,15 @@
 import math
 from html import escape
 
+from bars import PEER_NAMES
+
 # Instruction sets by colour; what the compiler made of plain C is hollow.
 SERIES = {"scalar": ("scalar C", "grey", False), "plain-c-avx2": ("plain C, AVX2", "orange", True),
           "avx2": ("AVX2", "orange", False), "plain-c-avx512": ("plain C, AVX-512", "blue", True),
           "avx512": ("AVX-512", "blue", False), "neon": ("NEON", "green", False)}
-PEERS = {"pytorch": ("PyTorch", "orange", False), "packed": ("PyTorch, packed", "orange", True),
-         "onednn": ("oneDNN", "blue", False), "onnxruntime": ("ONNX Runtime", "green", False)}
+PEERS = {name: (PEER_NAMES[name], *mark) for name, mark in {
+    "pytorch": ("orange", False), "packed": ("orange", True), "onednn": ("blue", False),
+    "onnxruntime": ("green", False)}.items()}
 LINES = ["blue", "orange", "green", "purple", "grey"]
 
 STYLE = """

@@ -96,7 +96,7 @@ def most_taken(lines):
     return [f"{max(of_all):.1f}" if of_all else "–" for of_all in shares]
 
 
-def text_of_disturbance(runs, highest):
+def disturbance_of_runs(runs, highest):
     """Cells: the lowest FMA peak of a round in per cent of its tier's highest of all networks, the most steal of a
     tier, and the most that other programs took."""
     lowest = [100 * r["lowest_peak_gflops"] / highest[key] for key, r in runs.items() if "lowest_peak_gflops" in r]
@@ -127,7 +127,7 @@ def tier_table(shapes, keys, pairs):
             table.append(line + [text_of(quotient(runs, a, b)) for a, b in pairs]
                          + [f"{best['percent_of_peak']:.0f} "
                             f"({best['percent_of_peak'] * best['best'] / best['median']:.0f})",
-                            f"{100 * best['spread']:.0f}"] + text_of_disturbance(runs, highest))
+                            f"{100 * best['spread']:.0f}"] + disturbance_of_runs(runs, highest))
         if len(of_cell) > 1:
             means = [mean(quotient(s["runs"], key, "scalar") for s in of_cell) for key in keys]
             table.append(["geometric mean"] + [f"{m:.1f}×" if m else "–" for m in means]

@@ -32,7 +32,6 @@ struct network_case {
 };
 
 static inline void describe(const struct network_case *c, char *text, size_t size) {
-  static const char *const directions[] = {"forward", "reverse", "bidirectional"};
   const gk_rnn_desc *d = &c->desc;
   static const char *const unpacked[] = {"", ", forward unpacked", ", backward unpacked", ", unpacked"};
   char masks[120], options[200];
@@ -45,8 +44,7 @@ static inline void describe(const struct network_case *c, char *text, size_t siz
            ", N %" PRId64 "%s%s%s%s%s, projection %" PRId64
            "%s, merge %s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
            gk_cell_name(d->cell), options, gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers,
-           d->vocabulary, directions[d->direction],
-           d->layout == GK_BATCH_FIRST ? "batch-first" : "time-major", c->time, c->batch,
+           d->vocabulary, gk_direction_name(d->direction), gk_layout_name(d->layout), c->time, c->batch,
            c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
            d->hidden_sizes ? ", sizes differ" : "", d->trained_states ? ", states trained" : "",
            d->projection_size, unpacked[c->unpacked], gk_merge_name(d->merge), (double)d->dropout, masks,

@@ -227,7 +227,7 @@ static void weights_that_are_read_few_times_are_not_packed(void **state) {
                {GK_ISA_AVX512, 512, 24, 6, 0, BOTH, "more than 143 rows"},
                {GK_ISA_AVX512, 1024, 3, 3, 0, 0, "up to 9 rows"},
                {GK_ISA_AVX512, 1024, 10, 1, 0, BOTH, "more than 9 rows"},
-               {GK_ISA_AVX512, 1024, 1, 4, 0, BOTH, "more than 2.2 million weights, which 4 steps"},
+               {GK_ISA_AVX512, 1024, 1, 4, 0, BOTH, "more than 2.2 million weights: in 4 steps"},
                {GK_ISA_AVX512, 128, 4, 4, 0.5f, BOTH, "weight_dropout"},
                {GK_ISA_AVX2, 256, 4, 4, 0, GK_PACK_FORWARD, "up to 64 rows"},
                {GK_ISA_AVX2, 40, 64, 1, 0, 0, "up to 64 rows"},
@@ -259,7 +259,7 @@ static void forward_counts_how_often_it_would_transpose_a_weight(void **state) {
       {128, 128, 0, 128, 2, GK_RECURRENCE_HIDDEN, "(here 1.5)"}, /* in one chunk, of 64 a thread */
       {400, 100, 0, 32, 4, GK_RECURRENCE_NONE, "(here 1)"},
       {500, 100, 100, 4, 3, GK_RECURRENCE_HIDDEN, "(here 1.4)"}, /* W_hr too: (500 + 3 * 125) / 625 */
-      {700, 600, 0, 2, 200, GK_RECURRENCE_HIDDEN, "forward 93.9 times"}};
+      {700, 600, 0, 2, 200, GK_RECURRENCE_HIDDEN, "read them 93.9 times"}};
   (void)state;
   for (size_t i = 0; i < sizeof plans / sizeof *plans && gk_isa_usable(GK_ISA_AVX512); i++) {
     gk_rnn_desc desc = describe_network(GK_CELL_LSTM, plans[i].input, plans[i].hidden);

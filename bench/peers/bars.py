@@ -18,6 +18,8 @@ CELLS_OF = {"pytorch": ["rnn", "gru", "lstm"], "packed": ["rnn", "gru", "lstm"],
             "onednn": ["rnn", "gru", "gru-reset-before", "lstm"],
             "onnxruntime": ["rnn", "gru", "gru-reset-before", "lstm"]}
 
+# Of whom a peer is, for readers.
+PEER_NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
 
 # Checks of gatekern bench --check that are made of more than one pass; the others choose theirs.
 CHECKED_PASSES = {"threads": ["step", "inference"], "schedules": ["step", "inference"]}

@@ -31,7 +31,7 @@ import numpy as np
 import bounds
 import machine
 import reasons
-from bars import (BARS, TRAINING, Row, explain_brackets, geometric_means, is_missed, parse_shape, read_list,
+from bars import (BARS, PEER_NAMES as NAMES, TRAINING, Row, explain_brackets, geometric_means, is_missed, parse_shape, read_list,
                   text_of_ours, text_of_peer)
 from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepacked, Worker, environment, fastest_tier,
                          make_data, pause, usable_tiers)
@@ -40,7 +40,6 @@ from training import compare_training
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 DISTURBED = 10  # per cent of all CPU time
 STOPPED = 130  # exit status after Ctrl-C
-NAMES = {"pytorch": "PyTorch", "packed": "PyTorch, packed", "onednn": "oneDNN", "onnxruntime": "ONNX Runtime"}
 
 
 def ask(name, call, *arguments):
@@ -361,8 +360,8 @@ def run_rows(rows, gatekern, peers, options, results):
     for row in rows:
         with tempfile.TemporaryDirectory() as folder:
             results.append(run_row(row, gatekern, peers, options, Path(folder)))
-        print(describe_row(row, results[-1], options.ceilings), flush=True)
         write(options.out, json.dumps(line_of(row, results[-1])) + "\n", "a")
+        print(describe_row(row, results[-1], options.ceilings), flush=True)
 
 
 def is_amiss(result):

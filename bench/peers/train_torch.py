@@ -38,7 +38,8 @@ def parse_options():
     parser.add_argument("--weights", required=True, help="safetensors: where training starts")
     parser.add_argument("--validation", type=float, default=0.01, help="share of the text that is not trained on")
     parser.add_argument("--cell", choices=sorted(CELLS), default="lstm")
-    for name, value in (("hidden", 512), ("layers", 2), ("batch", 50), ("time", 50), ("steps", 30), ("threads", 2)):
+    for name, value in (("hidden", 512), ("layers", 2), ("batch", 50), ("time", 50), ("steps", 30), ("first-steps", 3),
+                        ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--clip-norm", type=float, default=5.0)
@@ -49,7 +50,7 @@ def train(model, inputs, targets, options):
     """The loss, the seconds and the characters of each step."""
     optimizer = torch.optim.Adam(model.parameters(), lr=options.lr)
     windows, state, steps = -(-len(inputs) // options.time), None, []
-    for step in range(options.steps + 3):
+    for step in range(options.steps + options.first_steps):
         first = step % windows * options.time
         characters = int((targets[first:first + options.time] >= 0).sum())
         start = time.perf_counter()
@@ -76,7 +77,7 @@ def main():
     model = LanguageModel(len(symbols), options.cell, options.hidden, options.layers)
     model.load_state_dict(load_file(options.weights), strict=True)
     steps = train(model, inputs, targets, options)
-    rates = [characters / seconds for _, seconds, characters in steps[3:]]  # the first set up memory and threads
+    rates = [characters / seconds for _, seconds, characters in steps[options.first_steps:]]
     print(json.dumps({"peer": f"PyTorch {torch.__version__}", "cell": options.cell, "hidden": options.hidden,
                       "layers": options.layers, "batch": options.batch, "time": options.time,
                       "threads": options.threads, "losses": [loss for loss, _, _ in steps],

@@ -16,7 +16,8 @@ import reasons
 from contestants import Failed, environment, fastest_tier
 
 HERE = Path(__file__).resolve().parent
-FIRST_STEPS = 3  # set up memory and threads; train_torch.py leaves as many out
+FIRST_STEPS = 3  # set up memory and threads: not timed
+OPTIMIZER = ["--lr", "4e-3", "--clip-norm", "5"]  # of both
 COMPARED_STEPS, LARGEST_LOSS_DIFFERENCE = 10, 1e-5  # relative, as in tests/peers/compare_language_model.py
 VALIDATION = 0.01  # share of the text
 SYMBOLS = bytes(range(33, 98))  # 65, as tiny Shakespeare has
@@ -59,7 +60,7 @@ def run_gatekern(job, text, options, folder):
     log = folder / "log.jsonl"
     log.unlink(missing_ok=True)
     train_gatekern(job, text, options, options.training_steps + FIRST_STEPS, folder / "model.safetensors",
-                   "--lr-schedule", "constant", "--log", log)
+                   "--lr-schedule", "constant", *OPTIMIZER, "--log", log)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     rates = [line["characters"] / line["seconds"] for line in lines[FIRST_STEPS:]]
     return {"best": max(rates), "median": statistics.median(rates), "losses": [line["loss"] for line in lines]}
@@ -69,7 +70,8 @@ def run_pytorch(job, text, options, weights):
     cell, layers, hidden, batch, time = job
     command = [sys.executable, HERE / "train_torch.py", text, "--weights", weights, "--validation", VALIDATION,
                "--cell", cell, "--layers", layers, "--hidden", hidden, "--batch", batch, "--time", time,
-               "--steps", options.training_steps, "--threads", options.threads]
+               "--steps", options.training_steps, "--first-steps", FIRST_STEPS, *OPTIMIZER, "--threads",
+               options.threads]
     line = json.loads(run("PyTorch", command, env=environment(options.isa, options.threads)))
     return {"best": line["characters_per_second"], "median": line["characters_per_second_median"],
             "losses": line["losses"], "peer": line["peer"]}

@@ -26,7 +26,9 @@ struct settings {
     .maximum = BENCH_LARGEST_SIZE, .value = meaning, .help = help_text                                       \
   }
 
-static const char *const layouts[] = {"time-major", "batch-first", NULL}; /* enum gk_layout */
+static const char *layout(int index) {
+  return index < gk_layout_count() ? gk_layout_name((gk_layout)index) : NULL;
+}
 
 static const cli_option options[] = {
     {.name = "cell",
@@ -75,7 +77,7 @@ static const cli_option options[] = {
     {.name = "layout",
      .type = CLI_CHOICE,
      FIELD(layout),
-     .choice = layouts,
+     .name_of = layout,
      .fallback = "time-major",
      .help = "of inputs and outputs: (T, N, I) or (N, T, I)"},
     {.name = "pass",

@@ -93,8 +93,9 @@ void gk_rnn_explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
     break;
   case MANY_WEIGHTS:
     snprintf(text, size,
-             "more than %.3g million weights, which %s read faster packed: forward %.3g times, and up "
-             "to %.3g would be few",
+             "more than %.3g million weights: in %s forward would read them %.3g times as they stand, and "
+             "from more "
+             "than %.3g on packing them first takes less time",
              1e-6 * UNPACKED_FLOATS, steps, reads, unpacked_reads);
     break;
   case MANY_ROWS:

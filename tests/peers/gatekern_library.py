@@ -42,8 +42,11 @@ class Library:
         self.c.gk_clip_scale.argtypes = [c_double, c_double]
         self.c.gk_optimizer_step.argtypes = [c_void_p, c_int64, c_double, c_float, c_int64, c_void_p,
                                              c_void_p, c_void_p]
-        names = [self.c.gk_cell_name(i).decode() for i in range(self.c.gk_cell_count())]
-        assert names[: len(CELLS)] == CELLS, names
+        for what, listed in (("cell", CELLS), ("activation", ACTIVATIONS), ("optimizer", OPTIMIZERS)):
+            name, count = getattr(self.c, f"gk_{what}_name"), getattr(self.c, f"gk_{what}_count")
+            name.restype = ctypes.c_char_p
+            names = [name(i).decode() for i in range(count())]
+            assert names == listed, (what, names)
 
     def check(self, status):
         if status != 0:
