@@ -295,6 +295,8 @@ def prepare(options):
         return
     if options.rounds < 1:
         raise ValueError(f"--rounds is {options.rounds}, must be at least 1")
+    if not 0.001 <= options.seconds <= 3600:
+        raise ValueError(f"--seconds is {options.seconds:g}, must be from 0.001 to 3600")
     if not shutil.which(options.program):
         raise ValueError(f"--program: no program {options.program}")
     options.networks = [(name, shape) for name in options.list for shape in read_list(name)

@@ -35,7 +35,7 @@ static const char *parse_line(char *line, bench_shape *shape) {
       return "a name is made of letters, digits, '-', '_' and '.'";
   strcpy(shape->name, word[0]);
   if (gk_cell_from_name(word[1], &shape->cell) != GK_OK)
-    return "unknown cell";
+    return gk_last_error();
   int64_t *size[] = {&shape->input, &shape->hidden, &shape->batch, &shape->time, &shape->layers};
   for (int i = 0; i < 5; i++)
     if (!read_size(word[2 + i], size[i]))

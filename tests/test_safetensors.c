@@ -327,6 +327,8 @@ static void test_refused_arguments(void **state) {
   assert_int_equal(gk_safetensors_save(path, 1, NULL, 0, NULL), GK_ERROR_ARGUMENT);
   assert_int_equal(gk_safetensors_save(path, -1, &good, 0, NULL), GK_ERROR_ARGUMENT);
   assert_int_equal(gk_safetensors_save(path, 2, bad, 0, NULL), GK_ERROR_ARGUMENT); /* one name twice */
+  const gk_file_metadata twice[] = {{"key", "a"}, {"key", "b"}};
+  assert_int_equal(gk_safetensors_save(path, 1, &good, 2, twice), GK_ERROR_ARGUMENT);
   bad[1].name = "__metadata__";
   assert_int_equal(gk_safetensors_save(path, 2, bad, 0, NULL), GK_ERROR_ARGUMENT);
   bad[1].name = "\xFF";
@@ -375,6 +377,7 @@ static void test_can_save(void **state) {
   const char *text = temporary_path("book.txt"), *model = temporary_path("good.safetensors");
   write_file(text, "a text that took years", 22);
   assert_int_equal(gk_safetensors_can_save(text), GK_ERROR_IO);
+  assert_int_equal(gk_safetensors_can_save(""), GK_ERROR_ARGUMENT);
   assert_int_equal(gk_safetensors_can_save(model), GK_OK);
   assert_false(file_exists(model));
   assert_int_equal(gk_safetensors_save(model, TENSORS, tensors, 0, NULL), GK_OK);

@@ -132,7 +132,7 @@ static gk_status read_header(gk_safetensors *file, size_t file_bytes) {
 /* ---- Checking the header ---- */
 
 static gk_status fail_entry(const gk_safetensors *file, const struct entry *entry, const char *what) {
-  return gk_fail(GK_ERROR_FORMAT, "%s: tensor %s: %s", file->path, entry->tensor.name, what);
+  return gk_fail(GK_ERROR_FORMAT, "%s: tensor %.40s: %s", file->path, entry->tensor.name, what);
 }
 
 static bool read_size(const json_t *value, int64_t *size) {
@@ -156,8 +156,8 @@ static gk_status check_entry(const gk_safetensors *file, const char *name, const
   if (json_object_size(object) != 3)
     return fail_entry(file, entry, "has more than dtype, shape and data_offsets");
   if (gk_dtype_from_name(json_string_value(dtype), &tensor->dtype) != GK_OK)
-    return gk_fail(GK_ERROR_UNSUPPORTED, "%s: tensor %s: type %s is not one of F32, I64, U8", file->path,
-                   name, json_string_value(dtype));
+    return gk_fail(GK_ERROR_UNSUPPORTED, "%s: tensor %.40s: type %.40s is not one of F32, I64, U8",
+                   file->path, name, json_string_value(dtype));
   if (json_array_size(shape) > GK_FILE_MAX_RANK)
     return fail_entry(file, entry, "more than 8 dimensions");
   tensor->rank = (int)json_array_size(shape);

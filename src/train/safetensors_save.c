@@ -69,6 +69,8 @@ static gk_status add_metadata(json_t *header, int count, const gk_file_metadata 
   for (int i = 0; i < count; ++i) {
     if (!metadata[i].key || !metadata[i].value)
       return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] has no %s", i, metadata[i].key ? "value" : "key");
+    if (json_object_get(object, metadata[i].key))
+      return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d].key is %s, as of one before it", i, metadata[i].key);
     if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
       return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] is not UTF-8, or there is no memory for it", i);
   }
@@ -155,8 +157,8 @@ gk_status gk_safetensors_save(const char *path, int count, const gk_file_tensor 
 }
 
 gk_status gk_safetensors_can_save(const char *path) {
-  if (!path)
-    return gk_fail(GK_ERROR_ARGUMENT, "path is NULL");
+  if (!path || !*path)
+    return gk_fail(GK_ERROR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
   struct stat old;
   struct gk_checkpoint_file file;
   const gk_status status = gk_checkpoint_file_begin(&file, path);
