@@ -258,9 +258,13 @@ static int stopped(struct training_run *run, struct training_progress *progress)
   gk_language_trainer_progress(run->trainer, &state);
   if (training_check_weights(run, state.step) != CLI_SUCCESS || !training_save(run, SAVE_LAST))
     return CLI_FAILURE;
-  char text[128];
-  snprintf(text, sizeof text, "%s after step %" PRId64 ": saved; the same command with --resume goes on",
-           stop_signal ? "interrupted" : "stopped", state.step);
+  gk_learning_rate_desc rate;
+  gk_language_trainer_learning_rate(run->trainer, &rate);
+  char text[160], cadence[48] = ""; /* which check_measurements may ask for */
+  if (rate.decay == GK_DECAY_PLATEAU && !cli_given("eval-every"))
+    snprintf(cadence, sizeof cadence, " --eval-every %" PRId64, run->eval_every);
+  snprintf(text, sizeof text, "%s after step %" PRId64 ": saved; the same command with --resume%s goes on",
+           stop_signal ? "interrupted" : "stopped", state.step, cadence);
   say_last(progress, text);
   return exit_code;
 }
