@@ -230,6 +230,7 @@ typedef struct gk_training_desc {
   double decay_factor;     /* of GK_DECAY_STEP and _PLATEAU, which measures the loss of each validation */
   int64_t decay_patience;
   double decay_threshold;
+  int64_t decay_interval;
 } gk_training_desc;
 #define GK_TRAINING_DESC_INIT                                                                                \
   {                                                                                                          \
@@ -294,7 +295,6 @@ typedef struct gk_language_progress {
   int64_t validation_characters; /* 0: nothing to validate on */
   double best_loss;              /* of gk_language_trainer_validate, nats; infinite before the first */
   int64_t best_step;
-  int64_t measurements; /* that a plateau schedule has counted, gk_learning_rate_state.measured */
 } gk_language_progress;
 GK_API void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_language_progress *progress);
 

@@ -1153,6 +1153,8 @@ typedef struct gk_learning_rate_desc {
   double factor;    /* step, plateau; above 0, at most 1 */
   int64_t patience; /* plateau */
   double threshold; /* plateau: a loss has fallen if it is below best * (1 - threshold) */
+  int64_t interval; /* plateau: steps from one measurement to the next; 0: not said. No rate is computed from
+                       it: it is kept with a run for whoever measures */
 } gk_learning_rate_desc;
 #define GK_LEARNING_RATE_DESC_INIT                                                                           \
   {                                                                                                          \

@@ -70,14 +70,11 @@ static void test_training_options(void **state) {
   "train lm @/text " SMALL                                                                                   \
   "--tie --optimizer adamw --backward-time 12 --label-smoothing 0.1 --clip-value 1 "                         \
   "--clip-tensor-norm 1 --lr-schedule plateau --lr-warmup 5 --lr-patience 0 --lr-factor 0.5 --eval-every "   \
-  "10 "
+  "7 "
   expect_exit(OPTIONS "--steps 40 --out @/whole", 0);
-  expect_exit(OPTIONS "--steps 20 --out @/part", 0);
-  struct result other = run_line("train lm @/text --resume --steps 40 --out @/part");
-  assert_int_equal(other.exit_code, 2); /* the plateau would see other losses */
-  assert_non_null(strstr(other.err, "validated 2 times in 20 steps"));
-  free_result(&other);
-  expect_exit("train lm @/text --resume --eval-every 10 --steps 40 --out @/part", 0);
+  expect_exit(OPTIONS "--steps 21 --out @/part", 0);
+  /* The plateau sees the same losses, though 40 steps alone would be validated at others. */
+  expect_exit("train lm @/text --resume --steps 40 --out @/part", 0);
   expect_same_files("whole", "part");
   expect_same_files("whole.state", "part.state");
   expect_exit("train lm @/text --resume --backward-time 20 --steps 50 --out @/part", 2);

@@ -317,6 +317,7 @@ static void test_refused(void **state) {
   EXPECT(steps, -1, "steps");
   EXPECT(warmup, -1, "warmup");
   EXPECT(patience, -1, "patience");
+  EXPECT(interval, -1, "interval");
   EXPECT(threshold, 1, "threshold");
   EXPECT(period, -1, "period is -1, must be at least 0"); /* though a constant rate reads neither */
   EXPECT(factor, NAN, "factor");

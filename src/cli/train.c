@@ -104,7 +104,7 @@ static const cli_option options[] = {
      .type = CLI_FLAG,
      .offset = FIELD(resume),
      .help = "go on where FILE.state ends, with the options of that run; --steps, --epochs, --minutes, "
-             "--lr and --lr-... can be changed; --eval-every and --save-minutes are not kept with it"},
+             "--lr, --lr-... and --eval-every can be changed"},
     {.name = "eval-every",
      .type = CLI_INTEGER,
      .offset = FIELD(eval_every),

@@ -124,9 +124,13 @@ static int open_trainer(struct training_run *run) {
 
 /* ---- How many steps ---- */
 
-static int64_t choose_eval_every(const struct training_run *run, int64_t steps, int64_t epoch) {
+/* A plateau's measurements are part of the run: a resumed one goes on with their interval. */
+static int64_t choose_eval_every(const struct training_run *run, const gk_learning_rate_desc *rate,
+                                 int64_t steps, int64_t epoch) {
   if (run->settings->eval_every)
     return run->settings->eval_every;
+  if (run->settings->resume && rate->decay == GK_DECAY_PLATEAU && rate->interval)
+    return rate->interval;
   const int64_t most = steps / FEWEST_VALIDATIONS, least = steps / MOST_VALIDATIONS;
   const int64_t every = epoch > most ? most : epoch < least ? least : epoch;
   return every > 0 ? every : 1;
@@ -258,13 +262,9 @@ static int stopped(struct training_run *run, struct training_progress *progress)
   gk_language_trainer_progress(run->trainer, &state);
   if (training_check_weights(run, state.step) != CLI_SUCCESS || !training_save(run, SAVE_LAST))
     return CLI_FAILURE;
-  gk_learning_rate_desc rate;
-  gk_language_trainer_learning_rate(run->trainer, &rate);
-  char text[160], cadence[48] = ""; /* which check_measurements may ask for */
-  if (rate.decay == GK_DECAY_PLATEAU && !cli_given("eval-every"))
-    snprintf(cadence, sizeof cadence, " --eval-every %" PRId64, run->eval_every);
-  snprintf(text, sizeof text, "%s after step %" PRId64 ": saved; the same command with --resume%s goes on",
-           stop_signal ? "interrupted" : "stopped", state.step, cadence);
+  char text[128];
+  snprintf(text, sizeof text, "%s after step %" PRId64 ": saved; the same command with --resume goes on",
+           stop_signal ? "interrupted" : "stopped", state.step);
   say_last(progress, text);
   return exit_code;
 }
@@ -354,22 +354,6 @@ static int nothing_to_do(const struct training_run *run, int64_t done, int64_t p
   return CLI_SUCCESS;
 }
 
-/* Where measurements decide on the rate, when they are made is part of the run. That of the last step comes
- * beside those of --eval-every. */
-static int check_measurements(const struct training_run *run, const gk_language_progress *state) {
-  gk_learning_rate_desc rate;
-  gk_language_trainer_learning_rate(run->trainer, &rate);
-  const int64_t due = state->step / run->eval_every;
-  if (rate.decay != GK_DECAY_PLATEAU || cli_given("lr-schedule") || cli_given("eval-every") ||
-      state->measurements == due || state->measurements == due + 1)
-    return CLI_SUCCESS;
-  return cli_error(run->command,
-                   "--resume: the run in %s has validated %" PRId64 " times in %" PRId64
-                   " steps, on which its plateau schedule depends, and would now every %" PRId64
-                   " steps: --eval-every of that run is needed",
-                   run->state_path, state->measurements, state->step, run->eval_every);
-}
-
 /* All but the steps themselves, from the plan to the first line. */
 static int prepare(struct training_run *run, const gk_language_progress *state) {
   struct training_progress *progress = &run->progress;
@@ -380,20 +364,20 @@ static int prepare(struct training_run *run, const gk_language_progress *state) 
     return cli_status(run->command, measured);
   progress->steps_per_epoch = state->steps_per_epoch;
   progress->validation_characters = state->validation_characters;
-  run->eval_every = choose_eval_every(run, progress->steps, state->steps_per_epoch);
+  gk_learning_rate_desc rate;
+  gk_language_trainer_learning_rate(run->trainer, &rate);
+  rate.interval = run->eval_every = choose_eval_every(run, &rate, progress->steps, state->steps_per_epoch);
+  const gk_status kept = gk_language_trainer_set_learning_rate(run->trainer, &rate);
+  if (kept != GK_OK)
+    return cli_status(run->command, kept);
   progress->validations_left = (progress->steps - state->step) / run->eval_every;
   if (run->settings->resume) {
-    const int exit_code = check_measurements(run, state);
-    if (exit_code != CLI_SUCCESS)
-      return exit_code;
     if (!progress_open_log(progress, run->settings->log))
       return CLI_BAD_INPUT;
     training_print_resumed_model(run);
   }
   setting_up = false;
   training_print_plan(run);
-  gk_learning_rate_desc rate;
-  gk_language_trainer_learning_rate(run->trainer, &rate);
   if (rate.warmup > progress->steps)
     cli_error(run->command,
               "warning: --lr-warmup is %" PRId64 " and --steps %" PRId64 ": the rate never reaches --lr, %g",

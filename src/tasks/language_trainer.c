@@ -427,8 +427,7 @@ void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_languag
                                      .training_characters = trainer->training_count,
                                      .validation_characters = trainer->validation_count,
                                      .best_loss = trainer->best_loss,
-                                     .best_step = trainer->best_step,
-                                     .measurements = trainer->rate_state.measured};
+                                     .best_step = trainer->best_step};
 }
 
 gk_status gk_language_trainer_set_best(gk_language_trainer *trainer, double loss, int64_t step) {

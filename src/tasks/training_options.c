@@ -55,6 +55,7 @@ static const gk_training_option options[] = {
     {FIELD(decay_patience), GK_OPTION_INTEGER, "lr-patience", training,
      "of plateau: validations without a lower loss that are waited for", "N", RANGE(0, 1e9), RATE(patience)},
     {FIELD(decay_threshold), GK_OPTION_DOUBLE, RATE(threshold)},
+    {FIELD(decay_interval), GK_OPTION_INTEGER, RATE(interval)},
     {FIELD(minimum_learning_rate), GK_OPTION_DOUBLE, "lr-min", training,
      "where cosine ends, and below which step and plateau do not go", "RATE", RANGE(0, 1e6), RATE(minimum)},
     {FIELD(momentum), GK_OPTION_FLOAT, "momentum", training, "of the optimizer sgd", "X", RANGE(0, 1)},

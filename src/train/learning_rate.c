@@ -38,6 +38,8 @@ gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
     return gk_fail(GK_ERROR_ARGUMENT, "factor is %g, must be above 0, at most 1", desc->factor);
   if (desc->patience < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "patience is %lld, must not be negative", (long long)desc->patience);
+  if (desc->interval < 0)
+    return gk_fail(GK_ERROR_ARGUMENT, "interval is %lld, must not be negative", (long long)desc->interval);
   if (!(desc->threshold >= 0 && desc->threshold < 1))
     return gk_fail(GK_ERROR_ARGUMENT, "threshold is %g, must be at least 0 and below 1", desc->threshold);
   return GK_OK;
