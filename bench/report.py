@@ -313,7 +313,8 @@ def prepare(options):
 
 
 def parse_options():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--peers", nargs="*", default=[], metavar="JSONL")
     parser.add_argument("--from", dest="source", help="a report.json: measures nothing")
@@ -328,15 +329,20 @@ def parse_options():
     parser.add_argument("--program", default=os.environ.get("GATEKERN_PROGRAM", ROOT / "build/gatekern"))
     parser.add_argument("--bench", help="for plain C, by default that of build/; empty: without")
     options = parser.parse_args()
-    measured = [name for name in ("list", "filter", "checks", "check_lists", "seconds", "rounds", "program", "bench")
-                if getattr(options, name) != parser.get_default(name)]
+    given = {word.split("=")[0] for word in sys.argv[1:]}
+    measured = given & {"--list", "--filter", "--checks", "--check-lists", "--seconds", "--rounds", "--program",
+                        "--bench"}
     if options.source and measured:
-        parser.error(f"--{measured[0].replace('_', '-')} and --from: nothing is measured")
+        parser.error(f"{min(measured)} and --from: nothing is measured")
     try:
         prepare(options)
     except ValueError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     return options
+
+
+def write_json(options, report):
+    (options.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 def main():
@@ -345,18 +351,20 @@ def main():
     if options.peers or "peers" not in report:
         report["peers"], report["peer_sessions"] = options.peer_lines
         report.pop("peer_versions", None)
+    options.folder.mkdir(exist_ok=True)
+    write_json(options, report)
     try:
         report["short"] = shortfalls(report)
         sections = sections_of(report)
-    except (KeyError, TypeError) as error:
-        if not options.source:
+    except (AttributeError, KeyError, TypeError) as error:
+        if not (options.source or options.peers):
             raise
+        read = ", ".join(map(str, filter(None, [options.source, *options.peers])))
         found = f"{type(error).__name__}: {error}"
-        raise SystemExit(f"{options.source}: is not what this version writes: {found}") from error
-    options.folder.mkdir(exist_ok=True)
+        raise SystemExit(f"not all of this is what this version writes: {read}: {found}") from error
     for old in itertools.chain(*(options.folder.glob(f"{name}*.svg") for name in PICTURES)):
         old.unlink()  # of a section that this report may not have
-    (options.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_json(options, report)
     (options.folder / "report.html").write_text(html(report, sections, METHOD))
     (options.folder / "report.md").write_text(markdown(report, sections, METHOD))
     for section in sections:

@@ -26,8 +26,8 @@ typedef struct bench_runner bench_runner;
 double bench_pass_flop(const bench_shape *shape, bench_pass pass);
 /* Bytes that one run moves if caches hold what one time step needs and nothing longer, whoever computes it:
  * recurrent weights once a time step (and once more backward), the others and their gradients once, inputs,
- * outputs and their gradients once each time that they are needed, what is kept for backward twice. Of a plain
- * network: its options are not looked at. */
+ * outputs and their gradients once each time that they are needed, what is kept for backward twice. Of a
+ * plain network: its options are not looked at. */
 double bench_pass_bytes(const bench_shape *shape, bench_pass pass);
 
 /* A network with random parameters, inputs, initial states and upstream gradients, the same for every plan.

@@ -768,7 +768,7 @@ GK_API gk_status gk_output_forward(const gk_output *output, int64_t rows, const 
 typedef struct gk_output_loss_args {
   size_t size;
   int64_t rows;
-  const float *h;         /* (R, H) */
+  const float *h;         /* (R, H); anything, NaN too, where a row has no loss */
   const int32_t *targets; /* (R), 0..V-1; a negative target is ignored: no loss, no gradient */
   const void *packed;     /* GK_PACK_FORWARD, and GK_PACK_BACKWARD if dh is asked for */
   double *loss;           /* sum over rows of weight times loss (softmax: nats); NULL: not wanted */
@@ -787,8 +787,8 @@ typedef struct gk_output_loss_args {
   { .size = sizeof(gk_output_loss_args), .gradient_scale = 1 }
 GK_API gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *args);
 
-/* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier. A temperature below
- * 1 / FLT_MAX counts as that: the likeliest values alone are left. */
+/* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier. A temperature
+ * below 1 / FLT_MAX counts as that: the likeliest values alone are left. */
 GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p);
 
 /* ---- Decoders: feedback, attention, search -------------------------------------------------- */
@@ -1115,7 +1115,8 @@ GK_API gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t 
  * gk_optimizer_desc.
  *
  * The Euclidean norm over all arrays, in one fixed order whatever the threads. Squares are summed as floats:
- * with values above about 1e19 it is infinite, as PyTorch's, and what is below 1e-19 counts little or nothing. */
+ * with values above about 1e19 it is infinite, as PyTorch's, and what is below 1e-19 counts little or
+ * nothing. */
 GK_API gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
                                   const int64_t *counts, double *norm);
 /* The gradient_scale that clips a norm to max_norm: min(1, max_norm / (norm + 1e-6)), as

@@ -432,6 +432,7 @@ static void test_refused(void **state) {
   EXPECT(label_smoothing, 1.5f, "label_smoothing");
   EXPECT(clip_value, -1, "clip_value");
   EXPECT(clip_value, 1e-300, "clip_value is 1e-300");
+  EXPECT(clip_norm, 1e-300, "clip_norm is 1e-300");
   EXPECT(clip_tensor_norm, INFINITY, "clip_tensor_norm");
   EXPECT(init, (gk_init)7, "init is 7");
   EXPECT(forget_bias, NAN, "forget_bias is nan");

@@ -13,7 +13,7 @@ biases, ours with packing of the weights. oneDNN is given weights in its own lay
 of ours whose weights were packed before; in brackets stand the ratios with packing and reorders counted on both sides,
 and with packing counted on ours alone. Exit status 1 if outputs or losses differ, a contestant fails in a row (the
 other rows are still compared), a bar is missed, or the peer that a bar needs could not be measured (--peers takes
-some)."""
+some); 130 after Ctrl-C, which keeps what was compared."""
 
 import argparse
 import json
@@ -31,11 +31,11 @@ import numpy as np
 import bounds
 import machine
 import reasons
-from bars import (BARS, PEER_NAMES as NAMES, TRAINING, Row, explain_brackets, geometric_means, is_missed, parse_shape, read_list,
-                  text_of_ours, text_of_peer)
+import training
+from bars import (BARS, PEER_NAMES as NAMES, TRAINING, Row, explain_brackets, geometric_means, is_missed, parse_shape,
+                  read_list, text_of_ours, text_of_peer)
 from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepacked, Worker, environment, fastest_tier,
                          make_data, pause, usable_tiers)
-from training import compare_training
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 DISTURBED = 10  # per cent of all CPU time
@@ -399,21 +399,22 @@ def main():
               "rounds": options.rounds, "seconds": options.seconds, "compiler": gatekern.compiler,
               "versions": {"gatekern": gatekern.version, **{k: v.version for k, v in peers.items()}}}
     write(options.out, json.dumps({"header": header}) + "\n", "w")
-    results, training, fine, stopped = [], "", True, False
+    results, jobs, fine, stopped = [], [], True, False
     try:
         run_rows(rows, gatekern, peers, options, results)
         if "training" in options.bars:
-            training, fine = compare_training(TRAINING, options, options.ceilings)
+            fine = training.compare_training(TRAINING, options, options.ceilings, jobs)
     except KeyboardInterrupt:
         stopped = True
     for peer in peers.values():
         peer.close()
     fine &= report_means(rows, results)
-    write(options.markdown, describe_session(header) + (markdown(header, rows, results) if results else "") + training,
-          "w")
+    text = describe_session(header) + (markdown(header, rows, results) if results else "")
+    write(options.markdown, text + (training.markdown(jobs) if jobs else ""), "w")
     if stopped:
-        compared = f"; {len(results)} of {len(rows)} networks were compared" if rows else ""
-        print(f"compare.py: stopped by the user{compared}", file=sys.stderr)
+        compared = [f"{len(results)} of {len(rows)} networks"] if rows else []
+        compared += [f"{len(jobs)} training jobs"] if "training" in options.bars else []
+        print(f"compare.py: stopped by the user; compared: {', '.join(compared)}", file=sys.stderr)
         return STOPPED
     return 0 if fine and not any(map(is_amiss, results)) else 1
 

@@ -203,7 +203,6 @@ class Onednn:
             figures["best_with_reorders"] = m["step_with_reorders_ms"] / 1e3
         return figures
 
-
     def close(self):
         """Nothing is left of a call."""
 

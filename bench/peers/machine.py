@@ -80,9 +80,10 @@ def name_of(description):
 
 
 def text_of_build(version, compiler, description):
-    """Of Gatekern: what is known of its version, commit and compiler; description: of describe()."""
-    commit_text = f"commit {description['commit']}" if description.get("commit") else ""
-    return ", ".join(filter(None, (version, commit_text, compiler)))
+    """Of Gatekern: what is known of its version and compiler, and of the commit of what measured it; description: of
+    describe()."""
+    commit_text = f"scripts of commit {description['commit']}" if description.get("commit") else ""
+    return ", ".join(filter(None, (version, compiler, commit_text)))
 
 
 def own_ticks():

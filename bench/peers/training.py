@@ -124,11 +124,9 @@ def write_line(options, line):
             file.write(json.dumps(line) + "\n")
 
 
-def compare_training(jobs, options, ceilings):
-    """A Markdown table, and whether losses agree and every ratio is reached."""
-    lines = ["", "| training | isa | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | MHz |",
-             "|---|---|---|---|---|---|---|---|"]
-    fine, short, tier = True, [], tier_of(options)
+def compare_training(jobs, options, ceilings, table):
+    """Adds what Markdown says of each job to the table as it comes. Do losses agree, and is every ratio reached?"""
+    fine, tier = True, tier_of(options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = Path(options.text) if options.text else folder / "text"
@@ -143,16 +141,24 @@ def compare_training(jobs, options, ceilings):
             except Failed as failure:
                 fine = False
                 print(f"train {title} {tier}: FAILED: {failure}", flush=True)
-                lines.append(f"| {title} | {tier} | {failure} |")
+                table.append((f"| {title} | {tier} | {failure} |", None))
                 write_line(options, {"name": title, "pass": "training", "isa": tier, "error": str(failure)})
                 continue
             line = {"training": title, "isa": tier, **result, "at_least": bound}
+            text_of_job, row = describe_job(title, tier, result, bound)
+            short = None
             if result["ratio"] < bound:
                 fine = False
                 reason = reasons.find(reasons.read(), reasons.key_of_training(title), "training", "auto", "pytorch")
-                short.append(f"- {title} < {bound}: {bounds.of_training(line, ceilings)} {reason}")
-            text_of_job, row = describe_job(title, tier, result, bound)
-            print(text_of_job, flush=True)
-            lines.append(row)
+                short = f"- {title} < {bound}: {bounds.of_training(line, ceilings)} {reason}"
+            table.append((row, short))
             write_line(options, line)
-    return "\n".join([*lines, "", *short]) + "\n", fine
+            print(text_of_job, flush=True)
+    return fine
+
+
+def markdown(table):
+    """Of what compare_training added."""
+    head = ["", "| training | isa | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | MHz |",
+            "|---|---|---|---|---|---|---|---|"]
+    return "\n".join([*head, *(row for row, _ in table), "", *filter(None, (short for _, short in table))]) + "\n"

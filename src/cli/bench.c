@@ -176,8 +176,7 @@ struct measurement {
   double sustained; /* GFLOP/s that the loop of peak_gflops kept on average, before and after the runs */
 };
 
-/* The largest of all measurements of this tier and thread count in this process: before and after the runs.
- */
+/* The largest of all measurements of this tier and thread count in this process; sustained may be NULL. */
 static gk_status measure_peak(struct measurement *m, double seconds, double *sustained) {
   static gk_isa isa;
   static int threads;
@@ -217,7 +216,7 @@ static gk_status run_measurements(const struct settings *settings, bench_runner 
   m->sustained = (sustained[0] + sustained[1]) / 2;
   /* Others took the CPUs from the FMA loop: nothing runs above the peak. */
   for (int again = 0; again < PEAKS_AGAIN && m->gflops > m->peak_gflops && status == GK_OK; again++)
-    status = measure_peak(m, 0.2, &sustained[1]);
+    status = measure_peak(m, peak_seconds, NULL);
   return status;
 }
 
@@ -293,17 +292,17 @@ static void print_text(const struct measurement *m) {
       (long long)m->result.runs, (unsigned long long)m->checksum);
 }
 
-/* Of a list, at most 100 columns where names are short; its JSON has the checksums. */
-static void print_row(const struct measurement *m, bool first) {
+/* Of a list; its JSON has the checksums. `name`: columns of the longest one. */
+static void print_row(const struct measurement *m, int name, bool first) {
   char network[SHAPE_TEXT];
   shape_text(&m->shape, network);
   if (first)
-    printf("%s on %s, threads: at most %d\n%-22s %-28s %9s %9s %7s %6s  %s\n", bench_pass_names[m->pass],
-           gk_isa_name(m->isa), m->threads, "name", "network", "best ms", "median ms", "GFLOP/s", "% peak",
-           "schedule, threads");
-  printf("%-22s %-28s %9.4g %9.4g %7.1f %6.1f  %s %d\n", m->shape.name, network, 1e3 * m->result.total.best,
+    printf("%s on %s, threads: at most %d\n%-*s %9s %9s %7s %6s  %-9s %2s  %s\n", bench_pass_names[m->pass],
+           gk_isa_name(m->isa), m->threads, name, "name", "best ms", "median ms", "GFLOP/s", "% peak",
+           "schedule", "P", "network");
+  printf("%-*s %9.4g %9.4g %7.1f %6.1f  %-9s %2d  %s\n", name, m->shape.name, 1e3 * m->result.total.best,
          1e3 * m->result.total.median, m->gflops, 100 * m->gflops / m->peak_gflops,
-         gk_schedule_name(m->schedule), m->threads_used);
+         gk_schedule_name(m->schedule), m->threads_used, network);
 }
 
 static int fail(const bench_shape *shape, gk_status status) {
@@ -412,8 +411,11 @@ static int run_list(const struct settings *settings) {
   bench_shapes shapes;
   int exit_code = CLI_SUCCESS;
   bool first = true;
+  int name = 0;
   if (!bench_shapes_load(settings->shapes, &shapes, message, sizeof message))
     return cli_error(&command, "--shapes: %s", message);
+  for (size_t i = 0; i < shapes.count; i++)
+    name = (int)strlen(shapes.shape[i].name) > name ? (int)strlen(shapes.shape[i].name) : name;
   for (size_t i = 0; i < shapes.count; i++) {
     struct measurement m;
     const int failed = measure(settings, &shapes.shape[i], &m);
@@ -423,7 +425,7 @@ static int run_list(const struct settings *settings) {
     if (settings->json)
       print_json(&m);
     else
-      print_row(&m, first);
+      print_row(&m, name, first);
     first = false;
     fflush(stdout);
   }

@@ -5,12 +5,11 @@
 
 #include "options.h"
 
-const char *const shape_options[SHAPE_OPTIONS] = {"cell", "input", "hidden", "batch", "time", "layers"};
-
 const char *shape_option_given(void) {
-  for (int i = 0; i < SHAPE_OPTIONS; i++)
-    if (cli_given(shape_options[i]))
-      return shape_options[i];
+  static const char *const options[] = {"cell", "input", "hidden", "batch", "time", "layers"};
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+    if (cli_given(options[i]))
+      return options[i];
   return NULL;
 }
 

@@ -5,10 +5,7 @@
 
 #include "bench/shapes.h"
 
-/* The options that describe a shape, where no list does. */
-extern const char *const shape_options[];
-enum { SHAPE_OPTIONS = 6 };
-/* The first of them that was given, or NULL. */
+/* The first option that was given of those that describe a shape, where no list does; or NULL. */
 const char *shape_option_given(void);
 
 /* "lstm I512 H512 N64 T25", and the layers where there are more than one. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Which of several values is meant: the largest one, or one drawn by their probabilities. */
+ * What is chosen of several values: the largest, or one drawn by the softmax of a temperature. */
 #ifndef GK_CORE_CHOICE_H
 #define GK_CORE_CHOICE_H
 

@@ -21,8 +21,7 @@ struct gk_loss_rows {
 gk_status gk_loss_check(const struct gk_loss_rows *rows);
 /* Does row r count? Otherwise it has neither loss nor gradient, and nothing of it is read. */
 bool gk_loss_row_counts(const struct gk_loss_rows *rows, int64_t r);
-/* The loss of row r, in float; x -> dx (may be x; NULL: the loss alone). A row that does not count is not
- * read. */
+/* The loss of row r, in float; x -> dx (may be x; NULL: the loss alone). */
 float gk_loss_of_row(const struct gk_loss_rows *rows, int64_t r, const float *x, float *dx);
 
 #endif

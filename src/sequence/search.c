@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "src/core/arguments.h"
-#include "src/core/float_environment.h"
 #include "src/core/choice.h"
+#include "src/core/float_environment.h"
 #include "src/sequence/decoder_call.h"
 
 /* A continuation of a live hypothesis. */

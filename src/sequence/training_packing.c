@@ -94,8 +94,7 @@ void gk_rnn_explain_packing(const struct gk_rnn *rnn, int64_t time, int64_t batc
   case MANY_WEIGHTS:
     snprintf(text, size,
              "more than %.3g million weights: in %s forward would read them %.3g times as they stand, and "
-             "from more "
-             "than %.3g on packing them first takes less time",
+             "from more than %.3g on packing them first takes less time",
              1e-6 * UNPACKED_FLOATS, steps, reads, unpacked_reads);
     break;
   case MANY_ROWS:

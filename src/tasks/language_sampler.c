@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/core/arguments.h"
-#include "src/core/float_environment.h"
 #include "src/core/choice.h"
+#include "src/core/float_environment.h"
 #include "src/tasks/buffer.h"
 #include "src/tasks/language_model.h"
 

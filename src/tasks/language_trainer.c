@@ -46,12 +46,14 @@ gk_status gk_language_trainer_check(const gk_training_desc *desc) {
   } bounds[] = {{"clip_norm", desc->clip_norm},
                 {"clip_tensor_norm", desc->clip_tensor_norm},
                 {"clip_value", desc->clip_value}};
-  for (size_t i = 0; i < sizeof bounds / sizeof *bounds; ++i)
+  for (size_t i = 0; i < sizeof bounds / sizeof *bounds; ++i) {
     if (!(bounds[i].value >= 0 && isfinite(bounds[i].value)))
       return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, must be 0 or above", bounds[i].name, bounds[i].value);
-  if (desc->clip_value > 0 && desc->clip_value < (double)FLT_MIN)
-    return gk_fail(GK_ERROR_ARGUMENT, "clip_value is %g, which leaves no gradient: must be 0 or at least %g",
-                   desc->clip_value, (double)FLT_MIN);
+    if (bounds[i].value > 0 && bounds[i].value < (double)FLT_MIN)
+      return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, which leaves no gradient: must be 0 or at least %g",
+                     bounds[i].name, bounds[i].value, (double)FLT_MIN);
+  }
+  /* As gk_check_choice, which libgatekern does not export. */
   if ((int)desc->init < 0 || (int)desc->init >= gk_init_count())
     return gk_fail(GK_ERROR_ARGUMENT, "init is %d, must be 0..%d", (int)desc->init, gk_init_count() - 1);
   if (!isfinite(desc->forget_bias))

@@ -131,8 +131,19 @@ static gk_status read_header(gk_safetensors *file, size_t file_bytes) {
 
 /* ---- Checking the header ---- */
 
+/* Bytes of a name that a message has room for, in whole characters of UTF-8. */
+static int room_for(const char *name) {
+  enum { MOST = 40 };
+  int bytes = (int)strnlen(name, MOST + 1);
+  if (bytes > MOST)
+    for (bytes = MOST; bytes > 0 && ((unsigned char)name[bytes] & 0xC0) == 0x80;)
+      bytes--;
+  return bytes;
+}
+
 static gk_status fail_entry(const gk_safetensors *file, const struct entry *entry, const char *what) {
-  return gk_fail(GK_ERROR_FORMAT, "%s: tensor %.40s: %s", file->path, entry->tensor.name, what);
+  return gk_fail(GK_ERROR_FORMAT, "%s: tensor %.*s: %s", file->path, room_for(entry->tensor.name),
+                 entry->tensor.name, what);
 }
 
 static bool read_size(const json_t *value, int64_t *size) {

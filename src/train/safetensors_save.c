@@ -70,7 +70,7 @@ static gk_status add_metadata(json_t *header, int count, const gk_file_metadata 
     if (!metadata[i].key || !metadata[i].value)
       return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] has no %s", i, metadata[i].key ? "value" : "key");
     if (json_object_get(object, metadata[i].key))
-      return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d].key is %s, as of one before it", i, metadata[i].key);
+      return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d].key is %.40s, as of one before it", i, metadata[i].key);
     if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
       return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] is not UTF-8, or there is no memory for it", i);
   }
