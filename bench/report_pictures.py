@@ -2,6 +2,7 @@
 """SVG pictures of the report. Each stands alone and follows the reader's light or dark setting."""
 
 import math
+import textwrap
 from html import escape
 
 from bars import PEER_NAMES
@@ -14,6 +15,7 @@ PEERS = {name: (PEER_NAMES[name], *mark) for name, mark in {
     "pytorch": ("orange", False), "packed": ("orange", True), "onednn": ("blue", False),
     "onnxruntime": ("green", False)}.items()}
 LINES = ["blue", "orange", "green", "purple", "grey"]
+CAPTION_COLUMNS = 130  # that the width of a picture has room for
 
 STYLE = """
 svg{--ink:#1f2328;--dim:#656d76;--rule:#d8dee4;--blue:#1f6feb;--orange:#d1600a;--green:#1a7f5a;--purple:#8250df;
@@ -88,7 +90,8 @@ def rows_of_dots(names, series, values, title, unit, marker=None, caption=""):
     says what was measured where, for a reader who has only the picture."""
     left, right, row, top = max(250, 24 + 7 * max(map(len, names))), 30, 26, 66
     height = top + row * len(names) + 44
-    picture = Picture(920, height + (24 if caption else 0), title)
+    lines = textwrap.wrap(caption, CAPTION_COLUMNS)
+    picture = Picture(920, height + (8 + 16 * len(lines) if lines else 0), title)
     numbers = [v for name in names for v in values[name].values()] + [value for value, _ in marker or []]
     scale = Log(numbers, left, picture.width - right)
     used = [key for key in series if any(key in values[name] for name in names)]
@@ -98,7 +101,8 @@ def rows_of_dots(names, series, values, title, unit, marker=None, caption=""):
         picture.rule(scale(tick), top - 14, scale(tick), bottom)
         picture.text(scale(tick), bottom + 18, number(tick), "middle", True)
     picture.text((left + picture.width - right) / 2, bottom + 35, unit, "middle", True)
-    picture.text(10, bottom + 57, caption, "start", True)
+    for index, line in enumerate(lines):
+        picture.text(10, bottom + 57 + 16 * index, line, "start", True)
     for value, label in marker or []:
         picture.rule(scale(value), top - 14, scale(value), bottom, "axis dash")
         picture.text(scale(value), top - 20, label, "middle", True)
