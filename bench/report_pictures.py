@@ -167,7 +167,7 @@ def curves(series, x_label, y_label, title, caption, base=2, ideal=False):
     picture.text(14, bottom + 66, caption, "start", True)
     points = [p for values in series.values() for p in values]
     xs = Log([p[0] for p in points], left, right, base)
-    high = max(p[0] if ideal and p[0] > p[1] else p[1] for p in points) * 1.1
+    high = max(max(p) if ideal else p[1] for p in points) * 1.1
     step = 10 ** math.floor(math.log10(high / 2))
     step *= next(s for s in (1, 2, 5) if high / (step * s) <= 8)
     for index in range(int(high / step) + 1):

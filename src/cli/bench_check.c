@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "options.h"
 #include "runner_clock.h"
 #include "shape_text.h"
 
