@@ -139,18 +139,26 @@ static inline __attribute__((always_inline)) void cell_prefetch_backward(const s
     cell_prefetch(step->c_prev[row], unit, step->hidden, 1);
 }
 
-#define GK_CELL_PASS(pass, step, row)                                                                        \
+/* Units that all rows take before they take the next ones: where threads share the rows, a line of cache.
+ * Along a row the hardware would prefetch past the end of a thread's units into lines that another thread is
+ * writing. So few rows that their vectors could not hide each other's latency take all. */
+static inline size_t cell_units_end(bool shared, size_t rows, size_t begin, size_t end) {
+  enum { FEW_ROWS = 2, LINE = 16 };
+  return shared && rows > FEW_ROWS && end - begin > LINE ? begin + LINE : end;
+}
+
+#define GK_CELL_PASS(pass, step, row, begin, end)                                                            \
   do {                                                                                                       \
-    size_t unit = (step)->unit_begin;                                                                        \
-    for (; unit + GK_V <= (step)->unit_end; unit += GK_V)                                                    \
+    size_t unit = begin;                                                                                     \
+    for (; unit + GK_V <= (end); unit += GK_V)                                                               \
       pass##_units(step, row, unit, GK_V);                                                                   \
-    if (unit < (step)->unit_end)                                                                             \
-      pass##_units(step, row, unit, (step)->unit_end - unit);                                                \
+    if (unit < (end))                                                                                        \
+      pass##_units(step, row, unit, (end)-unit);                                                             \
   } while (0)
 
-#define GK_CELL_PREFETCH(step, direction, row, blocks, memory)                                               \
+#define GK_CELL_PREFETCH(step, direction, row, begin, end, blocks, memory)                                   \
   if ((row) + CELL_PREFETCH_ROWS < (step)->rows)                                                             \
-    for (size_t line = (step)->unit_begin; line < (step)->unit_end; line += 16)                              \
+    for (size_t line = begin; line < (end); line += 16)                                                      \
   cell_prefetch_##direction(step, (row) + CELL_PREFETCH_ROWS, line, blocks, memory)
 
 #define GK_CELL_UNITS static inline __attribute__((always_inline)) void
@@ -168,9 +176,12 @@ static inline __attribute__((always_inline)) void cell_prefetch_backward(const s
 
 #define GK_CELL_KERNEL_OF(name, direction, blocks, memory)                                                   \
   static void name(const struct gk_cell_##direction *step) {                                                 \
-    for (size_t row = 0; row < step->rows; row++) {                                                          \
-      GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                                \
-      GK_CELL_PASS(name, step, row);                                                                         \
+    for (size_t begin = step->unit_begin, end; begin < step->unit_end; begin = end) {                        \
+      end = cell_units_end(step->shared, step->rows, begin, step->unit_end);                                 \
+      for (size_t row = 0; row < step->rows; row++) {                                                        \
+        GK_CELL_PREFETCH(step, direction, row, begin, end, blocks, memory);                                  \
+        GK_CELL_PASS(name, step, row, begin, end);                                                           \
+      }                                                                                                      \
     }                                                                                                        \
   }
 
@@ -178,12 +189,15 @@ static inline __attribute__((always_inline)) void cell_prefetch_backward(const s
  * so long that too few vectors are in flight (LSTM forward, 16 units: 162 cycles on AVX2, 102 on AVX-512). */
 #define GK_CELL_KERNEL_TWO_PASSES_OF(name, first, second, direction, blocks, memory)                         \
   static void name(const struct gk_cell_##direction *step) {                                                 \
-    for (size_t row = 0; row < step->rows; row++) {                                                          \
-      GK_CELL_PREFETCH(step, direction, row, blocks, memory);                                                \
-      GK_CELL_PASS(first, step, row);                                                                        \
+    for (size_t begin = step->unit_begin, end; begin < step->unit_end; begin = end) {                        \
+      end = cell_units_end(step->shared, step->rows, begin, step->unit_end);                                 \
+      for (size_t row = 0; row < step->rows; row++) {                                                        \
+        GK_CELL_PREFETCH(step, direction, row, begin, end, blocks, memory);                                  \
+        GK_CELL_PASS(first, step, row, begin, end);                                                          \
+      }                                                                                                      \
+      for (size_t row = 0; row < step->rows; row++)                                                          \
+        GK_CELL_PASS(second, step, row, begin, end);                                                         \
     }                                                                                                        \
-    for (size_t row = 0; row < step->rows; row++)                                                            \
-      GK_CELL_PASS(second, step, row);                                                                       \
   }
 
 /* name, from name_body, and name_general. */

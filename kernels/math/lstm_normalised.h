@@ -102,7 +102,7 @@ static void lstm_normalised_forward(const struct gk_cell_forward *step) {
     lstm.saved_gates = NORMALISED_ROW(step->saved_gates, row);
     lstm.saved_h = NORMALISED_ROW(step->saved_h, row);
     lstm.saved_c = NORMALISED_ROW(step->saved_c, row);
-    GK_CELL_PASS(lstm_forward_memory_general, &lstm, 0);
+    GK_CELL_PASS(lstm_forward_memory_general, &lstm, 0, lstm.unit_begin, lstm.unit_end);
     const struct normalised_row c = normalised_statistics(hidden, step->c[row]);
     NORMALISED_LOOP(hidden, {
       (void)j;
@@ -113,7 +113,7 @@ static void lstm_normalised_forward(const struct gk_cell_forward *step) {
         cell_save(step, saved + 3 * width + i, nc, lanes);
     });
     lstm.c = &squashed;
-    GK_CELL_PASS(lstm_forward_output_general, &lstm, 0);
+    GK_CELL_PASS(lstm_forward_output_general, &lstm, 0, lstm.unit_begin, lstm.unit_end);
     if (step->scales) {
       step->scales[row][0] = x.scale;
       step->scales[row][1] = h.scale;
@@ -180,7 +180,7 @@ static void lstm_normalised_backward(const struct gk_cell_backward *step) {
     lstm.dc = step->dc + row;
     lstm.squashed = &squashed;
     lstm.d_squashed = &d_c;
-    GK_CELL_PASS(lstm_backward_general, &lstm, 0);
+    GK_CELL_PASS(lstm_backward_general, &lstm, 0, lstm.unit_begin, lstm.unit_end);
 
     for (int k = 0; k < 4; k++)
       sum[k] = normalised_start();

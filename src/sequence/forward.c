@@ -61,7 +61,7 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
   const unsigned apart = cell->normalised ? 0 : gates_apart(cell, cell->recurrent_block, cell->input_block);
   for (int64_t s = begin; s < end; s++) {
     const int64_t count = gk_worker_rows(worker, s);
-    gk_worker_list(worker, count, gk_chunk_pre(run, s), worker->chunk_c + rows);
+    gk_worker_list(worker, count, gk_chunk_pre(worker, s), worker->chunk_c + rows);
     list_inputs(worker, layer, direction, s, count, worker->chunk_a + rows);
     for (int64_t j = 0; j < count; j++) {
       worker->chunk_from[rows + (size_t)j] = bias;
@@ -94,14 +94,14 @@ static void list_folded(const struct gk_worker *worker, int direction, int64_t s
 static void point_at_step(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
   const struct gk_run *run = worker->run;
   const struct gk_ring *ring = gk_run_ring(run, layer, direction);
-  gk_worker_list(worker, rows, gk_chunk_pre(run, s), worker->pre);
+  gk_worker_list(worker, rows, gk_chunk_pre(worker, s), worker->pre);
   if (layer == 0 && run->folded)
     list_folded(worker, direction, s, rows);
   gk_worker_list(worker, rows, gk_ring_h(run, ring, s), worker->h);
   if (ring->c)
-    gk_worker_list(worker, rows, gk_ring_c(run, ring, s), worker->c);
+    gk_worker_list(worker, rows, gk_ring_c(worker, ring, s), worker->c);
   gk_worker_list_states(worker, layer, direction, s, rows, gk_ring_h(run, ring, s - 1),
-                        gk_ring_c(run, ring, s - 1));
+                        gk_ring_c(worker, ring, s - 1));
   for (int64_t j = 0; j < rows && run->whole_h; j++)
     worker->whole_h[j] = gk_run_whole_h(run, gk_worker_position(worker, j));
   if (!run->training)
@@ -147,6 +147,7 @@ static struct gk_cell_forward cell_of_step(const struct gk_worker *worker, int l
                                  .c_prev = worker->c_prev + first,
                                  .h = (projects ? worker->whole_h : worker->h) + first,
                                  .c = worker->c + first,
+                                 .shared = worker->teams,
                                  .stream = run->stream && weights->hidden % run->rnn->kernels->lanes == 0};
   if (gk_run_saves_late(run, weights->hidden)) {
     cell.saved_gates = cell.pre;

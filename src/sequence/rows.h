@@ -98,15 +98,25 @@ static inline struct gk_buffer_rows gk_ring_h(const struct gk_run *run, const st
   const int64_t steps = run->plan.kept_steps + 1;
   return (struct gk_buffer_rows){ring->h, ring->h_width, steps, s % steps};
 }
-static inline struct gk_buffer_rows gk_ring_c(const struct gk_run *run, const struct gk_ring *ring,
+/* The worker's copy of a buffer of gk_run_copies. */
+static inline struct gk_buffer_rows gk_worker_copy(const struct gk_worker *worker,
+                                                   struct gk_buffer_rows rows) {
+  if (worker->teams && rows.buffer)
+    rows.buffer += (size_t)(worker->thread % gk_run_copies(worker->run)) * (size_t)rows.steps *
+                   (size_t)worker->run->batch * rows.width;
+  return rows;
+}
+static inline struct gk_buffer_rows gk_ring_c(const struct gk_worker *worker, const struct gk_ring *ring,
                                               int64_t s) {
-  const int64_t steps = run->plan.kept_steps + 1;
-  return (struct gk_buffer_rows){ring->c, ring->c_width, steps, s % steps};
+  const int64_t steps = worker->run->plan.kept_steps + 1;
+  return gk_worker_copy(worker, (struct gk_buffer_rows){ring->c, ring->c_width, steps, s % steps});
 }
 /* Pre-activations of a step of the current chunk. */
-static inline struct gk_buffer_rows gk_chunk_pre(const struct gk_run *run, int64_t s) {
+static inline struct gk_buffer_rows gk_chunk_pre(const struct gk_worker *worker, int64_t s) {
+  const struct gk_run *run = worker->run;
   const size_t width = gk_padded((size_t)run->rnn->cell->blocks * run->rnn->widest_hidden);
-  return (struct gk_buffer_rows){run->pre, width, run->plan.chunk, s % run->plan.chunk};
+  return gk_worker_copy(worker,
+                        (struct gk_buffer_rows){run->pre, width, run->plan.chunk, s % run->plan.chunk});
 }
 /* Gradients of pre-activations: row number `row` of the sweep. A block of the weight gradient's sums never
  * goes round the ring. */

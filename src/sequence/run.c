@@ -168,7 +168,7 @@ static void cut_rings(struct gk_run *run, struct gk_arena *workspace) {
     struct gk_ring ring = {.h_width = gk_padded(layer->output), .c_width = gk_padded(layer->hidden)};
     ring.h = take_rows(run, workspace, run->plan.kept_steps + 1, ring.h_width);
     if (run->rnn->cell->memory)
-      ring.c = take_rows(run, workspace, run->plan.kept_steps + 1, ring.c_width);
+      ring.c = take_rows(run, workspace, gk_run_copies(run) * (run->plan.kept_steps + 1), ring.c_width);
     if (run->rings)
       run->rings[i] = ring;
   }
@@ -252,8 +252,8 @@ void gk_run_cut_own(struct gk_run *run, struct gk_arena *workspace, bool backwar
     run->whole_h = take_rows(run, workspace, 1, gk_padded(rnn->widest_hidden));
   cut_pointers(run, workspace);
   if (!backward) {
-    run->pre =
-        take_rows(run, workspace, run->plan.chunk, gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
+    run->pre = take_rows(run, workspace, gk_run_copies(run) * run->plan.chunk,
+                         gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
     return;
   }
   if (rnn->cell->phases > 1 || run->drops_state)
