@@ -106,15 +106,18 @@ def text_of_share(line, name):
 
 
 def disturbance_of_row(line):
-    """Cells: lowest FMA peak of a round in per cent of the highest, steal, other programs, clock."""
+    """Cells: lowest FMA peak of a round in per cent of the highest, steal, other programs, clock, the shortest and
+    longest time from core to core."""
     own = line["gatekern"]
     lowest = f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f}" if "lowest_peak_gflops" in own else "–"
-    return [lowest, text_of_share(line, "steal_percent"), text_of_share(line, "others_percent"), text_of_clock(line)]
+    answers = "–".join(f"{time:.0f}" for time in own.get("core_to_core_ns", [])) or "–"
+    return [lowest, text_of_share(line, "steal_percent"), text_of_share(line, "others_percent"), text_of_clock(line),
+            answers]
 
 
 def peer_table(header, rows, labels, names):
     table = [["network", "ms (median)", "GFLOP/s", "% of peak"] + [f"our speed / {name_of(header, n)}'s" for n in names]
-             + ["needed", "lowest peak, %", "steal %", "others %", "MHz"]]
+             + ["needed", "lowest peak, %", "steal %", "others %", "MHz", "core to core, ns"]]
     for row, label in zip(rows, labels):
         own, missed = row["gatekern"], set(row["missed"])
         cells = [label, text_of_ours(own), f"{own['gflops']:.1f}",

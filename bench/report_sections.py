@@ -27,7 +27,9 @@ the process of each run, before and after it; the largest of all rounds is what 
 round says how slow the machine was at its worst. Checks of threads, schedules and denormals are measured up to four
 times while they miss, and the best run of all counts. Steal is the share of all CPU time that the hypervisor took, of
 each row alone, and others that of programs which the session had not started. The clock is what the kernel reports,
-which a virtual machine may not know; the FMA peak measured beside each run says more."""
+which a virtual machine may not know; the FMA peak measured beside each run says more. From core to core is the time
+that a line of cache takes from the thread that wrote it to the one that waits for it: a virtual machine may move
+threads from one cache that they share to two of their own, where networks of few samples then take longer."""
 
 
 def machine_name(report):
@@ -57,6 +59,7 @@ def machine_section(report):
              ["threads", f"{info['threads']} ({info['threads_reason']})"], ["caches", caches],
              ["instruction set of threads, batches, promises", info.get("isa_reason", "–")],
              ["FMA peak, GFLOP/s, all threads", tiers], ["read bandwidth, GB/s, all threads", bandwidth],
+             ["from core to core, ns", f"{info['core_to_core_ns']:.0f}" if info.get("core_to_core_ns") else "–"],
              ["kernel", extra["kernel"]],
              ["Gatekern", machine.text_of_build(info["version"], info.get("compiler"), extra)],
              ["date", extra["date"]],

@@ -69,6 +69,7 @@ static void check_report(const json_t *object, const struct shape *shape, const 
               100 * number(object, "gflops") / number(object, "peak_gflops"));
   const double sustained = number(object, "sustained_gflops"); /* rounded to six digits */
   assert_true(sustained > 0 && sustained <= 1.00001 * number(object, "peak_gflops"));
+  assert_int_equal(number(object, "core_to_core_ns") > 0, number(object, "threads") > 1);
   const char *checksum = string(object, "checksum");
   assert_int_equal(strlen(checksum), 16);
   assert_int_equal(strspn(checksum, "0123456789abcdef"), 16);
@@ -397,6 +398,7 @@ static void info_knows_tiers_caches_threads_and_limits(void **state) {
   for (size_t i = 0; i < json_array_size(bandwidth); i++)
     assert_true(number(json_array_get(bandwidth, i), "gigabytes_per_second") > 0);
   assert_int_equal(number(info, "threads"), gk_default_threads());
+  assert_int_equal(number(info, "core_to_core_ns") > 0, gk_default_threads() > 1);
   assert_true(json_is_array(json_object_get(info, "caches")));
   assert_true(*string(info, "cpu") && *string(info, "isa_reason") && *string(info, "threads_reason"));
   json_decref(info);

@@ -469,15 +469,38 @@ static void test_messages(void **state) {
   assert_string_equal(gk_status_name((gk_status)99), "unknown status");
 }
 
+/* More threads than CPUs, too, come to an end. */
+static void cores_answer_each_other_and_one_thread_asks_nobody(void **state) {
+  (void)state;
+  for (int threads = 1; threads <= 3; threads++) {
+    double nanoseconds = -1;
+    assert_int_equal(gk_measure_core_to_core(threads, 0.001, &nanoseconds), GK_OK);
+    assert_true(threads > 1 ? nanoseconds > 0 && nanoseconds < 1e9 : nanoseconds == 0);
+  }
+  double untouched = -1;
+  assert_int_equal(gk_measure_core_to_core(2, 0, &untouched), GK_ERROR_ARGUMENT);
+  assert_string_equal(gk_last_error(), "seconds is 0, must be above 0");
+  assert_int_equal(gk_measure_core_to_core(-1, 0.001, &untouched), GK_ERROR_ARGUMENT);
+  assert_true(untouched == -1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_region),      cmocka_unit_test(test_nested),
-      cmocka_unit_test(test_environment), cmocka_unit_test(test_environment_of_others),
-      cmocka_unit_test(test_barrier),     cmocka_unit_test(test_barrier_wraps),
-      cmocka_unit_test(test_fork),        cmocka_unit_test(test_default_threads),
-      cmocka_unit_test(test_cgroups),     cmocka_unit_test(test_uniform_known_answer),
-      cmocka_unit_test(test_random_rows), cmocka_unit_test(test_random_fields),
-      cmocka_unit_test(test_sizes),       cmocka_unit_test(test_messages),
+      cmocka_unit_test(test_region),
+      cmocka_unit_test(test_nested),
+      cmocka_unit_test(test_environment),
+      cmocka_unit_test(test_environment_of_others),
+      cmocka_unit_test(test_barrier),
+      cmocka_unit_test(test_barrier_wraps),
+      cmocka_unit_test(test_fork),
+      cmocka_unit_test(test_default_threads),
+      cmocka_unit_test(test_cgroups),
+      cmocka_unit_test(test_uniform_known_answer),
+      cmocka_unit_test(test_random_rows),
+      cmocka_unit_test(test_random_fields),
+      cmocka_unit_test(test_sizes),
+      cmocka_unit_test(test_messages),
+      cmocka_unit_test(cores_answer_each_other_and_one_thread_asks_nobody),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,6 +39,7 @@ from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepack
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 DISTURBED = 10  # per cent of all CPU time
+MOVED = 3  # times as long from core to core: on caches of their own, no longer on one
 STOPPED = 130  # exit status after Ctrl-C
 
 
@@ -169,8 +170,9 @@ def result_of(row, rounds, differences, left_out, disturbance, ceilings):
     gflops = row.shape.flop(row.passes == "step") / ours["best"] * 1e-9
     ours.update(rounds["gatekern"][0], **ours)
     sustained = statistics.mean(r["sustained_gflops"] for r in own_rounds)
+    answers = [r["core_to_core_ns"] for r in own_rounds]
     ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak,
-                sustained_gflops=sustained)
+                sustained_gflops=sustained, core_to_core_ns=[min(answers), max(answers)])
     result = {"gatekern": ours, "rounds": rounds, "left_out": left_out, **disturbance}
     if "prepacked" in rounds:
         prepacked = summary(rounds["prepacked"])
@@ -205,10 +207,12 @@ def measure_ceilings(options):
 
 
 def text_of_disturbance(result):
-    """Where others took so much that the row's figures mean little."""
+    """Where others took so much that the row's figures mean little, or the threads were moved apart meanwhile."""
     taken = [f"{name} {result[key]} %" for name, key in (("steal", "steal_percent"), ("others", "others_percent"))
              if (result.get(key) or 0) > DISTURBED]
-    return [f"DISTURBED: {', '.join(taken)} of all CPU time"] if taken else []
+    soonest, latest = result["gatekern"]["core_to_core_ns"]
+    moved = [f"MOVED: from core to core {soonest:.0f} to {latest:.0f} ns"] if latest > MOVED * soonest else []
+    return ([f"DISTURBED: {', '.join(taken)} of all CPU time"] if taken else []) + moved
 
 
 def describe_row(row, result, ceilings):
@@ -242,10 +246,11 @@ def markdown(header, rows, results):
     lines = [f"Best (median) of {header['rounds']} rounds in turn, {header['seconds']} s each, after warm-up. Speeds "
              "are the peer's time / ours: above 1, Gatekern is faster. The last columns say what disturbed them: the "
              "lowest FMA peak of a round (a slower clock), time that the hypervisor and that other programs took, the "
-             "clock that the kernel reports." + explain_brackets(results),
+             "clock that the kernel reports, the shortest and longest time that a line of cache took from core to core "
+             "(longer: on caches of their own)." + explain_brackets(results),
              "", "| " + " | ".join(["network", "pass", "isa", "ms", "GFLOP/s", "% of peak",
                                 *(f"our speed / {NAMES[p]}'s" for p in peers), "needed", "lowest peak, %", "steal %",
-                                "others %", "MHz"]) + " |", "|---" * (11 + len(peers)) + "|"]
+                                "others %", "MHz", "core to core, ns"]) + " |", "|---" * (12 + len(peers)) + "|"]
     for row, result in zip(rows, results):
         if "error" in result:
             lines.append(f"| {row.shape.name} | {row.passes} | {row.isa} | {result['error']} |")
@@ -262,7 +267,8 @@ def markdown(header, rows, results):
                      f"{'**' + peak + '**' if 'peak' in result['missed'] else peak} | "
                      f"{' | '.join([*cells, needed])} | "
                      f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f} | {result['steal_percent']} | "
-                     f"{result['others_percent']} | {'–'.join(map(str, result.get('megahertz', [])))} |")
+                     f"{result['others_percent']} | {'–'.join(map(str, result.get('megahertz', [])))} | "
+                     f"{'–'.join(f'{time:.0f}' for time in own['core_to_core_ns'])} |")
     short = [(row, result, name) for row, result in zip(rows, results) for name in result.get("missed", [])]
     lines += [""] + [f"- {row.shape.name}, {row.passes}, {row.isa}, {NAMES.get(name, name)} < {row.at_least[name]}: "
                      f"{reason_of(row, result, name, header.get('ceilings'))}" for row, result, name in short]

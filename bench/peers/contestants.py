@@ -137,7 +137,7 @@ class Gatekern:
         return {"best": m[f"{key}_ms"] / 1e3, "median": m[f"{key}_ms_median"] / 1e3,
                 "forward_best": m["forward_ms"] / 1e3, "forward_median": m["forward_ms_median"] / 1e3,
                 "runs": m["runs"], "percent_of_peak": m["percent_of_peak"], "peak_gflops": m["peak_gflops"],
-                "sustained_gflops": m["sustained_gflops"],
+                "sustained_gflops": m["sustained_gflops"], "core_to_core_ns": m["core_to_core_ns"],
                 "isa": m["isa"], "schedule": m["schedule"], "threads_used": m["threads_used"],
                 "checksum": m["checksum"]}
 

@@ -173,7 +173,8 @@ struct measurement {
   bench_result result;
   uint64_t checksum;
   double gflops, peak_gflops;
-  double sustained; /* GFLOP/s that the loop of peak_gflops kept on average, before and after the runs */
+  double sustained;    /* GFLOP/s that the loop of peak_gflops kept on average, before and after the runs */
+  double core_to_core; /* nanoseconds, the longer one of before and after the runs; 0: one thread */
 };
 
 /* The largest of all measurements of this tier and thread count in this process; sustained may be NULL. */
@@ -193,6 +194,14 @@ static gk_status measure_peak(struct measurement *m, double seconds, double *sus
   return GK_OK;
 }
 
+static gk_status measure_core_to_core(struct measurement *m) {
+  double nanoseconds;
+  const gk_status status = gk_measure_core_to_core(m->threads, 0.002, &nanoseconds);
+  if (status == GK_OK)
+    m->core_to_core = fmax(m->core_to_core, nanoseconds);
+  return status;
+}
+
 static gk_status run_measurements(const struct settings *settings, bench_runner *runner,
                                   struct measurement *m) {
   enum { PEAKS_AGAIN = 5 };
@@ -205,9 +214,13 @@ static gk_status run_measurements(const struct settings *settings, bench_runner 
   if (status == GK_OK)
     status = measure_peak(m, peak_seconds, &sustained[0]);
   if (status == GK_OK)
+    status = measure_core_to_core(m);
+  if (status == GK_OK)
     status = bench_runner_checksum(runner, &m->checksum);
   if (status == GK_OK)
     status = bench_runner_measure(runner, settings->seconds, &m->result);
+  if (status == GK_OK)
+    status = measure_core_to_core(m);
   if (status == GK_OK)
     status = measure_peak(m, peak_seconds, &sustained[1]);
   if (status != GK_OK)
@@ -259,9 +272,9 @@ static void print_json(const struct measurement *m) {
   print_figure("backward", step ? &m->result.backward : NULL);
   print_figure("step", step ? &m->result.total : NULL);
   printf("\"runs\": %lld, \"gflops\": %.6g, \"peak_gflops\": %.6g, \"percent_of_peak\": %.4g, "
-         "\"sustained_gflops\": %.6g, \"checksum\": \"%016llx\"}\n",
+         "\"sustained_gflops\": %.6g, \"core_to_core_ns\": %.4g, \"checksum\": \"%016llx\"}\n",
          (long long)m->result.runs, m->gflops, m->peak_gflops, 100 * m->gflops / m->peak_gflops, m->sustained,
-         (unsigned long long)m->checksum);
+         m->core_to_core, (unsigned long long)m->checksum);
 }
 
 static void print_line(const char *name, const bench_figure *figure) {
@@ -286,10 +299,12 @@ static void print_text(const struct measurement *m) {
   }
   print_line(bench_pass_names[m->pass], &m->result.total);
   printf(
-      "  %.1f GFLOP/s: %.1f %% of the measured %.1f GFLOP/s, of which the FMA loop kept %.1f %%; %lld runs\n"
-      "  checksum %016llx\n",
+      "  %.1f GFLOP/s: %.1f %% of the measured %.1f GFLOP/s, of which the FMA loop kept %.1f %%; %lld runs\n",
       m->gflops, 100 * m->gflops / m->peak_gflops, m->peak_gflops, 100 * m->sustained / m->peak_gflops,
-      (long long)m->result.runs, (unsigned long long)m->checksum);
+      (long long)m->result.runs);
+  if (m->core_to_core > 0)
+    printf("  from core to core %.0f ns\n", m->core_to_core);
+  printf("  checksum %016llx\n", (unsigned long long)m->checksum);
 }
 
 /* Of a list; its JSON has the checksums. `name`: columns of the longest one. */

@@ -85,7 +85,8 @@ static const cli_command command = {
     .name = "info",
     .summary =
         "Shows this machine as Gatekern sees it: CPU, instruction sets and the one that is used, caches,\n"
-        "threads, and measured limits: fp32 FMA rate of each instruction set, read bandwidth of each level.",
+        "threads, and measured limits: fp32 FMA rate of each instruction set, read bandwidth of each level,\n"
+        "and how long a line of cache takes from one core to another.",
     .options = options,
     .examples = "  GATEKERN_ISA=avx2 gatekern info\n"
                 "  gatekern info --json --no-measure\n"
@@ -120,6 +121,7 @@ enum { CACHE_LEVELS = 3 };
 
 struct limits {
   double peak_one[MOST_ISAS], peak_all[MOST_ISAS]; /* GFLOP/s, by tier - 1; 0: not usable */
+  double core_to_core;                             /* nanoseconds; 0: one thread */
   struct level level[CACHE_LEVELS + 1];            /* L1 to L3, memory */
   int levels;
 };
@@ -268,6 +270,8 @@ static gk_status measure_limits(const struct machine *machine, double seconds, s
     if (status == GK_OK && machine->threads > 1)
       status = gk_measure_peak(isa, machine->threads, seconds, &limits->peak_all[n], NULL);
   }
+  if (status == GK_OK)
+    status = gk_measure_core_to_core(machine->threads, seconds, &limits->core_to_core);
   choose_levels(machine, limits);
   for (int i = 0; i < limits->levels && status == GK_OK; i++) {
     struct level *level = &limits->level[i];
@@ -308,6 +312,8 @@ static void print_text(const struct machine *machine, const struct limits *limit
     if (limits->level[i].bytes)
       printf("read, %-18s%12.1f%12.1f GB/s\n", limits->level[i].name, limits->level[i].one,
              limits->level[i].all);
+  if (limits->core_to_core > 0)
+    printf("%-24s%24.0f ns\n", "from core to core", limits->core_to_core);
 }
 
 static void print_string(const char *name, const char *text) {
@@ -356,6 +362,8 @@ static void print_json(const struct machine *machine, const struct limits *limit
     printf("}");
   }
   printf("]");
+  if (limits)
+    printf(", \"core_to_core_ns\": %.4g", limits->core_to_core);
   for (int i = 0, printed = 0; limits && i < limits->levels; i++)
     if (limits->level[i].bytes)
       printf("%s{\"level\": \"%s\", \"bytes\": %lld, \"bytes_of_each_thread\": %lld, "

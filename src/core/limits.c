@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What this machine can do, measured: the FMA rate of a tier and the read bandwidth; and activations over
- * arrays. */
+ * What this machine can do, measured: the FMA rate of a tier, the read bandwidth, how soon cores answer each
+ * other; and activations over arrays. */
+#include <math.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -69,17 +71,22 @@ static void limit_body(void *context, int thread, int threads) {
   }
 }
 
+static gk_status check_limit(int threads, double seconds) {
+  gk_status status = gk_check_threads(threads);
+  if (!status && !(seconds > 0 && seconds < 3600))
+    status = gk_fail(GK_ERROR_ARGUMENT, "seconds is %g, must be above 0", seconds);
+  return status;
+}
+
 static gk_status start(struct limit_call *call, gk_isa isa, int *threads, double seconds,
                        struct gk_named_pointer result) {
   gk_status status = gk_kernels_for(isa, GK_MATH_OWN, &call->kernels);
   if (!status)
     status = gk_check_pointers(1, &result);
   if (!status)
-    status = gk_check_threads(*threads);
+    status = check_limit(*threads, seconds);
   if (status)
     return status;
-  if (!(seconds > 0 && seconds < 3600))
-    return gk_fail(GK_ERROR_ARGUMENT, "seconds is %g, must be above 0", seconds);
   *threads = gk_resolve_threads(*threads);
   call->seconds = seconds;
   call->iterations = 1;
@@ -96,6 +103,73 @@ gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflop
   *gflops = call.best * 1e-9;
   if (sustained)
     *sustained = call.work / call.took * 1e-9;
+  return GK_OK;
+}
+
+/* A ring: each thread waits for its own line, and then writes that of the next one. */
+struct ring_line {
+  _Alignas(2 * GK_CACHE_LINE) atomic_int round; /* 0 and 1 in turn; hardware fetches lines in pairs */
+};
+struct ring_call {
+  struct ring_line *lines; /* [threads] */
+  double seconds, best;    /* thread 0 writes it: seconds from one thread to the next */
+};
+enum { RING_ROUNDS = 100, RING_SPINS = 100000, RING_END = 2 };
+
+static int ring_wait(struct ring_line *line, int before) {
+  for (int spins = 0;; spins++) {
+    const int round = atomic_load_explicit(&line->round, memory_order_acquire);
+    if (round != before)
+      return round;
+    if (spins > RING_SPINS) /* threads may outnumber the CPUs */
+      sched_yield();
+  }
+}
+
+static void ring_body(void *context, int thread, int threads) {
+  struct ring_call *call = context;
+  struct ring_line *own = &call->lines[thread], *next = &call->lines[(thread + 1) % threads];
+  int round = 0;
+  if (threads == 1)
+    return;
+  if (thread > 0) {
+    do {
+      round = ring_wait(own, round);
+      atomic_store_explicit(&next->round, round, memory_order_release);
+    } while (round != RING_END);
+    return;
+  }
+  const double start = now();
+  double begin = start;
+  do {
+    for (int i = 0; i < RING_ROUNDS; i++) {
+      atomic_store_explicit(&next->round, !round, memory_order_release);
+      round = ring_wait(own, round);
+    }
+    const double end = now(), took = (end - begin) / RING_ROUNDS / threads;
+    call->best = took < call->best ? took : call->best;
+    begin = end;
+  } while (begin - start < call->seconds);
+  atomic_store_explicit(&next->round, RING_END, memory_order_release);
+}
+
+gk_status gk_measure_core_to_core(int threads, double seconds, double *nanoseconds) {
+  gk_status status = GK_CHECK_POINTERS({"nanoseconds", nanoseconds});
+  if (!status)
+    status = check_limit(threads, seconds);
+  if (status)
+    return status;
+  threads = gk_resolve_threads(threads);
+  struct ring_call call = {.seconds = seconds, .best = INFINITY};
+  const size_t bytes = (size_t)threads * sizeof *call.lines;
+  call.lines = aligned_alloc(sizeof *call.lines, bytes);
+  if (!call.lines)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for %zu bytes", bytes);
+  for (int i = 0; i < threads; i++)
+    atomic_init(&call.lines[i].round, 0);
+  gk_parallel(threads, ring_body, &call);
+  *nanoseconds = call.best < INFINITY ? 1e9 * call.best : 0;
+  free(call.lines);
   return GK_OK;
 }
 
