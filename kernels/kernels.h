@@ -135,8 +135,8 @@ struct gk_cell_forward {
   float *const *saved_gates;
   float *const *saved_h;
   float *const *saved_c;
-  bool stream; /* saved rows go past the caches: they are more than these would keep until backward */
-  bool shared; /* other threads have other units of the same rows */
+  bool stream;      /* saved rows go past the caches: they are more than these would keep until backward */
+  bool units_split; /* other threads have other units of these rows: a hint which order is fast */
 };
 
 /* The same step backward. `gates` holds the activations; the gradients of the pre-activations go to d_pre,
@@ -162,7 +162,7 @@ struct gk_cell_backward {
   const float *norm; /* of the step forward */
   const float *const *scales;
   const float *const *squashed, *const *d_squashed; /* NULL, or in place of tanh(c) and of what it gives dc */
-  bool shared;                                      /* as in the step forward */
+  bool units_split;                                 /* as in the step forward */
 };
 
 typedef void gk_cell_forward_fn(const struct gk_cell_forward *step);

@@ -177,7 +177,7 @@ static plain_fn *const plain_backward[GK_CELL_COUNT][GK_MAX_PHASES] = {
 struct call {
   gk_cell cell;
   int phase;
-  bool backward, in_place, saves, with_dy;
+  bool backward, in_place, saves, with_dy, units_split;
   gk_activation activation;
   const struct gk_cell_variant *variant; /* NULL: the plain kernels */
   const float *peephole;
@@ -252,6 +252,7 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
         .rows = call->rows,
         .unit_begin = call->begin,
         .unit_end = call->end,
+        .units_split = call->units_split,
         .hidden = call->hidden,
         .activation = call->activation,
         .variant = call->variant,
@@ -274,6 +275,7 @@ static void run_call(const struct call *call, const struct gk_kernels *kernels, 
         .rows = call->rows,
         .unit_begin = call->begin,
         .unit_end = call->end,
+        .units_split = call->units_split,
         .hidden = call->hidden,
         .activation = call->activation,
         .variant = call->variant,
@@ -374,15 +376,16 @@ static void check_sizes(struct call *call, const struct kernel_tier *tier, gk_ma
                         struct guarded_memory memory[FIELDS]) {
   const size_t most = 2 * tier->kernels->lanes + 3;
   for (call->hidden = 1; call->hidden <= most && call->hidden <= MOST_HIDDEN; call->hidden++)
-    for (size_t part = 0; part < 3; part++) {
-      /* All units; from the middle to the end; one in the middle, as teams cut them. */
-      call->begin = part == 0 ? 0 : call->hidden / 2;
-      call->end = part == 2 ? call->begin + 1 : call->hidden;
-      call->rows = 1 + (call->hidden + part) % ROWS;
+    for (size_t part = 0; part < 5; part++) {
+      /* All units; as teams cut them: from the middle to the end, one in the middle, none, more than a line. */
+      call->begin = part == 0 ? 0 : part == 4 ? call->hidden / 9 : call->hidden / 2;
+      call->end = part == 2 ? call->begin + 1 : part == 3 ? call->begin : call->hidden;
+      call->units_split = part > 0;
+      call->rows = part == 4 ? ROWS : 1 + (call->hidden + part) % ROWS;
       call->with_dy = call->backward && (call->hidden + part) % 2 == 0;
       call->saves = !call->backward && (call->hidden + part) % 4 < 2;
       call->in_place = !call->backward && (call->hidden + part) % 3 == 0;
-      check_call(call, tier, math, memory, call->hidden * 3 + part);
+      check_call(call, tier, math, memory, call->hidden * 5 + part);
     }
 }
 
@@ -490,7 +493,8 @@ static void general_arithmetic_has_the_same_bits(void **state) {
                                  .peephole = lstm && kind >= 2 ? peephole : NULL,
                                  .saves = !backward,
                                  .with_dy = backward,
-                                 .rows = 2,
+                                 .rows = ROWS,
+                                 .units_split = true,
                                  .blocks = (size_t)gk_cell_find((gk_cell)cell)->blocks};
             for (call.hidden = 1; call.hidden <= MOST_HIDDEN; call.hidden += 1 + call.hidden / 3) {
               call.end = call.hidden;

@@ -147,7 +147,7 @@ static struct gk_cell_forward cell_of_step(const struct gk_worker *worker, int l
                                  .c_prev = worker->c_prev + first,
                                  .h = (projects ? worker->whole_h : worker->h) + first,
                                  .c = worker->c + first,
-                                 .shared = worker->teams,
+                                 .units_split = worker->teams,
                                  .stream = run->stream && weights->hidden % run->rnn->kernels->lanes == 0};
   if (gk_run_saves_late(run, weights->hidden)) {
     cell.saved_gates = cell.pre;
