@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import machine
-from bars import explain_brackets, geometric_means, leaves_out_packing, text_of_ours, text_of_peer
+from bars import (explain_brackets, geometric_means, leaves_out_packing, text_of_core_to_core, text_of_ours,
+                  text_of_peer)
 from report_page import Section
 from report_pictures import PEERS, rows_of_dots
 
@@ -110,9 +111,8 @@ def disturbance_of_row(line):
     longest time from core to core."""
     own = line["gatekern"]
     lowest = f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f}" if "lowest_peak_gflops" in own else "–"
-    answers = "–".join(f"{time:.0f}" for time in own.get("core_to_core_ns", [])) or "–"
     return [lowest, text_of_share(line, "steal_percent"), text_of_share(line, "others_percent"), text_of_clock(line),
-            answers]
+            text_of_core_to_core(own)]
 
 
 def peer_table(header, rows, labels, names):

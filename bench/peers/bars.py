@@ -136,6 +136,13 @@ def text_of_ours(ours):
     return f"{1e3 * ours['best']:.3f}{median}{without}"
 
 
+def text_of_core_to_core(ours):
+    """The shortest and the longest time of the rounds in nanoseconds; of one thread, and in files of earlier versions,
+    there is none."""
+    times = ours.get("core_to_core_ns", [])
+    return "–".join(f"{time:.0f}" for time in times) if any(times) else "–"
+
+
 def leaves_out_packing(peer):
     """Is the ratio that of our step without packing?"""
     return "ratio_packing_alone" in peer

@@ -33,7 +33,7 @@ import machine
 import reasons
 import training
 from bars import (BARS, PEER_NAMES as NAMES, TRAINING, Row, explain_brackets, geometric_means, is_missed, parse_shape,
-                  read_list, text_of_ours, text_of_peer)
+                  read_list, text_of_core_to_core, text_of_ours, text_of_peer)
 from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepacked, Worker, environment, fastest_tier,
                          make_data, pause, usable_tiers)
 
@@ -211,7 +211,7 @@ def text_of_disturbance(result):
     taken = [f"{name} {result[key]} %" for name, key in (("steal", "steal_percent"), ("others", "others_percent"))
              if (result.get(key) or 0) > DISTURBED]
     soonest, latest = result["gatekern"]["core_to_core_ns"]
-    moved = [f"MOVED: from core to core {soonest:.0f} to {latest:.0f} ns"] if latest > MOVED * soonest else []
+    moved = [f"MOVED: from core to core {text_of_core_to_core(result['gatekern'])} ns"] if latest > MOVED * soonest else []
     return ([f"DISTURBED: {', '.join(taken)} of all CPU time"] if taken else []) + moved
 
 
@@ -268,7 +268,7 @@ def markdown(header, rows, results):
                      f"{' | '.join([*cells, needed])} | "
                      f"{100 * own['lowest_peak_gflops'] / own['peak_gflops']:.0f} | {result['steal_percent']} | "
                      f"{result['others_percent']} | {'–'.join(map(str, result.get('megahertz', [])))} | "
-                     f"{'–'.join(f'{time:.0f}' for time in own['core_to_core_ns'])} |")
+                     f"{text_of_core_to_core(own)} |")
     short = [(row, result, name) for row, result in zip(rows, results) for name in result.get("missed", [])]
     lines += [""] + [f"- {row.shape.name}, {row.passes}, {row.isa}, {NAMES.get(name, name)} < {row.at_least[name]}: "
                      f"{reason_of(row, result, name, header.get('ceilings'))}" for row, result, name in short]
