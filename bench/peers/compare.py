@@ -210,9 +210,11 @@ def text_of_disturbance(result):
     """Where others took so much that the row's figures mean little, or the threads were moved apart meanwhile."""
     taken = [f"{name} {result[key]} %" for name, key in (("steal", "steal_percent"), ("others", "others_percent"))
              if (result.get(key) or 0) > DISTURBED]
+    texts = [f"DISTURBED: {', '.join(taken)} of all CPU time"] if taken else []
     soonest, latest = result["gatekern"]["core_to_core_ns"]
-    moved = [f"MOVED: from core to core {text_of_core_to_core(result['gatekern'])} ns"] if latest > MOVED * soonest else []
-    return ([f"DISTURBED: {', '.join(taken)} of all CPU time"] if taken else []) + moved
+    if latest > MOVED * soonest:
+        texts.append(f"MOVED: from core to core {text_of_core_to_core(result['gatekern'])} ns")
+    return texts
 
 
 def describe_row(row, result, ceilings):
