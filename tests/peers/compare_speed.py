@@ -24,7 +24,7 @@ sys.path[:0] = [str(PEERS)]
 
 import training  # noqa: E402
 from bars import GATES, Row, parse_shape  # noqa: E402
-from compare import measure_rounds, result_of  # noqa: E402
+from compare import measure_rounds, result_of, text_of_disturbance  # noqa: E402
 from contestants import Failed, NoAnswer, Worker, make_data  # noqa: E402
 
 # The peers that have each network; ONNX Runtime without gradients and without a cap of the instruction set only.
@@ -140,7 +140,7 @@ def check_a_peer_that_hangs_while_it_is_timed_is_left_out():
 
 def made_up(best, **more):
     return {"best": best, "median": best, "forward_best": best, "forward_median": best, "peak_gflops": 100.0,
-            "sustained_gflops": 90.0, "checksum": "a", "isa": "avx2", **more}
+            "sustained_gflops": 90.0, "core_to_core_ns": 45.0, "checksum": "a", "isa": "avx2", **more}
 
 
 def result_of_made_up(rounds, passes="step", group="", ceilings=None, **at_least):
@@ -158,6 +158,9 @@ def check_results_of_made_up_rounds():
     assert (own["best"], own["peak_gflops"], own["lowest_peak_gflops"]) == (2.0, 120.0, 100.0), own
     assert result["missed"] == ["onednn", "peak"] and result["unmeasured"] == [], result
     assert result_of_made_up(rounds, onednn=1.5, peak=0)["missed"] == [], "both are reached"
+    assert text_of_disturbance(result) == [], "threads stayed where they were"
+    moved = {**rounds, "prepacked": [made_up(1.0, core_to_core_ns=240.0)]}
+    assert text_of_disturbance(result_of_made_up(moved)) == ["MOVED: from core to core 45–240 ns"]
     ceilings = {"tiers": [{"isa": "avx2", "peak_gflops": 200.0}, {"isa": "avx512", "peak_gflops": 300.0}]}
     own = result_of_made_up(rounds, ceilings=ceilings)["gatekern"]
     assert (own["peak_gflops"], own["lowest_peak_gflops"]) == (200.0, 100.0), own
