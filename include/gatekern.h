@@ -133,10 +133,12 @@ GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x
  * together: what interrupts and other programs leave of the largest to calls that take long. */
 GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops, double *sustained);
 
-/* Nanoseconds that a cache line takes from a thread that wrote it to the next of `threads` that waits for it:
- * the least of many rounds of a ring, measured for about `seconds`. Cores of one cache answer sooner than
- * those of two, and a hypervisor may move threads from one to the other. 0 for one thread. */
+/* Nanoseconds that a cache line takes from a thread that wrote it to the next one that waits for it: the mean
+ * over a ring of `threads`, the least of many rounds in about `seconds`. Cores of one cache answer sooner than
+ * those of two, and a hypervisor may move threads from one to the other. 0 for one thread. GK_ERROR_ARGUMENT,
+ * _MEMORY. */
 GK_API gk_status gk_measure_core_to_core(int threads, double seconds, double *nanoseconds);
+
 /* Read bandwidth in GB/s of `bytes` a thread, read again and again for about `seconds`. */
 GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, double seconds,
                                       double *gigabytes);

@@ -374,8 +374,8 @@ static void check_call(struct call *call, const struct kernel_tier *tier, gk_mat
 
 static void check_sizes(struct call *call, const struct kernel_tier *tier, gk_math math,
                         struct guarded_memory memory[FIELDS]) {
-  const size_t most = 2 * tier->kernels->lanes + 3;
-  for (call->hidden = 1; call->hidden <= most && call->hidden <= MOST_HIDDEN; call->hidden++)
+  enum { MOST = 2 * 16 + 3 }; /* two vectors of the widest tier, two lines of cache, and more */
+  for (call->hidden = 1; call->hidden <= MOST; call->hidden++)
     for (size_t part = 0; part < 5; part++) {
       /* All units; as teams cut them: from the middle to the end, one in the middle, none, more than a line. */
       call->begin = part == 0 ? 0 : part == 4 ? call->hidden / 9 : call->hidden / 2;

@@ -196,7 +196,7 @@ static gk_status measure_peak(struct measurement *m, double seconds, double *sus
 
 static gk_status measure_core_to_core(struct measurement *m) {
   double nanoseconds;
-  const gk_status status = gk_measure_core_to_core(m->threads, 0.002, &nanoseconds);
+  const gk_status status = gk_measure_core_to_core(m->threads, 0.005, &nanoseconds);
   if (status == GK_OK)
     m->core_to_core = fmax(m->core_to_core, nanoseconds);
   return status;
