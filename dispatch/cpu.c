@@ -12,6 +12,12 @@
 
 #define BIT(n) (UINT32_C(1) << (n))
 
+#define VENDOR_AMD UINT32_C(0x68747541) /* "Auth" of AuthenticAMD */
+
+/* CPUID leaf 1, EAX: base and extended family */
+#define FAMILY     UINT32_C(0x0FF00F00)
+#define FAMILY_19H UINT32_C(0x00A00F00)
+
 /* CPUID leaf 1, ECX */
 #define SSE3    BIT(0)
 #define SSSE3   BIT(9)
@@ -55,8 +61,12 @@ static uint64_t read_xcr0(void) {
 void gk_cpu_read(struct gk_cpu_registers *registers) {
   uint32_t eax, ebx, ecx, edx;
   memset(registers, 0, sizeof *registers);
-  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+  if (__get_cpuid(0, &eax, &ebx, &ecx, &edx))
+    registers->leaf0_ebx = ebx;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx)) {
+    registers->leaf1_eax = eax;
     registers->leaf1_ecx = ecx;
+  }
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
     uint32_t last_subleaf = eax;
     registers->leaf7_ebx = ebx;
@@ -105,6 +115,10 @@ bool gk_cpu_runs(const struct gk_cpu_registers *r, gk_isa isa) {
     break;
   }
   return false;
+}
+
+bool gk_cpu_halves_avx512(const struct gk_cpu_registers *r) {
+  return r->leaf0_ebx == VENDOR_AMD && (r->leaf1_eax & FAMILY) == FAMILY_19H;
 }
 
 gk_isa gk_cpu_best(const struct gk_cpu_registers *registers) {

@@ -9,7 +9,9 @@
 
 /* All zero where a register, a leaf or the architecture does not exist. */
 struct gk_cpu_registers {
-  uint32_t leaf1_ecx; /* CPUID leaf 1 */
+  uint32_t leaf0_ebx; /* CPUID leaf 0: the vendor's first four letters */
+  uint32_t leaf1_eax; /* CPUID leaf 1: the family */
+  uint32_t leaf1_ecx;
   uint32_t leaf7_ebx; /* CPUID leaf 7, subleaf 0 */
   uint32_t leaf7_ecx;
   uint32_t leaf7_edx;
@@ -24,6 +26,8 @@ void gk_cpu_read(struct gk_cpu_registers *registers);
 bool gk_cpu_runs(const struct gk_cpu_registers *registers, gk_isa isa);
 /* True if the scalar tier may use the FMA instruction instead of libm's fmaf. */
 bool gk_cpu_runs_scalar_fma(const struct gk_cpu_registers *registers);
+/* True if 512 bits are computed in two halves, a fma a cycle: AMD's family 19h (Zen 4). */
+bool gk_cpu_halves_avx512(const struct gk_cpu_registers *registers);
 /* The strongest tier that runs. */
 gk_isa gk_cpu_best(const struct gk_cpu_registers *registers);
 /* One line: why gk_cpu_best() says what it says. */

@@ -200,3 +200,7 @@ gk_status gk_kernels_for(gk_isa isa, gk_math math, const struct gk_kernels **ker
     *kernels = gk_dispatch(isa, math); /* not NULL: only a tier with tables here is resolved to */
   return status;
 }
+
+bool gk_reads_across(const struct gk_kernels *kernels) {
+  return kernels->reads_across && gk_cpu_halves_avx512(cpu());
+}

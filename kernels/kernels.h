@@ -207,7 +207,7 @@ struct gk_kernels {
   size_t lanes;        /* v, floats of a vector */
   size_t tile_rows;    /* mr */
   size_t tile_vectors; /* nv, vectors of a panel */
-  bool reads_across;   /* products take A transposed as it stands: see a_step */
+  bool reads_across;   /* products can take A transposed as it stands: see a_step */
 
   void (*product)(const struct gk_product *product);
 

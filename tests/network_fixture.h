@@ -13,6 +13,7 @@
 
 #include "include/gatekern.h"
 #include "src/reference/reference.h"
+#include "src/sequence/rnn.h"
 #include "tests/buffers.h"
 #include "tests/cell_variants.h"
 #include "tests/network_tiers.h"
@@ -27,6 +28,7 @@ struct network_case {
   bool resets;        /* sequences begin inside others */
   bool states;        /* initial states given, and gradients of final states */
   unsigned unpacked;  /* GK_PACK_: whose weights are read from the parameters, if they may be */
+  bool gates_turned;  /* weight gradients read gates as on other CPUs of this tier, if there are any */
   float weight_scale; /* parameters are uniform in +-weight_scale/sqrt(H); 0: 1 */
   uint64_t seed;      /* of parameters and inputs */
 };
@@ -42,13 +44,14 @@ static inline void describe(const struct network_case *c, char *text, size_t siz
   snprintf(text, size,
            "cell %s%s, isa %s, I %" PRId64 ", H %" PRId64 ", L %" PRId64 ", V %" PRId64 ", %s, %s, T %" PRId64
            ", N %" PRId64 "%s%s%s%s%s, projection %" PRId64
-           "%s, merge %s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
+           "%s%s, merge %s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
            gk_cell_name(d->cell), options, gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers,
            d->vocabulary, gk_direction_name(d->direction), gk_layout_name(d->layout), c->time, c->batch,
            c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
            d->hidden_sizes ? ", sizes differ" : "", d->trained_states ? ", states trained" : "",
-           d->projection_size, unpacked[c->unpacked], gk_merge_name(d->merge), (double)d->dropout, masks,
-           gk_schedule_name(d->schedule), d->threads, c->seed);
+           d->projection_size, unpacked[c->unpacked], c->gates_turned ? ", gates turned" : "",
+           gk_merge_name(d->merge), (double)d->dropout, masks, gk_schedule_name(d->schedule), d->threads,
+           c->seed);
 }
 
 /* The command that runs only the case that is being run. */
@@ -242,6 +245,8 @@ static inline struct network open_network(struct buffers *b, const struct networ
   const unsigned flags = c->desc.weight_dropout == 0 ? both & ~c->unpacked : both;
   size_t packed;
   check_status(c, gk_rnn_create(&c->desc, &net.rnn), "gk_rnn_create");
+  if (c->gates_turned && net.rnn->kernels->reads_across)
+    net.rnn->reads_across = !net.rnn->reads_across;
   check_status(c, gk_rnn_packed_bytes(net.rnn, flags, &packed), "gk_rnn_packed_bytes");
   check_status(c, gk_rnn_memory_needed(net.rnn, c->time, c->batch, &net.memory), "gk_rnn_memory_needed");
   net.packed = buffers_take(b, packed, 1);

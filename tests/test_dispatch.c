@@ -162,6 +162,28 @@ static void test_every_needed_bit(void **state) {
   }
 }
 
+/* The vendor and the family together, whatever model and stepping are. */
+static void test_halved_avx512(void **state) {
+  (void)state;
+  const uint32_t amd = UINT32_C(0x68747541), intel = UINT32_C(0x756E6547);
+  const struct {
+    uint32_t leaf0_ebx, leaf1_eax;
+    bool halves;
+  } cpus[] = {{amd, 0x00A10F11, true} /* Zen 4 */,
+              {amd, 0x00A60F12, true} /* Zen 4 */,
+              {amd, 0x00B00F21, false} /* Zen 5 */,
+              {amd, 0x00830F10, false} /* Zen 2 */,
+              {intel, 0x000C06F2, false},
+              {intel, 0x00A10F11, false},
+              {0, 0, false}};
+  for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++) {
+    struct gk_cpu_registers r = server;
+    r.leaf0_ebx = cpus[i].leaf0_ebx;
+    r.leaf1_eax = cpus[i].leaf1_eax;
+    assert_int_equal(gk_cpu_halves_avx512(&r), cpus[i].halves);
+  }
+}
+
 static void test_description(void **state) {
   (void)state;
   char text[512], tiny[8];
@@ -310,9 +332,9 @@ static void test_forced_math(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_machines),    cmocka_unit_test(test_every_needed_bit),
-      cmocka_unit_test(test_description), cmocka_unit_test(test_tables),
-      cmocka_unit_test(test_names),       cmocka_unit_test(test_forced_isa),
-      cmocka_unit_test(test_forced_math),
+      cmocka_unit_test(test_description), cmocka_unit_test(test_halved_avx512),
+      cmocka_unit_test(test_tables),      cmocka_unit_test(test_names),
+      cmocka_unit_test(test_forced_isa),  cmocka_unit_test(test_forced_math),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,7 @@ static void check_some_plans(struct network_case *c, int first, int count) {
   c->desc.threads = 1;
   c->desc.schedule = GK_SCHEDULE_SLICES;
   c->unpacked = 0;
+  c->gates_turned = false;
   struct network_data d = take_data(&data_buffers, c);
   struct network_results wanted = run_case(&data_buffers, c, &d);
   for (int i = 0; i < tier_count; i++)
@@ -46,6 +47,7 @@ static void check_some_plans(struct network_case *c, int first, int count) {
       c->desc.threads = plans[p].threads;
       c->desc.schedule = plans[p].schedule;
       c->unpacked = (unsigned)(i + p) % 4;
+      c->gates_turned = p % 2;
       snprintf(what, sizeof what, "against %s on one thread", gk_isa_name(tiers[0]));
       struct network_results got = run_case(&buffers, c, &d);
       check_same_results(c, what, &got, &wanted);

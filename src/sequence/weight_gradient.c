@@ -101,14 +101,14 @@ static float *finished_row(const struct strip *strip, int64_t tensor, size_t col
   return gradients + tensor + (gate * strip->layer->hidden + strip->unit + unit) * columns;
 }
 
-/* Lets products read the gates as they stand, or transposed where the tier's tiles are slower across. */
+/* Lets products read the gates as they stand, or transposed. */
 static void place_gates(struct strip *strip) {
   const struct gk_run *run = strip->worker->run;
   const struct gk_cell_info *cell = run->rnn->cell;
   const struct gk_gradient_block *block = strip->block;
   const int blocks = cell->normalised ? cell->bias_block : cell->blocks; /* what products read */
   const float *source[GK_SUM_BLOCK];
-  if (run->rnn->kernels->reads_across) {
+  if (run->rnn->reads_across) {
     strip->gates = block->gates + strip->unit;
     strip->block_step = (ptrdiff_t)strip->layer->hidden;
     strip->unit_step = 1;
@@ -308,7 +308,7 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
   const gk_rnn *rnn = run->rnn;
   const int rings = rnn->directions == 2 ? 1 : (int)rnn->desc.layers;
   const int64_t threads = run->plan.threads, width = (int64_t)rnn->layers[0].dx.width;
-  const size_t transposed = rnn->kernels->reads_across ? 0 : GK_TRANSPOSED_STRIDE;
+  const size_t transposed = rnn->reads_across ? 0 : GK_TRANSPOSED_STRIDE;
   const size_t scratch = strip_rows(run) * (transposed + 2 * sizeof(void *) / sizeof(float));
   /* A block that some thread still reads, one that is not yet full, a chunk, and those that wait. */
   size_t rows = 0, all = 0;
