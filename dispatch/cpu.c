@@ -117,7 +117,7 @@ bool gk_cpu_runs(const struct gk_cpu_registers *r, gk_isa isa) {
   return false;
 }
 
-bool gk_cpu_halves_avx512(const struct gk_cpu_registers *r) {
+bool gk_cpu_is_amd_19h(const struct gk_cpu_registers *r) {
   return r->leaf0_ebx == VENDOR_AMD && (r->leaf1_eax & FAMILY) == FAMILY_19H;
 }
 

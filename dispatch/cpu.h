@@ -26,8 +26,9 @@ void gk_cpu_read(struct gk_cpu_registers *registers);
 bool gk_cpu_runs(const struct gk_cpu_registers *registers, gk_isa isa);
 /* True if the scalar tier may use the FMA instruction instead of libm's fmaf. */
 bool gk_cpu_runs_scalar_fma(const struct gk_cpu_registers *registers);
-/* True if 512 bits are computed in two halves, a fma a cycle: AMD's family 19h (Zen 4). */
-bool gk_cpu_halves_avx512(const struct gk_cpu_registers *registers);
+/* AMD's family 19h (Zen 3, Zen 4): 512 bits are computed in two halves, a fma a cycle; and cores of a complex
+ * share a near L3. */
+bool gk_cpu_is_amd_19h(const struct gk_cpu_registers *registers);
 /* The strongest tier that runs. */
 gk_isa gk_cpu_best(const struct gk_cpu_registers *registers);
 /* One line: why gk_cpu_best() says what it says. */

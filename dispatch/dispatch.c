@@ -202,5 +202,9 @@ gk_status gk_kernels_for(gk_isa isa, gk_math math, const struct gk_kernels **ker
 }
 
 bool gk_reads_across(const struct gk_kernels *kernels) {
-  return kernels->reads_across && gk_cpu_halves_avx512(cpu());
+  return kernels->reads_across && gk_cpu_is_amd_19h(cpu());
+}
+
+bool gk_cores_are_near(void) {
+  return gk_cpu_is_amd_19h(cpu());
 }

@@ -23,4 +23,8 @@ gk_status gk_kernels_for(gk_isa isa, gk_math math, const struct gk_kernels **ker
  * and RNN of 128 to 1760 units). */
 bool gk_reads_across(const struct gk_kernels *kernels);
 
+/* Whether a line of cache goes from core to core in some 25 ns, or in 50 and more. Told from the CPU, not
+ * measured: plans must be the same in every call. */
+bool gk_cores_are_near(void);
+
 #endif

@@ -31,6 +31,7 @@
 
 /* Plans for other machines than this one. */
 static int cpus; /* 0: those of this one */
+static bool cores_are_near = true;
 int __real_gk_default_threads(void);
 int __wrap_gk_default_threads(void);
 int __wrap_gk_default_threads(void) {
@@ -58,6 +59,8 @@ static gk_rnn_plan_info explain(gk_rnn_desc desc, int64_t time, int64_t batch, b
   const bool fed = true;
   gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
   gk_rnn *rnn = create(desc);
+  if (cpus)
+    rnn->cores_are_near = cores_are_near;
   assert_int_equal(gk_rnn_explain_plan(rnn, time, batch, training, &info), GK_OK);
   assert_int_not_equal(gk_rnn_plan_for(rnn, time, batch, training, fed).schedule, GK_SCHEDULE_WAVEFRONT);
   gk_rnn_destroy(rnn);
@@ -160,6 +163,31 @@ static void samples_and_units_decide_the_schedule(void **state) {
                (long long)plans[i].batch, (long long)plans[i].time, gk_schedule_name(info.schedule),
                info.threads, info.schedule_reason);
   }
+}
+
+/* A second thread, where cores answer each other at once and where they do not. */
+static void a_thread_more_pays_later_where_cores_are_far(void **state) {
+  static const struct {
+    int64_t hidden, batch, time;
+    bool training;
+    int near, far; /* threads */
+  } plans[] = {{24, 8, 20, true, 2, 1},   {64, 4, 10, true, 2, 1},   {64, 8, 10, true, 2, 2},
+               {24, 8, 3, false, 1, 1},   {24, 8, 5, false, 2, 1},   {64, 4, 10, false, 2, 2},
+               {128, 1, 1, false, 2, 1},  {128, 1, 4, false, 2, 2},  {128, 1, 1, true, 2, 2},
+               {512, 64, 25, true, 2, 2}, {512, 1, 50, false, 2, 2}, {8, 1, 50, true, 1, 1}};
+  (void)state;
+  for (size_t i = 0; i < sizeof plans / sizeof *plans; i++)
+    for (int near = 0; near < 2; near++) {
+      const gk_rnn_desc desc = describe_network(GK_CELL_LSTM, plans[i].hidden, plans[i].hidden);
+      cpus = 2;
+      cores_are_near = near;
+      const gk_rnn_plan_info info = explain(desc, plans[i].time, plans[i].batch, plans[i].training);
+      cpus = 0;
+      cores_are_near = true;
+      if (info.threads != (near ? plans[i].near : plans[i].far))
+        fail_msg("case %zu, cores %s: %d threads, %s", i, near ? "near" : "far", info.threads,
+                 info.threads_reason);
+    }
 }
 
 /* Layers or directions that have alike work, of few samples, or with few weights; these stay near. */
@@ -564,6 +592,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_explanation_is_the_plan_with_reasons),
       cmocka_unit_test(samples_and_units_decide_the_schedule),
+      cmocka_unit_test(a_thread_more_pays_later_where_cores_are_far),
       cmocka_unit_test(small_stacks_and_directions_walk_as_a_wavefront),
       cmocka_unit_test(weights_that_are_read_few_times_are_not_packed),
       cmocka_unit_test(forward_counts_how_often_it_would_transpose_a_weight),

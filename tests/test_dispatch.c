@@ -163,12 +163,12 @@ static void test_every_needed_bit(void **state) {
 }
 
 /* The vendor and the family together, whatever model and stepping are. */
-static void test_halved_avx512(void **state) {
+static void test_amd_19h(void **state) {
   (void)state;
   const uint32_t amd = UINT32_C(0x68747541), intel = UINT32_C(0x756E6547);
   const struct {
     uint32_t leaf0_ebx, leaf1_eax;
-    bool halves;
+    bool is;
   } cpus[] = {{amd, 0x00A10F11, true} /* Zen 4 */,
               {amd, 0x00A60F12, true} /* Zen 4 */,
               {amd, 0x00B00F21, false} /* Zen 5 */,
@@ -180,7 +180,7 @@ static void test_halved_avx512(void **state) {
     struct gk_cpu_registers r = server;
     r.leaf0_ebx = cpus[i].leaf0_ebx;
     r.leaf1_eax = cpus[i].leaf1_eax;
-    assert_int_equal(gk_cpu_halves_avx512(&r), cpus[i].halves);
+    assert_int_equal(gk_cpu_is_amd_19h(&r), cpus[i].is);
   }
 }
 
@@ -332,7 +332,7 @@ static void test_forced_math(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_machines),    cmocka_unit_test(test_every_needed_bit),
-      cmocka_unit_test(test_description), cmocka_unit_test(test_halved_avx512),
+      cmocka_unit_test(test_description), cmocka_unit_test(test_amd_19h),
       cmocka_unit_test(test_tables),      cmocka_unit_test(test_names),
       cmocka_unit_test(test_forced_isa),  cmocka_unit_test(test_forced_math),
   };

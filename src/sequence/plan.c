@@ -14,29 +14,16 @@
  * slices, as long as each thread gets enough samples to compute with the weights that it reads instead of
  * waiting for them (in training of few steps, for those that others packed), and the samples divide about as
  * evenly as the hidden units; else teams, which read each weight once for all and meet each step, for which
- * one step's products of a layer must bring each thread STEP_FLOP_A_THREAD. A wavefront, which meets once a
+ * one step's products of a layer must bring each thread what a barrier costs. A wavefront, which meets once a
  * chunk, with fewer samples than threads, or if layers or directions keep all threads busy alike, with few
  * samples or, in training, with few weights: as long as the weights of a layer stay in a thread's cache.
- * Chunk: as many steps as make CHUNK_ROWS rows of an input product.
- * Of some 100 calls in inference and 280 training steps on AVX-512 (16 to 160 units, 1 to 64 samples, T 1 to
- * 50) two threads took up to twice one's time with half of these numbers of FLOP, 0.9 to 1.1 of it with all
- * of them, and 0.6 to 0.8 with four times as many. Steps of 8 to 128 units that pack, PACKED_FLOP for all,
- * took 0.77 to 0.99 with eight samples or more (42 networks), but 0.87 to 1.13 with two to seven (60). That
- * is where cores answer each other at once; in bad moments of a shared machine, when a barrier takes 1 us
- * and more, 1.2 to 2 with all of them. */
+ * Chunk: as many steps as make CHUNK_ROWS rows of an input product. */
 enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
-  CALL_FLOP_A_THREAD = 240000,
-  LONE_FLOP_A_THREAD = 145000, /* of one sample, which waits for the weights that it reads */
-  PACKED_FLOP = 30000,         /* ... more, where one thread packs for all, */
-  PACKED_FEW_FLOP = 150000,    /* (of fewer than PACKED_FEW samples, which gain little) */
-  MOVED_FLOP = 20,             /* ... and as many for each weight */
   PACKED_FEW = 8,
-  STEP_FLOP_A_THREAD = 120000,
-  BARRIER_FLOP = 60000,      /* times threads: that each of a team must save a step for its barriers to pay */
-  WAVE_FLOP = 75000,         /* of a layer in a tenth of the steps, below which a wavefront costs too much */
-  UNEVEN_WAVE_FLOP = 240000, /* ... where it does not keep all threads busy alike */
+  SHARED_PRODUCT_FLOP =
+      120000,                /* of a layer and sample, from which threads share its units and its packing */
   WAVE_SAMPLES = 6,          /* up to which a wavefront of two threads may be faster than slices */
   WAVE_SAMPLES_INFERRED = 3, /* ... a stack's in inference */
   TINY_BYTES = 80 * 1024,    /* weights of a layer, up to which it trains faster with any number of samples */
@@ -46,6 +33,58 @@ enum {
   MOVED_NEAR_BYTES = 1280 * 1024,
   SHARED_BYTES = 20 * 1000000 /* ... in the cache that cores share */
 };
+
+/* What a thread more costs the others, in FLOP that it must bring them. */
+struct thread_cost {
+  double call;         /* forward products of a call, for its region ... */
+  double lone_call;    /* ... of one sample, which waits for the weights that it reads, in inference */
+  double lone_trained; /* ... and in training, which writes as many gradients */
+  double packed;       /* ... more, where one thread packs for all, */
+  double packed_few;   /* (of fewer than PACKED_FEW samples, which gain little) */
+  double moved;        /* ... and as many for each weight */
+  double step;         /* products of a layer in a step, for a team's barrier */
+  double lone_step;
+  double barrier;     /* times threads: that each of a team must save a step for its barriers to pay */
+  double wave;        /* of a layer in a tenth of the steps, for a wavefront's barrier */
+  double uneven_wave; /* ... where it does not keep all threads busy alike */
+};
+
+/* Where cores answer each other at once (Zen 4, 26 ns one way): of some 100 calls in inference and 280
+ * training steps on AVX-512 (16 to 160 units, 1 to 64 samples, T 1 to 50) two threads took up to twice one's
+ * time with half of these numbers, 0.9 to 1.1 of it with all of them, and 0.6 to 0.8 with four times as many.
+ * Steps of 8 to 128 units that pack took 0.77 to 0.99 with eight samples or more (42 networks), but 0.87 to
+ * 1.13 with two to seven (60). */
+static const struct thread_cost near_cores = {.call = 240000,
+                                              .lone_call = 145000,
+                                              .lone_trained = 145000,
+                                              .packed = 30000,
+                                              .packed_few = 150000,
+                                              .moved = 20,
+                                              .step = 120000,
+                                              .lone_step = 120000,
+                                              .barrier = 60000,
+                                              .wave = 75000,
+                                              .uneven_wave = 240000};
+/* Elsewhere (a Xeon's mesh, 100 ns and more, with cores that compute half as fast again): the numbers above
+ * gave 1.3 to 2 times the time of one thread. Of 38 networks of 24 to 512 units slices took 0.98 to 1.02 with
+ * 1.1 to 2.6 MFLOP a call in inference, and in steps that pack 1.0 to 1.16 with 4 to 6, but 0.75 to 0.84 with
+ * 5 and few weights; teams 1.0 to 1.1 with 0.22 to 0.26 MFLOP a step, 0.7 to 0.9 with 0.5 (1.0 in steps that
+ * pack); with one sample 0.8 to 0.9 with 0.15 to 0.26 and 0.9 MFLOP a call, in training also with 0.2. */
+static const struct thread_cost far_cores = {.call = 1500000,
+                                             .lone_call = 850000,
+                                             .lone_trained = 145000,
+                                             .packed = 700000,
+                                             .packed_few = 900000,
+                                             .moved = 55,
+                                             .step = 400000,
+                                             .lone_step = 120000,
+                                             .barrier = 180000,
+                                             .wave = 300000,
+                                             .uneven_wave = 960000};
+
+static const struct thread_cost *thread_cost(const struct gk_rnn *rnn) {
+  return rnn->cores_are_near ? &near_cores : &far_cores;
+}
 
 /* Those that each step reads, and all. */
 static double recurrent_weights_of(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
@@ -155,7 +194,7 @@ static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int thr
  * vectors of one gate after the other are faster in small layers (LSTM 24 to 50 1.06 to 1.08 times, 72 1.03).
  * It decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
 bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
-  return 2 * weights_of(rnn, layer) >= STEP_FLOP_A_THREAD;
+  return 2 * weights_of(rnn, layer) >= SHARED_PRODUCT_FLOP;
 }
 
 static int busy_threads(const struct gk_rnn *rnn, double flop, double flop_of_each) {
@@ -164,15 +203,16 @@ static int busy_threads(const struct gk_rnn *rnn, double flop, double flop_of_ea
 }
 
 int gk_rnn_packing_threads(const struct gk_rnn *rnn) {
-  return busy_threads(rnn, step_flop(rnn, 1), STEP_FLOP_A_THREAD);
+  return busy_threads(rnn, step_flop(rnn, 1), SHARED_PRODUCT_FLOP);
 }
 
 static double flop_a_thread(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
-  const double each = batch == 1 ? LONE_FLOP_A_THREAD : CALL_FLOP_A_THREAD;
+  const struct thread_cost *cost = thread_cost(rnn);
+  const double each = batch > 1 ? cost->call : training ? cost->lone_trained : cost->lone_call;
   const bool moved =
       training && (double)time > gk_rnn_unpacked_steps(rnn) && gk_rnn_packing_threads(rnn) == 1;
-  const double packed = batch < PACKED_FEW ? PACKED_FEW_FLOP : PACKED_FLOP;
-  return moved ? each + packed + MOVED_FLOP * gk_rnn_weights(rnn) : each;
+  const double packed = batch < PACKED_FEW ? cost->packed_few : cost->packed;
+  return moved ? each + packed + cost->moved * gk_rnn_weights(rnn) : each;
 }
 
 static int threads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
@@ -180,9 +220,13 @@ static int threads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch, boo
   return rnn->threads_forced ? rnn->desc.threads : busy_threads(rnn, flop, each);
 }
 
+static double step_flop_a_thread(const struct gk_rnn *rnn, int64_t batch) {
+  return batch == 1 ? thread_cost(rnn)->lone_step : thread_cost(rnn)->step;
+}
+
 /* Those of a team, of `threads`. */
 static int team_threads(const struct gk_rnn *rnn, int64_t batch, int threads) {
-  const int most = busy_threads(rnn, step_flop(rnn, batch), STEP_FLOP_A_THREAD);
+  const int most = busy_threads(rnn, step_flop(rnn, batch), step_flop_a_thread(rnn, batch));
   return weight_bytes(rnn) > NEAR_BYTES || threads < most ? threads : most;
 }
 
@@ -200,7 +244,8 @@ static enum ground ground_of(const struct gk_rnn *rnn, int64_t trained_steps, in
   if (team == 1 || team < (rnn->threads_forced ? threads : slices))
     return LITTLE_WORK;
   if (batch / threads >= fewest_rows(rnn, trained_steps, threads))
-    return unevenness > uneven && gained > (double)BARRIER_FLOP * threads ? SAMPLES_UNEVEN : ENOUGH_SAMPLES;
+    return unevenness > uneven && gained > thread_cost(rnn)->barrier * threads ? SAMPLES_UNEVEN
+                                                                               : ENOUGH_SAMPLES;
   return unevenness <= shorter ? UNITS_UNEVEN : FEW_SAMPLES;
 }
 
@@ -240,7 +285,8 @@ static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch
   const double near = NEAR_BYTES * (directions ? 2.0 : alone ? 1.0 : 0.7);
   return batch > 0 && threads > 1 && (alone || (even && (tiny || batch <= wave_samples(rnn, training)))) &&
          time >= shortest && weight_bytes(rnn) <= near &&
-         step_flop(rnn, batch) * (double)time / WAVES >= (even ? WAVE_FLOP : UNEVEN_WAVE_FLOP) &&
+         step_flop(rnn, batch) * (double)time / WAVES >=
+             (even ? thread_cost(rnn)->wave : thread_cost(rnn)->uneven_wave) &&
          threads_of(rnn, time, batch, training) >= threads;
 }
 
@@ -347,7 +393,7 @@ static void explain_threads(const struct gk_rnn *rnn, int64_t time, int64_t batc
         text, size,
         "fewer than %d: each thread beyond the first is worth its barrier from %.3g MFLOP of a step on, and "
         "a step of a layer is %.3g",
-        asked, 1e-6 * STEP_FLOP_A_THREAD, 1e-6 * info->step_flop);
+        asked, 1e-6 * step_flop_a_thread(rnn, batch), 1e-6 * info->step_flop);
   else if (info->threads < asked)
     snprintf(text, size, "fewer than %d: a slice is a sample at least, and the batch has %lld", asked,
              (long long)batch);

@@ -340,6 +340,7 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   rnn->desc.isa = rnn->kernels->isa;
   rnn->desc.math = rnn->kernels->math;
   rnn->reads_across = gk_reads_across(rnn->kernels);
+  rnn->cores_are_near = gk_cores_are_near();
   rnn->threads_forced = desc->threads != 0;
   rnn->desc.threads = gk_resolve_threads(desc->threads);
   rnn->cell = gk_cell_of(desc);

@@ -58,7 +58,8 @@ struct gk_rnn {
   gk_rnn_desc desc;
   const struct gk_cell_info *cell;
   const struct gk_kernels *kernels;
-  bool reads_across; /* weight gradients read gates across, as they stand: gk_reads_across */
+  bool reads_across;   /* weight gradients read gates across, as they stand: gk_reads_across */
+  bool cores_are_near; /* gk_cores_are_near: what the plan takes a thread more to cost */
   struct gk_cell_arithmetic arithmetic; /* of a step */
   bool general;                         /* they are the general ones, with the direction's variant */
   struct gk_cell_variant variant[2];
