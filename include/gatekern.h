@@ -494,7 +494,8 @@ GK_API gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t b
 
 /* How a call of these sizes, one without feedback, is cut: the schedule (never AUTO) and the most threads
  * that it uses. training: gk_rnn_backward, and gk_rnn_forward with a reserve; else gk_rnn_forward without
- * one. Training whose weights are packed needs more work for each thread: a few steps more may use fewer. */
+ * one. Training whose weights are packed needs more work for each thread: a few steps more, or a
+ * sample more, may use fewer. */
 GK_API gk_status gk_rnn_plan(const gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                              gk_schedule *schedule, int *threads);
 

@@ -42,6 +42,17 @@ static gk_rnn *create(gk_rnn_desc desc) {
   gk_rnn *rnn;
   if (gk_rnn_create(&desc, &rnn) != GK_OK)
     fail_msg("%s", gk_last_error());
+  if (cpus)
+    rnn->cores_are_near = cores_are_near;
+  return rnn;
+}
+
+static gk_rnn *create_elsewhere(gk_rnn_desc desc, int machine_cpus, bool near) {
+  cpus = machine_cpus;
+  cores_are_near = near;
+  gk_rnn *rnn = create(desc);
+  cpus = 0;
+  cores_are_near = true;
   return rnn;
 }
 
@@ -59,8 +70,6 @@ static gk_rnn_plan_info explain(gk_rnn_desc desc, int64_t time, int64_t batch, b
   const bool fed = true;
   gk_rnn_plan_info info = GK_RNN_PLAN_INFO_INIT;
   gk_rnn *rnn = create(desc);
-  if (cpus)
-    rnn->cores_are_near = cores_are_near;
   assert_int_equal(gk_rnn_explain_plan(rnn, time, batch, training, &info), GK_OK);
   assert_int_not_equal(gk_rnn_plan_for(rnn, time, batch, training, fed).schedule, GK_SCHEDULE_WAVEFRONT);
   gk_rnn_destroy(rnn);
@@ -165,28 +174,49 @@ static void samples_and_units_decide_the_schedule(void **state) {
   }
 }
 
-/* A second thread, where cores answer each other at once and where they do not. */
-static void a_thread_more_pays_later_where_cores_are_far(void **state) {
+/* On two threads whose cores are far, each cost just short of and just past what it asks for. */
+static void far_cores_ask_for_more_work(void **state) {
+  enum { SLICES = GK_SCHEDULE_SLICES, TEAMS = GK_SCHEDULE_TEAMS, WAVE = GK_SCHEDULE_WAVEFRONT };
   static const struct {
-    int64_t hidden, batch, time;
+    const char *cost;
+    int64_t hidden, layers, batch;
     bool training;
-    int near, far; /* threads */
-  } plans[] = {{24, 8, 20, true, 2, 1},   {64, 4, 10, true, 2, 1},   {64, 8, 10, true, 2, 2},
-               {24, 8, 3, false, 1, 1},   {24, 8, 5, false, 2, 1},   {64, 4, 10, false, 2, 2},
-               {128, 1, 1, false, 2, 1},  {128, 1, 4, false, 2, 2},  {128, 1, 1, true, 2, 2},
-               {512, 64, 25, true, 2, 2}, {512, 1, 50, false, 2, 2}, {8, 1, 50, true, 1, 1}};
+    struct {
+      int64_t time, hidden; /* 0: that of the row */
+      int schedule, threads;
+    } below, above;
+  } rows[] = {
+      {"call", 24, 1, 8, false, {20, 0, SLICES, 1}, {21, 0, SLICES, 2}},
+      {"trained_call", 88, 1, 2, true, {2, 0, SLICES, 1}, {3, 0, SLICES, 2}},
+      {"lone_call", 128, 1, 1, false, {3, 0, SLICES, 1}, {4, 0, TEAMS, 2}},
+      {"lone_trained", 0, 1, 1, true, {1, 92, SLICES, 1}, {1, 100, TEAMS, 2}},
+      {"packed", 64, 1, 8, true, {7, 0, SLICES, 1}, {8, 0, SLICES, 2}},
+      {"packed_few", 64, 1, 6, true, {10, 0, SLICES, 1}, {11, 0, SLICES, 2}},
+      {"moved", 80, 1, 8, true, {6, 0, SLICES, 1}, {7, 0, SLICES, 2}},
+      {"step", 0, 1, 3, false, {20, 90, SLICES, 2}, {20, 92, TEAMS, 2}},
+      {"lone_step", 0, 1, 1, false, {20, 86, SLICES, 1}, {20, 88, TEAMS, 2}},
+      {"barrier", 0, 1, 9, true, {20, 128, SLICES, 2}, {20, 256, TEAMS, 2}},
+      {"wave", 64, 4, 4, true, {11, 0, SLICES, 2}, {12, 0, WAVE, 2}},
+      {"uneven_wave", 64, 3, 1, false, {140, 0, SLICES, 1}, {150, 0, WAVE, 2}},
+  };
   (void)state;
-  for (size_t i = 0; i < sizeof plans / sizeof *plans; i++)
-    for (int near = 0; near < 2; near++) {
-      const gk_rnn_desc desc = describe_network(GK_CELL_LSTM, plans[i].hidden, plans[i].hidden);
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (int above = 0; above < 2; above++) {
+      const int64_t own = above ? rows[i].above.hidden : rows[i].below.hidden;
+      const int64_t hidden = own ? own : rows[i].hidden,
+                    time = above ? rows[i].above.time : rows[i].below.time;
+      const int schedule = above ? rows[i].above.schedule : rows[i].below.schedule;
+      const int threads = above ? rows[i].above.threads : rows[i].below.threads;
+      gk_rnn_desc desc = describe_network(GK_CELL_LSTM, hidden, hidden);
+      desc.layers = rows[i].layers;
       cpus = 2;
-      cores_are_near = near;
-      const gk_rnn_plan_info info = explain(desc, plans[i].time, plans[i].batch, plans[i].training);
+      cores_are_near = false;
+      const gk_rnn_plan_info info = explain(desc, time, rows[i].batch, rows[i].training);
       cpus = 0;
       cores_are_near = true;
-      if (info.threads != (near ? plans[i].near : plans[i].far))
-        fail_msg("case %zu, cores %s: %d threads, %s", i, near ? "near" : "far", info.threads,
-                 info.threads_reason);
+      if ((int)info.schedule != schedule || info.threads != threads)
+        fail_msg("%s, %s: %s on %d threads: %s; %s", rows[i].cost, above ? "above" : "below",
+                 gk_schedule_name(info.schedule), info.threads, info.threads_reason, info.schedule_reason);
     }
 }
 
@@ -426,13 +456,11 @@ static void a_shorter_sequence_needs_no_more_memory(void **state) {
   for (int cell = 0; cell < gk_cell_count(); cell++)
     for (int64_t hidden = 3; hidden < 600; hidden *= 3)
       for (int64_t batch = 1; batch < 70; batch = 2 * batch + 1)
-        for (int shape = 0; shape < 12; shape++) {
+        for (int shape = 0; shape < 24; shape++) {
           gk_rnn_desc desc = describe_network((gk_cell)cell, hidden, hidden);
           desc.layers = 1 + shape % 2;
           desc.direction = shape / 2 % 2 ? GK_BIDIRECTIONAL : GK_FORWARD;
-          cpus = machines[shape / 4];
-          gk_rnn *rnn = create(desc);
-          cpus = 0;
+          gk_rnn *rnn = create_elsewhere(desc, machines[shape / 4 % 3], shape < 12);
           for (int i = 1; i < TIMES; i++) {
             const gk_rnn_memory shorter = memory_of(rnn, times[i - 1], batch),
                                 longer = memory_of(rnn, times[i], batch);
@@ -447,7 +475,7 @@ static void a_shorter_sequence_needs_no_more_memory(void **state) {
 static void a_step_fewer_needs_no_more_memory(void **state) {
   static const int machines[] = {2, 6};
   (void)state;
-  for (int machine = 0; machine < 2; machine++)
+  for (int machine = 0; machine < 4; machine++)
     for (int cell = 0; cell < gk_cell_count(); cell++)
       for (int64_t hidden = 20; hidden <= 140; hidden += 10)
         for (int64_t wide = 0; wide < 3; wide++)
@@ -457,9 +485,7 @@ static void a_step_fewer_needs_no_more_memory(void **state) {
               desc.input_size = hidden * (wide == 2 ? 15 : 1) + 100 * (wide == 1);
               desc.layers = 1 + shape;
               desc.direction = shape == 0 ? GK_BIDIRECTIONAL : GK_FORWARD;
-              cpus = machines[machine];
-              gk_rnn *rnn = create(desc);
-              cpus = 0;
+              gk_rnn *rnn = create_elsewhere(desc, machines[machine % 2], machine < 2);
               gk_rnn_memory shorter = memory_of(rnn, 1, batch);
               for (int64_t time = 2; time <= 30; time++) {
                 const gk_rnn_memory longer = memory_of(rnn, time, batch);
@@ -592,7 +618,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_explanation_is_the_plan_with_reasons),
       cmocka_unit_test(samples_and_units_decide_the_schedule),
-      cmocka_unit_test(a_thread_more_pays_later_where_cores_are_far),
+      cmocka_unit_test(far_cores_ask_for_more_work),
       cmocka_unit_test(small_stacks_and_directions_walk_as_a_wavefront),
       cmocka_unit_test(weights_that_are_read_few_times_are_not_packed),
       cmocka_unit_test(forward_counts_how_often_it_would_transpose_a_weight),

@@ -169,13 +169,10 @@ static void test_amd_19h(void **state) {
   const struct {
     uint32_t leaf0_ebx, leaf1_eax;
     bool is;
-  } cpus[] = {{amd, 0x00A10F11, true} /* Zen 4 */,
-              {amd, 0x00A60F12, true} /* Zen 4 */,
-              {amd, 0x00B00F21, false} /* Zen 5 */,
-              {amd, 0x00830F10, false} /* Zen 2 */,
-              {intel, 0x000C06F2, false},
-              {intel, 0x00A10F11, false},
-              {0, 0, false}};
+  } cpus[] = {{amd, 0x00A10F11, true} /* Zen 4 */,  {amd, 0x00A60F12, true} /* Zen 4 */,
+              {amd, 0x00B00F21, false} /* Zen 5 */, {amd, 0x00830F10, false} /* Zen 2 */,
+              {amd, 0x00A20F10, true} /* Zen 3 */,  {intel, 0x000C06F2, false},
+              {intel, 0x00A10F11, false},           {0, 0, false}};
   for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++) {
     struct gk_cpu_registers r = server;
     r.leaf0_ebx = cpus[i].leaf0_ebx;

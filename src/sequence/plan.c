@@ -22,9 +22,8 @@ enum {
   WAVES = 10,      /* chunks of a wavefront: the last layer starts a tenth of the way behind the one below */
   CHUNK_ROWS = 96, /* rows of an input product: enough to reuse a panel, few enough to stay in cache */
   PACKED_FEW = 8,
-  SHARED_PRODUCT_FLOP =
-      120000,                /* of a layer and sample, from which threads share its units and its packing */
-  WAVE_SAMPLES = 6,          /* up to which a wavefront of two threads may be faster than slices */
+  SHARED_FLOP = 120000, /* products of a layer and sample, from which threads share its units and packing */
+  WAVE_SAMPLES = 6,     /* up to which a wavefront of two threads may be faster than slices */
   WAVE_SAMPLES_INFERRED = 3, /* ... a stack's in inference */
   TINY_BYTES = 80 * 1024,    /* weights of a layer, up to which it trains faster with any number of samples */
   NEAR_BYTES = 640 * 1024,   /* weights of a layer that stay in a core's own cache */
@@ -36,25 +35,28 @@ enum {
 
 /* What a thread more costs the others, in FLOP that it must bring them. */
 struct thread_cost {
-  double call;         /* forward products of a call, for its region ... */
-  double lone_call;    /* ... of one sample, which waits for the weights that it reads, in inference */
-  double lone_trained; /* ... and in training, which writes as many gradients */
-  double packed;       /* ... more, where one thread packs for all, */
-  double packed_few;   /* (of fewer than PACKED_FEW samples, which gain little) */
-  double moved;        /* ... and as many for each weight */
-  double step;         /* products of a layer in a step, for a team's barrier */
-  double lone_step;
-  double barrier;     /* times threads: that each of a team must save a step for its barriers to pay */
-  double wave;        /* of a layer in a tenth of the steps, for a wavefront's barrier */
-  double uneven_wave; /* ... where it does not keep all threads busy alike */
+  /* Of a call's forward products, for its parallel region: */
+  double call, trained_call;      /* in inference and in training, which also writes gradients */
+  double lone_call, lone_trained; /* of one sample, which waits for the weights that it reads */
+  double packed;                  /* more in training, where one thread packs for all, ... */
+  double packed_few;              /* ... of fewer than PACKED_FEW samples, which gain little, */
+  double moved;                   /* and as much more for each weight */
+  /* Of a layer's products in a step, for a team's barrier: */
+  double step;      /* two samples and more */
+  double lone_step; /* one */
+  double barrier;   /* times threads: that each must save where samples are uneven */
+  /* Of a layer's products in a tenth of the steps, for a wavefront's barrier: */
+  double wave;
+  double uneven_wave; /* that does not keep all threads busy alike */
 };
 
-/* Where cores answer each other at once (Zen 4, 26 ns one way): of some 100 calls in inference and 280
+/* Where cores answer each other at once (Zen 4: dispatch.h): of some 100 calls in inference and 280
  * training steps on AVX-512 (16 to 160 units, 1 to 64 samples, T 1 to 50) two threads took up to twice one's
  * time with half of these numbers, 0.9 to 1.1 of it with all of them, and 0.6 to 0.8 with four times as many.
  * Steps of 8 to 128 units that pack took 0.77 to 0.99 with eight samples or more (42 networks), but 0.87 to
  * 1.13 with two to seven (60). */
 static const struct thread_cost near_cores = {.call = 240000,
+                                              .trained_call = 240000,
                                               .lone_call = 145000,
                                               .lone_trained = 145000,
                                               .packed = 30000,
@@ -65,16 +67,19 @@ static const struct thread_cost near_cores = {.call = 240000,
                                               .barrier = 60000,
                                               .wave = 75000,
                                               .uneven_wave = 240000};
-/* Elsewhere (a Xeon's mesh, 100 ns and more, with cores that compute half as fast again): the numbers above
- * gave 1.3 to 2 times the time of one thread. Of 38 networks of 24 to 512 units slices took 0.98 to 1.02 with
- * 1.1 to 2.6 MFLOP a call in inference, and in steps that pack 1.0 to 1.16 with 4 to 6, but 0.75 to 0.84 with
- * 5 and few weights; teams 1.0 to 1.1 with 0.22 to 0.26 MFLOP a step, 0.7 to 0.9 with 0.5 (1.0 in steps that
- * pack); with one sample 0.8 to 0.9 with 0.15 to 0.26 and 0.9 MFLOP a call, in training also with 0.2. */
+/* Elsewhere (Emerald Rapids, whose cores also compute half as fast again): the numbers above gave 1.3 to 2
+ * times the time of one thread. Of 38 networks of 24 to 512 units slices took 0.98 to 1.02 of it with 1.1 to
+ * 2.6 MFLOP a call in inference, and in steps that pack 1.0 to 1.16 with 4 to 6, but 0.75 to 0.84 with 5 and
+ * few weights; teams 1.0 to 1.1 with 0.22 to 0.26 MFLOP a step, 0.7 to 0.9 with 0.5 (1.0 in steps that pack);
+ * with one sample 0.8 to 0.9 with 0.15 to 0.26 and 0.9 MFLOP a call, in training also with 0.2. Steps of two
+ * to four samples that do not pack took 0.7 to 1.0 with 0.5 to 0.8 MFLOP. Of barrier and waves no bound was
+ * sought: they are three and four times the numbers above, as a barrier takes. */
 static const struct thread_cost far_cores = {.call = 1500000,
+                                             .trained_call = 500000,
                                              .lone_call = 850000,
                                              .lone_trained = 145000,
-                                             .packed = 700000,
-                                             .packed_few = 900000,
+                                             .packed = 1700000,
+                                             .packed_few = 1900000,
                                              .moved = 55,
                                              .step = 400000,
                                              .lone_step = 120000,
@@ -82,7 +87,7 @@ static const struct thread_cost far_cores = {.call = 1500000,
                                              .wave = 300000,
                                              .uneven_wave = 960000};
 
-static const struct thread_cost *thread_cost(const struct gk_rnn *rnn) {
+static const struct thread_cost *cost_of(const struct gk_rnn *rnn) {
   return rnn->cores_are_near ? &near_cores : &far_cores;
 }
 
@@ -194,7 +199,7 @@ static double slices_unevenness(const struct gk_rnn *rnn, int64_t batch, int thr
  * vectors of one gate after the other are faster in small layers (LSTM 24 to 50 1.06 to 1.08 times, 72 1.03).
  * It decides how packed weights stand: from nothing but what their fingerprint and tier tell apart. */
 bool gk_rnn_interleaves(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer) {
-  return 2 * weights_of(rnn, layer) >= SHARED_PRODUCT_FLOP;
+  return 2 * weights_of(rnn, layer) >= SHARED_FLOP;
 }
 
 static int busy_threads(const struct gk_rnn *rnn, double flop, double flop_of_each) {
@@ -203,12 +208,13 @@ static int busy_threads(const struct gk_rnn *rnn, double flop, double flop_of_ea
 }
 
 int gk_rnn_packing_threads(const struct gk_rnn *rnn) {
-  return busy_threads(rnn, step_flop(rnn, 1), SHARED_PRODUCT_FLOP);
+  return busy_threads(rnn, step_flop(rnn, 1), SHARED_FLOP);
 }
 
 static double flop_a_thread(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training) {
-  const struct thread_cost *cost = thread_cost(rnn);
-  const double each = batch > 1 ? cost->call : training ? cost->lone_trained : cost->lone_call;
+  const struct thread_cost *cost = cost_of(rnn);
+  const double each = batch == 1 ? (training ? cost->lone_trained : cost->lone_call)
+                                 : (training ? cost->trained_call : cost->call);
   const bool moved =
       training && (double)time > gk_rnn_unpacked_steps(rnn) && gk_rnn_packing_threads(rnn) == 1;
   const double packed = batch < PACKED_FEW ? cost->packed_few : cost->packed;
@@ -221,7 +227,7 @@ static int threads_of(const struct gk_rnn *rnn, int64_t time, int64_t batch, boo
 }
 
 static double step_flop_a_thread(const struct gk_rnn *rnn, int64_t batch) {
-  return batch == 1 ? thread_cost(rnn)->lone_step : thread_cost(rnn)->step;
+  return batch == 1 ? cost_of(rnn)->lone_step : cost_of(rnn)->step;
 }
 
 /* Those of a team, of `threads`. */
@@ -244,8 +250,7 @@ static enum ground ground_of(const struct gk_rnn *rnn, int64_t trained_steps, in
   if (team == 1 || team < (rnn->threads_forced ? threads : slices))
     return LITTLE_WORK;
   if (batch / threads >= fewest_rows(rnn, trained_steps, threads))
-    return unevenness > uneven && gained > thread_cost(rnn)->barrier * threads ? SAMPLES_UNEVEN
-                                                                               : ENOUGH_SAMPLES;
+    return unevenness > uneven && gained > cost_of(rnn)->barrier * threads ? SAMPLES_UNEVEN : ENOUGH_SAMPLES;
   return unevenness <= shorter ? UNITS_UNEVEN : FEW_SAMPLES;
 }
 
@@ -286,7 +291,7 @@ static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch
   return batch > 0 && threads > 1 && (alone || (even && (tiny || batch <= wave_samples(rnn, training)))) &&
          time >= shortest && weight_bytes(rnn) <= near &&
          step_flop(rnn, batch) * (double)time / WAVES >=
-             (even ? thread_cost(rnn)->wave : thread_cost(rnn)->uneven_wave) &&
+             (even ? cost_of(rnn)->wave : cost_of(rnn)->uneven_wave) &&
          threads_of(rnn, time, batch, training) >= threads;
 }
 
