@@ -23,9 +23,9 @@ gk_status gk_kernels_for(gk_isa isa, gk_math math, const struct gk_kernels **ker
  * and RNN of 128 to 1760 units). */
 bool gk_reads_across(const struct gk_kernels *kernels);
 
-/* Whether threads meet at small cost. Told from the CPU, not measured, because plans must be the same in every
- * call. Two were tried: Zen 4 (near: 45 ns from core to core, as gk_measure_core_to_core says, where they
- * share an L3) and Emerald Rapids (far: 150 ns). Others than AMD's family 19h are taken for far. */
+/* Whether threads meet at small cost. Told from the CPU, not measured: plans must be the same in every call.
+ * Two were tried: Zen 4 (near: 45 ns from core to core, as gk_measure_core_to_core says, where they share an
+ * L3) and Emerald Rapids (far: 150 ns). Others than AMD's family 19h are taken for far. */
 bool gk_cores_are_near(void);
 
 #endif
