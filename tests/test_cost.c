@@ -184,37 +184,33 @@ static void far_cores_ask_for_more_work(void **state) {
     struct {
       int64_t time, hidden; /* 0: that of the row */
       int schedule, threads;
-    } below, above;
+    } sides[2]; /* below, above */
   } rows[] = {
-      {"call", 24, 1, 8, false, {20, 0, SLICES, 1}, {21, 0, SLICES, 2}},
-      {"trained_call", 88, 1, 2, true, {2, 0, SLICES, 1}, {3, 0, SLICES, 2}},
-      {"lone_call", 128, 1, 1, false, {3, 0, SLICES, 1}, {4, 0, TEAMS, 2}},
-      {"lone_trained", 0, 1, 1, true, {1, 92, SLICES, 1}, {1, 100, TEAMS, 2}},
-      {"packed", 64, 1, 8, true, {7, 0, SLICES, 1}, {8, 0, SLICES, 2}},
-      {"packed_few", 64, 1, 6, true, {10, 0, SLICES, 1}, {11, 0, SLICES, 2}},
-      {"moved", 80, 1, 8, true, {6, 0, SLICES, 1}, {7, 0, SLICES, 2}},
-      {"step", 0, 1, 3, false, {20, 90, SLICES, 2}, {20, 92, TEAMS, 2}},
-      {"lone_step", 0, 1, 1, false, {20, 86, SLICES, 1}, {20, 88, TEAMS, 2}},
-      {"barrier", 0, 1, 9, true, {20, 128, SLICES, 2}, {20, 256, TEAMS, 2}},
-      {"wave", 64, 4, 4, true, {11, 0, SLICES, 2}, {12, 0, WAVE, 2}},
-      {"uneven_wave", 64, 3, 1, false, {140, 0, SLICES, 1}, {150, 0, WAVE, 2}},
+      {"call", 24, 1, 8, false, {{20, 0, SLICES, 1}, {21, 0, SLICES, 2}}},
+      {"trained_call", 88, 1, 2, true, {{2, 0, SLICES, 1}, {3, 0, SLICES, 2}}},
+      {"lone_call", 128, 1, 1, false, {{3, 0, SLICES, 1}, {4, 0, TEAMS, 2}}},
+      {"lone_trained", 0, 1, 1, true, {{1, 92, SLICES, 1}, {1, 100, TEAMS, 2}}},
+      {"packed", 64, 1, 8, true, {{7, 0, SLICES, 1}, {8, 0, SLICES, 2}}},
+      {"packed_few", 64, 1, 6, true, {{10, 0, SLICES, 1}, {11, 0, SLICES, 2}}},
+      {"moved", 80, 1, 8, true, {{6, 0, SLICES, 1}, {7, 0, SLICES, 2}}},
+      {"step", 0, 1, 3, false, {{20, 90, SLICES, 2}, {20, 92, TEAMS, 2}}},
+      {"lone_step", 0, 1, 1, false, {{20, 86, SLICES, 1}, {20, 88, TEAMS, 2}}},
+      {"barrier", 0, 1, 9, true, {{20, 128, SLICES, 2}, {20, 256, TEAMS, 2}}},
+      {"wave", 64, 4, 4, true, {{11, 0, SLICES, 2}, {12, 0, WAVE, 2}}},
+      {"uneven_wave", 64, 3, 1, false, {{140, 0, SLICES, 1}, {150, 0, WAVE, 2}}},
   };
   (void)state;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
     for (int above = 0; above < 2; above++) {
-      const int64_t own = above ? rows[i].above.hidden : rows[i].below.hidden;
-      const int64_t hidden = own ? own : rows[i].hidden,
-                    time = above ? rows[i].above.time : rows[i].below.time;
-      const int schedule = above ? rows[i].above.schedule : rows[i].below.schedule;
-      const int threads = above ? rows[i].above.threads : rows[i].below.threads;
+      const int64_t hidden = rows[i].sides[above].hidden ? rows[i].sides[above].hidden : rows[i].hidden;
       gk_rnn_desc desc = describe_network(GK_CELL_LSTM, hidden, hidden);
       desc.layers = rows[i].layers;
       cpus = 2;
       cores_are_near = false;
-      const gk_rnn_plan_info info = explain(desc, time, rows[i].batch, rows[i].training);
+      const gk_rnn_plan_info info = explain(desc, rows[i].sides[above].time, rows[i].batch, rows[i].training);
       cpus = 0;
       cores_are_near = true;
-      if ((int)info.schedule != schedule || info.threads != threads)
+      if ((int)info.schedule != rows[i].sides[above].schedule || info.threads != rows[i].sides[above].threads)
         fail_msg("%s, %s: %s on %d threads: %s; %s", rows[i].cost, above ? "above" : "below",
                  gk_schedule_name(info.schedule), info.threads, info.threads_reason, info.schedule_reason);
     }
