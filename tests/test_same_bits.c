@@ -36,7 +36,7 @@ static void check_some_plans(struct network_case *c, int first, int count) {
   c->desc.threads = 1;
   c->desc.schedule = GK_SCHEDULE_SLICES;
   c->unpacked = 0;
-  c->gates_turned = false;
+  c->gates_turned = c->uneven = false;
   struct network_data d = take_data(&data_buffers, c);
   struct network_results wanted = run_case(&data_buffers, c, &d);
   for (int i = 0; i < tier_count; i++)
@@ -48,6 +48,7 @@ static void check_some_plans(struct network_case *c, int first, int count) {
       c->desc.schedule = plans[p].schedule;
       c->unpacked = (unsigned)(i + p) % 4;
       c->gates_turned = p / 2 % 2;
+      c->uneven = (i + p) % 3;
       snprintf(what, sizeof what, "against %s on one thread", gk_isa_name(tiers[0]));
       struct network_results got = run_case(&buffers, c, &d);
       check_same_results(c, what, &got, &wanted);
@@ -87,6 +88,9 @@ static const struct {
     {5, 70, 1, 0, 52, 52, GK_FORWARD, GK_TIME_MAJOR, false, 0, false},
     {4, 64, 2, 700, 45, 31, GK_FORWARD, GK_TIME_MAJOR, true, 0, false},
     {4, 34, 1, 0, 45, 30, GK_BIDIRECTIONAL, GK_TIME_MAJOR, true, 0, false},
+    /* enough samples of one length for threads that are not equally fast */
+    {10, 18, 2, 0, 5, 27, GK_BIDIRECTIONAL, GK_BATCH_FIRST, false, 0, false},
+    {7, 22, 2, 11, 6, 25, GK_FORWARD, GK_TIME_MAJOR, false, 0.3f, true},
 };
 
 static void test_plans(void **state) {

@@ -77,8 +77,8 @@ static void stands_together(const struct gk_run *run) {
   if (run->plan.schedule != GK_SCHEDULE_SLICES)
     return;
   for (int thread = 0; thread < run->plan.threads; thread++) {
-    struct gk_worker worker = {.run = run};
-    gk_worker_share(&worker, thread, run->plan.threads);
+    struct gk_worker worker = {.run = run, .thread = thread, .threads = run->plan.threads};
+    gk_worker_take_slice(&worker);
     size_t least = SIZE_MAX, most = 0;
     for (int64_t j = 0; j < worker.count; j++)
       for (int64_t s = 0; s < TIME; s++) {

@@ -4,20 +4,14 @@
 #include <math.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "dispatch/dispatch.h"
 #include "kernels/kernels.h"
 #include "src/core/arguments.h"
+#include "src/core/clock.h"
 #include "src/core/matrix.h"
 #include "src/core/parallel.h"
 #include "src/core/threads.h"
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 struct limit_call {
   const struct gk_kernels *kernels;
@@ -45,16 +39,16 @@ static void limit_body(void *context, int thread, int threads) {
   struct limit_call *call = context;
   float sink[3] = {0.5f, 1.0f, 0};
   gk_barrier_open(&call->barrier, thread, threads);
-  const double start = now();
+  const double start = gk_clock_seconds();
   for (;;) {
     if (threads > 1)
       gk_barrier_wait(&call->barrier);
-    const double begin = now();
+    const double begin = gk_clock_seconds();
     const double work = work_of_round(call, thread, sink) * threads;
     if (threads > 1)
       gk_barrier_wait(&call->barrier);
     if (thread == 0) {
-      const double took = now() - begin;
+      const double took = gk_clock_seconds() - begin;
       if (took < 2e-3 && call->iterations < ((size_t)1 << 40)) {
         call->iterations *= 2; /* too short to be timed */
       } else {
@@ -62,7 +56,7 @@ static void limit_body(void *context, int thread, int threads) {
         call->work += work;
         call->took += took;
       }
-      atomic_store(&call->done, now() - start > call->seconds && call->best > 0);
+      atomic_store(&call->done, gk_clock_seconds() - start > call->seconds && call->best > 0);
     }
     if (threads > 1)
       gk_barrier_wait(&call->barrier);
@@ -139,14 +133,14 @@ static void ring_body(void *context, int thread, int threads) {
     } while (round != RING_END);
     return;
   }
-  const double start = now();
+  const double start = gk_clock_seconds();
   double begin = start;
   do {
     for (int i = 0; i < RING_ROUNDS; i++) {
       atomic_store_explicit(&next->round, !round, memory_order_release);
       round = ring_wait(own, round);
     }
-    const double end = now(), took = (end - begin) / RING_ROUNDS / threads;
+    const double end = gk_clock_seconds(), took = (end - begin) / RING_ROUNDS / threads;
     call->best = took < call->best ? took : call->best;
     begin = end;
   } while (begin - start < call->seconds);

@@ -8,6 +8,7 @@
 #include "src/core/arguments.h"
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
+#include "src/sequence/pace.h"
 
 /* The gradient of an inner layer's output, of a stack of one direction. Threads may be at different layers:
  * all have one stride. */
@@ -421,8 +422,10 @@ static void sweep_stack(struct gk_worker *worker) {
     if (run->feed)
       gk_feed_backward(worker, begin, end);
     for (int layer = layers; layer-- > 0;) {
+      const double began = gk_pace_begin(worker);
       gk_backward_chunk(worker, layer, 0, begin, end);
       gk_input_gradient_chunk(worker, layer, 0, begin, end);
+      gk_pace_end(worker, began);
       gk_worker_meet(worker);
       gk_weight_gradient(worker, layer, 0, worker->rows_swept, false);
     }
@@ -497,6 +500,7 @@ static void backward_body(void *context, int thread, int threads) {
     gk_projection_gradient(&worker, k / run->rnn->directions, k % run->rnn->directions);
   if (run->gradients && run->rnn->desc.trained_states)
     gk_state_gradients(&worker);
+  gk_pace_keep(&worker);
   if (run->stream_gradients)
     run->rnn->kernels->stream_end();
 }

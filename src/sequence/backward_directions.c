@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "src/sequence/backward.h"
+#include "src/sequence/pace.h"
 
 /* Gradients of the pre-activations of a chunk, again as operands: two directions finish their sweep first. */
 static void reload_chunk(struct gk_worker *worker, int layer, int direction, int64_t begin, int64_t end) {
@@ -29,7 +30,9 @@ static void sweep_direction(struct gk_worker *worker, int layer, int direction) 
   for (int64_t end = run->length[0], begin; end > 0; end = begin) {
     begin = gk_chunk_before(run, end);
     gk_backward_enter(worker, begin, end);
+    const double began = gk_pace_begin(worker);
     gk_backward_chunk(worker, layer, direction, begin, end);
+    gk_pace_end(worker, began);
     if (!gk_dx_waits(run, layer)) {
       gk_input_gradient_chunk(worker, layer, direction, begin, end);
       gk_worker_meet(worker);

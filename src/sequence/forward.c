@@ -6,6 +6,7 @@
 #include "src/core/arguments.h"
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
+#include "src/sequence/pace.h"
 #include "src/sequence/rows.h"
 
 /* What pre-activations start from where the embedding is folded: the row of the token. */
@@ -295,11 +296,13 @@ static void forward_chunk(struct gk_worker *worker, int layer, int direction, in
     gk_mask_state(worker, layer, direction, 0);
     gk_worker_meet(worker);
   }
+  const double began = gk_pace_begin(worker);
   input_product(worker, layer, direction, begin, end, joined);
   for (int64_t s = begin; s < end; s++) {
     step(worker, layer, direction, s, joined);
     emit(worker, layer, direction, s);
   }
+  gk_pace_end(worker, began);
   gk_worker_meet(worker); /* the layer above reads all units; a ring of states may be written over */
 }
 
@@ -428,6 +431,7 @@ static void forward_body(void *context, int thread, int threads) {
     walk_stack_wavefront(&worker, &lane);
   else
     walk_directions(&worker, &lane);
+  gk_pace_keep(&worker);
   if (run->stream)
     run->rnn->kernels->stream_end();
 }

@@ -343,6 +343,9 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   rnn->cores_are_near = gk_cores_are_near();
   rnn->threads_forced = desc->threads != 0;
   rnn->desc.threads = gk_resolve_threads(desc->threads);
+  rnn->pace = calloc((size_t)rnn->desc.threads, sizeof *rnn->pace);
+  if (!rnn->pace)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for %d threads", rnn->desc.threads);
   rnn->cell = gk_cell_of(desc);
   gk_cell_resolve_options(&rnn->desc);
   for (int direction = 0; direction < (desc->direction == GK_BIDIRECTIONAL ? 2 : 1); direction++)
@@ -399,6 +402,7 @@ void gk_rnn_destroy(gk_rnn *rnn) {
   free(rnn->layers);
   free(rnn->hidden_sizes);
   free(rnn->tensors);
+  free(rnn->pace);
   free(rnn);
 }
 

@@ -59,6 +59,7 @@ struct gk_rnn {
   const struct gk_cell_info *cell;
   const struct gk_kernels *kernels;
   bool reads_across;   /* weight gradients read gates across, as they stand: gk_reads_across */
+  _Atomic float *pace; /* [threads] how fast each was (pace.h), a hint that calls leave to one another */
   bool cores_are_near; /* gk_cores_are_near: what the plan takes a thread more to cost */
   struct gk_cell_arithmetic arithmetic; /* of a step */
   bool general;                         /* they are the general ones, with the direction's variant */

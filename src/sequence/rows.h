@@ -36,15 +36,14 @@ static inline float *gk_row_at(const struct gk_run *run, struct gk_buffer_rows r
 /* Lists the first `count` rows of a worker, to be written or to be read. */
 static inline void gk_worker_list(const struct gk_worker *worker, int64_t count, struct gk_buffer_rows rows,
                                   float **list) {
-  if (count == 0)
-    return;
-  float *first = gk_row_at(worker->run, rows, worker->first);
-  if (worker->in_line)
-    for (int64_t j = 0; j < count; j++)
-      list[j] = first + (size_t)j * rows.width;
-  else
-    for (int64_t j = 0; j < count; j++)
-      list[j] = gk_row_at(worker->run, rows, gk_worker_position(worker, j));
+  for (int64_t j = 0; j < count;) {
+    const int64_t i = gk_worker_position(worker, j);
+    const struct gk_place *place = &worker->run->places[i];
+    int64_t end = j + (worker->in_line ? place->rows - place->at : 1);
+    end = end < count ? end : count;
+    for (float *row = gk_row_at(worker->run, rows, i); j < end; j++, row += rows.width)
+      list[j] = row;
+  }
 }
 static inline void gk_worker_list_read(const struct gk_worker *worker, int64_t count,
                                        struct gk_buffer_rows rows, const float **list) {

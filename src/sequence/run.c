@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Setting up a call: the order of samples, the cut of memory, each thread's share. */
 #include "src/sequence/masks.h"
+#include "src/sequence/pace.h"
 #include "src/sequence/rows.h"
 
 #include <stddef.h>
@@ -70,28 +71,39 @@ static void sort_samples(struct gk_run *run, const int64_t *lengths) {
   }
 }
 
+void gk_worker_split(const struct gk_worker *worker, size_t count, size_t *begin, size_t *end) {
+  if (!worker->uneven) {
+    gk_split(count, 1, worker->thread, worker->threads, begin, end);
+    return;
+  }
+  const double *share = worker->run->share + worker->thread;
+  *begin = (size_t)((double)count * share[0] + 0.5);
+  *end = (size_t)((double)count * share[1] + 0.5);
+}
+
 /* Neighbours, or if lengths differ dealt like cards, so that every thread gets long ones and short ones. */
-void gk_worker_share(struct gk_worker *worker, int thread, int threads) {
+void gk_worker_take_slice(struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
-  if (run->batch == 0 || run->length[0] == run->length[run->batch - 1]) {
+  if (gk_run_is_even(run)) {
     size_t begin, end;
-    gk_split((size_t)run->batch, 1, thread, threads, &begin, &end);
+    gk_worker_split(worker, (size_t)run->batch, &begin, &end);
     worker->first = (int64_t)begin;
     worker->stride = 1;
     worker->count = (int64_t)(end - begin);
     return;
   }
-  worker->first = thread;
-  worker->stride = threads;
-  worker->count = (run->batch - thread + threads - 1) / threads;
+  worker->first = worker->thread;
+  worker->stride = worker->threads;
+  worker->count = (run->batch - worker->thread + worker->threads - 1) / worker->threads;
 }
 
+/* As slices would be cut evenly: forward and backward must agree, whatever the pace of their threads. */
 static void place_samples(struct gk_run *run) {
   const int slices = run->plan.schedule == GK_SCHEDULE_SLICES ? run->plan.threads : 1;
-  struct gk_worker worker = {.run = run};
   int64_t before = 0;
   for (int thread = 0; thread < slices; thread++) {
-    gk_worker_share(&worker, thread, slices);
+    struct gk_worker worker = {.run = run, .thread = thread, .threads = slices};
+    gk_worker_take_slice(&worker);
     for (int64_t j = 0; j < worker.count; j++)
       run->places[gk_worker_position(&worker, j)] = (struct gk_place){before, worker.count, j};
     before += worker.count;
@@ -230,6 +242,7 @@ static void cut_shared(struct gk_run *run, struct gk_arena *workspace, bool back
   run->barrier = gk_arena_take(workspace, sizeof *run->barrier, 1, 1, 1);
   run->order = gk_arena_take(workspace, sizeof *run->order, run->batch, 1, 1);
   run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
+  run->share = gk_arena_take(workspace, sizeof *run->share, run->plan.threads + 1, 1, 1);
   run->places = gk_arena_take(workspace, sizeof *run->places, run->batch, 1, 1);
   run->zero = gk_arena_take(workspace, sizeof *run->zero, (int64_t)gk_widest_state(rnn), 1, 1);
   if (d->vocabulary)
@@ -337,6 +350,7 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   memset(run->zero, 0, gk_widest_state(run->rnn) * sizeof *run->zero);
   sort_samples(run, lengths);
   place_samples(run);
+  gk_pace_open(run);
   gk_masks_open(run);
   run->folded = run->tokens && gk_rnn_folds(run->rnn, run->training);
   if (d->vocabulary && !gk_rnn_folds(run->rnn, run->training) && run->gradients)
@@ -384,28 +398,24 @@ void gk_worker_enter(struct gk_worker *worker, int layer, int direction) {
   gk_worker_columns(worker, output, &worker->output_begin, &worker->output_end);
 }
 
-/* Its samples are a part of one slice, unless the region got fewer threads than were planned. */
-static bool stands_in_line(const struct gk_worker *worker) {
-  const struct gk_place *places = worker->run->places;
-  if (worker->count < 2)
-    return true;
-  const struct gk_place first = places[worker->first],
-                        last = places[gk_worker_position(worker, worker->count - 1)];
-  return first.before == last.before && last.at - first.at == worker->count - 1;
-}
-
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads) {
   gk_barrier_open(run->barrier, thread, threads);
   *worker = (struct gk_worker){.run = run, .thread = thread, .threads = threads};
   worker->teams = run->plan.schedule != GK_SCHEDULE_SLICES && threads > 1;
-  const int slices = worker->teams ? 1 : threads;
-  gk_worker_share(worker, worker->teams ? 0 : thread, slices);
-  worker->in_line = stands_in_line(worker);
-  const int64_t room = (run->batch + slices - 1) / slices;
-  char *arrays =
-      (char *)run->pointers + (size_t)thread * (size_t)room * (size_t)pointers_a_row(run) * sizeof(void *);
-  arrays = point_at_arrays(worker, step_arrays, STEP_ARRAYS, room, arrays);
-  point_at_arrays(worker, chunk_arrays, CHUNK_ARRAYS, room * run->plan.chunk, arrays);
+  worker->paced = run->paced && threads == run->plan.threads;
+  worker->uneven = worker->paced && run->uneven;
+  if (worker->teams) {
+    worker->stride = 1;
+    worker->count = run->batch;
+  } else {
+    gk_worker_take_slice(worker);
+  }
+  worker->in_line = worker->teams || gk_run_is_even(run) || threads == run->plan.threads;
+  const int64_t longest = worker->teams ? run->batch : (run->batch + threads - 1) / threads;
+  const int64_t before = worker->teams || worker->stride > 1 ? thread * longest : worker->first;
+  char *arrays = (char *)run->pointers + (size_t)before * (size_t)pointers_a_row(run) * sizeof(void *);
+  arrays = point_at_arrays(worker, step_arrays, STEP_ARRAYS, worker->count, arrays);
+  point_at_arrays(worker, chunk_arrays, CHUNK_ARRAYS, worker->count * run->plan.chunk, arrays);
   if (!run->scratch)
     return;
   worker->scratch = run->scratch + (size_t)thread * run->scratch_floats;

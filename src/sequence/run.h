@@ -91,6 +91,8 @@ struct gk_run {
   int64_t *order;          /* [N] caller's index of a position */
   int64_t *length;         /* [N] by position, descending */
   struct gk_place *places; /* [N] by position */
+  bool paced, uneven;      /* slices: threads are measured; their shares differ (pace.h) */
+  double *share;           /* uneven: [threads + 1] where in 0 ... 1 the part of each begins */
   struct gk_saved *saved;  /* [L * D], training */
   struct gk_ring *rings;   /* [L * D], forward */
   float *pre;              /* forward: (copies, chunk, N, padded blocks * H): pre-activations of a chunk */
@@ -154,7 +156,10 @@ struct gk_worker {
   int thread, threads;
   bool teams;
   int64_t first, stride, count; /* its positions: first + j * stride */
-  bool in_line;                 /* they stand next to each other in every step of a buffer */
+  bool in_line; /* they pass through the slices of the plan one after the other */
+  /* The run's, if the region got the threads that were planned; seconds spent on its slice. */
+  bool paced, uneven;
+  double busy;
   /* In forward, of the layer that gk_worker_enter named: its hidden units, and its part of h (the same but
    * for a projection). */
   size_t unit_begin, unit_end, output_begin, output_end;
@@ -210,8 +215,10 @@ gk_status gk_run_check(const gk_rnn *rnn, int64_t time, int64_t batch, const int
  */
 gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspace, void *reserve,
                       bool backward);
-/* The samples of `thread`, if threads have slices: its first, stride and count. */
-void gk_worker_share(struct gk_worker *worker, int thread, int threads);
+/* The samples of a worker that has a slice: its first, stride and count. */
+void gk_worker_take_slice(struct gk_worker *worker);
+/* Its part of `count` pieces of which each thread takes some: an even one, or what its pace allows. */
+void gk_worker_split(const struct gk_worker *worker, size_t count, size_t *begin, size_t *end);
 /* The share of `thread`; the first of them prepares the barrier. To be called by all threads of a region. */
 void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thread, int threads);
 /* The worker's columns of a matrix, and of rows at hand, where arithmetic takes whole ones, its rows: a team
@@ -271,6 +278,10 @@ static inline int64_t gk_worker_row_begin(const struct gk_worker *worker) {
 }
 static inline int64_t gk_worker_row_step(const struct gk_worker *worker) {
   return worker->teams ? worker->threads : 1;
+}
+/* Have all samples the same length? */
+static inline bool gk_run_is_even(const struct gk_run *run) {
+  return run->batch == 0 || run->length[0] == run->length[run->batch - 1];
 }
 /* Does it do what is done once for its positions? */
 static inline bool gk_worker_leads(const struct gk_worker *worker) {

@@ -277,7 +277,7 @@ static size_t strip_rows(const struct gk_run *run) {
  * 2 to 5 % longer. That threads share a line of the biases at their border costs nothing that was seen. */
 static void own_units(const struct gk_worker *worker, const struct gk_rnn_layer *layer, size_t *begin,
                       size_t *end) {
-  gk_split(layer->hidden, 1, worker->thread, worker->threads, begin, end);
+  gk_worker_split(worker, layer->hidden, begin, end);
 }
 
 void gk_weight_gradient_block(const struct gk_worker *worker, int layer, int direction,

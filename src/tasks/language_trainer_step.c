@@ -3,6 +3,7 @@
  * the one before; it begins up to backward_time characters before that end, from states that earlier steps
  * left there. */
 #include "src/core/arguments.h"
+#include "src/core/clock.h"
 #include "src/core/float_environment.h"
 #include "src/core/names.h"
 #include "src/tasks/buffer.h"
@@ -11,7 +12,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 /* Times of the streams: read from begin on, the loss is taken from `loss` on, and the next step begins at
  * cut. */
@@ -27,9 +27,7 @@ GK_NAMES_OF(training_part, gk_training_part, part)
 
 /* The time since *start is that of `part`; the next part starts now. */
 static void end_part(gk_training_step *report, gk_training_part part, double *start) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  const double now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+  const double now = gk_clock_seconds();
   report->seconds[part] = now - *start;
   *start = now;
 }

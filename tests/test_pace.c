@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Slices follow the pace of their threads, and every sample has one thread all the same.
+ * ctest labels: edges */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "src/sequence/pace.h"
+#include "src/sequence/rows.h"
+
+enum { TIME = 5, HIDDEN = 20, MOST_THREADS = 6 };
+
+/* A run that is open, of a network whose threads were so fast. */
+struct open_run {
+  struct gk_run run;
+  gk_rnn *rnn;
+  void *workspace, *reserve;
+};
+
+static void open_run(struct open_run *open, gk_schedule schedule, int threads, int64_t batch,
+                     const int64_t *lengths, const float *paces) {
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  desc.cell = GK_CELL_GRU;
+  desc.input_size = 3;
+  desc.hidden_size = HIDDEN;
+  desc.threads = threads;
+  desc.schedule = schedule;
+  gk_rnn_memory memory;
+  assert_int_equal(gk_rnn_create(&desc, &open->rnn), GK_OK);
+  for (int i = 0; i < threads; i++)
+    open->rnn->pace[i] = paces[i];
+  assert_int_equal(gk_rnn_memory_needed(open->rnn, TIME, batch, &memory), GK_OK);
+  open->workspace = aligned_alloc(64, (memory.forward_workspace_bytes + 63) / 64 * 64);
+  open->reserve = aligned_alloc(64, (memory.reserve_bytes + 63) / 64 * 64);
+  assert_non_null(open->workspace);
+  assert_non_null(open->reserve);
+  open->run = (struct gk_run){.rnn = open->rnn, .time = TIME, .batch = batch, .training = true};
+  assert_int_equal(gk_run_open(&open->run, lengths, open->workspace, open->reserve, false), GK_OK);
+}
+
+static void close_run(struct open_run *open) {
+  free(open->reserve);
+  free(open->workspace);
+  gk_rnn_destroy(open->rnn);
+}
+
+/* What gk_worker_start makes of it, outside a region. */
+static struct gk_worker worker_of(const struct gk_run *run, int thread) {
+  struct gk_worker worker = {.run = run, .thread = thread, .threads = run->plan.threads};
+  worker.paced = run->paced;
+  worker.uneven = run->uneven;
+  worker.in_line = true;
+  gk_worker_take_slice(&worker);
+  return worker;
+}
+
+/* Samples of each thread; they are neighbours, and all of them have one. */
+static void check_slices(const struct gk_run *run, int64_t counts[MOST_THREADS]) {
+  int64_t next = 0;
+  for (int thread = 0; thread < run->plan.threads; thread++) {
+    const struct gk_worker worker = worker_of(run, thread);
+    assert_int_equal(worker.first, next);
+    assert_int_equal(worker.stride, 1);
+    counts[thread] = worker.count;
+    next += worker.count;
+  }
+  assert_int_equal(next, run->batch);
+}
+
+static void check_counts(const float *paces, int threads, int64_t batch, const int64_t *wanted) {
+  struct open_run open;
+  int64_t counts[MOST_THREADS];
+  open_run(&open, GK_SCHEDULE_SLICES, threads, batch, NULL, paces);
+  check_slices(&open.run, counts);
+  for (int i = 0; i < threads; i++)
+    assert_int_equal(counts[i], wanted[i]);
+  close_run(&open);
+}
+
+static void test_slices_follow_the_pace(void **state) {
+  (void)state;
+  check_counts((const float[]){2e9f, 1e9f}, 2, 60, (const int64_t[]){40, 20});
+  check_counts((const float[]){1e9f, 2e9f}, 2, 60, (const int64_t[]){20, 40});
+  check_counts((const float[]){3, 1, 2, 2}, 4, 80, (const int64_t[]){30, 10, 20, 20});
+}
+
+static void test_without_much_difference_slices_are_even(void **state) {
+  (void)state;
+  check_counts((const float[]){1.05f, 1}, 2, 64, (const int64_t[]){32, 32});
+  check_counts((const float[]){1.07f, 1}, 2, 64, (const int64_t[]){33, 31});
+  check_counts((const float[]){0, 0, 0}, 3, 60, (const int64_t[]){20, 20, 20}); /* never measured */
+  check_counts((const float[]){5, 0, 5}, 3, 60, (const int64_t[]){20, 20, 20}); /* one of them */
+}
+
+static void test_every_thread_has_samples_to_be_measured_on(void **state) {
+  (void)state;
+  check_counts((const float[]){1e9f, 1}, 2, 20, (const int64_t[]){16, 4});
+  check_counts((const float[]){1e9f, 1e9f, 1}, 3, 27, (const int64_t[]){12, 12, 3});
+}
+
+static void test_other_calls_are_cut_evenly(void **state) {
+  (void)state;
+  const float paces[] = {3, 1, 1};
+  int64_t lengths[30];
+  for (int i = 0; i < 30; i++)
+    lengths[i] = 1 + i % TIME;
+  struct open_run open;
+  open_run(&open, GK_SCHEDULE_SLICES, 3, 30, lengths, paces); /* ragged */
+  assert_false(open.run.uneven);
+  close_run(&open);
+  open_run(&open, GK_SCHEDULE_SLICES, 3, 23, NULL, paces); /* few samples */
+  assert_false(open.run.uneven);
+  close_run(&open);
+  open_run(&open, GK_SCHEDULE_TEAMS, 3, 30, NULL, paces);
+  assert_false(open.run.uneven);
+  close_run(&open);
+}
+
+/* Of all cuts: the units of weight gradients too. */
+static void test_parts_are_disjoint_and_whole(void **state) {
+  (void)state;
+  for (int threads = 2; threads <= MOST_THREADS; threads++)
+    for (unsigned seed = 0; seed < 50; seed++) {
+      float paces[MOST_THREADS];
+      for (int i = 0; i < threads; i++)
+        paces[i] = (float)(1 + (seed * 7 + (unsigned)i * 13) % 11);
+      struct open_run open;
+      int64_t counts[MOST_THREADS];
+      open_run(&open, GK_SCHEDULE_SLICES, threads, 48 + seed, NULL, paces);
+      check_slices(&open.run, counts);
+      size_t next = 0;
+      for (int thread = 0; thread < threads; thread++) {
+        const struct gk_worker worker = worker_of(&open.run, thread);
+        size_t begin, end;
+        gk_worker_split(&worker, HIDDEN, &begin, &end);
+        assert_int_equal(begin, next);
+        assert_true(end >= begin);
+        next = end;
+      }
+      assert_int_equal(next, HIDDEN);
+      close_run(&open);
+    }
+}
+
+/* A slice that reaches into another's memory lists the rows that stand there. */
+static void test_rows_of_uneven_slices_are_those_of_their_samples(void **state) {
+  (void)state;
+  const float paces[] = {1, 4, 2};
+  struct open_run open;
+  open_run(&open, GK_SCHEDULE_SLICES, 3, 50, NULL, paces);
+  assert_true(open.run.uneven);
+  float buffer[TIME * 50], *list[50];
+  for (int thread = 0; thread < 3; thread++) {
+    const struct gk_worker worker = worker_of(&open.run, thread);
+    for (int64_t s = 0; s < TIME; s++) {
+      const struct gk_buffer_rows rows = {buffer, 1, TIME, s};
+      gk_worker_list(&worker, worker.count, rows, list);
+      for (int64_t j = 0; j < worker.count; j++)
+        assert_ptr_equal(list[j], gk_row_at(&open.run, rows, gk_worker_position(&worker, j)));
+    }
+  }
+  close_run(&open);
+}
+
+static void test_a_call_leaves_its_pace(void **state) {
+  (void)state;
+  struct open_run open;
+  open_run(&open, GK_SCHEDULE_SLICES, 3, 40, NULL, (const float[]){0, 0, 0});
+  for (int thread = 0; thread < 3; thread++) {
+    struct gk_worker worker = worker_of(&open.run, thread);
+    const double began = gk_pace_begin(&worker);
+    assert_true(began > 0);
+    gk_pace_end(&worker, began);
+    assert_true(worker.busy >= 0);
+    worker.busy = 1e-3 * (thread + 1); /* the first thread was the fastest */
+    gk_pace_keep(&worker);
+  }
+  const _Atomic float *const pace = open.rnn->pace;
+  assert_true(pace[0] > 1.5f * pace[1] && pace[1] > 1.2f * pace[2] && pace[2] > 0);
+  const float before = pace[0];
+  struct gk_worker worker = worker_of(&open.run, 0);
+  worker.busy = 1e-2; /* a short call that was held up counts little */
+  gk_pace_keep(&worker);
+  assert_true(pace[0] < before && pace[0] > 0.9f * before);
+  close_run(&open);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_slices_follow_the_pace),
+      cmocka_unit_test(test_without_much_difference_slices_are_even),
+      cmocka_unit_test(test_every_thread_has_samples_to_be_measured_on),
+      cmocka_unit_test(test_other_calls_are_cut_evenly),
+      cmocka_unit_test(test_parts_are_disjoint_and_whole),
+      cmocka_unit_test(test_rows_of_uneven_slices_are_those_of_their_samples),
+      cmocka_unit_test(test_a_call_leaves_its_pace),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
