@@ -7,7 +7,8 @@
 /* Of fewer samples a thread, one more or less would change too much. */
 enum { FEWEST_SAMPLES = 8 };
 
-/* A call counts as it is long: one of so many operations a thread for as much as all before it. */
+/* A call counts as it is long, but for no more than all before it: one of so many operations a thread for a
+ * third. */
 static const double REMEMBERED_FLOP = 5e8;
 
 /* How much faster the fastest thread must be than the slowest for shares that differ: jitter must not move
@@ -52,7 +53,7 @@ void gk_pace_keep(const struct gk_worker *worker) {
     return;
   const double flop = 2 * gk_rnn_weights(run->rnn) * (double)run->time; /* of a sample */
   const double pace = flop * (double)worker->count / worker->busy;
-  const double call = flop * (double)run->batch / worker->threads, part = call / (call + REMEMBERED_FLOP);
+  const double call = flop * (double)run->batch / worker->threads, part = call / (2 * call + REMEMBERED_FLOP);
   _Atomic float *kept = &run->rnn->pace[worker->thread];
   const double before = (double)atomic_load_explicit(kept, memory_order_relaxed);
   atomic_store_explicit(kept, (float)(before > 0 ? before + part * (pace - before) : pace),
