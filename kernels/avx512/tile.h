@@ -25,7 +25,7 @@
 /* Where a sum has come to. */
 struct tile_cursor {
   const float *b, *next, *ahead;
-  size_t panel, b_step, ahead_step;
+  size_t panel, b_step, next_step, ahead_step;
   __mmask16 last; /* lanes of the last vector of B */
   const char *a[GK_TILE_TALLEST], *a_next;
   ptrdiff_t at, a_step; /* of a and a_next, in bytes */
@@ -36,9 +36,9 @@ static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to,
   __m512 ak[GK_TILE_TALLEST];
   if (form != TILE_UNPACKED && GK_TILE_NEXT_LINES(rows)) {
     _mm_prefetch((const char *)to->next, _MM_HINT_T1);
-    if (GK_TILE_NEXT_LINES(rows) == 2)
-      _mm_prefetch((const char *)(to->next + 16), _MM_HINT_T1);
-    to->next += GK_TILE_NEXT_LINES(rows) * 16;
+    if (GK_TILE_NEXT_LINES(rows) == 2) /* the same one, where there is one */
+      _mm_prefetch((const char *)(to->next + to->next_step - 16), _MM_HINT_T1);
+    to->next += to->next_step;
   }
   if (rows > 2 && form == TILE_ACROSS) {
     _mm_prefetch(to->a_next + to->at, _MM_HINT_T0);
@@ -64,7 +64,8 @@ static inline __attribute__((always_inline)) void tile_terms(const struct tile *
                                                              const float *b, vf sum[][8], const int rows,
                                                              const int vectors, const enum tile_form form) {
   struct tile_cursor to = {.b = b,
-                           .next = t->b_next + k * GK_TILE_NEXT_LINES(rows) * 16,
+                           .next = t->b_next + k * tile_next_lines(t, (size_t)rows) * 16,
+                           .next_step = tile_next_lines(t, (size_t)rows) * 16,
                            .ahead = t->ahead + k * t->ahead_step,
                            .panel = t->b_panel_stride,
                            .b_step = t->b_step,

@@ -6,7 +6,7 @@
  *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of whole panels or a part of
  *     one that divides it: enough independent chains of fma
  *   GK_TILE_TALLEST: so many rows, at least GK_TILE_ROWS, may still be one strip
- *   GK_TILE_NEXT_LINES(rows): lines of cache of the block of B that comes next, asked for with each k
+ *   GK_TILE_NEXT_LINES(rows): lines of cache of the block of B that comes next, at most, asked for with each k
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
  *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
  * A block of B (GK_TILE_K by one panel) stays in the nearest cache that holds it while all rows use it. */
@@ -85,6 +85,7 @@ static void product_strips(const struct gk_product *p, struct tile *tile, size_t
   tile->c = tile->c_first = p->c;
   tile->from = p->init && tile->k_begin == 0 ? p->init : (const float *const *)p->c;
   tile->rows_left = p->rows;
+  tile->many_strips = strips >= TILE_SHARES;
   tile->strips = taller;
   if (taller)
     of_rows[height][vectors - 1](tile);
