@@ -32,7 +32,8 @@
  *
  * Threads
  *   A created object is immutable: any number of threads may use one at the same time, each with its
- *   own reserve and workspace.
+ *   own reserve and workspace. All that a network remembers of its calls is how fast each thread was, so that
+ *   one which shares its core with another program gets fewer samples in later ones.
  *
  *   Work is shared by OpenMP. Between calls GNU's OpenMP lets its threads spin for milliseconds before they
  *   sleep, on a CPU that other programs, or the caller's own threads, may need: where there are such, start
@@ -229,7 +230,8 @@ GK_API const char *gk_layout_name(gk_layout layout); /* time-major, batch-first 
 GK_API gk_status gk_layout_from_name(const char *name, gk_layout *layout);
 
 /* How work is cut. Never changes a bit of any result.
- *   slices     a thread owns samples and walks all steps alone
+ *   slices     a thread owns samples, as many as it was fast enough for in earlier calls, and walks all steps
+ *              alone
  *   teams      threads share the samples, own hidden units (one thread those of a layer of very few), and
  *              meet at a barrier each step
  *   wavefront  a thread owns layers of a stack and walks all samples, some steps behind the layers below, or

@@ -51,9 +51,8 @@ static inline void describe(const struct network_case *c, char *text, size_t siz
            c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
            d->hidden_sizes ? ", sizes differ" : "", d->trained_states ? ", states trained" : "",
            d->projection_size, unpacked[c->unpacked], c->gates_turned ? ", gates turned" : "",
-           c->uneven ? ", uneven" : "",
-           gk_merge_name(d->merge), (double)d->dropout, masks, gk_schedule_name(d->schedule), d->threads,
-           c->seed);
+           c->uneven ? ", uneven" : "", gk_merge_name(d->merge), (double)d->dropout, masks,
+           gk_schedule_name(d->schedule), d->threads, c->seed);
 }
 
 /* The command that runs only the case that is being run. */

@@ -134,7 +134,7 @@ static inline void tile_next_strip(struct tile *t, size_t rows) {
   tile_ask_ahead(t);
   t->b_next += lines * 16 * t->k;
   t->b_next_share += lines;
-  if (t->b_next_share >= TILE_SHARES) { /* once more, which costs nothing: it is in L2 (or a share past its end) */
+  if (t->b_next_share >= TILE_SHARES) { /* once more, for little: it is in L2 (or a share past its end) */
     t->b_next -= t->b_next_share * 16 * t->k;
     t->b_next_share = 0;
   }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * struct gk_rnn: a network's description, the layout of its parameters, and how its weights are packed.
- * Immutable after gk_rnn_create. */
+ * Immutable after gk_rnn_create, but for a hint that only speed depends on. */
 #ifndef GK_SEQUENCE_RNN_H
 #define GK_SEQUENCE_RNN_H
 
@@ -59,7 +59,7 @@ struct gk_rnn {
   const struct gk_cell_info *cell;
   const struct gk_kernels *kernels;
   bool reads_across;   /* weight gradients read gates across, as they stand: gk_reads_across */
-  _Atomic float *pace; /* [threads] how fast each was (pace.h), a hint that calls leave to one another */
+  _Atomic float *pace; /* [threads] the hint: how fast each was (pace.h) */
   bool cores_are_near; /* gk_cores_are_near: what the plan takes a thread more to cost */
   struct gk_cell_arithmetic arithmetic; /* of a step */
   bool general;                         /* they are the general ones, with the direction's variant */

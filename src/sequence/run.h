@@ -156,7 +156,7 @@ struct gk_worker {
   int thread, threads;
   bool teams;
   int64_t first, stride, count; /* its positions: first + j * stride */
-  bool in_line; /* they pass through the slices of the plan one after the other */
+  bool in_line;                 /* they pass through the slices of the plan one after the other */
   /* The run's, if the region got the threads that were planned; seconds spent on its slice. */
   bool paced, uneven;
   double busy;
