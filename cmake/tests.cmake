@@ -15,13 +15,13 @@ pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 set(tests_dir ${PROJECT_SOURCE_DIR}/tests)
 
 # What the test programs and scripts find in their environment. Tests ask for more threads than there are CPUs,
-# and several run at once: who waits must not spin.
+# and several run at once: who waits must not spin. Where they ask for too much memory they get none, as of malloc.
 set(test_environment
   OMP_WAIT_POLICY=passive
   GATEKERN_PROGRAM=$<TARGET_FILE:gatekern> GATEKERN_LIBRARY=$<TARGET_FILE:gatekern-shared>
   $<$<BOOL:${GATEKERN_TEST_FULL}>:GATEKERN_TEST_FULL=1>)
 if(GATEKERN_SANITIZE MATCHES address)
-  list(APPEND test_environment ASAN_OPTIONS=allocator_may_return_null=1) # as malloc does; tests ask for too much
+  list(APPEND test_environment ASAN_OPTIONS=allocator_may_return_null=1)
 elseif(GATEKERN_SANITIZE STREQUAL thread)
   # Archer, which comes with LLVM's OpenMP, tells ThreadSanitizer what OpenMP orders; what is not compiled with
   # the sanitizer cannot be judged. Without Archer every parallel region would be a race.
@@ -29,7 +29,7 @@ elseif(GATEKERN_SANITIZE STREQUAL thread)
   get_filename_component(openmp_folder "${openmp_folder}" DIRECTORY)
   find_library(ARCHER NAMES libarcher.so archer HINTS ${openmp_folder} REQUIRED)
   list(APPEND test_environment
-    OMP_TOOL_LIBRARIES=${ARCHER} "TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1")
+    OMP_TOOL_LIBRARIES=${ARCHER} "TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1:allocator_may_return_null=1")
 endif()
 
 function(gatekern_add_test name)

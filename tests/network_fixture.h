@@ -320,10 +320,10 @@ static inline gk_rnn_backward_args backward_args(const struct network *net, cons
   return args;
 }
 
-/* As if some threads had been faster, too fast for one call to change that. */
+/* As if some threads had been faster, so much that what a call adds to that tells them apart no more. */
 static inline void set_paces(const struct network *net, int first) {
   for (int i = 0; i < net->rnn->desc.threads && net->c->uneven; i++)
-    net->rnn->pace[i] = 1e25f * (float)(1 + (first + i) % 3);
+    net->rnn->pace[i] = (struct gk_pace){1e25f * (float)(1 + (first + i) % 3), INFINITY};
 }
 
 static inline void run_network(const struct network *net, const struct network_data *d,

@@ -2,6 +2,7 @@
  *
  * Slices follow the pace of their threads, and every sample has one thread all the same.
  * ctest labels: edges */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +34,7 @@ static void open_run(struct open_run *open, gk_schedule schedule, int threads, i
   gk_rnn_memory memory;
   assert_int_equal(gk_rnn_create(&desc, &open->rnn), GK_OK);
   for (int i = 0; i < threads; i++)
-    open->rnn->pace[i] = paces[i];
+    open->rnn->pace[i] = (struct gk_pace){paces[i], INFINITY};
   assert_int_equal(gk_rnn_memory_needed(open->rnn, TIME, batch, &memory), GK_OK);
   open->workspace = aligned_alloc(64, (memory.forward_workspace_bytes + 63) / 64 * 64);
   open->reserve = aligned_alloc(64, (memory.reserve_bytes + 63) / 64 * 64);
@@ -49,21 +50,17 @@ static void close_run(struct open_run *open) {
   gk_rnn_destroy(open->rnn);
 }
 
-/* What gk_worker_start makes of it, outside a region. */
-static struct gk_worker worker_of(const struct gk_run *run, int thread) {
-  struct gk_worker worker = {.run = run, .thread = thread, .threads = run->plan.threads};
-  worker.paced = run->paced;
-  worker.uneven = run->uneven;
-  worker.in_line = true;
-  gk_worker_take_slice(&worker);
+static struct gk_worker worker_of(const struct gk_run *run, int thread, int threads) {
+  struct gk_worker worker;
+  gk_worker_start(&worker, run, thread, threads);
   return worker;
 }
 
 /* Samples of each thread; they are neighbours, and all of them have one. */
-static void check_slices(const struct gk_run *run, int64_t counts[MOST_THREADS]) {
+static void check_slices(const struct gk_run *run, int threads, int64_t counts[MOST_THREADS]) {
   int64_t next = 0;
-  for (int thread = 0; thread < run->plan.threads; thread++) {
-    const struct gk_worker worker = worker_of(run, thread);
+  for (int thread = 0; thread < threads; thread++) {
+    const struct gk_worker worker = worker_of(run, thread, threads);
     assert_int_equal(worker.first, next);
     assert_int_equal(worker.stride, 1);
     counts[thread] = worker.count;
@@ -76,7 +73,7 @@ static void check_counts(const float *paces, int threads, int64_t batch, const i
   struct open_run open;
   int64_t counts[MOST_THREADS];
   open_run(&open, GK_SCHEDULE_SLICES, threads, batch, NULL, paces);
-  check_slices(&open.run, counts);
+  check_slices(&open.run, threads, counts);
   for (int i = 0; i < threads; i++)
     assert_int_equal(counts[i], wanted[i]);
   close_run(&open);
@@ -132,10 +129,10 @@ static void test_parts_are_disjoint_and_whole(void **state) {
       struct open_run open;
       int64_t counts[MOST_THREADS];
       open_run(&open, GK_SCHEDULE_SLICES, threads, 48 + seed, NULL, paces);
-      check_slices(&open.run, counts);
+      check_slices(&open.run, threads, counts);
       size_t next = 0;
       for (int thread = 0; thread < threads; thread++) {
-        const struct gk_worker worker = worker_of(&open.run, thread);
+        const struct gk_worker worker = worker_of(&open.run, thread, open.run.plan.threads);
         size_t begin, end;
         gk_worker_split(&worker, HIDDEN, &begin, &end);
         assert_int_equal(begin, next);
@@ -156,7 +153,7 @@ static void test_rows_of_uneven_slices_are_those_of_their_samples(void **state) 
   assert_true(open.run.uneven);
   float buffer[TIME * 50], *list[50];
   for (int thread = 0; thread < 3; thread++) {
-    const struct gk_worker worker = worker_of(&open.run, thread);
+    const struct gk_worker worker = worker_of(&open.run, thread, open.run.plan.threads);
     for (int64_t s = 0; s < TIME; s++) {
       const struct gk_buffer_rows rows = {buffer, 1, TIME, s};
       gk_worker_list(&worker, worker.count, rows, list);
@@ -167,26 +164,75 @@ static void test_rows_of_uneven_slices_are_those_of_their_samples(void **state) 
   close_run(&open);
 }
 
-static void test_a_call_leaves_its_pace(void **state) {
+/* A region that got fewer threads than were planned. */
+static void test_fewer_threads_take_all_samples(void **state) {
+  (void)state;
+  struct open_run open;
+  int64_t counts[MOST_THREADS];
+  open_run(&open, GK_SCHEDULE_SLICES, 4, 60, NULL, (const float[]){4, 1, 2, 3});
+  check_slices(&open.run, 3, counts);
+  assert_int_equal(counts[0], 20);
+  check_slices(&open.run, 1, counts);
+  close_run(&open);
+}
+
+/* A slice took so long, of a call with so many operations a thread. */
+static float speed_after(const struct gk_run *run, int thread, double seconds, double flop) {
+  struct gk_run call = *run;
+  call.time = (int64_t)(flop * run->plan.threads / (2 * gk_rnn_weights(run->rnn) * (double)run->batch));
+  struct gk_worker worker = worker_of(run, thread, run->plan.threads);
+  worker.run = &call;
+  worker.busy = seconds;
+  gk_pace_keep(&worker);
+  return run->rnn->pace[thread].speed;
+}
+
+static void test_a_call_counts_as_it_is_long(void **state) {
+  (void)state;
+  struct open_run open;
+  open_run(&open, GK_SCHEDULE_SLICES, 2, 40, NULL, (const float[]){0, 0});
+  const struct gk_run *run = &open.run;
+  struct gk_pace *const pace = open.rnn->pace;
+  pace[0] = pace[1] = (struct gk_pace){0, 0};
+  float speed = speed_after(run, 0, 1e-3, 1e8);
+  assert_true(speed > 0.95e11f && speed < 1.05e11f);
+  speed = speed_after(run, 0, 1e-3, 0.5e8); /* half as fast, half as long: a third */
+  assert_true(speed > 0.80e11f && speed < 0.86e11f);
+  pace[0] = (struct gk_pace){1e11f, 1e8f};
+  speed = speed_after(run, 0, 2e-1, 1e10); /* half as fast, and long: never more than a half */
+  assert_true(speed > 0.74e11f && speed < 0.76e11f);
+  speed = speed_after(run, 0, 1, 1e6); /* held up: hardly anything */
+  assert_true(speed > 0.74e11f && speed < 0.76e11f);
+  close_run(&open);
+}
+
+/* One short call, the first, tells little. */
+static void test_no_slice_follows_what_was_hardly_measured(void **state) {
+  (void)state;
+  struct open_run open;
+  open_run(&open, GK_SCHEDULE_SLICES, 2, 40, NULL, (const float[]){0, 0});
+  for (int i = 0; i < 2; i++)
+    open.rnn->pace[i] = (struct gk_pace){0, 0};
+  for (int call = 0; call < 8; call++) {
+    speed_after(&open.run, 0, 1e-3, 1.1e8);
+    speed_after(&open.run, 1, 2e-3, 1.1e8);
+    assert_int_equal(gk_run_open(&open.run, NULL, open.workspace, open.reserve, false), GK_OK);
+    assert_int_equal(open.run.uneven, call >= 4);
+  }
+  close_run(&open);
+}
+
+static void test_slices_are_measured(void **state) {
   (void)state;
   struct open_run open;
   open_run(&open, GK_SCHEDULE_SLICES, 3, 40, NULL, (const float[]){0, 0, 0});
-  for (int thread = 0; thread < 3; thread++) {
-    struct gk_worker worker = worker_of(&open.run, thread);
-    const double began = gk_pace_begin(&worker);
-    assert_true(began > 0);
-    gk_pace_end(&worker, began);
-    assert_true(worker.busy >= 0);
-    worker.busy = 1e-3 * (thread + 1); /* the first thread was the fastest */
-    gk_pace_keep(&worker);
-  }
-  const _Atomic float *const pace = open.rnn->pace;
-  assert_true(pace[0] > 1.5f * pace[1] && pace[1] > 1.2f * pace[2] && pace[2] > 0);
-  const float before = pace[0];
-  struct gk_worker worker = worker_of(&open.run, 0);
-  worker.busy = 1e-2; /* a short call that was held up counts little */
-  gk_pace_keep(&worker);
-  assert_true(pace[0] < before && pace[0] > 0.9f * before);
+  struct gk_worker worker = worker_of(&open.run, 0, 3);
+  const double began = gk_pace_begin(&worker);
+  assert_true(began > 0);
+  gk_pace_end(&worker, began);
+  assert_true(worker.busy >= 0 && worker.busy < 1);
+  worker = worker_of(&open.run, 0, 2); /* others than planned */
+  assert_true(gk_pace_begin(&worker) == 0);
   close_run(&open);
 }
 
@@ -198,7 +244,10 @@ int main(void) {
       cmocka_unit_test(test_other_calls_are_cut_evenly),
       cmocka_unit_test(test_parts_are_disjoint_and_whole),
       cmocka_unit_test(test_rows_of_uneven_slices_are_those_of_their_samples),
-      cmocka_unit_test(test_a_call_leaves_its_pace),
+      cmocka_unit_test(test_fewer_threads_take_all_samples),
+      cmocka_unit_test(test_a_call_counts_as_it_is_long),
+      cmocka_unit_test(test_no_slice_follows_what_was_hardly_measured),
+      cmocka_unit_test(test_slices_are_measured),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,7 +135,7 @@ static void test_options(void **state) {
     for (int i = 0; i <= (kind % 4 == 3); i++) {
       struct network_case c = {.desc = GK_RNN_DESC_INIT,
                                .time = i ? 20 : 5,
-                               .batch = i ? 15 : 7,
+                               .batch = i ? 17 : 7,
                                .ragged = !i,
                                .resets = !i,
                                .states = true,

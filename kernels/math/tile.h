@@ -33,7 +33,7 @@ struct tile {
   /* What is asked for meanwhile, at addresses that may be anything: */
   const float *b_next; /* tile_next_lines for each k: a share of the block that comes next */
   size_t b_next_share; /* lines for each k before it */
-  bool many_strips;    /* one line of each brings all of it */
+  bool many_strips;    /* a line of each, of those that ask for any, brings about all of it */
   const float *ahead;  /* ahead_step on for each k, of what the caller will read next */
   size_t ahead_step;
   struct ahead_left *ahead_left;

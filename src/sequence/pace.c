@@ -7,8 +7,10 @@
 /* Of fewer samples a thread, one more or less would change too much. */
 enum { FEWEST_SAMPLES = 8 };
 
-/* A call counts as it is long, but for no more than all before it: one of so many operations a thread for a
- * third. */
+/* Operations a thread, some 5 ms of them. Calls count as they are long, the last ones of so many together for as
+ * much as the one that follows if it is as long; one call never for more than all before it. Nothing is believed
+ * before so many were measured. A thread that is held up in one long call, at half its speed, leaves slices that
+ * cost the next one 14 %, and the one after that 7. */
 static const double REMEMBERED_FLOP = 5e8;
 
 /* How much faster the fastest thread must be than the slowest for shares that differ: jitter must not move
@@ -20,8 +22,8 @@ static const double SLOWEST_OF_FASTEST = 0.25;
 
 static bool can_pace(const struct gk_run *run) {
   const int64_t threads = run->plan.threads;
-  return run->plan.schedule == GK_SCHEDULE_SLICES && threads > 1 && !run->feed && gk_run_is_even(run) &&
-         run->batch / threads >= FEWEST_SAMPLES;
+  return run->plan.schedule == GK_SCHEDULE_SLICES && threads > 1 && threads == run->rnn->desc.threads &&
+         !run->feed && gk_run_has_one_length(run) && run->batch / threads >= FEWEST_SAMPLES;
 }
 
 /* Other callers may be leaving theirs meanwhile: each is read once. */
@@ -31,31 +33,36 @@ void gk_pace_open(struct gk_run *run) {
   run->paced = can_pace(run);
   run->uneven = false;
   for (int i = 0; i < threads && run->paced; i++) {
-    const double pace = (double)atomic_load_explicit(&run->rnn->pace[i], memory_order_relaxed);
-    run->share[i] = pace;
-    fastest = pace > fastest ? pace : fastest;
-    slowest = pace < slowest ? pace : slowest;
+    const struct gk_pace *of = &run->rnn->pace[i];
+    const bool known = atomic_load_explicit(&of->flop, memory_order_relaxed) >= (float)REMEMBERED_FLOP;
+    const double speed = known ? (double)atomic_load_explicit(&of->speed, memory_order_relaxed) : 0;
+    run->share[i] = speed;
+    fastest = speed > fastest ? speed : fastest;
+    slowest = speed < slowest ? speed : slowest;
   }
-  run->uneven = run->paced && slowest > 0 && fastest > EVEN * slowest; /* 0: never measured */
+  run->uneven = run->paced && slowest > 0 && fastest > EVEN * slowest;
   for (int i = 0; i < threads && run->uneven; i++) {
-    const double least = SLOWEST_OF_FASTEST * fastest, pace = run->share[i] > least ? run->share[i] : least;
+    const double least = SLOWEST_OF_FASTEST * fastest, speed = run->share[i] > least ? run->share[i] : least;
     run->share[i] = sum;
-    sum += pace;
+    sum += speed;
   }
   for (int i = 0; i < threads && run->uneven; i++)
     run->share[i] /= sum;
   run->share[threads] = 1;
 }
 
+/* What another caller leaves between reading and writing is lost, which is no more than a call less. */
 void gk_pace_keep(const struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
   if (!worker->paced || worker->count == 0 || !(worker->busy > 0))
     return;
-  const double flop = 2 * gk_rnn_weights(run->rnn) * (double)run->time; /* of a sample */
-  const double pace = flop * (double)worker->count / worker->busy;
-  const double call = flop * (double)run->batch / worker->threads, part = call / (2 * call + REMEMBERED_FLOP);
-  _Atomic float *kept = &run->rnn->pace[worker->thread];
-  const double before = (double)atomic_load_explicit(kept, memory_order_relaxed);
-  atomic_store_explicit(kept, (float)(before > 0 ? before + part * (pace - before) : pace),
-                        memory_order_relaxed);
+  struct gk_pace *of = &run->rnn->pace[worker->thread];
+  const double sample = 2 * gk_rnn_weights(run->rnn) * (double)run->time;
+  const double call = sample * (double)run->batch / worker->threads;
+  const double measured = (double)atomic_load_explicit(&of->flop, memory_order_relaxed);
+  const double before = (double)atomic_load_explicit(&of->speed, memory_order_relaxed);
+  const double part = measured > 0 ? fmin(call / (measured + call), 0.5) : 1;
+  const double speed = sample * (double)worker->count / worker->busy;
+  atomic_store_explicit(&of->speed, (float)(before + part * (speed - before)), memory_order_relaxed);
+  atomic_store_explicit(&of->flop, (float)fmin(measured + call, REMEMBERED_FLOP), memory_order_relaxed);
 }

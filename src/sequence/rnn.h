@@ -54,13 +54,19 @@ struct gk_rnn_layer {
   struct gk_matrix p, dp;                 /* projection: h (P) of the cell's (H), and its gradient */
 };
 
+/* How fast a thread went through its slices: FLOP a second, and how many were measured, at most what is
+ * remembered. */
+struct gk_pace {
+  _Atomic float speed, flop;
+};
+
 struct gk_rnn {
   gk_rnn_desc desc;
   const struct gk_cell_info *cell;
   const struct gk_kernels *kernels;
-  bool reads_across;   /* weight gradients read gates across, as they stand: gk_reads_across */
-  _Atomic float *pace; /* [threads] the hint: how fast each was (pace.h) */
-  bool cores_are_near; /* gk_cores_are_near: what the plan takes a thread more to cost */
+  bool reads_across;    /* weight gradients read gates across, as they stand: gk_reads_across */
+  struct gk_pace *pace; /* [threads] the hint (pace.h) */
+  bool cores_are_near;  /* gk_cores_are_near: what the plan takes a thread more to cost */
   struct gk_cell_arithmetic arithmetic; /* of a step */
   bool general;                         /* they are the general ones, with the direction's variant */
   struct gk_cell_variant variant[2];

@@ -84,7 +84,7 @@ void gk_worker_split(const struct gk_worker *worker, size_t count, size_t *begin
 /* Neighbours, or if lengths differ dealt like cards, so that every thread gets long ones and short ones. */
 void gk_worker_take_slice(struct gk_worker *worker) {
   const struct gk_run *run = worker->run;
-  if (gk_run_is_even(run)) {
+  if (gk_run_has_one_length(run)) {
     size_t begin, end;
     gk_worker_split(worker, (size_t)run->batch, &begin, &end);
     worker->first = (int64_t)begin;
@@ -162,7 +162,8 @@ static int64_t pointers_a_row(const struct gk_run *run) {
   return STEP_ARRAYS + CHUNK_ARRAYS * run->plan.chunk;
 }
 
-/* Slices get ceil(N / threads) rows each, teams all. */
+/* Slices of one length have N rows together, however they are cut; dealt ones ceil(N / threads) at most, teams
+ * all. */
 static void cut_pointers(struct gk_run *run, struct gk_arena *workspace) {
   size_t rows = (size_t)run->batch;
   const int threads = run->plan.threads;
@@ -410,7 +411,8 @@ void gk_worker_start(struct gk_worker *worker, const struct gk_run *run, int thr
   } else {
     gk_worker_take_slice(worker);
   }
-  worker->in_line = worker->teams || gk_run_is_even(run) || threads == run->plan.threads;
+  worker->in_line =
+      gk_run_has_one_length(run) || threads == run->plan.threads || run->plan.schedule != GK_SCHEDULE_SLICES;
   const int64_t longest = worker->teams ? run->batch : (run->batch + threads - 1) / threads;
   const int64_t before = worker->teams || worker->stride > 1 ? thread * longest : worker->first;
   char *arrays = (char *)run->pointers + (size_t)before * (size_t)pointers_a_row(run) * sizeof(void *);

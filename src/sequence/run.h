@@ -92,7 +92,7 @@ struct gk_run {
   int64_t *length;         /* [N] by position, descending */
   struct gk_place *places; /* [N] by position */
   bool paced, uneven;      /* slices: threads are measured; their shares differ (pace.h) */
-  double *share;           /* uneven: [threads + 1] where in 0 ... 1 the part of each begins */
+  double *share;           /* [threads + 1] if uneven where in 0 ... 1 the part of each begins */
   struct gk_saved *saved;  /* [L * D], training */
   struct gk_ring *rings;   /* [L * D], forward */
   float *pre;              /* forward: (copies, chunk, N, padded blocks * H): pre-activations of a chunk */
@@ -280,7 +280,7 @@ static inline int64_t gk_worker_row_step(const struct gk_worker *worker) {
   return worker->teams ? worker->threads : 1;
 }
 /* Have all samples the same length? */
-static inline bool gk_run_is_even(const struct gk_run *run) {
+static inline bool gk_run_has_one_length(const struct gk_run *run) {
   return run->batch == 0 || run->length[0] == run->length[run->batch - 1];
 }
 /* Does it do what is done once for its positions? */
