@@ -13,12 +13,11 @@
 #define GK_TILE_WIDTH(rows)  ((rows) <= 3 ? 8u : (rows) <= 6 ? 4u : 2u)
 
 /* Lines of cache of the block that comes next, of four lines a k, asked for with each k: two, so that two
- * strips of five rows, or both halves of eight, bring all of it (of many strips one: tile_next_lines); but one
- * with six rows, which a second one
- * costs 1 %. Up to four rows leave B behind as fast as it can be read, and ask for nothing: 8 KiB ahead in
- * their own stream cost three rows 2 to 6 % (Zen 4), and brought four nothing. Nor is anything asked for of B
- * unpacked: rows 32 k ahead bring LSTM 512 2 to 6 % and cost LSTM 256 up to 5 %, and of weights that large B
- * is packed. */
+ * strips of five rows, or both halves of eight, bring all of it (of many strips one: tile_next_lines); but
+ * one with six rows, which a second one costs 1 %. Up to four rows leave B behind as fast as it can be
+ * read, and ask for nothing: 8 KiB ahead in their own stream cost three rows 2 to 6 % (Zen 4), and brought
+ * four nothing. Nor is anything asked for of B unpacked: rows 32 k ahead bring LSTM 512 2 to 6 % and cost
+ * LSTM 256 up to 5 %, and of weights that large B is packed. */
 #define GK_TILE_NEXT_LINES(rows) ((rows) <= 4 ? 0 : (rows) == 6 ? 1 : 2)
 
 #include "kernels/math/tile.h"
