@@ -236,6 +236,79 @@ static void test_slices_are_measured(void **state) {
   close_run(&open);
 }
 
+/* Where other calls have more threads, of another speed. */
+static void test_fewer_threads_than_the_network_has_are_not_paced(void **state) {
+  (void)state;
+  bool seen = false;
+  for (int64_t batch = 32; batch <= 1 << 16 && !seen; batch *= 2) {
+    gk_rnn_desc desc = GK_RNN_DESC_INIT;
+    desc.cell = GK_CELL_GRU;
+    desc.input_size = 3;
+    desc.hidden_size = HIDDEN;
+    desc.threads = 5;
+    gk_rnn *rnn;
+    assert_int_equal(gk_rnn_create(&desc, &rnn), GK_OK);
+    rnn->threads_forced = false;
+    gk_rnn_memory memory;
+    assert_int_equal(gk_rnn_memory_needed(rnn, TIME, batch, &memory), GK_OK);
+    void *workspace = aligned_alloc(64, (memory.inference_workspace_bytes + 63) / 64 * 64);
+    assert_non_null(workspace);
+    struct gk_run run = {.rnn = rnn, .time = TIME, .batch = batch};
+    assert_int_equal(gk_run_open(&run, NULL, workspace, NULL, false), GK_OK);
+    seen = run.plan.threads > 1 && run.plan.threads < 5;
+    assert_int_equal(run.paced, run.plan.threads == 5);
+    free(workspace);
+    gk_rnn_destroy(rnn);
+  }
+  assert_true(seen);
+}
+
+/* Both passes leave their pace: the count of what was measured grows. */
+static void test_calls_leave_their_pace(void **state) {
+  (void)state;
+  enum { THREADS = 2, BATCH = 20, INPUT = 3 };
+  struct open_run open;
+  open_run(&open, GK_SCHEDULE_SLICES, THREADS, BATCH, NULL, (const float[]){0, 0});
+  struct gk_pace *const pace = open.rnn->pace;
+  gk_rnn_memory memory;
+  size_t packed_bytes;
+  assert_int_equal(gk_rnn_memory_needed(open.rnn, TIME, BATCH, &memory), GK_OK);
+  assert_int_equal(gk_rnn_packed_bytes(open.rnn, GK_PACK_FORWARD | GK_PACK_BACKWARD, &packed_bytes), GK_OK);
+  float *parameters = calloc((size_t)gk_rnn_parameter_count(open.rnn), sizeof *parameters);
+  float *x = calloc((size_t)TIME * BATCH * INPUT, sizeof *x), *dx = calloc((size_t)TIME * BATCH * INPUT, 4);
+  void *packed = aligned_alloc(64, (packed_bytes + 63) / 64 * 64);
+  void *workspace = aligned_alloc(64, (memory.backward_workspace_bytes + 63) / 64 * 64);
+  assert_true(parameters && x && dx && packed && workspace);
+  assert_int_equal(gk_rnn_pack(open.rnn, GK_PACK_FORWARD | GK_PACK_BACKWARD, parameters, packed), GK_OK);
+  gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
+  gk_rnn_backward_args backward = GK_RNN_BACKWARD_ARGS_INIT;
+  forward.time = backward.time = TIME;
+  forward.batch = backward.batch = BATCH;
+  forward.x = backward.x = x;
+  forward.packed = backward.packed = packed;
+  forward.reserve = backward.reserve = open.reserve;
+  forward.workspace = open.workspace;
+  backward.workspace = workspace;
+  backward.dx = dx;
+  for (int i = 0; i < THREADS; i++)
+    pace[i] = (struct gk_pace){0, 0};
+  float before[THREADS];
+  assert_int_equal(gk_rnn_forward(open.rnn, &forward), GK_OK);
+  for (int i = 0; i < THREADS; i++) {
+    before[i] = pace[i].flop;
+    assert_true(pace[i].speed > 0 && before[i] > 0);
+  }
+  assert_int_equal(gk_rnn_backward(open.rnn, &backward), GK_OK);
+  for (int i = 0; i < THREADS; i++)
+    assert_true(pace[i].flop > before[i]);
+  free(workspace);
+  free(packed);
+  free(dx);
+  free(x);
+  free(parameters);
+  close_run(&open);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_slices_follow_the_pace),
@@ -248,6 +321,8 @@ int main(void) {
       cmocka_unit_test(test_a_call_counts_as_it_is_long),
       cmocka_unit_test(test_no_slice_follows_what_was_hardly_measured),
       cmocka_unit_test(test_slices_are_measured),
+      cmocka_unit_test(test_fewer_threads_than_the_network_has_are_not_paced),
+      cmocka_unit_test(test_calls_leave_their_pace),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,8 +89,8 @@ static const struct {
     {4, 64, 2, 700, 45, 31, GK_FORWARD, GK_TIME_MAJOR, true, 0, false},
     {4, 34, 1, 0, 45, 30, GK_BIDIRECTIONAL, GK_TIME_MAJOR, true, 0, false},
     /* enough samples of one length for threads that are not equally fast */
-    {10, 18, 2, 0, 5, 27, GK_BIDIRECTIONAL, GK_BATCH_FIRST, false, 0, false},
-    {7, 22, 2, 11, 6, 25, GK_FORWARD, GK_TIME_MAJOR, false, 0.3f, true},
+    {10, 18, 1, 0, 3, 17, GK_BIDIRECTIONAL, GK_BATCH_FIRST, false, 0, false},
+    {7, 18, 2, 11, 3, 25, GK_FORWARD, GK_TIME_MAJOR, false, 0.3f, true},
 };
 
 static void test_plans(void **state) {

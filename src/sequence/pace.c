@@ -25,27 +25,35 @@ static bool can_pace(const struct gk_run *run) {
          !run->feed && gk_run_has_one_length(run) && run->batch / threads >= FEWEST_SAMPLES;
 }
 
-/* Other callers may be leaving theirs meanwhile: each is read once. */
+/* The speeds of the threads; false if they are as good as equal, or one is not known. Other callers may be
+ * leaving theirs meanwhile: each is read once. */
+static bool read_speeds(const struct gk_run *run, double *speeds, double *fastest) {
+  double slowest = INFINITY;
+  *fastest = 0;
+  for (int i = 0; i < run->plan.threads; i++) {
+    const struct gk_pace *of = &run->rnn->pace[i];
+    if (atomic_load_explicit(&of->flop, memory_order_relaxed) < (float)REMEMBERED_FLOP)
+      return false;
+    speeds[i] = (double)atomic_load_explicit(&of->speed, memory_order_relaxed);
+    *fastest = fmax(*fastest, speeds[i]);
+    slowest = fmin(slowest, speeds[i]);
+  }
+  return slowest > 0 && *fastest > EVEN * slowest;
+}
+
 void gk_pace_open(struct gk_run *run) {
   const int threads = run->plan.threads;
-  double fastest = 0, slowest = INFINITY, sum = 0;
+  double fastest, sum = 0;
   run->paced = can_pace(run);
-  run->uneven = false;
-  for (int i = 0; i < threads && run->paced; i++) {
-    const struct gk_pace *of = &run->rnn->pace[i];
-    const bool known = atomic_load_explicit(&of->flop, memory_order_relaxed) >= (float)REMEMBERED_FLOP;
-    const double speed = known ? (double)atomic_load_explicit(&of->speed, memory_order_relaxed) : 0;
-    run->share[i] = speed;
-    fastest = speed > fastest ? speed : fastest;
-    slowest = speed < slowest ? speed : slowest;
-  }
-  run->uneven = run->paced && slowest > 0 && fastest > EVEN * slowest;
-  for (int i = 0; i < threads && run->uneven; i++) {
-    const double least = SLOWEST_OF_FASTEST * fastest, speed = run->share[i] > least ? run->share[i] : least;
+  run->uneven = run->paced && read_speeds(run, run->share, &fastest);
+  if (!run->uneven)
+    return;
+  for (int i = 0; i < threads; i++) {
+    const double speed = fmax(run->share[i], SLOWEST_OF_FASTEST * fastest);
     run->share[i] = sum;
     sum += speed;
   }
-  for (int i = 0; i < threads && run->uneven; i++)
+  for (int i = 0; i < threads; i++)
     run->share[i] /= sum;
   run->share[threads] = 1;
 }
