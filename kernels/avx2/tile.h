@@ -63,9 +63,9 @@ static inline __attribute__((always_inline)) void tile_terms(const struct tile *
                                                              const float *b, vf sum[][8], const int rows,
                                                              const int vectors, const enum tile_form form) {
   /* to ask for both takes 1 % longer */
-  const size_t soon_step = t->ahead_step ? t->ahead_step : 16;
+  const size_t soon_step = t->ahead_step ? t->ahead_step : t->next_step;
   struct tile_cursor to = {.b = b,
-                           .soon = (t->ahead_step ? t->ahead : t->b_next) + k * soon_step,
+                           .soon = (t->ahead_step ? t->ahead : t->next) + k * soon_step,
                            .panel = t->b_panel_stride,
                            .b_step = t->b_step,
                            .soon_step = soon_step};

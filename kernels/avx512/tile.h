@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Matrix tile of AVX-512: 6 rows by 4 vectors. 24 sums + 6 broadcasts + 1 of B: 31 of 32 registers. Seven and
  * eight rows take 2 vectors, one half of a block of B after the other: it is read once instead of twice. One
- * to three rows take two panels at once: more sums to hide the latency of fma, and B in two streams. */
+ * to three rows take two panels at once: more sums to hide the latency of fma, and B in two streams.
+ * Instructions count: a thread of another process on the same core leaves three a cycle (Xeon Emerald Rapids,
+ * as measured), of which two are fma; four k of six rows take 150 for 96 fma, across 152. */
 #ifndef GK_KERNELS_AVX512_TILE_H
 #define GK_KERNELS_AVX512_TILE_H
 
@@ -12,12 +14,12 @@
 #define GK_TILE_TALLEST      8
 #define GK_TILE_WIDTH(rows)  ((rows) <= 3 ? 8u : (rows) <= 6 ? 4u : 2u)
 
-/* Lines of cache of the block that comes next, of four lines a k, asked for with each k: two, so that two
- * strips of five rows, or both halves of eight, bring all of it (of many strips one: tile_next_lines); but
- * one with six rows, which a second one costs 1 %. Up to four rows leave B behind as fast as it can be
- * read, and ask for nothing: 8 KiB ahead in their own stream cost three rows 2 to 6 % (Zen 4), and brought
- * four nothing. Nor is anything asked for of B unpacked: rows 32 k ahead bring LSTM 512 2 to 6 % and cost
- * LSTM 256 up to 5 %, and of weights that large B is packed. */
+/* Lines of cache of the block of B that comes next, at most, asked for with each k: two, so that two strips
+ * of five rows, or both halves of eight, bring all of it; but one with six rows, which a second one costs
+ * 1 %. Up to four rows leave B behind as fast as it can be read, and ask for nothing: 8 KiB ahead in their
+ * own stream cost three rows 2 to 6 % (Zen 4), and brought four nothing. Nor is anything asked for of B
+ * unpacked: rows 32 k ahead bring LSTM 512 2 to 6 % and cost LSTM 256 up to 5 %, and of weights that large B
+ * is packed. */
 #define GK_TILE_NEXT_LINES(rows) ((rows) <= 4 ? 0 : (rows) == 6 ? 1 : 2)
 
 #include "kernels/math/tile.h"
@@ -32,20 +34,17 @@ struct tile_cursor {
 };
 
 static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to, vf sum[][8], const int rows,
-                                                         const int vectors, const enum tile_form form) {
+                                                         const int vectors, const enum tile_form form,
+                                                         const int next_lines) {
   __m512 ak[GK_TILE_TALLEST];
-  if (form != TILE_UNPACKED && GK_TILE_NEXT_LINES(rows)) {
+  if (next_lines) {
     _mm_prefetch((const char *)to->next, _MM_HINT_T1);
-    if (GK_TILE_NEXT_LINES(rows) == 2) /* the same one, where there is one */
+    if (next_lines == 2)
       _mm_prefetch((const char *)(to->next + to->next_step - 16), _MM_HINT_T1);
     to->next += to->next_step;
   }
-  if (rows > 2 && form == TILE_ACROSS) {
+  if (rows > 2 && form == TILE_ACROSS)
     _mm_prefetch(to->a_next + to->at, _MM_HINT_T0);
-  } else if (rows > 2) {
-    _mm_prefetch((const char *)to->ahead, _MM_HINT_T1);
-    to->ahead += to->ahead_step;
-  }
   GK_UNROLL for (int i = 0; i < rows; i++)
     ak[i] = _mm512_set1_ps(*(const float *)(to->a[i] + to->at));
   GK_UNROLL for (int j = 0; j < vectors; j++) {
@@ -58,14 +57,34 @@ static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to,
   }
   to->b += form == TILE_UNPACKED ? to->b_step : 4 * 16;
   to->at += to->a_step;
+  if (form == TILE_ACROSS) /* one index, not a pointer for each row to move on */
+    GK_FROM_HERE(to->at);
+}
+
+static inline __attribute__((always_inline)) void tile_loop(struct tile_cursor *to, size_t count, vf sum[][8],
+                                                            const int rows, const int vectors,
+                                                            const enum tile_form form, const int next_lines) {
+  if (rows > 4) /* 1 % */
+    GK_UNROLL_4 for (; count; count--) tile_k(to, sum, rows, vectors, form, next_lines);
+  else
+    for (; count; count--)
+      tile_k(to, sum, rows, vectors, form, next_lines);
+}
+
+/* Asks for so many k at once: each k an instruction of its own costs 2 to 4 % where another process's thread
+ * shares the core. Returns what follows. */
+static inline __attribute__((always_inline)) const float *tile_ask(const float *from, size_t step, size_t k) {
+  for (size_t at = 0; at < step * k; at += 16)
+    _mm_prefetch((const char *)(from + at), _MM_HINT_T1);
+  return from + step * k;
 }
 
 static inline __attribute__((always_inline)) void tile_terms(const struct tile *t, size_t k, size_t count,
                                                              const float *b, vf sum[][8], const int rows,
                                                              const int vectors, const enum tile_form form) {
   struct tile_cursor to = {.b = b,
-                           .next = t->b_next + k * tile_next_lines(t, (size_t)rows) * 16,
-                           .next_step = tile_next_lines(t, (size_t)rows) * 16,
+                           .next = t->next + k * t->next_step,
+                           .next_step = t->next_step,
                            .ahead = t->ahead + k * t->ahead_step,
                            .panel = t->b_panel_stride,
                            .b_step = t->b_step,
@@ -75,16 +94,25 @@ static inline __attribute__((always_inline)) void tile_terms(const struct tile *
     to.a_step *= t->a_step;
     GK_FROM_HERE(to.a_step);
     to.a_next = (const char *)tile_next_a(t, (size_t)rows) + (ptrdiff_t)(t->k_begin + k) * to.a_step;
+    GK_FROM_HERE(to.a_next);
+    tile_ask(to.next, to.next_step, count);
   }
   if (form == TILE_UNPACKED)
     to.last = v_tail(t->columns[vectors - 1].lanes);
   GK_UNROLL for (int i = 0; i < rows; i++)
     to.a[i] = (const char *)t->a[i] + (ptrdiff_t)(t->k_begin + k) * to.a_step;
-  if (rows > 4 && form != TILE_ACROSS) /* 1 % */
-    GK_UNROLL_4 for (; count; count--) tile_k(&to, sum, rows, vectors, form);
-  else
-    for (; count; count--)
-      tile_k(&to, sum, rows, vectors, form);
+  const int lines = form == TILE_PACKED ? GK_TILE_NEXT_LINES(rows) : 0;
+  for (size_t some = count; count; count -= some) {
+    if (rows > 2 && form != TILE_ACROSS && to.ahead_step) {
+      some = to.ahead_step <= 4 ? 64 : 16; /* at most 16 lines of cache */
+      some = count < some ? count : some;
+      to.ahead = tile_ask(to.ahead, to.ahead_step, some);
+    }
+    if (lines == 2 && rows <= GK_TILE_ROWS && to.next_step <= 16)
+      tile_loop(&to, some, sum, rows, vectors, form, 1);
+    else
+      tile_loop(&to, some, sum, rows, vectors, form, lines);
+  }
 }
 
 #include "kernels/math/tile_strips.h"

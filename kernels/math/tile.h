@@ -31,11 +31,9 @@ struct tile {
   bool overwrite, stream;   /* C = 0 + sum; past the caches */
   size_t rows_left;         /* that take these vectors, those of the strip included */
   /* What is asked for meanwhile, at addresses that may be anything: */
-  const float *b_next; /* tile_next_lines for each k: a share of the block that comes next */
-  size_t b_next_share; /* lines for each k before it */
-  bool many_strips;    /* a line of each, of those that ask for any, brings about all of it */
-  const float *ahead;  /* ahead_step on for each k, of what the caller will read next */
-  size_t ahead_step;
+  const float *next; /* next_step on for each k, of the block of B that comes next: each strip's even share */
+  const float *ahead; /* ahead_step on for each k, of what the caller will read next */
+  size_t next_step, ahead_step;
   struct ahead_left *ahead_left;
   bool a_asks;                          /* across: for A of the next strip */
   float *const *c_first;                /* C of the first rows of what these vectors are followed by, */
@@ -114,30 +112,13 @@ static inline void tile_ask_ahead(struct tile *t) {
   }
 }
 
-/* Lines of a block of B for each k. */
-enum { TILE_SHARES = (GK_TILE_VECTORS * GK_V + 15) / 16 };
-
-/* Lines of the next block that a strip of so many rows asks for with each k: no faster than must be. Two in
- * strips of five rows come in bursts, which L3 of Xeon Emerald Rapids does not keep up with: products of 25
- * rows 1.1 times as fast with one. */
-static inline __attribute__((always_inline)) size_t tile_next_lines(const struct tile *t, size_t rows) {
-  const size_t most = GK_TILE_NEXT_LINES(rows);
-  return most > 1 && rows <= GK_TILE_ROWS && t->many_strips ? 1 : most;
-}
-
 static inline void tile_next_strip(struct tile *t, size_t rows) {
-  const size_t lines = tile_next_lines(t, rows);
   t->a += rows;
   t->c += rows;
   t->from += rows;
   t->rows_left -= rows;
+  t->next += t->next_step * t->k;
   tile_ask_ahead(t);
-  t->b_next += lines * 16 * t->k;
-  t->b_next_share += lines;
-  if (t->b_next_share >= TILE_SHARES) { /* once more, for little: it is in L2 (or a share past its end) */
-    t->b_next -= t->b_next_share * 16 * t->k;
-    t->b_next_share = 0;
-  }
 }
 
 /* What follows from `value`, or is read through it, is computed after this: addresses of C before the loop
