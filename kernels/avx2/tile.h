@@ -73,7 +73,7 @@ static inline __attribute__((always_inline)) void tile_terms(const struct tile *
     to.last = v_tail(t->columns[vectors - 1].lanes);
   GK_UNROLL for (int i = 0; i < rows; i++)
     to.a[i] = t->a[i] + t->k_begin + k;
-  if (rows > 4) /* 2 to 3 % */
+  if (rows > 1) /* weights in L2: two rows 1.5 times as fast, four to eight 1.02 to 1.06 */
     GK_UNROLL_4 for (; count; count--) tile_k(&to, sum, rows, vectors, form);
   else
     for (; count; count--)

@@ -64,7 +64,7 @@ static inline __attribute__((always_inline)) void tile_k(struct tile_cursor *to,
 static inline __attribute__((always_inline)) void tile_loop(struct tile_cursor *to, size_t count, vf sum[][8],
                                                             const int rows, const int vectors,
                                                             const enum tile_form form, const int next_lines) {
-  if (rows > 4) /* 1 % */
+  if (rows > 1) /* weights in L2: two and three rows 1.3 to 1.7 times as fast; one row 0.97 */
     GK_UNROLL_4 for (; count; count--) tile_k(to, sum, rows, vectors, form, next_lines);
   else
     for (; count; count--)
