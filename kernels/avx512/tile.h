@@ -12,6 +12,7 @@
 #define GK_TILE_K            512 /* B comes from L2 either way, and a call costs some 40 cycles */
 #define GK_TILE_READS_ACROSS 1
 #define GK_TILE_TALLEST      8
+#define GK_TILE_LOW_ROWS     GK_TILE_ROWS
 #define GK_TILE_WIDTH(rows)  ((rows) <= 3 ? 8u : (rows) <= 6 ? 4u : 2u)
 
 /* Lines of cache of the block of B that comes next, at most, asked for with each k: two, so that two strips

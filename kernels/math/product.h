@@ -6,6 +6,7 @@
  *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of whole panels or a part of
  *     one that divides it: enough independent chains of fma
  *   GK_TILE_TALLEST: so many rows, at least GK_TILE_ROWS, may still be one strip
+ *   GK_TILE_LOW_ROWS: so many rows make better strips than one more, if B is near; or GK_TILE_ROWS
  *   GK_TILE_NEXT_LINES(rows): lines of cache of the block of B that comes next, at most, asked for with each k
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
  *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
@@ -64,12 +65,21 @@ static const float *b_of_vector(const struct gk_product *p, size_t vector) {
   return p->b + vector / GK_TILE_VECTORS * p->panel_stride + vector % GK_TILE_VECTORS * GK_V;
 }
 
-static inline size_t strips_of(size_t rows) {
-  return rows > GK_TILE_ROWS && rows <= GK_TILE_TALLEST ? 1 : (rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
+static inline size_t strips_of(const struct gk_product *p) {
+  enum { NEAR_FLOATS = 1 << 18 }; /* 1 MiB */
+  if (p->rows <= GK_TILE_TALLEST)
+    return p->rows > 0;
+  const size_t strips = (p->rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
+  const bool near = p->k * (p->vector_end - p->vector_begin) * GK_V <= NEAR_FLOATS;
+  const bool low = near && p->rows / strips <= GK_TILE_LOW_ROWS + 1;
+  return low ? (p->rows + GK_TILE_LOW_ROWS - 1) / GK_TILE_LOW_ROWS : strips;
 }
 
 /* Rows of the tallest strip. */
-static inline size_t height_of(size_t rows) { return (rows + strips_of(rows) - 1) / strips_of(rows); }
+static inline size_t height_of(const struct gk_product *p) {
+  const size_t strips = strips_of(p);
+  return (p->rows + strips - 1) / strips;
+}
 
 /* All rows by a tile's k and vectors. Strips are of equal height: a last one of a row or two would wait for B
  * instead of computing. */
@@ -80,7 +90,7 @@ static void product_strips(const struct gk_product *p, struct tile *tile, size_t
 #else
   tile_fn *const(*const of_rows)[WIDEST] = p->b_step ? tiles_unpacked : tiles;
 #endif
-  const size_t strips = strips_of(p->rows), height = p->rows / strips, taller = p->rows % strips;
+  const size_t strips = strips_of(p), height = p->rows / strips, taller = p->rows % strips;
   tile->a = p->a;
   tile->c = tile->c_first = p->c;
   tile->from = p->init && tile->k_begin == 0 ? p->init : (const float *const *)p->c;
@@ -103,7 +113,7 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
   tile->c_share = sums > 1 ? (GK_TILE_TALLEST + sums - 1) / sums : GK_TILE_TALLEST;
   if (width > vectors)
     width = vectors;
-  const size_t all_strips = strips_of(p->rows) * ((vectors + width - 1) / width);
+  const size_t all_strips = strips_of(p) * ((vectors + width - 1) / width);
   tile->next = b_next;
   tile->next_step = (GK_TILE_VECTORS * GK_V + all_strips - 1) / all_strips;
   for (size_t vector = 0; vector < vectors; vector += width) {
@@ -127,7 +137,7 @@ static __attribute__((noinline)) void product_of_columns(const struct gk_product
   enum { WIDTH = GK_TILE_VECTORS * GK_V };
   _Alignas(64) float block[GK_SUM_BLOCK * WIDTH];
   const float *source[WIDTH];
-  const size_t width = GK_TILE_WIDTH(height_of(p->rows));
+  const size_t width = GK_TILE_WIDTH(height_of(p));
   struct ahead_left ahead = {NULL, NULL, 0, 0};
   struct tile tile = {
       .a_step = 1, .sum_block = p->sum_block / GK_SUM_PART, .ahead = block, .ahead_left = &ahead};
@@ -148,14 +158,14 @@ static __attribute__((noinline)) void product_of_columns(const struct gk_product
 }
 
 static void product(const struct gk_product *p) {
-  const size_t strips = strips_of(p->rows);
+  const size_t strips = strips_of(p);
   if (strips == 0)
     return;
   if (p->b_columns && p->k) {
     product_of_columns(p);
     return;
   }
-  const size_t width = GK_TILE_WIDTH(height_of(p->rows));
+  const size_t width = GK_TILE_WIDTH(height_of(p));
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
   struct ahead_left ahead = ahead_start(p, strips * (most / width));
   struct tile tile = {.a_step = p->a_step,

@@ -9,6 +9,7 @@
 #define GK_TILE_K                GK_SUM_BLOCK
 #define GK_TILE_READS_ACROSS     0 /* four k of a row come as one vector */
 #define GK_TILE_TALLEST          GK_TILE_ROWS
+#define GK_TILE_LOW_ROWS         GK_TILE_ROWS
 #define GK_TILE_WIDTH(rows)      ((rows) <= 2 ? 8u : 4u)
 #define GK_TILE_NEXT_LINES(rows) 0
 

@@ -8,6 +8,7 @@
 #define GK_TILE_K                GK_SUM_BLOCK
 #define GK_TILE_READS_ACROSS     0
 #define GK_TILE_TALLEST          GK_TILE_ROWS
+#define GK_TILE_LOW_ROWS         GK_TILE_ROWS
 #define GK_TILE_WIDTH(rows)      4u
 #define GK_TILE_NEXT_LINES(rows) 0
 
