@@ -19,10 +19,14 @@ static const double EVEN = 1.06;
 /* A thread that hardly ran once must get samples to be measured on. */
 static const double SLOWEST_OF_FASTEST = 0.25;
 
+bool gk_pace_moves_slices(const struct gk_rnn *rnn, int64_t batch, int threads) {
+  return threads > 1 && threads == rnn->desc.threads && batch / threads >= FEWEST_SAMPLES;
+}
+
 static bool can_pace(const struct gk_run *run) {
-  const int64_t threads = run->plan.threads;
-  return run->plan.schedule == GK_SCHEDULE_SLICES && threads > 1 && threads == run->rnn->desc.threads &&
-         !run->feed && gk_run_has_one_length(run) && run->batch / threads >= FEWEST_SAMPLES;
+  return run->plan.schedule == GK_SCHEDULE_SLICES &&
+         gk_pace_moves_slices(run->rnn, run->batch, run->plan.threads) && !run->feed &&
+         gk_run_has_one_length(run);
 }
 
 /* The speeds of the threads; false if they are as good as equal, or one is not known. Other callers may be

@@ -11,6 +11,9 @@
 #include "src/core/clock.h"
 #include "src/sequence/run.h"
 
+/* If a call's slices, of samples of one length, follow the pace of so many threads. */
+bool gk_pace_moves_slices(const struct gk_rnn *rnn, int64_t batch, int threads);
+
 /* Finds the shares of the threads, of samples that are sorted. */
 void gk_pace_open(struct gk_run *run);
 

@@ -5,7 +5,7 @@
 
 #include "src/core/arguments.h"
 #include "src/core/float_environment.h"
-#include "src/sequence/rnn.h"
+#include "src/sequence/pace.h"
 
 /* ---- The cost model ------------------------------------------------------------------------------ */
 
@@ -438,8 +438,9 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int6
   case ENOUGH_SAMPLES:
     snprintf(text, size,
              "%s over %d threads: from %lld each a thread computes instead of waiting for the "
-             "weights, and needs no barrier",
-             samples, threads, fewest);
+             "weights, and needs no barrier%s",
+             samples, threads, fewest,
+             gk_pace_moves_slices(rnn, batch, threads) ? "; a slower thread gets fewer in later calls" : "");
     break;
   case UNITS_UNEVEN:
     snprintf(text, size,
