@@ -83,6 +83,7 @@ struct gk_product {
   size_t b_step, b_first;          /* of B unpacked; 0: it is packed */
   const float *const *b_columns;   /* or NULL */
   const float *b_after;            /* what will be read as B is, next; or NULL. Only a hint */
+  size_t b_floats;                 /* of all that is read in turn with this B; or 0. Only a hint */
   size_t panel_stride;             /* floats from panel to panel, >= k * nv * v */
   const struct gk_column *columns; /* of vector 0 */
   size_t vector_begin, vector_end;

@@ -17,10 +17,10 @@
 
 /* Lines of cache of the block of B that comes next, at most, asked for with each k: two, so that two strips
  * of five rows, or both halves of eight, bring all of it; but one with six rows, which a second one costs
- * 1 %. Up to four rows leave B behind as fast as it can be read, and ask for nothing: 8 KiB ahead in their
- * own stream cost three rows 2 to 6 % (Zen 4), and brought four nothing. Nor is anything asked for of B
- * unpacked: rows 32 k ahead bring LSTM 512 2 to 6 % and cost LSTM 256 up to 5 %, and of weights that large B
- * is packed. */
+ * 1 %. Of a larger share some lines are not asked for. Up to four rows leave B behind as fast as it can be
+ * read, and ask for nothing: 8 KiB ahead in their own stream cost three rows 2 to 6 % (Zen 4), and brought
+ * four nothing. Nor is anything asked for of B unpacked: rows 32 k ahead bring LSTM 512 2 to 6 % and cost
+ * LSTM 256 up to 5 %, and of weights that large B is packed. */
 #define GK_TILE_NEXT_LINES(rows) ((rows) <= 4 ? 0 : (rows) == 6 ? 1 : 2)
 
 #include "kernels/math/tile.h"
@@ -72,8 +72,8 @@ static inline __attribute__((always_inline)) void tile_loop(struct tile_cursor *
       tile_k(to, sum, rows, vectors, form, next_lines);
 }
 
-/* Asks for so many k at once: each k an instruction of its own costs 2 to 4 % where another process's thread
- * shares the core. Returns what follows. */
+/* Asks at once for what `k` of them bring; returns what follows. With an instruction for each k instead,
+ * products of 8 to 32 rows take 1.02 to 1.04 times as long where another process's thread shares the core. */
 static inline __attribute__((always_inline)) const float *tile_ask(const float *from, size_t step, size_t k) {
   for (size_t at = 0; at < step * k; at += 16)
     _mm_prefetch((const char *)(from + at), _MM_HINT_T1);
@@ -96,23 +96,28 @@ static inline __attribute__((always_inline)) void tile_terms(const struct tile *
     GK_FROM_HERE(to.a_step);
     to.a_next = (const char *)tile_next_a(t, (size_t)rows) + (ptrdiff_t)(t->k_begin + k) * to.a_step;
     GK_FROM_HERE(to.a_next);
-    tile_ask(to.next, to.next_step, count);
   }
   if (form == TILE_UNPACKED)
     to.last = v_tail(t->columns[vectors - 1].lanes);
   GK_UNROLL for (int i = 0; i < rows; i++)
     to.a[i] = (const char *)t->a[i] + (ptrdiff_t)(t->k_begin + k) * to.a_step;
-  const int lines = form == TILE_PACKED ? GK_TILE_NEXT_LINES(rows) : 0;
-  for (size_t some = count; count; count -= some) {
+  /* sums of weight gradients are of 64 k: at most 16 lines of cache at once, or it is a burst */
+  const bool at_once = form == TILE_ACROSS && to.next_step <= 4;
+  if (at_once && GK_TILE_NEXT_LINES(rows))
+    tile_ask(to.next, to.next_step, count);
+  const int most = form == TILE_UNPACKED ? 0 : GK_TILE_NEXT_LINES(rows);
+  for (size_t stretch = count; count; count -= stretch) {
     if (rows > 2 && form != TILE_ACROSS && to.ahead_step) {
-      some = to.ahead_step <= 4 ? 64 : 16; /* at most 16 lines of cache */
-      some = count < some ? count : some;
-      to.ahead = tile_ask(to.ahead, to.ahead_step, some);
+      stretch = to.ahead_step <= 4 ? 64 : 16; /* the same 16 lines */
+      stretch = count < stretch ? count : stretch;
+      to.ahead = tile_ask(to.ahead, to.ahead_step, stretch);
     }
-    if (lines == 2 && rows <= GK_TILE_ROWS && to.next_step <= 16)
-      tile_loop(&to, some, sum, rows, vectors, form, 1);
+    if (at_once)
+      tile_loop(&to, stretch, sum, rows, vectors, form, 0);
+    else if (most == 2 && rows <= GK_TILE_ROWS && to.next_step <= 16) /* of strips of five rows */
+      tile_loop(&to, stretch, sum, rows, vectors, form, 1);
     else
-      tile_loop(&to, some, sum, rows, vectors, form, lines);
+      tile_loop(&to, stretch, sum, rows, vectors, form, most);
   }
 }
 

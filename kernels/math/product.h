@@ -6,8 +6,9 @@
  *   GK_TILE_WIDTH(rows): vectors that a tile of so many rows takes at once, of whole panels or a part of
  *     one that divides it: enough independent chains of fma
  *   GK_TILE_TALLEST: so many rows, at least GK_TILE_ROWS, may still be one strip
- *   GK_TILE_LOW_ROWS: so many rows make better strips than one more, if B is near; or GK_TILE_ROWS
- *   GK_TILE_NEXT_LINES(rows): lines of cache of the block of B that comes next, at most, asked for with each k
+ *   GK_TILE_LOW_ROWS: so many rows at most are in a strip where B is near and some even strip would have one
+ *     more or as few; GK_TILE_ROWS where that is no better
+ *   GK_TILE_NEXT_LINES(rows): lines of cache of the next block of B, at most, asked for with each k
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
  *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
  * A block of B (GK_TILE_K by one panel) stays in the nearest cache that holds it while all rows use it. */
@@ -70,27 +71,33 @@ static inline size_t strips_of(const struct gk_product *p) {
   if (p->rows <= GK_TILE_TALLEST)
     return p->rows > 0;
   const size_t strips = (p->rows + GK_TILE_ROWS - 1) / GK_TILE_ROWS;
-  const bool near = p->k * (p->vector_end - p->vector_begin) * GK_V <= NEAR_FLOATS;
+  const size_t own = p->k * (p->vector_end - p->vector_begin) * GK_V;
+  const bool near = (own > p->b_floats ? own : p->b_floats) <= NEAR_FLOATS;
   const bool low = near && p->rows / strips <= GK_TILE_LOW_ROWS + 1;
   return low ? (p->rows + GK_TILE_LOW_ROWS - 1) / GK_TILE_LOW_ROWS : strips;
 }
 
-/* Rows of the tallest strip. */
-static inline size_t height_of(const struct gk_product *p) {
-  const size_t strips = strips_of(p);
-  return (p->rows + strips - 1) / strips;
+/* Vectors at once, by the tallest strip. */
+static inline size_t width_of(size_t rows, size_t strips) {
+  return GK_TILE_WIDTH((rows + strips - 1) / strips);
+}
+
+/* How many of the strips ask for the block of B that comes next. */
+static inline size_t asking_strips(size_t rows, size_t strips) {
+  const size_t height = rows / strips, taller = rows % strips;
+  return GK_TILE_NEXT_LINES(height) ? strips : GK_TILE_NEXT_LINES(height + 1) ? taller : 0;
 }
 
 /* All rows by a tile's k and vectors. Strips are of equal height: a last one of a row or two would wait for B
  * instead of computing. */
-static void product_strips(const struct gk_product *p, struct tile *tile, size_t vectors) {
+static void product_strips(const struct gk_product *p, struct tile *tile, size_t strips, size_t vectors) {
   enum { WIDEST = sizeof tiles[0] / sizeof tiles[0][0] };
 #if GK_TILE_READS_ACROSS
   tile_fn *const(*const of_rows)[WIDEST] = p->b_step ? tiles_unpacked : p->a_step == 1 ? tiles : tiles_across;
 #else
   tile_fn *const(*const of_rows)[WIDEST] = p->b_step ? tiles_unpacked : tiles;
 #endif
-  const size_t strips = strips_of(p), height = p->rows / strips, taller = p->rows % strips;
+  const size_t height = p->rows / strips, taller = p->rows % strips;
   tile->a = p->a;
   tile->c = tile->c_first = p->c;
   tile->from = p->init && tile->k_begin == 0 ? p->init : (const float *const *)p->c;
@@ -102,20 +109,21 @@ static void product_strips(const struct gk_product *p, struct tile *tile, size_t
   of_rows[height - 1][vectors - 1](tile);
 }
 
-/* All vectors of a block, `width` of them at a time; `b_next` will be read like B after it. Every strip asks for
- * an even share of that: what the first strips ask for alone comes in bursts, which L3 does not keep up with
+/* All vectors of a block, `width` of them at a time; `b_next` will be read like B after it. Strips ask for
+ * even shares of that: what the first ones ask for alone comes in bursts, which L3 does not keep up with
  * (products of 8 to 32 rows by 16 MB of B take 1.02 to 1.2 times as long on Xeon Emerald Rapids). */
-static void product_block(const struct gk_product *p, struct tile *tile, const float *b_next, size_t vectors,
-                          size_t width) {
+static void product_block(const struct gk_product *p, struct tile *tile, size_t strips, const float *b_next,
+                          size_t vectors, size_t width) {
   const float *const b = tile->b;
   const struct gk_column *const columns = tile->columns, *const columns_next = tile->columns_next;
   const size_t sums = (tile->k + tile->sum_block - 1) / tile->sum_block;
   tile->c_share = sums > 1 ? (GK_TILE_TALLEST + sums - 1) / sums : GK_TILE_TALLEST;
   if (width > vectors)
     width = vectors;
-  const size_t all_strips = strips_of(p) * ((vectors + width - 1) / width);
+  const size_t shares = asking_strips(p->rows, strips) * ((vectors + width - 1) / width);
   tile->next = b_next;
-  tile->next_step = (GK_TILE_VECTORS * GK_V + all_strips - 1) / all_strips;
+  tile->next_step = shares ? (GK_TILE_VECTORS * GK_V + shares - 1) / shares : 0;
+  tile->next_asked = 0;
   for (size_t vector = 0; vector < vectors; vector += width) {
     const size_t left = vectors - vector, following = left < 2 * width ? vectors - width : vector + width;
     tile->b = b + vector * GK_V;
@@ -127,7 +135,7 @@ static void product_block(const struct gk_product *p, struct tile *tile, const f
       tile->full &= tile->columns[j].lanes == GK_V;
       tile->in_parts |= tile->columns[j].parts != NULL;
     }
-    product_strips(p, tile, left < width ? left : width);
+    product_strips(p, tile, strips, left < width ? left : width);
   }
 }
 
@@ -137,7 +145,7 @@ static __attribute__((noinline)) void product_of_columns(const struct gk_product
   enum { WIDTH = GK_TILE_VECTORS * GK_V };
   _Alignas(64) float block[GK_SUM_BLOCK * WIDTH];
   const float *source[WIDTH];
-  const size_t width = GK_TILE_WIDTH(height_of(p));
+  const size_t strips = strips_of(p), width = width_of(p->rows, strips);
   struct ahead_left ahead = {NULL, NULL, 0, 0};
   struct tile tile = {
       .a_step = 1, .sum_block = p->sum_block / GK_SUM_PART, .ahead = block, .ahead_left = &ahead};
@@ -153,7 +161,7 @@ static __attribute__((noinline)) void product_of_columns(const struct gk_product
     tile.overwrite = p->overwrite && k == 0;
     tile.columns = p->columns + p->vector_begin;
     pack_columns(columns, tile.k, source, block, false);
-    product_block(p, &tile, block, p->vector_end - p->vector_begin, width);
+    product_block(p, &tile, strips, block, p->vector_end - p->vector_begin, width);
   }
 }
 
@@ -165,7 +173,7 @@ static void product(const struct gk_product *p) {
     product_of_columns(p);
     return;
   }
-  const size_t width = GK_TILE_WIDTH(height_of(p));
+  const size_t width = width_of(p->rows, strips);
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
   struct ahead_left ahead = ahead_start(p, strips * (most / width));
   struct tile tile = {.a_step = p->a_step,
@@ -199,8 +207,8 @@ static void product(const struct gk_product *p) {
       tile.overwrite = p->overwrite && k == 0;
       tile.columns = columns;
       tile.columns_next = !last ? columns : more ? p->columns + asked : NULL;
-      product_block(p, &tile, last || p->b_step ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V,
-                    vectors, width);
+      product_block(p, &tile, strips,
+                    last || p->b_step ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors, width);
     }
     begin = begin_next;
     end = end_next;

@@ -32,8 +32,9 @@ struct tile {
   size_t rows_left;         /* that take these vectors, those of the strip included */
   /* What is asked for meanwhile, at addresses that may be anything: */
   const float *next; /* next_step on for each k, of the block of B that comes next: each strip's even share */
-  const float *ahead; /* ahead_step on for each k, of what the caller will read next */
-  size_t next_step, ahead_step;
+  size_t next_step, next_asked; /* asked: floats for each k before it */
+  const float *ahead;           /* ahead_step on for each k, of what the caller will read next */
+  size_t ahead_step;
   struct ahead_left *ahead_left;
   bool a_asks;                          /* across: for A of the next strip */
   float *const *c_first;                /* C of the first rows of what these vectors are followed by, */
@@ -117,8 +118,15 @@ static inline void tile_next_strip(struct tile *t, size_t rows) {
   t->c += rows;
   t->from += rows;
   t->rows_left -= rows;
-  t->next += t->next_step * t->k;
   tile_ask_ahead(t);
+  if (GK_TILE_NEXT_LINES(rows) == 0)
+    return;
+  t->next += t->next_step * t->k;
+  t->next_asked += t->next_step;
+  if (t->next_asked >= GK_TILE_VECTORS * GK_V) { /* once more, for little: it is in L2 */
+    t->next -= t->next_asked * t->k;
+    t->next_asked = 0;
+  }
 }
 
 /* What follows from `value`, or is read through it, is computed after this: addresses of C before the loop

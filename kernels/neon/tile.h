@@ -11,7 +11,7 @@
 #define GK_TILE_TALLEST          GK_TILE_ROWS
 #define GK_TILE_LOW_ROWS         GK_TILE_ROWS
 #define GK_TILE_WIDTH(rows)      ((rows) <= 2 ? 8u : 4u)
-#define GK_TILE_NEXT_LINES(rows) 0
+#define GK_TILE_NEXT_LINES(rows) ((void)(rows), 0)
 
 #include "kernels/math/tile.h"
 

@@ -9,8 +9,8 @@
 #define GK_TILE_READS_ACROSS     0
 #define GK_TILE_TALLEST          GK_TILE_ROWS
 #define GK_TILE_LOW_ROWS         GK_TILE_ROWS
-#define GK_TILE_WIDTH(rows)      4u
-#define GK_TILE_NEXT_LINES(rows) 0
+#define GK_TILE_WIDTH(rows)      ((void)(rows), 4u)
+#define GK_TILE_NEXT_LINES(rows) ((void)(rows), 0)
 
 #include "kernels/math/tile.h"
 

@@ -175,6 +175,7 @@ static struct gk_product product_of(const struct gk_matrix *matrix, struct gk_we
       .b = weights.unpacked ? weights.unpacked + matrix->unpacked : weights.packed + matrix->offset,
       .b_step = weights.unpacked && !matrix->transposed ? matrix->units : 0,
       .b_first = matrix->first_row,
+      .b_floats = matrix->k * matrix->vectors * v,
       .panel_stride = matrix->panel_stride,
       .columns = matrix->columns,
       .vector_begin = unit_begin / v * matrix->gates,
