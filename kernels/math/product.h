@@ -66,6 +66,7 @@ static const float *b_of_vector(const struct gk_product *p, size_t vector) {
   return p->b + vector / GK_TILE_VECTORS * p->panel_stride + vector % GK_TILE_VECTORS * GK_V;
 }
 
+/* Of as even a height as can be. */
 static inline size_t strips_of(const struct gk_product *p) {
   enum { NEAR_FLOATS = 1 << 18 }; /* 1 MiB */
   if (p->rows <= GK_TILE_TALLEST)
