@@ -200,8 +200,8 @@ static void far_cores_ask_for_more_work(void **state) {
       {"uneven_wave", 64, 3, 1, false, {{140, 0, SLICES, 1}, {150, 0, WAVE, 2}}},
       {"two samples", 0, 1, 4, true, {{50, 142, SLICES, 2}, {50, 160, TEAMS, 2}}},
       {"three samples", 0, 1, 6, true, {{50, 320, SLICES, 2}, {50, 328, TEAMS, 2}}},
-      {"six samples", 0, 1, 12, false, {{50, 320, SLICES, 2}, {50, 328, TEAMS, 2}}},
-      {"seven samples", 0, 1, 14, false, {{50, 784, SLICES, 2}, {50, 800, TEAMS, 2}}},
+      {"nine samples", 0, 1, 18, false, {{50, 320, SLICES, 2}, {50, 328, TEAMS, 2}}},
+      {"ten samples", 0, 1, 20, false, {{50, 704, SLICES, 2}, {50, 720, TEAMS, 2}}},
   };
   (void)state;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
