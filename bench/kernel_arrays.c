@@ -37,6 +37,18 @@ void run_flush(shim_state *state, const void *context) {
   run_array(state, context, ((const struct work *)context)->kernels->flush, FLOP_FLUSH, 2);
 }
 
+void run_needs_flush(shim_state *state, const void *context) {
+  const struct work *work = context;
+  struct arena arena = {0};
+  const float *x = take(&arena, work->size[0], -4, 4);
+  volatile bool any = false;
+  while (shim_keep_running(state))
+    any = work->kernels->needs_flush(work->size[0], x);
+  count_values(state, work->size[0], FLOP_FLUSH + 1, 1); /* + 1: the larger of two */
+  release(&arena);
+  (void)any;
+}
+
 void run_stream(shim_state *state, const void *context) {
   run_array(state, context, ((const struct work *)context)->kernels->stream, 0, 2);
 }
@@ -75,7 +87,7 @@ void run_zoneout(shim_state *state, const void *context) {
   float *y = take(&arena, count, 0, 1);
   while (shim_keep_running(state))
     work->kernels->zoneout(count, 0.25f, uniform, y, x, y);
-  count_values(state, count, 1, 4); /* uniform < p */
+  count_values(state, count, 1 + FLOP_FLUSH, 4); /* uniform < p */
   release(&arena);
 }
 

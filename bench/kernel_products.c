@@ -75,6 +75,11 @@ static void pack_rows(const struct gk_kernels *kernels, size_t rows, size_t colu
   kernels->pack_rows(rows, columns, source, to, rows * kernels->lanes * kernels->tile_vectors, false);
 }
 
+static void pack_flushed(const struct gk_kernels *kernels, size_t rows, size_t columns,
+                         const float *const *source, float *to) {
+  kernels->pack_flushed(rows, columns, source, to, rows * kernels->lanes * kernels->tile_vectors);
+}
+
 static void run_packing(shim_state *state, const struct work *work, packing *pack) {
   const size_t rows = work->size[0], columns = work->size[1];
   const size_t width = work->kernels->lanes * work->kernels->tile_vectors;
@@ -95,6 +100,9 @@ void run_pack_columns(shim_state *state, const void *context) {
 }
 void run_pack_rows(shim_state *state, const void *context) {
   run_packing(state, context, pack_rows);
+}
+void run_pack_flushed(shim_state *state, const void *context) {
+  run_packing(state, context, pack_flushed);
 }
 
 void run_column_sum(shim_state *state, const void *context) {

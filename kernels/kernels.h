@@ -224,6 +224,9 @@ struct gk_kernels {
    * stream as above. */
   void (*pack_rows)(size_t rows, size_t columns, const float *const *source, float *panels,
                     size_t panel_stride, bool stream);
+  /* The same of rows that may hold anything, flushed. */
+  void (*pack_flushed)(size_t rows, size_t columns, const float *const *source, float *panels,
+                       size_t panel_stride);
   /* sum[j] = sum over rows of source[row][j] in the canonical order, as if multiplied by 1, for
    * `columns` columns from each pointer; added to what is there unless overwrite (from 0 then). */
   void (*column_sum)(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite);
@@ -254,8 +257,8 @@ struct gk_kernels {
   void (*uniforms)(const struct gk_uniforms *row, size_t first, size_t count, float *u);
   /* y[i] = x[i] * scale where uniform[i] >= p, else +0; y may be x. */
   void (*dropout)(size_t count, float p, float scale, const float *uniform, const float *x, float *y);
-  /* y[i] = previous[i] where uniform[i] < p, else x[i]; y may be x. In the mean of all masks, which inference
-   * takes, y = x + p (previous - x), flushed. */
+  /* y[i] = previous[i] where uniform[i] < p, else x[i], flushed; y may be x. In the mean of all masks, which
+   * inference takes, y = x + p (previous - x), flushed. */
   void (*zoneout)(size_t count, float p, const float *uniform, const float *previous, const float *x,
                   float *y);
   void (*zoneout_mean)(size_t count, float p, const float *previous, const float *x, float *y);
@@ -265,6 +268,7 @@ struct gk_kernels {
                            float *stayed);
   void (*add)(size_t count, const float *x, float *y);   /* y += x */
   void (*flush)(size_t count, const float *x, float *y); /* y = x, +0 where |x| < 2^-95; y may be x */
+  bool (*needs_flush)(size_t count, const float *x);     /* is any of 0 < |x| < 2^-95? */
   /* x[i] = x[i] within +-limit; a NaN stays. */
   void (*clamp)(size_t count, float limit, float *x);
   void (*scale)(size_t count, float factor, float *x); /* x *= factor */

@@ -101,6 +101,16 @@ static void call_pack_rows(const struct gk_kernels *kernels, void *source) {
   kernels->pack_rows(K, COLUMNS, source, panels, K * kernels->lanes * kernels->tile_vectors, false);
 }
 
+static void call_pack_flushed(const struct gk_kernels *kernels, void *source) {
+  static float panels[K * (COLUMNS + MOST_PANEL)];
+  kernels->pack_flushed(K, COLUMNS, source, panels, K * kernels->lanes * kernels->tile_vectors);
+}
+
+static void call_needs_flush(const struct gk_kernels *kernels, void *values) {
+  if (kernels->needs_flush(COUNT, values))
+    fprintf(stderr, "values are tiny\n");
+}
+
 /* Which kernel of a cell, with what it is given. */
 enum kind { PLAIN, GENERAL, COUPLED, NORMALISED };
 static const char *const kind_suffix[] = {"", "_general", "_coupled", "_normalised"};
@@ -235,6 +245,8 @@ int main(int argc, char **argv) {
   measure("transpose", ROWS * K, call_transpose, kernels, new_rows(ROWS, K));
   measure("pack_columns", width * K, call_pack_columns, kernels, new_rows(width, K));
   measure("pack_rows", K * COLUMNS, call_pack_rows, kernels, new_rows(K, COLUMNS));
+  measure("pack_flushed", K * COLUMNS, call_pack_flushed, kernels, new_rows(K, COLUMNS));
+  measure("needs_flush", COUNT, call_needs_flush, kernels, new_values(COUNT));
 #define GK_CELL(constant, identifier, name)                                                                  \
   measure_cell(kernels, GK_KERNEL_CELL_##constant, #identifier, PLAIN);                                      \
   measure_cell(kernels, GK_KERNEL_CELL_##constant, #identifier, GENERAL);

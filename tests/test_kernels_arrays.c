@@ -167,6 +167,33 @@ static void flush_drops_what_is_tiny(void **state) {
   close_arrays(&arrays);
 }
 
+/* Each place in turn holds what flushing drops, among values that it keeps or that are no number. */
+static void needs_flush_finds_one_tiny_value(void **state) {
+  static const float tiny[] = {0x1.fffffep-96f, -0x1.fffffep-96f, 1e-45f, -1e-40f};
+  static const float kept[] = {0.0f, -0.0f, 0x1p-95f, -0x1p-95f, NAN, -INFINITY, 1.0f};
+  struct arrays arrays = {0};
+  float x[MOST];
+  (void)state;
+  open_arrays(&arrays);
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t count = 0; count <= LONGEST_TAIL; count++) {
+      for (size_t i = 0; i < count; i++)
+        x[i] = kept[(i + count) % (sizeof kept / sizeof *kept)];
+      float *source = place(&arrays, 0, count, x);
+      kernel_case(tier, "needs_flush", "count %zu", count);
+      kernel_true(!tier->kernels->needs_flush(count, source), "found where there is none");
+      for (size_t i = 0; i < count; i++) {
+        source[i] = tiny[i % (sizeof tiny / sizeof *tiny)];
+        kernel_case(tier, "needs_flush", "count %zu, at %zu", count, i);
+        kernel_true(tier->kernels->needs_flush(count, source), "not found");
+        source[i] = x[i];
+      }
+      check_intact(&arrays);
+    }
+  assert_true(kernel_cases() > 0);
+  close_arrays(&arrays);
+}
+
 /* The tree over the virtual lanes. */
 static float plain_tree(float lane[GK_SUM_LANES]) {
   for (int width = GK_SUM_LANES / 2; width; width /= 2)
@@ -499,6 +526,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_teardown(dropout_zeroes_where_uniform_is_below_p, kernel_say_where),
       cmocka_unit_test_teardown(add_adds, kernel_say_where),
       cmocka_unit_test_teardown(flush_drops_what_is_tiny, kernel_say_where),
+      cmocka_unit_test_teardown(needs_flush_finds_one_tiny_value, kernel_say_where),
       cmocka_unit_test_teardown(sum_of_squares_keeps_its_lanes_and_tree, kernel_say_where),
       cmocka_unit_test_teardown(softmax_is_right_and_has_the_same_bits_on_every_tier, kernel_say_where),
       cmocka_unit_test_teardown(clamp_and_scale_follow_their_contracts, kernel_say_where),

@@ -87,7 +87,8 @@ static void zoneout_takes_one_or_the_other(void **state) {
       for (size_t i = 0; i < count; i++) {
         uniform[i] = i % 5 == 4 ? p : uniform[i] + 0.5f;
         x[i] = i % 9 == 3 ? NAN : x[i];
-        wanted[i] = uniform[i] < p ? previous[i] : x[i];
+        previous[i] = i % 7 == 2 ? -1e-40f : previous[i];
+        wanted[i] = uniform[i] >= p ? x[i] : i % 7 == 2 ? 0 : previous[i];
         mean[i] = fmaf(p, previous[i] - x[i], x[i]);
       }
       const float *u = place(&arrays, 1, count, uniform), *before = place(&arrays, 2, count, previous);

@@ -31,11 +31,12 @@ static void close_matrix(struct matrix *m) {
   guarded_close(&m->result_memory);
 }
 
-static void make_rows(struct matrix *m, size_t rows, size_t columns, int place) {
+static float *make_rows(struct matrix *m, size_t rows, size_t columns, int place) {
   float *values = guarded_take(&m->source_memory, rows * columns, place);
   kernel_random(rows * 1000 + columns, 1, rows * columns, values);
   for (size_t i = 0; i < rows; i++)
     m->row[i] = values + (rows - 1 - i) * columns;
+  return values;
 }
 
 static void transpose_moves_every_element(void **state) {
@@ -84,6 +85,16 @@ static void stream_copies_every_float(void **state) {
   close_matrix(&m);
 }
 
+/* How rows become panels. */
+enum way { STORED, STREAMED, FLUSHED, WAYS };
+static const char *const way_name[WAYS] = {"pack_rows", "pack_rows past the caches", "pack_flushed"};
+
+/* Some values that flushing drops, and some that are just large enough. */
+static float tiny_now_and_then(size_t i, float x) {
+  static const float tiny[] = {1e-40f, -0x1.fffffep-96f, 0x1p-95f, -0x1p-95f, -1e-45f};
+  return i % 3 ? x : tiny[i / 3 % (sizeof tiny / sizeof *tiny)];
+}
+
 static void packed_panels_hold_every_column_and_zeros(void **state) {
   static float wanted[4 * MOST_ROWS * MOST_COLUMNS];
   struct matrix m;
@@ -93,19 +104,25 @@ static void packed_panels_hold_every_column_and_zeros(void **state) {
     const size_t width = tier->kernels->lanes * tier->kernels->tile_vectors;
     for (size_t rows = 1; rows <= 5; rows++)
       for (size_t columns = 1; columns <= 2 * width + 1 && columns <= MOST_COLUMNS; columns++)
-        for (int stream = 0; stream < 2; stream++) {
+        for (enum way way = 0; way < WAYS; way++) {
           const size_t panels = (columns + width - 1) / width, gap = columns % 4;
           const size_t stride = rows * width + gap, floats = panels * stride - gap;
-          make_rows(&m, rows, columns, columns % 2 ? GUARD_AT_END : (int)(columns % 16));
+          float *const values =
+              make_rows(&m, rows, columns, columns % 2 ? GUARD_AT_END : (int)(columns % 16));
+          for (size_t i = 0; i < rows * columns; i++)
+            values[i] = tiny_now_and_then(i + columns, values[i]);
           float *result = guarded_take(&m.result_memory, floats, columns % 3 ? GUARD_AT_END : (int)rows);
           for (size_t i = 0; i < floats; i++)
             wanted[i] = i % stride < rows * width ? 0 : NAN;
           for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < columns; j++)
-              wanted[j / width * stride + i * width + j % width] = m.row[i][j];
-          kernel_case(tier, "pack_rows", "rows %zu, columns %zu, panel stride %zu, stream %d", rows, columns,
-                      stride, stream != 0);
-          tier->kernels->pack_rows(rows, columns, m.row, result, stride, stream);
+              wanted[j / width * stride + i * width + j % width] =
+                  way == FLUSHED && fabsf(m.row[i][j]) < 0x1p-95f ? 0 : m.row[i][j];
+          kernel_case(tier, way_name[way], "rows %zu, columns %zu, panel stride %zu", rows, columns, stride);
+          if (way == FLUSHED)
+            tier->kernels->pack_flushed(rows, columns, m.row, result, stride);
+          else
+            tier->kernels->pack_rows(rows, columns, m.row, result, stride, way == STREAMED);
           kernel_same("panels", floats, result, wanted);
           kernel_true(guarded_intact(&m.result_memory), "the kernel wrote outside");
         }

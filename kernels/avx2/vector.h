@@ -66,6 +66,11 @@ static inline vm vf_lt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 static inline vm vf_ge(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
 static inline vf vf_select(vm m, vf yes, vf no) { return _mm256_blendv_ps(no, yes, m); }
 static inline vf vf_zero_where(vm m, vf x) { return _mm256_andnot_ps(m, x); }
+/* +0 where |x| < 2^-95, where none of the upper three bits of the exponent is set. */
+static inline vf vf_flush(vf x) {
+  const __m256i kept = _mm256_cmpgt_epi32(_mm256_castps_si256(vf_abs(x)), _mm256_set1_epi32(0x0fffffff));
+  return _mm256_and_ps(_mm256_castsi256_ps(kept), x);
+}
 /* |magnitude| with the sign of sign; magnitude >= 0 or NaN */
 static inline vf vf_with_sign(vf magnitude, vf sign) {
   return _mm256_or_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));

@@ -63,6 +63,11 @@ static inline vm vf_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ)
 static inline vf vf_select(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
 /* x where not m, else +0 */
 static inline vf vf_zero_where(vm m, vf x) { return _mm512_maskz_mov_ps((__mmask16)~m, x); }
+/* +0 where |x| < 2^-95, where none of the upper three bits of the exponent is set. */
+static inline vf vf_flush(vf x) {
+  return _mm512_maskz_mov_ps(_mm512_test_epi32_mask(_mm512_castps_si512(x), _mm512_set1_epi32(0x70000000)),
+                             x);
+}
 /* |magnitude| with the sign of sign; magnitude >= 0 or NaN */
 static inline vf vf_with_sign(vf magnitude, vf sign) {
   return _mm512_or_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));

@@ -60,10 +60,6 @@ static inline vf v_tanh(vf x) {
 
 #endif
 
-/* +0 for |x| < 2^-95: a stored value times a weight, an activation or a gradient of at least 2^-31 is no
- * denormal number, on which some CPUs slow down. NaN stays. */
-static inline vf v_flush(vf x) { return vf_zero_where(vf_lt(vf_abs(x), vf_set(0x1p-95f)), x); }
-
 static void sigmoid_array(size_t count, const float *x, float *y) {
   size_t i = 0;
   for (; i + GK_V <= count; i += GK_V)

@@ -82,21 +82,21 @@ static void softmax_backward(size_t count, const float *p, const float *dp, floa
   const vf mean = vf_set(dot(count, p, dp));
   GK_ARRAY_PASS(count,
                 vf_store_n(d + i,
-                           v_flush(vf_mul(vf_load_n(p + i, lanes), vf_sub(vf_load_n(dp + i, lanes), mean))),
+                           vf_flush(vf_mul(vf_load_n(p + i, lanes), vf_sub(vf_load_n(dp + i, lanes), mean))),
                            lanes))
 }
 
 static void tanh_backward(size_t count, const float *y, const float *dy, float *d) {
   GK_ARRAY_PASS(
       count, vf value = vf_load_n(y + i, lanes); vf_store_n(
-          d + i, v_flush(vf_mul(vf_load_n(dy + i, lanes), vf_fnma(value, value, vf_set(1.0f)))), lanes))
+          d + i, vf_flush(vf_mul(vf_load_n(dy + i, lanes), vf_fnma(value, value, vf_set(1.0f)))), lanes))
 }
 
 static void sigmoid_backward(size_t count, const float *y, const float *dy, float *d) {
-  GK_ARRAY_PASS(
-      count, vf value = vf_load_n(y + i, lanes);
-      vf_store_n(d + i, v_flush(vf_mul(vf_load_n(dy + i, lanes), vf_mul(value, vf_sub(vf_set(1.0f), value)))),
-                 lanes))
+  GK_ARRAY_PASS(count, vf value = vf_load_n(y + i, lanes); vf_store_n(
+                    d + i,
+                    vf_flush(vf_mul(vf_load_n(dy + i, lanes), vf_mul(value, vf_sub(vf_set(1.0f), value)))),
+                    lanes))
 }
 
 #endif

@@ -27,10 +27,19 @@ static inline __attribute__((always_inline)) void cell_save(const struct gk_cell
     cell_store(p, x, lanes);
 }
 
+/* The gradient of h: dy + dh, flushed, since what a caller gives may be denormal. */
+static inline __attribute__((always_inline)) vf cell_dh(const struct gk_cell_backward *step, size_t row,
+                                                        size_t unit, size_t lanes) {
+  vf dh = cell_load(step->dh[row] + unit, lanes);
+  if (step->dy)
+    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  return vf_flush(dh);
+}
+
 /* The gradient of a pre-activation. */
 static inline __attribute__((always_inline)) void
 cell_store_gradient(const struct gk_cell_backward *step, size_t row, size_t column, vf x, size_t lanes) {
-  x = v_flush(x);
+  x = vf_flush(x);
   cell_store(step->d_pre[row] + column, x, lanes);
   if (step->d_pre_copy)
     cell_store(step->d_pre_copy[row] + column, x, lanes);
@@ -39,7 +48,7 @@ cell_store_gradient(const struct gk_cell_backward *step, size_t row, size_t colu
 /* The new h, flushed. */
 static inline __attribute__((always_inline)) void cell_store_h(const struct gk_cell_forward *step, size_t row,
                                                                size_t unit, vf h, size_t lanes) {
-  h = v_flush(h);
+  h = vf_flush(h);
   cell_store(step->h[row] + unit, h, lanes);
   if (step->saved_h)
     cell_save(step, step->saved_h[row] + unit, h, lanes);

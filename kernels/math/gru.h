@@ -43,18 +43,16 @@ GK_CELL_UNITS gru_backward_body(const struct gk_cell_backward *step, size_t row,
   struct cell_recalled r = cell_recall(step->variant, general, GK_GATE, cell_load(gates + hidden, lanes));
   struct cell_recalled z = cell_recall(step->variant, general, GK_GATE, cell_load(gates + 2 * hidden, lanes));
   vf a = cell_load(gates + 3 * hidden, lanes);
-  vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy)
-    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  vf dh = cell_dh(step, row, unit, lanes);
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   vf dz = vf_mul(vf_mul(dh, vf_sub(h_prev, n.y)), cell_slope(general, GK_GATE, z));
-  vf dn = v_flush(vf_mul(vf_mul(dh, vf_sub(one, z.y)), cell_slope(general, GK_CANDIDATE, n)));
+  vf dn = vf_flush(vf_mul(vf_mul(dh, vf_sub(one, z.y)), cell_slope(general, GK_CANDIDATE, n)));
   vf dr = vf_mul(vf_mul(dn, a), cell_slope(general, GK_GATE, r));
   cell_store_gradient(step, row, unit, dn, lanes);
   cell_store_gradient(step, row, unit + hidden, dr, lanes);
   cell_store_gradient(step, row, unit + 2 * hidden, dz, lanes);
   cell_store_gradient(step, row, unit + 3 * hidden, vf_mul(dn, r.y), lanes);
-  cell_store(step->dh[row] + unit, v_flush(vf_mul(dh, z.y)), lanes);
+  cell_store(step->dh[row] + unit, vf_flush(vf_mul(dh, z.y)), lanes);
 }
 
 GK_CELL_KERNEL_TWO_PASSES(gru_forward, gru_forward_gates, gru_forward_candidate, forward, 4, false)

@@ -11,7 +11,7 @@ GK_CELL_UNITS gru_reset_before_forward_gates_body(const struct gk_cell_forward *
   float *pre = step->pre[row] + unit;
   struct cell_value r = cell_activate(step->variant, general, GK_GATE, cell_load(pre, lanes));
   struct cell_value z = cell_activate(step->variant, general, GK_GATE, cell_load(pre + hidden, lanes));
-  vf q = v_flush(vf_mul(r.y, cell_load(step->h_prev[row] + unit, lanes)));
+  vf q = vf_flush(vf_mul(r.y, cell_load(step->h_prev[row] + unit, lanes)));
   cell_store(pre + hidden, z.y, lanes);
   cell_store(pre + 3 * hidden, q, lanes);
   if (!step->saved_gates)
@@ -44,15 +44,13 @@ GK_CELL_UNITS gru_reset_before_backward_candidate_body(const struct gk_cell_back
   struct cell_recalled z = cell_recall(step->variant, general, GK_GATE, cell_load(gates + hidden, lanes));
   struct cell_recalled n =
       cell_recall(step->variant, general, GK_CANDIDATE, cell_load(gates + 2 * hidden, lanes));
-  vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy)
-    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  vf dh = cell_dh(step, row, unit, lanes);
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   vf dz = vf_mul(vf_mul(dh, vf_sub(h_prev, n.y)), cell_slope(general, GK_GATE, z));
   vf dn = vf_mul(vf_mul(dh, vf_sub(one, z.y)), cell_slope(general, GK_CANDIDATE, n));
   cell_store_gradient(step, row, unit + hidden, dz, lanes);
   cell_store_gradient(step, row, unit + 2 * hidden, dn, lanes);
-  cell_store(step->dh[row] + unit, v_flush(vf_mul(dh, z.y)), lanes);
+  cell_store(step->dh[row] + unit, vf_flush(vf_mul(dh, z.y)), lanes);
 }
 
 GK_CELL_UNITS gru_reset_before_backward_gates_body(const struct gk_cell_backward *step, size_t row,
@@ -64,7 +62,7 @@ GK_CELL_UNITS gru_reset_before_backward_gates_body(const struct gk_cell_backward
   vf dr = vf_mul(vf_mul(drh, h_prev), cell_slope(general, GK_GATE, r));
   cell_store_gradient(step, row, unit, dr, lanes);
   float *dh = step->dh[row] + unit;
-  cell_store(dh, v_flush(vf_fma(drh, r.y, cell_load(dh, lanes))), lanes);
+  cell_store(dh, vf_flush(vf_fma(drh, r.y, cell_load(dh, lanes))), lanes);
 }
 
 GK_CELL_KERNEL(gru_reset_before_forward_gates, forward, 4, false)

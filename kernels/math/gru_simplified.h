@@ -27,15 +27,13 @@ GK_CELL_UNITS gru_simplified_backward_body(const struct gk_cell_backward *step, 
   struct cell_recalled z = cell_recall(step->variant, general, GK_GATE, cell_load(gates, lanes));
   struct cell_recalled n =
       cell_recall(step->variant, general, GK_CANDIDATE, cell_load(gates + hidden, lanes));
-  vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy)
-    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  vf dh = cell_dh(step, row, unit, lanes);
   vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
   vf dz = vf_mul(vf_mul(dh, vf_sub(h_prev, n.y)), cell_slope(general, GK_GATE, z));
   vf dn = vf_mul(vf_mul(dh, vf_sub(one, z.y)), cell_slope(general, GK_CANDIDATE, n));
   cell_store_gradient(step, row, unit, dz, lanes);
   cell_store_gradient(step, row, unit + hidden, dn, lanes);
-  cell_store(step->dh[row] + unit, v_flush(vf_mul(dh, z.y)), lanes);
+  cell_store(step->dh[row] + unit, vf_flush(vf_mul(dh, z.y)), lanes);
 }
 
 GK_CELL_KERNEL(gru_simplified_forward, forward, 2, false)

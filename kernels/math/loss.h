@@ -96,7 +96,7 @@ static inline __attribute__((always_inline)) vf huber_units(const struct gk_loss
             name##_units(row, vf_load_n(row->x + at, lanes), vf_load_n(row->values + at, lanes), &gradient); \
         sum[j] = vf_add(sum[j], vf_first(loss, lanes));                                                      \
         if (row->dx)                                                                                         \
-          vf_store_n(row->dx + at, v_flush(vf_mul(vf_set(row->scale), gradient)), lanes);                    \
+          vf_store_n(row->dx + at, vf_flush(vf_mul(vf_set(row->scale), gradient)), lanes);                   \
       }                                                                                                      \
     return tree_sum(sum);                                                                                    \
   }

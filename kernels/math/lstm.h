@@ -58,7 +58,7 @@ GK_CELL_UNITS lstm_forward_memory_body(const struct gk_cell_forward *step, size_
   vf c = vf_fma(f.y, cell_load(step->c_prev[row] + unit, lanes), vf_mul(i.y, g.y));
   if (general)
     c = cell_bounded(c, variant->cell_clip);
-  c = v_flush(c);
+  c = vf_flush(c);
   if (general)
     o = cell_activate(variant, true, GK_GATE, lstm_peep(at.peep_o, c, o.y, lanes));
   cell_store(pre + at.o, o.y, lanes);
@@ -112,9 +112,7 @@ GK_CELL_UNITS lstm_backward_body(const struct gk_cell_backward *step, size_t row
   } else {
     output.y = output.slope = v_tanh(c);
   }
-  vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy)
-    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  vf dh = cell_dh(step, row, unit, lanes);
   vf d_o = vf_mul(vf_mul(dh, output.y), cell_slope(general, GK_GATE, o));
   vf dc = normalised
               ? vf_add(cell_load(step->d_squashed[row] + unit, lanes), cell_load(step->dc[row] + unit, lanes))
@@ -141,7 +139,7 @@ GK_CELL_UNITS lstm_backward_body(const struct gk_cell_backward *step, size_t row
     if (!coupled)
       dc_prev = lstm_peep(at.peep_f, df, dc_prev, lanes);
   }
-  cell_store(step->dc[row] + unit, v_flush(dc_prev), lanes);
+  cell_store(step->dc[row] + unit, vf_flush(dc_prev), lanes);
   cell_store(step->dh[row] + unit, vf_set(0.0f), lanes);
 }
 

@@ -55,7 +55,7 @@ static struct normalised_row normalised_statistics(size_t count, const float *x)
 }
 
 static inline __attribute__((always_inline)) vf normalised_value(struct normalised_row row, vf x) {
-  return v_flush(vf_mul(vf_sub(x, vf_set(row.mean)), vf_set(row.scale)));
+  return vf_flush(vf_mul(vf_sub(x, vf_set(row.mean)), vf_set(row.scale)));
 }
 
 /* Where the parameters of a layer stand. */
@@ -126,7 +126,7 @@ static void lstm_normalised_forward(const struct gk_cell_forward *step) {
 static inline __attribute__((always_inline)) vf normalised_gradient(vf d_gain, vf n, float scale, float mean,
                                                                     float mean_n) {
   vf centred = vf_sub(vf_sub(d_gain, vf_set(mean)), vf_mul(n, vf_set(mean_n)));
-  return v_flush(vf_mul(vf_set(scale), centred));
+  return vf_flush(vf_mul(vf_set(scale), centred));
 }
 
 static void lstm_normalised_backward(const struct gk_cell_backward *step) {
@@ -147,11 +147,10 @@ static void lstm_normalised_backward(const struct gk_cell_backward *step) {
       vf y = cell_function(function, GK_OUTPUT, argument);
       vf slope = function->kind == GK_ACTIVATION_TANH ? cell_usual_slope(GK_OUTPUT, y)
                                                       : v_function_slope(function, argument, y);
-      vf d = cell_load(step->dh[row] + i, lanes);
-      if (step->dy)
-        d = vf_add(cell_load(step->dy[row] + i, lanes), d);
-      d = vf_mul(vf_mul(d, cell_recall(step->variant, true, GK_GATE, cell_load(o + i, lanes)).y), slope);
-      d = vf_first(v_flush(d), lanes);
+      vf d = vf_mul(vf_mul(cell_dh(step, row, i, lanes),
+                           cell_recall(step->variant, true, GK_GATE, cell_load(o + i, lanes)).y),
+                    slope);
+      d = vf_first(vf_flush(d), lanes);
       cell_store(dx + i, y, lanes);
       cell_store(dn + i, d, lanes);
       vf d_gain = vf_mul(d, gain);

@@ -28,7 +28,8 @@ static void dropout(size_t count, float p, float scale, const float *uniform, co
 GK_MASK_UNITS zoneout_units(size_t i, size_t lanes, float p, const float *uniform, const float *previous,
                             const float *x, float *y) {
   vm stays = vf_lt(cell_load(uniform + i, lanes), vf_set(p));
-  cell_store(y + i, vf_select(stays, cell_load(previous + i, lanes), cell_load(x + i, lanes)), lanes);
+  vf taken = vf_select(stays, cell_load(previous + i, lanes), cell_load(x + i, lanes));
+  cell_store(y + i, vf_flush(taken), lanes); /* what was given may have been denormal */
 }
 static void zoneout(size_t count, float p, const float *uniform, const float *previous, const float *x,
                     float *y) {
@@ -39,7 +40,7 @@ GK_MASK_UNITS zoneout_mean_units(size_t i, size_t lanes, float p, const float *p
                                  float *y) {
   vf now = cell_load(x + i, lanes);
   vf mean = vf_fma(vf_set(p), vf_sub(cell_load(previous + i, lanes), now), now);
-  cell_store(y + i, v_flush(mean), lanes);
+  cell_store(y + i, vf_flush(mean), lanes);
 }
 static void zoneout_mean(size_t count, float p, const float *previous, const float *x, float *y) {
   GK_MASK_PASS(zoneout_mean_units, count, p, previous, x, y);

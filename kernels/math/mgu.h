@@ -10,7 +10,7 @@ GK_CELL_UNITS mgu_forward_gate_body(const struct gk_cell_forward *step, size_t r
   const size_t hidden = step->hidden;
   float *pre = step->pre[row] + unit;
   struct cell_value f = cell_activate(step->variant, general, GK_GATE, cell_load(pre, lanes));
-  vf q = v_flush(vf_mul(f.y, cell_load(step->h_prev[row] + unit, lanes)));
+  vf q = vf_flush(vf_mul(f.y, cell_load(step->h_prev[row] + unit, lanes)));
   cell_store(pre, f.y, lanes);
   cell_store(pre + 2 * hidden, q, lanes);
   if (!step->saved_gates)
@@ -41,14 +41,12 @@ GK_CELL_UNITS mgu_backward_candidate_body(const struct gk_cell_backward *step, s
   struct cell_recalled f = cell_recall(step->variant, general, GK_GATE, cell_load(gates, lanes));
   struct cell_recalled n =
       cell_recall(step->variant, general, GK_CANDIDATE, cell_load(gates + hidden, lanes));
-  vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy)
-    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  vf dh = cell_dh(step, row, unit, lanes);
   vf dn = vf_mul(vf_mul(dh, f.y), cell_slope(general, GK_CANDIDATE, n));
   cell_store_gradient(step, row, unit + hidden, dn, lanes);
   /* n is needed once more, and d_pre has room for it until the gradient of f takes its place. */
   cell_store(step->d_pre[row] + unit, n.y, lanes);
-  cell_store(step->dh[row] + unit, v_flush(dh), lanes);
+  cell_store(step->dh[row] + unit, vf_flush(dh), lanes);
 }
 
 /* df = dh (n - h') + drh h',  dh' = dh (1 - f) + drh f */
@@ -64,7 +62,7 @@ GK_CELL_UNITS mgu_backward_gate_body(const struct gk_cell_backward *step, size_t
   vf dh = cell_load(carry, lanes);
   vf sum = vf_fma(drh, h_prev, vf_mul(dh, vf_sub(n, h_prev)));
   cell_store_gradient(step, row, unit, vf_mul(sum, cell_slope(general, GK_GATE, f)), lanes);
-  cell_store(carry, v_flush(vf_fma(drh, f.y, vf_mul(dh, vf_sub(one, f.y)))), lanes);
+  cell_store(carry, vf_flush(vf_fma(drh, f.y, vf_mul(dh, vf_sub(one, f.y)))), lanes);
 }
 
 GK_CELL_KERNEL(mgu_forward_gate, forward, 3, false)

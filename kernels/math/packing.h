@@ -112,14 +112,15 @@ static void stream(size_t count, const float *source, float *destination) {
 /* Row by row, so that the source is read as it stands in memory. */
 static inline __attribute__((always_inline)) void pack_rows_body(size_t rows, size_t columns,
                                                                  const float *const *source, float *panels,
-                                                                 size_t panel_stride, const bool stream) {
+                                                                 size_t panel_stride, const bool stream,
+                                                                 const bool flush) {
   const size_t width = GK_TILE_VECTORS * GK_V;
   for (size_t row = 0; row < rows; row++, panels += width) {
     float *panel = panels;
     size_t first = 0;
     for (; first + width <= columns; first += width, panel += panel_stride) GK_UNROLL
       for (size_t j = 0; j < GK_TILE_VECTORS; j++) {
-        const vf x = vf_load(source[row] + first + j * GK_V);
+        const vf read = vf_load(source[row] + first + j * GK_V), x = flush ? vf_flush(read) : read;
         if (stream)
           vf_stream(panel + j * GK_V, x);
         else
@@ -129,8 +130,8 @@ static inline __attribute__((always_inline)) void pack_rows_body(size_t rows, si
       continue;
     for (size_t j = 0; j < width; j += GK_V) {
       const size_t left = first + j < columns ? columns - first - j : 0;
-      vf_store(panel + j,
-               left < GK_V ? vf_load_n(source[row] + first + j, left) : vf_load(source[row] + first + j));
+      const vf x = left < GK_V ? vf_load_n(source[row] + first + j, left) : vf_load(source[row] + first + j);
+      vf_store(panel + j, flush ? vf_flush(x) : x);
     }
   }
 }
@@ -138,9 +139,14 @@ static inline __attribute__((always_inline)) void pack_rows_body(size_t rows, si
 static void pack_rows(size_t rows, size_t columns, const float *const *source, float *panels,
                       size_t panel_stride, bool stream) {
   if (stream)
-    pack_rows_body(rows, columns, source, panels, panel_stride, true);
+    pack_rows_body(rows, columns, source, panels, panel_stride, true, false);
   else
-    pack_rows_body(rows, columns, source, panels, panel_stride, false);
+    pack_rows_body(rows, columns, source, panels, panel_stride, false, false);
+}
+
+static void pack_flushed(size_t rows, size_t columns, const float *const *source, float *panels,
+                         size_t panel_stride) {
+  pack_rows_body(rows, columns, source, panels, panel_stride, false, true);
 }
 
 #endif

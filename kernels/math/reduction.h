@@ -214,9 +214,34 @@ static void add_array(size_t count, const float *x, float *y) {
 static void flush_array(size_t count, const float *x, float *y) {
   size_t i = 0;
   for (; i + GK_V <= count; i += GK_V)
-    vf_store(y + i, v_flush(vf_load(x + i)));
+    vf_store(y + i, vf_flush(vf_load(x + i)));
   if (i < count)
-    vf_store_n(y + i, v_flush(vf_load_n(x + i, count - i)), count - i);
+    vf_store_n(y + i, vf_flush(vf_load_n(x + i, count - i)), count - i);
+}
+
+/* The larger of `most` and |x|, of those values that vf_flush drops; a NaN is none. */
+static inline vf largest_flushed(vf most, vf x) {
+  const vf size = vf_abs(x);
+  return vf_at_least(most, vf_zero_where(vf_ge(size, vf_set(0x1p-95f)), size));
+}
+
+static bool needs_flush(size_t count, const float *x) {
+  vf most[2] = {vf_set(0.0f), vf_set(0.0f)};
+  float lane[GK_V];
+  size_t i = 0;
+  for (; i + 2 * GK_V <= count; i += 2 * GK_V) {
+    most[0] = largest_flushed(most[0], vf_load(x + i));
+    most[1] = largest_flushed(most[1], vf_load(x + i + GK_V));
+  }
+  for (; i + GK_V <= count; i += GK_V)
+    most[0] = largest_flushed(most[0], vf_load(x + i));
+  if (i < count)
+    most[1] = largest_flushed(most[1], vf_load_n(x + i, count - i));
+  most[0] = vf_at_least(most[0], most[1]);
+  GK_UNROLL for (int width = GK_V / 2; width; width /= 2)
+    most[0] = vf_at_least(most[0], vf_from_lane(most[0], width));
+  vf_store(lane, most[0]);
+  return lane[0] > 0;
 }
 
 #endif

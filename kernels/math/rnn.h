@@ -21,9 +21,7 @@ GK_CELL_UNITS rnn_forward_body(const struct gk_cell_forward *step, size_t row, s
 GK_CELL_UNITS rnn_backward_body(const struct gk_cell_backward *step, size_t row, size_t unit, size_t lanes,
                                 bool general) {
   vf h = cell_load(step->h[row] + unit, lanes);
-  vf dh = cell_load(step->dh[row] + unit, lanes);
-  if (step->dy)
-    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+  vf dh = cell_dh(step, row, unit, lanes);
   if (general) {
     vf slope =
         cell_recall(step->variant, true, GK_CANDIDATE, cell_load(step->gates[row] + unit, lanes)).slope;

@@ -74,6 +74,11 @@ static inline vf vf_select(vm m, vf yes, vf no) { return vbslq_f32(m, yes, no); 
 static inline vf vf_zero_where(vm m, vf x) {
   return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), m));
 }
+/* +0 where |x| < 2^-95, where none of the upper three bits of the exponent is set. */
+static inline vf vf_flush(vf x) {
+  const uint32x4_t bits = vreinterpretq_u32_f32(x);
+  return vreinterpretq_f32_u32(vandq_u32(bits, vtstq_u32(bits, vdupq_n_u32(0x70000000))));
+}
 /* |magnitude| with the sign of sign; magnitude >= 0 or NaN */
 static inline vf vf_with_sign(vf magnitude, vf sign) {
   return vbslq_f32(vdupq_n_u32(0x80000000u), sign, magnitude);

@@ -66,6 +66,8 @@ static inline vm vf_lt(vf a, vf b) { return a < b; }
 static inline vm vf_ge(vf a, vf b) { return a >= b; }
 static inline vf vf_select(vm m, vf yes, vf no) { return m ? yes : no; }
 static inline vf vf_zero_where(vm m, vf x) { return m ? 0.0f : x; }
+/* +0 where |x| < 2^-95, where none of the upper three bits of the exponent is set. */
+static inline vf vf_flush(vf x) { return v_bits(x) & 0x70000000u ? x : 0.0f; }
 /* |magnitude| with the sign of sign; magnitude >= 0 or NaN */
 static inline vf vf_with_sign(vf magnitude, vf sign) {
   return v_float(v_bits(magnitude) | (v_bits(sign) & 0x80000000u));

@@ -90,7 +90,7 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
  * columns, packed as panels of that many rows; then the product of A, columns of dy, and k packed rows. */
 static inline void gk_matrix_pack_block(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
                                         size_t rows, const float *const *x, float *panels) {
-  kernels->pack_rows(rows, matrix->units, x, panels, matrix->width * GK_SUM_BLOCK, false);
+  kernels->pack_flushed(rows, matrix->units, x, panels, matrix->width * GK_SUM_BLOCK);
 }
 struct gk_product gk_matrix_block_product(const struct gk_matrix *matrix, const float *panels, size_t rows,
                                           size_t k, const float *const *a, float *const *c, bool overwrite);

@@ -105,6 +105,10 @@ static inline struct gk_buffer_rows gk_worker_copy(const struct gk_worker *worke
                    (size_t)worker->run->batch * rows.width;
   return rows;
 }
+/* Rows that the states before the first step may have: those of a step that comes later. */
+static inline struct gk_buffer_rows gk_ring_first_h(const struct gk_run *run, const struct gk_ring *ring) {
+  return gk_ring_h(run, ring, run->plan.kept_steps);
+}
 static inline struct gk_buffer_rows gk_ring_c(const struct gk_worker *worker, const struct gk_ring *ring,
                                               int64_t s) {
   const int64_t steps = worker->run->plan.kept_steps + 1;
@@ -116,6 +120,11 @@ static inline struct gk_buffer_rows gk_chunk_pre(const struct gk_worker *worker,
   const size_t width = gk_padded((size_t)run->rnn->cell->blocks * run->rnn->widest_hidden);
   return gk_worker_copy(worker,
                         (struct gk_buffer_rows){run->pre, width, run->plan.chunk, s % run->plan.chunk});
+}
+/* Flushed inputs of a step of the current chunk. */
+static inline struct gk_buffer_rows gk_chunk_x(const struct gk_run *run, int64_t s) {
+  const size_t width = gk_padded((size_t)run->rnn->desc.input_size);
+  return (struct gk_buffer_rows){run->chunk_x, width, run->plan.chunk, s % run->plan.chunk};
 }
 /* Gradients of pre-activations: row number `row` of the sweep. A block of the weight gradient's sums never
  * goes round the ring. */

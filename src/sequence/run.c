@@ -268,6 +268,8 @@ void gk_run_cut_own(struct gk_run *run, struct gk_arena *workspace, bool backwar
   if (!backward) {
     run->pre = take_rows(run, workspace, gk_run_copies(run) * run->plan.chunk,
                          gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
+    if (!rnn->desc.vocabulary || !gk_rnn_folds(rnn, run->training))
+      run->chunk_x = take_rows(run, workspace, run->plan.chunk, gk_padded((size_t)rnn->desc.input_size));
     return;
   }
   if (rnn->cell->phases > 1 || run->drops_state)

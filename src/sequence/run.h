@@ -96,6 +96,7 @@ struct gk_run {
   struct gk_saved *saved;  /* [L * D], training */
   struct gk_ring *rings;   /* [L * D], forward */
   float *pre;              /* forward: (copies, chunk, N, padded blocks * H): pre-activations of a chunk */
+  float *chunk_x;          /* forward: (chunk, N, padded I): inputs of layer 0 that had to be flushed */
   float **outputs; /* [L] (T, N, output width) in time order: inner layers whose output is not just their h
                       (dropout, two directions); else NULL */
   struct gk_random_stream *streams[GK_MASK_COUNT]; /* [L * D] of the masks that are on, else NULL */

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Products take what a caller gives below 2^-95 for 0: networks whose x and h0 have such values give the bits
+ * that they give with zeros there. On every tier, for every kind of network, layout and schedule. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/network_walk.h"
+
+enum { WAYS = 2 }; /* masks; lengths that differ and sequences that begin inside others */
+static int way;
+
+/* Some of the values, and half of the rows as a whole; zeros there in `zeros`. */
+static void make_tiny(int64_t count, int64_t width, float *tiny, float *zeros) {
+  memcpy(zeros, tiny, (size_t)count * sizeof *zeros);
+  for (int64_t i = 0; i < count; i++)
+    if (i / width % 2 == 0 || i % 5 == 0) {
+      tiny[i] = tiny[i] < 0 ? -1e-31f : i % 3 ? 1e-31f : 1e-39f;
+      zeros[i] = 0;
+    }
+}
+
+static void check_zeros(struct network_case *c, float weight_scale, bool biases, const char *what) {
+  struct buffers b = {0};
+  c->weight_scale = weight_scale;
+  const struct network_sizes s = sizes_of(c);
+  struct network_data tiny = take_data(&b, c), zeros = tiny;
+  struct named_tensor tensors[MAX_TENSORS];
+  const int tensor_count = tensors_of(c, tensors);
+  for (int i = 0; i < tensor_count && !biases; i++)
+    if (strstr(tensors[i].name, "dbias"))
+      memset(tiny.parameters + tensors[i].offset, 0, (size_t)tensors[i].count * sizeof(float));
+  for (int64_t n = 0; n < c->batch && c->ragged; n++)
+    tiny.lengths[n] += tiny.lengths[n] == 0; /* without a step hn is h0 as it was given */
+  zeros.x = take_floats(&b, s.inputs);
+  zeros.h0 = take_floats(&b, s.states);
+  make_tiny(s.inputs, c->desc.input_size, tiny.x, zeros.x);
+  make_tiny(s.states, h_size(c), tiny.h0, zeros.h0);
+  struct network_results got = run_case(&b, c, &tiny), wanted = run_case(&b, c, &zeros);
+  if (!biases) { /* gradients may be infinite: infinity - infinity */
+    got = (struct network_results){.y = got.y, .hn = got.hn, .cn = got.cn};
+    wanted = (struct network_results){.y = wanted.y, .hn = wanted.hn, .cn = wanted.cn};
+  }
+  check_same_results(c, what, &got, &wanted);
+  buffers_release(&b);
+}
+
+/* Weights so large that what products add to zero biases would show; and usual ones, for gradients. */
+static void check_case(struct network_case *c) {
+  check_zeros(c, 3000, false, "large weights");
+  check_zeros(c, 1, true, "usual weights");
+}
+
+static void adjust(struct network_case *c, int shape) {
+  c->ragged = way && shape % 2 == 0;
+  c->resets = way && shape > 1;
+  if (!way && shape % 2)
+    add_all_masks(c);
+}
+
+static void tiny_inputs_and_states_count_as_zeros(void **state) {
+  (void)state;
+  for (way = 0; way < WAYS; way++)
+    for_each_case(__func__, adjust, check_case);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(tiny_inputs_and_states_count_as_zeros)};
+  return start_walk(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+}
