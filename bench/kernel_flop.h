@@ -17,7 +17,7 @@
  * SLEEF's expf with an error of 1.0 ULP. Its log1p, in pairs of floats, is longer: it counts as exp does. */
 enum { FLOP_SIGMOID = 24, FLOP_TANH = 23, FLOP_EXP = 23, FLOP_LOG1P = FLOP_EXP };
 
-/* Results below 2^-95 that become 0 (v_flush), or states that are no normal number: one comparison. */
+/* Results below 2^-95 that become 0 (vf_flush), or states that are no normal number: one comparison. */
 enum { FLOP_FLUSH = 1 };
 
 /* For each of `count` values so many FLOP, and so many floats read or written. */

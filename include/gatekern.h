@@ -8,8 +8,8 @@
  *   G gates (LSTM 4, GRU 3, simplified GRU and MGU 2, RNN 1), V vocabulary. Shapes are written outermost
  *   first: (T, N, I). Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is
  *   named. A gradient is called d + the name of its tensor.
- *   A value below 2^-95 counts as 0 where it would make denormal numbers, which slow down many CPUs: h, c and
- *   gradients of gates are stored so, and products of a network take x and h0 so, the cell dy and dhn.
+ *   Denormal numbers slow down many CPUs. So what a network is given below 2^-95 (x, h0, c0, dhn, dcn, and
+ *   dy + dh of a step) counts as 0, and h, c and gradients of gates are stored so.
  *
  * Errors
  *   Every function that can fail returns a gk_status. On failure nothing has been written to the

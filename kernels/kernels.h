@@ -255,15 +255,15 @@ struct gk_kernels {
 
   /* u[i] = number first + i of the row, uniform in [0, 1), 24 bits; src/core/random.h. */
   void (*uniforms)(const struct gk_uniforms *row, size_t first, size_t count, float *u);
-  /* y[i] = x[i] * scale where uniform[i] >= p, else +0; y may be x. */
+  /* y[i] = x[i], flushed, * scale where uniform[i] >= p, else +0; y may be x. */
   void (*dropout)(size_t count, float p, float scale, const float *uniform, const float *x, float *y);
-  /* y[i] = previous[i] where uniform[i] < p, else x[i], flushed; y may be x. In the mean of all masks, which
-   * inference takes, y = x + p (previous - x), flushed. */
+  /* y[i] = previous[i] where uniform[i] < p, else x[i]; y may be x. In the mean of all masks, which inference
+   * takes, y = x + p (previous - x), flushed. */
   void (*zoneout)(size_t count, float p, const float *uniform, const float *previous, const float *x,
                   float *y);
   void (*zoneout_mean)(size_t count, float p, const float *previous, const float *x, float *y);
-  /* d = dy (NULL: zero) + d goes on to what computed x, or where uniform[i] < p to `stayed`, the gradient of
-   * `previous`; the other one becomes 0. */
+  /* d = dy (NULL: zero) + d, flushed, goes on to what computed x, or where uniform[i] < p to `stayed`, the
+   * gradient of `previous`; the other one becomes 0. */
   void (*zoneout_backward)(size_t count, float p, const float *uniform, const float *dy, float *d,
                            float *stayed);
   void (*add)(size_t count, const float *x, float *y);   /* y += x */

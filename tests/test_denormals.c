@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Products take what a caller gives below 2^-95 for 0: networks whose x and h0 have such values give the bits
- * that they give with zeros there. On every tier, for every kind of network, layout and schedule. */
+ * What a caller gives below 2^-95 counts as 0: networks whose inputs, initial states and gradients have such
+ * values give the bits that they give with zeros there. On every tier, for every kind of network, layout,
+ * schedule and direction. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +12,7 @@
 
 #include "tests/network_walk.h"
 
-enum { WAYS = 2 }; /* masks; lengths that differ and sequences that begin inside others */
+enum { WAYS = 2 }; /* masks; lengths that differ, sequences that begin inside others, two directions */
 static int way;
 
 /* Some of the values, and half of the rows as a whole; zeros there in `zeros`. */
@@ -31,15 +32,21 @@ static void check_zeros(struct network_case *c, float weight_scale, bool biases,
   struct network_data tiny = take_data(&b, c), zeros = tiny;
   struct named_tensor tensors[MAX_TENSORS];
   const int tensor_count = tensors_of(c, tensors);
+  const struct {
+    float **tiny, **zeros;
+    int64_t count, width;
+  } given[] = {
+      {&tiny.x, &zeros.x, s.inputs, c->desc.input_size}, {&tiny.h0, &zeros.h0, s.states, h_size(c)},
+      {&tiny.c0, &zeros.c0, s.cells, c_size(c)},         {&tiny.dy, &zeros.dy, s.outputs, s.width},
+      {&tiny.dhn, &zeros.dhn, s.states, h_size(c)},      {&tiny.dcn, &zeros.dcn, s.cells, c_size(c)}};
   for (int i = 0; i < tensor_count && !biases; i++)
     if (strstr(tensors[i].name, "dbias"))
       memset(tiny.parameters + tensors[i].offset, 0, (size_t)tensors[i].count * sizeof(float));
-  for (int64_t n = 0; n < c->batch && c->ragged; n++)
-    tiny.lengths[n] += tiny.lengths[n] == 0; /* without a step hn is h0 as it was given */
-  zeros.x = take_floats(&b, s.inputs);
-  zeros.h0 = take_floats(&b, s.states);
-  make_tiny(s.inputs, c->desc.input_size, tiny.x, zeros.x);
-  make_tiny(s.states, h_size(c), tiny.h0, zeros.h0);
+  for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+    if (*given[i].tiny) {
+      *given[i].zeros = take_floats(&b, given[i].count);
+      make_tiny(given[i].count, given[i].width, *given[i].tiny, *given[i].zeros);
+    }
   struct network_results got = run_case(&b, c, &tiny), wanted = run_case(&b, c, &zeros);
   if (!biases) { /* gradients may be infinite: infinity - infinity */
     got = (struct network_results){.y = got.y, .hn = got.hn, .cn = got.cn};
@@ -58,17 +65,19 @@ static void check_case(struct network_case *c) {
 static void adjust(struct network_case *c, int shape) {
   c->ragged = way && shape % 2 == 0;
   c->resets = way && shape > 1;
+  if (way && shape % 2)
+    c->desc.direction = GK_BIDIRECTIONAL;
   if (!way && shape % 2)
     add_all_masks(c);
 }
 
-static void tiny_inputs_and_states_count_as_zeros(void **state) {
+static void tiny_values_that_are_given_count_as_zeros(void **state) {
   (void)state;
   for (way = 0; way < WAYS; way++)
     for_each_case(__func__, adjust, check_case);
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(tiny_inputs_and_states_count_as_zeros)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(tiny_values_that_are_given_count_as_zeros)};
   return start_walk(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -30,6 +30,15 @@ static void shift_array(size_t count, float down, float *x) {
   }
 }
 
+/* x *= factor, flushed: of many classes some have no probability to speak of. */
+static void scale_flushed(size_t count, float factor, float *x) {
+  size_t i = 0;
+  for (; i + GK_V <= count; i += GK_V)
+    vf_store(x + i, vf_flush(vf_mul(vf_load(x + i), vf_set(factor))));
+  if (i < count)
+    vf_store_n(x + i, vf_flush(vf_mul(vf_load_n(x + i, count - i), vf_set(factor))), count - i);
+}
+
 static float softmax_loss(const struct gk_loss_row *row) {
   float top = largest(row->count, row->x), lane[GK_V];
   float shifted = row->x[row->target] - top;
@@ -40,7 +49,7 @@ static float softmax_loss(const struct gk_loss_row *row) {
                       : exponentials_kept(row->count, 1.0f, top, row->x, NULL, false);
   vf_store(lane, vf_sleef_log(vf_set(sum)));
   if (row->dx) {
-    scale_array(row->count, row->scale / sum, row->dx);
+    scale_flushed(row->count, row->scale / sum, row->dx);
     row->dx[row->target] -= row->scale * (1.0f - row->smoothing);
     if (row->smoothing != 0)
       shift_array(row->count, row->scale * uniform, row->dx);

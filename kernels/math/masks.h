@@ -18,7 +18,7 @@
 
 GK_MASK_UNITS dropout_units(size_t i, size_t lanes, float p, float scale, const float *uniform,
                             const float *x, float *y) {
-  vf kept = vf_mul(cell_load(x + i, lanes), vf_set(scale));
+  vf kept = vf_mul(vf_flush(cell_load(x + i, lanes)), vf_set(scale)); /* x may be the caller's */
   cell_store(y + i, vf_zero_where(vf_lt(cell_load(uniform + i, lanes), vf_set(p)), kept), lanes);
 }
 static void dropout(size_t count, float p, float scale, const float *uniform, const float *x, float *y) {
@@ -28,8 +28,7 @@ static void dropout(size_t count, float p, float scale, const float *uniform, co
 GK_MASK_UNITS zoneout_units(size_t i, size_t lanes, float p, const float *uniform, const float *previous,
                             const float *x, float *y) {
   vm stays = vf_lt(cell_load(uniform + i, lanes), vf_set(p));
-  vf taken = vf_select(stays, cell_load(previous + i, lanes), cell_load(x + i, lanes));
-  cell_store(y + i, vf_flush(taken), lanes); /* what was given may have been denormal */
+  cell_store(y + i, vf_select(stays, cell_load(previous + i, lanes), cell_load(x + i, lanes)), lanes);
 }
 static void zoneout(size_t count, float p, const float *uniform, const float *previous, const float *x,
                     float *y) {
@@ -51,6 +50,7 @@ GK_MASK_UNITS zoneout_backward_units(size_t i, size_t lanes, float p, const floa
   vf zero = vf_set(0.0f), sum = cell_load(d + i, lanes);
   if (dy)
     sum = vf_add(cell_load(dy + i, lanes), sum);
+  sum = vf_flush(sum); /* as cell_dh */
   vm stays = vf_lt(cell_load(uniform + i, lanes), vf_set(p));
   cell_store(stayed + i, vf_select(stays, sum, zero), lanes);
   cell_store(d + i, vf_zero_where(stays, sum), lanes);

@@ -46,7 +46,7 @@ GK_CELL_UNITS mgu_backward_candidate_body(const struct gk_cell_backward *step, s
   cell_store_gradient(step, row, unit + hidden, dn, lanes);
   /* n is needed once more, and d_pre has room for it until the gradient of f takes its place. */
   cell_store(step->d_pre[row] + unit, n.y, lanes);
-  cell_store(step->dh[row] + unit, vf_flush(dh), lanes);
+  cell_store(step->dh[row] + unit, dh, lanes);
 }
 
 /* df = dh (n - h') + drh h',  dh' = dh (1 - f) + drh f */

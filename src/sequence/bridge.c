@@ -250,9 +250,9 @@ static void join(const struct call *call, const struct link *link, const float *
   int64_t column = 0;
   for (int d = 0; d < link->directions; column += link->from[d++].size)
     for (int64_t n = 0; n < call->batch; n++)
-      memcpy(call->joined + n * (int64_t)link->linear.in + column,
-             state + link->from[d].offset * call->batch + n * link->from[d].size,
-             (size_t)link->from[d].size * sizeof(float));
+      call->bridge->kernels->flush((size_t)link->from[d].size,
+                                   state + link->from[d].offset * call->batch + n * link->from[d].size,
+                                   call->joined + n * (int64_t)link->linear.in + column);
 }
 
 static void forward_link(const struct call *call, const struct link *link) {

@@ -1,28 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/sequence/denormals.h"
+#include "src/sequence/rows.h"
 
-bool gk_rows_need_flush(const struct gk_kernels *kernels, size_t rows, size_t width,
-                        const float *const *list) {
+/* Rows that follow one another are looked through at once. */
+static bool rows_need_flush(const struct gk_kernels *kernels, size_t rows, size_t width,
+                            const float *const *list) {
   for (size_t j = 0, end; j < rows; j = end) {
     for (end = j + 1; end < rows && list[end] == list[end - 1] + width;)
-      end++; /* rows that follow one another are looked through at once */
+      end++;
     if (kernels->needs_flush((end - j) * width, list[j]))
       return true;
   }
   return false;
 }
 
-void gk_flush_operands(const struct gk_worker *worker, int64_t count, size_t width, const float **list,
-                       struct gk_buffer_rows copies) {
-  const struct gk_kernels *kernels = worker->run->rnn->kernels;
+/* The threads of a team list the same rows, and share the copying. */
+void gk_flush_inputs(const struct gk_worker *worker, int64_t begin, int64_t end) {
+  const struct gk_run *run = worker->run;
+  const struct gk_kernels *kernels = run->rnn->kernels;
+  const size_t width = (size_t)run->rnn->desc.input_size;
   const int64_t own = gk_worker_row_begin(worker), step = gk_worker_row_step(worker);
-  for (int64_t j = 0; j < count; j++) {
-    float *copy = gk_row_at(worker->run, copies, gk_worker_position(worker, j));
-    if (!kernels->needs_flush(width, list[j]))
-      continue;
-    if (j % step == own)
-      kernels->flush(width, list[j], copy);
-    list[j] = copy;
+  const float **list = worker->chunk_a;
+  size_t rows = 0;
+  for (int64_t s = begin; s < end; s++)
+    rows += (size_t)gk_worker_rows(worker, s);
+  if (!rows_need_flush(kernels, rows, width, list))
+    return;
+  for (int64_t s = begin; s < end; s++) {
+    const int64_t count = gk_worker_rows(worker, s);
+    for (int64_t j = 0; j < count; j++, list++) {
+      float *copy = gk_row_at(run, gk_chunk_x(run, s), gk_worker_position(worker, j));
+      if (!kernels->needs_flush(width, *list))
+        continue;
+      if (j % step == own)
+        kernels->flush(width, *list, copy);
+      *list = copy;
+    }
   }
   gk_worker_meet(worker);
+}
+
+const float *gk_flush_given(const struct gk_kernels *kernels, size_t count, const float *given, float *copy) {
+  if (!given || !kernels->needs_flush(count, given))
+    return given;
+  kernels->flush(count, given, copy);
+  return copy;
 }

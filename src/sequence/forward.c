@@ -49,16 +49,6 @@ static void list_inputs(const struct gk_worker *worker, int layer, int direction
       list[j] = gk_run_input(run, layer, direction, s, gk_worker_position(worker, j));
 }
 
-static void flush_inputs(const struct gk_worker *worker, int64_t begin, int64_t end) {
-  const size_t width = (size_t)worker->run->rnn->desc.input_size;
-  const float **list = worker->chunk_a;
-  for (int64_t s = begin; s < end; s++) {
-    const int64_t count = gk_worker_rows(worker, s);
-    gk_flush_operands(worker, count, width, list, gk_chunk_x(worker->run, s));
-    list += count;
-  }
-}
-
 /* Lines up the operands of a chunk's input product, and forms it unless the step will (one step alone). */
 static void input_product(const struct gk_worker *worker, int layer, int direction, int64_t begin,
                           int64_t end, bool joined) {
@@ -83,8 +73,8 @@ static void input_product(const struct gk_worker *worker, int layer, int directi
     }
     rows += (size_t)count;
   }
-  if (layer == 0 && gk_rows_need_flush(run->rnn->kernels, rows, (size_t)weights->input_size, worker->chunk_a))
-    flush_inputs(worker, begin, end);
+  if (layer == 0 && !run->masked_x)
+    gk_flush_inputs(worker, begin, end);
   if (joined)
     return;
   gk_matrix_product(&weights->x, run->rnn->kernels, gk_run_weights(run), worker->unit_begin, worker->unit_end,
@@ -103,30 +93,6 @@ static void list_folded(const struct gk_worker *worker, int direction, int64_t s
       start_blocks(worker, apart, cell->input_block, gk_run_layer(run, 0, direction)->hidden, worker->from[j],
                    worker->pre[j]);
   }
-}
-
-/* What a phase's product reads at step s, which point_at_step named. */
-static const float **operand_of_phase(const struct gk_worker *worker, int layer, int direction, int64_t s,
-                                      int64_t rows, int block) {
-  const struct gk_run *run = worker->run;
-  const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  const bool given = s == 0 && !gk_run_begins_from_zero(run);
-  const float **const list = worker->operand;
-  if (block != GK_OPERAND_H) {
-    for (int64_t j = 0; j < rows; j++)
-      list[j] = worker->pre[j] + (size_t)block * weights->hidden;
-    return list;
-  }
-  if (run->drops_state)
-    gk_worker_list_read(worker, rows, gk_saved_operand(run, gk_run_saved(run, layer, direction), s), list);
-  else if (given)
-    memcpy(list, worker->h_prev, (size_t)rows * sizeof *list);
-  else
-    return worker->h_prev;
-  if (given && gk_rows_need_flush(run->rnn->kernels, (size_t)rows, weights->output, list))
-    gk_flush_operands(worker, rows, weights->output, list,
-                      gk_ring_first_h(run, gk_run_ring(run, layer, direction)));
-  return list;
 }
 
 static void point_at_step(const struct gk_worker *worker, int layer, int direction, int64_t s, int64_t rows) {
@@ -242,7 +208,16 @@ static void step(const struct gk_worker *worker, int layer, int direction, int64
                                  .without_product = s == 0 && gk_run_begins_from_zero(run),
                                  .rows = layer == 0 && run->folded && !normalised ? worker->from : NULL};
   for (int p = 0; p < cell->phases; p++) {
-    const float **operand = operand_of_phase(worker, layer, direction, s, rows, cell->phase[p].operand_block);
+    const int block = cell->phase[p].operand_block;
+    const float **operand = worker->h_prev;
+    if (block != GK_OPERAND_H || run->drops_state) {
+      const struct gk_saved *saved = gk_run_saved(run, layer, direction);
+      operand = worker->operand;
+      if (block == GK_OPERAND_H)
+        gk_worker_list_read(worker, rows, gk_saved_operand(run, saved, s), operand);
+      for (int64_t j = 0; j < rows && block != GK_OPERAND_H; j++)
+        operand[j] = worker->pre[j] + (size_t)block * units.hidden;
+    }
     struct gk_strips strips =
         gk_matrix_strips(&weights->h[p], (size_t)rows, worker->unit_begin, worker->unit_end, s % 2 != 0);
     while (rows && gk_strips_next(&strips)) {

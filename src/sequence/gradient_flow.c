@@ -46,10 +46,13 @@ void gk_flow_clear(const struct gk_worker *worker) {
 }
 
 void gk_flow_keep(const struct gk_worker *worker, const struct gk_cell_backward *cell, int64_t s) {
+  const struct gk_kernels *kernels = worker->run->rnn->kernels;
+  const size_t begin = cell->unit_begin;
   for (size_t j = 0; j < cell->rows; j++) {
     float *row = kept_row(worker->run, s, gk_worker_position(worker, (int64_t)j));
-    for (size_t unit = cell->unit_begin; unit < cell->unit_end; unit++)
+    for (size_t unit = begin; unit < cell->unit_end; unit++)
       row[unit] = cell->dy ? cell->dy[j][unit] + cell->dh[j][unit] : cell->dh[j][unit];
+    kernels->flush(cell->unit_end - begin, row + begin, row + begin);
   }
 }
 

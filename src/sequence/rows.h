@@ -105,10 +105,6 @@ static inline struct gk_buffer_rows gk_worker_copy(const struct gk_worker *worke
                    (size_t)worker->run->batch * rows.width;
   return rows;
 }
-/* Rows that the states before the first step may have: those of a step that comes later. */
-static inline struct gk_buffer_rows gk_ring_first_h(const struct gk_run *run, const struct gk_ring *ring) {
-  return gk_ring_h(run, ring, run->plan.kept_steps);
-}
 static inline struct gk_buffer_rows gk_ring_c(const struct gk_worker *worker, const struct gk_ring *ring,
                                               int64_t s) {
   const int64_t steps = worker->run->plan.kept_steps + 1;

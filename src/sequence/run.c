@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "src/core/arguments.h"
+#include "src/core/float_environment.h"
+#include "src/sequence/denormals.h"
 #include "src/sequence/feedback.h"
 
 /* A reserve beyond this does not stay in the caches until backward: written past them, it costs half the
@@ -245,6 +247,9 @@ static void cut_shared(struct gk_run *run, struct gk_arena *workspace, bool back
   run->length = gk_arena_take(workspace, sizeof *run->length, run->batch, 1, 1);
   run->share = gk_arena_take(workspace, sizeof *run->share, run->plan.threads + 1, 1, 1);
   run->places = gk_arena_take(workspace, sizeof *run->places, run->batch, 1, 1);
+  run->given_h = take_rows(run, workspace, 1, (size_t)rnn->hidden_values);
+  if (rnn->cell->memory)
+    run->given_c = take_rows(run, workspace, 1, (size_t)rnn->cell_values);
   run->zero = gk_arena_take(workspace, sizeof *run->zero, (int64_t)gk_widest_state(rnn), 1, 1);
   if (d->vocabulary)
     cut_embedding(run, workspace, backward);
@@ -329,6 +334,16 @@ static bool streams_gradients(const struct gk_run *run) {
          (double)run->time * (double)run->batch <= GK_SUM_BLOCK; /* one block of them */
 }
 
+static void flush_states(struct gk_run *run) {
+  const gk_rnn *rnn = run->rnn;
+  const size_t batch = (size_t)run->batch;
+  const uint64_t callers = gk_float_environment_pin(); /* which may take denormal numbers for zeros */
+  run->h0 = gk_flush_given(rnn->kernels, (size_t)rnn->hidden_values * batch, run->h0, run->given_h);
+  if (rnn->cell->memory)
+    run->c0 = gk_flush_given(rnn->kernels, (size_t)rnn->cell_values * batch, run->c0, run->given_c);
+  gk_float_environment_restore(callers);
+}
+
 gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspace_base, void *reserve_base,
                       bool backward) {
   const gk_rnn_desc *d = &run->rnn->desc;
@@ -351,6 +366,7 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   run->stream = run->training && reserve.used > STREAM_BYTES;
   run->stream_gradients = streams_gradients(run);
   memset(run->zero, 0, gk_widest_state(run->rnn) * sizeof *run->zero);
+  flush_states(run);
   sort_samples(run, lengths);
   place_samples(run);
   gk_pace_open(run);

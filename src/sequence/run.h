@@ -104,8 +104,9 @@ struct gk_run {
   bool drops_state, zones_out; /* recurrent dropout is on; zoneout, in inference as well */
   float *masked_x;             /* input dropout: (T, N, padded I) in time order, else NULL */
   float *whole_h; /* (N, padded widest H): with a projection, h before it of one step, or its gradient */
-  float *zero;    /* zeros, as many as the widest state has */
-  bool folded;    /* there are tokens, and layer 0 starts from the folded table of them */
+  float *given_h, *given_c;      /* (L*D, N, H): h0 and c0, if they had to be flushed */
+  float *zero;                   /* zeros, as many as the widest state has */
+  bool folded;                   /* there are tokens, and layer 0 starts from the folded table of them */
   struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
   float *embedding_gradient;     /* backward: (U, I) */
   float *embedding_block,
