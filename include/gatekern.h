@@ -9,7 +9,8 @@
  *   first: (T, N, I). Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is
  *   named. A gradient is called d + the name of its tensor.
  *   Denormal numbers slow down many CPUs. So what a network is given below 2^-95 (x, h0, c0, dhn, dcn, and
- *   dy + dh of a step) counts as 0, and h, c and gradients of gates are stored so.
+ *   dy + dh of a step) counts as 0, as do the rows of an output layer and the states of a bridge, and h, c,
+ *   gradients of gates and of logits are stored so.
  *
  * Errors
  *   Every function that can fail returns a gk_status. On failure nothing has been written to the

@@ -77,7 +77,40 @@ static void tiny_values_that_are_given_count_as_zeros(void **state) {
     for_each_case(__func__, adjust, check_case);
 }
 
+/* Weights so large that what products add to a bias of zero would show. */
+static void tiny_inputs_of_an_output_layer_count_as_zeros(void **state) {
+  enum { ROWS = 300, H = 19, V = 33 }; /* rows: more than a block of a sum */
+  static float tiny[ROWS * H], zeros[ROWS * H], parameters[V * H + V], logits[2][ROWS * V];
+  (void)state;
+  random_floats(7, 1, ROWS * H, tiny);
+  random_floats(8, 3000, V * H, parameters);
+  make_tiny(ROWS * H, H, tiny, zeros);
+  for (int tier = 0; tier < tier_count; tier++)
+    for (int threads = 1; threads <= 3; threads++) {
+      struct buffers b = {0};
+      gk_output_desc desc = GK_OUTPUT_DESC_INIT;
+      gk_output *output;
+      size_t packed, workspace;
+      desc.input_size = H;
+      desc.output_size = V;
+      desc.isa = tiers[tier];
+      desc.threads = threads;
+      assert_int_equal(gk_output_create(&desc, &output), GK_OK);
+      assert_int_equal(gk_output_packed_bytes(output, GK_PACK_FORWARD, &packed), GK_OK);
+      assert_int_equal(gk_output_workspace_bytes(output, ROWS, &workspace), GK_OK);
+      void *weights = buffers_take(&b, packed, 1), *scratch = buffers_take(&b, workspace, 1);
+      assert_int_equal(gk_output_pack(output, GK_PACK_FORWARD, parameters, weights), GK_OK);
+      for (int i = 0; i < 2; i++)
+        assert_int_equal(gk_output_forward(output, ROWS, i ? zeros : tiny, weights, logits[i], scratch),
+                         GK_OK);
+      assert_int_equal(first_difference(ROWS * V, logits[0], logits[1]), -1);
+      gk_output_destroy(output);
+      buffers_release(&b);
+    }
+}
+
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(tiny_values_that_are_given_count_as_zeros)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(tiny_values_that_are_given_count_as_zeros),
+                                     cmocka_unit_test(tiny_inputs_of_an_output_layer_count_as_zeros)};
   return start_walk(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

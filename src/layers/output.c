@@ -155,7 +155,7 @@ gk_status gk_output_pack_tied(const gk_output *output, unsigned flags, const flo
 struct share {
   const float **a;   /* [block] */
   float **c;         /* [block] */
-  float *panels;     /* packed rows of h */
+  float *panels;     /* packed rows of h; before, flushed ones */
   float *transposed; /* (GRADIENT_COLUMNS, GK_TRANSPOSED_STRIDE) */
 };
 
@@ -214,18 +214,25 @@ gk_status gk_output_workspace_bytes(const gk_output *output, int64_t rows, size_
   return GK_OK;
 }
 
-/* c rows = bias + h W^T for rows [begin, end) of the layer's input. */
+/* logits = bias + h W^T. What is given below 2^-95 counts as 0: rows with such values are copied. */
 static void logits_of_rows(const gk_output *output, const float *packed, const float *h, float *logits,
-                           size_t rows, const float **a, float **c) {
-  const size_t width = (size_t)output->desc.output_size;
+                           size_t rows, const struct share *share) {
+  const struct gk_kernels *kernels = output->kernels;
+  const size_t width = (size_t)output->desc.output_size, size = (size_t)output->desc.input_size;
+  const bool tiny = kernels->needs_flush(rows * size, h);
   const float *from[GK_SUM_BLOCK];
   for (size_t r = 0; r < rows; r++) {
-    a[r] = h + r * (size_t)output->desc.input_size;
-    c[r] = logits + r * width;
+    float *copy = share->panels + r * size;
+    share->a[r] = h + r * size;
+    share->c[r] = logits + r * width;
     from[r] = packed + output->linear.bias;
+    if (!tiny || !kernels->needs_flush(size, share->a[r]))
+      continue;
+    kernels->flush(size, share->a[r], copy);
+    share->a[r] = copy;
   }
-  gk_matrix_product(&output->linear.forward, output->kernels, (struct gk_weights){.packed = packed}, 0, width,
-                    rows, a, c, (struct gk_start){.rows = from});
+  gk_matrix_product(&output->linear.forward, kernels, (struct gk_weights){.packed = packed}, 0, width, rows,
+                    share->a, share->c, (struct gk_start){.rows = from});
 }
 
 /* Logits, losses, gradients of the logits and dh of the thread's rows of the block that starts at `first`. */
@@ -234,7 +241,7 @@ static void block_rows(const struct loss_call *call, const struct share *share, 
   const gk_output *output = call->output;
   const size_t v = (size_t)output->desc.output_size, h = (size_t)output->desc.input_size;
   logits_of_rows(output, call->packed, call->args.h + ((size_t)first + begin) * h, call->logits + begin * v,
-                 end - begin, share->a, share->c);
+                 end - begin, share);
   for (size_t r = begin; r < end; r++) {
     float *logits = call->logits + r * v;
     call->losses[r] = gk_loss_of_row(&call->rows, first + (int64_t)r, logits, logits);
@@ -381,7 +388,7 @@ static void forward_body(void *context, int thread, int threads) {
   gk_split((size_t)call->args.rows, 1, thread, threads, &begin, &end);
   for (size_t r = begin; r < end; r += GK_SUM_BLOCK)
     logits_of_rows(call->output, call->packed, call->args.h + r * h, call->logits + r * v,
-                   end - r < GK_SUM_BLOCK ? end - r : GK_SUM_BLOCK, share->a, share->c);
+                   end - r < GK_SUM_BLOCK ? end - r : GK_SUM_BLOCK, share);
 }
 
 gk_status gk_output_forward(const gk_output *output, int64_t rows, const float *h, const void *packed,
