@@ -42,11 +42,19 @@ static float sum_squares(size_t count, const float *x) {
   return tree_sum(sum);
 }
 
+/* Of x[0], which is lost. */
+static inline float largest_lane(vf *x) {
+  float lane[GK_V];
+  GK_UNROLL for (int width = GK_V / 2; width; width /= 2)
+    x[0] = vf_at_least(x[0], vf_from_lane(x[0], width));
+  vf_store(lane, x[0]);
+  return lane[0];
+}
+
 /* The largest value. A NaN loses every comparison, unless it is the first value, and is found by exp later.
  * The last vector is read over values that have been read before. */
 static float largest(size_t count, const float *x) {
   vf best[4];
-  float lane[GK_V];
   size_t i = 0;
   for (int j = 0; j < 4; j++)
     best[j] = vf_set(x[0]);
@@ -62,12 +70,10 @@ static float largest(size_t count, const float *x) {
   for (int width = 2; width; width /= 2)
     for (int j = 0; j < width; j++)
       best[j] = vf_at_least(best[j], best[j + width]);
-  GK_UNROLL for (int width = GK_V / 2; width; width /= 2)
-    best[0] = vf_at_least(best[0], vf_from_lane(best[0], width));
-  vf_store(lane, best[0]);
+  float top = largest_lane(best);
   for (; i < count; i++)
-    lane[0] = lane[0] < x[i] ? x[i] : lane[0];
-  return lane[0];
+    top = top < x[i] ? x[i] : top;
+  return top;
 }
 
 /* p[i] = exp(scale * (x[i] - top)); returns the sum in the fixed order. p NULL: the sum alone, where the
@@ -227,7 +233,6 @@ static inline vf largest_flushed(vf most, vf x) {
 
 static bool needs_flush(size_t count, const float *x) {
   vf most[2] = {vf_set(0.0f), vf_set(0.0f)};
-  float lane[GK_V];
   size_t i = 0;
   for (; i + 2 * GK_V <= count; i += 2 * GK_V) {
     most[0] = largest_flushed(most[0], vf_load(x + i));
@@ -238,10 +243,7 @@ static bool needs_flush(size_t count, const float *x) {
   if (i < count)
     most[1] = largest_flushed(most[1], vf_load_n(x + i, count - i));
   most[0] = vf_at_least(most[0], most[1]);
-  GK_UNROLL for (int width = GK_V / 2; width; width /= 2)
-    most[0] = vf_at_least(most[0], vf_from_lane(most[0], width));
-  vf_store(lane, most[0]);
-  return lane[0] > 0;
+  return largest_lane(most) > 0;
 }
 
 #endif
