@@ -15,26 +15,24 @@ static bool rows_need_flush(const struct gk_kernels *kernels, size_t rows, size_
 }
 
 /* The threads of a team list the same rows, and share the copying. */
-void gk_flush_inputs(const struct gk_worker *worker, int64_t begin, int64_t end) {
+void gk_flush_inputs(const struct gk_worker *worker, int64_t begin, int64_t end, size_t first, size_t last) {
   const struct gk_run *run = worker->run;
   const struct gk_kernels *kernels = run->rnn->kernels;
   const size_t width = (size_t)run->rnn->desc.input_size;
   const int64_t own = gk_worker_row_begin(worker), step = gk_worker_row_step(worker);
-  const float **list = worker->chunk_a;
-  size_t rows = 0;
-  for (int64_t s = begin; s < end; s++)
-    rows += (size_t)gk_worker_rows(worker, s);
-  if (!rows_need_flush(kernels, rows, width, list))
+  size_t row = 0;
+  if (!rows_need_flush(kernels, last - first, width, worker->chunk_a + first))
     return;
   for (int64_t s = begin; s < end; s++) {
     const int64_t count = gk_worker_rows(worker, s);
-    for (int64_t j = 0; j < count; j++, list++) {
-      float *copy = gk_row_at(run, gk_chunk_x(run, s), gk_worker_position(worker, j));
-      if (!kernels->needs_flush(width, *list))
+    for (int64_t j = 0; j < count; j++, row++) {
+      const float **const x = &worker->chunk_a[row];
+      if (row < first || row >= last || !kernels->needs_flush(width, *x))
         continue;
+      float *copy = gk_row_at(run, gk_chunk_x(run, s), gk_worker_position(worker, j));
       if (j % step == own)
-        kernels->flush(width, *list, copy);
-      *list = copy;
+        kernels->flush(width, *x, copy);
+      *x = copy;
     }
   }
   gk_worker_meet(worker);

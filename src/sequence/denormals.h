@@ -9,8 +9,9 @@
 
 #include "src/sequence/run.h"
 
-/* Flushed copies instead of those inputs of a chunk, as the worker has listed them, that hold such values. */
-void gk_flush_inputs(const struct gk_worker *worker, int64_t begin, int64_t end);
+/* Flushed copies instead of those inputs of a chunk, the rows [first, last) as the worker has listed them, that
+ * hold such values. */
+void gk_flush_inputs(const struct gk_worker *worker, int64_t begin, int64_t end, size_t first, size_t last);
 /* The tensor itself (or NULL), or a flushed copy if it holds such values. */
 const float *gk_flush_given(const struct gk_kernels *kernels, size_t count, const float *given, float *copy);
 
