@@ -266,9 +266,11 @@ struct gk_kernels {
    * gradient of `previous`; the other one becomes 0. */
   void (*zoneout_backward)(size_t count, float p, const float *uniform, const float *dy, float *d,
                            float *stayed);
-  void (*add)(size_t count, const float *x, float *y);   /* y += x */
-  void (*flush)(size_t count, const float *x, float *y); /* y = x, +0 where |x| < 2^-95; y may be x */
-  bool (*needs_flush)(size_t count, const float *x);     /* is any of 0 < |x| < 2^-95? */
+  void (*add)(size_t count, const float *x, float *y); /* y += x */
+  /* y = x, +0 where |x| < 2^-95; y may be x. What is left, times a weight, an activation or a gradient of at
+   * least 2^-31, is no denormal number. A NaN stays. */
+  void (*flush)(size_t count, const float *x, float *y);
+  bool (*needs_flush)(size_t count, const float *x); /* is any of 0 < |x| < 2^-95? */
   /* x[i] = x[i] within +-limit; a NaN stays. */
   void (*clamp)(size_t count, float limit, float *x);
   void (*scale)(size_t count, float factor, float *x); /* x *= factor */

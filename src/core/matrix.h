@@ -87,7 +87,8 @@ void gk_matrix_strip_product(const struct gk_matrix *matrix, const struct gk_ker
                              const float *const *a, float *const *c, struct gk_start start,
                              const struct gk_ahead *ahead);
 /* One block of a weight gradient, C = or += dy^T x: at most GK_SUM_BLOCK rows of x, which has the matrix's
- * columns, packed as panels of that many rows; then the product of A, columns of dy, and k packed rows. */
+ * columns, packed as panels of that many rows, flushed; then the product of A, columns of dy, and k packed
+ * rows. */
 static inline void gk_matrix_pack_block(const struct gk_matrix *matrix, const struct gk_kernels *kernels,
                                         size_t rows, const float *const *x, float *panels) {
   kernels->pack_flushed(rows, matrix->units, x, panels, matrix->width * GK_SUM_BLOCK);
