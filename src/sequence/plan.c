@@ -31,9 +31,9 @@ enum {
   MOVED_ROWS_NEAR = 32, /* ... up to MOVED_NEAR_BYTES: weights of a layer */
   MOVED_NEAR_BYTES = 1280 * 1024,
   SHARED_BYTES = 20 * 1000000, /* ... in the cache that cores share */
-  /* Where cores are far: weights of a layer, above which slices need more samples, and still more. */
-  FAR_BYTES = 3200 * 1024,
-  FAR_SHARED_BYTES = 16 * 1000000
+  /* Where cores are far: a layer's recurrent weights above which slices need more samples, and still more. */
+  FAR_BYTES = 1600 * 1024,
+  FAR_SHARED_BYTES = 8 * 1000000
 };
 
 /* What a thread more costs the others, in FLOP that it must bring them. */
@@ -119,6 +119,14 @@ double gk_rnn_recurrent_weights(const struct gk_rnn *rnn) {
   return weights;
 }
 
+/* Those that a step of the layer that has most reads. */
+static double recurrent_bytes(const struct gk_rnn *rnn) {
+  double most = 0;
+  for (int k = 0; k < rnn->layer_count; k++)
+    most = fmax(most, recurrent_weights_of(rnn, &rnn->layers[k]));
+  return sizeof(float) * most;
+}
+
 /* Those of the largest layer. */
 static double most_weights(const struct gk_rnn *rnn) {
   double most = 0;
@@ -145,17 +153,20 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
  * 0.93 to 1.07 with 64 to 100 units, 1.04 to 1.14 with 130 and more. In the shared cache, AVX-512: two or
  * three a thread 1.01 to 1.09, four and more 0.87 to 1.03, but 1.09 with 75 MB of them; AVX2 two 1.02 to
  * 1.17, three 0.94 to 1.06, four and more 0.93 to 1.04. Where cores are far (Emerald Rapids: 22 GB/s of the
- * shared cache a core) three 0.89 to 0.99 with 1.2 to 2.1 MB, four 0.90 to 0.92, 1.01 with 3.3, 1.08 to 1.24
- * with 3.5 to 8.4, 1.35 with 33, in inference 1.1 to 1.4; six 1.0 to 1.1, eight and nine 0.95 to 1.16, ten
- * and more 0.94 to 1.0, but 1.06 to 1.12 with 19 and 25 MB up to fourteen; AVX2 four to eight 0.98 to 1.09,
- * ten 0.97. In training weights have just been packed, half of a slice's by another thread; those of a team
- * are packed where they are read (and what is not packed, each slice transposes as a whole, of a team each
- * thread its share). LSTM and GRU of 150 to 512 units: one step 1.1 to 1.5 with 4 to 16 samples, 1.24 to 1.34
- * with 32, two steps 1.0 to 1.3, four 0.9 to 1.15. */
+ * shared cache a core), of as many inputs as units three 0.89 to 0.99 with 1.2 to 2.1 MB, four 0.90 to 0.92,
+ * 1.01 with 3.3, 1.08 to 1.24 with 3.5 to 8.4, 1.35 with 33, in inference 1.1 to 1.4; six 1.0 to 1.1, eight
+ * and nine 0.95 to 1.16, ten and more 0.94 to 1.0, but 1.06 to 1.12 with 19 and 25 MB up to fourteen; AVX2
+ * four to eight 0.98 to 1.09, ten 0.97. Of few inputs, with 2.3 to 3 MB of recurrent weights, three and four
+ * a thread 1.03 to 1.23, in inference 1.14 to 1.36, six and eight 0.93 to 1.07; of many inputs, with 0.6 to
+ * 1.5 MB of recurrent weights of 4.3 to 6.3, three to eight 0.89 to 1.03. In training weights have just been
+ * packed, half of a slice's by another thread; those of a team are packed where they are read (and what is
+ * not packed, each slice transposes as a whole, of a team each thread its share). LSTM and GRU of 150 to 512
+ * units: one step 1.1 to 1.5 with 4 to 16 samples, 1.24 to 1.34 with 32, two steps 1.0 to 1.3, four 0.9 to
+ * 1.15. */
 static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t trained_steps, int threads) {
-  const double bytes = weight_bytes(rnn);
+  const double bytes = weight_bytes(rnn), recurrent = recurrent_bytes(rnn);
   const int64_t near = bytes <= SHARED_BYTES ? 4 : 16;
-  const int64_t far = bytes <= FAR_BYTES ? 3 : bytes <= FAR_SHARED_BYTES ? 10 : 16;
+  const int64_t far = recurrent <= FAR_BYTES ? 3 : recurrent <= FAR_SHARED_BYTES ? 10 : 16;
   const int64_t fewest = bytes <= NEAR_BYTES ? 2 : rnn->cores_are_near ? near : far;
   const int64_t moved = bytes <= MOVED_NEAR_BYTES ? MOVED_ROWS_NEAR : MOVED_ROWS;
   if (trained_steps == 0 || gk_rnn_packing_threads(rnn) < threads)
