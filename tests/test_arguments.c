@@ -12,7 +12,7 @@
 
 /* ---- Names ----------------------------------------------------------------------------------- */
 
-static void test_names(void **state) {
+static void names_read_back_and_wrong_ones_are_refused(void **state) {
   (void)state;
   gk_isa isa = GK_ISA_SCALAR;
   gk_cell cell = GK_CELL_GRU;
@@ -196,7 +196,7 @@ static void a_number_too_small_for_a_float_is_refused(void **state) {
   }
 }
 
-static void test_options_as_text(void **state) {
+static void options_in_text_read_back_or_are_refused(void **state) {
   (void)state;
   static const struct {
     const char *given, *taken; /* NULL: refused */
@@ -251,7 +251,7 @@ static void test_options_as_text(void **state) {
 
 /* Large but valid sizes: either an exact size or an overflow, never a product that wrapped. Creating such a
  * network allocates little. */
-static void test_sizes_do_not_wrap(void **state) {
+static void sizes_do_not_wrap(void **state) {
   (void)state;
   static const int64_t sizes[] = {1, 46341, 65536, 5000000, 60000000};
   enum { SIZES = sizeof sizes / sizeof *sizes };
@@ -277,7 +277,7 @@ static void test_sizes_do_not_wrap(void **state) {
     }
 }
 
-static void test_memory_needed(void **state) {
+static void memory_needed_is_enough_or_overflows(void **state) {
   (void)state;
   gk_rnn_desc d = good_desc();
   gk_rnn *rnn;
@@ -314,7 +314,7 @@ static void test_memory_needed(void **state) {
   gk_rnn_destroy(rnn);
 }
 
-static void test_tensors_and_init(void **state) {
+static void wrong_arguments_of_tensors_and_init_are_refused(void **state) {
   (void)state;
   gk_rnn_desc d = good_desc();
   gk_rnn *rnn;
@@ -355,7 +355,7 @@ static void test_tensors_and_init(void **state) {
 }
 
 /* The message belongs to the thread that failed. */
-static void test_first_message(void **state) {
+static void before_any_failure_the_message_is_empty(void **state) {
   (void)state;
   assert_string_equal(gk_last_error(), "");
 }
@@ -365,18 +365,18 @@ int main(int argc, char **argv) {
   if (argc > 1)
     cmocka_set_test_filter(argv[1]);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_first_message),
-      cmocka_unit_test(test_names),
+      cmocka_unit_test(before_any_failure_the_message_is_empty),
+      cmocka_unit_test(names_read_back_and_wrong_ones_are_refused),
       cmocka_unit_test(no_description_and_no_place_for_the_network_are_refused),
       cmocka_unit_test(a_field_out_of_range_is_refused_by_name),
       cmocka_unit_test(an_option_out_of_range_or_that_the_cell_lacks_is_refused_by_name),
       cmocka_unit_test(a_size_that_no_memory_holds_overflows),
       cmocka_unit_test(a_description_of_another_size_is_neither_read_nor_written),
       cmocka_unit_test(a_number_too_small_for_a_float_is_refused),
-      cmocka_unit_test(test_options_as_text),
-      cmocka_unit_test(test_sizes_do_not_wrap),
-      cmocka_unit_test(test_memory_needed),
-      cmocka_unit_test(test_tensors_and_init),
+      cmocka_unit_test(options_in_text_read_back_or_are_refused),
+      cmocka_unit_test(sizes_do_not_wrap),
+      cmocka_unit_test(memory_needed_is_enough_or_overflows),
+      cmocka_unit_test(wrong_arguments_of_tensors_and_init_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

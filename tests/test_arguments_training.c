@@ -13,7 +13,7 @@
 
 /* ---- Output layer ---------------------------------------------------------------------------- */
 
-static void test_output_create(void **state) {
+static void a_wrong_field_of_an_output_layer_is_refused_by_name(void **state) {
   (void)state;
   gk_output *output = NULL;
   gk_output_desc good = GK_OUTPUT_DESC_INIT, d;
@@ -44,7 +44,7 @@ static void test_output_create(void **state) {
 #undef EXPECT_OUTPUT
 }
 
-static void test_output_loss(void **state) {
+static void an_output_loss_refuses_wrong_arguments_and_writes_nothing(void **state) {
   (void)state;
   enum { ROWS = 3, HIDDEN = 6, CLASSES = 5 };
   struct buffers b = {0};
@@ -143,7 +143,7 @@ static void rows_that_no_memory_holds_overflow_before_any_is_read(void **state) 
 
 /* ---- Arrays ---------------------------------------------------------------------------------- */
 
-static void test_arrays(void **state) {
+static void calls_on_arrays_refuse_wrong_arguments_and_write_nothing(void **state) {
   (void)state;
   float x[4] = {1, 2, 3, 4}, y[4] = {9, 9, 9, 9};
   static const float nines[4] = {9, 9, 9, 9};
@@ -160,7 +160,7 @@ static void test_arrays(void **state) {
   assert_int_equal(gk_tanh(GK_ISA_AUTO, GK_MATH_AUTO, 0, NULL, NULL), GK_OK);
 }
 
-static void test_optimizer(void **state) {
+static void optimizers_and_norms_refuse_and_change_nothing(void **state) {
   (void)state;
   gk_optimizer_desc good = GK_OPTIMIZER_DESC_INIT, d = good;
   float p[3] = {1, 2, 3}, g[3] = {1, 1, 1}, s[6] = {0};
@@ -219,7 +219,7 @@ static void test_optimizer(void **state) {
 }
 
 /* A rate that is finite as a float, and a factor made of it that is not: only of the kinds that read it. */
-static void test_factor_of_the_rate_that_overflows(void **state) {
+static void a_factor_of_the_rate_that_overflows_is_refused(void **state) {
   (void)state;
   gk_optimizer_desc adam, adamw, sgd;
   float p[3] = {1, 2, 3}, s[6] = {0};
@@ -245,12 +245,12 @@ int main(int argc, char **argv) {
   if (argc > 1)
     cmocka_set_test_filter(argv[1]);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_output_create),
-      cmocka_unit_test(test_output_loss),
+      cmocka_unit_test(a_wrong_field_of_an_output_layer_is_refused_by_name),
+      cmocka_unit_test(an_output_loss_refuses_wrong_arguments_and_writes_nothing),
       cmocka_unit_test(rows_that_no_memory_holds_overflow_before_any_is_read),
-      cmocka_unit_test(test_arrays),
-      cmocka_unit_test(test_optimizer),
-      cmocka_unit_test(test_factor_of_the_rate_that_overflows),
+      cmocka_unit_test(calls_on_arrays_refuse_wrong_arguments_and_write_nothing),
+      cmocka_unit_test(optimizers_and_norms_refuse_and_change_nothing),
+      cmocka_unit_test(a_factor_of_the_rate_that_overflows_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

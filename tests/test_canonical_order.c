@@ -64,7 +64,7 @@ static void check_logits(const struct network_case *c, gk_output *output, const 
   buffers_release(&b);
 }
 
-static void test_logits(void **state) {
+static void logits_are_sums_in_canonical_order(void **state) {
   (void)state;
   enum { HIDDEN = 600, CLASSES = 21 };
   for (int tier = 0; tier < tier_count; tier++) {
@@ -289,14 +289,14 @@ static void check_shapes(const char *test, const int64_t (*shapes)[5], size_t co
 }
 
 /* Long sums over inputs and units; long sums over (t, sample); both short. I, H, T, N, V. */
-static void test_network(void **state) {
+static void a_network_sums_in_canonical_order(void **state) {
   static const int64_t shapes[][5] = {{300, 270, 2, 3, 0}, {6, 9, 9, 90, 0}, {5, 7, 4, 6, 0}};
   (void)state;
   check_shapes(__func__, shapes, sizeof shapes / sizeof *shapes, 12);
 }
 
 /* Long sums over the places of a token; over the tokens that occur; over units; all short. */
-static void test_embedding(void **state) {
+static void a_network_of_tokens_sums_in_canonical_order(void **state) {
   static const int64_t shapes[][5] = {
       {6, 9, 12, 90, 1}, {3, 5, 9, 90, 1500}, {7, 270, 3, 4, 5}, {5, 7, 4, 6, 3}};
   (void)state;
@@ -308,9 +308,9 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_logits),
-      cmocka_unit_test(test_network),
-      cmocka_unit_test(test_embedding),
+      cmocka_unit_test(logits_are_sums_in_canonical_order),
+      cmocka_unit_test(a_network_sums_in_canonical_order),
+      cmocka_unit_test(a_network_of_tokens_sums_in_canonical_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

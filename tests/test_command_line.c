@@ -232,7 +232,7 @@ static void check_bad_input(const char *line, const char *const says[3]) {
 }
 
 /* Said once, without the field's name, and by the option that the user knows. */
-static void test_a_value_is_named_once(void **state) {
+static void a_value_is_named_once(void **state) {
   (void)state;
   struct result result = run_line("train lm @/text --dropout -0.1");
   assert_string_equal(result.err,
@@ -241,7 +241,7 @@ static void test_a_value_is_named_once(void **state) {
 }
 
 /* What is not the option's fault does not name it. */
-static void test_environment_is_named(void **state) {
+static void the_environment_is_named_where_it_is_at_fault(void **state) {
   (void)state;
   static const char *const lines[] = {"info", "verify", "train lm @/text", "eval @/model --isa auto"};
   setenv("GATEKERN_ISA", "sse9", 1);
@@ -255,7 +255,7 @@ static void test_environment_is_named(void **state) {
 }
 
 /* More than any machine has: how much, and what asks for it; what is known is said before. */
-static void test_no_memory(void **state) {
+static void too_little_memory_is_said_with_what_asks_for_it(void **state) {
   (void)state;
   static const char log[] = "{\"step\": 1}\n";
   write_file(temporary_path("kept.log"), log, sizeof log);
@@ -273,7 +273,7 @@ static void test_no_memory(void **state) {
   assert_int_equal(bytes, sizeof log); /* of a run before, which this one has not replaced */
 }
 
-static void test_bad_input(void **state) {
+static void bad_input_is_one_line_and_changes_no_file(void **state) {
   (void)state;
   size_t before_bytes, after_bytes;
   char *before = read_file(temporary_path("model"), &before_bytes);
@@ -304,7 +304,7 @@ static void expect_help(const char *line, const char *const *says) {
   free_result(&result);
 }
 
-static void test_help(void **state) {
+static void help_says_how_a_command_is_used(void **state) {
   (void)state;
   const char *const overview[] = {"train",  "sample", "eval",  "inspect", "bench",
                                   "verify", "info",   "Usage", NULL};
@@ -342,7 +342,7 @@ static bool of_other_directions(const char *name) {
 
 /* Every option of a training; of a network, with its names, wherever a network is made; but language models
  * walk forward only: what they would refuse is not offered. */
-static void test_help_names_every_option(void **state) {
+static void help_names_every_option(void **state) {
   (void)state;
   static const char *const commands[] = {"train lm --help", "bench --help", "inspect --help", "info --help"};
   for (size_t i = 0; i < sizeof commands / sizeof *commands; ++i)
@@ -370,12 +370,12 @@ static void test_help_names_every_option(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_bad_input),
-      cmocka_unit_test(test_a_value_is_named_once),
-      cmocka_unit_test(test_environment_is_named),
-      cmocka_unit_test(test_no_memory),
-      cmocka_unit_test(test_help),
-      cmocka_unit_test(test_help_names_every_option),
+      cmocka_unit_test(bad_input_is_one_line_and_changes_no_file),
+      cmocka_unit_test(a_value_is_named_once),
+      cmocka_unit_test(the_environment_is_named_where_it_is_at_fault),
+      cmocka_unit_test(too_little_memory_is_said_with_what_asks_for_it),
+      cmocka_unit_test(help_says_how_a_command_is_used),
+      cmocka_unit_test(help_names_every_option),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -78,23 +78,23 @@ static void stop_and_resume(int signal_number, int exit_code, const char *name) 
   expect_same_files(state, unbroken_state);
 }
 
-static void test_interrupted(void **state) {
+static void an_interrupted_run_resumes_exactly(void **state) {
   (void)state;
   stop_and_resume(SIGINT, 130, "interrupted");
 }
 
-static void test_terminated(void **state) {
+static void a_terminated_run_resumes_exactly(void **state) {
   (void)state;
   stop_and_resume(SIGTERM, 143, "terminated");
 }
 
-static void test_hung_up(void **state) {
+static void a_run_that_was_hung_up_resumes_exactly(void **state) {
   (void)state;
   stop_and_resume(SIGHUP, 129, "hung-up");
 }
 
 /* `gatekern train lm | head`: the reader goes away. */
-static void test_nobody_reads(void **state) {
+static void a_run_that_nobody_reads_ends_and_is_saved(void **state) {
   (void)state;
   int ends[2];
   assert_int_equal(pipe(ends), 0);
@@ -114,12 +114,12 @@ static void test_nobody_reads(void **state) {
   assert_true(step_of_state("unread.state") >= 3);
 }
 
-static void test_killed(void **state) {
+static void a_killed_run_resumes_exactly(void **state) {
   (void)state;
   stop_and_resume(SIGKILL, 137, "killed");
 }
 
-static void test_interrupted_twice(void **state) {
+static void a_second_interrupt_ends_a_run_at_once(void **state) {
   (void)state;
   const struct run run = {0};
   /* A step of minutes: the second signal cannot wait for its end. */
@@ -138,7 +138,7 @@ static void test_interrupted_twice(void **state) {
   free_result(&result);
 }
 
-static void test_interrupted_before_validation(void **state) {
+static void interrupted_before_validation_the_newest_weights_are_saved(void **state) {
   (void)state;
   const struct run run = {0};
   const pid_t child =
@@ -154,7 +154,7 @@ static void test_interrupted_before_validation(void **state) {
 /* ---- New runs over old ones ---- */
 
 /* What a new run replaces is announced, and kept beside from its first save on. */
-static void test_a_new_run_keeps_the_old_files(void **state) {
+static void a_new_run_keeps_the_old_files(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--steps 20 --out @/again", 0);
   const char *const says[] = {"/again: lstm, 1 x 16, 20 steps, ", " nats/char; kept as ", "/again.old and ",
@@ -189,7 +189,7 @@ static void read_changes(int watch, char *changes, size_t size) {
 
 /* However a run ends, at every moment the old model stands beside its own state or none, the new one as well,
  * and what an earlier run kept goes only when something takes its place. */
-static void test_no_model_ever_stands_beside_the_state_of_another(void **state) {
+static void no_model_ever_stands_beside_the_state_of_another(void **state) {
   (void)state;
   static const struct {
     const char *line;
@@ -219,7 +219,7 @@ static void test_no_model_ever_stands_beside_the_state_of_another(void **state) 
 }
 
 /* The file that a symbolic link leads to is kept beside itself: else both names would lead to the new one. */
-static void test_an_old_model_behind_a_link_is_kept(void **state) {
+static void an_old_model_behind_a_link_is_kept(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--steps 20 --out @/behind", 0);
   assert_int_equal(symlink("behind", temporary_path("link")), 0);
@@ -235,7 +235,7 @@ static void test_an_old_model_behind_a_link_is_kept(void **state) {
 }
 
 /* Nor is a document lost that has the name under which an old model would be kept. */
-static void test_what_is_not_a_model_is_no_old_one(void **state) {
+static void what_is_not_a_model_is_no_old_one(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--steps 3 --out @/documented", 0);
   write_file(temporary_path("documented.old"), "a document", 10);
@@ -246,7 +246,7 @@ static void test_what_is_not_a_model_is_no_old_one(void **state) {
 }
 
 /* A log takes the place of a log, which is announced, and of nothing else. */
-static void test_a_log_replaces_only_a_log(void **state) {
+static void a_log_replaces_only_a_log(void **state) {
   (void)state;
   static const char document[] = "A user's document\nof two lines.\n";
   const char *const announces[] = {"replaces ", "/old.log: the log of an earlier run\n", NULL};
@@ -275,7 +275,7 @@ static void test_a_log_replaces_only_a_log(void **state) {
   assert_int_equal(lines_of("old.log"), 9);
 }
 
-static void test_interrupted_before_the_first_step(void **state) {
+static void interrupted_before_the_first_step_nothing_is_saved(void **state) {
   (void)state;
   const struct run run = {0};
   expect_exit("train lm @/text " SMALL "--steps 20 --out @/good", 0);
@@ -294,7 +294,7 @@ static void test_interrupted_before_the_first_step(void **state) {
 
 /* Resuming a finished run does nothing and says so; fewer steps than it has done are refused; with more it
  * goes on. */
-static void test_resume_finished(void **state) {
+static void a_finished_run_goes_on_only_with_more_steps(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--steps 20 --eval-every 10 --lr-schedule constant --out @/more", 0);
   const char *const lines[] = {"train lm @/text --resume --out @/more",
@@ -321,7 +321,7 @@ static void test_resume_finished(void **state) {
 }
 
 /* Else a run that gets no better than it was ends with the name of a file that is not there. */
-static void test_a_resumed_run_without_its_model_saves_one(void **state) {
+static void a_resumed_run_without_its_model_saves_one(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--lr-schedule constant --steps 20 --out @/removed", 0);
   assert_int_equal(unlink(temporary_path("removed")), 0);
@@ -335,7 +335,7 @@ static void test_a_resumed_run_without_its_model_saves_one(void **state) {
 }
 
 /* Reading comes first: nobody who goes on means to write over what cannot be read. */
-static void test_resume_says_what_cannot_be_read(void **state) {
+static void resume_says_what_cannot_be_read(void **state) {
   (void)state;
   static const struct {
     const char *line, *says;
@@ -355,7 +355,7 @@ static void test_resume_says_what_cannot_be_read(void **state) {
 /* ---- Numbers that are no longer finite ---- */
 
 /* What is on disk stays that of the last step whose loss was finite, and the run says which that is. */
-static void test_a_run_that_diverges_saves_nothing_more(void **state) {
+static void a_run_that_diverges_saves_nothing_more(void **state) {
   (void)state;
 #define RELU  SMALL "--cell rnn --activation relu --optimizer sgd --lr-schedule constant --eval-every 1 "
 #define DECAY SMALL "--optimizer adamw --weight-decay 1e6 --lr 1e6 --lr-schedule constant --steps 40 "
@@ -386,7 +386,7 @@ static void test_a_run_that_diverges_saves_nothing_more(void **state) {
 /* ---- Time left ---- */
 
 /* The first line comes before any validation; all of them together take much longer than the steps. */
-static void test_time_left_has_validations_not_yet_measured(void **state) {
+static void time_left_has_validations_not_yet_measured(void **state) {
   (void)state;
   enum { COPIES = 200, STEP = 4 * 16 };
   static const char sentence[] = "A cell keeps a state; gates decide what stays, and what goes.\n";
@@ -429,7 +429,7 @@ static void test_time_left_has_validations_not_yet_measured(void **state) {
 #define LIMITS_FILES 1
 #endif
 
-static void test_full_disk(void **state) {
+static void a_full_disk_stops_a_run_and_harms_no_file(void **state) {
   (void)state;
   size_t bytes, after;
   const struct run to_full = {.output = "/dev/full"};
@@ -471,7 +471,7 @@ static void test_full_disk(void **state) {
 }
 
 /* What would have been said there goes into no file that is opened instead. */
-static void test_a_closed_output_is_no_file_of_the_run(void **state) {
+static void a_closed_output_is_no_file_of_the_run(void **state) {
   (void)state;
   const struct run closed = {.output_closed = true};
   struct result result = finish(
@@ -486,7 +486,7 @@ static void test_a_closed_output_is_no_file_of_the_run(void **state) {
 }
 
 /* What the run says no longer fits on the disk: it ends as if interrupted. */
-static void test_what_cannot_be_said_is_saved(void **state) {
+static void what_cannot_be_said_is_saved(void **state) {
   (void)state;
   if (!LIMITS_FILES)
     return;
@@ -504,7 +504,7 @@ static void test_what_cannot_be_said_is_saved(void **state) {
 
 /* A model and a state that cannot be written are written later; neither stops the training, and the model is
  * no best one until it is saved. */
-static void test_failed_saves_are_tried_again(void **state) {
+static void failed_saves_are_tried_again(void **state) {
   (void)state;
   if (!LIMITS_FILES)
     return;
@@ -535,28 +535,28 @@ static int set_up_runs(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_interrupted),
-      cmocka_unit_test(test_terminated),
-      cmocka_unit_test(test_hung_up),
-      cmocka_unit_test(test_nobody_reads),
-      cmocka_unit_test(test_killed),
-      cmocka_unit_test(test_interrupted_twice),
-      cmocka_unit_test(test_interrupted_before_validation),
-      cmocka_unit_test(test_a_new_run_keeps_the_old_files),
-      cmocka_unit_test(test_no_model_ever_stands_beside_the_state_of_another),
-      cmocka_unit_test(test_an_old_model_behind_a_link_is_kept),
-      cmocka_unit_test(test_what_is_not_a_model_is_no_old_one),
-      cmocka_unit_test(test_a_log_replaces_only_a_log),
-      cmocka_unit_test(test_interrupted_before_the_first_step),
-      cmocka_unit_test(test_resume_finished),
-      cmocka_unit_test(test_a_resumed_run_without_its_model_saves_one),
-      cmocka_unit_test(test_resume_says_what_cannot_be_read),
-      cmocka_unit_test(test_a_run_that_diverges_saves_nothing_more),
-      cmocka_unit_test(test_time_left_has_validations_not_yet_measured),
-      cmocka_unit_test(test_full_disk),
-      cmocka_unit_test(test_a_closed_output_is_no_file_of_the_run),
-      cmocka_unit_test(test_what_cannot_be_said_is_saved),
-      cmocka_unit_test(test_failed_saves_are_tried_again),
+      cmocka_unit_test(an_interrupted_run_resumes_exactly),
+      cmocka_unit_test(a_terminated_run_resumes_exactly),
+      cmocka_unit_test(a_run_that_was_hung_up_resumes_exactly),
+      cmocka_unit_test(a_run_that_nobody_reads_ends_and_is_saved),
+      cmocka_unit_test(a_killed_run_resumes_exactly),
+      cmocka_unit_test(a_second_interrupt_ends_a_run_at_once),
+      cmocka_unit_test(interrupted_before_validation_the_newest_weights_are_saved),
+      cmocka_unit_test(a_new_run_keeps_the_old_files),
+      cmocka_unit_test(no_model_ever_stands_beside_the_state_of_another),
+      cmocka_unit_test(an_old_model_behind_a_link_is_kept),
+      cmocka_unit_test(what_is_not_a_model_is_no_old_one),
+      cmocka_unit_test(a_log_replaces_only_a_log),
+      cmocka_unit_test(interrupted_before_the_first_step_nothing_is_saved),
+      cmocka_unit_test(a_finished_run_goes_on_only_with_more_steps),
+      cmocka_unit_test(a_resumed_run_without_its_model_saves_one),
+      cmocka_unit_test(resume_says_what_cannot_be_read),
+      cmocka_unit_test(a_run_that_diverges_saves_nothing_more),
+      cmocka_unit_test(time_left_has_validations_not_yet_measured),
+      cmocka_unit_test(a_full_disk_stops_a_run_and_harms_no_file),
+      cmocka_unit_test(a_closed_output_is_no_file_of_the_run),
+      cmocka_unit_test(what_cannot_be_said_is_saved),
+      cmocka_unit_test(failed_saves_are_tried_again),
   };
   return cmocka_run_group_tests(tests, set_up_runs, NULL);
 }

@@ -52,7 +52,7 @@ static const struct {
     {"inspect --hidden 24", {"inspect 0/", "spectral radii"}},
 };
 
-static void test_progress_at_a_terminal(void **state) {
+static void progress_at_a_terminal_is_gone_at_the_end(void **state) {
   (void)state;
   static char shown[SHOWN];
   static const char gone[] = "\r\033[K";
@@ -72,7 +72,7 @@ static void test_progress_at_a_terminal(void **state) {
   }
 }
 
-static void test_verify_counts_its_cases(void **state) {
+static void verify_counts_its_cases(void **state) {
   (void)state;
   static char shown[SHOWN];
   struct result result = run_at_terminal("verify --isa scalar", shown);
@@ -89,7 +89,7 @@ static void test_verify_counts_its_cases(void **state) {
 }
 
 /* From the header to the first step there is always a line that says what takes so long. */
-static void test_training_shows_what_it_waits_for(void **state) {
+static void training_shows_what_it_waits_for(void **state) {
   (void)state;
   static char shown[SHOWN];
   static const struct {
@@ -115,9 +115,9 @@ static void test_training_shows_what_it_waits_for(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_progress_at_a_terminal),
-      cmocka_unit_test(test_training_shows_what_it_waits_for),
-      cmocka_unit_test(test_verify_counts_its_cases),
+      cmocka_unit_test(progress_at_a_terminal_is_gone_at_the_end),
+      cmocka_unit_test(training_shows_what_it_waits_for),
+      cmocka_unit_test(verify_counts_its_cases),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -44,7 +44,7 @@ static double number_at(const json_t *value, const char *key, size_t index) {
   return json_number_value(json_array_get(array, index));
 }
 
-static void test_inspect_fresh(void **state) {
+static void inspect_shows_gradients_that_follow_the_radius(void **state) {
   (void)state;
   struct result result = run_line("inspect --hidden 24 --time 40 --batch 3 --gain 1.25 --json");
   assert_int_equal(result.exit_code, 0);
@@ -64,7 +64,7 @@ static void test_inspect_fresh(void **state) {
 }
 
 /* Options of a training survive a resume, and another value is refused. */
-static void test_training_options(void **state) {
+static void options_of_a_training_survive_a_resume(void **state) {
   (void)state;
 #define OPTIONS                                                                                              \
   "train lm @/text " SMALL                                                                                   \
@@ -85,7 +85,7 @@ static void test_training_options(void **state) {
 #undef OPTIONS
 }
 
-static void test_train_eval_sample(void **state) {
+static void a_trained_model_is_evaluated_inspected_and_sampled(void **state) {
   (void)state;
   static const char *const trained[] = {"text ",
                                         "model ",
@@ -135,7 +135,7 @@ static void test_train_eval_sample(void **state) {
 }
 
 /* No longer than the text, whatever was asked for: of its 20 characters the first is not predicted. */
-static void test_free_running_says_how_long_its_runs_were(void **state) {
+static void free_running_says_how_long_its_runs_were(void **state) {
   (void)state;
   const char *const text[] = {"in runs of 19 characters, ", "(--free-running 5000)", "  16: ", NULL};
   expect_says("eval @/model @/short --free-running 5000", text);
@@ -151,7 +151,7 @@ static void test_free_running_says_how_long_its_runs_were(void **state) {
 }
 
 /* What is left is evaluated as if nothing else had been there. */
-static void test_unknown_characters_are_skipped(void **state) {
+static void unknown_characters_are_skipped(void **state) {
   (void)state;
   char *text, mixed[2 * 20];
   size_t bytes;
@@ -182,7 +182,7 @@ static void test_unknown_characters_are_skipped(void **state) {
 }
 
 /* A model's file is not overwritten without a word, and a warm-up that never ends not trained without one. */
-static void test_what_a_start_warns_of(void **state) {
+static void a_start_warns_of_replaced_files_and_endless_warm_up(void **state) {
   (void)state;
   struct result result = run_line("train lm @/text " SMALL "--steps 5 --lr-warmup 5 --out @/replaced");
   assert_int_equal(result.exit_code, 0);
@@ -199,7 +199,7 @@ static void test_what_a_start_warns_of(void **state) {
   free_result(&result);
 }
 
-static void test_machine_changes_nothing(void **state) {
+static void tiers_and_threads_change_no_file(void **state) {
   (void)state;
   expect_exit("train lm @/text --cell gru --layers 2 --dropout 0.3 --hidden 24 --embed 9 --batch 5 --time 11 "
               "--steps 40 --threads 1 --isa scalar --out @/one",
@@ -211,7 +211,7 @@ static void test_machine_changes_nothing(void **state) {
   expect_same_files("one.state", "three.state");
 }
 
-static void test_builtin_text(void **state) {
+static void without_a_file_the_built_in_text_is_used(void **state) {
   (void)state;
   const char *const trained[] = {"the built-in text", "done", NULL};
   expect_says("train lm --hidden 8 --steps 3 --threads 1 --out @/builtin", trained);
@@ -219,7 +219,7 @@ static void test_builtin_text(void **state) {
   expect_says("eval @/builtin", evaluated);
 }
 
-static void test_other_texts(void **state) {
+static void text_may_be_code_points_piped_or_two_files(void **state) {
   (void)state;
   const char *const code_points[] = {"4 different code points", "15 characters", NULL};
   expect_says("train lm @/utf8 --utf8 --validation 0 " SMALL "--batch 2 --time 3 --steps 60 --out @/points",
@@ -236,7 +236,7 @@ static void test_other_texts(void **state) {
   expect_says("train lm @/text --validation-file @/short " SMALL "--steps 3 --out @/other", validated);
 }
 
-static void test_minutes(void **state) {
+static void a_run_of_minutes_ends_in_time(void **state) {
   (void)state;
   const time_t begin = time(NULL);
   expect_exit("train lm @/text " SMALL "--minutes 0.05 --log @/minutes.log --out @/minutes", 0);
@@ -256,7 +256,7 @@ static void test_minutes(void **state) {
   expect_exit(line, 2);
 }
 
-static void test_keep_all(void **state) {
+static void keep_all_keeps_the_model_of_every_validation(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--steps 9 --eval-every 4 --keep-all --out @/kept", 0);
   assert_true(file_exists(temporary_path("kept.step-4")) && file_exists(temporary_path("kept.step-8")));
@@ -282,7 +282,7 @@ static const struct {
     {"--cell lstm --hidden 6 --direction reverse --projection-size 3", "direction reverse", false},
 };
 
-static void test_every_network(void **state) {
+static void every_kind_of_network_trains_and_is_measured(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof networks / sizeof *networks; ++i) {
     char line[512];
@@ -321,18 +321,18 @@ static void test_every_network(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_inspect_fresh),
-      cmocka_unit_test(test_training_options),
-      cmocka_unit_test(test_every_network),
-      cmocka_unit_test(test_train_eval_sample),
-      cmocka_unit_test(test_free_running_says_how_long_its_runs_were),
-      cmocka_unit_test(test_unknown_characters_are_skipped),
-      cmocka_unit_test(test_what_a_start_warns_of),
-      cmocka_unit_test(test_machine_changes_nothing),
-      cmocka_unit_test(test_builtin_text),
-      cmocka_unit_test(test_other_texts),
-      cmocka_unit_test(test_minutes),
-      cmocka_unit_test(test_keep_all),
+      cmocka_unit_test(inspect_shows_gradients_that_follow_the_radius),
+      cmocka_unit_test(options_of_a_training_survive_a_resume),
+      cmocka_unit_test(every_kind_of_network_trains_and_is_measured),
+      cmocka_unit_test(a_trained_model_is_evaluated_inspected_and_sampled),
+      cmocka_unit_test(free_running_says_how_long_its_runs_were),
+      cmocka_unit_test(unknown_characters_are_skipped),
+      cmocka_unit_test(a_start_warns_of_replaced_files_and_endless_warm_up),
+      cmocka_unit_test(tiers_and_threads_change_no_file),
+      cmocka_unit_test(without_a_file_the_built_in_text_is_used),
+      cmocka_unit_test(text_may_be_code_points_piped_or_two_files),
+      cmocka_unit_test(a_run_of_minutes_ends_in_time),
+      cmocka_unit_test(keep_all_keeps_the_model_of_every_validation),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);
 }

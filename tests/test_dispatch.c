@@ -118,7 +118,7 @@ static const struct machine machines[] = {
     {"AArch64 without Advanced SIMD", {.hwcap = 0x1}, GK_ISA_SCALAR, false, "no Advanced SIMD"},
 };
 
-static void test_machines(void **state) {
+static void every_machine_gets_its_strongest_tier_and_a_reason(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof machines / sizeof machines[0]; i++) {
     const struct machine *m = &machines[i];
@@ -139,7 +139,7 @@ static void test_machines(void **state) {
 }
 
 /* Each bit that a tier needs, taken away alone, takes the tier away. */
-static void test_every_needed_bit(void **state) {
+static void a_tier_needs_each_of_its_bits(void **state) {
   (void)state;
   static const uint32_t leaf1 = UINT32_C(1) << 0 | 1 << 9 | FMA | 1 << 19 | 1 << 20 | 1 << 23 | OSXSAVE | AVX;
   for (int bit = 0; bit < 32; bit++) {
@@ -163,7 +163,7 @@ static void test_every_needed_bit(void **state) {
 }
 
 /* The vendor and the family together, whatever model and stepping are. */
-static void test_amd_19h(void **state) {
+static void vendor_and_family_together_make_amd_19h(void **state) {
   (void)state;
   const uint32_t amd = UINT32_C(0x68747541), intel = UINT32_C(0x756E6547);
   const struct {
@@ -181,7 +181,7 @@ static void test_amd_19h(void **state) {
   }
 }
 
-static void test_description(void **state) {
+static void the_description_lists_what_cpu_and_system_have(void **state) {
   (void)state;
   char text[512], tiny[8];
   gk_cpu_describe(&server, text, sizeof text);
@@ -198,7 +198,7 @@ static void test_description(void **state) {
 }
 
 /* Every tier of this machine: its own table, never another's; the same for both kinds of activations. */
-static void test_tables(void **state) {
+static void every_usable_tier_has_its_own_table(void **state) {
   (void)state;
   int usable = 0;
   for (int i = 1; i <= gk_isa_count(); i++) {
@@ -228,7 +228,7 @@ static void test_tables(void **state) {
   printf("usable tiers: %d; %s\n", usable, gk_isa_reason());
 }
 
-static void test_names(void **state) {
+static void names_of_tiers_read_back(void **state) {
   (void)state;
   for (int i = 0; i <= gk_isa_count(); i++) {
     gk_isa isa = (gk_isa)-1;
@@ -252,7 +252,7 @@ static void assert_lists_usable(void) {
     assert_int_equal(strstr(list, gk_isa_name((gk_isa)i)) != NULL, gk_isa_usable((gk_isa)i));
 }
 
-static void test_forced_isa(void **state) {
+static void gatekern_isa_forces_a_usable_tier(void **state) {
   (void)state;
   gk_isa isa;
   unsetenv("GATEKERN_ISA");
@@ -306,7 +306,7 @@ static void test_forced_isa(void **state) {
   unsetenv("GATEKERN_ISA");
 }
 
-static void test_forced_math(void **state) {
+static void gatekern_math_forces_the_activations(void **state) {
   (void)state;
   gk_math math = GK_MATH_AUTO;
   unsetenv("GATEKERN_MATH");
@@ -328,10 +328,14 @@ static void test_forced_math(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_machines),    cmocka_unit_test(test_every_needed_bit),
-      cmocka_unit_test(test_description), cmocka_unit_test(test_amd_19h),
-      cmocka_unit_test(test_tables),      cmocka_unit_test(test_names),
-      cmocka_unit_test(test_forced_isa),  cmocka_unit_test(test_forced_math),
+      cmocka_unit_test(every_machine_gets_its_strongest_tier_and_a_reason),
+      cmocka_unit_test(a_tier_needs_each_of_its_bits),
+      cmocka_unit_test(the_description_lists_what_cpu_and_system_have),
+      cmocka_unit_test(vendor_and_family_together_make_amd_19h),
+      cmocka_unit_test(every_usable_tier_has_its_own_table),
+      cmocka_unit_test(names_of_tiers_read_back),
+      cmocka_unit_test(gatekern_isa_forces_a_usable_tier),
+      cmocka_unit_test(gatekern_math_forces_the_activations),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,7 @@ static double share(const float *norms, int64_t t, int64_t n) {
 
 static const double radii[] = {0.5, 1, 1.5};
 
-static void test_identity_follows_the_radius(void **state) {
+static void identity_follows_the_radius(void **state) {
   (void)state;
   for (int tier = 0; tier < tier_count; tier++)
     for (int r = 0; r < 3; r++) {
@@ -80,7 +80,7 @@ static void test_identity_follows_the_radius(void **state) {
     }
 }
 
-static void test_tanh_is_bounded_by_the_radius(void **state) {
+static void tanh_is_bounded_by_the_radius(void **state) {
   (void)state;
   for (int tier = 0; tier < tier_count; tier++)
     for (int r = 0; r < 3; r++) {
@@ -100,7 +100,7 @@ static void test_tanh_is_bounded_by_the_radius(void **state) {
 }
 
 /* An LSTM whose forget gates are open hands the gradient on where an RNN of the same weights loses it. */
-static void test_lstm_keeps_what_the_rnn_loses(void **state) {
+static void lstm_keeps_what_the_rnn_loses(void **state) {
   (void)state;
   for (int tier = 0; tier < tier_count; tier++) {
     struct buffers b = {0};
@@ -126,7 +126,7 @@ static void test_lstm_keeps_what_the_rnn_loses(void **state) {
 }
 
 /* Neither the results nor their bits change when norms are recorded. */
-static void test_recording_changes_nothing(void **state) {
+static void recording_changes_nothing(void **state) {
   (void)state;
   for (int kind = 0; kind < network_kinds_of_both_directions(); kind++)
     for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++) {
@@ -172,7 +172,7 @@ static void set_zero(int size) {
 }
 
 /* Uniform matrices, most with a complex pair on top; wanted is numpy.linalg.eigvals. */
-static void test_radius_of_random_matrices(void **state) {
+static void the_radius_of_random_matrices_is_numpys(void **state) {
   (void)state;
   static const struct {
     int size;
@@ -186,7 +186,7 @@ static void test_radius_of_random_matrices(void **state) {
   }
 }
 
-static void test_radius_of_orthogonal_matrices(void **state) {
+static void the_radius_of_a_scaled_orthogonal_matrix_is_the_scale(void **state) {
   (void)state;
   gk_rnn_desc desc = GK_RNN_DESC_INIT;
   desc.cell = GK_CELL_RNN;
@@ -209,7 +209,7 @@ static void test_radius_of_orthogonal_matrices(void **state) {
 }
 
 /* A rotation has nothing but a complex pair: a single vector never settles. */
-static void test_radius_of_rotations(void **state) {
+static void the_radius_of_rotations_is_found(void **state) {
   (void)state;
   for (int degrees = 1; degrees <= 180; degrees += 7) {
     const double angle = degrees * 3.14159265358979323846 / 180;
@@ -221,7 +221,7 @@ static void test_radius_of_rotations(void **state) {
 }
 
 /* Large transients, defective, nilpotent, no eigenvalue but zero. */
-static void test_radius_of_non_normal_matrices(void **state) {
+static void the_radius_of_non_normal_matrices_is_found(void **state) {
   (void)state;
   const int size = 20;
   set_zero(size);
@@ -247,7 +247,7 @@ static void test_radius_of_non_normal_matrices(void **state) {
   check_radius("huge", size, 0x1p120, 1e-5);
 }
 
-static void test_radius_refuses(void **state) {
+static void the_radius_refuses_wrong_arguments(void **state) {
   (void)state;
   double radius = 7;
   set_zero(3);
@@ -264,7 +264,7 @@ static void test_radius_refuses(void **state) {
 
 /* Of a network: each gate's own matrix; with a projection W_hh W_hr (H, H), whose P largest eigenvalues the
  * library takes from the smaller product. */
-static void test_radii_of_a_network(void **state) {
+static void radii_of_a_network_are_those_of_its_matrices(void **state) {
   (void)state;
   static const int64_t sizes[] = {9, 14};
   for (int projected = 0; projected < 2; projected++)
@@ -327,16 +327,16 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_identity_follows_the_radius),
-      cmocka_unit_test(test_tanh_is_bounded_by_the_radius),
-      cmocka_unit_test(test_lstm_keeps_what_the_rnn_loses),
-      cmocka_unit_test(test_recording_changes_nothing),
-      cmocka_unit_test(test_radius_of_random_matrices),
-      cmocka_unit_test(test_radius_of_orthogonal_matrices),
-      cmocka_unit_test(test_radius_of_rotations),
-      cmocka_unit_test(test_radius_of_non_normal_matrices),
-      cmocka_unit_test(test_radius_refuses),
-      cmocka_unit_test(test_radii_of_a_network),
+      cmocka_unit_test(identity_follows_the_radius),
+      cmocka_unit_test(tanh_is_bounded_by_the_radius),
+      cmocka_unit_test(lstm_keeps_what_the_rnn_loses),
+      cmocka_unit_test(recording_changes_nothing),
+      cmocka_unit_test(the_radius_of_random_matrices_is_numpys),
+      cmocka_unit_test(the_radius_of_a_scaled_orthogonal_matrix_is_the_scale),
+      cmocka_unit_test(the_radius_of_rotations_is_found),
+      cmocka_unit_test(the_radius_of_non_normal_matrices_is_found),
+      cmocka_unit_test(the_radius_refuses_wrong_arguments),
+      cmocka_unit_test(radii_of_a_network_are_those_of_its_matrices),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

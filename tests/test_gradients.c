@@ -59,20 +59,20 @@ static void check_cell(const char *test, gk_cell cell, gk_activation activation)
 
 /* One test a cell. */
 #define GK_CELL(constant, identifier, name)                                                                  \
-  static void test_##identifier(void **state) {                                                              \
+  static void identifier##_is_near_the_reference(void **state) {                                             \
     (void)state;                                                                                             \
     check_cell(__func__, GK_CELL_##constant, GK_ACTIVATION_TANH);                                            \
   }
 #include "kernels/cells.def"
 #undef GK_CELL
 
-static void test_rnn_relu(void **state) {
+static void rnn_with_relu_is_near_the_reference(void **state) {
   (void)state;
   check_cell(__func__, GK_CELL_RNN, GK_ACTIVATION_RELU);
 }
 
 /* No hidden recurrence: weight_hh has no columns, everything else is as ever. */
-static void test_recurrence_none(void **state) {
+static void cells_without_recurrence_are_near_the_reference(void **state) {
   (void)state;
   for (int cell = 0; cell < gk_cell_count(); cell++)
     for (uint64_t k = 0; k < 6; k++) {
@@ -84,7 +84,7 @@ static void test_recurrence_none(void **state) {
 }
 
 /* Every option of cells, two layers; with SLEEF's functions, and an LSTM's projection, every other one. */
-static void test_options(void **state) {
+static void every_option_is_near_the_reference(void **state) {
   (void)state;
   static const int64_t hidden[] = {5, 17, 61, 64};
   largest_error = 0;
@@ -105,7 +105,7 @@ static void test_options(void **state) {
 }
 
 /* The largest shape of the promise, everything at once, each cell. */
-static void test_large(void **state) {
+static void the_largest_shape_is_near_the_reference(void **state) {
   (void)state;
   for (int cell = 0; cell < gk_cell_count(); cell++) {
     struct network_case c = {.desc = GK_RNN_DESC_INIT,
@@ -128,7 +128,7 @@ static void test_large(void **state) {
 }
 
 /* One kind of mask alone, then all of them; the reference applies what is read back. */
-static void test_masks(void **state) {
+static void networks_with_masks_are_near_the_reference(void **state) {
   (void)state;
   enum { KINDS = 6 };
   largest_error = 0;
@@ -194,7 +194,7 @@ static void check_subsets(struct network_case *c) {
   buffers_release(&buffers);
 }
 
-static void test_null_results(void **state) {
+static void results_left_out_change_no_other(void **state) {
   (void)state;
   for (int i = 0; i < tier_count; i++)
     for (int cell = 0; cell < gk_cell_count(); cell++)
@@ -244,7 +244,7 @@ static void check_null_inputs(struct network_case *c) {
   buffers_release(&buffers);
 }
 
-static void test_null_inputs(void **state) {
+static void inputs_left_out_are_zeros(void **state) {
   (void)state;
   for (int i = 0; i < tier_count; i++)
     for (int cell = 0; cell < gk_cell_count(); cell++) {
@@ -286,7 +286,7 @@ static void check_accumulate(struct network_case *c) {
   buffers_release(&buffers);
 }
 
-static void test_accumulate(void **state) {
+static void accumulating_adds_the_finished_gradient_once(void **state) {
   (void)state;
   for (int i = 0; i < tier_count; i++)
     for (int cell = 0; cell < gk_cell_count(); cell++)
@@ -304,7 +304,7 @@ static void test_accumulate(void **state) {
 
 /* More units than a share of the weight gradients' work (STRIP_UNITS), more terms than a block of
  * their sums (GK_GRADIENT_BLOCK), several threads. */
-static void test_accumulate_large(void **state) {
+static void many_units_and_terms_are_accumulated_once(void **state) {
   (void)state;
   for (int i = 0; i < tier_count; i++)
     for (int cell = 0; cell < gk_cell_count(); cell++)
@@ -327,18 +327,18 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-#define GK_CELL(constant, identifier, name) cmocka_unit_test(test_##identifier),
+#define GK_CELL(constant, identifier, name) cmocka_unit_test(identifier##_is_near_the_reference),
 #include "kernels/cells.def"
 #undef GK_CELL
-      cmocka_unit_test(test_recurrence_none),
-      cmocka_unit_test(test_rnn_relu),
-      cmocka_unit_test(test_options),
-      cmocka_unit_test(test_large),
-      cmocka_unit_test(test_masks),
-      cmocka_unit_test(test_null_results),
-      cmocka_unit_test(test_null_inputs),
-      cmocka_unit_test(test_accumulate),
-      cmocka_unit_test(test_accumulate_large),
+      cmocka_unit_test(cells_without_recurrence_are_near_the_reference),
+      cmocka_unit_test(rnn_with_relu_is_near_the_reference),
+      cmocka_unit_test(every_option_is_near_the_reference),
+      cmocka_unit_test(the_largest_shape_is_near_the_reference),
+      cmocka_unit_test(networks_with_masks_are_near_the_reference),
+      cmocka_unit_test(results_left_out_change_no_other),
+      cmocka_unit_test(inputs_left_out_are_zeros),
+      cmocka_unit_test(accumulating_adds_the_finished_gradient_once),
+      cmocka_unit_test(many_units_and_terms_are_accumulated_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

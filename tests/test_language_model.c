@@ -16,7 +16,7 @@ static gk_language_model *load(const char *path) {
   return model;
 }
 
-static void test_names_and_shapes_are_pytorchs(void **state) {
+static void names_and_shapes_are_pytorchs(void **state) {
   (void)state;
   static const struct {
     const char *name;
@@ -62,7 +62,7 @@ static void assert_same_options(const gk_rnn_desc *a, const gk_rnn_desc *b) {
   }
 }
 
-static void test_load_is_what_was_saved(void **state) {
+static void what_is_loaded_is_what_was_saved(void **state) {
   (void)state;
   const char *path = temporary_path("load.safetensors"), *whole = temporary_path("load.state");
   const gk_text text = make_text();
@@ -152,7 +152,7 @@ static const struct {
     {"a symbol of 2^32", "{\"symbols\": [2, 4294967296]}", NULL, GK_ERROR_FORMAT},
 };
 
-static void test_bad_descriptions(void **state) {
+static void descriptions_that_do_not_fit_are_refused(void **state) {
   (void)state;
   const char *good = temporary_path("good.safetensors"), *bad = temporary_path("bad.safetensors");
   const gk_language_model_desc desc = small_model(GK_CELL_LSTM);
@@ -202,7 +202,7 @@ static void test_bad_descriptions(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
-static void test_foreign_files(void **state) {
+static void foreign_files_are_no_models(void **state) {
   (void)state;
   const char *path = temporary_path("foreign.safetensors");
   const float data[2] = {1, 2};
@@ -219,7 +219,7 @@ static void test_foreign_files(void **state) {
 }
 
 /* The last weight of each tensor; the checksum is right. */
-static void test_weights_that_are_not_finite_are_refused(void **state) {
+static void weights_that_are_not_finite_are_refused(void **state) {
   (void)state;
   static const struct {
     float weight;
@@ -289,7 +289,7 @@ static double loss_by_steps(const gk_language_model *model, const int32_t *token
   return loss / (double)(count - 1);
 }
 
-static void test_evaluation_is_the_loss_of_single_steps(void **state) {
+static void evaluation_is_the_loss_of_single_steps(void **state) {
   (void)state;
   const gk_text text = make_text();
   for (int cell = 0; cell < gk_cell_count(); ++cell) {
@@ -321,7 +321,7 @@ static void test_evaluation_is_the_loss_of_single_steps(void **state) {
   }
 }
 
-static void test_evaluation_refuses(void **state) {
+static void evaluation_refuses_short_and_unknown_texts(void **state) {
   (void)state;
   const gk_language_model_desc desc = small_model(GK_CELL_GRU);
   const gk_training_desc training = small_training();
@@ -338,7 +338,7 @@ static void test_evaluation_refuses(void **state) {
 }
 
 /* Bytes one by one, code points whole. */
-static void test_unknown_characters_are_left_out(void **state) {
+static void unknown_characters_are_left_out(void **state) {
   (void)state;
   static const struct {
     bool utf8;
@@ -376,7 +376,7 @@ static void test_unknown_characters_are_left_out(void **state) {
 }
 
 /* A byte is named with the character that people see. */
-static void test_unknown_bytes_are_named(void **state) {
+static void unknown_bytes_are_named(void **state) {
   (void)state;
   static const struct {
     const char *text, *says;
@@ -400,7 +400,7 @@ static void test_unknown_bytes_are_named(void **state) {
 }
 
 /* Finite weights whose sums are not, for whoever uses the outputs. */
-static void test_outputs_that_are_not_finite_are_refused(void **state) {
+static void outputs_that_are_not_finite_are_refused(void **state) {
   (void)state;
   const gk_language_model_desc desc = small_model(GK_CELL_LSTM);
   const gk_training_desc training = small_training();
@@ -454,7 +454,7 @@ static void sample(const gk_language_model *model, float temperature, int64_t to
   gk_sampler_destroy(sampler);
 }
 
-static void test_sampling(void **state) {
+static void samples_depend_on_model_and_seed_alone(void **state) {
   (void)state;
   const char *path = temporary_path("sample.safetensors");
   gk_language_model_desc desc = small_model(GK_CELL_LSTM);
@@ -495,7 +495,7 @@ static void test_sampling(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
-static void test_sampling_refuses(void **state) {
+static void sampling_refuses_wrong_descriptions_and_prompts(void **state) {
   (void)state;
   const gk_language_model_desc model = small_model(GK_CELL_GRU);
   const gk_training_desc training = small_training();
@@ -520,18 +520,18 @@ static void test_sampling_refuses(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_names_and_shapes_are_pytorchs),
-      cmocka_unit_test(test_load_is_what_was_saved),
-      cmocka_unit_test(test_bad_descriptions),
-      cmocka_unit_test(test_foreign_files),
-      cmocka_unit_test(test_weights_that_are_not_finite_are_refused),
-      cmocka_unit_test(test_evaluation_is_the_loss_of_single_steps),
-      cmocka_unit_test(test_evaluation_refuses),
-      cmocka_unit_test(test_unknown_characters_are_left_out),
-      cmocka_unit_test(test_unknown_bytes_are_named),
-      cmocka_unit_test(test_outputs_that_are_not_finite_are_refused),
-      cmocka_unit_test(test_sampling),
-      cmocka_unit_test(test_sampling_refuses),
+      cmocka_unit_test(names_and_shapes_are_pytorchs),
+      cmocka_unit_test(what_is_loaded_is_what_was_saved),
+      cmocka_unit_test(descriptions_that_do_not_fit_are_refused),
+      cmocka_unit_test(foreign_files_are_no_models),
+      cmocka_unit_test(weights_that_are_not_finite_are_refused),
+      cmocka_unit_test(evaluation_is_the_loss_of_single_steps),
+      cmocka_unit_test(evaluation_refuses_short_and_unknown_texts),
+      cmocka_unit_test(unknown_characters_are_left_out),
+      cmocka_unit_test(unknown_bytes_are_named),
+      cmocka_unit_test(outputs_that_are_not_finite_are_refused),
+      cmocka_unit_test(samples_depend_on_model_and_seed_alone),
+      cmocka_unit_test(sampling_refuses_wrong_descriptions_and_prompts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,7 +97,7 @@ static double reference_of(const struct loss_case *c, const struct loss_data *d,
 
 /* ---- The reference --------------------------------------------------------------------------- */
 
-static void test_reference(void **state) {
+static void the_reference_has_the_gradients_of_its_losses(void **state) {
   (void)state;
   for (int kind = 0; kind < gk_loss_count(); kind++)
     for (int options = 0; options < 2; options++) {
@@ -201,7 +201,7 @@ static void check_arrays(const struct loss_case *c) {
   buffers_release(&b);
 }
 
-static void test_arrays(void **state) {
+static void losses_of_arrays_are_near_the_reference(void **state) {
   (void)state;
   for (int kind = 0; kind < gk_loss_count(); kind++)
     for (int size = 0; size < SIZES; size++)
@@ -342,7 +342,7 @@ static void check_layer(const struct loss_case *c) {
   buffers_release(&b);
 }
 
-static void test_output_layer(void **state) {
+static void losses_of_an_output_layer_are_near_the_reference(void **state) {
   (void)state;
   for (int kind = 0; kind < gk_loss_count(); kind++)
     for (int size = 1; size < SIZES; size++)
@@ -354,7 +354,7 @@ static void test_output_layer(void **state) {
 
 /* Where a loss has a sigmoid, the layer's own choice of activations counts, and no variable of the
  * environment. */
-static void test_layer_takes_the_activations_that_it_is_given(void **state) {
+static void layer_takes_the_activations_that_it_is_given(void **state) {
   (void)state;
   enum { WIDTH = 64 };
   float gradients[GK_MATH_SLEEF + 1][WIDTH], h = 1, parameters[2 * WIDTH];
@@ -395,7 +395,7 @@ static void test_layer_takes_the_activations_that_it_is_given(void **state) {
 }
 
 /* A tied layer's parameters are its bias; what needs the weight is refused by a message. */
-static void test_tied_layer(void **state) {
+static void a_tied_layer_has_no_parameters_but_its_bias(void **state) {
   (void)state;
   gk_output_desc desc = {.size = sizeof desc, .input_size = 3, .output_size = 5, .tied = true};
   gk_output *tied, *plain;
@@ -426,7 +426,7 @@ static void test_tied_layer(void **state) {
 
 /* ---- Faults ---------------------------------------------------------------------------------- */
 
-static void test_refused(void **state) {
+static void wrong_arguments_are_refused_and_write_nothing(void **state) {
   (void)state;
   float x[6] = {0}, dx[6] = {7, 7, 7, 7, 7, 7};
   static const float sevens[6] = {7, 7, 7, 7, 7, 7};
@@ -539,12 +539,12 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_reference),
-      cmocka_unit_test(test_arrays),
-      cmocka_unit_test(test_output_layer),
-      cmocka_unit_test(test_layer_takes_the_activations_that_it_is_given),
-      cmocka_unit_test(test_tied_layer),
-      cmocka_unit_test(test_refused),
+      cmocka_unit_test(the_reference_has_the_gradients_of_its_losses),
+      cmocka_unit_test(losses_of_arrays_are_near_the_reference),
+      cmocka_unit_test(losses_of_an_output_layer_are_near_the_reference),
+      cmocka_unit_test(layer_takes_the_activations_that_it_is_given),
+      cmocka_unit_test(a_tied_layer_has_no_parameters_but_its_bias),
+      cmocka_unit_test(wrong_arguments_are_refused_and_write_nothing),
       cmocka_unit_test(the_callers_floating_point_environment_changes_no_loss),
       cmocka_unit_test(the_callers_floating_point_environment_hides_no_target),
   };

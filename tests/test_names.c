@@ -22,7 +22,7 @@
       *value = (int)found;                                                                                   \
     return status;                                                                                           \
   }                                                                                                          \
-  static void test_##what(void **state) {                                                                    \
+  static void every_##what##_has_a_name_that_reads_back(void **state) {                                      \
     (void)state;                                                                                             \
     assert_int_equal(gk_##what##_count(), (int)last + 1);                                                    \
     check(gk_##what##_count(), name_of_##what, read_##what);                                                 \
@@ -71,18 +71,29 @@ ENUM(training_part, gk_training_part, GK_PART_PACK)
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_activation),    cmocka_unit_test(test_attention),
-      cmocka_unit_test(test_bridge),        cmocka_unit_test(test_cell),
-      cmocka_unit_test(test_choice),        cmocka_unit_test(test_decay),
-      cmocka_unit_test(test_direction),     cmocka_unit_test(test_dropout_masks),
-      cmocka_unit_test(test_dtype),         cmocka_unit_test(test_feedback),
-      cmocka_unit_test(test_init),          cmocka_unit_test(test_layout),
-      cmocka_unit_test(test_loss),          cmocka_unit_test(test_mask),
-      cmocka_unit_test(test_math),          cmocka_unit_test(test_merge),
-      cmocka_unit_test(test_optimizer),     cmocka_unit_test(test_output_function),
-      cmocka_unit_test(test_pool),          cmocka_unit_test(test_recurrence),
-      cmocka_unit_test(test_schedule),      cmocka_unit_test(test_teacher),
-      cmocka_unit_test(test_training_part),
+      cmocka_unit_test(every_activation_has_a_name_that_reads_back),
+      cmocka_unit_test(every_attention_has_a_name_that_reads_back),
+      cmocka_unit_test(every_bridge_has_a_name_that_reads_back),
+      cmocka_unit_test(every_cell_has_a_name_that_reads_back),
+      cmocka_unit_test(every_choice_has_a_name_that_reads_back),
+      cmocka_unit_test(every_decay_has_a_name_that_reads_back),
+      cmocka_unit_test(every_direction_has_a_name_that_reads_back),
+      cmocka_unit_test(every_dropout_masks_has_a_name_that_reads_back),
+      cmocka_unit_test(every_dtype_has_a_name_that_reads_back),
+      cmocka_unit_test(every_feedback_has_a_name_that_reads_back),
+      cmocka_unit_test(every_init_has_a_name_that_reads_back),
+      cmocka_unit_test(every_layout_has_a_name_that_reads_back),
+      cmocka_unit_test(every_loss_has_a_name_that_reads_back),
+      cmocka_unit_test(every_mask_has_a_name_that_reads_back),
+      cmocka_unit_test(every_math_has_a_name_that_reads_back),
+      cmocka_unit_test(every_merge_has_a_name_that_reads_back),
+      cmocka_unit_test(every_optimizer_has_a_name_that_reads_back),
+      cmocka_unit_test(every_output_function_has_a_name_that_reads_back),
+      cmocka_unit_test(every_pool_has_a_name_that_reads_back),
+      cmocka_unit_test(every_recurrence_has_a_name_that_reads_back),
+      cmocka_unit_test(every_schedule_has_a_name_that_reads_back),
+      cmocka_unit_test(every_teacher_has_a_name_that_reads_back),
+      cmocka_unit_test(every_training_part_has_a_name_that_reads_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

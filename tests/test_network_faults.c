@@ -112,7 +112,7 @@ static void check_all_empty(struct network_case *c) {
   check_empty(c, 0, 4, true);
 }
 
-static void test_empty(void **state) {
+static void an_empty_call_hands_its_states_on(void **state) {
   (void)state;
   for_each_case(__func__, check_all_empty);
 }
@@ -146,7 +146,7 @@ static void check_padding(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_padding_is_not_read(void **state) {
+static void padding_is_not_read(void **state) {
   (void)state;
   for_each_case(__func__, check_padding);
 }
@@ -220,7 +220,7 @@ static void check_poison(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_poison_stays_in_its_row(void **state) {
+static void poison_stays_in_its_row(void **state) {
   (void)state;
   for_each_case(__func__, check_poison);
 }
@@ -245,7 +245,7 @@ static void check_poisoned_empty_sample(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_poisoned_empty_sample(void **state) {
+static void a_poisoned_empty_sample_touches_no_other(void **state) {
   (void)state;
   for_each_case(__func__, check_poisoned_empty_sample);
 }
@@ -278,7 +278,7 @@ static void check_offsets(struct network_case *c) {
   }
 }
 
-static void test_misaligned_buffers(void **state) {
+static void misaligned_buffers_change_nothing(void **state) {
   (void)state;
   for_each_case(__func__, check_offsets);
 }
@@ -295,7 +295,7 @@ static void check_pages(struct network_case *c) {
   }
 }
 
-static void test_protected_pages(void **state) {
+static void nothing_past_a_buffer_is_touched(void **state) {
   (void)state;
   for_each_case(__func__, check_pages);
 }
@@ -339,7 +339,7 @@ static void check_environment(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_environment(void **state) {
+static void the_callers_floating_point_environment_changes_nothing(void **state) {
   (void)state;
   for_each_case(__func__, check_environment);
 }
@@ -419,7 +419,7 @@ static void check_rest_of_step(const struct network_case *c, const char *what, c
   check_bits(c, what, "parameters", ENV_P, got->parameters, wanted->parameters);
 }
 
-static void test_environment_of_a_training_step(void **state) {
+static void the_callers_environment_changes_no_training_step(void **state) {
   (void)state;
   for (int tier = 0; tier < tier_count; tier++) {
     struct network_case c = small_case(tiers[tier], GK_CELL_LSTM, 0); /* names the tier if it fails */
@@ -532,7 +532,7 @@ static void check_callers(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_many_callers(void **state) {
+static void several_callers_at_once_get_the_bits_of_one(void **state) {
   (void)state;
   for_each_case(__func__, check_callers);
 }
@@ -542,15 +542,15 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_empty),
-      cmocka_unit_test(test_padding_is_not_read),
-      cmocka_unit_test(test_poison_stays_in_its_row),
-      cmocka_unit_test(test_poisoned_empty_sample),
-      cmocka_unit_test(test_misaligned_buffers),
-      cmocka_unit_test(test_protected_pages),
-      cmocka_unit_test(test_environment),
-      cmocka_unit_test(test_environment_of_a_training_step),
-      cmocka_unit_test(test_many_callers),
+      cmocka_unit_test(an_empty_call_hands_its_states_on),
+      cmocka_unit_test(padding_is_not_read),
+      cmocka_unit_test(poison_stays_in_its_row),
+      cmocka_unit_test(a_poisoned_empty_sample_touches_no_other),
+      cmocka_unit_test(misaligned_buffers_change_nothing),
+      cmocka_unit_test(nothing_past_a_buffer_is_touched),
+      cmocka_unit_test(the_callers_floating_point_environment_changes_nothing),
+      cmocka_unit_test(the_callers_environment_changes_no_training_step),
+      cmocka_unit_test(several_callers_at_once_get_the_bits_of_one),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,12 +75,12 @@ static void check_reversed(struct network_case *c) {
   check_rearranged(c, true);
 }
 
-static void test_layouts(void **state) {
+static void the_layout_changes_no_bit(void **state) {
   (void)state;
   for_each_case(__func__, adjust_directions, check_layouts);
 }
 
-static void test_reverse(void **state) {
+static void the_reverse_direction_is_forward_over_reversed_sequences(void **state) {
   (void)state;
   for_each_case(__func__, adjust_directions, check_reversed);
 }
@@ -123,7 +123,7 @@ static void check_bidirectional(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_bidirectional(void **state) {
+static void two_directions_are_two_networks_of_one(void **state) {
   (void)state;
   for_each_case(__func__, adjust_directions, check_bidirectional);
 }
@@ -154,7 +154,7 @@ static void check_tokens(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_tokens(void **state) {
+static void tokens_are_the_embeddings_rows(void **state) {
   (void)state;
   for_each_case(__func__, adjust_tokens, check_tokens);
 }
@@ -188,7 +188,7 @@ static void check_doubled(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_doubled_gradient(void **state) {
+static void a_doubled_gradient_doubles_every_gradient(void **state) {
   (void)state;
   for_each_case(__func__, adjust_doubled, check_doubled);
 }
@@ -225,13 +225,13 @@ static void check_no_states(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_no_states(void **state) {
+static void states_that_are_not_given_are_zeros(void **state) {
   (void)state;
   for_each_case(__func__, adjust_states, check_no_states);
 }
 
 /* Which can be seen where weight_hh is not finite: not in the first step. */
-static void test_zeros_meet_no_weights(void **state) {
+static void zeros_meet_no_weights(void **state) {
   enum { T = 3, N = 5, H = 19, STEP = N * H };
   (void)state;
   for (int tier = 0; tier < tier_count; tier++)
@@ -264,7 +264,7 @@ static void test_zeros_meet_no_weights(void **state) {
 
 /* Gradients of so many weights go past the caches if their rows begin lines of it, which the address decides.
  */
-static void test_gradients_past_the_caches(void **state) {
+static void gradients_past_the_caches_are_the_same(void **state) {
   static const struct {
     gk_cell cell;
     int64_t input, hidden, threads;
@@ -302,14 +302,14 @@ int main(int argc, char **argv) {
   if (!start_walk(argc, argv))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_layouts),
-      cmocka_unit_test(test_reverse),
-      cmocka_unit_test(test_bidirectional),
-      cmocka_unit_test(test_tokens),
-      cmocka_unit_test(test_doubled_gradient),
-      cmocka_unit_test(test_no_states),
-      cmocka_unit_test(test_zeros_meet_no_weights),
-      cmocka_unit_test(test_gradients_past_the_caches),
+      cmocka_unit_test(the_layout_changes_no_bit),
+      cmocka_unit_test(the_reverse_direction_is_forward_over_reversed_sequences),
+      cmocka_unit_test(two_directions_are_two_networks_of_one),
+      cmocka_unit_test(tokens_are_the_embeddings_rows),
+      cmocka_unit_test(a_doubled_gradient_doubles_every_gradient),
+      cmocka_unit_test(states_that_are_not_given_are_zeros),
+      cmocka_unit_test(zeros_meet_no_weights),
+      cmocka_unit_test(gradients_past_the_caches_are_the_same),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

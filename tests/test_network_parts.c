@@ -172,7 +172,7 @@ static void check_batches(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_batches(void **state) {
+static void a_sample_is_the_same_in_any_batch(void **state) {
   (void)state;
   for_each_case(__func__, adjust_batches, check_batches);
 }
@@ -182,7 +182,7 @@ static void adjust_batches_of_tokens(struct network_case *c, int shape) {
   c->desc.vocabulary = 2 + 5 * shape;
 }
 
-static void test_batches_of_tokens(void **state) {
+static void a_sample_of_tokens_is_the_same_in_any_batch(void **state) {
   (void)state;
   for_each_case(__func__, adjust_batches_of_tokens, check_batches);
 }
@@ -196,7 +196,7 @@ static void adjust_batches_with_dropout(struct network_case *c, int shape) {
     add_all_masks(c);
 }
 
-static void test_batches_with_dropout(void **state) {
+static void a_sample_with_dropout_is_the_same_alone(void **state) {
   (void)state;
   for_each_case(__func__, adjust_batches_with_dropout, check_batches);
 }
@@ -239,7 +239,7 @@ static void check_resets(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_resets(void **state) {
+static void a_sequence_inside_a_row_is_the_same_alone(void **state) {
   (void)state;
   for_each_case(__func__, adjust_resets, check_resets);
 }
@@ -305,7 +305,7 @@ static void check_cuts(struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_cuts(void **state) {
+static void a_sequence_cut_in_two_is_the_same(void **state) {
   (void)state;
   for_each_case(__func__, adjust_cuts, check_cuts);
 }
@@ -375,7 +375,7 @@ static void adjust_steps(struct network_case *c, int shape) {
   c->desc.vocabulary = shape == 1 ? 9 : 0;
 }
 
-static void test_steps(void **state) {
+static void single_steps_and_inference_are_the_training_call(void **state) {
   (void)state;
   for_each_case(__func__, adjust_steps, check_steps);
 }
@@ -384,12 +384,12 @@ int main(int argc, char **argv) {
   if (!start_walk(argc, argv))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_batches),
-      cmocka_unit_test(test_batches_of_tokens),
-      cmocka_unit_test(test_batches_with_dropout),
-      cmocka_unit_test(test_resets),
-      cmocka_unit_test(test_cuts),
-      cmocka_unit_test(test_steps),
+      cmocka_unit_test(a_sample_is_the_same_in_any_batch),
+      cmocka_unit_test(a_sample_of_tokens_is_the_same_in_any_batch),
+      cmocka_unit_test(a_sample_with_dropout_is_the_same_alone),
+      cmocka_unit_test(a_sequence_inside_a_row_is_the_same_alone),
+      cmocka_unit_test(a_sequence_cut_in_two_is_the_same),
+      cmocka_unit_test(single_steps_and_inference_are_the_training_call),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,7 +74,7 @@ int pthread_mutex_lock(pthread_mutex_t *mutex) {
 #endif
 
 /* The counters do count. */
-static void test_counters(void **state) {
+static void the_counters_do_count(void **state) {
   (void)state;
   long before = atomic_load(&allocations), locked = atomic_load(&locks);
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -187,7 +187,7 @@ static void do_work(struct work *w, int64_t step) {
       fail_case(&w->c, "call %zu: %s", i, gk_last_error());
 }
 
-static void test_no_allocation_no_lock(void **state) {
+static void calls_allocate_nothing_and_take_no_lock(void **state) {
   enum { PLANS = 4 };
   (void)state;
   gk_isa tiers[MAX_TIERS];
@@ -216,7 +216,7 @@ static void test_no_allocation_no_lock(void **state) {
 }
 
 /* A decoder's calls, on random cases, with several threads. */
-static void test_no_allocation_no_lock_in_decoders(void **state) {
+static void decoders_allocate_nothing_and_take_no_lock(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 24; seed++) {
     struct buffers b = {0};
@@ -276,9 +276,9 @@ int main(int argc, char **argv) {
     return 0;
   }
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_counters),
-      cmocka_unit_test(test_no_allocation_no_lock),
-      cmocka_unit_test(test_no_allocation_no_lock_in_decoders),
+      cmocka_unit_test(the_counters_do_count),
+      cmocka_unit_test(calls_allocate_nothing_and_take_no_lock),
+      cmocka_unit_test(decoders_allocate_nothing_and_take_no_lock),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,14 +79,14 @@ static void check_counts(const float *paces, int threads, int64_t batch, const i
   close_run(&open);
 }
 
-static void test_slices_follow_the_pace(void **state) {
+static void slices_follow_the_pace(void **state) {
   (void)state;
   check_counts((const float[]){2e9f, 1e9f}, 2, 60, (const int64_t[]){40, 20});
   check_counts((const float[]){1e9f, 2e9f}, 2, 60, (const int64_t[]){20, 40});
   check_counts((const float[]){3, 1, 2, 2}, 4, 80, (const int64_t[]){30, 10, 20, 20});
 }
 
-static void test_without_much_difference_slices_are_even(void **state) {
+static void without_much_difference_slices_are_even(void **state) {
   (void)state;
   check_counts((const float[]){1.05f, 1}, 2, 64, (const int64_t[]){32, 32});
   check_counts((const float[]){1.07f, 1}, 2, 64, (const int64_t[]){33, 31});
@@ -94,13 +94,13 @@ static void test_without_much_difference_slices_are_even(void **state) {
   check_counts((const float[]){5, 0, 5}, 3, 60, (const int64_t[]){20, 20, 20}); /* one of them */
 }
 
-static void test_every_thread_has_samples_to_be_measured_on(void **state) {
+static void every_thread_has_samples_to_be_measured_on(void **state) {
   (void)state;
   check_counts((const float[]){1e9f, 1}, 2, 20, (const int64_t[]){16, 4});
   check_counts((const float[]){1e9f, 1e9f, 1}, 3, 27, (const int64_t[]){12, 12, 3});
 }
 
-static void test_other_calls_are_cut_evenly(void **state) {
+static void other_calls_are_cut_evenly(void **state) {
   (void)state;
   const float paces[] = {3, 1, 1};
   int64_t lengths[30];
@@ -119,7 +119,7 @@ static void test_other_calls_are_cut_evenly(void **state) {
 }
 
 /* Of all cuts: the units of weight gradients too. */
-static void test_parts_are_disjoint_and_whole(void **state) {
+static void parts_are_disjoint_and_whole(void **state) {
   (void)state;
   for (int threads = 2; threads <= MOST_THREADS; threads++)
     for (unsigned seed = 0; seed < 50; seed++) {
@@ -145,7 +145,7 @@ static void test_parts_are_disjoint_and_whole(void **state) {
 }
 
 /* A slice that reaches into another's memory lists the rows that stand there. */
-static void test_rows_of_uneven_slices_are_those_of_their_samples(void **state) {
+static void rows_of_uneven_slices_are_those_of_their_samples(void **state) {
   (void)state;
   const float paces[] = {1, 4, 2};
   struct open_run open;
@@ -165,7 +165,7 @@ static void test_rows_of_uneven_slices_are_those_of_their_samples(void **state) 
 }
 
 /* A region that got fewer threads than were planned. */
-static void test_fewer_threads_take_all_samples(void **state) {
+static void fewer_threads_take_all_samples(void **state) {
   (void)state;
   struct open_run open;
   int64_t counts[MOST_THREADS];
@@ -187,7 +187,7 @@ static float speed_after(const struct gk_run *run, int thread, double seconds, d
   return run->rnn->pace[thread].speed;
 }
 
-static void test_a_call_counts_as_it_is_long(void **state) {
+static void a_call_counts_as_it_is_long(void **state) {
   (void)state;
   struct open_run open;
   open_run(&open, GK_SCHEDULE_SLICES, 2, 40, NULL, (const float[]){0, 0});
@@ -207,7 +207,7 @@ static void test_a_call_counts_as_it_is_long(void **state) {
 }
 
 /* One short call, the first, tells little. */
-static void test_no_slice_follows_what_was_hardly_measured(void **state) {
+static void no_slice_follows_what_was_hardly_measured(void **state) {
   (void)state;
   struct open_run open;
   open_run(&open, GK_SCHEDULE_SLICES, 2, 40, NULL, (const float[]){0, 0});
@@ -222,7 +222,7 @@ static void test_no_slice_follows_what_was_hardly_measured(void **state) {
   close_run(&open);
 }
 
-static void test_slices_are_measured(void **state) {
+static void slices_are_measured(void **state) {
   (void)state;
   struct open_run open;
   open_run(&open, GK_SCHEDULE_SLICES, 3, 40, NULL, (const float[]){0, 0, 0});
@@ -237,7 +237,7 @@ static void test_slices_are_measured(void **state) {
 }
 
 /* Where other calls have more threads, of another speed. */
-static void test_fewer_threads_than_the_network_has_are_not_paced(void **state) {
+static void fewer_threads_than_the_network_has_are_not_paced(void **state) {
   (void)state;
   bool seen = false;
   for (int64_t batch = 32; batch <= 1 << 16 && !seen; batch *= 2) {
@@ -264,7 +264,7 @@ static void test_fewer_threads_than_the_network_has_are_not_paced(void **state) 
 }
 
 /* Both passes leave their pace: the count of what was measured grows. */
-static void test_calls_leave_their_pace(void **state) {
+static void calls_leave_their_pace(void **state) {
   (void)state;
   enum { THREADS = 2, BATCH = 20, INPUT = 3 };
   struct open_run open;
@@ -311,18 +311,18 @@ static void test_calls_leave_their_pace(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_slices_follow_the_pace),
-      cmocka_unit_test(test_without_much_difference_slices_are_even),
-      cmocka_unit_test(test_every_thread_has_samples_to_be_measured_on),
-      cmocka_unit_test(test_other_calls_are_cut_evenly),
-      cmocka_unit_test(test_parts_are_disjoint_and_whole),
-      cmocka_unit_test(test_rows_of_uneven_slices_are_those_of_their_samples),
-      cmocka_unit_test(test_fewer_threads_take_all_samples),
-      cmocka_unit_test(test_a_call_counts_as_it_is_long),
-      cmocka_unit_test(test_no_slice_follows_what_was_hardly_measured),
-      cmocka_unit_test(test_slices_are_measured),
-      cmocka_unit_test(test_fewer_threads_than_the_network_has_are_not_paced),
-      cmocka_unit_test(test_calls_leave_their_pace),
+      cmocka_unit_test(slices_follow_the_pace),
+      cmocka_unit_test(without_much_difference_slices_are_even),
+      cmocka_unit_test(every_thread_has_samples_to_be_measured_on),
+      cmocka_unit_test(other_calls_are_cut_evenly),
+      cmocka_unit_test(parts_are_disjoint_and_whole),
+      cmocka_unit_test(rows_of_uneven_slices_are_those_of_their_samples),
+      cmocka_unit_test(fewer_threads_take_all_samples),
+      cmocka_unit_test(a_call_counts_as_it_is_long),
+      cmocka_unit_test(no_slice_follows_what_was_hardly_measured),
+      cmocka_unit_test(slices_are_measured),
+      cmocka_unit_test(fewer_threads_than_the_network_has_are_not_paced),
+      cmocka_unit_test(calls_leave_their_pace),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

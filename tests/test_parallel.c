@@ -84,7 +84,7 @@ static int threads_of_region(int asked) {
   return seen.threads;
 }
 
-static void test_region(void **state) {
+static void a_region_runs_every_thread_once(void **state) {
   (void)state;
   omp_set_dynamic(0);
   for (int threads = 1; threads <= MOST_THREADS; threads++)
@@ -106,7 +106,7 @@ static void nest(void *context, int thread, int threads) {
   inner[thread] = seen.disagreements == 0 && seen.calls[0] == 1 ? seen.threads : -1;
 }
 
-static void test_nested(void **state) {
+static void a_nested_region_has_one_thread(void **state) {
   (void)state;
   int inner[2] = {0};
   gk_parallel(2, nest, inner);
@@ -136,7 +136,7 @@ static void compute(void *context, int thread, int threads) {
   set_environment(CALLERS_ENVIRONMENT); /* a body may leave anything behind */
 }
 
-static void test_environment(void **state) {
+static void a_region_pins_the_environment_and_gives_it_back(void **state) {
   (void)state;
   uint64_t before = get_environment();
   for (int threads = 1; threads <= 4; threads += 3) {
@@ -156,7 +156,7 @@ static void test_environment(void **state) {
 
 /* The team's other threads belong to the caller too: what they had is what they have afterwards. (LLVM's
  * OpenMP hands the caller's environment to the team at the start of each region, GNU's does not.) */
-static void test_environment_of_others(void **state) {
+static void the_teams_threads_get_their_environment_back(void **state) {
   (void)state;
   enum { THREADS = 3 };
   uint64_t before[THREADS], after[THREADS], callers = get_environment();
@@ -218,7 +218,7 @@ static void relay(int threads, int rounds, bool one_is_late) {
 }
 
 /* More threads than CPUs included; late ones make the others yield and sleep. */
-static void test_barrier(void **state) {
+static void no_thread_passes_a_barrier_before_all_have_come(void **state) {
   (void)state;
   omp_set_dynamic(0);
   for (int threads = 1; threads <= MOST_THREADS; threads++) {
@@ -228,7 +228,7 @@ static void test_barrier(void **state) {
 }
 
 /* The counter of generations may wrap. */
-static void test_barrier_wraps(void **state) {
+static void a_barriers_generations_may_wrap(void **state) {
   (void)state;
   struct relay relay = {.threads = 2, .rounds = 10};
   gk_barrier_init(&relay.barrier, 2);
@@ -252,7 +252,7 @@ static int child_checks(void) {
   return 0;
 }
 
-static void test_fork(void **state) {
+static void a_forked_child_runs_on_one_thread(void **state) {
   (void)state;
   assert_false(gk_in_forked_child());
   assert_int_equal(threads_of_region(4), 4);
@@ -280,7 +280,7 @@ static void test_fork(void **state) {
 
 /* ---- Threads ------------------------------------------------------------------------------- */
 
-static void test_default_threads(void **state) {
+static void default_threads_are_no_more_than_cpus_or_openmp_allow(void **state) {
   (void)state;
   int usual = omp_get_max_threads();
   assert_in_range(gk_available_cpus(), 1, sysconf(_SC_NPROCESSORS_ONLN));
@@ -319,7 +319,7 @@ static void remove_root(void) {
   assert_int_equal(system(command), 0);
 }
 
-static void test_cgroups(void **state) {
+static void cgroups_limit_the_cpus(void **state) {
   (void)state;
   new_root();
   assert_int_equal(gk_cgroup_cpus(root), INT_MAX);
@@ -358,7 +358,7 @@ static void test_cgroups(void **state) {
 /* ---- Random numbers ------------------------------------------------------------------------- */
 
 /* Random123's known answer: philox4x32-10 of counter 0 and key 0 is 6627e8d5 e169c58d bc57ac4c 9b00dbd8. */
-static void test_uniform_known_answer(void **state) {
+static void uniforms_have_random123s_known_answer(void **state) {
   (void)state;
   static const uint32_t words[4] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};
   for (uint64_t i = 0; i < 4; i++)
@@ -367,7 +367,7 @@ static void test_uniform_known_answer(void **state) {
   assert_true(gk_uniform(0, 0, UINT64_C(1) << 40) != gk_uniform(0, 0, 0));
 }
 
-static void test_random_rows(void **state) {
+static void random_rows_are_uniform_and_the_same_in_pieces(void **state) {
   (void)state;
   enum { COUNT = 1000 };
   static float whole[COUNT], part[COUNT];
@@ -394,7 +394,7 @@ static void test_random_rows(void **state) {
 }
 
 /* Each field alone, in its lowest and highest bit, names another row. */
-static void test_random_fields(void **state) {
+static void every_field_of_a_counter_names_another_row(void **state) {
   (void)state;
   struct gk_random_counter rows[15] = {{0}};
   rows[1].seed = 1;
@@ -421,7 +421,7 @@ static void test_random_fields(void **state) {
 
 /* ---- Sizes and messages ---------------------------------------------------------------------- */
 
-static void test_sizes(void **state) {
+static void sizes_overflow_instead_of_wrapping(void **state) {
   (void)state;
   size_t size = 6;
   assert_true(gk_size_multiply(&size, 7));
@@ -454,7 +454,7 @@ static void fail_in_thread(void *context, int thread, int threads) {
   snprintf(messages[thread], sizeof messages[thread], "%s", gk_last_error());
 }
 
-static void test_messages(void **state) {
+static void a_message_belongs_to_the_thread_that_failed(void **state) {
   (void)state;
   char messages[4][64], longer[2000];
   gk_parallel(4, fail_in_thread, messages);
@@ -486,20 +486,20 @@ static void cores_answer_each_other_and_one_thread_asks_nobody(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_region),
-      cmocka_unit_test(test_nested),
-      cmocka_unit_test(test_environment),
-      cmocka_unit_test(test_environment_of_others),
-      cmocka_unit_test(test_barrier),
-      cmocka_unit_test(test_barrier_wraps),
-      cmocka_unit_test(test_fork),
-      cmocka_unit_test(test_default_threads),
-      cmocka_unit_test(test_cgroups),
-      cmocka_unit_test(test_uniform_known_answer),
-      cmocka_unit_test(test_random_rows),
-      cmocka_unit_test(test_random_fields),
-      cmocka_unit_test(test_sizes),
-      cmocka_unit_test(test_messages),
+      cmocka_unit_test(a_region_runs_every_thread_once),
+      cmocka_unit_test(a_nested_region_has_one_thread),
+      cmocka_unit_test(a_region_pins_the_environment_and_gives_it_back),
+      cmocka_unit_test(the_teams_threads_get_their_environment_back),
+      cmocka_unit_test(no_thread_passes_a_barrier_before_all_have_come),
+      cmocka_unit_test(a_barriers_generations_may_wrap),
+      cmocka_unit_test(a_forked_child_runs_on_one_thread),
+      cmocka_unit_test(default_threads_are_no_more_than_cpus_or_openmp_allow),
+      cmocka_unit_test(cgroups_limit_the_cpus),
+      cmocka_unit_test(uniforms_have_random123s_known_answer),
+      cmocka_unit_test(random_rows_are_uniform_and_the_same_in_pieces),
+      cmocka_unit_test(every_field_of_a_counter_names_another_row),
+      cmocka_unit_test(sizes_overflow_instead_of_wrapping),
+      cmocka_unit_test(a_message_belongs_to_the_thread_that_failed),
       cmocka_unit_test(cores_answer_each_other_and_one_thread_asks_nobody),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,7 +123,7 @@ static void check_optimizer(void) {
 }
 
 /* Parts in one go are the parts one by one, whatever the threads. */
-static void test_parts_are_single_steps(void **state) {
+static void parts_are_single_steps(void **state) {
   (void)state;
   enum { PARTS = 4, ALL = 3 + 0 + 30001 + 1025 };
   static const int64_t counts[PARTS] = {3, 0, 30001, 1025};
@@ -188,7 +188,7 @@ static void check_rate(void) {
 }
 
 /* Losses that are no numbers count as ReduceLROnPlateau's do: as not fallen, the first one too. */
-static void test_plateau_recovers_from_losses_that_are_no_numbers(void **state) {
+static void plateau_recovers_from_losses_that_are_no_numbers(void **state) {
   (void)state;
   static const double losses[] = {NAN, INFINITY, 5, NAN, 4, 4.5};
   static const int64_t bad[] = {1, 2, 0, 1, 0, 1};
@@ -226,7 +226,7 @@ static void check_clip(void) {
 }
 
 /* Large arrays, several threads: the bits of one thread. */
-static void test_clipping_does_not_depend_on_threads(void **state) {
+static void clipping_does_not_depend_on_threads(void **state) {
   (void)state;
   enum { COUNT = 100003 };
   static float one[COUNT], many[COUNT];
@@ -250,7 +250,7 @@ static void test_clipping_does_not_depend_on_threads(void **state) {
 
 /* ---- All of the file ---- */
 
-static void test_vectors(void **state) {
+static void losses_optimizers_rates_and_clipping_are_pytorchs(void **state) {
   (void)state;
   static void (*const checks[KINDS])(void) = {check_loss, check_optimizer, check_rate, check_clip};
   int seen[KINDS] = {0};
@@ -270,7 +270,7 @@ static void test_vectors(void **state) {
 /* ---- Refusals ---- */
 
 /* There is no rate where there is no status to return: NaN, a message, and a state that nobody touched. */
-static void test_rate_of_a_refused_description_is_no_number(void **state) {
+static void rate_of_a_refused_description_is_no_number(void **state) {
   (void)state;
   const gk_learning_rate_desc good = GK_LEARNING_RATE_DESC_INIT;
   gk_learning_rate_desc step = good, plateau = good, other_size = good;
@@ -301,7 +301,7 @@ static void test_rate_of_a_refused_description_is_no_number(void **state) {
   assert_true(gk_learning_rate(&good, NULL, 1) == (double)(float)good.learning_rate);
 }
 
-static void test_refused(void **state) {
+static void wrong_descriptions_and_arguments_are_refused(void **state) {
   (void)state;
   gk_learning_rate_desc good = GK_LEARNING_RATE_DESC_INIT, d;
   assert_int_equal(gk_learning_rate_check(&good), GK_OK);
@@ -360,12 +360,12 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_vectors),
-      cmocka_unit_test(test_parts_are_single_steps),
-      cmocka_unit_test(test_plateau_recovers_from_losses_that_are_no_numbers),
-      cmocka_unit_test(test_clipping_does_not_depend_on_threads),
-      cmocka_unit_test(test_rate_of_a_refused_description_is_no_number),
-      cmocka_unit_test(test_refused),
+      cmocka_unit_test(losses_optimizers_rates_and_clipping_are_pytorchs),
+      cmocka_unit_test(parts_are_single_steps),
+      cmocka_unit_test(plateau_recovers_from_losses_that_are_no_numbers),
+      cmocka_unit_test(clipping_does_not_depend_on_threads),
+      cmocka_unit_test(rate_of_a_refused_description_is_no_number),
+      cmocka_unit_test(wrong_descriptions_and_arguments_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

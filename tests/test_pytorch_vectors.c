@@ -248,7 +248,7 @@ static void check_reference(const struct network_vector *v) {
   buffers_release(&buffers);
 }
 
-static void test_reference(void **state) {
+static void the_reference_is_pytorchs_in_float64(void **state) {
   (void)state;
   for_each_vector(__func__, &(struct vector_calls){.network = check_reference});
 }
@@ -290,7 +290,7 @@ static void check_accuracy(const struct network_vector *v) {
   }
 }
 
-static void test_accuracy(void **state) {
+static void results_are_as_accurate_as_pytorchs(void **state) {
   (void)state;
   memset(&ratios, 0, sizeof ratios);
   for_each_vector(__func__, &(struct vector_calls){.network = check_accuracy});
@@ -435,7 +435,7 @@ static void check_training(const struct training_vector *v) {
   }
 }
 
-static void test_training(void **state) {
+static void losses_and_norms_of_training_are_pytorchs(void **state) {
   (void)state;
   for_each_vector(__func__, &(struct vector_calls){.training = check_training});
 }
@@ -483,7 +483,7 @@ static void check_update(const struct update_vector *v) {
   }
 }
 
-static void test_optimizers(void **state) {
+static void optimizers_are_pytorchs(void **state) {
   (void)state;
   for_each_vector(__func__, &(struct vector_calls){.update = check_update});
 }
@@ -493,10 +493,10 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_reference, open_file, close_file),
-      cmocka_unit_test_setup_teardown(test_accuracy, open_file, close_file),
-      cmocka_unit_test_setup_teardown(test_training, open_file, close_file),
-      cmocka_unit_test_setup_teardown(test_optimizers, open_file, close_file),
+      cmocka_unit_test_setup_teardown(the_reference_is_pytorchs_in_float64, open_file, close_file),
+      cmocka_unit_test_setup_teardown(results_are_as_accurate_as_pytorchs, open_file, close_file),
+      cmocka_unit_test_setup_teardown(losses_and_norms_of_training_are_pytorchs, open_file, close_file),
+      cmocka_unit_test_setup_teardown(optimizers_are_pytorchs, open_file, close_file),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -298,19 +298,19 @@ static void check_cell(gk_cell cell, gk_activation activation) {
 
 /* One test a cell. */
 #define GK_CELL(constant, identifier, name)                                                                  \
-  static void test_##identifier(void **state) {                                                              \
+  static void gradients_of_##identifier##_are_difference_quotients(void **state) {                           \
     (void)state;                                                                                             \
     check_cell(GK_CELL_##constant, GK_ACTIVATION_TANH);                                                      \
   }
 #include "kernels/cells.def"
 #undef GK_CELL
 
-static void test_rnn_relu(void **state) {
+static void gradients_of_rnn_with_relu_are_difference_quotients(void **state) {
   (void)state;
   check_cell(GK_CELL_RNN, GK_ACTIVATION_RELU);
 }
 
-static void test_options(void **state) {
+static void gradients_of_every_option_are_difference_quotients(void **state) {
   (void)state;
   uint64_t seed = 70000;
   for (int i = 0; i < CELL_VARIANTS; i++)
@@ -330,7 +330,7 @@ static void test_options(void **state) {
 }
 
 /* Projection, sizes, merging and trained states, alone and together. */
-static void test_structure(void **state) {
+static void gradients_of_every_structure_are_difference_quotients(void **state) {
   (void)state;
   static const int64_t sizes[2] = {WIDEST, 2};
   uint64_t seed = 50000;
@@ -382,7 +382,7 @@ static double output_loss(void *context) {
   return args.scale * gk_reference_output_loss(&args);
 }
 
-static void test_output_loss(void **state) {
+static void gradients_of_an_output_loss_are_difference_quotients(void **state) {
   (void)state;
   static const int32_t targets[R] = {3, 0, -1, 6, 3, 2};
   struct output output;
@@ -409,7 +409,7 @@ static void test_output_loss(void **state) {
 }
 
 /* Written out by hand for one logit pair: -log(e^a / (e^a + e^b)) = log(1 + e^(b - a)). */
-static void test_loss_of_two_classes(void **state) {
+static void the_loss_of_two_classes_is_that_by_hand(void **state) {
   (void)state;
   double h = 1, weight[2] = {300, 298.5}, bias[2] = {0.25, 0.5}, scratch[4];
   int32_t target = 0;
@@ -430,14 +430,15 @@ static void test_loss_of_two_classes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-#define GK_CELL(constant, identifier, name) cmocka_unit_test(test_##identifier),
+#define GK_CELL(constant, identifier, name)                                                                  \
+  cmocka_unit_test(gradients_of_##identifier##_are_difference_quotients),
 #include "kernels/cells.def"
 #undef GK_CELL
-      cmocka_unit_test(test_rnn_relu),
-      cmocka_unit_test(test_options),
-      cmocka_unit_test(test_structure),
-      cmocka_unit_test(test_output_loss),
-      cmocka_unit_test(test_loss_of_two_classes),
+      cmocka_unit_test(gradients_of_rnn_with_relu_are_difference_quotients),
+      cmocka_unit_test(gradients_of_every_option_are_difference_quotients),
+      cmocka_unit_test(gradients_of_every_structure_are_difference_quotients),
+      cmocka_unit_test(gradients_of_an_output_loss_are_difference_quotients),
+      cmocka_unit_test(the_loss_of_two_classes_is_that_by_hand),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

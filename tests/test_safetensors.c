@@ -141,7 +141,7 @@ static void expect_refused(const char *path, gk_status status, const char *name)
              gk_last_error(), gk_status_name(status));
 }
 
-static void test_malformed(void **state) {
+static void malformed_files_are_refused(void **state) {
   (void)state;
   const char *path = temporary_path("malformed.safetensors");
   for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; ++i) {
@@ -151,7 +151,7 @@ static void test_malformed(void **state) {
   }
 }
 
-static void test_deep_nesting(void **state) {
+static void deep_nesting_is_refused(void **state) {
   (void)state;
   enum { DEPTH = 1000000 };
   static const char start[5] = {'{', '"', 'a', '"', ':'};
@@ -165,7 +165,7 @@ static void test_deep_nesting(void **state) {
   free(header);
 }
 
-static void test_header_above_bound(void **state) {
+static void a_header_above_the_bound_is_refused(void **state) {
   (void)state;
   const char *path = temporary_path("sparse.safetensors");
   build_file(path, "{}", 2, 100000001, 0);
@@ -175,7 +175,7 @@ static void test_header_above_bound(void **state) {
   unlink(path);
 }
 
-static void test_not_files(void **state) {
+static void what_is_no_regular_file_is_refused(void **state) {
   (void)state;
   expect_refused(temporary_path("missing"), GK_ERROR_IO, "a file that is not there");
   expect_refused(temporary_folder(), GK_ERROR_IO, "a folder");
@@ -212,7 +212,7 @@ static size_t tensor_bytes(const gk_file_tensor *tensor) {
   return size;
 }
 
-static void test_round_trip(void **state) {
+static void what_is_saved_is_read_back(void **state) {
   (void)state;
   const char *path = temporary_path("round.safetensors");
   assert_int_equal(gk_safetensors_save(path, TENSORS, tensors, 2, metadata), GK_OK);
@@ -244,7 +244,7 @@ static void test_round_trip(void **state) {
   gk_safetensors_close(file);
 }
 
-static void test_data_is_aligned(void **state) {
+static void data_is_aligned(void **state) {
   (void)state;
   const char *path = temporary_path("aligned.safetensors");
   char name[32] = "a";
@@ -261,7 +261,7 @@ static void test_data_is_aligned(void **state) {
   }
 }
 
-static void test_empty_file_of_no_tensors(void **state) {
+static void a_file_of_no_tensors_opens(void **state) {
   (void)state;
   const char *path = temporary_path("none.safetensors");
   gk_safetensors *file;
@@ -271,7 +271,7 @@ static void test_empty_file_of_no_tensors(void **state) {
   gk_safetensors_close(file);
 }
 
-static void test_every_truncation(void **state) {
+static void every_truncation_is_refused(void **state) {
   (void)state;
   const char *path = temporary_path("whole.safetensors"), *cut = temporary_path("cut.safetensors");
   assert_int_equal(gk_safetensors_save(path, TENSORS, tensors, 2, metadata), GK_OK);
@@ -290,7 +290,7 @@ static void test_every_truncation(void **state) {
 
 /* A checkpoint with any byte changed in any of its bits is refused; or it lost the name of the checksum, and
  * then everything else is as it was. */
-static void test_every_damaged_byte(void **state) {
+static void a_damaged_byte_is_refused_or_changes_nothing(void **state) {
   (void)state;
   const char *path = temporary_path("checked.safetensors"), *damaged = temporary_path("damaged.safetensors");
   json_t *description = json_pack("{s:i, s:s}", "format", 1, "note", "what the tensors are");
@@ -318,7 +318,7 @@ static void test_every_damaged_byte(void **state) {
 
 /* ---- Saves that fail ---- */
 
-static void test_refused_arguments(void **state) {
+static void wrong_arguments_are_refused_and_write_no_file(void **state) {
   (void)state;
   const char *path = temporary_path("never.safetensors");
   const gk_file_tensor good = {.name = "a", .rank = 1, .shape = {6}, .data = weights};
@@ -352,7 +352,7 @@ static void expect_save_fails(const char *path, const char *name) {
     fail_msg("%s: %s (\"%s\")", name, gk_status_name(status), gk_last_error());
 }
 
-static void test_unwritable(void **state) {
+static void what_cannot_be_written_fails_and_leaves_no_file(void **state) {
   (void)state;
   const char *file = temporary_path("plain"), *link = temporary_path("dangling");
   char below[300];
@@ -372,7 +372,7 @@ static void test_unwritable(void **state) {
   assert_true(S_ISCHR(status.st_mode));
 }
 
-static void test_can_save(void **state) {
+static void a_save_may_replace_only_a_safetensors_file(void **state) {
   (void)state;
   const char *text = temporary_path("book.txt"), *model = temporary_path("good.safetensors");
   write_file(text, "a text that took years", 22);
@@ -384,7 +384,7 @@ static void test_can_save(void **state) {
   assert_int_equal(gk_safetensors_can_save(model), GK_OK);
 }
 
-static void test_symbolic_link_and_permissions(void **state) {
+static void a_save_keeps_symbolic_links_and_permissions(void **state) {
   (void)state;
   const char *target = temporary_path("target.safetensors"), *link = temporary_path("link.safetensors");
   assert_int_equal(gk_safetensors_save(target, 0, NULL, 0, NULL), GK_OK);
@@ -411,7 +411,7 @@ static bool is_old_or_new(const char *path, bool *is_new) {
 }
 
 /* The disk is full after any number of bytes. */
-static void test_disk_full(void **state) {
+static void a_full_disk_leaves_the_old_file(void **state) {
   (void)state;
   const char *path = temporary_path("full.safetensors");
   struct stat status;
@@ -465,7 +465,7 @@ static int save_until_killed(const char *path, int stops) {
   return 0;
 }
 
-static void test_killed_at_every_system_call(void **state) {
+static void a_killed_save_leaves_the_old_or_the_new_file(void **state) {
   (void)state;
   const char *path = temporary_path("killed.safetensors");
   int ended = 0, old = 0, new = 0;
@@ -486,22 +486,22 @@ static void test_killed_at_every_system_call(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_malformed),
-      cmocka_unit_test(test_deep_nesting),
-      cmocka_unit_test(test_header_above_bound),
-      cmocka_unit_test(test_not_files),
-      cmocka_unit_test(test_round_trip),
-      cmocka_unit_test(test_data_is_aligned),
-      cmocka_unit_test(test_empty_file_of_no_tensors),
-      cmocka_unit_test(test_every_truncation),
-      cmocka_unit_test(test_every_damaged_byte),
-      cmocka_unit_test(test_refused_arguments),
-      cmocka_unit_test(test_unwritable),
-      cmocka_unit_test(test_can_save),
-      cmocka_unit_test(test_symbolic_link_and_permissions),
-      cmocka_unit_test(test_disk_full),
+      cmocka_unit_test(malformed_files_are_refused),
+      cmocka_unit_test(deep_nesting_is_refused),
+      cmocka_unit_test(a_header_above_the_bound_is_refused),
+      cmocka_unit_test(what_is_no_regular_file_is_refused),
+      cmocka_unit_test(what_is_saved_is_read_back),
+      cmocka_unit_test(data_is_aligned),
+      cmocka_unit_test(a_file_of_no_tensors_opens),
+      cmocka_unit_test(every_truncation_is_refused),
+      cmocka_unit_test(a_damaged_byte_is_refused_or_changes_nothing),
+      cmocka_unit_test(wrong_arguments_are_refused_and_write_no_file),
+      cmocka_unit_test(what_cannot_be_written_fails_and_leaves_no_file),
+      cmocka_unit_test(a_save_may_replace_only_a_safetensors_file),
+      cmocka_unit_test(a_save_keeps_symbolic_links_and_permissions),
+      cmocka_unit_test(a_full_disk_leaves_the_old_file),
 #ifdef __linux__
-      cmocka_unit_test(test_killed_at_every_system_call),
+      cmocka_unit_test(a_killed_save_leaves_the_old_or_the_new_file),
 #endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

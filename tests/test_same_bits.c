@@ -93,7 +93,7 @@ static const struct {
     {7, 18, 2, 11, 3, 25, GK_FORWARD, GK_TIME_MAJOR, false, 0.3f, true},
 };
 
-static void test_plans(void **state) {
+static void every_tier_and_plan_has_the_same_bits(void **state) {
   (void)state;
   for (int kind = 0; kind <= gk_cell_count(); kind++) /* the last one: rnn with ReLU */
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
@@ -129,7 +129,7 @@ static void test_plans(void **state) {
 }
 
 /* Every option of cells: one shape with all that a network can have, and for some one of long sums. */
-static void test_options(void **state) {
+static void every_option_of_cells_has_the_same_bits(void **state) {
   (void)state;
   for (int kind = 0; kind < CELL_VARIANTS; kind++)
     for (int i = 0; i <= (kind % 4 == 3); i++) {
@@ -298,7 +298,7 @@ static bool training_plan_wanted(int tier, int plan) {
   return tier == tier_count - 1 || (tier + plan) % 2 == 1 || getenv("GATEKERN_TEST_FULL");
 }
 
-static void test_fifty_steps(void **state) {
+static void fifty_steps_of_training_have_the_same_bits(void **state) {
   (void)state;
   for (int cell = 0; cell < gk_cell_count(); cell++) {
     gk_optimizer_kind kind = (gk_optimizer_kind)(cell % 3);
@@ -329,7 +329,7 @@ static void test_fifty_steps(void **state) {
 }
 
 /* Gradients that wait in a wavefront go round their ring, blocks of the sum end within chunks. */
-static void test_wavefronts_round_the_ring(void **state) {
+static void wavefronts_round_the_ring_have_the_same_bits(void **state) {
   (void)state;
   for (int ragged = 0; ragged < 2; ragged++)
     for (int64_t layers = 2; layers < 5; layers++) {
@@ -357,11 +357,11 @@ static void check_saved_rows(struct network_case *c) {
   check_status(c, gk_rnn_memory_needed(rnn, 1, BATCH, &step), "gk_rnn_memory_needed");
   gk_rnn_destroy(rnn);
   c->time = 1 + BYTES / (int64_t)step.reserve_bytes;
-  if (case_wanted("test_rows_saved_past_the_caches"))
+  if (case_wanted("rows_saved_past_the_caches_have_the_same_bits"))
     check_some_plans(c, 2, 2);
 }
 
-static void test_rows_saved_past_the_caches(void **state) {
+static void rows_saved_past_the_caches_have_the_same_bits(void **state) {
   static const struct {
     gk_cell cell;
     const char *options;
@@ -403,11 +403,11 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_plans),
-      cmocka_unit_test(test_options),
-      cmocka_unit_test(test_wavefronts_round_the_ring),
-      cmocka_unit_test(test_rows_saved_past_the_caches),
-      cmocka_unit_test(test_fifty_steps),
+      cmocka_unit_test(every_tier_and_plan_has_the_same_bits),
+      cmocka_unit_test(every_option_of_cells_has_the_same_bits),
+      cmocka_unit_test(wavefronts_round_the_ring_have_the_same_bits),
+      cmocka_unit_test(rows_saved_past_the_caches_have_the_same_bits),
+      cmocka_unit_test(fifty_steps_of_training_have_the_same_bits),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,7 +66,7 @@ static void has_rows_of_its_own(const struct gk_run *run) {
     }
 }
 
-static void test_every_step_of_a_sample_has_a_row_of_its_own(void **state) {
+static void every_step_of_a_sample_has_a_row_of_its_own(void **state) {
   (void)state;
   open_all(has_rows_of_its_own);
 }
@@ -93,15 +93,15 @@ static void stands_together(const struct gk_run *run) {
   }
 }
 
-static void test_rows_of_a_slice_stand_together(void **state) {
+static void rows_of_a_slice_stand_together(void **state) {
   (void)state;
   open_all(stands_together);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_step_of_a_sample_has_a_row_of_its_own),
-      cmocka_unit_test(test_rows_of_a_slice_stand_together),
+      cmocka_unit_test(every_step_of_a_sample_has_a_row_of_its_own),
+      cmocka_unit_test(rows_of_a_slice_stand_together),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

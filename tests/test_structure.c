@@ -87,7 +87,7 @@ static void check_near(struct network_case *c) {
   largest_error = fmax(largest_error, check_tiers_near_reference(c, TOLERANCE, tiers, tier_count));
 }
 
-static void test_near_the_reference(void **state) {
+static void every_structure_is_near_the_reference(void **state) {
   (void)state;
   largest_error = 0;
   for_each_structure(__func__, check_near);
@@ -120,7 +120,7 @@ static void check_plans(struct network_case *c) {
   buffers_release(&data_buffers);
 }
 
-static void test_same_bits(void **state) {
+static void every_structure_has_the_same_bits_everywhere(void **state) {
   (void)state;
   for_each_structure(__func__, check_plans);
 }
@@ -137,7 +137,7 @@ static void check_refused(gk_rnn_desc desc, const char *first, const char *secon
     fail_msg("the message '%s' names neither %s nor %s", gk_last_error(), first, second);
 }
 
-static void test_refusals(void **state) {
+static void wrong_structures_are_refused_by_name(void **state) {
   (void)state;
   static const int64_t sizes[] = {4, 0};
   gk_rnn_desc desc = GK_RNN_DESC_INIT;
@@ -167,9 +167,9 @@ int main(int argc, char **argv) {
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_near_the_reference),
-      cmocka_unit_test(test_same_bits),
-      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(every_structure_is_near_the_reference),
+      cmocka_unit_test(every_structure_has_the_same_bits_everywhere),
+      cmocka_unit_test(wrong_structures_are_refused_by_name),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,7 @@
 
 /* ---- Streams, vocabulary, learning rate ---- */
 
-static void test_each_token_is_a_target_once(void **state) {
+static void each_token_is_a_target_once(void **state) {
   (void)state;
   enum { LARGEST = 70, TIME = 5 };
   int32_t tokens[LARGEST], inputs[TIME * LARGEST], targets[TIME * LARGEST];
@@ -46,7 +46,7 @@ static void test_each_token_is_a_target_once(void **state) {
     }
 }
 
-static void test_streams_go_on(void **state) {
+static void streams_go_on(void **state) {
   (void)state;
   int32_t tokens[23], first[2 * 4], second[2 * 4], targets[2 * 4];
   for (int i = 0; i < 23; ++i)
@@ -76,7 +76,7 @@ static const struct {
     {"five bytes", "\xF8\x88\x80\x80\x80", 5},
 };
 
-static void test_bad_utf8(void **state) {
+static void text_that_is_not_utf8_is_refused(void **state) {
   (void)state;
   const char *const name = "text";
   for (size_t i = 0; i < sizeof bad_utf8 / sizeof bad_utf8[0]; ++i) {
@@ -90,7 +90,7 @@ static void test_bad_utf8(void **state) {
   }
 }
 
-static void test_symbols(void **state) {
+static void symbols_are_sorted_and_spell_the_text(void **state) {
   (void)state;
   static const char data[] = "z\xF4\x8F\xBF\xBF\xE2\x82\xAC\xC3\xA4z\0\xEF\xBF\xBF\xC2\x80";
   static const uint32_t expected[] = {0, 'z', 0x80, 0xE4, 0x20AC, 0xFFFF, 0x10FFFF};
@@ -119,7 +119,7 @@ static void test_symbols(void **state) {
   gk_vocabulary_free(&vocabulary);
 }
 
-static void test_learning_rate(void **state) {
+static void the_learning_rate_falls_to_its_minimum(void **state) {
   (void)state;
   gk_learning_rate_desc desc = GK_LEARNING_RATE_DESC_INIT;
   desc.learning_rate = 0.1;
@@ -146,7 +146,7 @@ static void test_learning_rate(void **state) {
 
 /* ---- Training ---- */
 
-static void test_loss_falls(void **state) {
+static void the_loss_of_every_cell_falls(void **state) {
   (void)state;
   for (int cell = 0; cell < gk_cell_count(); ++cell) {
     gk_language_model_desc model = small_model((gk_cell)cell);
@@ -180,7 +180,7 @@ static void test_loss_falls(void **state) {
   }
 }
 
-static void test_epoch_covers_the_text(void **state) {
+static void an_epoch_covers_the_text(void **state) {
   (void)state;
   const gk_language_model_desc model = small_model(GK_CELL_LSTM);
   const gk_training_desc training = small_training();
@@ -201,7 +201,7 @@ static void test_epoch_covers_the_text(void **state) {
 }
 
 /* The state at the start of an epoch is zero, and else the end of the step before. */
-static void test_state_is_carried(void **state) {
+static void the_state_is_carried_through_an_epoch(void **state) {
   (void)state;
   gk_language_model_desc model = small_model(GK_CELL_GRU);
   gk_training_desc training = small_training();
@@ -227,7 +227,7 @@ static void test_state_is_carried(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
-static void test_same_weights_everywhere(void **state) {
+static void the_weights_are_the_same_everywhere(void **state) {
   (void)state;
   enum { STEPS = 12 };
   gk_training_desc training = small_training();
@@ -257,7 +257,7 @@ static void test_same_weights_everywhere(void **state) {
   }
 }
 
-static void test_seed_decides(void **state) {
+static void the_seed_decides_the_weights(void **state) {
   (void)state;
   const gk_language_model_desc model = small_model(GK_CELL_LSTM);
   gk_training_desc training = small_training();
@@ -279,7 +279,7 @@ static void test_seed_decides(void **state) {
   gk_language_trainer_destroy(c);
 }
 
-static void test_operations(void **state) {
+static void a_step_counts_its_operations(void **state) {
   (void)state;
   gk_language_model_desc model = small_model(GK_CELL_GRU);
   gk_training_desc training = small_training();
@@ -314,7 +314,7 @@ static void test_operations(void **state) {
 }
 
 /* Both directions read the embedding; peepholes and vectors are no products. */
-static void test_flop_of_two_directions(void **state) {
+static void flop_counts_the_products_of_both_directions(void **state) {
   (void)state;
   gk_rnn_desc desc = GK_RNN_DESC_INIT;
   desc.cell = GK_CELL_LSTM;
@@ -335,7 +335,7 @@ static void test_flop_of_two_directions(void **state) {
   assert_true(gk_rnn_training_flop(NULL, 50, 3) == 0);
 }
 
-static void test_not_finite_stops(void **state) {
+static void a_step_that_is_not_finite_leaves_the_weights(void **state) {
   (void)state;
   const gk_language_model_desc model = small_model(GK_CELL_LSTM);
   gk_training_desc training = small_training();
@@ -364,7 +364,7 @@ static void test_not_finite_stops(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
-static void test_refused_descriptions(void **state) {
+static void wrong_descriptions_are_refused(void **state) {
   (void)state;
   const gk_text text = make_text(), empty = {"", 0}, one = {"a", 1}, few = {text.data, 90};
   gk_language_model_desc model = small_model(GK_CELL_LSTM);
@@ -457,7 +457,7 @@ static void check_resume(const gk_language_model_desc *model, const gk_training_
   gk_language_trainer_destroy(unbroken);
 }
 
-static void test_resume_is_unbroken(void **state) {
+static void resume_is_unbroken(void **state) {
   (void)state;
   gk_training_desc training = small_training();
   training.time = 40; /* an epoch of 17 steps, the last one short */
@@ -478,7 +478,7 @@ static void test_resume_is_unbroken(void **state) {
   }
 }
 
-static void test_resume_refuses(void **state) {
+static void resume_refuses_another_text_or_file(void **state) {
   (void)state;
   const gk_language_model_desc model = small_model(GK_CELL_LSTM);
   const gk_training_desc training = small_training();
@@ -515,7 +515,7 @@ static void test_resume_refuses(void **state) {
 }
 
 /* Whoever could not keep the best model gets the next one as the best again. */
-static void test_best_can_be_taken_back(void **state) {
+static void best_can_be_taken_back(void **state) {
   (void)state;
   const gk_language_model_desc model = small_model(GK_CELL_LSTM);
   const gk_training_desc training = small_training();
@@ -540,7 +540,7 @@ static void test_best_can_be_taken_back(void **state) {
 }
 
 /* A file's description needs no tensors: it is the same where they are damaged, which a resume refuses. */
-static void test_file_describes_itself(void **state) {
+static void file_describes_itself(void **state) {
   (void)state;
   static const int64_t sizes[] = {12, 7};
   gk_language_model_desc model = small_model(GK_CELL_GRU);
@@ -580,24 +580,24 @@ static void test_file_describes_itself(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_each_token_is_a_target_once),
-      cmocka_unit_test(test_streams_go_on),
-      cmocka_unit_test(test_bad_utf8),
-      cmocka_unit_test(test_symbols),
-      cmocka_unit_test(test_learning_rate),
-      cmocka_unit_test(test_loss_falls),
-      cmocka_unit_test(test_epoch_covers_the_text),
-      cmocka_unit_test(test_state_is_carried),
-      cmocka_unit_test(test_same_weights_everywhere),
-      cmocka_unit_test(test_seed_decides),
-      cmocka_unit_test(test_operations),
-      cmocka_unit_test(test_flop_of_two_directions),
-      cmocka_unit_test(test_not_finite_stops),
-      cmocka_unit_test(test_refused_descriptions),
-      cmocka_unit_test(test_resume_is_unbroken),
-      cmocka_unit_test(test_resume_refuses),
-      cmocka_unit_test(test_best_can_be_taken_back),
-      cmocka_unit_test(test_file_describes_itself),
+      cmocka_unit_test(each_token_is_a_target_once),
+      cmocka_unit_test(streams_go_on),
+      cmocka_unit_test(text_that_is_not_utf8_is_refused),
+      cmocka_unit_test(symbols_are_sorted_and_spell_the_text),
+      cmocka_unit_test(the_learning_rate_falls_to_its_minimum),
+      cmocka_unit_test(the_loss_of_every_cell_falls),
+      cmocka_unit_test(an_epoch_covers_the_text),
+      cmocka_unit_test(the_state_is_carried_through_an_epoch),
+      cmocka_unit_test(the_weights_are_the_same_everywhere),
+      cmocka_unit_test(the_seed_decides_the_weights),
+      cmocka_unit_test(a_step_counts_its_operations),
+      cmocka_unit_test(flop_counts_the_products_of_both_directions),
+      cmocka_unit_test(a_step_that_is_not_finite_leaves_the_weights),
+      cmocka_unit_test(wrong_descriptions_are_refused),
+      cmocka_unit_test(resume_is_unbroken),
+      cmocka_unit_test(resume_refuses_another_text_or_file),
+      cmocka_unit_test(best_can_be_taken_back),
+      cmocka_unit_test(file_describes_itself),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

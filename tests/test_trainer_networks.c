@@ -125,7 +125,7 @@ static void expect_same_model(const gk_language_model *a, const gk_language_mode
 
 /* ---- Training ---- */
 
-static void test_exact_resume_everywhere(void **state) {
+static void every_network_resumes_exactly_elsewhere(void **state) {
   (void)state;
   const gk_text text = make_text();
   char path[4096];
@@ -148,7 +148,7 @@ static void test_exact_resume_everywhere(void **state) {
   }
 }
 
-static void test_every_network_learns(void **state) {
+static void every_network_learns(void **state) {
   (void)state;
   for (int i = 0; i < NETWORKS; ++i) {
     double losses[2 * STEPS];
@@ -176,7 +176,7 @@ static int64_t states_moved(const gk_language_trainer *trainer) {
 }
 
 /* By the steps that reach back to the beginning of the text: one without k2, three of 13 with k2 = 30. */
-static void test_initial_states_are_trained(void **state) {
+static void initial_states_are_trained(void **state) {
   (void)state;
   for (int k2 = 0; k2 < 2; ++k2) {
     const struct network network = {"trained", GK_CELL_LSTM, "trained-states=on", true, false, k2 ? 30 : 0};
@@ -242,7 +242,7 @@ static double loss_by_steps(const gk_language_model *model, const int32_t *token
 }
 
 /* Evaluated from the file and by the trainer that has it, both as by single steps of inference: no masks. */
-static void test_evaluated_without_masks(void **state) {
+static void every_network_is_evaluated_without_masks(void **state) {
   (void)state;
   gk_text text = make_text();
   text.bytes = 300;
@@ -278,7 +278,7 @@ static void test_evaluated_without_masks(void **state) {
 }
 
 /* The same text from the same model, loaded or not; it begins from the trained states. */
-static void test_sampled(void **state) {
+static void every_network_is_sampled(void **state) {
   (void)state;
   for (int i = 0; i < NETWORKS; ++i) {
     gk_language_trainer *trainer = create(&networks[i], GK_ISA_AUTO);
@@ -297,7 +297,7 @@ static void test_sampled(void **state) {
 
 /* ---- Files ---- */
 
-static void test_file_keeps_every_option(void **state) {
+static void file_keeps_every_option(void **state) {
   (void)state;
   const char *path = temporary_path("options");
   for (int i = 0; i < NETWORKS; ++i) {
@@ -379,7 +379,7 @@ static void check_training(const struct gk_checkpoint *checkpoint, const gk_file
   json_decref(changed);
 }
 
-static void test_files_of_earlier_versions(void **state) {
+static void files_of_earlier_versions_are_read(void **state) {
   (void)state;
   const struct network plain = {"plain", GK_CELL_LSTM, "", false, false, 0};
   const char *path = temporary_path("plain"), *old = temporary_path("earlier");
@@ -425,13 +425,13 @@ static void test_files_of_earlier_versions(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_exact_resume_everywhere),
-      cmocka_unit_test(test_every_network_learns),
-      cmocka_unit_test(test_initial_states_are_trained),
-      cmocka_unit_test(test_evaluated_without_masks),
-      cmocka_unit_test(test_sampled),
-      cmocka_unit_test(test_file_keeps_every_option),
-      cmocka_unit_test(test_files_of_earlier_versions),
+      cmocka_unit_test(every_network_resumes_exactly_elsewhere),
+      cmocka_unit_test(every_network_learns),
+      cmocka_unit_test(initial_states_are_trained),
+      cmocka_unit_test(every_network_is_evaluated_without_masks),
+      cmocka_unit_test(every_network_is_sampled),
+      cmocka_unit_test(file_keeps_every_option),
+      cmocka_unit_test(files_of_earlier_versions_are_read),
   };
   if (argc > 1)
     cmocka_set_test_filter(argv[1]);

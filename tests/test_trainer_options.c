@@ -90,7 +90,7 @@ static const struct option options[] = {
 };
 enum { OPTIONS = sizeof options / sizeof *options, STEPS = 64, CUT = 23, VALIDATE = 4 };
 
-static void test_same_weights_and_exact_resume(void **state) {
+static void every_option_resumes_exactly_elsewhere(void **state) {
   (void)state;
   const gk_text text = make_text();
   char path[4096];
@@ -114,7 +114,7 @@ static void test_same_weights_and_exact_resume(void **state) {
   }
 }
 
-static void test_every_option_learns(void **state) {
+static void every_option_learns(void **state) {
   (void)state;
   for (int i = 0; i < OPTIONS; ++i) {
     gk_language_model_desc model = plain_model(GK_CELL_GRU);
@@ -141,7 +141,7 @@ static void test_every_option_learns(void **state) {
 }
 
 /* The plateau does reduce the rate, and the warm-up raises it. */
-static void test_rates_are_applied(void **state) {
+static void rates_are_applied(void **state) {
   (void)state;
   gk_language_model_desc model = plain_model(GK_CELL_GRU);
   gk_training_desc training = plain_training();
@@ -157,7 +157,7 @@ static void test_rates_are_applied(void **state) {
 }
 
 /* The best loss of a plateau that has measured none but NaN is infinite, and JSON has no infinity. */
-static void test_resumed_plateau_still_waits_for_its_first_loss(void **state) {
+static void resumed_plateau_still_waits_for_its_first_loss(void **state) {
   (void)state;
   const char *path = temporary_path("plateau.state");
   const gk_text text = make_text();
@@ -179,7 +179,7 @@ static void test_resumed_plateau_still_waits_for_its_first_loss(void **state) {
 /* ---- Tied weights ---- */
 
 /* The gradient of the tied embedding is the sum of both: a difference quotient of the loss agrees. */
-static void test_tied_gradient(void **state) {
+static void the_tied_gradient_is_the_sum_of_both(void **state) {
   (void)state;
   gk_language_model_desc model = plain_model(GK_CELL_GRU);
   gk_training_desc training = plain_training();
@@ -216,7 +216,7 @@ static void test_tied_gradient(void **state) {
 }
 
 /* A tied model's file has the embedding once, and loads as what was saved. */
-static void test_tied_file(void **state) {
+static void a_tied_file_has_the_embedding_once(void **state) {
   (void)state;
   gk_language_model_desc model = plain_model(GK_CELL_LSTM);
   const gk_training_desc training = plain_training();
@@ -247,7 +247,7 @@ static void test_tied_file(void **state) {
 
 /* ---- Free-running ---- */
 
-static void test_free_running(void **state) {
+static void free_running_loses_more_the_farther_it_goes(void **state) {
   (void)state;
   enum { LENGTH = 9 };
   const gk_language_model_desc model = plain_model(GK_CELL_LSTM);
@@ -309,7 +309,7 @@ static void watch(void *context, int64_t done, int64_t total, double nats) {
 }
 
 /* Who watches sees the way to the result, and the result is the same. */
-static void test_watched_calls(void **state) {
+static void watching_shows_the_way_and_changes_nothing(void **state) {
   (void)state;
   enum { LENGTH = 5, RADII = 8 };
   const gk_language_model_desc desc = plain_model(GK_CELL_LSTM);
@@ -347,7 +347,7 @@ static void test_watched_calls(void **state) {
 /* ---- What a trainer is, before it is ---- */
 
 /* With a validation text of its own and code points too; the memory is that of the same trainer's buffers. */
-static void test_size_is_the_trainers(void **state) {
+static void size_is_the_trainers(void **state) {
   (void)state;
   const gk_text ascii = make_text();
   const gk_text points = {"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80 \xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80 ", 20};
@@ -384,7 +384,7 @@ static void test_size_is_the_trainers(void **state) {
 
 /* ---- Gradient flow of a model ---- */
 
-static void test_gradient_flow(void **state) {
+static void a_fresh_models_gradients_vanish_over_time(void **state) {
   (void)state;
   enum { TIME = 40, BATCH = 5, LAYERS = 2, GATES = 4 };
   const gk_language_model_desc model = plain_model(GK_CELL_LSTM);
@@ -411,7 +411,7 @@ static void test_gradient_flow(void **state) {
 
 /* ---- Refusals ---- */
 
-static void test_refused(void **state) {
+static void wrong_options_are_refused(void **state) {
   (void)state;
   const gk_language_model_desc model = plain_model(GK_CELL_LSTM);
   const gk_training_desc good = plain_training();
@@ -450,17 +450,17 @@ int main(int argc, char **argv) {
   if (argc > 1)
     cmocka_set_test_filter(argv[1]);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_same_weights_and_exact_resume),
-      cmocka_unit_test(test_every_option_learns),
-      cmocka_unit_test(test_rates_are_applied),
-      cmocka_unit_test(test_resumed_plateau_still_waits_for_its_first_loss),
-      cmocka_unit_test(test_tied_gradient),
-      cmocka_unit_test(test_tied_file),
-      cmocka_unit_test(test_free_running),
-      cmocka_unit_test(test_watched_calls),
-      cmocka_unit_test(test_size_is_the_trainers),
-      cmocka_unit_test(test_gradient_flow),
-      cmocka_unit_test(test_refused),
+      cmocka_unit_test(every_option_resumes_exactly_elsewhere),
+      cmocka_unit_test(every_option_learns),
+      cmocka_unit_test(rates_are_applied),
+      cmocka_unit_test(resumed_plateau_still_waits_for_its_first_loss),
+      cmocka_unit_test(the_tied_gradient_is_the_sum_of_both),
+      cmocka_unit_test(a_tied_file_has_the_embedding_once),
+      cmocka_unit_test(free_running_loses_more_the_farther_it_goes),
+      cmocka_unit_test(watching_shows_the_way_and_changes_nothing),
+      cmocka_unit_test(size_is_the_trainers),
+      cmocka_unit_test(a_fresh_models_gradients_vanish_over_time),
+      cmocka_unit_test(wrong_options_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ static gk_training_desc still_training(void) {
 
 /* With weights that stand still, losses of k1 characters each whose gradients go back over all of a span add
  * up to the gradient of the whole span: three steps of (k1 = 10, k2 = 30) are one of 30. */
-static void test_gradients_of_a_span_add_up(void **state) {
+static void gradients_of_a_span_add_up(void **state) {
   (void)state;
   for (int tied = 0; tied < 2; ++tied)
     for (int cell = 0; cell < gk_cell_count(); ++cell) {
@@ -60,7 +60,7 @@ static void test_gradients_of_a_span_add_up(void **state) {
 
 /* k2 reaches across steps: over whole epochs the carried state is where it should be, so that with weights
  * that stand still the losses are those of plain steps, for every k2 from k1 to more than the text. */
-static void test_losses_do_not_depend_on_k2(void **state) {
+static void losses_do_not_depend_on_k2(void **state) {
   (void)state;
   enum { MOST = 200 };
   static const int64_t k2[] = {0, 13, 14, 25, 26, 30, 200, 100000};
@@ -88,7 +88,7 @@ static void test_losses_do_not_depend_on_k2(void **state) {
 }
 
 /* The two calls that read the steps of k2 > k1 again draw the masks that one call draws. */
-static void test_parts_of_k2_have_the_masks_of_one_call(void **state) {
+static void parts_of_k2_have_the_masks_of_one_call(void **state) {
   (void)state;
   gk_language_model_desc model = plain_model(GK_CELL_LSTM);
   gk_training_desc training = still_training();
@@ -137,9 +137,9 @@ static void test_parts_of_k2_have_the_masks_of_one_call(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_gradients_of_a_span_add_up),
-      cmocka_unit_test(test_losses_do_not_depend_on_k2),
-      cmocka_unit_test(test_parts_of_k2_have_the_masks_of_one_call),
+      cmocka_unit_test(gradients_of_a_span_add_up),
+      cmocka_unit_test(losses_do_not_depend_on_k2),
+      cmocka_unit_test(parts_of_k2_have_the_masks_of_one_call),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,7 +167,7 @@ static void check_case(const struct network_case *c) {
   buffers_release(&b);
 }
 
-static void test_renamed_units(void **state) {
+static void renamed_units_give_the_same_results(void **state) {
   enum { SHAPES = 4 };
   static const int64_t hidden[SHAPES] = {5, 16, 35, MOST_UNITS}, input[SHAPES] = {3, 19, 8, 41};
   (void)state;
@@ -198,6 +198,6 @@ int main(int argc, char **argv) {
   repeat_command.program = argv[0];
   if (!start_on_tiers(argc, argv, tiers, &tier_count))
     return 1;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_renamed_units)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(renamed_units_give_the_same_results)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
