@@ -156,7 +156,6 @@ static void a_size_that_no_memory_holds_overflows(void **state) {
 #undef EXPECT
 #undef EXPECT_OF
 
-/* A beta that is left out is the default; 0 and 0, which stand for both defaults, cannot be given. */
 /* A struct of another version has other fields in the places of these. */
 static void a_description_of_another_size_is_neither_read_nor_written(void **state) {
   (void)state;
@@ -196,6 +195,7 @@ static void a_number_too_small_for_a_float_is_refused(void **state) {
   }
 }
 
+/* A beta that is left out is the default; 0 and 0, which stand for both defaults, cannot be given. */
 static void options_in_text_read_back_or_are_refused(void **state) {
   (void)state;
   static const struct {
