@@ -8,6 +8,8 @@
  *   GK_TILE_TALLEST: so many rows, at least GK_TILE_ROWS, may still be one strip
  *   GK_TILE_LOW_ROWS: so many rows at most are in a strip where B is near and some even strip would have one
  *     more or as few; GK_TILE_ROWS where that is no better
+ *   GK_TILE_JOINED_ROWS(vectors): so many rows at most take a last panel of so few vectors together with the
+ *     panel before, more sums than a tile of the few alone has; 0: none do
  *   GK_TILE_NEXT_LINES(rows): lines of cache of the next block of B, at most, asked for with each k
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
  *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
@@ -38,13 +40,26 @@ static struct ahead_left ahead_start(const struct gk_product *p, size_t strips) 
   return left;
 }
 
-/* The vectors that come next, at most `most`: whole panels, or what is left of one. False after the last. */
-static bool next_vectors(const struct gk_product *p, size_t most, size_t *begin, size_t *end) {
+/* Vectors of the last panel that join the whole one before it. */
+static inline size_t joining(const struct gk_product *p, size_t width) {
+  const size_t few = p->vector_end % GK_TILE_VECTORS;
+  const bool joins = few && GK_TILE_JOINED_ROWS(few) && width == GK_TILE_VECTORS && !p->b_step &&
+                     p->vector_end - p->vector_begin >= GK_TILE_VECTORS + few;
+  return joins ? few : 0;
+}
+
+/* The vectors that come next, at most `most`: whole panels, or what is left of one; with what joins them at
+ * the end. False after the last. */
+static bool next_vectors(const struct gk_product *p, size_t most, size_t joins, size_t *begin, size_t *end) {
   const size_t panel = GK_TILE_VECTORS;
   if (p->descending) {
     *end = *begin;
     if (*end == p->vector_begin)
       return false;
+    if (joins && *end == p->vector_end) {
+      *begin = *end - panel - joins;
+      return true;
+    }
     const size_t last = (*end - 1) / panel * panel;
     const size_t whole = (p->vector_begin + panel - 1) / panel * panel;
     *begin = last + panel > most ? last + panel - most : 0;
@@ -55,7 +70,7 @@ static bool next_vectors(const struct gk_product *p, size_t most, size_t *begin,
   *begin = *end;
   const size_t of_panel = *begin % panel;
   *end += of_panel ? panel - of_panel : most;
-  if (*end > p->vector_end)
+  if (*end > p->vector_end || (joins && *end + joins == p->vector_end))
     *end = p->vector_end;
   return *begin < p->vector_end;
 }
@@ -76,6 +91,11 @@ static inline size_t strips_of(const struct gk_product *p) {
   const bool near = (own > p->b_floats ? own : p->b_floats) <= NEAR_FLOATS;
   const bool low = near && p->rows / strips <= GK_TILE_LOW_ROWS + 1;
   return low ? (p->rows + GK_TILE_LOW_ROWS - 1) / GK_TILE_LOW_ROWS : strips;
+}
+
+static inline size_t joined_strips(size_t rows, size_t joins) {
+  const size_t most = GK_TILE_JOINED_ROWS(joins);
+  return most ? (rows + most - 1) / most : 0;
 }
 
 /* Vectors at once, by the tallest strip. */
@@ -176,6 +196,7 @@ static void product(const struct gk_product *p) {
   }
   const size_t width = width_of(p->rows, strips);
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
+  const size_t joins = joining(p, width);
   struct ahead_left ahead = ahead_start(p, strips * (most / width));
   struct tile tile = {.a_step = p->a_step,
                       .b_panel_stride = p->panel_stride,
@@ -188,13 +209,14 @@ static void product(const struct gk_product *p) {
                       .ahead_left = &ahead,
                       .a_asks = true};
   size_t begin = p->descending ? p->vector_end : p->vector_begin, end = begin;
-  bool more = next_vectors(p, most, &begin, &end);
+  bool more = next_vectors(p, most, joins, &begin, &end);
   tile.b = b_of_vector(p, begin);
   tile_ask_ahead(&tile);
   while (more) {
     const size_t vectors = end - begin;
     size_t begin_next = begin, end_next = end;
-    more = next_vectors(p, most, &begin_next, &end_next);
+    more = next_vectors(p, most, joins, &begin_next, &end_next);
+    const bool joined = vectors > most;
     const float *const b = b_of_vector(p, begin);
     const float *const b_next = more ? b_of_vector(p, begin_next) : p->b_after ? p->b_after : b;
     /* as many as here, though the next may be fewer */
@@ -208,8 +230,9 @@ static void product(const struct gk_product *p) {
       tile.overwrite = p->overwrite && k == 0;
       tile.columns = columns;
       tile.columns_next = !last ? columns : more ? p->columns + asked : NULL;
-      product_block(p, &tile, strips,
-                    last || p->b_step ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors, width);
+      product_block(p, &tile, joined ? joined_strips(p->rows, joins) : strips,
+                    last || p->b_step ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors,
+                    joined ? vectors : width);
     }
     begin = begin_next;
     end = end_next;

@@ -6,6 +6,8 @@
 #ifndef GK_KERNELS_MATH_TILE_STRIPS_H
 #define GK_KERNELS_MATH_TILE_STRIPS_H
 
+#define GK_TILE_MOST_SUMS 32 /* no tier has more registers */
+
 /* sum += what the first sum is added to. */
 static inline __attribute__((always_inline)) void tile_add(const struct tile *t, vf sum[][8], const int rows,
                                                            const int vectors) {
@@ -109,7 +111,7 @@ static inline __attribute__((always_inline)) void tile_sum(const struct tile *t,
 static inline __attribute__((always_inline)) void tile_strips(struct tile *t, const int rows,
                                                               const int vectors, const enum tile_form form) {
   vf sum[GK_TILE_TALLEST][8];
-  _Alignas(64) float memory[GK_TILE_TALLEST * GK_TILE_VECTORS * GK_V], *y = memory;
+  _Alignas(64) float memory[GK_TILE_MOST_SUMS * GK_V], *y = memory;
   GK_FROM_HERE(y);
   do {
     size_t k = 0, asked = 0;
@@ -145,7 +147,7 @@ static inline __attribute__((always_inline)) void tile_strips(struct tile *t, co
 
 /* The tiles of a tier, one for each form: none keeps in a register what it does not need. */
 #define GK_TILE_FORM(name, rows, vectors, form)                                                              \
-  _Static_assert((rows) * (vectors) <= GK_TILE_TALLEST * GK_TILE_VECTORS, "the buffer of C is too small");   \
+  _Static_assert((rows) * (vectors) <= GK_TILE_MOST_SUMS, "the buffer of C is too small");                   \
   static void tile_##name##rows##x##vectors(struct tile *t) { tile_strips(t, rows, vectors, form); }
 #if GK_TILE_READS_ACROSS
 #define GK_TILE(rows, vectors)                                                                               \

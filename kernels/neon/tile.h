@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Matrix tile of NEON: 5 rows by 4 vectors, four k at a time with fma by lane. 20 sums + 5 of A + 1 to 4 of
- * B: 29 of 32 registers; 20 independent chains cover four pipes of four cycles. */
+ * B: 29 of 32 registers; 20 independent chains cover four pipes of four cycles. Five and ten, of a last panel
+ * of one or two vectors, would not: it joins the panel before, with 20 and 18 chains (25 and 24 spill). */
 #ifndef GK_KERNELS_NEON_TILE_H
 #define GK_KERNELS_NEON_TILE_H
 
-#define GK_TILE_ROWS             5
-#define GK_TILE_VECTORS          4
-#define GK_TILE_K                GK_SUM_BLOCK
-#define GK_TILE_READS_ACROSS     0 /* four k of a row come as one vector */
-#define GK_TILE_TALLEST          GK_TILE_ROWS
-#define GK_TILE_LOW_ROWS         GK_TILE_ROWS
-#define GK_TILE_WIDTH(rows)      ((rows) <= 2 ? 8u : 4u)
-#define GK_TILE_NEXT_LINES(rows) ((void)(rows), 0)
+#define GK_TILE_ROWS                 5
+#define GK_TILE_VECTORS              4
+#define GK_TILE_K                    GK_SUM_BLOCK
+#define GK_TILE_READS_ACROSS         0 /* four k of a row come as one vector */
+#define GK_TILE_TALLEST              GK_TILE_ROWS
+#define GK_TILE_LOW_ROWS             GK_TILE_ROWS
+#define GK_TILE_WIDTH(rows)          ((rows) <= 2 ? 8u : 4u)
+#define GK_TILE_JOINED_ROWS(vectors) ((vectors) == 1 ? 4u : (vectors) == 2 ? 3u : 0u)
+#define GK_TILE_NEXT_LINES(rows)     ((void)(rows), 0)
 
 #include "kernels/math/tile.h"
 
@@ -75,14 +77,18 @@ GK_WIDE_TILES(2)
 GK_TILES(3)
 GK_TILES(4)
 GK_TILES(5)
+GK_TILE(3, 5)
+GK_TILE(3, 6)
+GK_TILE(4, 5)
 
 #define GK_TILE_LINE(name, rows) name##rows##x1, name##rows##x2, name##rows##x3, name##rows##x4
 #define GK_WIDE_TILE_LINE(name, rows)                                                                        \
   GK_TILE_LINE(name, rows), name##rows##x5, name##rows##x6, name##rows##x7, name##rows##x8
 #define GK_TILE_TABLE(name)                                                                                  \
   {                                                                                                          \
-    {GK_WIDE_TILE_LINE(name, 1)}, {GK_WIDE_TILE_LINE(name, 2)}, {GK_TILE_LINE(name, 3)},                     \
-        {GK_TILE_LINE(name, 4)}, {GK_TILE_LINE(name, 5)},                                                    \
+    {GK_WIDE_TILE_LINE(name, 1)}, {GK_WIDE_TILE_LINE(name, 2)},                                              \
+        {GK_TILE_LINE(name, 3), name##3x5, name##3x6}, {GK_TILE_LINE(name, 4), name##4x5},                   \
+        {GK_TILE_LINE(name, 5)},                                                                             \
   }
 static tile_fn *const tiles[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_);
 static tile_fn *const tiles_unpacked[GK_TILE_ROWS][8] = GK_TILE_TABLE(tile_unpacked_);

@@ -3,14 +3,15 @@
 #ifndef GK_KERNELS_SCALAR_TILE_H
 #define GK_KERNELS_SCALAR_TILE_H
 
-#define GK_TILE_ROWS             3
-#define GK_TILE_VECTORS          4
-#define GK_TILE_K                GK_SUM_BLOCK
-#define GK_TILE_READS_ACROSS     0
-#define GK_TILE_TALLEST          GK_TILE_ROWS
-#define GK_TILE_LOW_ROWS         GK_TILE_ROWS
-#define GK_TILE_WIDTH(rows)      ((void)(rows), 4u)
-#define GK_TILE_NEXT_LINES(rows) ((void)(rows), 0)
+#define GK_TILE_ROWS                 3
+#define GK_TILE_VECTORS              4
+#define GK_TILE_K                    GK_SUM_BLOCK
+#define GK_TILE_READS_ACROSS         0
+#define GK_TILE_TALLEST              GK_TILE_ROWS
+#define GK_TILE_LOW_ROWS             GK_TILE_ROWS
+#define GK_TILE_WIDTH(rows)          ((void)(rows), 4u)
+#define GK_TILE_JOINED_ROWS(vectors) ((void)(vectors), 0u)
+#define GK_TILE_NEXT_LINES(rows)     ((void)(rows), 0)
 
 #include "kernels/math/tile.h"
 
