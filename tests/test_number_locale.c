@@ -18,7 +18,10 @@ static locale_t comma_locale(void) {
   const int made =
       system(command); /* 1 with warnings of what the locale lacks: whether it loads is what counts */
   setenv("LOCPATH", folder, 1);
-  const locale_t comma = made < 0 ? (locale_t)0 : newlocale(LC_NUMERIC_MASK, "comma", (locale_t)0);
+  const bool loads =
+      made >= 0 && setlocale(LC_NUMERIC, "comma"); /* newlocale leaks what it keeps of LOCPATH */
+  const locale_t comma = loads ? duplocale(LC_GLOBAL_LOCALE) : (locale_t)0;
+  setlocale(LC_NUMERIC, "C");
   snprintf(command, sizeof command, "rm -rf %s/comma", folder);
   if (system(command) != 0)
     print_message("%s is left behind\n", folder);
