@@ -459,7 +459,21 @@ static int usage(void) {
   return 2;
 }
 
-int main(int argc, char **argv) {
+struct command {
+  struct layer layer;
+  double seconds;
+  const char *data, *dump; /* NULL: not given */
+};
+
+static enum cell cell_of(const char *name) {
+  enum cell cell = 0;
+  while (cell < CELLS && strcmp(name, cell_names[cell]))
+    cell++;
+  return cell;
+}
+
+/* False: an option that there is not, or an argument that belongs to none. */
+static bool read_options(int argc, char **argv, struct command *command) {
   static const struct option options[] = {{"cell", 1, NULL, 'c'},
                                           {"input", 1, NULL, 'i'},
                                           {"hidden", 1, NULL, 'h'},
@@ -473,65 +487,53 @@ int main(int argc, char **argv) {
                                           {"inference", 0, NULL, 'f'},
                                           {"bidirectional", 0, NULL, 'b'},
                                           {0}};
-  struct layer l = {.cell = CELLS, .layers = 1, .directions = 1, .training = true};
-  double seconds = 1;
-  const char *data = NULL, *dump = NULL;
+  struct layer *l = &command->layer;
+  long long *const size[] = {
+      ['i'] = &l->input, ['h'] = &l->hidden, ['n'] = &l->batch, ['t'] = &l->time, ['l'] = &l->layers};
   for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
-    switch (option) {
-    case 'c':
-      for (l.cell = 0; l.cell < CELLS && strcmp(optarg, cell_names[l.cell]); l.cell++)
-        ;
-      break;
-    case 'i':
-      l.input = atoll(optarg);
-      break;
-    case 'h':
-      l.hidden = atoll(optarg);
-      break;
-    case 'n':
-      l.batch = atoll(optarg);
-      break;
-    case 't':
-      l.time = atoll(optarg);
-      break;
-    case 'l':
-      l.layers = atoll(optarg);
-      break;
-    case 'p':
+    if (option == 'c')
+      l->cell = cell_of(optarg);
+    else if (option == 'p')
       omp_set_num_threads(atoi(optarg));
-      break;
-    case 's':
-      seconds = atof(optarg);
-      break;
-    case 'd':
-      data = optarg;
-      break;
-    case 'o':
-      dump = optarg;
-      break;
-    case 'b':
-      l.directions = 2;
-      break;
-    case 'f':
-      l.training = false;
-      break;
-    default:
-      return usage();
-    }
-  if (optind != argc || l.cell == CELLS || l.input < 1 || l.hidden < 1 || l.batch < 1 || l.time < 1 ||
-      l.layers < 1 || (l.layers > 1 && (l.input != l.hidden || l.directions > 1)))
+    else if (option == 's')
+      command->seconds = atof(optarg);
+    else if (option == 'd')
+      command->data = optarg;
+    else if (option == 'o')
+      command->dump = optarg;
+    else if (option == 'b')
+      l->directions = 2;
+    else if (option == 'f')
+      l->training = false;
+    else if (option != '?')
+      *size[option] = atoll(optarg);
+    else
+      return false;
+  return optind == argc;
+}
+
+static bool is_offered(const struct layer *l) {
+  return l->cell < CELLS && l->input > 0 && l->hidden > 0 && l->batch > 0 && l->time > 0 && l->layers > 0 &&
+         (l->layers == 1 || (l->input == l->hidden && l->directions == 1));
+}
+
+int main(int argc, char **argv) {
+  struct command command = {.layer = {.cell = CELLS, .layers = 1, .directions = 1, .training = true},
+                            .seconds = 1};
+  struct layer *l = &command.layer;
+  if (!read_options(argc, argv, &command) || !is_offered(l))
     return usage();
-  create(&l);
-  if (data)
-    read_data(&l, data);
+  create(l);
+  if (command.data)
+    read_data(l, command.data);
   else
-    fill_data(&l);
-  if (dump) {
+    fill_data(l);
+  if (command.dump) {
     double unused[FIGURES];
-    run_once(&l, unused);
-    write_results(&l, dump);
+    run_once(l, unused);
+    write_results(l, command.dump);
   } else {
-    measure(&l, seconds);
+    measure(l, command.seconds);
   }
   return 0;
 }
