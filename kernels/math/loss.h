@@ -30,14 +30,8 @@ static void shift_array(size_t count, float down, float *x) {
   }
 }
 
-/* x *= factor, flushed: of many classes some have no probability to speak of. */
-static void scale_flushed(size_t count, float factor, float *x) {
-  size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V)
-    vf_store(x + i, vf_flush(vf_mul(vf_load(x + i), vf_set(factor))));
-  if (i < count)
-    vf_store_n(x + i, vf_flush(vf_mul(vf_load_n(x + i, count - i), vf_set(factor))), count - i);
-}
+/* Flushed: of many classes some have no probability to speak of. */
+static void scale_flushed(size_t count, float factor, float *x) { scale_units(count, factor, x, true); }
 
 static float softmax_loss(const struct gk_loss_row *row) {
   float top = largest(row->count, row->x), lane[GK_V];

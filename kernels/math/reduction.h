@@ -108,13 +108,21 @@ static float exponentials(size_t count, float scale, float top, const float *x, 
   return exponentials_kept(count, scale, top, x, p, true);
 }
 
-static void scale_array(size_t count, float factor, float *x) {
+static inline __attribute__((always_inline)) void scale_units(size_t count, float factor, float *x,
+                                                              bool flush) {
+  const vf by = vf_set(factor);
   size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V)
-    vf_store(x + i, vf_mul(vf_load(x + i), vf_set(factor)));
-  if (i < count)
-    vf_store_n(x + i, vf_mul(vf_load_n(x + i, count - i), vf_set(factor)), count - i);
+  for (; i + GK_V <= count; i += GK_V) {
+    const vf y = vf_mul(vf_load(x + i), by);
+    vf_store(x + i, flush ? vf_flush(y) : y);
+  }
+  if (i < count) {
+    const vf y = vf_mul(vf_load_n(x + i, count - i), by);
+    vf_store_n(x + i, flush ? vf_flush(y) : y, count - i);
+  }
 }
+
+static void scale_array(size_t count, float factor, float *x) { scale_units(count, factor, x, false); }
 
 static void clamp(size_t count, float limit, float *x) {
   for (size_t i = 0; i < count; i += GK_V) {
