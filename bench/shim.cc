@@ -55,7 +55,7 @@ int shim_run(int argc, char **argv, const char *filter) {
   benchmark::Initialize(&count, arguments.data());
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data()))
     return 2;
-  benchmark::RunSpecifiedBenchmarks();
+  const size_t matched = benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
-  return 0;
+  return matched ? 0 : 1; // it has said that the filter matches nothing
 }

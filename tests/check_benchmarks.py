@@ -3,7 +3,7 @@
 """check_benchmarks.py counts|plain-c BENCH ROOT: gatekern-bench, as briefly as it can be run.
 
 counts: every kernel of bench/kernel_list.def has a benchmark, and each counts what the list promises; so do the
-benchmarks of a small network in every pass, which count both.
+benchmarks of a small network in every pass, which count both. A filter that matches nothing is a failure.
 plain-c: plain C of each instruction set that is here has the library's results, by its own check, of every cell, of two
 layers and in all passes."""
 
@@ -56,10 +56,16 @@ def check_kernels():
         check_counts(line, listed[line["name"].split("/")[1]])
 
 
+def check_no_match():
+    answer = subprocess.run([BENCH, "--benchmark_filter=no such benchmark"], capture_output=True, text=True)
+    assert answer.returncode == 1, f"a filter that matches nothing: exit status {answer.returncode}"
+
+
 ROOT = Path(ROOT)
 CELLS = set(re.findall(r'^GK_CELL\(.*"(.+)"\)$', (ROOT / "kernels/cells.def").read_text(), re.M))
 if WHAT == "counts":
     check_kernels()
+    check_no_match()
     sys.path[:0] = [str(ROOT / "bench")]
     from report import intensity, read_list
     noise = next(shape for shape in read_list("real-time") if shape.name == "noise-voice")
