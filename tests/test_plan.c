@@ -159,6 +159,46 @@ static void far_cores_ask_for_more_work(void **state) {
     }
 }
 
+/* Of the layer that has most: input weights count only where no other step reads them in the same chunk. */
+static void recurrent_weights_decide_where_cores_are_far(void **state) {
+  enum { SLICES = GK_SCHEDULE_SLICES, TEAMS = GK_SCHEDULE_TEAMS };
+  static const struct {
+    gk_cell cell;
+    int64_t input, hidden, layers, projection, batch, time;
+    gk_recurrence recurrence;
+    int schedule;
+  } rows[] = {
+      {GK_CELL_RNN, 64, 640, 1, 0, 8, 40, GK_RECURRENCE_HIDDEN, SLICES},
+      {GK_CELL_RNN, 64, 648, 1, 0, 8, 40, GK_RECURRENCE_HIDDEN, TEAMS},     /* 1.7 MB of 1.8 */
+      {GK_CELL_LSTM, 1200, 320, 1, 0, 8, 40, GK_RECURRENCE_HIDDEN, SLICES}, /* 1.6 MB of 7.8 */
+      {GK_CELL_LSTM, 1200, 328, 1, 0, 8, 40, GK_RECURRENCE_HIDDEN, TEAMS},
+      {GK_CELL_LSTM, 64, 704, 1, 0, 24, 40, GK_RECURRENCE_HIDDEN, SLICES},
+      {GK_CELL_LSTM, 64, 720, 1, 0, 24, 40, GK_RECURRENCE_HIDDEN, TEAMS}, /* 8.3 MB of 9 */
+      {GK_CELL_LSTM, 1200, 320, 2, 0, 8, 40, GK_RECURRENCE_HIDDEN, SLICES},
+      {GK_CELL_LSTM, 512, 512, 1, 144, 8, 40, GK_RECURRENCE_HIDDEN, SLICES},
+      {GK_CELL_LSTM, 512, 512, 1, 168, 8, 40, GK_RECURRENCE_HIDDEN, TEAMS}, /* W_hr too */
+      {GK_CELL_LSTM, 1200, 600, 1, 0, 8, 40, GK_RECURRENCE_NONE, SLICES},
+      {GK_CELL_LSTM, 1200, 320, 1, 0, 8, 2, GK_RECURRENCE_HIDDEN, SLICES},
+      {GK_CELL_LSTM, 1200, 320, 1, 0, 8, 1, GK_RECURRENCE_HIDDEN, TEAMS},
+      {GK_CELL_LSTM, 312, 312, 1, 0, 8, 1, GK_RECURRENCE_HIDDEN, SLICES}, /* 1.6 MB each */
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    gk_rnn_desc desc = describe_network(rows[i].cell, rows[i].input, rows[i].hidden);
+    desc.layers = rows[i].layers;
+    desc.projection_size = rows[i].projection;
+    desc.recurrence = rows[i].recurrence;
+    cpus = 2;
+    cores_are_near = false;
+    const gk_rnn_plan_info info = explain(desc, rows[i].time, rows[i].batch, false);
+    cpus = 0;
+    cores_are_near = true;
+    if ((int)info.schedule != rows[i].schedule || info.threads != 2)
+      fail_msg("row %zu: %s on %d threads: %s; %s", i, gk_schedule_name(info.schedule), info.threads,
+               info.threads_reason, info.schedule_reason);
+  }
+}
+
 /* Layers or directions that have alike work, of few samples, or with few weights; these stay near. */
 static void small_stacks_and_directions_walk_as_a_wavefront(void **state) {
   static const struct {
@@ -296,6 +336,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(an_explanation_is_the_plan_with_reasons),
       cmocka_unit_test(samples_and_units_decide_the_schedule),
       cmocka_unit_test(far_cores_ask_for_more_work),
+      cmocka_unit_test(recurrent_weights_decide_where_cores_are_far),
       cmocka_unit_test(small_stacks_and_directions_walk_as_a_wavefront),
       cmocka_unit_test(weights_that_are_read_few_times_are_not_packed),
       cmocka_unit_test(forward_counts_how_often_it_would_transpose_a_weight),

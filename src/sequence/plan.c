@@ -119,20 +119,17 @@ double gk_rnn_recurrent_weights(const struct gk_rnn *rnn) {
   return weights;
 }
 
-/* Those that a step of the layer that has most reads. */
-static double recurrent_bytes(const struct gk_rnn *rnn) {
+/* Those of the layer that has most. */
+static double most_of(const struct gk_rnn *rnn,
+                      double (*weights)(const struct gk_rnn *rnn, const struct gk_rnn_layer *layer)) {
   double most = 0;
   for (int k = 0; k < rnn->layer_count; k++)
-    most = fmax(most, recurrent_weights_of(rnn, &rnn->layers[k]));
-  return sizeof(float) * most;
+    most = fmax(most, weights(rnn, &rnn->layers[k]));
+  return most;
 }
 
-/* Those of the largest layer. */
 static double most_weights(const struct gk_rnn *rnn) {
-  double most = 0;
-  for (int k = 0; k < rnn->layer_count; k++)
-    most = fmax(most, weights_of(rnn, &rnn->layers[k]));
-  return most;
+  return most_of(rnn, weights_of);
 }
 
 static double weight_bytes(const struct gk_rnn *rnn) {
@@ -163,15 +160,17 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
  * not packed, each slice transposes as a whole, of a team each thread its share). LSTM and GRU of 150 to 512
  * units: one step 1.1 to 1.5 with 4 to 16 samples, 1.24 to 1.34 with 32, two steps 1.0 to 1.3, four 0.9 to
  * 1.15. */
-static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t trained_steps, int threads) {
-  const double bytes = weight_bytes(rnn), recurrent = recurrent_bytes(rnn);
+static int64_t fewest_rows(const struct gk_rnn *rnn, int64_t steps, bool training, int threads) {
+  const double bytes = weight_bytes(rnn), recurrent = sizeof(float) * most_of(rnn, recurrent_weights_of);
+  /* One step alone reads input weights too, half of all where there are as many inputs as units. */
+  const double read = steps == 1 ? fmax(recurrent, bytes / 2) : recurrent;
   const int64_t near = bytes <= SHARED_BYTES ? 4 : 16;
-  const int64_t far = recurrent <= FAR_BYTES ? 3 : recurrent <= FAR_SHARED_BYTES ? 10 : 16;
+  const int64_t far = read <= FAR_BYTES ? 3 : read <= FAR_SHARED_BYTES ? 10 : 16;
   const int64_t fewest = bytes <= NEAR_BYTES ? 2 : rnn->cores_are_near ? near : far;
   const int64_t moved = bytes <= MOVED_NEAR_BYTES ? MOVED_ROWS_NEAR : MOVED_ROWS;
-  if (trained_steps == 0 || gk_rnn_packing_threads(rnn) < threads)
+  if (!training || steps == 0 || gk_rnn_packing_threads(rnn) < threads)
     return fewest;
-  const int64_t of_few_steps = moved / trained_steps + (moved % trained_steps != 0);
+  const int64_t of_few_steps = moved / steps + (moved % steps != 0);
   return fewest > of_few_steps ? fewest : of_few_steps;
 }
 
@@ -258,7 +257,8 @@ static int team_threads(const struct gk_rnn *rnn, int64_t batch, int threads) {
 /* Why slices, and from SAMPLES_UNEVEN on, why teams. */
 enum ground { ALONE, LITTLE_WORK, ENOUGH_SAMPLES, UNITS_UNEVEN, SAMPLES_UNEVEN, FEW_SAMPLES };
 
-static enum ground ground_of(const struct gk_rnn *rnn, int64_t trained_steps, int64_t batch, int threads) {
+static enum ground ground_of(const struct gk_rnn *rnn, int64_t steps, bool training, int64_t batch,
+                             int threads) {
   const int team = team_threads(rnn, batch, threads), slices = batch < threads ? (int)batch : threads;
   /* Where each thread has samples enough, slices took 1.03 to 1.13 of a team's time with 9 to 15 of them,
    * shared unevenly; where not, slices must be a tenth shorter than a team's share to be as fast. */
@@ -268,7 +268,7 @@ static enum ground ground_of(const struct gk_rnn *rnn, int64_t trained_steps, in
     return ALONE;
   if (team == 1 || team < (rnn->threads_forced ? threads : slices))
     return LITTLE_WORK;
-  if (batch / threads >= fewest_rows(rnn, trained_steps, threads))
+  if (batch / threads >= fewest_rows(rnn, steps, training, threads))
     return unevenness > uneven && gained > cost_of(rnn)->barrier * threads ? SAMPLES_UNEVEN : ENOUGH_SAMPLES;
   return unevenness <= shorter ? UNITS_UNEVEN : FEW_SAMPLES;
 }
@@ -314,15 +314,15 @@ static bool wavefront_pays(const struct gk_rnn *rnn, int64_t time, int64_t batch
          threads_of(rnn, time, batch, training) >= threads;
 }
 
-/* What a call of `time` steps gets on so many threads; trained_steps: as many in training, 0 in inference. */
-static struct gk_rnn_plan plan_on(const struct gk_rnn *rnn, int64_t time, int64_t trained_steps,
+/* What a call of `time` steps gets on so many threads, with the schedule of one of `steps`. */
+static struct gk_rnn_plan plan_on(const struct gk_rnn *rnn, int64_t time, int64_t steps, bool training,
                                   int64_t batch, int threads, bool wavefront) {
   struct gk_rnn_plan plan = {.schedule = rnn->desc.schedule, .threads = threads};
   if (wavefront)
     plan.schedule = GK_SCHEDULE_WAVEFRONT;
   else if (plan.schedule == GK_SCHEDULE_AUTO)
-    plan.schedule = ground_of(rnn, trained_steps, batch, threads) >= SAMPLES_UNEVEN ? GK_SCHEDULE_TEAMS
-                                                                                    : GK_SCHEDULE_SLICES;
+    plan.schedule = ground_of(rnn, steps, training, batch, threads) >= SAMPLES_UNEVEN ? GK_SCHEDULE_TEAMS
+                                                                                      : GK_SCHEDULE_SLICES;
   else if (plan.schedule == GK_SCHEDULE_WAVEFRONT)
     plan.schedule = GK_SCHEDULE_TEAMS; /* there is nothing to walk at different times */
   if (plan.schedule == GK_SCHEDULE_WAVEFRONT && plan.threads > lanes_of(rnn))
@@ -347,7 +347,7 @@ static struct gk_rnn_plan plan_for(const struct gk_rnn *rnn, int64_t time, int64
   const bool wavefront =
       !fed &&
       (asked || (rnn->desc.schedule == GK_SCHEDULE_AUTO && wavefront_pays(rnn, time, batch, training)));
-  return plan_on(rnn, time, training ? time : 0, batch,
+  return plan_on(rnn, time, time, training, batch,
                  wavefront ? rnn->desc.threads : threads_of(rnn, time, batch, training), wavefront);
 }
 
@@ -361,9 +361,9 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
 }
 
 /* A schedule needs the more memory the more threads it has, but for panels that few have each for itself.
- * Steps decide between slices and teams by a bound alone: one step and all of them give what those between
- * do. Threads and wavefronts grow with the steps, but training of so few that nothing is packed may have more
- * of both than that of a step more. */
+ * Steps decide between slices and teams by a bound alone, and by being one or more: one step and all of them
+ * give what those between do. Threads and wavefronts grow with the steps, but training of so few that
+ * nothing is packed may have more of both than that of a step more. */
 int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                        struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]) {
   enum { KINDS = 4 };
@@ -377,9 +377,9 @@ int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bo
   plans[count++] = plan_for(rnn, time, batch, training, false);
   plans[count++] = plan_for(rnn, few, batch, training, false);
   for (int threads = rnn->threads_forced ? most : 1; threads <= most; threads++)
-    for (int few_steps = 0; few_steps <= training; few_steps++) {
-      const int64_t steps = !training ? 0 : few_steps ? 1 : time;
-      const struct gk_rnn_plan plan = plan_on(rnn, time, steps, batch, threads, false);
+    for (int one_step = 0; one_step <= 1; one_step++) {
+      const struct gk_rnn_plan plan =
+          plan_on(rnn, time, one_step ? 1 : time, training, batch, threads, false);
       const int kind = 2 * (plan.schedule == GK_SCHEDULE_TEAMS) + (plan.threads > GK_OWN_PANELS_THREADS);
       shorter[kind] = plan;
       found[kind] = true;
@@ -435,14 +435,14 @@ void gk_count_text(long long count, const char *unit, char text[GK_COUNT_TEXT]) 
   snprintf(text, GK_COUNT_TEXT, "%lld %s%s", count, unit, count == 1 ? "" : "s");
 }
 
-static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int64_t batch, int threads,
+static void explain_ground(const struct gk_rnn *rnn, int64_t steps, bool training, int64_t batch, int threads,
                            gk_rnn_plan_info *info) {
   char *text = info->schedule_reason;
   const size_t size = sizeof info->schedule_reason;
-  const long long fewest = fewest_rows(rnn, trained_steps, threads);
+  const long long fewest = fewest_rows(rnn, steps, training, threads);
   char samples[GK_COUNT_TEXT];
   gk_count_text(batch, "sample", samples);
-  switch (info->threads == 1 ? ALONE : ground_of(rnn, trained_steps, batch, threads)) {
+  switch (info->threads == 1 ? ALONE : ground_of(rnn, steps, training, batch, threads)) {
   case ALONE:
     snprintf(text, size, "one thread walks all samples and needs no barrier");
     break;
@@ -470,7 +470,7 @@ static void explain_ground(const struct gk_rnn *rnn, int64_t trained_steps, int6
     break;
   case FEW_SAMPLES:
     snprintf(text, size,
-             fewest > fewest_rows(rnn, 0, threads)
+             fewest > fewest_rows(rnn, steps, false, threads)
                  ? "%s over %d threads, few steps: with fewer than %lld each it would wait for weights "
                    "of others, or pack all by itself; threads split the hidden units and meet each step"
                  : "%s over %d threads: with fewer than %lld each it would wait for the weights; "
@@ -510,7 +510,7 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t time, int64_t bat
   else if (info->schedule == GK_SCHEDULE_WAVEFRONT)
     explain_wavefront(rnn, batch, training, info);
   else
-    explain_ground(rnn, training ? time : 0, batch, threads, info);
+    explain_ground(rnn, time, training, batch, threads, info);
 }
 
 static void explain_chunk(const struct gk_rnn *rnn, int64_t time, gk_rnn_plan_info *info) {
