@@ -454,7 +454,7 @@ static void sample(const gk_language_model *model, float temperature, int64_t to
   gk_sampler_destroy(sampler);
 }
 
-static void samples_depend_on_model_and_seed_alone(void **state) {
+static void samples_are_the_same_on_every_tier(void **state) {
   (void)state;
   const char *path = temporary_path("sample.safetensors");
   gk_language_model_desc desc = small_model(GK_CELL_LSTM);
@@ -530,7 +530,7 @@ int main(void) {
       cmocka_unit_test(unknown_characters_are_left_out),
       cmocka_unit_test(unknown_bytes_are_named),
       cmocka_unit_test(outputs_that_are_not_finite_are_refused),
-      cmocka_unit_test(samples_depend_on_model_and_seed_alone),
+      cmocka_unit_test(samples_are_the_same_on_every_tier),
       cmocka_unit_test(sampling_refuses_wrong_descriptions_and_prompts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
