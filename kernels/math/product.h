@@ -26,53 +26,52 @@
 
 _Static_assert(GK_TILE_K % GK_SUM_BLOCK == 0, "sums must begin where tiles do");
 
-/* `strips` of each panel. */
+/* In a product of so many strips. */
 static struct ahead_left ahead_start(const struct gk_product *p, size_t strips) {
   struct ahead_left left = {NULL, NULL, 0, 0};
   if (!p->ahead || p->k == 0)
     return left;
-  const size_t panels = (p->vector_end - p->vector_begin + GK_TILE_VECTORS - 1) / GK_TILE_VECTORS;
   left.range = p->ahead->range;
   left.end = left.range + p->ahead->count;
-  left.step = 1 + p->ahead->floats / (strips * panels * p->k + 1);
+  left.step = 1 + p->ahead->floats / (strips * p->k + 1);
   if (left.step > 16) /* a line of cache */
     left.step = 16;
   return left;
 }
 
-/* Vectors of the last panel that join the whole one before it. */
+/* Vectors of the last panel that join the whole one before it. Those that stand in parts do not: the others'
+ * sums would go through memory with them. */
 static inline size_t joining(const struct gk_product *p, size_t width) {
-  const size_t few = p->vector_end % GK_TILE_VECTORS;
-  const bool joins = few && GK_TILE_JOINED_ROWS(few) && width == GK_TILE_VECTORS && !p->b_step &&
-                     p->vector_end - p->vector_begin >= GK_TILE_VECTORS + few;
-  return joins ? few : 0;
+  const size_t few = p->vector_end % GK_TILE_VECTORS, vectors = p->vector_end - p->vector_begin;
+  if (few == 0 || GK_TILE_JOINED_ROWS(few) == 0 || width != GK_TILE_VECTORS || vectors < width + few)
+    return 0;
+  for (size_t q = p->vector_end - few; q < p->vector_end; q++)
+    if (p->columns[q].parts)
+      return 0;
+  return few;
 }
 
-/* The vectors that come next, at most `most`: whole panels, or what is left of one; with what joins them at
- * the end. False after the last. */
-static bool next_vectors(const struct gk_product *p, size_t most, size_t joins, size_t *begin, size_t *end) {
+/* The vectors that come next of those before `last`, at most `most`: whole panels, or what is left of one.
+ * False after all of them. */
+static bool next_vectors(const struct gk_product *p, size_t most, size_t last, size_t *begin, size_t *end) {
   const size_t panel = GK_TILE_VECTORS;
   if (p->descending) {
     *end = *begin;
     if (*end == p->vector_begin)
       return false;
-    if (joins && *end == p->vector_end) {
-      *begin = *end - panel - joins;
-      return true;
-    }
-    const size_t last = (*end - 1) / panel * panel;
+    const size_t of_last = (*end - 1) / panel * panel;
     const size_t whole = (p->vector_begin + panel - 1) / panel * panel;
-    *begin = last + panel > most ? last + panel - most : 0;
+    *begin = of_last + panel > most ? of_last + panel - most : 0;
     if (*begin < p->vector_begin) /* a panel cut at the front goes alone */
-      *begin = whole <= last ? whole : p->vector_begin;
+      *begin = whole <= of_last ? whole : p->vector_begin;
     return true;
   }
   *begin = *end;
   const size_t of_panel = *begin % panel;
   *end += of_panel ? panel - of_panel : most;
-  if (*end > p->vector_end || (joins && *end + joins == p->vector_end))
-    *end = p->vector_end;
-  return *begin < p->vector_end;
+  if (*end > last)
+    *end = last;
+  return *begin < last;
 }
 
 static const float *b_of_vector(const struct gk_product *p, size_t vector) {
@@ -93,8 +92,9 @@ static inline size_t strips_of(const struct gk_product *p) {
   return low ? (p->rows + GK_TILE_LOW_ROWS - 1) / GK_TILE_LOW_ROWS : strips;
 }
 
+/* Of what joins the panel before. */
 static inline size_t joined_strips(size_t rows, size_t joins) {
-  const size_t most = GK_TILE_JOINED_ROWS(joins);
+  const size_t most = joins ? GK_TILE_JOINED_ROWS(joins) : 0;
   return most ? (rows + most - 1) / most : 0;
 }
 
@@ -196,8 +196,9 @@ static void product(const struct gk_product *p) {
   }
   const size_t width = width_of(p->rows, strips);
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
-  const size_t joins = joining(p, width);
-  struct ahead_left ahead = ahead_start(p, strips * (most / width));
+  const size_t joins = joining(p, width), of_joined = joined_strips(p->rows, joins);
+  const size_t panels = (p->vector_end - p->vector_begin + GK_TILE_VECTORS - 1) / GK_TILE_VECTORS;
+  struct ahead_left ahead = ahead_start(p, (panels - (joins ? 2 : 0)) * strips * (most / width) + of_joined);
   struct tile tile = {.a_step = p->a_step,
                       .b_panel_stride = p->panel_stride,
                       .b_step = p->b_step,
@@ -208,15 +209,16 @@ static void product(const struct gk_product *p) {
                       .stream = p->stream,
                       .ahead_left = &ahead,
                       .a_asks = true};
-  size_t begin = p->descending ? p->vector_end : p->vector_begin, end = begin;
-  bool more = next_vectors(p, most, joins, &begin, &end);
+  const size_t end_of_most = p->vector_end - joins;
+  size_t begin = p->descending ? end_of_most : p->vector_begin, end = begin;
+  bool more = next_vectors(p, most, end_of_most, &begin, &end);
   tile.b = b_of_vector(p, begin);
   tile_ask_ahead(&tile);
   while (more) {
-    const size_t vectors = end - begin;
+    const bool joined = joins && end == end_of_most;
+    const size_t vectors = end - begin + (joined ? joins : 0);
     size_t begin_next = begin, end_next = end;
-    more = next_vectors(p, most, joins, &begin_next, &end_next);
-    const bool joined = vectors > most;
+    more = next_vectors(p, most, end_of_most, &begin_next, &end_next);
     const float *const b = b_of_vector(p, begin);
     const float *const b_next = more ? b_of_vector(p, begin_next) : p->b_after ? p->b_after : b;
     /* as many as here, though the next may be fewer */
@@ -230,7 +232,7 @@ static void product(const struct gk_product *p) {
       tile.overwrite = p->overwrite && k == 0;
       tile.columns = columns;
       tile.columns_next = !last ? columns : more ? p->columns + asked : NULL;
-      product_block(p, &tile, joined ? joined_strips(p->rows, joins) : strips,
+      product_block(p, &tile, joined ? of_joined : strips,
                     last || p->b_step ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors,
                     joined ? vectors : width);
     }
