@@ -24,6 +24,16 @@ static gk_rnn_plan_info explain(gk_rnn_desc desc, int64_t time, int64_t batch, b
   return info;
 }
 
+/* The same on two threads whose cores are far. */
+static gk_rnn_plan_info explain_far(gk_rnn_desc desc, int64_t time, int64_t batch, bool training) {
+  cpus = 2;
+  cores_are_near = false;
+  const gk_rnn_plan_info info = explain(desc, time, batch, training);
+  cpus = 0;
+  cores_are_near = true;
+  return info;
+}
+
 static void check_reason(const char *reason, size_t size) {
   assert_true(*reason);
   assert_true(strlen(reason) + 1 < size); /* else it may have been cut */
@@ -148,11 +158,8 @@ static void far_cores_ask_for_more_work(void **state) {
       const int64_t hidden = rows[i].sides[above].hidden ? rows[i].sides[above].hidden : rows[i].hidden;
       gk_rnn_desc desc = describe_network(GK_CELL_LSTM, hidden, hidden);
       desc.layers = rows[i].layers;
-      cpus = 2;
-      cores_are_near = false;
-      const gk_rnn_plan_info info = explain(desc, rows[i].sides[above].time, rows[i].batch, rows[i].training);
-      cpus = 0;
-      cores_are_near = true;
+      const gk_rnn_plan_info info =
+          explain_far(desc, rows[i].sides[above].time, rows[i].batch, rows[i].training);
       if ((int)info.schedule != rows[i].sides[above].schedule || info.threads != rows[i].sides[above].threads)
         fail_msg("%s, %s: %s on %d threads: %s; %s", rows[i].cost, above ? "above" : "below",
                  gk_schedule_name(info.schedule), info.threads, info.threads_reason, info.schedule_reason);
@@ -188,11 +195,7 @@ static void recurrent_weights_decide_where_cores_are_far(void **state) {
     desc.layers = rows[i].layers;
     desc.projection_size = rows[i].projection;
     desc.recurrence = rows[i].recurrence;
-    cpus = 2;
-    cores_are_near = false;
-    const gk_rnn_plan_info info = explain(desc, rows[i].time, rows[i].batch, false);
-    cpus = 0;
-    cores_are_near = true;
+    const gk_rnn_plan_info info = explain_far(desc, rows[i].time, rows[i].batch, false);
     if ((int)info.schedule != rows[i].schedule || info.threads != 2)
       fail_msg("row %zu: %s on %d threads: %s; %s", i, gk_schedule_name(info.schedule), info.threads,
                info.threads_reason, info.schedule_reason);

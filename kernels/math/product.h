@@ -92,7 +92,7 @@ static inline size_t strips_of(const struct gk_product *p) {
   return low ? (p->rows + GK_TILE_LOW_ROWS - 1) / GK_TILE_LOW_ROWS : strips;
 }
 
-/* Of what joins the panel before. */
+/* Of what joins the panel before; 0 if nothing does, as always on tiers where no panel is joined. */
 static inline size_t joined_strips(size_t rows, size_t joins) {
   const size_t most = joins ? GK_TILE_JOINED_ROWS(joins) : 0;
   return most ? (rows + most - 1) / most : 0;

@@ -155,7 +155,7 @@ static double call_flop(const struct gk_rnn *rnn, int64_t time, int64_t batch) {
  * and nine 0.95 to 1.16, ten and more 0.94 to 1.0, but 1.06 to 1.12 with 19 and 25 MB up to fourteen; AVX2
  * four to eight 0.98 to 1.09, ten 0.97. Of few inputs, with 2.3 to 3 MB of recurrent weights, three and four
  * a thread 1.03 to 1.23, in inference 1.14 to 1.36, six and eight 0.93 to 1.07; of many inputs, with 0.6 to
- * 1.5 MB of recurrent weights of 4.3 to 6.3, three to eight 0.89 to 1.03. In training weights have just been
+ * 1.4 MB of recurrent weights of 4.5 to 6.2, three to eight 0.89 to 1.03. In training weights have just been
  * packed, half of a slice's by another thread; those of a team are packed where they are read (and what is
  * not packed, each slice transposes as a whole, of a team each thread its share). LSTM and GRU of 150 to 512
  * units: one step 1.1 to 1.5 with 4 to 16 samples, 1.24 to 1.34 with 32, two steps 1.0 to 1.3, four 0.9 to
