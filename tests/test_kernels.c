@@ -19,7 +19,7 @@
 enum { MOST_ROWS = 96, MOST_COLUMNS = 256, MOST_K = 1030 };
 
 /* k at both sides of a block's end, and more blocks than one. */
-static const size_t ks[] = {1, 2, 64, 65, 255, 256, 257, 512, 600, 1030};
+static const size_t ks[] = {1, 2, 64, 65, 255, 256, 257, 512, 600, 1023, 1030};
 enum { KS = sizeof ks / sizeof ks[0] };
 
 /* sum[i][j] of rows x columns in the canonical order; a is (rows, k), b (k, columns). */

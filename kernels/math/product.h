@@ -12,8 +12,8 @@
  *     panel before, more sums than a tile of the few alone has; 0: none do
  *   GK_TILE_NEXT_LINES(rows): lines of cache of the next block of B, at most, asked for with each k
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
- *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
- * A block of B (GK_TILE_K by one panel) stays in the nearest cache that holds it while all rows use it. */
+ *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK; of B packed up to twice as many less one
+ * A block of B (a tile's k by one panel) stays in the nearest cache that holds it while all rows use it. */
 #ifndef GK_KERNELS_MATH_PRODUCT_H
 #define GK_KERNELS_MATH_PRODUCT_H
 
@@ -25,6 +25,23 @@
 #endif
 
 _Static_assert(GK_TILE_K % GK_SUM_BLOCK == 0, "sums must begin where tiles do");
+
+/* In how many tiles the k of a product are taken, one after the other. Rather in a longer tile than in one
+ * more: what stands between two is not hidden, and a short one cannot ask for all of the next block of B
+ * (640, 700 and 800 k: 64 rows 1.01 to 1.05 times as fast, 6 to 12 rows 1.07 to 1.2). But not across, where
+ * L1 must hold a line of A for each k, nor of B unpacked, whose every k may be in another page. */
+static inline size_t tiles_of(const struct gk_product *p) {
+  const bool longer = p->a_step == 1 && !p->b_step;
+  const size_t count = (p->k + (longer ? 0 : GK_TILE_K - 1)) / GK_TILE_K;
+  return count ? count : 1;
+}
+
+/* What the first of so many tiles takes of the last k: whole sums, as even a share as can be. */
+static inline size_t tile_k_of(const struct gk_product *p, size_t k, size_t count) {
+  const size_t sums = (k + p->sum_block - 1) / p->sum_block;
+  const size_t share = (sums + count - 1) / count * p->sum_block;
+  return k < share ? k : share;
+}
 
 /* In a product of so many strips. */
 static struct ahead_left ahead_start(const struct gk_product *p, size_t strips) {
@@ -130,11 +147,11 @@ static void product_strips(const struct gk_product *p, struct tile *tile, size_t
   of_rows[height - 1][vectors - 1](tile);
 }
 
-/* All vectors of a block, `width` of them at a time; `b_next` will be read like B after it. Strips ask for
- * even shares of that: what the first ones ask for alone comes in bursts, which L3 does not keep up with
- * (products of 8 to 32 rows by 16 MB of B take 1.02 to 1.2 times as long on Xeon Emerald Rapids). */
+/* All vectors of a block, `width` of them at a time; k_next of `b_next` will be read like B after it. Strips
+ * ask for even shares of that: what the first ones ask for alone comes in bursts, which L3 does not keep up
+ * with (products of 8 to 32 rows by 16 MB of B take 1.02 to 1.2 times as long on Xeon Emerald Rapids). */
 static void product_block(const struct gk_product *p, struct tile *tile, size_t strips, const float *b_next,
-                          size_t vectors, size_t width) {
+                          size_t k_next, size_t vectors, size_t width) {
   const float *const b = tile->b;
   const struct gk_column *const columns = tile->columns, *const columns_next = tile->columns_next;
   const size_t sums = (tile->k + tile->sum_block - 1) / tile->sum_block;
@@ -142,9 +159,10 @@ static void product_block(const struct gk_product *p, struct tile *tile, size_t 
   if (width > vectors)
     width = vectors;
   const size_t shares = asking_strips(p->rows, strips) * ((vectors + width - 1) / width);
-  tile->next = b_next;
-  tile->next_step = shares ? (GK_TILE_VECTORS * GK_V + shares - 1) / shares : 0;
-  tile->next_asked = 0;
+  const size_t asking_k = shares * tile->k;
+  tile->next = tile->next_first = b_next;
+  tile->next_floats = k_next * GK_TILE_VECTORS * GK_V;
+  tile->next_step = asking_k ? (tile->next_floats + asking_k - 1) / asking_k : 0;
   for (size_t vector = 0; vector < vectors; vector += width) {
     const size_t left = vectors - vector, following = left < 2 * width ? vectors - width : vector + width;
     tile->b = b + vector * GK_V;
@@ -182,7 +200,7 @@ static __attribute__((noinline)) void product_of_columns(const struct gk_product
     tile.overwrite = p->overwrite && k == 0;
     tile.columns = p->columns + p->vector_begin;
     pack_columns(columns, tile.k, source, block, false);
-    product_block(p, &tile, strips, block, p->vector_end - p->vector_begin, width);
+    product_block(p, &tile, strips, block, tile.k, p->vector_end - p->vector_begin, width);
   }
 }
 
@@ -194,7 +212,7 @@ static void product(const struct gk_product *p) {
     product_of_columns(p);
     return;
   }
-  const size_t width = width_of(p->rows, strips);
+  const size_t width = width_of(p->rows, strips), count = tiles_of(p);
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
   const size_t joins = joining(p, width), of_joined = joined_strips(p->rows, joins);
   const size_t panels = (p->vector_end - p->vector_begin + GK_TILE_VECTORS - 1) / GK_TILE_VECTORS;
@@ -205,7 +223,7 @@ static void product(const struct gk_product *p) {
                       .b_first = p->b_first,
                       .b_rows = p->k,
                       .sum_block = p->sum_block / GK_SUM_PART,
-                      .k = p->k < GK_TILE_K ? p->k : GK_TILE_K,
+                      .k = tile_k_of(p, p->k, count),
                       .stream = p->stream,
                       .ahead_left = &ahead,
                       .a_asks = true};
@@ -224,16 +242,17 @@ static void product(const struct gk_product *p) {
     /* as many as here, though the next may be fewer */
     const size_t asked = begin_next + vectors <= p->vector_end ? begin_next : p->vector_end - vectors;
     const struct gk_column *const columns = p->columns + begin;
-    for (size_t k = 0; k < p->k || k == 0; k += GK_TILE_K) {
-      const bool last = p->k - k <= GK_TILE_K;
-      tile.k = last ? p->k - k : GK_TILE_K;
+    for (size_t k = 0, left = count; left; k += tile.k, left--) {
+      const bool last = left == 1;
+      tile.k = tile_k_of(p, p->k - k, left);
       tile.k_begin = k;
       tile.b = p->b_step ? b : b + k * GK_TILE_VECTORS * GK_V;
       tile.overwrite = p->overwrite && k == 0;
       tile.columns = columns;
       tile.columns_next = !last ? columns : more ? p->columns + asked : NULL;
       product_block(p, &tile, joined ? of_joined : strips,
-                    last || p->b_step ? b_next : tile.b + GK_TILE_K * GK_TILE_VECTORS * GK_V, vectors,
+                    last || p->b_step ? b_next : tile.b + tile.k * GK_TILE_VECTORS * GK_V,
+                    last ? tile_k_of(p, p->k, count) : tile_k_of(p, p->k - k - tile.k, left - 1), vectors,
                     joined ? vectors : width);
     }
     begin = begin_next;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, at most GK_TILE_K k, added to
+ * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, some k, added to
  * C in sums of sum_block k each. A call takes many strips, because what stands between two of them is not
  * hidden by the sums. A tier's tile.h defines what math/product.h lists before it includes this, then
  * tile_terms, then includes math/tile_strips.h. */
@@ -32,8 +32,9 @@ struct tile {
   size_t rows_left;         /* that take these vectors, those of the strip included */
   /* What is asked for meanwhile, at addresses that may be anything: */
   const float *next; /* next_step on for each k, of the block of B that comes next: each strip's even share */
-  size_t next_step, next_asked; /* asked: floats for each k before it */
-  const float *ahead;           /* ahead_step on for each k, of what the caller will read next */
+  const float *next_first; /* of that block */
+  size_t next_step, next_floats;
+  const float *ahead; /* ahead_step on for each k, of what the caller will read next */
   size_t ahead_step;
   struct ahead_left *ahead_left;
   bool a_asks;                          /* across: for A of the next strip */
@@ -122,11 +123,8 @@ static inline void tile_next_strip(struct tile *t, size_t rows) {
   if (GK_TILE_NEXT_LINES(rows) == 0)
     return;
   t->next += t->next_step * t->k;
-  t->next_asked += t->next_step;
-  if (t->next_asked >= GK_TILE_VECTORS * GK_V) { /* once more, for little: it is in L2 */
-    t->next -= t->next_asked * t->k;
-    t->next_asked = 0;
-  }
+  if (t->next >= t->next_first + t->next_floats) /* once more, for little: it is in L2 */
+    t->next = t->next_first;
 }
 
 /* What follows from `value`, or is read through it, is computed after this: addresses of C before the loop
