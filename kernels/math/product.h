@@ -12,7 +12,7 @@
  *     panel before, more sums than a tile of the few alone has; 0: none do
  *   GK_TILE_NEXT_LINES(rows): lines of cache of the next block of B, at most, asked for with each k
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
- *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK; of B packed up to twice as many less one
+ *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK; of B packed up to twice as many
  * A block of B (a tile's k by one panel) stays in the nearest cache that holds it while all rows use it. */
 #ifndef GK_KERNELS_MATH_PRODUCT_H
 #define GK_KERNELS_MATH_PRODUCT_H
@@ -26,14 +26,19 @@
 
 _Static_assert(GK_TILE_K % GK_SUM_BLOCK == 0, "sums must begin where tiles do");
 
-/* In how many tiles the k of a product are taken, one after the other. Rather in a longer tile than in one
+/* In how many tiles the k of a product are taken, one after the other. Rather in longer tiles than in one
  * more: what stands between two is not hidden, and a short one cannot ask for all of the next block of B
- * (640, 700 and 800 k: 64 rows 1.01 to 1.05 times as fast, 6 to 12 rows 1.07 to 1.2). But not across, where
- * L1 must hold a line of A for each k, nor of B unpacked, whose every k may be in another page. */
-static inline size_t tiles_of(const struct gk_product *p) {
-  const bool longer = p->a_step == 1 && !p->b_step;
-  const size_t count = (p->k + (longer ? 0 : GK_TILE_K - 1)) / GK_TILE_K;
-  return count ? count : 1;
+ * (640, 700 and 800 k: 64 rows 1.01 to 1.05 times as fast, 6 to 12 rows 1.07 to 1.2). Of many rows they are as
+ * few as can be (1024 k by 64 rows 1.01), of few rows, which read B faster, as long as they must (12 rows 1.02
+ * to 1.05). But not across, where L1 must hold a line of A for each k, nor of B unpacked, whose every k may be
+ * in another page. */
+static inline size_t tiles_of(const struct gk_product *p, size_t strips) {
+  enum { FEW_STRIPS = 4, LONGEST = 2 * GK_TILE_K };
+  const size_t least = (p->k + LONGEST - 1) / LONGEST, most = (p->k + GK_TILE_K - 1) / GK_TILE_K;
+  if (p->a_step != 1 || p->b_step)
+    return most > 0 ? most : 1;
+  const size_t count = strips > FEW_STRIPS ? least : p->k / GK_TILE_K;
+  return count > 0 ? count : 1;
 }
 
 /* What the first of so many tiles takes of the last k: whole sums, as even a share as can be. */
@@ -212,7 +217,7 @@ static void product(const struct gk_product *p) {
     product_of_columns(p);
     return;
   }
-  const size_t width = width_of(p->rows, strips), count = tiles_of(p);
+  const size_t width = width_of(p->rows, strips), count = tiles_of(p, strips);
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
   const size_t joins = joining(p, width), of_joined = joined_strips(p->rows, joins);
   const size_t panels = (p->vector_end - p->vector_begin + GK_TILE_VECTORS - 1) / GK_TILE_VECTORS;
