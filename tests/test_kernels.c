@@ -16,10 +16,10 @@
 #include "tests/kernel_tiers.h"
 #include "tests/random_values.h"
 
-enum { MOST_ROWS = 96, MOST_COLUMNS = 256, MOST_K = 1030 };
+enum { MOST_ROWS = 96, MOST_COLUMNS = 256, MOST_K = 1600 };
 
-/* k at both sides of a block's end, and more blocks than one. */
-static const size_t ks[] = {1, 2, 64, 65, 255, 256, 257, 512, 600, 1023, 1030};
+/* k at both sides of the ends of a sum and of a tile. */
+static const size_t ks[] = {1, 2, 64, 65, 255, 256, 257, 512, 600, 1023, 1030, MOST_K};
 enum { KS = sizeof ks / sizeof ks[0] };
 
 /* sum[i][j] of rows x columns in the canonical order; a is (rows, k), b (k, columns). */
@@ -354,7 +354,7 @@ static void make_extreme(struct problem *p, uint64_t stream) {
 }
 
 static void product_of_any_size_has_the_same_bits_on_every_tier(void **state) {
-  static const size_t rows_of_far_b[] = {7, 8, 9, 13, 14, 19}; /* B that is far is cut into other strips */
+  static const size_t rows_of_far_b[] = {7, 8, 9, 13, 14, 19, 40}; /* far B is cut into other strips */
   enum { FAR = sizeof rows_of_far_b / sizeof *rows_of_far_b };
   _Static_assert(MOST_COLUMNS * MOST_K > 1 << 18, "no B is far");
   struct problem p;

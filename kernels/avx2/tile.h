@@ -9,7 +9,8 @@
 #define GK_TILE_ROWS                 6
 #define GK_TILE_VECTORS              2
 #define GK_TILE_K                    512 /* from L2; 256, for which a small L1 has room: 0.5 to 1 % slower */
-#define GK_TILE_READS_ACROSS         0   /* a line of cache for each k drives B out of L1: 2 to 7 % slower */
+#define GK_TILE_LONGEST              1024
+#define GK_TILE_READS_ACROSS         0 /* a line of cache for each k drives B out of L1: 2 to 7 % slower */
 #define GK_TILE_TALLEST              GK_TILE_ROWS
 #define GK_TILE_LOW_ROWS             3 /* four by two sums wait for each other: 8 rows 1.1 times as fast so */
 #define GK_TILE_WIDTH(rows)          ((rows) == 1 ? 8u : (rows) == 2 ? 6u : (rows) == 3 ? 4u : 2u)

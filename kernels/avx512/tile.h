@@ -6,23 +6,22 @@
  * alone wait for each other. Products of 80 columns 1.09 to 1.19 times as fast, of 144 1.05 to 1.11 (4, 5, 9
  * and more rows; six 1.0 to 1.1). A panel of two vectors gained nothing so.
  * Instructions count: a thread of another process on the same core leaves three a cycle (Xeon Emerald Rapids,
- * as measured), of which two are fma; four k of six rows take 150 for 96 fma, across 152. */
+ * as measured), of which two are fma; four k of six rows take 150 for 96 fma, 158 where they ask for two
+ * lines of B each; across 148, where they ask for one 156. */
 #ifndef GK_KERNELS_AVX512_TILE_H
 #define GK_KERNELS_AVX512_TILE_H
 
 #define GK_TILE_ROWS                 6
 #define GK_TILE_VECTORS              4
-#define GK_TILE_K                    512 /* B comes from L2 either way, and a call costs some 40 cycles */
+#define GK_TILE_K                    512  /* B comes from L2 either way, and a call costs some 40 cycles */
+#define GK_TILE_LONGEST              1024 /* two blocks of B, 512 KiB, and A of 64 rows: in an L2 of 1 MiB */
 #define GK_TILE_READS_ACROSS         1
 #define GK_TILE_TALLEST              8
 #define GK_TILE_LOW_ROWS             GK_TILE_ROWS
 #define GK_TILE_WIDTH(rows)          ((rows) <= 3 ? 8u : (rows) <= 6 ? 4u : 2u)
 #define GK_TILE_JOINED_ROWS(vectors) ((vectors) == 1 ? 5u : 0u)
 
-/* Lines of cache of the block of B that comes next, at most, asked for with each k: two where strips are so
- * few that one would not bring all of it. The two are of either half of a strip's share, which two streams
- * bring sooner than one: from L3, 8 to 12 rows 1.04 to 1.1 times as fast, 16 rows 1.02 to 1.04. Where one is
- * enough, a second one costs 1 %. Of a larger share some lines are not asked for. Up to four rows leave B
+/* Lines of cache of the block of B that comes next, at most, asked for with each k. Up to four rows leave B
  * behind as fast as it can be read, and ask for nothing: 8 KiB ahead in their own stream cost three rows 2 to
  * 6 % (Zen 4), and brought four nothing. Nor is anything asked for of B unpacked: rows 32 k ahead bring LSTM
  * 512 2 to 6 % and cost LSTM 256 up to 5 %, and of weights that large B is packed. */
@@ -111,10 +110,15 @@ static inline __attribute__((always_inline)) void tile_terms(const struct tile *
   if (at_once && GK_TILE_NEXT_LINES(rows))
     tile_ask(to.next, to.next_step, count);
   const int lines = form == TILE_UNPACKED ? 0 : GK_TILE_NEXT_LINES(rows);
-  /* across, the loop with one line would take 166 instructions where that with two stood beside it */
-  const bool two = lines == 2 && (rows > GK_TILE_ROWS || (form == TILE_PACKED && to.next_step > 16));
+  /* Two lines where strips are so few that one would not bring all: seven or eight rows, or a share of more
+   * than a line. They are of two streams, which bring sooner what one does: weights in L3, 8 to 12 rows 1.04
+   * to 1.1 times as fast, 16 rows 1.02 to 1.04, six rows 0.97 (in L2 1.02 to 1.07). Of a larger share some
+   * lines are not asked for. Across it is one: the compiler makes that loop longer where both stand. */
+  const bool two =
+      lines == 2 && !at_once && (rows > GK_TILE_ROWS || (form == TILE_PACKED && to.next_step > 16));
   if (two) {
-    to.next_step = to.next_step < 32 ? (to.next_step + 1) / 2 : 16; /* a line of each half */
+    const size_t half = (to.next_step + 1) / 2;
+    to.next_step = half < 16 ? half : 16;
     to.next_half = to.next_step * count;
   }
   for (size_t stretch = count; count; count -= stretch) {

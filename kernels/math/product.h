@@ -12,7 +12,8 @@
  *     panel before, more sums than a tile of the few alone has; 0: none do
  *   GK_TILE_NEXT_LINES(rows): lines of cache of the next block of B, at most, asked for with each k
  *   GK_TILE_READS_ACROSS: reads_across of the table, 0 or 1; with it tiles_across, of any a_step
- *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK; of B packed up to twice as many
+ *   GK_TILE_K: k that a tile takes, a multiple of GK_SUM_BLOCK
+ *   GK_TILE_LONGEST: k that it may take of B packed and of A not across, at least GK_TILE_K
  * A block of B (a tile's k by one panel) stays in the nearest cache that holds it while all rows use it. */
 #ifndef GK_KERNELS_MATH_PRODUCT_H
 #define GK_KERNELS_MATH_PRODUCT_H
@@ -25,20 +26,21 @@
 #endif
 
 _Static_assert(GK_TILE_K % GK_SUM_BLOCK == 0, "sums must begin where tiles do");
+_Static_assert(GK_TILE_LONGEST >= GK_TILE_K, "few rows take tiles of GK_TILE_K and longer");
 
 /* In how many tiles the k of a product are taken, one after the other. Rather in longer tiles than in one
  * more: what stands between two is not hidden, and a short one cannot ask for all of the next block of B
- * (640, 700 and 800 k: 64 rows 1.01 to 1.05 times as fast, 6 to 12 rows 1.07 to 1.2). Of many rows they are as
- * few as can be (1024 k by 64 rows 1.01), of few rows, which read B faster, as long as they must (12 rows 1.02
- * to 1.05). But not across, where L1 must hold a line of A for each k, nor of B unpacked, whose every k may be
- * in another page. */
+ * (640, 700 and 800 k: 64 rows 1.01 to 1.05 times as fast, 6 to 12 rows 1.07 to 1.2). Many rows take as few
+ * as can be (1024 k by 64 rows 1.01). Few rows, which leave a block of B behind sooner, take as many as still
+ * are GK_TILE_K long: 12 rows by 1024 k 1.02 to 1.05. Across, L1 must hold a line of A for each k, and of B
+ * unpacked each k may be in another page: no tile is longer there. */
 static inline size_t tiles_of(const struct gk_product *p, size_t strips) {
-  enum { FEW_STRIPS = 4, LONGEST = 2 * GK_TILE_K };
-  const size_t least = (p->k + LONGEST - 1) / LONGEST, most = (p->k + GK_TILE_K - 1) / GK_TILE_K;
-  if (p->a_step != 1 || p->b_step)
-    return most > 0 ? most : 1;
-  const size_t count = strips > FEW_STRIPS ? least : p->k / GK_TILE_K;
-  return count > 0 ? count : 1;
+  enum { FEW_STRIPS = 4 };
+  const size_t longest = p->a_step == 1 && !p->b_step ? GK_TILE_LONGEST : GK_TILE_K;
+  const size_t fewest = (p->k + longest - 1) / longest;
+  const size_t wanted = strips > FEW_STRIPS ? fewest : p->k / GK_TILE_K;
+  const size_t count = fewest > wanted ? fewest : wanted;
+  return count ? count : 1;
 }
 
 /* What the first of so many tiles takes of the last k: whole sums, as even a share as can be. */
@@ -217,7 +219,7 @@ static void product(const struct gk_product *p) {
     product_of_columns(p);
     return;
   }
-  const size_t width = width_of(p->rows, strips), count = tiles_of(p, strips);
+  const size_t width = width_of(p->rows, strips), tile_count = tiles_of(p, strips);
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
   const size_t joins = joining(p, width), of_joined = joined_strips(p->rows, joins);
   const size_t panels = (p->vector_end - p->vector_begin + GK_TILE_VECTORS - 1) / GK_TILE_VECTORS;
@@ -228,7 +230,7 @@ static void product(const struct gk_product *p) {
                       .b_first = p->b_first,
                       .b_rows = p->k,
                       .sum_block = p->sum_block / GK_SUM_PART,
-                      .k = tile_k_of(p, p->k, count),
+                      .k = tile_k_of(p, p->k, tile_count),
                       .stream = p->stream,
                       .ahead_left = &ahead,
                       .a_asks = true};
@@ -247,17 +249,17 @@ static void product(const struct gk_product *p) {
     /* as many as here, though the next may be fewer */
     const size_t asked = begin_next + vectors <= p->vector_end ? begin_next : p->vector_end - vectors;
     const struct gk_column *const columns = p->columns + begin;
-    for (size_t k = 0, left = count; left; k += tile.k, left--) {
+    for (size_t k = 0, left = tile_count; left; k += tile.k, left--) {
       const bool last = left == 1;
       tile.k = tile_k_of(p, p->k - k, left);
+      const size_t k_next = last ? tile_k_of(p, p->k, tile_count) : tile_k_of(p, p->k - k - tile.k, left - 1);
       tile.k_begin = k;
       tile.b = p->b_step ? b : b + k * GK_TILE_VECTORS * GK_V;
       tile.overwrite = p->overwrite && k == 0;
       tile.columns = columns;
       tile.columns_next = !last ? columns : more ? p->columns + asked : NULL;
       product_block(p, &tile, joined ? of_joined : strips,
-                    last || p->b_step ? b_next : tile.b + tile.k * GK_TILE_VECTORS * GK_V,
-                    last ? tile_k_of(p, p->k, count) : tile_k_of(p, p->k - k - tile.k, left - 1), vectors,
+                    last || p->b_step ? b_next : tile.b + tile.k * GK_TILE_VECTORS * GK_V, k_next, vectors,
                     joined ? vectors : width);
     }
     begin = begin_next;

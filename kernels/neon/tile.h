@@ -8,6 +8,7 @@
 #define GK_TILE_ROWS                 5
 #define GK_TILE_VECTORS              4
 #define GK_TILE_K                    GK_SUM_BLOCK
+#define GK_TILE_LONGEST              GK_TILE_K
 #define GK_TILE_READS_ACROSS         0 /* four k of a row come as one vector */
 #define GK_TILE_TALLEST              GK_TILE_ROWS
 #define GK_TILE_LOW_ROWS             GK_TILE_ROWS
