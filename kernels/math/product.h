@@ -37,14 +37,16 @@ _Static_assert(GK_TILE_LONGEST >= GK_TILE_K, "few rows take tiles of GK_TILE_K a
 static inline size_t tiles_of(const struct gk_product *p, size_t strips) {
   enum { FEW_STRIPS = 4 };
   const size_t longest = p->a_step == 1 && !p->b_step ? GK_TILE_LONGEST : GK_TILE_K;
-  const size_t fewest = (p->k + longest - 1) / longest;
-  const size_t wanted = strips > FEW_STRIPS ? fewest : p->k / GK_TILE_K;
-  const size_t count = fewest > wanted ? fewest : wanted;
-  return count ? count : 1;
+  if (p->k <= GK_TILE_K) /* small networks: no division for each product */
+    return 1;
+  const size_t fewest = (p->k + longest - 1) / longest, whole = p->k / GK_TILE_K;
+  return strips <= FEW_STRIPS && whole > fewest ? whole : fewest;
 }
 
 /* What the first of so many tiles takes of the last k: whole sums, as even a share as can be. */
 static inline size_t tile_k_of(const struct gk_product *p, size_t k, size_t count) {
+  if (count == 1)
+    return k;
   const size_t sums = (k + p->sum_block - 1) / p->sum_block;
   const size_t share = (sums + count - 1) / count * p->sum_block;
   return k < share ? k : share;
@@ -219,7 +221,8 @@ static void product(const struct gk_product *p) {
     product_of_columns(p);
     return;
   }
-  const size_t width = width_of(p->rows, strips), tile_count = tiles_of(p, strips);
+  const size_t tile_count = tiles_of(p, strips), k_first = tile_k_of(p, p->k, tile_count);
+  const size_t width = width_of(p->rows, strips);
   const size_t most = width < GK_TILE_VECTORS ? GK_TILE_VECTORS : width;
   const size_t joins = joining(p, width), of_joined = joined_strips(p->rows, joins);
   const size_t panels = (p->vector_end - p->vector_begin + GK_TILE_VECTORS - 1) / GK_TILE_VECTORS;
@@ -230,7 +233,7 @@ static void product(const struct gk_product *p) {
                       .b_first = p->b_first,
                       .b_rows = p->k,
                       .sum_block = p->sum_block / GK_SUM_PART,
-                      .k = tile_k_of(p, p->k, tile_count),
+                      .k = k_first,
                       .stream = p->stream,
                       .ahead_left = &ahead,
                       .a_asks = true};
@@ -249,10 +252,10 @@ static void product(const struct gk_product *p) {
     /* as many as here, though the next may be fewer */
     const size_t asked = begin_next + vectors <= p->vector_end ? begin_next : p->vector_end - vectors;
     const struct gk_column *const columns = p->columns + begin;
-    for (size_t k = 0, left = tile_count; left; k += tile.k, left--) {
+    for (size_t k = 0, k_next = k_first, left = tile_count; left; k += tile.k, left--) {
       const bool last = left == 1;
-      tile.k = tile_k_of(p, p->k - k, left);
-      const size_t k_next = last ? tile_k_of(p, p->k, tile_count) : tile_k_of(p, p->k - k - tile.k, left - 1);
+      tile.k = k_next;
+      k_next = last ? k_first : tile_k_of(p, p->k - k - tile.k, left - 1);
       tile.k_begin = k;
       tile.b = p->b_step ? b : b + k * GK_TILE_VECTORS * GK_V;
       tile.overwrite = p->overwrite && k == 0;

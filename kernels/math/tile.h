@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, some k, added to
- * C in sums of sum_block k each. A call takes many strips, because what stands between two of them is not
- * hidden by the sums. A tier's tile.h defines what math/product.h lists before it includes this, then
- * tile_terms, then includes math/tile_strips.h. */
+ * What a tier's matrix tile is given: strips of `rows` rows by `vectors` of C, some k, added to C in sums of
+ * sum_block k each. A call takes many strips, because what stands between two of them is not hidden by the
+ * sums. A tier's tile.h defines what math/product.h lists before it includes this, then tile_terms, then
+ * includes math/tile_strips.h. */
 #ifndef GK_KERNELS_MATH_TILE_H
 #define GK_KERNELS_MATH_TILE_H
 
