@@ -5,6 +5,8 @@
 #ifndef GK_KERNELS_MATH_ACTIVATION_H
 #define GK_KERNELS_MATH_ACTIVATION_H
 
+#include "kernels/math/array.h"
+
 /* Adding it rounds y to an integer n and leaves n + 127 in the low mantissa bits, where vf_exponent finds it.
  */
 #define GK_ROUND_TO_EXPONENT (0x1.8p23f + 127.0f)
@@ -61,19 +63,11 @@ static inline vf v_tanh(vf x) {
 #endif
 
 static void sigmoid_array(size_t count, const float *x, float *y) {
-  size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V)
-    vf_store(y + i, v_sigmoid(vf_load(x + i)));
-  if (i < count)
-    vf_store_n(y + i, v_sigmoid(vf_load_n(x + i, count - i)), count - i);
+  GK_ARRAY_PASS(count, v_store(y + i, v_sigmoid(v_load(x + i, lanes)), lanes););
 }
 
 static void tanh_array(size_t count, const float *x, float *y) {
-  size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V)
-    vf_store(y + i, v_tanh(vf_load(x + i)));
-  if (i < count)
-    vf_store_n(y + i, v_tanh(vf_load_n(x + i, count - i)), count - i);
+  GK_ARRAY_PASS(count, v_store(y + i, v_tanh(v_load(x + i, lanes)), lanes););
 }
 
 /* Throughput of the functions with everything in registers: the argument of 16 floats moves a little

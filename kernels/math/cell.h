@@ -5,18 +5,8 @@
 #ifndef GK_KERNELS_MATH_CELL_H
 #define GK_KERNELS_MATH_CELL_H
 
+#include "kernels/math/array.h"
 #include "kernels/math/function.h"
-
-/* lanes is the constant GK_V in the body of a row: the compiler drops the masks there. */
-static inline __attribute__((always_inline)) vf cell_load(const float *p, size_t lanes) {
-  return lanes == GK_V ? vf_load(p) : vf_load_n(p, lanes);
-}
-static inline __attribute__((always_inline)) void cell_store(float *p, vf x, size_t lanes) {
-  if (lanes == GK_V)
-    vf_store(p, x);
-  else
-    vf_store_n(p, x, lanes);
-}
 
 /* To a saved row. */
 static inline __attribute__((always_inline)) void cell_save(const struct gk_cell_forward *step, float *p,
@@ -24,15 +14,15 @@ static inline __attribute__((always_inline)) void cell_save(const struct gk_cell
   if (lanes == GK_V && step->stream)
     vf_stream(p, x);
   else
-    cell_store(p, x, lanes);
+    v_store(p, x, lanes);
 }
 
 /* The gradient of h: dy + dh, flushed, since what a caller gives may be denormal. */
 static inline __attribute__((always_inline)) vf cell_dh(const struct gk_cell_backward *step, size_t row,
                                                         size_t unit, size_t lanes) {
-  vf dh = cell_load(step->dh[row] + unit, lanes);
+  vf dh = v_load(step->dh[row] + unit, lanes);
   if (step->dy)
-    dh = vf_add(cell_load(step->dy[row] + unit, lanes), dh);
+    dh = vf_add(v_load(step->dy[row] + unit, lanes), dh);
   return vf_flush(dh);
 }
 
@@ -40,16 +30,16 @@ static inline __attribute__((always_inline)) vf cell_dh(const struct gk_cell_bac
 static inline __attribute__((always_inline)) void
 cell_store_gradient(const struct gk_cell_backward *step, size_t row, size_t column, vf x, size_t lanes) {
   x = vf_flush(x);
-  cell_store(step->d_pre[row] + column, x, lanes);
+  v_store(step->d_pre[row] + column, x, lanes);
   if (step->d_pre_copy)
-    cell_store(step->d_pre_copy[row] + column, x, lanes);
+    v_store(step->d_pre_copy[row] + column, x, lanes);
 }
 
 /* The new h, flushed. */
 static inline __attribute__((always_inline)) void cell_store_h(const struct gk_cell_forward *step, size_t row,
                                                                size_t unit, vf h, size_t lanes) {
   h = vf_flush(h);
-  cell_store(step->h[row] + unit, h, lanes);
+  v_store(step->h[row] + unit, h, lanes);
   if (step->saved_h)
     cell_save(step, step->saved_h[row] + unit, h, lanes);
 }

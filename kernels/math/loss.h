@@ -10,24 +10,16 @@
 /* ---- Softmax cross-entropy ---- */
 
 static float sum_shifted(size_t count, float top, const float *x) {
-  vf sum[GK_SUM_VECTORS];
-  for (int j = 0; j < GK_SUM_VECTORS; j++)
-    sum[j] = vf_set(0.0f);
-  for (size_t i = 0; i < count; i += GK_SUM_LANES)
-    for (int j = 0; j < GK_SUM_VECTORS; j++) {
-      size_t lanes = tail_lanes(i, count, j);
-      if (lanes == 0)
-        break;
-      sum[j] = vf_add(sum[j], vf_first(vf_sub(vf_load_n(x + i + j * GK_V, lanes), vf_set(top)), lanes));
-    }
-  return tree_sum(sum);
+  struct lane_sums sum = lane_sums_start();
+  GK_SUM_PASS(count, {
+    vf shifted = vf_sub(v_load(x + i, lanes), vf_set(top));
+    sum.lane[j] = vf_add(sum.lane[j], v_first(shifted, lanes));
+  });
+  return tree_sum(&sum);
 }
 
 static void shift_array(size_t count, float down, float *x) {
-  for (size_t i = 0; i < count; i += GK_V) {
-    size_t lanes = count - i < GK_V ? count - i : GK_V;
-    vf_store_n(x + i, vf_sub(vf_load_n(x + i, lanes), vf_set(down)), lanes);
-  }
+  GK_ARRAY_PASS(count, v_store(x + i, vf_sub(v_load(x + i, lanes), vf_set(down)), lanes););
 }
 
 /* Flushed: of many classes some have no probability to speak of. */
@@ -87,21 +79,15 @@ static inline __attribute__((always_inline)) vf huber_units(const struct gk_loss
 
 #define GK_LOSS_KERNEL(name)                                                                                 \
   static float name##_loss(const struct gk_loss_row *row) {                                                  \
-    vf sum[GK_SUM_VECTORS], gradient;                                                                        \
-    for (int j = 0; j < GK_SUM_VECTORS; j++)                                                                 \
-      sum[j] = vf_set(0.0f);                                                                                 \
-    for (size_t i = 0; i < row->count; i += GK_SUM_LANES)                                                    \
-      for (int j = 0; j < GK_SUM_VECTORS; j++) {                                                             \
-        size_t at = i + (size_t)j * GK_V, lanes = tail_lanes(i, row->count, j);                              \
-        if (lanes == 0)                                                                                      \
-          break;                                                                                             \
-        vf loss =                                                                                            \
-            name##_units(row, vf_load_n(row->x + at, lanes), vf_load_n(row->values + at, lanes), &gradient); \
-        sum[j] = vf_add(sum[j], vf_first(loss, lanes));                                                      \
-        if (row->dx)                                                                                         \
-          vf_store_n(row->dx + at, vf_flush(vf_mul(vf_set(row->scale), gradient)), lanes);                   \
-      }                                                                                                      \
-    return tree_sum(sum);                                                                                    \
+    struct lane_sums sum = lane_sums_start();                                                                \
+    vf gradient;                                                                                             \
+    GK_SUM_PASS(row->count, {                                                                                \
+      vf loss = name##_units(row, v_load(row->x + i, lanes), v_load(row->values + i, lanes), &gradient);     \
+      sum.lane[j] = vf_add(sum.lane[j], v_first(loss, lanes));                                               \
+      if (row->dx)                                                                                           \
+        v_store(row->dx + i, vf_flush(vf_mul(vf_set(row->scale), gradient)), lanes);                         \
+    });                                                                                                      \
+    return tree_sum(&sum);                                                                                   \
   }
 GK_LOSS_KERNEL(binary)
 GK_LOSS_KERNEL(squared)

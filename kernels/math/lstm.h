@@ -26,7 +26,7 @@ lstm_blocks(const struct gk_cell_variant *variant, const float *peephole, bool g
 
 /* a + p c */
 static inline __attribute__((always_inline)) vf lstm_peep(const float *peephole, vf c, vf a, size_t lanes) {
-  return peephole ? vf_fma(cell_load(peephole, lanes), c, a) : a;
+  return peephole ? vf_fma(v_load(peephole, lanes), c, a) : a;
 }
 
 /* c = f c' + i g; o stays in the pre-activations. */
@@ -37,32 +37,32 @@ GK_CELL_UNITS lstm_forward_memory_body(const struct gk_cell_forward *step, size_
   const bool coupled = general && variant->coupled;
   float *pre = step->pre[row] + unit;
   struct cell_value f;
-  vf c_prev, ai = cell_load(pre, lanes);
+  vf c_prev, ai = v_load(pre, lanes);
   if (general) {
-    c_prev = cell_load(step->c_prev[row] + unit, lanes);
+    c_prev = v_load(step->c_prev[row] + unit, lanes);
     ai = lstm_peep(at.peep_i, c_prev, ai, lanes);
   }
   struct cell_value i = cell_activate(variant, general, GK_GATE, ai);
   if (coupled) {
     f.y = f.saved = vf_sub(vf_set(1.0f), i.y);
   } else {
-    vf af = cell_load(pre + at.f, lanes);
+    vf af = v_load(pre + at.f, lanes);
     if (general)
       af = lstm_peep(at.peep_f, c_prev, af, lanes);
     f = cell_activate(variant, general, GK_GATE, af);
   }
-  struct cell_value g = cell_activate(variant, general, GK_CANDIDATE, cell_load(pre + at.g, lanes));
-  struct cell_value o = {cell_load(pre + at.o, lanes), vf_set(0.0f)};
+  struct cell_value g = cell_activate(variant, general, GK_CANDIDATE, v_load(pre + at.g, lanes));
+  struct cell_value o = {v_load(pre + at.o, lanes), vf_set(0.0f)};
   if (!general)
     o = cell_activate(variant, general, GK_GATE, o.y);
-  vf c = vf_fma(f.y, cell_load(step->c_prev[row] + unit, lanes), vf_mul(i.y, g.y));
+  vf c = vf_fma(f.y, v_load(step->c_prev[row] + unit, lanes), vf_mul(i.y, g.y));
   if (general)
     c = cell_bounded(c, variant->cell_clip);
   c = vf_flush(c);
   if (general)
     o = cell_activate(variant, true, GK_GATE, lstm_peep(at.peep_o, c, o.y, lanes));
-  cell_store(pre + at.o, o.y, lanes);
-  cell_store(step->c[row] + unit, c, lanes);
+  v_store(pre + at.o, o.y, lanes);
+  v_store(step->c[row] + unit, c, lanes);
   if (!step->saved_gates)
     return;
   float *gates = step->saved_gates[row] + unit;
@@ -78,8 +78,8 @@ GK_CELL_UNITS lstm_forward_memory_body(const struct gk_cell_forward *step, size_
 GK_CELL_UNITS lstm_forward_output_body(const struct gk_cell_forward *step, size_t row, size_t unit,
                                        size_t lanes, bool general) {
   const struct lstm_blocks at = lstm_blocks(step->variant, NULL, general, step->hidden, unit);
-  vf o = cell_load(step->pre[row] + at.o + unit, lanes);
-  vf c = cell_load(step->c[row] + unit, lanes);
+  vf o = v_load(step->pre[row] + at.o + unit, lanes);
+  vf c = v_load(step->c[row] + unit, lanes);
   vf y = general ? cell_function(&step->variant->function[GK_OUTPUT], GK_OUTPUT, c) : v_tanh(c);
   cell_store_h(step, row, unit, vf_mul(o, y), lanes);
 }
@@ -92,18 +92,18 @@ GK_CELL_UNITS lstm_backward_body(const struct gk_cell_backward *step, size_t row
   const bool coupled = general && variant->coupled;
   const vf one = vf_set(1.0f);
   const float *gates = step->gates[row] + unit;
-  struct cell_recalled i = cell_recall(variant, general, GK_GATE, cell_load(gates, lanes)), f;
+  struct cell_recalled i = cell_recall(variant, general, GK_GATE, v_load(gates, lanes)), f;
   if (coupled)
     f.y = f.slope = vf_sub(one, i.y);
   else
-    f = cell_recall(variant, general, GK_GATE, cell_load(gates + at.f, lanes));
-  struct cell_recalled g = cell_recall(variant, general, GK_CANDIDATE, cell_load(gates + at.g, lanes));
-  struct cell_recalled o = cell_recall(variant, general, GK_GATE, cell_load(gates + at.o, lanes));
-  vf c = cell_load(step->c[row] + unit, lanes);
+    f = cell_recall(variant, general, GK_GATE, v_load(gates + at.f, lanes));
+  struct cell_recalled g = cell_recall(variant, general, GK_CANDIDATE, v_load(gates + at.g, lanes));
+  struct cell_recalled o = cell_recall(variant, general, GK_GATE, v_load(gates + at.o, lanes));
+  vf c = v_load(step->c[row] + unit, lanes);
   struct cell_recalled output; /* tanh(c) */
   const bool normalised = general && step->squashed;
   if (normalised) {
-    output.y = output.slope = cell_load(step->squashed[row] + unit, lanes);
+    output.y = output.slope = v_load(step->squashed[row] + unit, lanes);
   } else if (general) {
     const struct gk_activation_function *function = &variant->function[GK_OUTPUT];
     output.y = cell_function(function, GK_OUTPUT, c);
@@ -115,18 +115,18 @@ GK_CELL_UNITS lstm_backward_body(const struct gk_cell_backward *step, size_t row
   vf dh = cell_dh(step, row, unit, lanes);
   vf d_o = vf_mul(vf_mul(dh, output.y), cell_slope(general, GK_GATE, o));
   vf dc = normalised
-              ? vf_add(cell_load(step->d_squashed[row] + unit, lanes), cell_load(step->dc[row] + unit, lanes))
+              ? vf_add(v_load(step->d_squashed[row] + unit, lanes), v_load(step->dc[row] + unit, lanes))
               : vf_fma(vf_mul(dh, o.y), cell_slope(general, GK_OUTPUT, output),
-                       cell_load(step->dc[row] + unit, lanes));
+                       v_load(step->dc[row] + unit, lanes));
   if (general) { /* o sees c, and c is what the bounds left */
     dc = lstm_peep(at.peep_o, d_o, dc, lanes);
     dc = vf_zero_where(vf_ge(vf_abs(c), vf_set(variant->cell_clip)), dc);
   }
   vf along_i = g.y; /* dc / di */
   if (coupled)
-    along_i = vf_sub(g.y, cell_load(step->c_prev[row] + unit, lanes));
+    along_i = vf_sub(g.y, v_load(step->c_prev[row] + unit, lanes));
   vf di = vf_mul(vf_mul(dc, along_i), cell_slope(general, GK_GATE, i));
-  vf df = vf_mul(vf_mul(dc, cell_load(step->c_prev[row] + unit, lanes)), cell_slope(general, GK_GATE, f));
+  vf df = vf_mul(vf_mul(dc, v_load(step->c_prev[row] + unit, lanes)), cell_slope(general, GK_GATE, f));
   vf dg = vf_mul(vf_mul(dc, i.y), cell_slope(general, GK_CANDIDATE, g));
   cell_store_gradient(step, row, unit, di, lanes);
   if (!coupled)
@@ -139,8 +139,8 @@ GK_CELL_UNITS lstm_backward_body(const struct gk_cell_backward *step, size_t row
     if (!coupled)
       dc_prev = lstm_peep(at.peep_f, df, dc_prev, lanes);
   }
-  cell_store(step->dc[row] + unit, vf_flush(dc_prev), lanes);
-  cell_store(step->dh[row] + unit, vf_set(0.0f), lanes);
+  v_store(step->dc[row] + unit, vf_flush(dc_prev), lanes);
+  v_store(step->dh[row] + unit, vf_set(0.0f), lanes);
 }
 
 GK_CELL_KERNEL_TWO_PASSES(lstm_forward, lstm_forward_memory, lstm_forward_output, forward, 4, true)

@@ -9,10 +9,10 @@ GK_CELL_UNITS mgu_forward_gate_body(const struct gk_cell_forward *step, size_t r
                                     bool general) {
   const size_t hidden = step->hidden;
   float *pre = step->pre[row] + unit;
-  struct cell_value f = cell_activate(step->variant, general, GK_GATE, cell_load(pre, lanes));
-  vf q = vf_flush(vf_mul(f.y, cell_load(step->h_prev[row] + unit, lanes)));
-  cell_store(pre, f.y, lanes);
-  cell_store(pre + 2 * hidden, q, lanes);
+  struct cell_value f = cell_activate(step->variant, general, GK_GATE, v_load(pre, lanes));
+  vf q = vf_flush(vf_mul(f.y, v_load(step->h_prev[row] + unit, lanes)));
+  v_store(pre, f.y, lanes);
+  v_store(pre + 2 * hidden, q, lanes);
   if (!step->saved_gates)
     return;
   float *gates = step->saved_gates[row] + unit;
@@ -25,9 +25,9 @@ GK_CELL_UNITS mgu_forward_candidate_body(const struct gk_cell_forward *step, siz
                                          size_t lanes, bool general) {
   const size_t hidden = step->hidden;
   const float *pre = step->pre[row] + unit;
-  vf f = cell_load(pre, lanes);
-  struct cell_value n = cell_activate(step->variant, general, GK_CANDIDATE, cell_load(pre + hidden, lanes));
-  vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
+  vf f = v_load(pre, lanes);
+  struct cell_value n = cell_activate(step->variant, general, GK_CANDIDATE, v_load(pre + hidden, lanes));
+  vf h_prev = v_load(step->h_prev[row] + unit, lanes);
   cell_store_h(step, row, unit, vf_fma(vf_sub(vf_set(1.0f), f), vf_sub(h_prev, n.y), n.y), lanes);
   if (step->saved_gates)
     cell_save(step, step->saved_gates[row] + unit + hidden, n.saved, lanes);
@@ -38,15 +38,14 @@ GK_CELL_UNITS mgu_backward_candidate_body(const struct gk_cell_backward *step, s
                                           size_t lanes, bool general) {
   const size_t hidden = step->hidden;
   const float *gates = step->gates[row] + unit;
-  struct cell_recalled f = cell_recall(step->variant, general, GK_GATE, cell_load(gates, lanes));
-  struct cell_recalled n =
-      cell_recall(step->variant, general, GK_CANDIDATE, cell_load(gates + hidden, lanes));
+  struct cell_recalled f = cell_recall(step->variant, general, GK_GATE, v_load(gates, lanes));
+  struct cell_recalled n = cell_recall(step->variant, general, GK_CANDIDATE, v_load(gates + hidden, lanes));
   vf dh = cell_dh(step, row, unit, lanes);
   vf dn = vf_mul(vf_mul(dh, f.y), cell_slope(general, GK_CANDIDATE, n));
   cell_store_gradient(step, row, unit + hidden, dn, lanes);
   /* n is needed once more, and d_pre has room for it until the gradient of f takes its place. */
-  cell_store(step->d_pre[row] + unit, n.y, lanes);
-  cell_store(step->dh[row] + unit, dh, lanes);
+  v_store(step->d_pre[row] + unit, n.y, lanes);
+  v_store(step->dh[row] + unit, dh, lanes);
 }
 
 /* df = dh (n - h') + drh h',  dh' = dh (1 - f) + drh f */
@@ -54,15 +53,15 @@ GK_CELL_UNITS mgu_backward_gate_body(const struct gk_cell_backward *step, size_t
                                      size_t lanes, bool general) {
   const vf one = vf_set(1.0f);
   struct cell_recalled f =
-      cell_recall(step->variant, general, GK_GATE, cell_load(step->gates[row] + unit, lanes));
-  vf n = cell_load(step->d_pre[row] + unit, lanes);
-  vf h_prev = cell_load(step->h_prev[row] + unit, lanes);
-  vf drh = cell_load(step->drh[row] + unit, lanes);
+      cell_recall(step->variant, general, GK_GATE, v_load(step->gates[row] + unit, lanes));
+  vf n = v_load(step->d_pre[row] + unit, lanes);
+  vf h_prev = v_load(step->h_prev[row] + unit, lanes);
+  vf drh = v_load(step->drh[row] + unit, lanes);
   float *carry = step->dh[row] + unit;
-  vf dh = cell_load(carry, lanes);
+  vf dh = v_load(carry, lanes);
   vf sum = vf_fma(drh, h_prev, vf_mul(dh, vf_sub(n, h_prev)));
   cell_store_gradient(step, row, unit, vf_mul(sum, cell_slope(general, GK_GATE, f)), lanes);
-  cell_store(carry, vf_flush(vf_fma(drh, f.y, vf_mul(dh, vf_sub(one, f.y)))), lanes);
+  v_store(carry, vf_flush(vf_fma(drh, f.y, vf_mul(dh, vf_sub(one, f.y)))), lanes);
 }
 
 GK_CELL_KERNEL(mgu_forward_gate, forward, 3, false)

@@ -4,6 +4,8 @@
 #ifndef GK_KERNELS_MATH_PACKING_H
 #define GK_KERNELS_MATH_PACKING_H
 
+#include "kernels/math/array.h"
+
 static inline void transpose_block(const float *const *source, size_t column, float *destination,
                                    size_t stride) {
   vf r[GK_V];
@@ -92,10 +94,7 @@ static void pack_columns(size_t columns, size_t rows, const float *const *source
 }
 
 static void copy_part(size_t count, const float *source, float *destination) {
-  for (size_t i = 0; i < count; i += GK_V) {
-    const size_t lanes = count - i < GK_V ? count - i : GK_V;
-    vf_store_n(destination + i, vf_load_n(source + i, lanes), lanes);
-  }
+  GK_ARRAY_PASS(count, v_store(destination + i, v_load(source + i, lanes), lanes););
 }
 
 static void stream(size_t count, const float *source, float *destination) {

@@ -6,9 +6,25 @@
 
 #include <string.h>
 
+#include "kernels/math/array.h"
+
 #define GK_SUM_VECTORS (GK_SUM_LANES / GK_V)
 
-static inline float tree_sum(vf *sum) {
+/* The virtual lanes of a sum. */
+struct lane_sums {
+  vf lane[GK_SUM_VECTORS];
+};
+
+static inline __attribute__((always_inline)) struct lane_sums lane_sums_start(void) {
+  struct lane_sums sums;
+  GK_UNROLL for (int j = 0; j < GK_SUM_VECTORS; j++)
+    sums.lane[j] = vf_set(0.0f);
+  return sums;
+}
+
+/* Of all lanes, which are lost. */
+static inline float tree_sum(struct lane_sums *sums) {
+  vf *sum = sums->lane;
   float lane[GK_V];
   for (int width = GK_SUM_VECTORS / 2; width; width /= 2)
     for (int j = 0; j < width; j++)
@@ -19,27 +35,14 @@ static inline float tree_sum(vf *sum) {
   return lane[0];
 }
 
-/* The k-th vector of the tail of a row of `count` values that starts at `i`: how many lanes it has. */
-static inline size_t tail_lanes(size_t i, size_t count, int vector) {
-  size_t first = i + (size_t)vector * GK_V;
-  return first >= count ? 0 : count - first < GK_V ? count - first : GK_V;
-}
-
+/* Lanes that are not there are 0: fma(0, 0, s) = s, no sum being -0. */
 static float sum_squares(size_t count, const float *x) {
-  vf sum[GK_SUM_VECTORS];
-  for (int j = 0; j < GK_SUM_VECTORS; j++)
-    sum[j] = vf_set(0.0f);
-  size_t i = 0;
-  for (; i + GK_SUM_LANES <= count; i += GK_SUM_LANES)
-    for (int j = 0; j < GK_SUM_VECTORS; j++) {
-      vf value = vf_load(x + i + j * GK_V);
-      sum[j] = vf_fma(value, value, sum[j]);
-    }
-  for (int j = 0; j < GK_SUM_VECTORS && i < count; j++) { /* fma(0, 0, s) = s for s >= 0 */
-    vf value = vf_load_n(x + i + j * GK_V, tail_lanes(i, count, j));
-    sum[j] = vf_fma(value, value, sum[j]);
-  }
-  return tree_sum(sum);
+  struct lane_sums sum = lane_sums_start();
+  GK_SUM_PASS(count, {
+    vf value = v_load(x + i, lanes);
+    sum.lane[j] = vf_fma(value, value, sum.lane[j]);
+  });
+  return tree_sum(&sum);
 }
 
 /* Of x[0], which is lost. */
@@ -80,28 +83,14 @@ static float largest(size_t count, const float *x) {
  * caller says so by a constant. */
 static inline __attribute__((always_inline)) float exponentials_kept(size_t count, float scale, float top,
                                                                      const float *x, float *p, bool keep) {
-  vf sum[GK_SUM_VECTORS];
-  for (int j = 0; j < GK_SUM_VECTORS; j++)
-    sum[j] = vf_set(0.0f);
-  size_t i = 0;
-  for (; i + GK_SUM_LANES <= count; i += GK_SUM_LANES)
-    for (int j = 0; j < GK_SUM_VECTORS; j++) {
-      vf e = vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(vf_load(x + i + j * GK_V), vf_set(top))));
-      if (keep)
-        vf_store(p + i + j * GK_V, e);
-      sum[j] = vf_add(sum[j], e);
-    }
-  for (int j = 0; j < GK_SUM_VECTORS && i < count; j++) {
-    size_t lanes = tail_lanes(i, count, j);
-    if (lanes == 0)
-      break;
-    vf value = vf_load_n(x + i + j * GK_V, lanes);
-    vf e = vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(value, vf_set(top))));
+  struct lane_sums sum = lane_sums_start();
+  GK_SUM_PASS(count, {
+    vf e = vf_sleef_exp(vf_mul(vf_set(scale), vf_sub(v_load(x + i, lanes), vf_set(top))));
     if (keep)
-      vf_store_n(p + i + j * GK_V, e, lanes);
-    sum[j] = vf_add(sum[j], vf_first(e, lanes));
-  }
-  return tree_sum(sum);
+      v_store(p + i, e, lanes);
+    sum.lane[j] = vf_add(sum.lane[j], v_first(e, lanes));
+  });
+  return tree_sum(&sum);
 }
 
 static float exponentials(size_t count, float scale, float top, const float *x, float *p) {
@@ -111,25 +100,19 @@ static float exponentials(size_t count, float scale, float top, const float *x, 
 static inline __attribute__((always_inline)) void scale_units(size_t count, float factor, float *x,
                                                               bool flush) {
   const vf by = vf_set(factor);
-  size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V) {
-    const vf y = vf_mul(vf_load(x + i), by);
-    vf_store(x + i, flush ? vf_flush(y) : y);
-  }
-  if (i < count) {
-    const vf y = vf_mul(vf_load_n(x + i, count - i), by);
-    vf_store_n(x + i, flush ? vf_flush(y) : y, count - i);
-  }
+  GK_ARRAY_PASS(count, {
+    const vf y = vf_mul(v_load(x + i, lanes), by);
+    v_store(x + i, flush ? vf_flush(y) : y, lanes);
+  });
 }
 
 static void scale_array(size_t count, float factor, float *x) { scale_units(count, factor, x, false); }
 
 static void clamp(size_t count, float limit, float *x) {
-  for (size_t i = 0; i < count; i += GK_V) {
-    size_t lanes = count - i < GK_V ? count - i : GK_V;
-    vf value = vf_load_n(x + i, lanes);
-    vf_store_n(x + i, vf_with_sign(vf_at_most(vf_abs(value), vf_set(limit)), value), lanes);
-  }
+  GK_ARRAY_PASS(count, {
+    vf value = v_load(x + i, lanes);
+    v_store(x + i, vf_with_sign(vf_at_most(vf_abs(value), vf_set(limit)), value), lanes);
+  });
 }
 
 static void softmax(size_t count, float scale, const float *logits, float *p) {
@@ -139,49 +122,41 @@ static void softmax(size_t count, float scale, const float *logits, float *p) {
   scale_array(count, 1.0f / sum, p);
 }
 
-static void column_sum(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite) {
-  for (size_t first = 0; first < rows || first == 0; first += GK_GRADIENT_BLOCK) {
-    size_t end = rows < first + GK_GRADIENT_BLOCK ? rows : first + GK_GRADIENT_BLOCK;
-    for (size_t j = 0; j < columns;) {
-      if (j + 4 * GK_V <= columns) {
-        vf block[4];
-        for (int i = 0; i < 4; i++)
-          block[i] = vf_set(0.0f);
-        for (size_t row = first; row < end; row++)
-          for (int i = 0; i < 4; i++)
-            block[i] = vf_add(block[i], vf_load(source[row] + j + i * GK_V));
-        for (int i = 0; i < 4; i++) {
-          vf before = overwrite && first == 0 ? vf_set(0.0f) : vf_load(sum + j + i * GK_V);
-          vf_store(sum + j + i * GK_V, vf_add(before, block[i]));
-        }
-        j += 4 * GK_V;
-      } else {
-        size_t lanes = columns - j < GK_V ? columns - j : GK_V;
-        vf block = vf_set(0.0f);
-        for (size_t row = first; row < end; row++)
-          block = vf_add(block, vf_load_n(source[row] + j, lanes));
-        vf before = overwrite && first == 0 ? vf_set(0.0f) : vf_load_n(sum + j, lanes);
-        vf_store_n(sum + j, vf_add(before, block), lanes);
-        j += lanes;
-      }
+/* Adds rows [first, end) of a, or of a times b. */
+static inline __attribute__((always_inline)) void column_block(size_t j, const size_t vectors, size_t lanes,
+                                                               size_t first, size_t end,
+                                                               const float *const *a, const float *const *b,
+                                                               float *sum, bool zero) {
+  vf block[4];
+  for (size_t q = 0; q < vectors; q++)
+    block[q] = vf_set(0.0f);
+  for (size_t row = first; row < end; row++)
+    for (size_t q = 0; q < vectors; q++) {
+      const vf x = v_load(a[row] + j + q * GK_V, lanes);
+      block[q] = b ? vf_fma(x, v_load(b[row] + j + q * GK_V, lanes), block[q]) : vf_add(block[q], x);
     }
+  for (size_t q = 0; q < vectors; q++) {
+    const vf before = zero ? vf_set(0.0f) : v_load(sum + j + q * GK_V, lanes);
+    v_store(sum + j + q * GK_V, vf_add(before, block[q]), lanes);
   }
+}
+
+static inline __attribute__((always_inline)) void column_sums(size_t rows, size_t columns,
+                                                              const float *const *a, const float *const *b,
+                                                              float *sum, bool overwrite) {
+  for (size_t first = 0; first < rows || first == 0; first += GK_GRADIENT_BLOCK) {
+    const size_t end = rows < first + GK_GRADIENT_BLOCK ? rows : first + GK_GRADIENT_BLOCK;
+    GK_COLUMN_PASS(columns, column_block(j, vectors, lanes, first, end, a, b, sum, overwrite && first == 0););
+  }
+}
+
+static void column_sum(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite) {
+  column_sums(rows, columns, source, NULL, sum, overwrite);
 }
 
 static void column_dot(size_t rows, size_t columns, const float *const *a, const float *const *b, float *sum,
                        bool overwrite) {
-  for (size_t first = 0; first < rows || first == 0; first += GK_GRADIENT_BLOCK) {
-    size_t end = rows < first + GK_GRADIENT_BLOCK ? rows : first + GK_GRADIENT_BLOCK;
-    for (size_t j = 0; j < columns;) {
-      size_t lanes = columns - j < GK_V ? columns - j : GK_V;
-      vf block = vf_set(0.0f);
-      for (size_t row = first; row < end; row++)
-        block = vf_fma(vf_load_n(a[row] + j, lanes), vf_load_n(b[row] + j, lanes), block);
-      vf before = overwrite && first == 0 ? vf_set(0.0f) : vf_load_n(sum + j, lanes);
-      vf_store_n(sum + j, vf_add(before, block), lanes);
-      j += lanes;
-    }
-  }
+  column_sums(rows, columns, a, b, sum, overwrite);
 }
 
 /* A row's index travels through the selects as the bits of a float. */
@@ -191,46 +166,39 @@ static inline vf row_bits(int32_t row) {
   return vf_set(bits);
 }
 
-static inline __attribute__((always_inline)) void column_max_units(size_t j, size_t lanes, size_t rows,
-                                                                   const float *const *source,
-                                                                   int32_t first_row, float *best, float *row,
-                                                                   bool overwrite) {
-  vf top = vf_load_n(overwrite ? source[0] + j : best + j, lanes);
-  vf at = overwrite ? row_bits(first_row) : vf_load_n(row + j, lanes);
-  for (size_t r = overwrite; r < rows; r++) {
-    vf x = vf_load_n(source[r] + j, lanes);
-    vm stays = vf_ge(top, x), number = vf_ge(top, top);
-    at = vf_select(number, vf_select(stays, at, row_bits(first_row + (int32_t)r)), at);
-    top = vf_select(number, vf_select(stays, top, x), top);
+static inline __attribute__((always_inline)) void
+column_max_block(size_t j, const size_t vectors, size_t lanes, size_t rows, const float *const *source,
+                 int32_t first_row, float *best, float *row, bool overwrite) {
+  vf top[4], at[4];
+  for (size_t q = 0; q < vectors; q++) {
+    top[q] = v_load((overwrite ? source[0] : best) + j + q * GK_V, lanes);
+    at[q] = overwrite ? row_bits(first_row) : v_load(row + j + q * GK_V, lanes);
   }
-  vf_store_n(best + j, top, lanes);
-  vf_store_n(row + j, at, lanes);
+  for (size_t r = overwrite; r < rows; r++)
+    for (size_t q = 0; q < vectors; q++) {
+      const vf x = v_load(source[r] + j + q * GK_V, lanes);
+      const vm stays = vf_ge(top[q], x), number = vf_ge(top[q], top[q]);
+      at[q] = vf_select(number, vf_select(stays, at[q], row_bits(first_row + (int32_t)r)), at[q]);
+      top[q] = vf_select(number, vf_select(stays, top[q], x), top[q]);
+    }
+  for (size_t q = 0; q < vectors; q++) {
+    v_store(best + j + q * GK_V, top[q], lanes);
+    v_store(row + j + q * GK_V, at[q], lanes);
+  }
 }
 
 static void column_max(size_t rows, size_t columns, const float *const *source, int32_t first_row,
                        float *best, int32_t *row, bool overwrite) {
-  for (size_t j = 0; j < columns; j += GK_V) {
-    const size_t lanes = columns - j < GK_V ? columns - j : GK_V;
-    column_max_units(j, lanes, rows, source, first_row, best, (float *)row, overwrite);
-  }
+  GK_COLUMN_PASS(
+      columns, column_max_block(j, vectors, lanes, rows, source, first_row, best, (float *)row, overwrite););
 }
 
 static void add_array(size_t count, const float *x, float *y) {
-  size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V)
-    vf_store(y + i, vf_add(vf_load(y + i), vf_load(x + i)));
-  if (i < count) {
-    size_t lanes = count - i;
-    vf_store_n(y + i, vf_add(vf_load_n(y + i, lanes), vf_load_n(x + i, lanes)), lanes);
-  }
+  GK_ARRAY_PASS(count, v_store(y + i, vf_add(v_load(y + i, lanes), v_load(x + i, lanes)), lanes););
 }
 
 static void flush_array(size_t count, const float *x, float *y) {
-  size_t i = 0;
-  for (; i + GK_V <= count; i += GK_V)
-    vf_store(y + i, vf_flush(vf_load(x + i)));
-  if (i < count)
-    vf_store_n(y + i, vf_flush(vf_load_n(x + i, count - i)), count - i);
+  GK_ARRAY_PASS(count, v_store(y + i, vf_flush(v_load(x + i, lanes)), lanes););
 }
 
 /* The larger of `most` and |x|, of those values that vf_flush drops; a NaN is none. */
