@@ -77,8 +77,10 @@ static inline __attribute__((always_inline)) vf huber_units(const struct gk_loss
   return vf_mul(near, vf_fnma(vf_set(0.5f), near, distance));
 }
 
+/* The copy: as in cell.h. */
 #define GK_LOSS_KERNEL(name)                                                                                 \
-  static float name##_loss(const struct gk_loss_row *row) {                                                  \
+  static float name##_loss(const struct gk_loss_row *given) {                                                \
+    const struct gk_loss_row row_copy = *given, *row = &row_copy;                                            \
     struct lane_sums sum = lane_sums_start();                                                                \
     vf gradient;                                                                                             \
     GK_SUM_PASS(row->count, {                                                                                \

@@ -46,7 +46,8 @@ static inline struct normalised_parameters normalised_parameters(const float *no
 /* The rows of arrays that may be NULL. */
 #define NORMALISED_ROW(array, row) ((array) ? (array) + (row) : NULL)
 
-static void lstm_normalised_forward(const struct gk_cell_forward *step) {
+static void lstm_normalised_forward(const struct gk_cell_forward *given) {
+  const struct gk_cell_forward step_copy = *given, *step = &step_copy;
   const size_t hidden = step->hidden, width = (step->variant->coupled ? 3 : 4) * hidden;
   const struct normalised_parameters p = normalised_parameters(step->norm, width, hidden);
   for (size_t row = 0; row < step->rows; row++) {
@@ -101,7 +102,8 @@ static inline __attribute__((always_inline)) vf normalised_gradient(vf d_gain, v
   return vf_flush(vf_mul(vf_set(scale), centred));
 }
 
-static void lstm_normalised_backward(const struct gk_cell_backward *step) {
+static void lstm_normalised_backward(const struct gk_cell_backward *given) {
+  const struct gk_cell_backward step_copy = *given, *step = &step_copy;
   const size_t hidden = step->hidden, width = (step->variant->coupled ? 3 : 4) * hidden;
   const struct normalised_parameters p = normalised_parameters(step->norm, width, hidden);
   const struct gk_activation_function *function = &step->variant->function[GK_OUTPUT];

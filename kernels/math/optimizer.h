@@ -79,7 +79,7 @@ GK_OPTIMIZER_UNITS adamw_units(const struct gk_update *u, size_t i, size_t lanes
   adam_step(u, i, lanes, optimizer_scaled(u, i, lanes), w);
 }
 
-/* The copy is known to be none of the parameters: its values stay in registers. */
+/* The copy: as in cell.h. */
 #define GK_OPTIMIZER_KERNEL(name)                                                                            \
   static void name(const struct gk_update *u) {                                                              \
     const struct gk_update update = *u;                                                                      \
