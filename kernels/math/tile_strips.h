@@ -36,28 +36,34 @@ static inline __attribute__((always_inline)) void tile_add(const struct tile *t,
       sum[i][j] = vf_add(vf_load_n(from[i] + columns[j].offset, zero ? 0 : columns[j].lanes), sum[i][j]);
 }
 
+static inline __attribute__((always_inline)) void
+tile_store_full(const struct tile *t, vf sum[][8], const int rows, const int vectors, const bool stream) {
+  size_t offset[8];
+  GK_UNROLL for (int j = 0; j < vectors; j++)
+    offset[j] = t->columns[j].offset;
+  GK_UNROLL for (int i = 0; i < rows; i++) {
+    float *c = t->c[i];
+    GK_UNROLL for (int j = 0; j < vectors; j++)
+      if (stream)
+        vf_stream(c + offset[j], sum[i][j]);
+      else
+        vf_store(c + offset[j], sum[i][j]);
+  }
+}
+
 static inline __attribute__((always_inline)) void tile_store(const struct tile *t, vf sum[][8],
                                                              const int rows, const int vectors) {
-  const struct gk_column *columns = t->columns;
-  float *const *c = t->c;
+  if (t->full && t->stream) {
+    tile_store_full(t, sum, rows, vectors, true);
+    return;
+  }
   if (t->full) {
-    size_t offset[8];
-    GK_UNROLL for (int j = 0; j < vectors; j++)
-      offset[j] = columns[j].offset;
-    GK_UNROLL for (int i = 0; i < rows; i++) {
-      float *after = c[i];
-      if (t->stream) GK_UNROLL
-        for (int j = 0; j < vectors; j++)
-          vf_stream(after + offset[j], sum[i][j]);
-      else GK_UNROLL
-        for (int j = 0; j < vectors; j++)
-          vf_store(after + offset[j], sum[i][j]);
-    }
+    tile_store_full(t, sum, rows, vectors, false);
     return;
   }
   GK_UNROLL for (int i = 0; i < rows; i++) GK_UNROLL
     for (int j = 0; j < vectors; j++)
-      vf_store_n(c[i] + columns[j].offset, sum[i][j], columns[j].lanes);
+      vf_store_n(t->c[i] + t->columns[j].offset, sum[i][j], t->columns[j].lanes);
 }
 
 /* The same where lanes of a vector stand apart: on the sums in y. */
