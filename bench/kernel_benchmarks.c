@@ -11,33 +11,14 @@
 #include "dispatch/dispatch.h"
 #include "kernel_work.h"
 
-/* One step of a layer for one, some and many rows; a product over time; a large one. */
-static const size_t products[][3] = {{1, 512, 2048},   {8, 512, 2048},  {64, 128, 512}, {64, 512, 2048},
-                                     {64, 1024, 4096}, {512, 1600, 512}};      /* rows, k, columns */
-static const size_t matrices[][3] = {{64, 512}, {512, 2048}, {1600, 70}};      /* rows, columns */
-static const size_t cells[][3] = {{64, 48}, {64, 128}, {64, 512}, {64, 1000}}; /* rows, hidden units */
-static const size_t arrays[][3] = {{64}, {4096}, {1 << 20}};                   /* values */
-static const size_t logits[][3] = {{65}, {1000}, {10000}};                     /* logits */
-static const size_t rounds[][3] = {{1000}};                                    /* rounds */
-static const size_t levels[][3] = {{4096}, {1 << 17}, {1 << 21}, {1 << 24}}; /* values: L1, L2, L3, memory */
-
-#define SIZES(sizes) sizes, sizeof sizes / sizeof *sizes
-
 enum maths { ONE_MATH, BOTH_MATHS };
 
 /* The slots of kernel_list.def: what runs one, and on which sizes. */
 struct kernel {
   const char *name;
   shim_function *run;
-  const size_t (*sizes)[3];
-  size_t size_count;
+  const struct size_list *sizes;
   enum maths maths;
-};
-
-static const struct kernel kernels[] = {
-#define GK_KERNEL(slot, test, counts, sizes, maths) {#slot, run_##slot, SIZES(sizes), maths},
-#include "kernel_list.def"
-#undef GK_KERNEL
 };
 
 static void register_work(const char *kernel, const char *tier, const char *cell, shim_function *run,
@@ -53,7 +34,8 @@ static void register_work(const char *kernel, const char *tier, const char *cell
   shim_register(name, run, kept);
 }
 
-static void register_cells(const struct kernel *kernel, const char *tier, struct work work, bool backward) {
+static void register_cells(const struct kernel *kernel, const char *tier, struct work work) {
+  const bool backward = !strncmp(kernel->name, "cell_backward", 13);
   for (int cell = 0; cell < gk_cell_count(); cell++)
     for (int phase = 0; phase < GK_MAX_PHASES; phase++) {
       const struct gk_kernels *table = work.kernels;
@@ -67,23 +49,53 @@ static void register_cells(const struct kernel *kernel, const char *tier, struct
     }
 }
 
-static void register_tier(const char *tier, const struct gk_kernels *table) {
+/* What else one line runs: forms of B, and the LSTM with one gate less. */
+static void register_variants(const struct kernel *kernel, const char *tier, struct work work) {
+  if (kernel->run == run_product)
+    for (work.form = UNPACKED; work.form < FORMS; work.form++)
+      register_work(kernel->name, tier, work.form == UNPACKED ? "/unpacked" : "/of_columns", kernel->run,
+                    &work);
+  if (kernel->run == run_cell_forward_general || kernel->run == run_cell_backward_general) {
+    work.cell = GK_CELL_LSTM;
+    work.coupled = true;
+    register_work(kernel->name, tier, "/lstm-coupled", kernel->run, &work);
+  }
+}
+
+void register_kernels(const char *tier, const struct gk_kernels *table, const struct kernel_sizes *sizes) {
+  const struct kernel kernels[] = {
+#define GK_KERNEL(slot, test, counts, sizes_name, maths) {#slot, run_##slot, &sizes->sizes_name, maths},
+#include "kernel_list.def"
+#undef GK_KERNEL
+  };
   for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
     if (table->math == GK_MATH_SLEEF && kernels[i].maths == ONE_MATH)
       continue;
-    for (size_t size = 0; size < kernels[i].size_count; size++) {
+    for (size_t size = 0; size < kernels[i].sizes->count; size++) {
       struct work work = {.kernels = table};
-      memcpy(work.size, kernels[i].sizes[size], sizeof work.size);
+      memcpy(work.size, kernels[i].sizes->size[size], sizeof work.size);
       if (!strncmp(kernels[i].name, "cell", 4))
-        register_cells(&kernels[i], tier, work, !strncmp(kernels[i].name, "cell_backward", 13));
+        register_cells(&kernels[i], tier, work);
       else
         register_work(kernels[i].name, tier, "", kernels[i].run, &work);
-      for (work.form = UNPACKED; work.form < FORMS && kernels[i].run == run_product; work.form++)
-        register_work(kernels[i].name, tier, work.form == UNPACKED ? "/unpacked" : "/of_columns",
-                      kernels[i].run, &work);
+      register_variants(&kernels[i], tier, work);
     }
   }
 }
+
+/* One step of a layer for one, some and many rows; a product over time; a large one. */
+static const size_t products[][3] = {{1, 512, 2048},   {8, 512, 2048},  {64, 128, 512}, {64, 512, 2048},
+                                     {64, 1024, 4096}, {512, 1600, 512}};      /* rows, k, columns */
+static const size_t matrices[][3] = {{64, 512}, {512, 2048}, {1600, 70}};      /* rows, columns */
+static const size_t cells[][3] = {{64, 48}, {64, 128}, {64, 512}, {64, 1000}}; /* rows, hidden units */
+static const size_t arrays[][3] = {{64}, {4096}, {1 << 20}};                   /* values */
+static const size_t logits[][3] = {{65}, {1000}, {10000}};                     /* logits */
+static const size_t rounds[][3] = {{1000}};                                    /* rounds */
+static const size_t levels[][3] = {{4096}, {1 << 17}, {1 << 21}, {1 << 24}}; /* values: L1, L2, L3, memory */
+
+static const struct kernel_sizes timed_sizes = {
+    GK_SIZE_LIST(products), GK_SIZE_LIST(matrices), GK_SIZE_LIST(cells), GK_SIZE_LIST(arrays),
+    GK_SIZE_LIST(logits),   GK_SIZE_LIST(rounds),   GK_SIZE_LIST(levels)};
 
 void register_kernel_benchmarks(void) {
   for (int isa = 1; isa <= gk_isa_count(); isa++)
@@ -93,6 +105,6 @@ void register_kernel_benchmarks(void) {
       if (!table)
         continue;
       snprintf(tier, sizeof tier, "%s%s", gk_isa_name((gk_isa)isa), math == GK_MATH_SLEEF ? "-sleef" : "");
-      register_tier(tier, table);
+      register_kernels(tier, table, &timed_sizes);
     }
 }

@@ -89,6 +89,10 @@ static const struct unit_work backward_general_adds[GK_CELL_COUNT][GK_MAX_PHASES
     [GK_CELL_LSTM] = {{1 + 3 * PEEP, 0, 0, 3}}, /* was c bounded? */
 };
 
+/* The same of an LSTM that is coupled: f is 1 - i, and in backward c' is taken from g. */
+static const struct unit_work forward_coupled_adds = {4 * BOUND + 2 * PEEP + 1 - GATE, -1, -1, 2};
+static const struct unit_work backward_coupled_adds = {1 + 2 * PEEP + 2 - T - FLUSH, -1, -1, 2};
+
 /* Layer normalisation: mean and variance of a value take 4 operations, N(v) 3. */
 enum { STATISTICS = 4, NORMALISED = 2 + FLUSH, NORMALISED_GRADIENT = 4 + FLUSH };
 
@@ -122,15 +126,19 @@ static void count_units(shim_state *state, const struct work *work, const struct
 /* ---- Runs --------------------------------------------------------------------------------------- */
 
 /* Every option that does not take another function: with peepholes and bounds. */
-static const struct gk_cell_variant variant = {.function = {[GK_CANDIDATE] = {GK_ACTIVATION_TANH, 0, 0, true},
-                                                            [GK_GATE] = {GK_ACTIVATION_SIGMOID, 0, 0, true},
-                                                            [GK_OUTPUT] = {GK_ACTIVATION_TANH, 0, 0, true}},
-                                               .clip = INFINITY,
-                                               .cell_clip = 0.5f};
+static struct gk_cell_variant variant_of(const struct work *work) {
+  return (struct gk_cell_variant){.function = {[GK_CANDIDATE] = {GK_ACTIVATION_TANH, 0, 0, true},
+                                               [GK_GATE] = {GK_ACTIVATION_SIGMOID, 0, 0, true},
+                                               [GK_OUTPUT] = {GK_ACTIVATION_TANH, 0, 0, true}},
+                                  .clip = INFINITY,
+                                  .cell_clip = 0.5f,
+                                  .coupled = work->coupled};
+}
 
 /* As in training. A phase that writes back into its pre-activations leaves values that are as good. */
 static void run_forward_step(shim_state *state, const struct work *work, bool general) {
   const size_t rows = work->size[0], hidden = work->size[1];
+  const struct gk_cell_variant variant = variant_of(work);
   struct arena arena = {0};
   struct gk_cell_forward step = {.rows = rows, .unit_end = hidden, .hidden = hidden};
   step.pre = take_states(&arena, work, BLOCKS, -2, 2);
@@ -153,7 +161,9 @@ static void run_forward_step(shim_state *state, const struct work *work, bool ge
   }
   count_cycles(state, "cycles_per_16_units", &cycles, (double)(rows * hidden) / 16);
   count_units(state, work, &forward_plain[work->cell][work->phase],
-              general ? &forward_general_adds[work->cell][work->phase] : &nothing);
+              !general        ? &nothing
+              : work->coupled ? &forward_coupled_adds
+                              : &forward_general_adds[work->cell][work->phase]);
   release(&arena);
 }
 
@@ -174,6 +184,7 @@ void run_stream_end(shim_state *state, const void *context) {
 
 static void run_backward_step(shim_state *state, const struct work *work, bool general) {
   const size_t rows = work->size[0], hidden = work->size[1];
+  const struct gk_cell_variant variant = variant_of(work);
   struct arena arena = {0};
   struct gk_cell_backward step = {.rows = rows, .unit_end = hidden, .hidden = hidden};
   step.gates = (const float *const *)take_states(&arena, work, BLOCKS, 0.1f, 0.9f);
@@ -197,7 +208,9 @@ static void run_backward_step(shim_state *state, const struct work *work, bool g
   }
   count_cycles(state, "cycles_per_16_units", &cycles, (double)(rows * hidden) / 16);
   count_units(state, work, &backward_plain[work->cell][work->phase],
-              general ? &backward_general_adds[work->cell][work->phase] : &nothing);
+              !general        ? &nothing
+              : work->coupled ? &backward_coupled_adds
+                              : &backward_general_adds[work->cell][work->phase]);
   release(&arena);
 }
 
@@ -211,6 +224,7 @@ void run_cell_backward_general(shim_state *state, const void *context) {
 void run_lstm_normalised_forward(shim_state *state, const void *context) {
   const struct work *work = context;
   const size_t rows = work->size[0], hidden = work->size[1];
+  const struct gk_cell_variant variant = variant_of(work);
   struct arena arena = {0};
   struct gk_cell_forward step = {.rows = rows, .unit_end = hidden, .hidden = hidden, .variant = &variant};
   step.pre = take_states(&arena, work, NORMALISED_BLOCKS, -2, 2);
@@ -232,6 +246,7 @@ void run_lstm_normalised_forward(shim_state *state, const void *context) {
 void run_lstm_normalised_backward(shim_state *state, const void *context) {
   const struct work *work = context;
   const size_t rows = work->size[0], hidden = work->size[1];
+  const struct gk_cell_variant variant = variant_of(work);
   struct arena arena = {0};
   struct gk_cell_backward step = {.rows = rows, .unit_end = hidden, .hidden = hidden, .variant = &variant};
   step.gates = (const float *const *)take_states(&arena, work, NORMALISED_BLOCKS, 0.1f, 0.9f);

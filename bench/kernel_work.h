@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What benchmarks of kernels share: one run's size, memory and clock, and the names of all of them. */
+ * What benchmarks of kernels share: their list, and one run's size, memory and clock. */
 #ifndef GATEKERN_BENCH_KERNEL_WORK_H
 #define GATEKERN_BENCH_KERNEL_WORK_H
 
@@ -20,9 +20,24 @@ struct work {
   const struct gk_kernels *kernels;
   gk_cell cell; /* cells only */
   int phase;
+  bool coupled; /* LSTM in general only */
   size_t size[3];
   enum { PACKED, UNPACKED, OF_COLUMNS, FORMS } form; /* products only: of B */
 };
+
+/* The sizes that the lines of kernel_list.def name. */
+struct kernel_sizes {
+  struct size_list {
+    const size_t (*size)[3];
+    size_t count;
+  } products, matrices, cells, arrays, logits, rounds, levels;
+};
+
+#define GK_SIZE_LIST(sizes)                                                                                  \
+  { sizes, sizeof sizes / sizeof *sizes }
+
+/* Every line of kernel_list.def on one tier as kernel/KERNEL/TIER/SIZES, of cells every phase and variant. */
+void register_kernels(const char *tier, const struct gk_kernels *table, const struct kernel_sizes *sizes);
 
 enum { MOST_ARRAYS = 12 };
 
