@@ -17,19 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "tests" / "peers")]
-from compare_language_model import CELLS, detach, streams  # noqa: E402
-
-
-class LanguageModel(torch.nn.Module):
-    def __init__(self, vocabulary, cell, hidden, layers):
-        super().__init__()
-        self.embedding = torch.nn.Embedding(vocabulary, hidden)
-        self.rnn = CELLS[cell](hidden, hidden, layers)
-        self.output = torch.nn.Linear(hidden, vocabulary)
-
-    def forward(self, tokens, state):
-        y, state = self.rnn(self.embedding(tokens), state)
-        return self.output(y), state
+from compare_language_model import CELLS, LanguageModel, detach, streams  # noqa: E402
 
 
 def parse_options():
@@ -74,7 +62,7 @@ def main():
     code = {symbol: index for index, symbol in enumerate(symbols)}
     tokens = [code[symbol] for symbol in text]
     inputs, targets = streams(tokens[:len(tokens) - int(len(tokens) * options.validation)], options.batch)
-    model = LanguageModel(len(symbols), options.cell, options.hidden, options.layers)
+    model = LanguageModel(len(symbols), options.cell, options.hidden, options.hidden, options.layers)
     model.load_state_dict(load_file(options.weights), strict=True)
     steps = train(model, inputs, targets, options)
     rates = [characters / seconds for _, seconds, characters in steps[options.first_steps:]]

@@ -74,16 +74,20 @@ gk_status bench_check_run(const struct check_plan *plan, const bench_shape *shap
 
 void bench_check_start_line(const struct check_plan *plan, const bench_shape *s) {
   char network[SHAPE_TEXT];
+  shape_text(s, network);
+  bench_check_start_text(plan, s, network);
+}
+
+void bench_check_start_text(const struct check_plan *plan, const bench_shape *s, const char *text) {
   if (plan->json) {
     printf("{\"check\": \"%s\", ", bench_check_names[plan->check]);
     shape_print_json(s);
     printf("\"pass\": \"%s\", ", bench_pass_names[plan->pass]);
     return;
   }
-  shape_text(s, network);
   if (*s->name)
     printf("%-20s ", s->name);
-  printf("%-24s ", network);
+  printf("%-24s ", text);
 }
 
 void bench_check_end_line(const struct check_plan *plan, const bench_shape *s, double ratio,

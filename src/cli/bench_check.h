@@ -66,8 +66,9 @@ static inline void bench_check_ratio_text(double ratio, double at_most, char tex
       return;
   }
 }
-/* A line's beginning, which names the network, and its end, which judges the ratio. */
+/* A line's beginning, which names the network or is `text`, and its end, which judges the ratio. */
 void bench_check_start_line(const struct check_plan *plan, const bench_shape *shape);
+void bench_check_start_text(const struct check_plan *plan, const bench_shape *shape, const char *text);
 void bench_check_end_line(const struct check_plan *plan, const bench_shape *shape, double ratio,
                           struct check_summary *summary);
 

@@ -6,6 +6,7 @@
 
 #include "bench_check.h"
 #include "runner_clock.h"
+#include "shape_text.h"
 
 enum { SOFTMAX_RUNS = 3 };
 
@@ -68,6 +69,19 @@ static gk_status open_output(const struct check_plan *plan, const bench_shape *s
   return GK_OK;
 }
 
+static void print_measured(const struct check_plan *plan, const bench_shape *s, double seconds, double gflops,
+                           double ceiling) {
+  char text[SHAPE_TEXT];
+  snprintf(text, sizeof text, "output layer H%lld, %lld words, %lld rows", (long long)s->hidden,
+           (long long)plan->words, (long long)(s->time * s->batch));
+  bench_check_start_text(plan, s, text);
+  if (plan->json)
+    printf("\"words\": %lld, ", (long long)plan->words);
+  printf(plan->json ? "\"ms\": %.6g, \"gflops\": %.5g, \"peak_gflops\": %.5g, "
+                    : "%9.3f ms, %.1f GFLOP/s, of the peak %.1f: ",
+         1e3 * seconds, gflops, ceiling);
+}
+
 /* Logits, softmax, loss, gradients of h and of the weights: three products of rows, hidden units and words.
  */
 gk_status bench_check_softmax(const struct check_plan *plan, const bench_shape *s,
@@ -94,10 +108,7 @@ gk_status bench_check_softmax(const struct check_plan *plan, const bench_shape *
   const double rows = (double)(s->time * s->batch);
   const double gflops = 1e-9 * 6 * rows * (double)s->hidden * (double)plan->words / best;
   const double ceiling = fmax(peak[0], peak[1]);
-  bench_check_start_line(plan, s);
-  printf(plan->json ? "\"words\": %lld, \"ms\": %.6g, \"gflops\": %.5g, \"peak_gflops\": %.5g, "
-                    : "%lld words %9.3f ms, %.1f GFLOP/s, of the peak %.1f: ",
-         (long long)plan->words, 1e3 * best, gflops, ceiling);
+  print_measured(plan, s, best, gflops, ceiling);
   bench_check_end_line(plan, s, ceiling / gflops, summary);
   return GK_OK;
 }

@@ -29,11 +29,11 @@ CELLS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
 
 
 class LanguageModel(torch.nn.Module):
-    def __init__(self, cell, symbols):
+    def __init__(self, vocabulary, cell, embedding, hidden, layers):
         super().__init__()
-        self.embedding = torch.nn.Embedding(symbols, EMBEDDING)
-        self.rnn = CELLS[cell](EMBEDDING, HIDDEN, LAYERS)
-        self.output = torch.nn.Linear(HIDDEN, symbols)
+        self.embedding = torch.nn.Embedding(vocabulary, embedding)
+        self.rnn = CELLS[cell](embedding, hidden, layers)
+        self.output = torch.nn.Linear(hidden, vocabulary)
 
     def forward(self, tokens, state):
         y, state = self.rnn(self.embedding(tokens), state)
@@ -107,7 +107,7 @@ def compare(program, cell, folder):
     tokens = np.array([symbols.index(byte) for byte in data])
     validation = int(len(tokens) * 0.05)
 
-    model = LanguageModel(cell, len(symbols))
+    model = LanguageModel(len(symbols), cell, EMBEDDING, HIDDEN, LAYERS)
     initial = {k: torch.from_numpy(v) for k, v in load_file(model_path + ".initial").items()}
     model.load_state_dict(initial, strict=True)
     theirs = train(model, tokens[:-validation])
