@@ -26,7 +26,7 @@
 #define GK_GRADIENT_BLOCK 64
 
 /* Virtual lanes of every other reduction: value i joins lane i % GK_SUM_LANES, in ascending order;
- * then lane j += lane j + w for w = GK_SUM_LANES/2, ..., 1. */
+ * then lane j += lane j + w for w = GK_SUM_LANES/2, ..., 1, and + 0: the sum is never -0. */
 #define GK_SUM_LANES 32
 
 #define GK_MAX_PHASES 2

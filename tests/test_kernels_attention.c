@@ -50,7 +50,7 @@ static float plain_dot(size_t count, const float *x, const float *y) {
   for (int width = GK_SUM_LANES / 2; width; width /= 2)
     for (int j = 0; j < width; j++)
       lane[j] += lane[j + width];
-  return lane[0];
+  return lane[0] + 0.0f;
 }
 
 static float plain_flush(float x) {
@@ -77,6 +77,25 @@ static void scores_keep_their_lanes_and_tree(void **state) {
       tier->kernels->dots(ROWS, count, query, keys + (ROWS - 1) * count, -(ptrdiff_t)count, out);
       kernel_same("a negative stride", ROWS, out, wanted);
       check_intact();
+    }
+  assert_true(kernel_cases() > 0);
+}
+
+/* Each product is negative and rounds to -0; lanes beyond the last value, where a tier has them, are +0. */
+static void scores_too_small_for_a_float_are_plus_zero(void **state) {
+  float x[MOST], y[MOST];
+  (void)state;
+  for (size_t i = 0; i < MOST; i++) {
+    x[i] = -0x1p-90f;
+    y[i] = 0x1p-90f;
+  }
+  for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++)
+    for (size_t count = 0; count < MOST; count++) {
+      const float zero = 0.0f, *query = place(0, count, x), *key = place(1, count, y);
+      float *out = place(2, 1, NULL);
+      kernel_case(tier, "dots", "count %zu", count);
+      tier->kernels->dots(1, count, query, key, (ptrdiff_t)count, out);
+      kernel_same("forward", 1, out, &zero);
     }
   assert_true(kernel_cases() > 0);
 }
@@ -171,6 +190,7 @@ static void every_kernel_of_this_program_was_run(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_teardown(scores_keep_their_lanes_and_tree, kernel_say_where),
+      cmocka_unit_test_teardown(scores_too_small_for_a_float_are_plus_zero, kernel_say_where),
       cmocka_unit_test_teardown(weighted_sums_keep_the_canonical_order, kernel_say_where),
       cmocka_unit_test_teardown(gradients_from_values_are_their_formulas, kernel_say_where),
       cmocka_unit_test(every_kernel_of_this_program_was_run),

@@ -22,7 +22,8 @@ static inline __attribute__((always_inline)) struct lane_sums lane_sums_start(vo
   return sums;
 }
 
-/* Of all lanes, which are lost. */
+/* Of all lanes, which are lost. Never -0: where every product is too small for a float, lanes that stand for
+ * no value would make it +0 on some tiers alone. */
 static inline float tree_sum(struct lane_sums *sums) {
   vf *sum = sums->lane;
   float lane[GK_V];
@@ -32,10 +33,9 @@ static inline float tree_sum(struct lane_sums *sums) {
   GK_UNROLL for (int width = GK_V / 2; width; width /= 2)
     sum[0] = vf_add(sum[0], vf_from_lane(sum[0], width));
   vf_store(lane, sum[0]);
-  return lane[0];
+  return lane[0] + 0.0f;
 }
 
-/* Lanes that are not there are 0: fma(0, 0, s) = s, no sum being -0. */
 static float sum_squares(size_t count, const float *x) {
   struct lane_sums sum = lane_sums_start();
   GK_SUM_PASS(count, {
