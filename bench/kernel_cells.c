@@ -32,8 +32,9 @@ enum {
   BLEND = 3, /* n + z (h' - n) */
   SLOPE = 2, /* y (1 - y), or 1 - y^2 */
   T = 2 + SLOPE,
-  BOUND = 2, /* within +-limit: of a pre-activation, or c, in the general kernels */
-  PEEP = 2   /* a + p c */
+  BOUND = 2,     /* within +-limit: of a pre-activation, or c, in the general kernels */
+  PEEP = 2,      /* a + p c */
+  DH = 1 + FLUSH /* dh + dy, which may be the caller's */
 };
 
 /* In training, which writes h (and c) and all gates once more to be saved. Other pre-activations that are
@@ -64,24 +65,24 @@ static const struct unit_work forward_general_adds[GK_CELL_COUNT][GK_MAX_PHASES]
     [GK_CELL_MGU] = {{BOUND, 0, 0, 0}, {BOUND, 0, 0, 0}},
 };
 
-/* Read are the gates named, h', dh and dy (whose sum is 1) unless said otherwise; written, flushed, the
+/* Read are the gates named, h', dh and dy (whose sum is DH) unless said otherwise; written, flushed, the
  * gradient of each pre-activation and dh. */
 static const struct unit_work backward_plain[GK_CELL_COUNT][GK_MAX_PHASES] = {
     /* h, but no h': dh f'. The dh written is 0. */
-    [GK_CELL_RNN] = {{1 + 1 + SLOPE + FLUSH, 3, 2, 0}},
+    [GK_CELL_RNN] = {{DH + 1 + SLOPE + FLUSH, 3, 2, 0}},
     /* n r z a: dh (h' - n) z', dh (1 - z) n', which is flushed before its use, dn a r', dn r, dh z */
-    [GK_CELL_GRU] = {{1 + (1 + T) + (1 + T + FLUSH) + T + 1 + 1 + 5 * FLUSH, 4 + 3, 5, 0}},
+    [GK_CELL_GRU] = {{DH + (1 + T) + (1 + T + FLUSH) + T + 1 + 1 + 5 * FLUSH, 4 + 3, 5, 0}},
     /* z n: as GRU; then r, h', drh and dh: drh h' r', dh + drh r */
-    [GK_CELL_GRU_RESET_BEFORE] = {{1 + 2 * (1 + T) + 1 + 3 * FLUSH, 2 + 3, 3, 0},
+    [GK_CELL_GRU_RESET_BEFORE] = {{DH + 2 * (1 + T) + 1 + 3 * FLUSH, 2 + 3, 3, 0},
                                   {T + 2 + 2 * FLUSH, 4, 2, 0}},
     /* i f g o, c, c', dc, but no h': dh tanh(c) o', dc + dh o tanh'(c), dc g i', dc c' f', dc i g', dc f,
      * which is written too. The dh written is 0. */
-    [GK_CELL_LSTM] = {{FLOP_TANH + 1 + T + (1 + SLOPE + 2) + 3 * T + 1 + 5 * FLUSH, 4 + 3 + 2, 6, 0}},
+    [GK_CELL_LSTM] = {{FLOP_TANH + DH + T + (1 + SLOPE + 2) + 3 * T + 1 + 5 * FLUSH, 4 + 3 + 2, 6, 0}},
     /* z n: as GRU */
-    [GK_CELL_GRU_SIMPLIFIED] = {{1 + 2 * (1 + T) + 1 + 3 * FLUSH, 2 + 3, 3, 0}},
+    [GK_CELL_GRU_SIMPLIFIED] = {{DH + 2 * (1 + T) + 1 + 3 * FLUSH, 2 + 3, 3, 0}},
     /* f n, but no h': dh f n'. n is written in the place of df; then f, n, h', drh and dh:
      * (dh (n - h') + drh h') f', dh (1 - f) + drh f */
-    [GK_CELL_MGU] = {{1 + T + 2 * FLUSH, 2 + 2, 3, 0}, {4 + 1 + SLOPE + 4 + 2 * FLUSH, 5, 2, 0}},
+    [GK_CELL_MGU] = {{DH + T + 2 * FLUSH, 2 + 2, 3, 0}, {4 + 1 + SLOPE + 4 + 2 * FLUSH, 5, 2, 0}},
 };
 
 /* Functions are known from their values here too; the RNN reads that in the place of h. */
@@ -108,7 +109,7 @@ static const struct unit_work normalised_forward = {4 * (2 * (STATISTICS + NORMA
  * of c; the LSTM, whose dc that joins; for each product of a gate d gain and both means, and again for its
  * gradient. Read are the LSTM's gates and all N, c, c', dh, dy, dc; written the gradients of both products
  * and of a, d, dh, dc. */
-static const struct unit_work normalised_backward = {2 + FLOP_TANH + SLOPE + 3 + FLUSH + 4 + 1 +
+static const struct unit_work normalised_backward = {2 + FLOP_TANH + SLOPE + DH + 2 + FLUSH + 4 + 1 +
                                                          NORMALISED_GRADIENT + 1 + T + 1 + 1 + 3 * T + 1 +
                                                          5 * FLUSH + 4 * 2 * (4 + 1 + NORMALISED_GRADIENT),
                                                      4 + 8 + 1 + 5, 8 + 4 + 1 + 2, 10};
