@@ -93,9 +93,13 @@ static const size_t logits[][3] = {{65}, {1000}, {10000}};                     /
 static const size_t rounds[][3] = {{1000}};                                    /* rounds */
 static const size_t levels[][3] = {{4096}, {1 << 17}, {1 << 21}, {1 << 24}}; /* values: L1, L2, L3, memory */
 
-static const struct kernel_sizes timed_sizes = {
-    GK_SIZE_LIST(products), GK_SIZE_LIST(matrices), GK_SIZE_LIST(cells), GK_SIZE_LIST(arrays),
-    GK_SIZE_LIST(logits),   GK_SIZE_LIST(rounds),   GK_SIZE_LIST(levels)};
+static const struct kernel_sizes timed_sizes = {.products = GK_SIZE_LIST(products),
+                                                .matrices = GK_SIZE_LIST(matrices),
+                                                .cells = GK_SIZE_LIST(cells),
+                                                .arrays = GK_SIZE_LIST(arrays),
+                                                .logits = GK_SIZE_LIST(logits),
+                                                .rounds = GK_SIZE_LIST(rounds),
+                                                .levels = GK_SIZE_LIST(levels)};
 
 void register_kernel_benchmarks(void) {
   for (int isa = 1; isa <= gk_isa_count(); isa++)

@@ -15,7 +15,7 @@
 #include "kernel_list.def"
 #undef GK_KERNEL
 
-/* A kernel of one tier on one size: three numbers whose meaning each kernel's sizes say below. */
+/* A kernel of one tier on one size: three numbers, which mean what kernel_benchmarks.c says of its sizes. */
 struct work {
   const struct gk_kernels *kernels;
   gk_cell cell; /* cells only */

@@ -5,9 +5,10 @@
 # PROGRAM calls them, against the lines "BENCHMARK INSTRUCTIONS" of BOUNDS plus 3 %. COUNTER is valgrind, whose callgrind
 # counts (it knows no AVX-512), or qemu-aarch64, which tells every instruction that it runs, or "step": the program steps
 # through itself.
-# A kernel without a line is a failure, and so is a line without a kernel. What a kernel saves for good belongs in
-# BOUNDS: the lines to put there are printed.
+# A kernel without a line is a failure, and so is a line without a kernel. Less than a bound is none, but what a kernel
+# saves for good belongs in BOUNDS: the lines to put there are printed.
 set -eu
+export LD_BIND_NOW=1 # or the first call of a function of SLEEF's would be counted with its search
 counter=$1 program=$2 bounds=$3
 shift 3
 folder=$(mktemp -d)
@@ -52,7 +53,16 @@ done >"$folder/counted"
 
 awk -v tiers=" $* " '
   function tier_of(name, part) { return part[split(name, part, "/") - 1] }
-  FNR == NR { if ($0 !~ /^#/ && NF == 2 && index(tiers, " " tier_of($1) " ")) bound[$1] = $2; next }
+  FNR == NR && /^#/ { next }
+  FNR == NR {
+    if (NF != 2 || $1 in line || !index(" scalar avx2 avx512 neon ", " " tier_of($1) " ")) {
+      print FILENAME ", line " FNR ": FAILED: neither BENCHMARK INSTRUCTIONS nor the only line of its benchmark"
+      failed = 1
+    }
+    line[$1] = 1
+    if (index(tiers, " " tier_of($1) " ")) bound[$1] = $2
+    next
+  }
   {
     each = $3 / $2
     printf "%s %.4f\n", $1, each

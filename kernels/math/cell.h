@@ -139,8 +139,8 @@ static inline __attribute__((always_inline)) void cell_prefetch_backward(const s
 }
 
 /* Where the units that all rows take before they take the next ones end: a line of cache, if other threads
- * have other units of these rows (gk_run_copies in src/sequence/run.h says why; forward of LSTM 256 with 2 and
- * 3 samples 1.11 and 1.09 times as fast where two threads share no cache, with 2 1.02 times where they do). */
+ * have other units of these rows (gk_run_copies in src/sequence/run.h says why; forward of LSTM 256 with 2
+ * and 3 samples 1.11 and 1.09 times as fast where two threads share no cache, with 2 1.02 where they do). */
 static inline size_t cell_units_end(bool units_split, size_t rows, size_t begin, size_t end) {
   const size_t line_end = (begin / CELL_LINE + 1) * CELL_LINE;
   return units_split && rows > 1 && line_end < end ? line_end : end;
