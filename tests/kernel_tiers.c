@@ -119,6 +119,8 @@ static void print_case(void) {
 }
 
 void kernel_same(const char *what, size_t count, const float *got, const float *wanted) {
+  if (memcmp(got, wanted, count * sizeof *got) == 0)
+    count = 0;
   for (size_t i = 0; i < count; i++)
     if (!same_bits(got[i], wanted[i])) {
       print_case();
