@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include "tests/kernel_tiers.h"
-#include "tests/random_values.h"
 
 enum { ROUNDS = 60, ARRAYS = 13, MOST_ROWS = 5, MOST_COLUMNS = 70, BLOCKS = 13 /* of the normalised LSTM */ };
 enum { FLOATS = MOST_ROWS * BLOCKS * MOST_COLUMNS, PACKED = FLOATS + MOST_ROWS * GK_WIDEST_PANEL };
