@@ -14,10 +14,18 @@
 
 #include "tests/kernel_tiers.h"
 
-enum { ROUNDS = 60, ARRAYS = 13, MOST_ROWS = 5, MOST_COLUMNS = 70, BLOCKS = 13 /* of the normalised LSTM */ };
+enum {
+  ROUNDS = 60,
+  SCRATCH = 13,
+  ARRAYS,
+  MOST_ROWS = 5,
+  MOST_COLUMNS = 70,
+  BLOCKS = 13 /* of the normalised LSTM */
+};
 enum { FLOATS = MOST_ROWS * BLOCKS * MOST_COLUMNS, PACKED = FLOATS + MOST_ROWS * GK_WIDEST_PANEL };
 
-/* The arguments of a kernel: it reads and writes what it likes of the arrays, all of which are compared. */
+/* The arguments of a kernel: it reads and writes what it likes of the arrays, all of which but SCRATCH
+ * are compared. */
 struct call {
   const struct gk_kernels *kernels;
   float (*array)[FLOATS];
@@ -144,90 +152,49 @@ static struct gk_cell_variant variant_of(const struct call *call) {
   return variant;
 }
 
-static struct gk_cell_forward forward_of(const struct call *call, const struct gk_cell_variant *variant) {
-  const size_t hidden = call->columns;
-  return (struct gk_cell_forward){.rows = call->rows,
-                                  .unit_end = hidden,
-                                  .hidden = hidden,
-                                  .variant = variant,
-                                  .peephole = call->array[8],
-                                  .norm = call->array[9],
-                                  .scales = rows_of(call, 12, 3),
-                                  .pre = rows_of(call, 0, BLOCKS * hidden),
-                                  .h_prev = rows_of(call, 1, hidden),
-                                  .c_prev = rows_of(call, 2, hidden),
-                                  .h = rows_of(call, 3, hidden),
-                                  .c = rows_of(call, 4, hidden),
-                                  .saved_gates = rows_of(call, 5, BLOCKS * hidden),
-                                  .saved_h = rows_of(call, 6, hidden),
-                                  .saved_c = rows_of(call, 7, hidden)};
-}
-
-static struct gk_cell_backward backward_of(const struct call *call, const struct gk_cell_variant *variant) {
-  const size_t hidden = call->columns;
-  return (struct gk_cell_backward){.rows = call->rows,
-                                   .unit_end = hidden,
-                                   .hidden = hidden,
-                                   .variant = variant,
-                                   .peephole = call->array[8],
-                                   .norm = call->array[9],
-                                   .scales = rows_of(call, 12, 3),
-                                   .gates = rows_of(call, 0, BLOCKS * hidden),
-                                   .d_pre = rows_of(call, 5, BLOCKS * hidden),
-                                   .h_prev = rows_of(call, 1, hidden),
-                                   .c_prev = rows_of(call, 2, hidden),
-                                   .h = rows_of(call, 3, hidden),
-                                   .c = rows_of(call, 4, hidden),
-                                   .dy = rows_of(call, 6, hidden),
-                                   .dh = rows_of(call, 7, hidden),
-                                   .dc = rows_of(call, 10, hidden),
-                                   .drh = rows_of(call, 11, hidden)};
-}
-
-static void run_forward(const struct call *call, gk_cell_forward_fn *const cells[][GK_MAX_PHASES],
-                        bool general) {
-  const struct gk_cell_variant variant = variant_of(call);
-  const struct gk_cell_forward step = forward_of(call, general ? &variant : NULL);
-  for (int cell = 0; cell < GK_CELL_COUNT; cell++)
-    for (int phase = 0; phase < GK_MAX_PHASES && cells[cell][phase]; phase++)
-      cells[cell][phase](&step);
-  memset(call->array[0], 0, sizeof call->array[0]); /* scratch */
-}
-
-static void run_backward(const struct call *call, gk_cell_backward_fn *const cells[][GK_MAX_PHASES],
-                         bool general) {
-  const struct gk_cell_variant variant = variant_of(call);
-  const struct gk_cell_backward step = backward_of(call, general ? &variant : NULL);
-  for (int cell = 0; cell < GK_CELL_COUNT; cell++)
-    for (int phase = 0; phase < GK_MAX_PHASES && cells[cell][phase]; phase++)
-      cells[cell][phase](&step);
-}
-
-static void run_cell_forward(const struct call *call) {
-  run_forward(call, call->kernels->cell_forward, false);
-}
-static void run_cell_backward(const struct call *call) {
-  run_backward(call, call->kernels->cell_backward, false);
-}
-static void run_cell_forward_general(const struct call *call) {
-  run_forward(call, call->kernels->cell_forward_general, true);
-}
-static void run_cell_backward_general(const struct call *call) {
-  run_backward(call, call->kernels->cell_backward_general, true);
-}
-
-static void run_lstm_normalised_forward(const struct call *call) {
-  const struct gk_cell_variant variant = variant_of(call);
-  const struct gk_cell_forward step = forward_of(call, &variant);
-  call->kernels->lstm_normalised_forward(&step);
-  memset(call->array[0], 0, sizeof call->array[0]);
-}
-
-static void run_lstm_normalised_backward(const struct call *call) {
-  const struct gk_cell_variant variant = variant_of(call);
-  const struct gk_cell_backward step = backward_of(call, &variant);
-  call->kernels->lstm_normalised_backward(&step);
-}
+/* A step from its arrays and what else it has; all cells take it in turn, each what the one before left. */
+#define RUN_CELLS(direction, ...)                                                                            \
+  static struct gk_cell_##direction direction##_of(const struct call *call,                                  \
+                                                   const struct gk_cell_variant *variant) {                  \
+    const size_t hidden = call->columns;                                                                     \
+    return (struct gk_cell_##direction){.rows = call->rows,                                                  \
+                                        .unit_end = hidden,                                                  \
+                                        .hidden = hidden,                                                    \
+                                        .variant = variant,                                                  \
+                                        .peephole = call->array[8],                                          \
+                                        .norm = call->array[9],                                              \
+                                        .scales = rows_of(call, 12, 3),                                      \
+                                        .h_prev = rows_of(call, 1, hidden),                                  \
+                                        .c_prev = rows_of(call, 2, hidden),                                  \
+                                        .h = rows_of(call, 3, hidden),                                       \
+                                        .c = rows_of(call, 4, hidden),                                       \
+                                        __VA_ARGS__};                                                        \
+  }                                                                                                          \
+  static void run_##direction(const struct call *call,                                                       \
+                              gk_cell_##direction##_fn *const cells[][GK_MAX_PHASES], bool general) {        \
+    const struct gk_cell_variant variant = variant_of(call);                                                 \
+    const struct gk_cell_##direction step = direction##_of(call, general ? &variant : NULL);                 \
+    for (int cell = 0; cell < GK_CELL_COUNT; cell++)                                                         \
+      for (int phase = 0; phase < GK_MAX_PHASES && cells[cell][phase]; phase++)                              \
+        cells[cell][phase](&step);                                                                           \
+  }                                                                                                          \
+  static void run_cell_##direction(const struct call *call) {                                                \
+    run_##direction(call, call->kernels->cell_##direction, false);                                           \
+  }                                                                                                          \
+  static void run_cell_##direction##_general(const struct call *call) {                                      \
+    run_##direction(call, call->kernels->cell_##direction##_general, true);                                  \
+  }                                                                                                          \
+  static void run_lstm_normalised_##direction(const struct call *call) {                                     \
+    const struct gk_cell_variant variant = variant_of(call);                                                 \
+    const struct gk_cell_##direction step = direction##_of(call, &variant);                                  \
+    call->kernels->lstm_normalised_##direction(&step);                                                       \
+  }
+RUN_CELLS(forward, .pre = rows_of(call, SCRATCH, BLOCKS *hidden),
+          .saved_gates = rows_of(call, 5, BLOCKS *hidden), .saved_h = rows_of(call, 6, hidden),
+          .saved_c = rows_of(call, 7, hidden))
+RUN_CELLS(backward, .gates = rows_of(call, 0, BLOCKS *hidden), .d_pre = rows_of(call, 5, BLOCKS *hidden),
+          .dy = rows_of(call, 6, hidden), .dh = rows_of(call, 7, hidden), .dc = rows_of(call, 10, hidden),
+          .drh = rows_of(call, 11, hidden))
 
 /* ---- Arrays ----------------------------------------------------------------------------------------- */
 
@@ -349,9 +316,8 @@ static void fill(float *x, size_t count, enum values kind, uint64_t stream) {
   }
 }
 
-static void tiers_agree_on_values_of_every_kind(void **state) {
+static void check_tiers(gk_math math) {
   static float given[ARRAYS][FLOATS], wanted[ARRAYS][FLOATS], got[ARRAYS][FLOATS];
-  (void)state;
   for (int round = 0; round < ROUNDS; round++) {
     const enum values kind = (enum values)(round % VALUES);
     struct call call = {.rows = (size_t)(1 + round % MOST_ROWS),
@@ -361,20 +327,26 @@ static void tiers_agree_on_values_of_every_kind(void **state) {
       fill(given[i], FLOATS, kind, (uint64_t)(round * ARRAYS + i));
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
       memcpy(wanted, given, sizeof given);
-      call.kernels = kernel_definition(GK_MATH_OWN);
+      call.kernels = kernel_definition(math);
       call.array = wanted;
       kernels[i].run(&call);
-      for (const struct kernel_tier *tier = kernel_tiers(GK_MATH_OWN); tier->kernels; tier++) {
-        kernel_case(tier, kernels[i].slot, "round %d: values %d, rows %zu, columns %zu, flag %d", round, kind,
-                    call.rows, call.columns, call.flag);
+      for (const struct kernel_tier *tier = kernel_tiers(math); tier->kernels; tier++) {
+        kernel_case(tier, kernels[i].slot, "math %d, round %d: values %d, rows %zu, columns %zu, flag %d",
+                    math, round, kind, call.rows, call.columns, call.flag);
         memcpy(got, given, sizeof given);
         call.kernels = tier->kernels;
         call.array = got;
         kernels[i].run(&call);
-        kernel_same("array", ARRAYS * FLOATS, got[0], wanted[0]);
+        kernel_same("array", SCRATCH * FLOATS, got[0], wanted[0]);
       }
     }
   }
+}
+
+static void tiers_agree_on_values_of_every_kind(void **state) {
+  (void)state;
+  check_tiers(GK_MATH_OWN);
+  check_tiers(GK_MATH_SLEEF);
   assert_true(kernel_cases() > 0);
 }
 

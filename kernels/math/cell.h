@@ -174,7 +174,7 @@ static inline size_t cell_units_end(bool units_split, size_t rows, size_t begin,
   }
 
 /* All rows by `pass`, and then by what follows. The copy is known to be none of the arrays that are written:
- * a compiler reads its pointers once and not after every store (6 to 18 % of a call). */
+ * a compiler reads its pointers once and not after every store (6 to 17 % of a call). */
 #define GK_CELL_KERNEL_OF(name, pass, direction, blocks, memory, ...)                                        \
   static void name(const struct gk_cell_##direction *given) {                                                \
     const struct gk_cell_##direction step_copy = *given, *step = &step_copy;                                 \
