@@ -8,9 +8,9 @@
  *   G gates (LSTM 4, GRU 3, simplified GRU and MGU 2, RNN 1), V vocabulary. Shapes are written outermost
  *   first: (T, N, I). Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is
  *   named. A gradient is called d + the name of its tensor.
- *   Denormal numbers slow down many CPUs. So what a network is given below 2^-95 (x, h0, c0, dhn, dcn, and
- *   dy + dh of a step) counts as 0, as do the rows of an output layer and the states of a bridge, and h, c,
- *   gradients of gates and of logits are stored so.
+ *   Denormal numbers slow down many CPUs. So what a network is given below 2^-95 (x, h0, c0, dcn,
+ *   and dy + dh of a step) counts as 0, as do the rows of an embedding and of an output layer and the states of
+ *   a bridge, and h, c, gradients of gates and of logits are stored so.
  *
  * Errors
  *   Every function that can fail returns a gk_status. On failure nothing has been written to the
@@ -551,8 +551,8 @@ typedef struct gk_rnn_forward_args {
   const float *x;        /* inputs in the plan's layout; NULL with a vocabulary */
   const int32_t *tokens; /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
   const float *h0, *c0;  /* (L*D, N, H); NULL: the trained ones, or zeros. Zeros meet no weights: of the first
-                            step no recurrent product and no gradient of weight_hh is formed, and what is not
-                            finite in these does not show in it */
+                            step no recurrent product and no gradient of weight_hh is formed, so that what is
+                            not finite in the weights does not show in it, nor in a gate times h0 or c0 */
   const float *parameters; /* needed with a vocabulary (the embedding), and as they were packed if that was
                               without GK_PACK_FORWARD; else may be NULL */
   const void *packed; /* from gk_rnn_pack, with GK_PACK_FORWARD unless weights come from the parameters */
@@ -1024,7 +1024,7 @@ GK_API gk_status gk_decoder_search(const gk_decoder *decoder, const gk_search_ar
 /* From the final states of an encoder to the initial states of a decoder of other sizes, cells and
  * directions. Decoder layer l reads encoder layer max(0, L_e - L_d + l): the last ones match. With e the
  * encoder's h (D_e*H_e floats, both directions joined) and m its c, where it has one:
- *   copy    h0 = e, c0 = m (0 without memory); one direction, equal H
+ *   copy    h0 = e, c0 = m (0 without memory); D_e*H_e must be H_d
  *   linear  h0 = W_h e + b_h, c0 = W_c (m, or e without memory) + b_c
  *   tanh    the same through tanh */
 typedef enum gk_bridge_kind { GK_BRIDGE_COPY = 0, GK_BRIDGE_LINEAR, GK_BRIDGE_TANH } gk_bridge_kind;

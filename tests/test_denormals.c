@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a caller gives below 2^-95 counts as 0: networks whose inputs, initial states and gradients have such
- * values give the bits that they give with zeros there. On every tier, for every kind of network, layout,
- * schedule and direction. */
+ * What a caller gives below 2^-95 counts as 0: networks whose inputs, initial states and gradients (but that of
+ * the last h, which counts with dy) have such values give the bits that they give with zeros there. On every
+ * tier, for every kind of network, layout, schedule and direction. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,10 +35,11 @@ static void check_zeros(struct network_case *c, float weight_scale, bool biases,
   const struct {
     float **tiny, **zeros;
     int64_t count, width;
-  } given[] = {
-      {&tiny.x, &zeros.x, s.inputs, c->desc.input_size}, {&tiny.h0, &zeros.h0, s.states, h_size(c)},
-      {&tiny.c0, &zeros.c0, s.cells, c_size(c)},         {&tiny.dy, &zeros.dy, s.outputs, s.width},
-      {&tiny.dhn, &zeros.dhn, s.states, h_size(c)},      {&tiny.dcn, &zeros.dcn, s.cells, c_size(c)}};
+  } given[] = {{&tiny.x, &zeros.x, s.inputs, c->desc.input_size},
+               {&tiny.h0, &zeros.h0, s.states, h_size(c)},
+               {&tiny.c0, &zeros.c0, s.cells, c_size(c)},
+               {&tiny.dy, &zeros.dy, s.outputs, s.width},
+               {&tiny.dcn, &zeros.dcn, s.cells, c_size(c)}};
   for (int i = 0; i < tensor_count && !biases; i++)
     if (strstr(tensors[i].name, "dbias"))
       memset(tiny.parameters + tensors[i].offset, 0, (size_t)tensors[i].count * sizeof(float));

@@ -269,18 +269,18 @@ static struct carries carries_of(const struct gk_worker *worker, const struct gk
   return of;
 }
 
+/* Carried on from a later call as if there had been one: there, too, dh is flushed with a step's dy only. */
 static void start_carries(const struct gk_worker *worker, int layer, int direction) {
   const struct gk_run *run = worker->run;
   const struct gk_rnn_layer *weights = gk_run_layer(run, layer, direction);
-  const struct gk_kernels *kernels = run->rnn->kernels;
   const struct carries of = carries_of(worker, weights);
   for (int64_t j = 0; j < worker->count; j++) {
     const int64_t i = gk_worker_position(worker, j);
-    kernels->flush(of.h_end - of.h_begin, gk_run_given_h(run, run->dhn, weights, i) + of.h_begin,
-                   run->dh + gk_run_h_row(run, weights, i) + of.h_begin);
+    memcpy(run->dh + gk_run_h_row(run, weights, i) + of.h_begin,
+           gk_run_given_h(run, run->dhn, weights, i) + of.h_begin, (of.h_end - of.h_begin) * sizeof(float));
     if (run->dc)
-      kernels->flush(of.c_end - of.c_begin, gk_run_given_c(run, run->dcn, weights, i) + of.c_begin,
-                     run->dc + gk_run_c_row(run, weights, i) + of.c_begin);
+      run->rnn->kernels->flush(of.c_end - of.c_begin, gk_run_given_c(run, run->dcn, weights, i) + of.c_begin,
+                               run->dc + gk_run_c_row(run, weights, i) + of.c_begin);
   }
 }
 

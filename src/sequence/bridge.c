@@ -27,6 +27,7 @@ struct link {
   bool zero;      /* copy of a memory that the encoder does not have */
   int directions;
   struct state from[2], to;
+  int64_t joined;          /* floats of both directions, D_e*H_e */
   struct gk_linear linear; /* but for copy */
   int64_t weight, bias;    /* offsets in the parameters */
 };
@@ -54,11 +55,11 @@ static gk_status make_link(gk_bridge *bridge, const gk_rnn *encoder, const gk_rn
   *link = (struct link){
       .cell = cell, .from_cell = cell && encoder->cell->memory, .directions = encoder->directions};
   link->to = state_of(decoder, layer, cell);
-  int64_t in = 0;
   for (int d = 0; d < link->directions; d++) {
     link->from[d] = state_of(encoder, below * encoder->directions + d, link->from_cell);
-    in += link->from[d].size;
+    link->joined += link->from[d].size;
   }
+  const int64_t in = link->joined;
   if (in > bridge->widest)
     bridge->widest = in;
   if (bridge->kind == GK_BRIDGE_COPY) {
@@ -137,7 +138,7 @@ gk_status gk_bridge_tensor(const gk_bridge *bridge, int index, gk_tensor *tensor
   if (status)
     return status;
   const struct link *link = &bridge->links[index / 2];
-  const int64_t out = link->to.size, in = (int64_t)link->linear.in;
+  const int64_t out = link->to.size, in = link->joined;
   int layer = 0;
   for (int i = 0; i < index / 2; i++)
     layer += !bridge->links[i + 1].cell;
@@ -161,8 +162,8 @@ gk_status gk_bridge_init(const gk_bridge *bridge, uint64_t seed, float *paramete
   const uint64_t callers = gk_float_environment_pin();
   for (int i = 0; i < bridge->count && bridge->kind != GK_BRIDGE_COPY; i++) {
     const struct link *link = &bridge->links[i];
-    const double bound = 1 / sqrt((double)link->linear.in);
-    gk_random_weights(seed, (uint32_t)(2 * i), 0, link->to.size, (int64_t)link->linear.in, bound,
+    const double bound = 1 / sqrt((double)link->joined);
+    gk_random_weights(seed, (uint32_t)(2 * i), 0, link->to.size, link->joined, bound,
                       parameters + link->weight);
     gk_random_weights(seed, (uint32_t)(2 * i + 1), 0, 1, link->to.size, bound, parameters + link->bias);
   }
@@ -245,14 +246,29 @@ gk_status gk_bridge_workspace_bytes(const gk_bridge *bridge, int64_t batch, size
   return GK_OK;
 }
 
-/* Both directions of the encoder's state, row by row; or, taken apart, its gradient to the caller's. */
-static void join(const struct call *call, const struct link *link, const float *state) {
-  int64_t column = 0;
-  for (int d = 0; d < link->directions; column += link->from[d++].size)
+/* joined (N, D_e*H_e): h or c of both directions of an encoder's layer. */
+static void join(const struct call *call, const struct link *link, const float *state, float *joined) {
+  const struct gk_kernels *kernels = call->bridge->kernels;
+  for (int d = 0; d < link->directions; d++) {
+    const struct state *from = &link->from[d];
+    const float *source = state + from->offset * call->batch;
+    for (int64_t n = 0; n < call->batch; n++) {
+      float *row = joined + n * link->joined + (d ? link->from[0].size : 0);
+      kernels->flush((size_t)from->size, source + n * from->size, row);
+    }
+  }
+}
+
+/* The way back. Decoder layers that read the same encoder layer add up. */
+static void add_parted(const struct call *call, const struct link *link, const float *d_joined,
+                       float *d_state) {
+  for (int d = 0; d < link->directions; d++) {
+    const struct state *from = &link->from[d];
     for (int64_t n = 0; n < call->batch; n++)
-      call->bridge->kernels->flush((size_t)link->from[d].size,
-                                   state + link->from[d].offset * call->batch + n * link->from[d].size,
-                                   call->joined + n * (int64_t)link->linear.in + column);
+      call->bridge->kernels->add((size_t)from->size,
+                                 d_joined + n * link->joined + (d ? link->from[0].size : 0),
+                                 d_state + from->offset * call->batch + n * from->size);
+  }
 }
 
 static void forward_link(const struct call *call, const struct link *link) {
@@ -263,13 +279,12 @@ static void forward_link(const struct call *call, const struct link *link) {
   const float *state = link->from_cell ? call->cn : call->hn;
   if (link->zero)
     memset(to, 0, (size_t)call->batch * out * sizeof *to);
-  else if (bridge->kind == GK_BRIDGE_COPY)
-    memmove(to, state + link->from[0].offset * call->batch, (size_t)call->batch * out * sizeof *to);
+  else
+    join(call, link, state, bridge->kind == GK_BRIDGE_COPY ? to : call->joined);
   if (bridge->kind == GK_BRIDGE_COPY)
     return;
-  join(call, link, state);
   for (int64_t n = 0; n < call->batch; n++) {
-    call->a[n] = call->joined + n * (int64_t)link->linear.in;
+    call->a[n] = call->joined + n * link->joined;
     call->c[n] = to + n * link->to.size;
     call->from[n] = call->packed + link->linear.bias;
   }
@@ -363,7 +378,7 @@ static void backward_link(const struct call *call, const struct link *link) {
     memset(call->d, 0, values * sizeof(float));
   if (bridge->kind == GK_BRIDGE_COPY) {
     if (to)
-      kernels->add(values, call->d, to + link->from[0].offset * call->batch);
+      add_parted(call, link, call->d, to);
     return;
   }
   if (bridge->kind == GK_BRIDGE_TANH)
@@ -372,18 +387,15 @@ static void backward_link(const struct call *call, const struct link *link) {
     kernels->flush(values, call->d, call->d);
   for (int64_t n = 0; n < call->batch; n++) {
     call->a[n] = call->d + n * link->to.size;
-    call->c[n] = call->d_joined + n * (int64_t)link->linear.in;
+    call->c[n] = call->d_joined + n * link->joined;
   }
   gk_matrix_product(&link->linear.backward, kernels, (struct gk_weights){.packed = call->packed}, 0,
                     link->linear.in, (size_t)call->batch, call->a, call->c, GK_START_ZERO);
-  int64_t column = 0; /* decoder layers that read the same encoder layer add up */
-  for (int d = 0; d < link->directions && to; column += link->from[d++].size)
-    for (int64_t n = 0; n < call->batch; n++)
-      kernels->add((size_t)link->from[d].size, call->d_joined + n * (int64_t)link->linear.in + column,
-                   to + link->from[d].offset * call->batch + n * link->from[d].size);
+  if (to)
+    add_parted(call, link, call->d_joined, to);
   if (!args->gradients)
     return;
-  join(call, link, link->from_cell ? args->cn : args->hn);
+  join(call, link, link->from_cell ? args->cn : args->hn, call->joined);
   struct countdown countdown = {.rows = call->batch, .next = call->batch};
   const struct gk_linear_gradient gradient = {.matrix = &link->linear.backward,
                                               .kernels = kernels,

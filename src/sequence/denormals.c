@@ -37,10 +37,3 @@ void gk_flush_inputs(const struct gk_worker *worker, int64_t begin, int64_t end,
   }
   gk_worker_meet(worker);
 }
-
-const float *gk_flush_given(const struct gk_kernels *kernels, size_t count, const float *given, float *copy) {
-  if (!given || !kernels->needs_flush(count, given))
-    return given;
-  kernels->flush(count, given, copy);
-  return copy;
-}

@@ -362,15 +362,18 @@ static void fold_embedding(const struct gk_worker *worker, int direction) {
   const struct gk_rnn_layer *layer = gk_run_layer(run, 0, direction);
   const size_t input = (size_t)layer->input_size, hidden = layer->hidden;
   const size_t width = (size_t)run->rnn->cell->blocks * hidden;
-  enum { ROWS = 48 };
-  const float *a[ROWS], *from[ROWS];
-  float *c[ROWS];
+  const size_t padded = gk_padded(input);
+  float *const flushed = run->fold_x + (size_t)worker->thread * GK_FOLD_ROWS * padded;
+  const float *a[GK_FOLD_ROWS], *from[GK_FOLD_ROWS];
+  float *c[GK_FOLD_ROWS];
   size_t begin, end;
   gk_split((size_t)run->embedding.distinct, 1, worker->thread, worker->threads, &begin, &end);
-  for (size_t u = begin; u < end; u += ROWS) {
-    const size_t rows = end - u < ROWS ? end - u : ROWS;
+  for (size_t u = begin; u < end; u += GK_FOLD_ROWS) {
+    const size_t rows = end - u < GK_FOLD_ROWS ? end - u : GK_FOLD_ROWS;
     for (size_t j = 0; j < rows; j++) {
-      a[j] = run->parameters + (size_t)run->embedding.token[u + j] * input;
+      run->rnn->kernels->flush(input, run->parameters + (size_t)run->embedding.token[u + j] * input,
+                               flushed + j * padded);
+      a[j] = flushed + j * padded;
       c[j] = run->embedding.table + (u + j) * run->embedding.row_floats;
       from[j] = run->packed + layer->bias;
       memcpy(c[j], from[j], width * sizeof(float)); /* also the blocks that the product does not fill */

@@ -34,9 +34,10 @@ static void pack_bias(const struct packing *packing, const struct gk_rnn_layer *
 
 /* Forward and backward both start from them, and read the peepholes. */
 static void pack_states(const struct packing *packing, const struct gk_rnn_layer *layer) {
-  memcpy(packing->packed + layer->h0_row, packing->parameters + layer->h0, layer->output * sizeof(float));
+  const struct gk_kernels *kernels = packing->rnn->kernels; /* as given ones are flushed */
+  kernels->flush(layer->output, packing->parameters + layer->h0, packing->packed + layer->h0_row);
   if (packing->rnn->cell->memory)
-    memcpy(packing->packed + layer->c0_row, packing->parameters + layer->c0, layer->hidden * sizeof(float));
+    kernels->flush(layer->hidden, packing->parameters + layer->c0, packing->packed + layer->c0_row);
 }
 
 static void pack_peepholes(const struct packing *packing, const struct gk_rnn_layer *layer) {

@@ -273,8 +273,11 @@ void gk_run_cut_own(struct gk_run *run, struct gk_arena *workspace, bool backwar
   if (!backward) {
     run->pre = take_rows(run, workspace, gk_run_copies(run) * run->plan.chunk,
                          gk_padded((size_t)rnn->cell->blocks * rnn->widest_hidden));
-    if (!rnn->desc.vocabulary || !gk_rnn_folds(rnn, run->training))
-      run->chunk_x = take_rows(run, workspace, run->plan.chunk, gk_padded((size_t)rnn->desc.input_size));
+    const int64_t input = (int64_t)gk_padded((size_t)rnn->desc.input_size);
+    if (rnn->desc.vocabulary && gk_rnn_folds(rnn, run->training))
+      run->fold_x = gk_arena_take(workspace, sizeof *run->fold_x, run->plan.threads, GK_FOLD_ROWS, input);
+    else
+      run->chunk_x = take_rows(run, workspace, run->plan.chunk, (size_t)input);
     return;
   }
   if (rnn->cell->phases > 1 || run->drops_state)
@@ -334,13 +337,19 @@ static bool streams_gradients(const struct gk_run *run) {
          (double)run->time * (double)run->batch <= GK_SUM_BLOCK; /* one block of them */
 }
 
+/* Always, so that a -0 does not depend on what other samples hold. */
 static void flush_states(struct gk_run *run) {
   const gk_rnn *rnn = run->rnn;
   const size_t batch = (size_t)run->batch;
   const uint64_t callers = gk_float_environment_pin(); /* which may take denormal numbers for zeros */
-  run->h0 = gk_flush_given(rnn->kernels, (size_t)rnn->hidden_values * batch, run->h0, run->given_h);
-  if (rnn->cell->memory)
-    run->c0 = gk_flush_given(rnn->kernels, (size_t)rnn->cell_values * batch, run->c0, run->given_c);
+  if (run->h0) {
+    rnn->kernels->flush((size_t)rnn->hidden_values * batch, run->h0, run->given_h);
+    run->h0 = run->given_h;
+  }
+  if (run->c0 && rnn->cell->memory) {
+    rnn->kernels->flush((size_t)rnn->cell_values * batch, run->c0, run->given_c);
+    run->c0 = run->given_c;
+  }
   gk_float_environment_restore(callers);
 }
 

@@ -26,6 +26,9 @@ struct gk_saved {
   float *d_h;     /* (T, N, P): with a projection, the gradient of h, all of it; backward fills it */
 };
 
+/* Embedding rows that are folded into input weights at once, a multiple of all tiles' rows. */
+enum { GK_FOLD_ROWS = 48 };
+
 /* The states while forward walks, padded rows (s modulo kept_steps + 1, i); of c (copies, s ..., i). */
 struct gk_ring {
   size_t h_width, c_width;
@@ -97,6 +100,7 @@ struct gk_run {
   struct gk_ring *rings;   /* [L * D], forward */
   float *pre;              /* forward: (copies, chunk, N, padded blocks * H): pre-activations of a chunk */
   float *chunk_x;          /* forward: (chunk, N, padded I): inputs of layer 0 that had to be flushed */
+  float *fold_x;   /* forward: (threads, GK_FOLD_ROWS, padded I): embedding rows, flushed, to be folded */
   float **outputs; /* [L] (T, N, output width) in time order: inner layers whose output is not just their h
                       (dropout, two directions); else NULL */
   struct gk_random_stream *streams[GK_MASK_COUNT]; /* [L * D] of the masks that are on, else NULL */
@@ -104,7 +108,7 @@ struct gk_run {
   bool drops_state, zones_out; /* recurrent dropout is on; zoneout, in inference as well */
   float *masked_x;             /* input dropout: (T, N, padded I) in time order, else NULL */
   float *whole_h; /* (N, padded widest H): with a projection, h before it of one step, or its gradient */
-  float *given_h, *given_c;      /* (L*D, N, H): h0 and c0, if they had to be flushed */
+  float *given_h, *given_c;      /* (L*D, N, H): h0 and c0, flushed */
   float *zero;                   /* zeros, as many as the widest state has */
   bool folded;                   /* there are tokens, and layer 0 starts from the folded table of them */
   struct gk_embedding embedding; /* layer 0 of a network with a vocabulary */
