@@ -27,6 +27,7 @@ struct network_case {
   bool ragged;        /* lengths 0..T, unsorted; else all T */
   bool resets;        /* sequences begin inside others */
   bool states;        /* initial states given, and gradients of final states */
+  bool small;         /* among the data are -0, denormal numbers, and such whose products underflow */
   unsigned unpacked;  /* GK_PACK_: whose weights are read from the parameters, if they may be */
   bool gates_turned;  /* weight gradients read gates as on other CPUs of this tier, if there are any */
   bool uneven;        /* slices as if threads were not equally fast, in forward other ones than in backward */
@@ -44,15 +45,15 @@ static inline void describe(const struct network_case *c, char *text, size_t siz
            (double)d->zoneout_h, (double)d->zoneout_c, gk_dropout_masks_name(d->dropout_masks));
   snprintf(text, size,
            "cell %s%s, isa %s, I %" PRId64 ", H %" PRId64 ", L %" PRId64 ", V %" PRId64 ", %s, %s, T %" PRId64
-           ", N %" PRId64 "%s%s%s%s%s, projection %" PRId64
+           ", N %" PRId64 "%s%s%s%s%s%s, projection %" PRId64
            "%s%s%s, merge %s, dropout %g%s, schedule %s, threads %d, seed %" PRIu64,
            gk_cell_name(d->cell), options, gk_isa_name(d->isa), d->input_size, d->hidden_size, d->layers,
            d->vocabulary, gk_direction_name(d->direction), gk_layout_name(d->layout), c->time, c->batch,
            c->ragged ? ", ragged" : "", c->resets ? ", resets" : "", c->states ? ", states given" : "",
-           d->hidden_sizes ? ", sizes differ" : "", d->trained_states ? ", states trained" : "",
-           d->projection_size, unpacked[c->unpacked], c->gates_turned ? ", gates turned" : "",
-           c->uneven ? ", uneven" : "", gk_merge_name(d->merge), (double)d->dropout, masks,
-           gk_schedule_name(d->schedule), d->threads, c->seed);
+           c->small ? ", small values" : "", d->hidden_sizes ? ", sizes differ" : "",
+           d->trained_states ? ", states trained" : "", d->projection_size, unpacked[c->unpacked],
+           c->gates_turned ? ", gates turned" : "", c->uneven ? ", uneven" : "", gk_merge_name(d->merge),
+           (double)d->dropout, masks, gk_schedule_name(d->schedule), d->threads, c->seed);
 }
 
 /* The command that runs only the case that is being run. */
@@ -165,6 +166,14 @@ static inline float *take_random(struct buffers *b, uint64_t stream, float scale
   return values;
 }
 
+/* Every fifth value. */
+static inline void make_small(uint64_t stream, int64_t count, float *values) {
+  static const float small[] = {-0.0f, 1e-40f, -0x1.2p-94f, 0x1.9p-97f, 0x1.5p-90f};
+  for (int64_t i = 0; values && i < count; i++)
+    if (random_integer(stream, (uint64_t)i, 5) == 0)
+      values[i] = small[random_integer(stream + 1, (uint64_t)i, 5)];
+}
+
 /* Data of a seed does not depend on anything of the plan. The first samples' lengths are T and 0. */
 static inline struct network_data take_data(struct buffers *b, const struct network_case *c) {
   struct network_sizes s = sizes_of(c);
@@ -197,6 +206,20 @@ static inline struct network_data take_data(struct buffers *b, const struct netw
     d.reset = buffers_take(b, (size_t)(c->time * c->batch) * sizeof(bool), 1);
     for (int64_t i = 0; i < c->time * c->batch; i++)
       d.reset[i] = random_integer(stream + 9, (uint64_t)i, 4) == 0;
+  }
+  const float above = c->seed % 2 ? 0x1p-92f : 1; /* so that gradients are small from step to step */
+  for (int64_t i = 0; c->small && i < s.outputs; i++)
+    d.dy[i] *= above;
+  for (int64_t i = 0; c->small && d.dhn && i < s.states; i++)
+    d.dhn[i] *= above;
+  if (c->small) {
+    make_small(stream, s.parameters, d.parameters);
+    make_small(stream + 1, s.inputs, d.x);
+    make_small(stream + 2, s.states, d.h0);
+    make_small(stream + 3, s.cells, d.c0);
+    make_small(stream + 4, s.outputs, d.dy);
+    make_small(stream + 5, s.states, d.dhn);
+    make_small(stream + 6, s.cells, d.dcn);
   }
   return d;
 }

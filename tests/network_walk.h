@@ -24,11 +24,13 @@ static inline void for_each_case(const char *test, void (*adjust)(struct network
   static const int64_t time[WALK_SHAPES] = {6, 9, 5, 12}, batch[WALK_SHAPES] = {4, 7, 11, 3};
   for (int tier = 0; tier < tier_count; tier++)
     for (int kind = 0; kind < network_kinds(); kind++)
-      for (int shape = 0; shape < WALK_SHAPES; shape++) {
+      for (int i = 0; i < 2 * WALK_SHAPES; i++) {
+        const int shape = i / 2;
         struct network_case c = {.desc = GK_RNN_DESC_INIT,
                                  .time = time[shape],
                                  .batch = batch[shape],
                                  .states = true,
+                                 .small = i % 2,
                                  .seed = 400 + 10 * (uint64_t)kind + (uint64_t)shape};
         c.desc.isa = tiers[tier];
         c.desc.input_size = input[shape];

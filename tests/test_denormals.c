@@ -12,7 +12,9 @@
 
 #include "tests/network_walk.h"
 
-enum { WAYS = 2 }; /* masks; lengths that differ, sequences that begin inside others, two directions */
+/* Masks; lengths that differ, sequences that begin inside others, two directions; an embedding and trained states.
+ */
+enum { WAYS = 3 };
 static int way;
 
 /* Some of the values, and half of the rows as a whole; zeros there in `zeros`. */
@@ -23,6 +25,12 @@ static void make_tiny(int64_t count, int64_t width, float *tiny, float *zeros) {
       tiny[i] = tiny[i] < 0 ? -1e-31f : i % 3 ? 1e-31f : 1e-39f;
       zeros[i] = 0;
     }
+}
+
+/* Parameters that a network starts from as from x, h0 and c0. */
+static bool is_given(const char *gradient) {
+  return strncmp(gradient, "dembedding", 10) == 0 || strncmp(gradient, "dh0_", 4) == 0 ||
+         strncmp(gradient, "dc0_", 4) == 0;
 }
 
 static void check_zeros(struct network_case *c, float weight_scale, bool biases, const char *what) {
@@ -40,9 +48,15 @@ static void check_zeros(struct network_case *c, float weight_scale, bool biases,
                {&tiny.c0, &zeros.c0, s.cells, c_size(c)},
                {&tiny.dy, &zeros.dy, s.outputs, s.width},
                {&tiny.dcn, &zeros.dcn, s.cells, c_size(c)}};
+  zeros.parameters = take_floats(&b, s.parameters);
   for (int i = 0; i < tensor_count && !biases; i++)
     if (strstr(tensors[i].name, "dbias"))
       memset(tiny.parameters + tensors[i].offset, 0, (size_t)tensors[i].count * sizeof(float));
+  memcpy(zeros.parameters, tiny.parameters, (size_t)s.parameters * sizeof(float));
+  for (int i = 0; i < tensor_count; i++)
+    if (is_given(tensors[i].name))
+      make_tiny(tensors[i].count, c->desc.vocabulary ? c->desc.input_size : 1,
+                tiny.parameters + tensors[i].offset, zeros.parameters + tensors[i].offset);
   for (size_t i = 0; i < sizeof given / sizeof *given; i++)
     if (*given[i].tiny) {
       *given[i].zeros = take_floats(&b, given[i].count);
@@ -64,11 +78,17 @@ static void check_case(struct network_case *c) {
 }
 
 static void adjust(struct network_case *c, int shape) {
+  c->small = false;
   c->ragged = way && shape % 2 == 0;
   c->resets = way && shape > 1;
+  if (way == 2) {
+    c->states = false;
+    c->desc.trained_states = true;
+    c->desc.vocabulary = 9;
+  }
   if (way && shape % 2)
     c->desc.direction = GK_BIDIRECTIONAL;
-  if (!way && shape % 2)
+  if (way != 1 && shape % 2)
     add_all_masks(c);
 }
 
