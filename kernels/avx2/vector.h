@@ -101,6 +101,7 @@ static inline void vw_units(const vw x[4], float *u) {
 }
 
 static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf8_u10avx(x); }
+static inline vf vf_sleef_expm1(vf x) { return Sleef_cinz_expm1f8_u10avx(x); }
 static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf8_u10avx(x); }
 static inline vf vf_sleef_log1p(vf x) { return Sleef_cinz_log1pf8_u10avx(x); }
 static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf8_u10avx(x); }

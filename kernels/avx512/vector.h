@@ -98,6 +98,7 @@ static inline void vw_units(const vw x[4], float *u) {
 }
 
 static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf16_u10avx512fnofma(x); }
+static inline vf vf_sleef_expm1(vf x) { return Sleef_cinz_expm1f16_u10avx512fnofma(x); }
 static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf16_u10avx512fnofma(x); }
 static inline vf vf_sleef_log1p(vf x) { return Sleef_cinz_log1pf16_u10avx512fnofma(x); }
 static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf16_u10avx512fnofma(x); }

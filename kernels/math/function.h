@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Every function of enum gk_activation and its derivative, for the general kernels of cells. NaN stays NaN.
- * exp and log are SLEEF's deterministic ones. */
+ * exp and log are SLEEF's deterministic ones, of what is near 0 or 1 its expm1 and log1p: nothing cancels. */
 #ifndef GK_KERNELS_MATH_FUNCTION_H
 #define GK_KERNELS_MATH_FUNCTION_H
 
@@ -9,7 +9,7 @@
 /* log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)) */
 static inline vf v_softplus(vf x) {
   vf e = vf_sleef_exp(vf_sub(vf_set(0.0f), vf_abs(x)));
-  return vf_add(vf_at_least(x, vf_set(0.0f)), vf_sleef_log(vf_add(e, vf_set(1.0f))));
+  return vf_add(vf_at_least(x, vf_set(0.0f)), vf_sleef_log1p(e));
 }
 
 /* Large x are cut where 1 + |x| rounds to |x|: infinities would give NaN. */
@@ -37,7 +37,7 @@ static __attribute__((noinline)) vf v_function(const struct gk_activation_functi
   case GK_ACTIVATION_HARD_SIGMOID:
     return vf_at_most(vf_at_least(vf_fma(alpha, x, beta), zero), one);
   case GK_ACTIVATION_ELU:
-    return vf_select(vf_lt(x, zero), vf_mul(alpha, vf_sub(vf_sleef_exp(x), one)), x);
+    return vf_select(vf_lt(x, zero), vf_mul(alpha, vf_sleef_expm1(x)), x);
   case GK_ACTIVATION_SOFTSIGN:
     return v_softsign(x);
   case GK_ACTIVATION_SOFTPLUS:

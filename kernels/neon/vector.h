@@ -109,6 +109,7 @@ static inline void vw_units(const vw x[4], float *u) {
 }
 
 static inline vf vf_sleef_exp(vf x) { return Sleef_cinz_expf4_u10advsimdnofma(x); }
+static inline vf vf_sleef_expm1(vf x) { return Sleef_cinz_expm1f4_u10advsimdnofma(x); }
 static inline vf vf_sleef_log(vf x) { return Sleef_cinz_logf4_u10advsimdnofma(x); }
 static inline vf vf_sleef_log1p(vf x) { return Sleef_cinz_log1pf4_u10advsimdnofma(x); }
 static inline vf vf_sleef_tanh(vf x) { return Sleef_cinz_tanhf4_u10advsimdnofma(x); }
