@@ -3,6 +3,7 @@
  * safetensors: what is written is read back; every malformed kind, truncation and damaged byte is an error
  * and no crash; a save that fails or is killed leaves the old file or the new one. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -410,6 +411,35 @@ static bool is_old_or_new(const char *path, bool *is_new) {
   return count == 0 || count == TENSORS;
 }
 
+static void *save_often(void *path) {
+  intptr_t failures = 0;
+  for (int i = 0; i < 100; i++)
+    failures += gk_safetensors_save(path, i % 2 ? TENSORS : 0, tensors, 0, NULL) != GK_OK;
+  return (void *)failures;
+}
+
+static void threads_that_save_to_one_path_leave_whole_files(void **state) {
+  enum { SAVERS = 3 };
+  char *path = strdup(temporary_path("shared.safetensors"));
+  const int before = count_files(temporary_folder());
+  pthread_t saver[SAVERS];
+  void *failures;
+  bool is_new;
+  (void)state;
+  assert_int_equal(gk_safetensors_save(path, 0, NULL, 0, NULL), GK_OK);
+  for (int i = 0; i < SAVERS; i++)
+    assert_int_equal(pthread_create(&saver[i], NULL, save_often, path), 0);
+  for (int i = 0; i < 300; i++)
+    if (!is_old_or_new(path, &is_new))
+      fail_msg("read %d: %s", i, gk_last_error());
+  for (int i = 0; i < SAVERS; i++) {
+    assert_int_equal(pthread_join(saver[i], &failures), 0);
+    assert_int_equal((intptr_t)failures, 0);
+  }
+  assert_int_equal(count_files(temporary_folder()), before + 1);
+  free(path);
+}
+
 /* The disk is full after any number of bytes. */
 static void a_full_disk_leaves_the_old_file(void **state) {
   (void)state;
@@ -468,6 +498,7 @@ static int save_until_killed(const char *path, int stops) {
 static void a_killed_save_leaves_the_old_or_the_new_file(void **state) {
   (void)state;
   const char *path = temporary_path("killed.safetensors");
+  const int before = count_files(temporary_folder());
   int ended = 0, old = 0, new = 0;
   for (int stops = 1; !ended && stops < 1000; ++stops) {
     bool is_new = false;
@@ -481,6 +512,7 @@ static void a_killed_save_leaves_the_old_or_the_new_file(void **state) {
     new += is_new;
   }
   assert_true(ended && old >= 5 && new >= 2);
+  assert_int_equal(count_files(temporary_folder()), before + 1); /* what was left over was used again */
 }
 #endif
 
@@ -499,6 +531,7 @@ int main(void) {
       cmocka_unit_test(what_cannot_be_written_fails_and_leaves_no_file),
       cmocka_unit_test(a_save_may_replace_only_a_safetensors_file),
       cmocka_unit_test(a_save_keeps_symbolic_links_and_permissions),
+      cmocka_unit_test(threads_that_save_to_one_path_leave_whole_files),
       cmocka_unit_test(a_full_disk_leaves_the_old_file),
 #ifdef __linux__
       cmocka_unit_test(a_killed_save_leaves_the_old_or_the_new_file),

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,30 +30,68 @@ static char *resolve(const char *path, gk_status *status) {
   return resolved;
 }
 
+/* The folder of `path`, whose fsync makes a rename survive a power cut. */
+static int open_folder(const char *path) {
+  const char *slash = strrchr(path, '/');
+  char *folder = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+  const int descriptor = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+  free(folder);
+  return descriptor;
+}
+
+/* The file of that name, made or left over, empty and locked; -1 and errno, EWOULDBLOCK where somebody writes it.
+ * Who has the lock may rename it, so that after the lock the name must still lead to the file. (Where a file system
+ * has no locks, flock says something else than EWOULDBLOCK.) */
+static int claim(const char *temporary) {
+  struct stat named, opened;
+  for (;;) {
+    const int descriptor = open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (descriptor < 0)
+      return -1;
+    if (flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      close(descriptor);
+      errno = EWOULDBLOCK;
+      return -1;
+    }
+    if (stat(temporary, &named) == 0 && fstat(descriptor, &opened) == 0 && named.st_ino == opened.st_ino &&
+        named.st_dev == opened.st_dev) {
+      if (S_ISREG(opened.st_mode) && ftruncate(descriptor, 0) == 0)
+        return descriptor;
+      close(descriptor);
+      errno = EEXIST;
+      return -1;
+    }
+    close(descriptor);
+  }
+}
+
 gk_status gk_checkpoint_file_begin(struct gk_checkpoint_file *file, const char *path) {
   gk_status status;
-  *file = (struct gk_checkpoint_file){.descriptor = -1};
+  *file = (struct gk_checkpoint_file){.descriptor = -1, .folder = -1};
   file->path = resolve(path, &status);
   if (!file->path)
     return status;
-  const size_t size = strlen(file->path) + 32;
-  file->temporary = malloc(size);
-  if (!file->temporary) {
+  const size_t size = strlen(file->path) + 48;
+  char *temporary = malloc(size);
+  if (!temporary) {
     gk_checkpoint_file_abandon(file);
     return gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
   }
-  snprintf(file->temporary, size, "%s.tmp%ld", file->path, (long)getpid());
-  const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
-  file->descriptor = open(file->temporary, flags, 0666);
-  if (file->descriptor < 0 && errno == EEXIST && unlink(file->temporary) == 0)
-    file->descriptor = open(file->temporary, flags, 0666); /* a process of the same number was killed here */
+  file->folder = open_folder(file->path);
+  /* A number of those who write at once: what a killed process left is used again. */
+  for (int writer = 0; file->folder >= 0 && file->descriptor < 0; writer++) {
+    snprintf(temporary, size, "%s.tmp%d", file->path, writer);
+    file->descriptor = claim(temporary);
+    if (file->descriptor < 0 && errno != EWOULDBLOCK)
+      break;
+  }
   if (file->descriptor < 0) {
     status = fail_io(path, "write");
-    free(file->temporary); /* not ours: must not be unlinked */
-    file->temporary = NULL;
+    free(temporary); /* not ours: must not be unlinked */
     gk_checkpoint_file_abandon(file);
     return status;
   }
+  file->temporary = temporary;
   return GK_OK;
 }
 
@@ -74,22 +113,6 @@ gk_status gk_checkpoint_file_write(struct gk_checkpoint_file *file, const void *
   return GK_OK;
 }
 
-/* The rename itself must survive a power cut. A file system that cannot sync a folder says EINVAL. */
-static gk_status sync_folder(const char *path) {
-  const char *slash = strrchr(path, '/');
-  char *folder = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-  if (!folder)
-    return gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
-  const int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  gk_status status = GK_OK;
-  if (descriptor < 0 || (fsync(descriptor) != 0 && errno != EINVAL))
-    status = fail_io(folder, "sync the folder");
-  if (descriptor >= 0)
-    close(descriptor);
-  free(folder);
-  return status;
-}
-
 gk_status gk_checkpoint_file_commit(struct gk_checkpoint_file *file) {
   gk_status status = GK_OK;
   struct stat old;
@@ -97,27 +120,26 @@ gk_status gk_checkpoint_file_commit(struct gk_checkpoint_file *file) {
     status = fail_io(file->path, "keep the permissions");
   if (status == GK_OK && fsync(file->descriptor) != 0) /* final: a second fsync would claim success */
     status = fail_io(file->path, "write");
-  const int closed = close(file->descriptor);
-  file->descriptor = -1;
-  if (status == GK_OK && closed != 0)
-    status = fail_io(file->path, "write");
   if (status == GK_OK && rename(file->temporary, file->path) != 0)
     status = fail_io(file->path, "replace");
   if (status == GK_OK) {
     free(file->temporary);
     file->temporary = NULL;
-    status = sync_folder(file->path);
+    if (fsync(file->folder) != 0 && errno != EINVAL) /* which says that folders cannot be synced here */
+      status = fail_io(file->path, "sync the folder of the new file");
   }
   gk_checkpoint_file_abandon(file);
   return status;
 }
 
 void gk_checkpoint_file_abandon(struct gk_checkpoint_file *file) {
+  if (file->temporary)
+    unlink(file->temporary); /* while it is locked */
   if (file->descriptor >= 0)
     close(file->descriptor);
-  if (file->temporary)
-    unlink(file->temporary);
+  if (file->folder >= 0)
+    close(file->folder);
   free(file->temporary);
   free(file->path);
-  *file = (struct gk_checkpoint_file){.descriptor = -1};
+  *file = (struct gk_checkpoint_file){.descriptor = -1, .folder = -1};
 }

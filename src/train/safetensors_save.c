@@ -106,6 +106,11 @@ static gk_status build_header(int count, const gk_file_tensor *tensors, int meta
   if (status != GK_OK)
     return status;
   *length = json ? strlen(json) : 0;
+  if (*length > GK_SAFETENSORS_LARGEST_HEADER - 8) {
+    free(json);
+    return gk_fail(GK_ERROR_OVERFLOW, "a header of %zu bytes, must be at most %zu", *length,
+                   (size_t)GK_SAFETENSORS_LARGEST_HEADER - 8);
+  }
   const size_t padded = (*length + 7) & ~(size_t)7;
   char *grown = json ? realloc(json, padded + 1) : NULL;
   if (!grown) {
@@ -168,7 +173,10 @@ gk_status gk_safetensors_can_save(const char *path) {
   if (stat(path, &old) != 0)
     return GK_OK;
   gk_safetensors *existing;
-  if (gk_safetensors_open(path, &existing) != GK_OK)
+  const gk_status opened = gk_safetensors_open(path, &existing);
+  if (opened == GK_ERROR_MEMORY || opened == GK_ERROR_IO)
+    return opened;
+  if (opened != GK_OK)
     return gk_fail(GK_ERROR_IO, "%s: exists and is not a safetensors file: not overwritten", path);
   gk_safetensors_close(existing);
   return GK_OK;
