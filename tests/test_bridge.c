@@ -246,6 +246,28 @@ static void tensors_cover_the_parameters_without_holes(void **state) {
   }
 }
 
+/* With one seed for both. */
+static void initial_weights_are_not_those_of_the_encoder(void **state) {
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  gk_init_desc init = GK_INIT_DESC_INIT;
+  gk_rnn *rnn;
+  gk_bridge *bridge;
+  float encoder[MOST], linear[MOST];
+  (void)state;
+  desc.cell = GK_CELL_RNN;
+  desc.input_size = desc.hidden_size = 8;
+  init.seed = 1;
+  assert_int_equal(gk_rnn_create(&desc, &rnn), GK_OK);
+  assert_int_equal(gk_bridge_create(GK_BRIDGE_LINEAR, rnn, rnn, &bridge), GK_OK);
+  assert_int_equal(gk_rnn_init(rnn, &init, encoder), GK_OK);
+  assert_int_equal(gk_bridge_init(bridge, 1, linear), GK_OK);
+  for (int64_t i = 0; i < gk_rnn_parameter_count(rnn); i++)
+    for (int64_t j = 0; j < gk_bridge_parameter_count(bridge); j++)
+      assert_true(encoder[i] != linear[j]);
+  gk_bridge_destroy(bridge);
+  gk_rnn_destroy(rnn);
+}
+
 static void what_does_not_fit_is_refused(void **state) {
   gk_rnn_desc small = GK_RNN_DESC_INIT, large = GK_RNN_DESC_INIT;
   gk_rnn *rnn[2];
@@ -276,6 +298,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(values_and_gradients_are_those_of_the_plain_bridge),
       cmocka_unit_test(tensors_cover_the_parameters_without_holes),
+      cmocka_unit_test(initial_weights_are_not_those_of_the_encoder),
       cmocka_unit_test(what_does_not_fit_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,6 +72,11 @@ static void descriptions_that_do_not_fit_are_refused(void **state) {
   REFUSED(desc.output_function = GK_OUTPUT_TANH, GK_ERROR_ARGUMENT, "output_function", "tanh", "token");
   REFUSED(desc.rnn.direction = GK_BIDIRECTIONAL, GK_ERROR_UNSUPPORTED, "direction");
   REFUSED(desc.rnn.vocabulary = 5, GK_ERROR_ARGUMENT, "rnn.vocabulary", "5");
+  REFUSED(desc.rnn.hidden_size = -5, GK_ERROR_ARGUMENT, "hidden_size", "-5");
+  REFUSED(desc.rnn.hidden_size = INT64_MAX, GK_ERROR_OVERFLOW, "hidden_size");
+  REFUSED(desc.rnn.projection_size = INT64_MAX, GK_ERROR_OVERFLOW, "projection_size");
+  REFUSED((desc.rnn.hidden_sizes = (const int64_t[]){3}, desc.rnn.layers = INT64_MAX), GK_ERROR_OVERFLOW,
+          "layers");
   REFUSED(desc.rnn.input_size = -1, GK_ERROR_ARGUMENT, "rnn.input_size", "-1");
   REFUSED(desc.rnn.hidden_size = 0, GK_ERROR_ARGUMENT, "hidden_size", "0");
   REFUSED(desc.vocabulary = 0, GK_ERROR_ARGUMENT, "vocabulary", "0");
@@ -234,6 +239,19 @@ static void searches_that_do_not_fit_are_refused(void **state) {
   SEARCH_REFUSED(args.tokens = NULL, "tokens");
   SEARCH_REFUSED(args.workspace = NULL, "workspace");
   SEARCH_REFUSED(args.length_penalty = INFINITY, "length_penalty", "inf");
+  struct decoder_case other = c; /* without attention: another place of the stack's weights */
+  other.desc.attention = GK_ATTENTION_NONE;
+  other.desc.input_feeding = false;
+  other.desc.source_size = other.desc.attention_size = 0;
+  struct decoder_data other_data = take_decoder_data(&b, &other);
+  struct open_decoder of_other = open_decoder(&b, &other, &other_data);
+  assert_int_equal(gk_decoder_search_bytes(o.decoder, 3, 1, 4, c.source_time, &bytes), GK_OK);
+  void *workspace = buffers_take(&b, bytes, 1);
+  SEARCH_REFUSED((args.packed = of_other.packed, args.source = d.source, args.source_time = c.source_time,
+                  args.parameters = d.parameters, args.output_packed = o.output_packed,
+                  args.workspace = workspace),
+                 "packed");
+  close_decoder(&of_other);
   gk_search_args many = GK_SEARCH_ARGS_INIT; /* more than start has */
   many.batch = INT32_MAX;
   many.beam = 2;

@@ -51,6 +51,11 @@ static inline struct gk_uniforms gk_random_row(const struct gk_random_stream *st
  * numbers if 64 bits of d agree and the other 64 differ by exactly the difference of the samples. */
 void gk_random_uniforms(const struct gk_random_counter *counter, size_t first, size_t count, float *u);
 
+/* Numbers of tensors that are not a network's, which count from 0, where one seed initialises all. */
+#define GK_INIT_BRIDGE  (UINT32_C(1) << 29)
+#define GK_INIT_DECODER (UINT32_C(1) << 30)
+#define GK_INIT_OUTPUT  UINT32_MAX
+
 /* Initial weights (rows, columns) from U(-bound, bound): those of rows first .. first + rows - 1 of `tensor`,
  * which tells apart those of one seed. In the pinned floating-point environment. */
 void gk_random_weights(uint64_t seed, uint32_t tensor, int64_t first, int64_t rows, int64_t columns,

@@ -421,8 +421,8 @@ static void init(const gk_output *output, uint64_t seed, float *weight, float *b
   const float bound = (float)(1.0 / __builtin_sqrt((double)output->desc.input_size));
   const int64_t h = output->desc.input_size, v = output->desc.output_size;
   if (weight)
-    gk_random_weights(seed, UINT32_MAX, 0, v, h, (double)bound, weight);
-  gk_random_weights(seed, UINT32_MAX, v, 1, v, (double)bound, bias);
+    gk_random_weights(seed, GK_INIT_OUTPUT, 0, v, h, (double)bound, weight);
+  gk_random_weights(seed, GK_INIT_OUTPUT, v, 1, v, (double)bound, bias);
   gk_float_environment_restore(callers);
 }
 
@@ -450,6 +450,8 @@ gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *
   gk_status status = gk_kernels_for(isa, GK_MATH_OWN, &kernels);
   if (!status)
     status = gk_check_not_negative("count", count);
+  if (!status)
+    status = gk_check_rows(1, "count", count);
   if (!status && count)
     status = GK_CHECK_POINTERS({"logits", logits}, {"p", p});
   if (status)

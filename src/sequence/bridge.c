@@ -163,9 +163,10 @@ gk_status gk_bridge_init(const gk_bridge *bridge, uint64_t seed, float *paramete
   for (int i = 0; i < bridge->count && bridge->kind != GK_BRIDGE_COPY; i++) {
     const struct link *link = &bridge->links[i];
     const double bound = 1 / sqrt((double)link->joined);
-    gk_random_weights(seed, (uint32_t)(2 * i), 0, link->to.size, link->joined, bound,
+    gk_random_weights(seed, GK_INIT_BRIDGE + (uint32_t)(2 * i), 0, link->to.size, link->joined, bound,
                       parameters + link->weight);
-    gk_random_weights(seed, (uint32_t)(2 * i + 1), 0, 1, link->to.size, bound, parameters + link->bias);
+    gk_random_weights(seed, GK_INIT_BRIDGE + (uint32_t)(2 * i + 1), 0, 1, link->to.size, bound,
+                      parameters + link->bias);
   }
   gk_float_environment_restore(callers);
   return GK_OK;

@@ -11,8 +11,7 @@
 #include "src/core/random.h"
 #include "src/sequence/feedback.h"
 
-/* Tensors of its own for the random numbers of initial weights; the stack's count from 0. */
-enum { INIT_EMBEDDING = 1 << 30, INIT_QUERY, INIT_COMBINE };
+enum { INIT_EMBEDDING = (int)GK_INIT_DECODER, INIT_QUERY, INIT_COMBINE };
 
 static gk_status check_sizes(const gk_decoder_desc *desc) {
   const bool token = desc->feedback == GK_FEEDBACK_TOKEN, attends = desc->attention != GK_ATTENTION_NONE;
@@ -76,11 +75,15 @@ static gk_status check_description(const gk_decoder_desc *desc) {
 static gk_status create_stack(struct gk_decoder *decoder) {
   const gk_decoder_desc *desc = &decoder->desc;
   gk_rnn_desc rnn = desc->rnn;
+  rnn.input_size = 1; /* the sizes that its real one follows from are to be valid first */
+  gk_status status = gk_rnn_check_description(&rnn);
+  if (status)
+    return status;
   if (desc->feedback == GK_FEEDBACK_TOKEN)
     decoder->fed = desc->embedding_size;
   else if (desc->feedback == GK_FEEDBACK_OUTPUT)
     decoder->fed = desc->output->desc.output_size;
-  int64_t hidden = rnn.hidden_sizes && rnn.layers > 0 ? rnn.hidden_sizes[rnn.layers - 1] : rnn.hidden_size;
+  int64_t hidden = rnn.hidden_sizes ? rnn.hidden_sizes[rnn.layers - 1] : rnn.hidden_size;
   if (rnn.projection_size > 0)
     hidden = rnn.projection_size;
   decoder->top = desc->attention != GK_ATTENTION_NONE && desc->attention_size ? desc->attention_size : hidden;
@@ -89,7 +92,7 @@ static gk_status create_stack(struct gk_decoder *decoder) {
     return gk_fail(GK_ERROR_ARGUMENT,
                    "rnn.input_size is 0, feedback none, no input_feeding: there is no input");
   rnn.input_size = decoder->width;
-  gk_status status = gk_rnn_create(&rnn, &decoder->rnn);
+  status = gk_rnn_create(&rnn, &decoder->rnn);
   if (status)
     return status;
   decoder->hidden = (int64_t)decoder->rnn->layers[decoder->rnn->layer_count - 1].output;

@@ -40,7 +40,7 @@ static gk_status check_regularisation(const gk_rnn_desc *desc) {
   return status;
 }
 
-static gk_status check_description(const gk_rnn_desc *desc) {
+gk_status gk_rnn_check_description(const gk_rnn_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
   gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_RNN_DESC_INIT");
@@ -371,7 +371,7 @@ gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn) {
   if (!rnn)
     return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
   *rnn = NULL;
-  gk_status status = check_description(desc);
+  gk_status status = gk_rnn_check_description(desc);
   if (status)
     return status;
   struct gk_rnn *made = calloc(1, sizeof *made);

@@ -392,6 +392,8 @@ gk_status gk_decoder_search(const gk_decoder *decoder, const gk_search_args *arg
   if (status)
     return status;
   const gk_rnn *rnn = decoder->rnn;
+  if (!gk_packed_open(decoder->packed, GK_PACK_FORWARD, rnn->kernels->isa, args->packed))
+    return GK_ERROR_ARGUMENT; /* before the stack's part is looked for */
   const float *packed = gk_packed_open(rnn->packed, GK_PACK_FORWARD, rnn->kernels->isa,
                                        gk_decoder_stack_packed(decoder, args->packed));
   if (!packed)
