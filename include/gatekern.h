@@ -133,7 +133,7 @@ GK_API gk_status gk_sigmoid(gk_isa isa, gk_math math, int64_t count, const float
 GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 
 /* Largest fp32 FMA rate in GFLOP/s (an FMA is two) of `isa` on `threads` threads in rounds of some
- * milliseconds, measured for about `seconds`. `sustained`, which may be NULL, receives the rate of all rounds
+ * milliseconds, measured for about `seconds` (above 0, below 3600). `sustained`, which may be NULL, receives the rate of all rounds
  * together: what interrupts and other programs leave of the largest to calls that take long. */
 GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops, double *sustained);
 

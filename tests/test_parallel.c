@@ -479,7 +479,7 @@ static void cores_answer_each_other_and_one_thread_asks_nobody(void **state) {
   }
   double untouched = -1;
   assert_int_equal(gk_measure_core_to_core(2, 0, &untouched), GK_ERROR_ARGUMENT);
-  assert_string_equal(gk_last_error(), "seconds is 0, must be above 0");
+  assert_string_equal(gk_last_error(), "seconds is 0, must be above 0 and below 3600");
   assert_int_equal(gk_measure_core_to_core(-1, 0.001, &untouched), GK_ERROR_ARGUMENT);
   assert_true(untouched == -1);
 }

@@ -168,11 +168,14 @@ static inline vf row_bits(int32_t row) {
 
 static inline __attribute__((always_inline)) void
 column_max_block(size_t j, const size_t vectors, size_t lanes, size_t rows, const float *const *source,
-                 int32_t first_row, float *best, float *row, bool overwrite) {
+                 int32_t first_row, float *best, int32_t *row, bool overwrite) {
   vf top[4], at[4];
+  float bits[GK_V] = {0};
   for (size_t q = 0; q < vectors; q++) {
     top[q] = v_load((overwrite ? source[0] : best) + j + q * GK_V, lanes);
-    at[q] = overwrite ? row_bits(first_row) : v_load(row + j + q * GK_V, lanes);
+    if (!overwrite)
+      memcpy(bits, row + j + q * GK_V, lanes * sizeof *row);
+    at[q] = overwrite ? row_bits(first_row) : vf_load(bits);
   }
   for (size_t r = overwrite; r < rows; r++)
     for (size_t q = 0; q < vectors; q++) {
@@ -183,14 +186,15 @@ column_max_block(size_t j, const size_t vectors, size_t lanes, size_t rows, cons
     }
   for (size_t q = 0; q < vectors; q++) {
     v_store(best + j + q * GK_V, top[q], lanes);
-    v_store(row + j + q * GK_V, at[q], lanes);
+    v_store(bits, at[q], lanes);
+    memcpy(row + j + q * GK_V, bits, lanes * sizeof *row);
   }
 }
 
 static void column_max(size_t rows, size_t columns, const float *const *source, int32_t first_row,
                        float *best, int32_t *row, bool overwrite) {
-  GK_COLUMN_PASS(
-      columns, column_max_block(j, vectors, lanes, rows, source, first_row, best, (float *)row, overwrite););
+  GK_COLUMN_PASS(columns,
+                 column_max_block(j, vectors, lanes, rows, source, first_row, best, row, overwrite););
 }
 
 static void add_array(size_t count, const float *x, float *y) {

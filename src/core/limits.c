@@ -68,7 +68,7 @@ static void limit_body(void *context, int thread, int threads) {
 static gk_status check_limit(int threads, double seconds) {
   gk_status status = gk_check_threads(threads);
   if (!status && !(seconds > 0 && seconds < 3600))
-    status = gk_fail(GK_ERROR_ARGUMENT, "seconds is %g, must be above 0", seconds);
+    status = gk_fail(GK_ERROR_ARGUMENT, "seconds is %g, must be above 0 and below 3600", seconds);
   return status;
 }
 
@@ -217,6 +217,8 @@ static gk_status activate(gk_isa isa, gk_math math, bool is_tanh, int64_t count,
   gk_status status = gk_kernels_for(isa, math, &kernels);
   if (!status)
     status = gk_check_not_negative("count", count);
+  if (!status)
+    status = gk_check_rows(1, "count", count);
   if (!status && count)
     status = GK_CHECK_POINTERS({"x", x}, {"y", y});
   if (status)

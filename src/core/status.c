@@ -16,6 +16,9 @@ gk_status gk_fail(gk_status status, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
+  for (char *c = message; *c; c++)
+    if ((unsigned char)*c < ' ') /* one line, whatever a name holds */
+      *c = '?';
   memcpy(last_error, message, sizeof message);
   return status;
 }

@@ -253,7 +253,9 @@ static gk_status read_vocabulary(const struct gk_checkpoint *checkpoint, bool ut
                        checkpoint->path);
     symbols[i] = (uint32_t)code;
   }
-  if (status == GK_OK && gk_vocabulary_from_symbols(vocabulary, utf8, (int64_t)count, symbols) != GK_OK)
+  if (status == GK_OK)
+    status = gk_vocabulary_from_symbols(vocabulary, utf8, (int64_t)count, symbols);
+  if (status != GK_OK && status != GK_ERROR_MEMORY)
     status = gk_fail(GK_ERROR_FORMAT, "%s: symbols in the description are not ascending %s", checkpoint->path,
                      utf8 ? "code points" : "bytes");
   gk_free(symbols);

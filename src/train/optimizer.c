@@ -207,7 +207,9 @@ gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, d
     status = check_part(desc, &part[i]);
     if (status)
       return status;
-    call.total += rounded(part[i].count);
+    if (!gk_size_add(&call.total, rounded(part[i].count)))
+      return gk_fail(GK_ERROR_OVERFLOW, "part[%d].count is %lld, with the parts before it too many values", i,
+                     (long long)part[i].count);
   }
   const struct gk_kernels *kernels;
   status = gk_kernels_for(desc->isa, GK_MATH_OWN, &kernels);
@@ -263,10 +265,14 @@ static gk_status check_parts(int threads, int parts, const void *gradients, cons
     return status;
   if (parts < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "parts is %d, must not be negative", parts);
-  for (int i = 0; i < parts; i++)
+  for (int i = 0; i < parts; i++) {
     if (counts[i] < 0 || (counts[i] && !part[i]))
       return gk_fail(GK_ERROR_ARGUMENT, "counts[%d] is %lld and gradients[%d] is %s", i, (long long)counts[i],
                      i, part[i] ? "given" : "NULL");
+    const gk_status fits = gk_check_rows(1, "counts", counts[i]);
+    if (fits)
+      return fits;
+  }
   return GK_OK;
 }
 
