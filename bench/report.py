@@ -92,7 +92,7 @@ def intensity(shape):
     """FLOP a byte of a step, as bench_pass_bytes counts them."""
     gates, steps, h, total = GATES[shape.cell], shape.time * shape.batch, shape.hidden, 0
     for width in shape.widths():
-        weights = 2 * gates * h * (width + h) + 2 * shape.time * gates * h * h
+        weights = 2 * gates * h * width + (2 * shape.time + 1) * gates * h * h
         total += weights + steps * (3 * width + 3 * h + 2 * (gates + 2) * h)
     return shape.flop(True) / (4 * total)
 

@@ -21,7 +21,8 @@ input, initial states, weights and biases, ours with packing of the weights wher
 matrix products only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one fused
 multiply-add at a time, not vectorised, through libm on CPUs that have none; plain C is the same step in straightforward
 loops, left to the compiler at -O3 for each instruction set. Peers' outputs are compared with ours on the same data,
-which all of them are timed on. Bandwidths, as slopes of the roofline and of what a row's bound is computed from, are
+which all of them are timed on. PyTorch runs as it does for its users: its outputs and gradients are new memory each
+step, which the C library maps anew where it is large (31 MB a step of LSTM 512), while ours are arrays of the caller. Bandwidths, as slopes of the roofline and of what a row's bound is computed from, are
 measured by gatekern info when the session starts and when it ends, and the largest counts. The FMA peak is measured in
 the process of each run, before and after it; the largest of all rounds is what per cents are of, and the lowest of a
 round says how slow the machine was at its worst. Checks of threads, schedules and denormals are measured up to four

@@ -265,9 +265,8 @@ double bench_pass_bytes(const bench_shape *shape, bench_pass pass) {
   double input = (double)shape->input, values = 0;
   for (int64_t l = 0; l < shape->layers; l++, input = hidden) {
     const double weights = gates * hidden * input;
-    values += step
-                  ? 2 * (weights + recurrent + time * recurrent) + rows * (3 * (input + hidden) + 2 * reserve)
-                  : weights + time * recurrent + rows * (input + hidden + reserve);
+    values += step ? 2 * weights + (2 * time + 1) * recurrent + rows * (3 * (input + hidden) + 2 * reserve)
+                   : weights + time * recurrent + rows * (input + hidden + reserve);
   }
   return sizeof(float) * values;
 }

@@ -438,6 +438,13 @@ def check_lists():
             assert shape.flop(True) == 3 * shape.flop(False) > 0 and report.intensity(shape) > 0, (path.stem, shape)
 
 
+def check_bytes():
+    """Of two steps of an LSTM by hand: W_ih and its gradient, W_hh twice a step and its gradient, rows."""
+    shape = bars.Shape(name="small", cell="lstm", input=3, hidden=2, batch=1, time=2, layers=1)
+    floats = 2 * 24 + (4 + 1) * 16 + 2 * (3 * (3 + 2) + 2 * 6 * 2)
+    assert report.intensity(shape) == 3 * 2 * 2 * 8 * (3 + 2) / (4 * floats)
+
+
 def check_reasons(folder):
     path = folder / "reasons.txt"
     path.write_text("# comment\n\n[One*, model 1]\nlstm-* step auto onednn: L3, 12 % below\n[Two*]\n* * * *: of two\n"
@@ -490,3 +497,4 @@ with tempfile.TemporaryDirectory() as name:
     check_passes_of_checks(Path(name))
     check_unfinished(Path(name))
 check_lists()
+check_bytes()

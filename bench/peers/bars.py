@@ -60,6 +60,7 @@ class Row:
     at_least: dict = field(default_factory=dict)
     group: str = ""  # of the geometric means
     group_sizes: dict = field(default_factory=dict)  # peer -> rows of the group and pass that name it
+    asked: bool = False  # by name for its peers: without any the row is amiss
 
 
 # (group, peer) -> geometric mean over the rows of the group

@@ -35,7 +35,7 @@ import training
 from bars import (BARS, PEER_NAMES as NAMES, TRAINING, Row, explain_brackets, geometric_means, is_missed, parse_shape,
                   read_list, text_of_core_to_core, text_of_ours, text_of_peer)
 from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepacked, Worker, environment, fastest_tier,
-                         make_data, pause, usable_tiers)
+                         make_data, pause, result_shapes, usable_tiers)
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 DISTURBED = 10  # per cent of all CPU time
@@ -51,10 +51,17 @@ def ask(name, call, *arguments):
         raise Failed(f"{NAMES.get(name, 'Gatekern')} failed: {message or type(error).__name__}") from error
 
 
-def largest_difference(ours, theirs):
-    """Over the tensors that both have, and the name of the worst."""
+def largest_difference(ours, theirs, shapes):
+    """Over all tensors of these shapes, and the name of the worst. What is not there, has another shape or is nothing
+    but zeros has not been compared."""
     worst = (0.0, "")
-    for name in theirs:
+    if set(theirs) != set(shapes):
+        raise ValueError(f"gave {', '.join(sorted(theirs)) or 'nothing'} of {', '.join(sorted(shapes))}")
+    for name, shape in shapes.items():
+        if ours[name].size != np.prod(shape) or theirs[name].size != np.prod(shape):
+            raise ValueError(f"{name} has {theirs[name].size} values, ours {ours[name].size}, of {np.prod(shape)}")
+        if not theirs[name].any():
+            raise ValueError(f"{name} is nothing but zeros")
         a, b = ours[name].reshape(-1).astype(np.float64), theirs[name].reshape(-1)
         difference = float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
         worst = max(worst, (math.inf if math.isnan(difference) else difference, name))
@@ -83,11 +90,13 @@ def leave_out(name, reason, left_out):
 def compare_outputs(row, gatekern, peers, folder):
     """Peer -> largest difference, and peer -> why it is left out of the row."""
     data, differences, left_out = make_data(row.shape, folder), {}, {}
+    shapes = result_shapes(row.shape, row.passes == "step")
     ours = ask("gatekern", gatekern.results, row, data)
     for name in row.peers:
         if name in peers:
             try:
-                differences[name] = largest_difference(ours, ask(name, peers[name].results, row, folder))
+                theirs = ask(name, peers[name].results, row, folder)
+                differences[name] = ask(name, largest_difference, ours, theirs, shapes)
             except (NotOffered, NoAnswer) as reason:
                 leave_out(name, reason, left_out)
     return differences, left_out
@@ -182,6 +191,8 @@ def result_of(row, rounds, differences, left_out, disturbance, ceilings):
                         if name == "peak" and gflops / peak < row.at_least["peak"]
                         or name in result["peers"] and is_missed(row, name, ours, result["peers"][name])]
     result["unmeasured"] = [name for name in row.at_least if name in row.peers and name not in result["peers"]]
+    if row.asked and not result["peers"]:
+        result["unmeasured"] = row.peers
     return result
 
 
@@ -346,7 +357,7 @@ def make_rows(options):
     rows += [Row(shape, options.passes, names, options.isa) for shape in options.shape_rows]
     if options.peers:
         for row in rows:
-            row.peers = names
+            row.peers, row.asked = names, True
     for row in rows:
         alike = [other for other in rows if row.group and (other.group, other.passes) == (row.group, row.passes)]
         row.group_sizes = {peer: sum(peer in other.peers for other in alike) for peer in row.peers}
