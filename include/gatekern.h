@@ -8,8 +8,8 @@
  *   G gates (LSTM 4, GRU 3, simplified GRU and MGU 2, RNN 1), V vocabulary. Shapes are written outermost
  *   first: (T, N, I). Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is
  *   named. A gradient is called d + the name of its tensor.
- *   Denormal numbers slow down many CPUs. So what a network is given below 2^-95 (x, h0, c0, dcn,
- *   and dy + dh of a step) counts as 0, as do the rows of an embedding and of an output layer and the states of
+ *   Denormal numbers slow down many CPUs. So what a network is given below 2^-95 (x, h0, c0, dcn, and
+ *   dy + dh of a step) counts as 0, as do the rows of an embedding and of an output layer and the states of
  *   a bridge, and h, c, gradients of gates and of logits are stored so.
  *
  * Errors
@@ -133,8 +133,9 @@ GK_API gk_status gk_sigmoid(gk_isa isa, gk_math math, int64_t count, const float
 GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 
 /* Largest fp32 FMA rate in GFLOP/s (an FMA is two) of `isa` on `threads` threads in rounds of some
- * milliseconds, measured for about `seconds` (above 0, below 3600). `sustained`, which may be NULL, receives the rate of all rounds
- * together: what interrupts and other programs leave of the largest to calls that take long. */
+ * milliseconds, measured for about `seconds` (above 0, below 3600, as below). `sustained`, which may be NULL,
+ * receives the rate of all rounds together: what interrupts and other programs leave of the largest to calls
+ * that take long. */
 GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops, double *sustained);
 
 /* Nanoseconds that a cache line takes from a thread that wrote it to the next one that waits for it: the mean
