@@ -12,8 +12,9 @@ above 1, Gatekern is faster. A step is forward + backward with the gradients of 
 biases, ours with packing of the weights. oneDNN is given weights in its own layout, so that it is compared with a step
 of ours whose weights were packed before; in brackets stand the ratios with packing and reorders counted on both sides,
 and with packing counted on ours alone. Exit status 1 if outputs or losses differ, a contestant fails in a row (the
-other rows are still compared), a bar is missed, or the peer that a bar needs could not be measured (--peers takes
-some); 130 after Ctrl-C, which keeps what was compared."""
+other rows are still compared), a bar is missed, the peer that a bar needs could not be measured (--peers takes some),
+or none of those that --peers names answers though it offers the network; 130 after Ctrl-C, which keeps what was
+compared."""
 
 import argparse
 import json
@@ -83,7 +84,7 @@ def start_peers(names, options):
 
 
 def leave_out(name, reason, left_out):
-    left_out[name] = str(reason)
+    left_out[name] = reason
     print(f"  {NAMES[name]}: {reason}", file=sys.stderr)
 
 
@@ -182,7 +183,8 @@ def result_of(row, rounds, differences, left_out, disturbance, ceilings):
     answers = [r["core_to_core_ns"] for r in own_rounds]
     ours.update(gflops=gflops, peak_gflops=peak, lowest_peak_gflops=min(peaks), percent_of_peak=100 * gflops / peak,
                 sustained_gflops=sustained, core_to_core_ns=[min(answers), max(answers)])
-    result = {"gatekern": ours, "rounds": rounds, "left_out": left_out, **disturbance}
+    result = {"gatekern": ours, "rounds": rounds, "left_out": {name: str(left_out[name]) for name in left_out},
+              **disturbance}
     if "prepacked" in rounds:
         prepacked = summary(rounds["prepacked"])
         ours.update(prepacked_best=prepacked["best"], prepacked_median=prepacked["median"])
@@ -192,7 +194,7 @@ def result_of(row, rounds, differences, left_out, disturbance, ceilings):
                         or name in result["peers"] and is_missed(row, name, ours, result["peers"][name])]
     result["unmeasured"] = [name for name in row.at_least if name in row.peers and name not in result["peers"]]
     if row.asked and not result["peers"]:
-        result["unmeasured"] = row.peers
+        result["unmeasured"] = [name for name in row.peers if not isinstance(left_out.get(name), NotOffered)]
     return result
 
 
