@@ -251,9 +251,9 @@ static void run_update(shim_state *state, const struct work *work, update_fn *ap
   update.momentum = update.beta1 = update.alpha = 0.9f;
   update.beta2 = 0.999f;
   update.epsilon = 1e-8f;
-  update.bias_correction1 = 1e-6f;
+  update.step_size = 1e-6f;
   update.bias_correction2_root = 1;
-  update.keep = 1;
+  update.shrink = 1;
   update.parameters = take(&arena, update.count, -1, 1);
   update.gradients = take(&arena, update.count, -1, 1);
   update.first = take(&arena, update.count, 0.1f, 1);

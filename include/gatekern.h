@@ -789,7 +789,7 @@ typedef struct gk_output_loss_args {
   float gradient_scale;   /* factor of dh and gradients, e.g. 1/R for the mean */
   float *dh;              /* (R, H); NULL: not computed */
   float *gradients;       /* layout of the parameters, overwritten; NULL: not computed */
-  void *workspace;
+  void *workspace;        /* of gk_output_workspace_bytes for `rows` */
   gk_loss_kind kind;
   const int32_t *ignored_target; /* one more target that is ignored; NULL: none */
   const float *values;           /* (R, V), all kinds but softmax */
@@ -1003,17 +1003,18 @@ typedef struct gk_search_args {
   int64_t most;         /* tokens of the longest hypothesis, >= 1 */
   const int32_t *start; /* (N): what is fed first */
   int32_t end;          /* a token of 0..V-1, or -1: nothing ends a hypothesis early */
-  float length_penalty;
+  float length_penalty; /* finite */
+  /* As in gk_decoder_forward_args: what is attended to, and the initial states of each sample. */
   int64_t source_time;
   const int64_t *source_lengths;
   const float *source;
   const float *h0, *c0, *feed0;
-  const float *parameters;
-  const void *packed, *output_packed;
+  const float *parameters;            /* the embedding is read */
+  const void *packed, *output_packed; /* of the decoder and of its output layer, with GK_PACK_FORWARD */
   int32_t *tokens;  /* (N, B, most): best first; `end` where it came, -1 after a hypothesis */
   int64_t *lengths; /* (N, B): tokens, `end` among them; may be NULL */
   float *scores;    /* (N, B): normalised; may be NULL. -infinity: there was no such hypothesis (length 0) */
-  void *workspace;
+  void *workspace;  /* of gk_decoder_search_bytes */
 } gk_search_args;
 #define GK_SEARCH_ARGS_INIT                                                                                  \
   { .size = sizeof(gk_search_args), .beam = 1, .end = -1 }

@@ -16,8 +16,9 @@
 
 #include "include/gatekern.h"
 
-/* The canonical order of a sum of products: y = init; for each GK_SUM_BLOCK consecutive k: acc = +0,
- * acc = fma(a[k], b[k], acc) with k ascending, y = y + acc. Part of the results, not of their speed. */
+/* The canonical order of a sum of products: y = init; for each block of GK_SUM_BLOCK (of sums over rows:
+ * GK_GRADIENT_BLOCK) consecutive k: acc = +0, acc = fma(a[k], b[k], acc) with k ascending, y = y + acc. Part
+ * of the results, not of their speed. */
 #define GK_SUM_BLOCK 256
 
 /* The block of sums over the rows (t, sample) of a batch: gradients of weights and biases. Their terms often
@@ -178,11 +179,11 @@ struct gk_update {
   float *second; /* Adam v */
   float gradient_scale, weight_decay, learning_rate;
   float momentum, beta1, beta2, alpha, epsilon;
-  float bias_correction1;      /* Adam: learning_rate / (1 - beta1^step), rounded from double */
+  float step_size;             /* Adam: learning_rate / (1 - beta1^step), rounded from double */
   float bias_correction2_root; /* Adam: sqrt(1 - beta2^step), rounded from double */
-  float keep;                  /* AdamW: 1 - learning_rate * weight_decay, rounded from double */
-  bool first_step;             /* SGD: the momentum buffer takes the gradient as it is */
-  bool nesterov;               /* SGD with momentum */
+  float shrink; /* AdamW: factor of the parameters, 1 - learning_rate * weight_decay, rounded from double */
+  bool first_step; /* SGD: the momentum buffer takes the gradient as it is */
+  bool nesterov;   /* SGD with momentum */
 };
 
 /* A row of random numbers: Philox4x32-10 with this key and the counters {counter..., unit / 4}. */
@@ -220,14 +221,14 @@ struct gk_kernels {
    * columns are there, whole vectors of rows; stream_end() follows. */
   void (*pack_columns)(size_t columns, size_t rows, const float *const *source, float *panel, bool stream);
   /* Packs rows of a plain matrix as panels: panel p, row k, lane l of its nv * v columns is
-   * source[k][column_begin + p * nv * v + l], zero past `columns`. Panels are panel_stride floats apart.
+   * source[k][p * nv * v + l], zero past `columns`. Panels are panel_stride floats apart.
    * stream as above. */
   void (*pack_rows)(size_t rows, size_t columns, const float *const *source, float *panels,
                     size_t panel_stride, bool stream);
   /* The same of rows that may hold anything, flushed. */
   void (*pack_flushed)(size_t rows, size_t columns, const float *const *source, float *panels,
                        size_t panel_stride);
-  /* sum[j] = sum over rows of source[row][j] in the canonical order, as if multiplied by 1, for
+  /* sum[j] = sum over rows of source[row][j] in the canonical order, GK_GRADIENT_BLOCK rows a block, for
    * `columns` columns from each pointer; added to what is there unless overwrite (from 0 then). */
   void (*column_sum)(size_t rows, size_t columns, const float *const *source, float *sum, bool overwrite);
   /* The same of the products a[row][j] * b[row][j]. */
@@ -287,8 +288,8 @@ struct gk_kernels {
   /* Attention and feedback. Strides are in floats and may be negative. */
   /* out[r] = x . y[r * stride], `count` values each, in virtual lanes. */
   void (*dots)(size_t rows, size_t count, const float *x, const float *y, ptrdiff_t stride, float *out);
-  /* sum[j] = sum over rows r of w[r * w_stride] * v[r * v_stride + j] in the canonical order; added to what
-   * is there unless overwrite (from 0 then). */
+  /* sum[j] = sum over rows r of w[r * w_stride] * v[r * v_stride + j] in the canonical order, GK_SUM_BLOCK rows a
+   * block; added to what is there unless overwrite (from 0 then). */
   void (*weighted_sum)(size_t rows, size_t columns, const float *w, ptrdiff_t w_stride, const float *v,
                        ptrdiff_t v_stride, float *sum, bool overwrite);
   /* Gradients of what a function was applied to, from its values y (p) and their gradients; flushed. d may be

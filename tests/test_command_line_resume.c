@@ -157,8 +157,8 @@ static void interrupted_before_validation_the_newest_weights_are_saved(void **st
 static void a_new_run_keeps_the_old_files(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--steps 20 --out @/again", 0);
-  const char *const says[] = {"/again: lstm, 1 x 16, 20 steps, ", " nats/char; kept as ", "/again.old and ",
-                              "/again.state.old\n", NULL};
+  const char *const says[] = {"/again: lstm, 1 x 16, 20 steps, ", " nats/char; to be kept as ",
+                              "/again.old and ", "/again.state.old\n", NULL};
   expect_says("train lm @/text " SMALL "--cell gru --steps 3 --out @/again", says);
   expect_same_files("model-of-20", "again.old");
   expect_same_files("model-of-20.state", "again.state.old");

@@ -259,9 +259,9 @@ RUN_LOSS(huber_loss)
                                 .beta2 = 0.99f,                                                              \
                                 .alpha = 0.9f,                                                               \
                                 .epsilon = 1e-8f,                                                            \
-                                .bias_correction1 = 0.5f,                                                    \
+                                .step_size = 0.5f,                                                           \
                                 .bias_correction2_root = 0.7f,                                               \
-                                .keep = 0.99f,                                                               \
+                                .shrink = 0.99f,                                                             \
                                 .nesterov = call->flag})
 RUN_OPTIMIZER(sgd)
 RUN_OPTIMIZER(rmsprop)

@@ -337,8 +337,8 @@ static void plain_adagrad(const struct gk_update *u, size_t i, double *parameter
 static void adam_step(const struct gk_update *u, double g, double *parameter, double *first, double *second) {
   *first = (double)u->beta1 * *first + (1 - (double)u->beta1) * g;
   *second = (double)u->beta2 * *second + (1 - (double)u->beta2) * g * g;
-  *parameter -= (double)u->bias_correction1 * *first /
-                (sqrt(*second) / (double)u->bias_correction2_root + (double)u->epsilon);
+  *parameter -=
+      (double)u->step_size * *first / (sqrt(*second) / (double)u->bias_correction2_root + (double)u->epsilon);
 }
 
 static void plain_adam(const struct gk_update *u, size_t i, double *parameter, double *first,
@@ -348,7 +348,7 @@ static void plain_adam(const struct gk_update *u, size_t i, double *parameter, d
 
 static void plain_adamw(const struct gk_update *u, size_t i, double *parameter, double *first,
                         double *second) {
-  *parameter *= (double)u->keep;
+  *parameter *= (double)u->shrink;
   adam_step(u, (double)u->gradients[i] * (double)u->gradient_scale, parameter, first, second);
 }
 
@@ -378,9 +378,9 @@ static struct gk_update make_update(size_t count, bool first_step) {
       .beta2 = 0.999f,
       .alpha = 0.99f,
       .epsilon = 1e-8f,
-      .bias_correction1 = 0.1f,
+      .step_size = 0.1f,
       .bias_correction2_root = 0.03125f,
-      .keep = 0.9999f,
+      .shrink = 0.9999f,
       .first_step = first_step,
       .nesterov = count % 8 == 3,
   };

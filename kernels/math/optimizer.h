@@ -66,7 +66,7 @@ GK_OPTIMIZER_UNITS adam_step(const struct gk_update *u, size_t i, size_t lanes, 
   v_store(u->first + i, m, lanes);
   v_store(u->second + i, v, lanes);
   vf root = vf_add(vf_div(vf_sqrt(v), vf_set(u->bias_correction2_root)), vf_set(u->epsilon));
-  v_store(u->parameters + i, vf_fnma(vf_set(u->bias_correction1), vf_div(m, root), w), lanes);
+  v_store(u->parameters + i, vf_fnma(vf_set(u->step_size), vf_div(m, root), w), lanes);
 }
 
 GK_OPTIMIZER_UNITS adam_units(const struct gk_update *u, size_t i, size_t lanes) {
@@ -75,7 +75,7 @@ GK_OPTIMIZER_UNITS adam_units(const struct gk_update *u, size_t i, size_t lanes)
 
 /* The decay shrinks the parameter instead of joining the gradient. */
 GK_OPTIMIZER_UNITS adamw_units(const struct gk_update *u, size_t i, size_t lanes) {
-  vf w = vf_mul(v_load(u->parameters + i, lanes), vf_set(u->keep));
+  vf w = vf_mul(v_load(u->parameters + i, lanes), vf_set(u->shrink));
   adam_step(u, i, lanes, optimizer_scaled(u, i, lanes), w);
 }
 

@@ -18,11 +18,12 @@ static const char *packing(const gk_rnn_plan_info *info) {
 static void print_text(const char *list, const bench_shape *s, const gk_rnn_desc *desc,
                        const struct plans *plans) {
   const gk_rnn_plan_info *info = &plans->training, *inference = &plans->inference;
-  char hidden[CLI_HIDDEN_TEXT];
-  cli_hidden_text(desc, hidden);
-  printf("%s%s%s%s: %s, input %lld, hidden %s, batch %lld, time %lld, layers %lld; %s\n", list,
-         *list ? "/" : "", s->name, *s->name ? "" : "network", gk_cell_name(s->cell), (long long)s->input,
-         hidden, (long long)s->batch, (long long)s->time, (long long)s->layers, gk_isa_name(desc->isa));
+  const gk_rnn_desc asked = bench_shape_description(s); /* without the defaults */
+  char network[CLI_NETWORK_TEXT];
+  cli_network_text(&asked, network);
+  printf("%s%s%s%s: %s; input %lld, batch %lld, time %lld; %s\n", list, *list ? "/" : "", s->name,
+         *s->name ? "" : "network", network, (long long)s->input, (long long)s->batch, (long long)s->time,
+         gk_isa_name(desc->isa));
   printf("  %-10s%-7s  %s\n", "schedule", gk_schedule_name(info->schedule), info->schedule_reason);
   printf("  %-10s%-7d  %s\n", "threads", info->threads, info->threads_reason);
   printf("  %-10s%-7lld  %s\n", "chunk", (long long)info->chunk, info->chunk_reason);

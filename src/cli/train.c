@@ -87,7 +87,7 @@ static const cli_option options[] = {
      .minimum = 0.05,
      .maximum = 1e6,
      .value = "M",
-     .help = "or: as many steps as fit, by the speed measured at the start"},
+     .help = "or: as many steps as fit, by the speed measured at the start; with --resume: as many more"},
     {.type = CLI_TRAINING, .offset = FIELD(training), .group = "Training"},
     {.type = CLI_TRAINING, .offset = FIELD(training), .group = "Gradients that are too large"},
 

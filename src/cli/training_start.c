@@ -36,7 +36,7 @@ static void print_replaced(const struct training_run *run) {
     return;
   printf("replaces %s", first == model ? run->settings->out : run->state_path);
   print_about(run);
-  printf("; kept as %s%s%s%s\n", first->old, first == model && state->path ? " and " : "",
+  printf("; to be kept as %s%s%s%s\n", first->old, first == model && state->path ? " and " : "",
          first == model && state->path ? state->old : "",
          access(first->old, F_OK) == 0 ? ", in place of what was kept before" : "");
 }

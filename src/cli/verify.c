@@ -130,7 +130,8 @@ static void add_case(const verify_job *job, const char *name, bool print, struct
   fflush(stdout);
 }
 
-static void print_totals(const struct totals *totals, const struct plans *plans, uint64_t seed) {
+/* `agrees`: with the committed hash. */
+static void print_totals(const struct totals *totals, const struct plans *plans, uint64_t seed, bool agrees) {
   printf("%016" PRIx64 "  seed %" PRIu64 ": %d cases (", totals->hash, seed, totals->cases);
   for (int cell = 0; cell < gk_cell_count(); cell++)
     printf("%s%s", cell ? ", " : "", gk_cell_name((gk_cell)cell));
@@ -141,7 +142,7 @@ static void print_totals(const struct totals *totals, const struct plans *plans,
          plans->count, plans->tiers);
   for (int schedule = GK_SCHEDULE_SLICES; schedule < gk_schedule_count(); schedule++)
     printf("%s, ", gk_schedule_name((gk_schedule)schedule));
-  printf("1 to %d threads)\n", MOST_THREADS);
+  printf("1 to %d threads)%s\n", MOST_THREADS, agrees ? ": as committed" : "");
 }
 
 /* Cases of one run: one for each cell that has what it needs. Data is made for nothing; it is little. */
@@ -199,8 +200,9 @@ int run_verify(int argc, char **argv) {
       if (verify_one(&settings, &plans, &verify_cases[i], (gk_cell)cell, &run, &exit_code) != GK_OK)
         return exit_code;
   progress_line_clear(&run.line);
-  print_totals(&run.totals, &plans, run.seed);
-  if (exit_code == CLI_SUCCESS && compare && run.totals.hash != VERIFY_EXPECTED) {
+  const bool agrees = exit_code == CLI_SUCCESS && compare && run.totals.hash == VERIFY_EXPECTED;
+  print_totals(&run.totals, &plans, run.seed, agrees);
+  if (exit_code == CLI_SUCCESS && compare && !agrees) {
     cli_error(&command,
               "the hash must be %016" PRIx64 ": this build does not compute what the others do; compare "
               "--per-case with a machine that agrees",

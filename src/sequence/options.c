@@ -153,7 +153,7 @@ static gk_status set_function(gk_rnn_desc *desc, const struct option *option, co
   gk_status status = gk_activation_from_name(length < sizeof name ? name : value, &kind);
   if (status)
     return status;
-  gk_activation_parameters(kind, &defaults[0], &defaults[1]);
+  const int parameters = gk_activation_parameters(kind, &defaults[0], &defaults[1]);
   const char *at = value + length;
   number[1] = *at == '(' ? defaults[1] : 0;
   for (int i = 0; i < 2 && (i == 0 ? *at == '(' : *at == ','); i++) {
@@ -164,8 +164,11 @@ static gk_status set_function(gk_rnn_desc *desc, const struct option *option, co
     at = end;
   }
   if (value[length] == '(' && (strcmp(at, ")") != 0 || !isfinite(number[0]) || !isfinite(number[1])))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be a function as %s(0.2,0.5)", option->name, value,
-                   name);
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be %s%s%s", option->name, value, name,
+                   parameters ? " or with numbers as " : "",
+                   !parameters       ? ""
+                   : parameters == 1 ? "elu(0.5)"
+                                     : "hard-sigmoid(0.2,0.5)");
   if (value[length] == '(' && number[0] == 0 && number[1] == 0 && defaults[0] != 0)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s': alpha and beta 0 stand for the defaults of %s, %g and %g",
                    option->name, value, name, (double)defaults[0], (double)defaults[1]);

@@ -153,10 +153,10 @@ static struct gk_update describe_update(const gk_optimizer_desc *desc, int64_t s
                             .beta2 = desc->beta2,
                             .alpha = desc->alpha,
                             .epsilon = desc->epsilon,
-                            .bias_correction1 =
+                            .step_size =
                                 (float)(learning_rate / (1 - pow((double)desc->beta1, (double)step))),
                             .bias_correction2_root = (float)sqrt(1 - pow((double)desc->beta2, (double)step)),
-                            .keep = (float)(1 - learning_rate * (double)desc->weight_decay),
+                            .shrink = (float)(1 - learning_rate * (double)desc->weight_decay),
                             .first_step = step == 1,
                             .nesterov = desc->nesterov};
 }
@@ -166,11 +166,11 @@ static struct gk_update describe_update(const gk_optimizer_desc *desc, int64_t s
 static gk_status check_factors(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
                                const struct gk_update *update) {
   const bool adam = desc->kind == GK_OPTIMIZER_ADAM || desc->kind == GK_OPTIMIZER_ADAMW;
-  if (adam && !isfinite(update->bias_correction1))
+  if (adam && !isfinite(update->step_size))
     return gk_fail(GK_ERROR_ARGUMENT,
                    "learning_rate is %g and beta1 is %g: lr / (1 - beta1^%lld) must be a finite float",
                    learning_rate, (double)desc->beta1, (long long)step);
-  if (desc->kind == GK_OPTIMIZER_ADAMW && !isfinite(update->keep))
+  if (desc->kind == GK_OPTIMIZER_ADAMW && !isfinite(update->shrink))
     return gk_fail(GK_ERROR_ARGUMENT,
                    "learning_rate is %g and weight_decay is %g: 1 - lr * weight_decay must be a finite float",
                    learning_rate, (double)desc->weight_decay);
