@@ -11,23 +11,23 @@ from report_peers import peer_sections, text_of_clock, text_of_share
 from report_pictures import SERIES, curves, roofline, rows_of_dots
 from report_shortfalls import pass_of_check, shortfall_section
 
-METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime stay alive and idle between theirs): the network is
-made, warmed up, then run for a fixed time; the best and the median run count. Contestants take turns, one measurement
-each a round, so that a slower clock or a noisy neighbour meets all of them; the scalar tier, ten times slower, is
-measured in the first round only. All leave OpenMP's threads that wait as they are by default, though gatekern alone
-would let them spin for less. The best is that of all rounds, the median that of the rounds' medians. Spread is how far
-the slowest round's best lies above the best. A step is forward and backward with the gradients of input, initial
-states, weights and biases, ours with packing of the weights where nothing else is said. GFLOP/s count matrix products
-only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one fused multiply-add at a
-time, not vectorised, through libm on CPUs that have none; plain C is the same step in straightforward loops, left to
-the compiler at -O3 for each instruction set. Peers' outputs are compared with ours on the same data, which all of them
-are timed on. PyTorch runs as it does for its users: its outputs and gradients are new memory each step, which the C
-library maps anew where it is large (31 MB a step of LSTM 512), while ours are arrays of the caller. Bandwidths, as
-slopes of the roofline and of what a row's bound is computed from, are measured by gatekern info when the session starts
-and when it ends, and the largest counts. The FMA peak is measured in the process of each run, before and after it; the
-largest of all rounds is what per cents are of, and the lowest of a round says how slow the machine was at its worst.
-Checks of threads, schedules and denormals are measured up to four times while they miss, and the best run of all
-counts. Steal is the share of all CPU time that the hypervisor took, of each row alone, and others that of programs
+METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime stay alive and idle between theirs): the
+network is made, warmed up, then run for a fixed time; the best and the median run count. Contestants take turns, one
+measurement each a round, so that a slower clock or a noisy neighbour meets all of them; the scalar tier, ten times
+slower, is measured in the first round only. All leave OpenMP's threads that wait as they are by default, though
+gatekern alone would let them spin for less. The best is that of all rounds, the median that of the rounds' medians.
+Spread is how far the slowest round's best lies above the best. A step is forward and backward with the gradients of
+input, initial states, weights and biases, ours with packing of the weights where nothing else is said. GFLOP/s count
+matrix products only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one fused
+multiply-add at a time, not vectorised, through libm on CPUs that have none; plain C is the same step in straightforward
+loops, left to the compiler at -O3 for each instruction set. Peers' outputs are compared with ours on the same data,
+which all of them are timed on. PyTorch runs as it does for its users: its outputs and gradients are new memory each
+step, which the C library maps anew where it is large (31 MB a step of LSTM 512), while ours are arrays of the caller.
+Bandwidths, as slopes of the roofline and of what a row's bound is computed from, are measured by gatekern info when the
+session starts and when it ends, and the largest counts. The FMA peak is measured in the process of each run, before and
+after it; the largest of all rounds is what per cents are of, and the lowest of a round says how slow the machine was at
+its worst. Checks of threads, schedules and denormals are measured up to four times while they miss, and the best run of
+all counts. Steal is the share of all CPU time that the hypervisor took, of each row alone, and others that of programs
 which the session had not started. The clock is what the kernel reports, which a virtual machine may not know; the FMA
 peak measured beside each run says more. From core to core is the time that a line of cache takes from the thread that
 wrote it to the one that waits for it: a virtual machine may move threads from one cache that they share to two of their
@@ -40,6 +40,7 @@ def machine_name(report):
 
 
 BUSY_PERCENT = 5  # of all CPU time: beside more of other programs no figure means much
+SLOW_PERCENT = 85  # of a tier's highest FMA peak: below it a neighbour, or the clock, took a round's figure
 
 
 def notice_sections(report):
@@ -49,6 +50,12 @@ def notice_sections(report):
     if others >= BUSY_PERCENT:
         notices.append(f"Other programs took {others} % of all CPU time meanwhile: figures are too low, and those of "
                        "small networks mean little.")
+    steal, slow = report["disturbance"].get("steal_percent") or 0, slow_networks(report["tiers"])
+    if steal >= BUSY_PERCENT:
+        notices.append(f"The hypervisor took {steal} % of the time of the measurements: figures are too low.")
+    if slow:
+        notices.append(f"In {slow} of {len(report['tiers'])} networks the FMA peak of a round was below {SLOW_PERCENT} "
+                       "% of its highest: the machine was not all ours, and single rows can be off by as much.")
     return [Section("", "", notice=notice) for notice in notices]
 
 
@@ -106,6 +113,13 @@ def disturbance_of_runs(runs, highest):
     tier, and the most that other programs took."""
     lowest = [100 * r["lowest_peak_gflops"] / highest[key] for key, r in runs.items() if "lowest_peak_gflops" in r]
     return [f"{min(lowest):.0f}" if lowest else "–", *most_taken(runs.values())]
+
+
+def slow_networks(shapes):
+    """How many had a round on a slow machine."""
+    highest = highest_peaks(shapes)
+    return sum(any(100 * run["lowest_peak_gflops"] < SLOW_PERCENT * highest[key]
+                   for key, run in shape["runs"].items() if "lowest_peak_gflops" in run) for shape in shapes)
 
 
 def highest_peaks(shapes):

@@ -5,6 +5,7 @@ the network, the same figures in HTML, Markdown and JSON, sessions apart, and ev
 bounds it."""
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -431,6 +432,16 @@ def check_busy_machine(folder):
         assert "Other programs took 40.0 % of all CPU time" in text
 
 
+def check_shared_machine(folder):
+    """A neighbour behind the hypervisor is named as well as other programs."""
+    slow = copy.deepcopy(REPORT)
+    slow["disturbance"]["steal_percent"] = 7.5
+    next(iter(slow["tiers"][0]["runs"].values()))["lowest_peak_gflops"] = 60.0
+    for calm, disturbed in zip(draw(folder, REPORT)[:2], draw(folder, slow)[:2]):
+        for text in ("The hypervisor took 7.5 % of the time", f"In 1 of {len(slow['tiers'])} networks the FMA peak"):
+            assert text in disturbed and text not in calm, text
+
+
 def check_lists():
     """Whatever list a report is asked for, its figures can be computed."""
     for path in bars.LISTS.glob("*.txt"):
@@ -489,6 +500,7 @@ with tempfile.TemporaryDirectory() as name:
     check_ragged(Path(name) / "ragged")
     check_old_report(Path(name) / "old")
     check_busy_machine(Path(name) / "busy")
+    check_shared_machine(Path(name))
     check_peak_without_avx512(Path(name) / "avx2")
     check_reasons(Path(name))
     check_lists_are_refused(Path(name))

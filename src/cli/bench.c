@@ -125,8 +125,9 @@ static const cli_option options[] = {
          "three that misses is timed up to four times, and the best of all runs counts. softmax: the output "
          "layer of --words runs at 85 % of the peak or more (ratio: the peak / it). trainer: training a "
          "character model takes at most 5 % of a step beside its layers and packing (ratio: that share; of "
-         "512 hidden units or more). Without a shape: the lists real-time (latency), all (threads, "
-         "schedules), ptb (softmax), char-rnn (trainer), anchors. Exit code 3 if one misses, 1 if one fails "
+         "512 hidden units or more). Without a shape: the lists real-time (latency), every one that is "
+         "built in (threads, schedules), ptb (softmax), char-rnn (trainer), anchors. Exit code 3 if one "
+         "misses, 1 if one fails "
          "(out of memory)",
      .group = "Promises"},
     {.name = "steps",
@@ -166,8 +167,8 @@ static const cli_command command = {
 struct measurement {
   bench_shape shape;
   gk_isa isa;
-  int threads;          /* that may be used */
-  gk_schedule schedule; /* as it ran */
+  int threads;                 /* that may be used */
+  gk_schedule asked, schedule; /* of the plan; as it ran */
   int threads_used;
   bench_pass pass;
   bench_result result;
@@ -283,15 +284,17 @@ static void print_line(const char *name, const bench_figure *figure) {
 }
 
 static void print_text(const struct measurement *m) {
+  const bool differs = m->asked != GK_SCHEDULE_AUTO && m->asked != m->schedule;
   const bench_shape *s = &m->shape;
   const gk_rnn_desc desc = bench_shape_description(s);
   char hidden[CLI_HIDDEN_TEXT];
   cli_hidden_text(&desc, hidden);
   printf("%s", gk_cell_name(s->cell));
   print_options(&s->options, false);
-  printf(": input %lld, hidden %s, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s\n",
+  printf(": input %lld, hidden %s, batch %lld, time %lld, layers %lld; %s, threads %d, schedule %s%s%s\n",
          (long long)s->input, hidden, (long long)s->batch, (long long)s->time, (long long)s->layers,
-         gk_isa_name(m->isa), m->threads_used, gk_schedule_name(m->schedule));
+         gk_isa_name(m->isa), m->threads_used, gk_schedule_name(m->schedule), differs ? " instead of " : "",
+         differs ? gk_schedule_name(m->asked) : "");
   printf("  %-14s %13s %13s %9s\n", "", "best", "median", "spread");
   if (bench_pass_is_step(m->pass)) {
     print_line("forward", &m->result.forward);
@@ -336,7 +339,8 @@ static int fail(const bench_shape *shape, gk_status status) {
 static int measure(const struct settings *settings, const bench_shape *shape, struct measurement *m) {
   bench_runner *runner;
   char message[512];
-  *m = (struct measurement){.shape = *shape, .pass = (bench_pass)settings->pass};
+  *m = (struct measurement){
+      .shape = *shape, .pass = (bench_pass)settings->pass, .asked = (gk_schedule)settings->schedule};
   m->shape.options = settings->network;
   gk_status status = bench_runner_create(&m->shape, m->pass, (gk_isa)settings->isa, (int)settings->threads,
                                          (gk_schedule)settings->schedule, &runner);

@@ -361,7 +361,7 @@ gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc) {
       desc->dropout + desc->input_dropout + desc->recurrent_dropout == 0)
     return gk_fail(GK_ERROR_ARGUMENT,
                    "dropout_masks is %s, and recurrent_dropout, input_dropout and dropout are 0: one of them "
-                   "must be above",
+                   "must be more than 0",
                    gk_dropout_masks_name(desc->dropout_masks));
   return GK_OK;
 }

@@ -367,6 +367,7 @@ struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64
 int gk_rnn_plans_up_to(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                        struct gk_rnn_plan plans[GK_RNN_MOST_PLANS]) {
   enum { KINDS = 4 };
+  _Static_assert(2 + KINDS <= GK_RNN_MOST_PLANS, "every plan has its place");
   const uint64_t callers = gk_float_environment_pin();
   const int64_t few = training ? (int64_t)fmin((double)time, gk_rnn_unpacked_steps(rnn)) : time;
   const int of_few = threads_of(rnn, few, batch, training);
