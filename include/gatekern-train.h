@@ -53,11 +53,12 @@ GK_API gk_status gk_safetensors_read(const gk_safetensors *file, int index, void
 GK_API const char *gk_safetensors_metadata(const gk_safetensors *file, const char *key);
 
 /* Writes a file so that at every moment, through a crash or a power cut, `path` is either the old file or
- * the new one: temporary file in the same folder, write, fsync, rename, fsync of the folder. A symbolic
- * link is followed; anything that exists and is not a regular file is refused. On failure the old file is
- * intact and the temporary file is gone; but for a failed fsync of the folder: then the new file is there,
- * and a power cut may bring back the old one. Any number of threads and processes may save to one path: the
- * last one wins. */
+ * the new one: temporary file `path`.savingN, write, fsync, rename, fsync of the folder. What a killed save
+ * left is replaced by the next one (where the file system has no locks, it stays). A symbolic link is
+ * followed; anything that exists and is not a regular file is refused. On failure the old file is intact and
+ * the temporary file is gone; but for a failed fsync of the folder: then the new file is there, and a power
+ * cut may bring back the old one. Any number of threads and processes may save to one path: the last one
+ * wins. (Of several machines where they share a folder without sharing its locks: one at a time.) */
 GK_API gk_status gk_safetensors_save(const char *path, int count, const gk_file_tensor *tensors,
                                      int metadata_count, const gk_file_metadata *metadata);
 /* Whether gk_safetensors_save can write there, tried out with an empty temporary file; and, if the file

@@ -3,6 +3,7 @@
  * safetensors: what is written is read back; every malformed kind, truncation and damaged byte is an error
  * and no crash; a save that fails or is killed leaves the old file or the new one. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -440,6 +441,38 @@ static void threads_that_save_to_one_path_leave_whole_files(void **state) {
   free(path);
 }
 
+/* What a killed process left is replaced, whatever its mode; what is none of that is left alone. */
+static void what_bears_a_temporary_name_is_no_obstacle(void **state) {
+  (void)state;
+  char name[512];
+  const char *mine = temporary_path("mine"), *path = temporary_path("obstacles.safetensors");
+  struct stat found;
+  FILE *file = fopen(mine, "w");
+  assert_non_null(file);
+  assert_int_equal(fputs("mine", file) < 0 || fclose(file) != 0, 0);
+  snprintf(name, sizeof name, "%s.saving0", path);
+  assert_int_equal(mkfifo(name, 0666), 0);
+  snprintf(name, sizeof name, "%s.saving1", path);
+  assert_int_equal(link(mine, name), 0);
+  snprintf(name, sizeof name, "%s.saving2", path);
+  const int left_over = open(name, O_WRONLY | O_CREAT, 0400);
+  assert_true(left_over >= 0);
+  close(left_over);
+  const int files = count_files(temporary_folder());
+  const mode_t mask = umask(022);
+  assert_int_equal(gk_safetensors_save(path, TENSORS, tensors, 0, NULL), GK_OK);
+  umask(mask);
+  assert_int_equal(stat(path, &found), 0);
+  assert_int_equal(found.st_mode & 0777, 0644);
+  assert_int_equal(stat(mine, &found), 0);
+  assert_int_equal(found.st_size, 4);
+  assert_int_equal(count_files(temporary_folder()), files); /* the model instead of .saving2 */
+  for (int i = 0; i < 2; i++) {
+    snprintf(name, sizeof name, "%s.saving%d", path, i);
+    assert_int_equal(unlink(name), 0);
+  }
+}
+
 /* The disk is full after any number of bytes. */
 static void a_full_disk_leaves_the_old_file(void **state) {
   (void)state;
@@ -532,6 +565,7 @@ int main(void) {
       cmocka_unit_test(a_save_may_replace_only_a_safetensors_file),
       cmocka_unit_test(a_save_keeps_symbolic_links_and_permissions),
       cmocka_unit_test(threads_that_save_to_one_path_leave_whole_files),
+      cmocka_unit_test(what_bears_a_temporary_name_is_no_obstacle),
       cmocka_unit_test(a_full_disk_leaves_the_old_file),
 #ifdef __linux__
       cmocka_unit_test(a_killed_save_leaves_the_old_or_the_new_file),

@@ -31,41 +31,60 @@ static char *resolve(const char *path, gk_status *status) {
 }
 
 /* The folder of `path`, whose fsync makes a rename survive a power cut. */
-static int open_folder(const char *path) {
+static gk_status open_folder(const char *path, int *descriptor) {
   const char *slash = strrchr(path, '/');
   char *folder = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-  const int descriptor = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+  if (!folder)
+    return gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
+  *descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const gk_status status =
+      *descriptor < 0 ? gk_fail(GK_ERROR_IO, "%s: cannot write: folder %s: %s", path, folder, strerror(errno))
+                      : GK_OK;
   free(folder);
-  return descriptor;
+  return status;
 }
 
-/* The file of that name, made or left over, empty and locked; -1 and errno, EWOULDBLOCK where somebody writes it.
- * Who has the lock may rename it, so that after the lock the name must still lead to the file. (Where a file system
- * has no locks, flock says something else than EWOULDBLOCK.) */
-static int claim(const char *temporary) {
+static bool leads_to(const char *name, int descriptor) {
   struct stat named, opened;
+  return lstat(name, &named) == 0 && fstat(descriptor, &opened) == 0 && named.st_ino == opened.st_ino &&
+         named.st_dev == opened.st_dev;
+}
+
+/* Whoever writes a file holds its lock: one that can be locked was left by a process that was killed. Where
+ * there are no locks it stays. */
+static bool remove_left_over(const char *name) {
+  struct stat found;
+  const int descriptor = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  const bool removed = descriptor >= 0 && fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode) &&
+                       found.st_nlink == 1 && flock(descriptor, LOCK_EX | LOCK_NB) == 0 &&
+                       leads_to(name, descriptor) && unlink(name) == 0;
+  if (descriptor >= 0)
+    close(descriptor);
+  return removed;
+}
+
+/* A new file of that name, locked; -1 and errno, EEXIST where the name is not to be had. Before the lock
+ * another saver may take the file for left over. */
+static int create(const char *name) {
   for (;;) {
-    const int descriptor = open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (descriptor < 0)
+    const int descriptor = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (descriptor < 0 && errno != EEXIST)
       return -1;
-    if (flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-      close(descriptor);
-      errno = EWOULDBLOCK;
-      return -1;
-    }
-    if (stat(temporary, &named) == 0 && fstat(descriptor, &opened) == 0 && named.st_ino == opened.st_ino &&
-        named.st_dev == opened.st_dev) {
-      if (S_ISREG(opened.st_mode) && ftruncate(descriptor, 0) == 0)
-        return descriptor;
-      close(descriptor);
+    if (descriptor < 0 && !remove_left_over(name)) {
       errno = EEXIST;
       return -1;
     }
+    if (descriptor < 0)
+      continue;
+    const bool others = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (!others && leads_to(name, descriptor))
+      return descriptor;
     close(descriptor);
   }
 }
 
 gk_status gk_checkpoint_file_begin(struct gk_checkpoint_file *file, const char *path) {
+  enum { MOST_WRITERS = 10000 };
   gk_status status;
   *file = (struct gk_checkpoint_file){.descriptor = -1, .folder = -1};
   file->path = resolve(path, &status);
@@ -73,20 +92,18 @@ gk_status gk_checkpoint_file_begin(struct gk_checkpoint_file *file, const char *
     return status;
   const size_t size = strlen(file->path) + 48;
   char *temporary = malloc(size);
-  if (!temporary) {
-    gk_checkpoint_file_abandon(file);
-    return gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
+  status = temporary ? open_folder(file->path, &file->folder)
+                     : gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
+  if (status == GK_OK) {
+    errno = EEXIST;
+    for (int writer = 0; writer < MOST_WRITERS && file->descriptor < 0 && errno == EEXIST; writer++) {
+      snprintf(temporary, size, "%s.saving%d", file->path, writer);
+      file->descriptor = create(temporary);
+    }
+    if (file->descriptor < 0)
+      status = fail_io(file->path, "write");
   }
-  file->folder = open_folder(file->path);
-  /* A number of those who write at once: what a killed process left is used again. */
-  for (int writer = 0; file->folder >= 0 && file->descriptor < 0; writer++) {
-    snprintf(temporary, size, "%s.tmp%d", file->path, writer);
-    file->descriptor = claim(temporary);
-    if (file->descriptor < 0 && errno != EWOULDBLOCK)
-      break;
-  }
-  if (file->descriptor < 0) {
-    status = fail_io(path, "write");
+  if (status != GK_OK) {
     free(temporary); /* not ours: must not be unlinked */
     gk_checkpoint_file_abandon(file);
     return status;
@@ -120,6 +137,11 @@ gk_status gk_checkpoint_file_commit(struct gk_checkpoint_file *file) {
     status = fail_io(file->path, "keep the permissions");
   if (status == GK_OK && fsync(file->descriptor) != 0) /* final: a second fsync would claim success */
     status = fail_io(file->path, "write");
+  if (status == GK_OK && !leads_to(file->temporary, file->descriptor)) {
+    status = gk_fail(GK_ERROR_IO, "%s: cannot replace: somebody removed %s", file->path, file->temporary);
+    free(file->temporary);
+    file->temporary = NULL;
+  }
   if (status == GK_OK && rename(file->temporary, file->path) != 0)
     status = fail_io(file->path, "replace");
   if (status == GK_OK) {

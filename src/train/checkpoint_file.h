@@ -13,7 +13,8 @@ struct gk_checkpoint_file {
   char *temporary; /* locked while it is written: one that is not was left by a process that was killed */
 };
 
-/* GK_ERROR_IO: the folder is missing, not writable or, what its fsync needs, not readable, or `path` is there and not a regular file. */
+/* GK_ERROR_IO: the folder is missing, not writable or, what its fsync needs, not readable, or `path` is there
+ * and not a regular file. */
 gk_status gk_checkpoint_file_begin(struct gk_checkpoint_file *file, const char *path);
 gk_status gk_checkpoint_file_write(struct gk_checkpoint_file *file, const void *data, size_t bytes);
 /* fsync, rename, fsync of the folder. */
