@@ -252,6 +252,11 @@ static void adjust_cuts(struct network_case *c, int shape) {
   c->desc.vocabulary = shape == 1 ? 9 : 0;
 }
 
+static void adjust_cuts_with_masks(struct network_case *c, int shape) {
+  adjust_cuts(c, shape);
+  add_all_masks(c);
+}
+
 /* Forward over [0, k), then [k, T) from the states that it left; backward the other way round. */
 static void check_cut(struct network_case *c, const struct network_data *d,
                       const struct network_results *whole, int64_t cut) {
@@ -277,12 +282,14 @@ static void check_cut(struct network_case *c, const struct network_data *d,
   q[1].c0 = r[0].cn;
   for (int i = 0; i < 2; i++) {
     gk_rnn_forward_args forward = forward_args(&net[i], &q[i], &r[i]);
+    forward.random.first_time = ends[i];
     check_status(c, gk_rnn_forward(net[i].rnn, &forward), "gk_rnn_forward");
   }
   q[0].dhn = r[1].dh0;
   q[0].dcn = r[1].dc0;
   for (int i = 1; i >= 0; i--) {
     gk_rnn_backward_args backward = backward_args(&net[i], &q[i], &r[i]);
+    backward.random.first_time = ends[i];
     check_status(c, gk_rnn_backward(net[i].rnn, &backward), "gk_rnn_backward");
     close_network(&net[i]);
     check_part_rows(c, d, &part[i], what, "y", r[i].y, whole->y, sizes_of(c).width);
@@ -308,6 +315,11 @@ static void check_cuts(struct network_case *c) {
 static void a_sequence_cut_in_two_is_the_same(void **state) {
   (void)state;
   for_each_case(__func__, adjust_cuts, check_cuts);
+}
+
+static void a_sequence_with_masks_cut_in_two_is_the_same(void **state) {
+  (void)state;
+  for_each_case(__func__, adjust_cuts_with_masks, check_cuts);
 }
 
 /* T calls of gk_rnn_step, inference, and inference in place (hn is h0) against the training call. */
@@ -389,6 +401,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_sample_with_dropout_is_the_same_alone),
       cmocka_unit_test(a_sequence_inside_a_row_is_the_same_alone),
       cmocka_unit_test(a_sequence_cut_in_two_is_the_same),
+      cmocka_unit_test(a_sequence_with_masks_cut_in_two_is_the_same),
       cmocka_unit_test(single_steps_and_inference_are_the_training_call),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -311,12 +311,15 @@ void gk_zone_out_backward_c(const struct gk_worker *worker, int layer, int direc
   }
 }
 
-/* k: 0 of h, 1 of c. */
+/* k: 0 of h, 1 of c, whose sum is flushed as what a later call hands back is (dh is where a step reads it). */
 static void give_back(const struct gk_worker *worker, int k, size_t rows, size_t begin, size_t end,
                       float *const *d) {
+  const struct gk_kernels *kernels = worker->run->rnn->kernels;
   for (size_t j = 0; j < rows; j++) {
     const float *stayed = stayed_row(worker->run, k, gk_worker_position(worker, (int64_t)j));
-    worker->run->rnn->kernels->add(end - begin, stayed + begin, d[j] + begin);
+    kernels->add(end - begin, stayed + begin, d[j] + begin);
+    if (k == 1)
+      kernels->flush(end - begin, d[j] + begin, d[j] + begin);
   }
 }
 
