@@ -102,6 +102,7 @@ static void create_parameters(struct network *net) {
   init.forget_bias = 1;
   CHECK(gk_rnn_init(net->encoder, &init, net->p));
   CHECK(gk_bridge_init(net->bridge, 1, net->p + net->at_bridge));
+  init.seed = 5; /* or the decoder would start with the encoder's numbers */
   CHECK(gk_decoder_init(net->decoder, &init, net->p + net->at_decoder));
   CHECK(gk_output_init(net->output, 2, net->p + net->at_output));
 }

@@ -337,8 +337,8 @@ GK_API gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_train
 /* The loss on the validation text; `improved` (may be NULL): it is the lowest so far, and remembered. */
 GK_API gk_status gk_language_trainer_validate(gk_language_trainer *trainer, gk_language_loss *loss,
                                               bool *improved);
-/* What is remembered as the lowest loss so far, in nats (infinite: none), and its step, for a caller who could
- * not keep the model of the last one: what it was before. GK_ERROR_ARGUMENT. */
+/* What is remembered as the lowest loss so far, in nats (infinite: none), and its step, for a caller who
+ * could not keep the model of the last one: what it was before. GK_ERROR_ARGUMENT. */
 GK_API gk_status gk_language_trainer_set_best(gk_language_trainer *trainer, double loss, int64_t step);
 /* Back to the initial weights, at step 0. */
 GK_API gk_status gk_language_trainer_restart(gk_language_trainer *trainer);

@@ -139,9 +139,9 @@ GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x
 GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops, double *sustained);
 
 /* Nanoseconds that a cache line takes from a thread that wrote it to the next one that waits for it: the mean
- * over a ring of `threads`, the least of many rounds in about `seconds`. Cores of one cache answer sooner than
- * those of two, and a hypervisor may move threads from one to the other. 0 for one thread. GK_ERROR_ARGUMENT,
- * _MEMORY. */
+ * over a ring of `threads`, the least of many rounds in about `seconds`. Cores of one cache answer sooner
+ * than those of two, and a hypervisor may move threads from one to the other. 0 for one thread.
+ * GK_ERROR_ARGUMENT, _MEMORY. */
 GK_API gk_status gk_measure_core_to_core(int threads, double seconds, double *nanoseconds);
 
 /* Read bandwidth in GB/s of `bytes` a thread, read again and again for about `seconds`. */
@@ -576,8 +576,8 @@ GK_API gk_status gk_rnn_forward(const gk_rnn *rnn, const gk_rnn_forward_args *ar
  * before. With k2 > k1 the last k2 steps are read again with today's weights, in two calls that share
  * everything but reserve and random.first_time: first the k1 steps which the next update no longer reaches
  * (its hn, cn are what the next update starts from), then the k2 - k1 others; backward the other way round,
- * dh0, dc0 of the later call as dhn, dcn of the earlier one, which accumulates. dy is zero before the last k1 steps
- * (gk_training_desc.backward_time does this for language models). */
+ * dh0, dc0 of the later call as dhn, dcn of the earlier one, which accumulates. dy is zero before the last k1
+ * steps (gk_training_desc.backward_time does this for language models). */
 typedef struct gk_rnn_backward_args {
   size_t size;
   int64_t time, batch;
@@ -594,7 +594,7 @@ typedef struct gk_rnn_backward_args {
   float *dx;              /* same layout as x, 0 in padding; NULL: not computed */
   float *dh0, *dc0;       /* (L*D, N, H); NULL: not returned; both NULL: not computed */
   float *gradients;       /* layout of the parameters; NULL: no weight gradient is computed. That of a trained
-                             state is the sum of dh0 over the samples, longest first, and 0 where h0 was given */
+                             state is the sum of dh0 over the samples, longest first; 0 where h0 was given */
   bool accumulate;        /* add the finished gradients to `gradients` instead of overwriting it */
   float *dh_norms;        /* (L*D, T, N) whatever the layout: the Euclidean norm of the whole gradient of h_t
                              of each sample (from y, from the layer above, and through time), 0 in padding;
@@ -702,8 +702,8 @@ GK_API gk_status gk_loss_gradient(const gk_loss_args *args);
 /* Many to one: a row (W) of each sample from the rows of its valid steps. Padding is not read; a sample
  * without a step gives zeros and takes no gradient.
  *   last  the state that the walk ends with: of t = length-1 forward, of t = 0 in reverse; of two directions
- *         side by side the first half of the columns is forward's (of directions that were added no last state
- *         can be told from y: it is the sum of hn)
+ *         side by side the first half of the columns is forward's (of directions that were added no last
+ *         state can be told from y: it is the sum of hn)
  *   mean  the sum over t in ascending order, in blocks as every sum, divided by the length
  *   max   of each column; of equal ones the earliest step. A NaN is larger than any number */
 typedef enum gk_pool { GK_POOL_LAST = 0, GK_POOL_MEAN, GK_POOL_MAX } gk_pool;
@@ -884,7 +884,8 @@ GK_API int64_t gk_decoder_size(const gk_decoder *decoder);      /* floats of y_t
 GK_API int gk_decoder_tensor_count(const gk_decoder *decoder);
 GK_API gk_status gk_decoder_tensor(const gk_decoder *decoder, int index, gk_tensor *tensor);
 GK_API int64_t gk_decoder_parameter_count(const gk_decoder *decoder);
-/* The stack and the embedding as gk_rnn_init; attention's matrices U(+-1/sqrt(fan in)), or Glorot's. */
+/* The stack and the embedding as gk_rnn_init, so with the numbers that a network of these sizes gets from
+ * this seed: an encoder is given another one. Attention's matrices U(+-1/sqrt(fan in)), or Glorot's. */
 GK_API gk_status gk_decoder_init(const gk_decoder *decoder, const gk_init_desc *desc, float *parameters);
 GK_API gk_status gk_decoder_packed_bytes(const gk_decoder *decoder, unsigned flags, size_t *bytes);
 GK_API gk_status gk_decoder_pack(const gk_decoder *decoder, unsigned flags, const float *parameters,
@@ -908,7 +909,7 @@ typedef struct gk_decoder_forward_args {
   const int32_t *tokens; /* (T, N), feedback token */
   const float *previous; /* (T, N, O), feedback output */
   float sampling;      /* probability with which each step past the first is fed what the network itself made,
-                          instead of the teacher's; gk_teacher_probability. Drawn from `random`, time, sample */
+                          instead of the teacher's; gk_teacher_probability. Drawn of `random`, time, sample */
   gk_choice choice;    /* of tokens */
   float temperature;   /* of GK_CHOICE_SAMPLE; 0: 1 */
   int64_t source_time; /* Ts, with attention */
@@ -932,9 +933,9 @@ typedef struct gk_decoder_forward_args {
 } gk_decoder_forward_args;
 #define GK_DECODER_FORWARD_ARGS_INIT                                                                         \
   { .size = sizeof(gk_decoder_forward_args) }
-/* Several calls give the bits of one over all their steps if h, c and feed are carried, random.first_time goes
- * on, and the first step of each, for which no coin of `sampling` is flipped, is fed what the one call feeds
- * there: the teacher's with sampling 0, what the call before made with sampling 1. GK_ERROR_ARGUMENT,
+/* Several calls give the bits of one over all their steps if h, c and feed are carried, random.first_time
+ * goes on, and the first step of each, for which no coin of `sampling` is flipped, is fed what the one call
+ * feeds there: the teacher's with sampling 0, what the call before made with sampling 1. GK_ERROR_ARGUMENT,
  * _OVERFLOW. */
 GK_API gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args);
 

@@ -288,8 +288,8 @@ struct gk_kernels {
   /* Attention and feedback. Strides are in floats and may be negative. */
   /* out[r] = x . y[r * stride], `count` values each, in virtual lanes. */
   void (*dots)(size_t rows, size_t count, const float *x, const float *y, ptrdiff_t stride, float *out);
-  /* sum[j] = sum over rows r of w[r * w_stride] * v[r * v_stride + j] in the canonical order, GK_SUM_BLOCK rows a
-   * block; added to what is there unless overwrite (from 0 then). */
+  /* sum[j] = sum over rows r of w[r * w_stride] * v[r * v_stride + j] in the canonical order, GK_SUM_BLOCK
+   * rows a block; added to what is there unless overwrite (from 0 then). */
   void (*weighted_sum)(size_t rows, size_t columns, const float *w, ptrdiff_t w_stride, const float *v,
                        ptrdiff_t v_stride, float *sum, bool overwrite);
   /* Gradients of what a function was applied to, from its values y (p) and their gradients; flushed. d may be

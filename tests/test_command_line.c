@@ -37,7 +37,7 @@ static const struct {
     {"train lm @/text --cell transformer", {"--cell transformer", "lstm"}},
     {"train lm @/text --activation gelu", {"--activation gelu", "relu"}},
     {"train lm @/text --gate-activation hard-sigmoid(0.2", {"hard-sigmoid(0.2,0.5)"}},
-    {"train lm @/text --activation elu(x)", {"elu(x)", "elu(0.5)"}},
+    {"train lm @/text --activation elu(x)", {"elu(x)", "as elu(1)"}},
     {"train lm @/text --activation tanh(x)", {"tanh(x)", "must be tanh"}},
     {"train lm @/text --gate-activation thresholded-relu(0)", {"thresholded-relu(0)", "defaults", "1 and 0"}},
     {"train lm @/text --activation leaky-relu(0.2,3)",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a caller gives below 2^-95 counts as 0: networks whose inputs, initial states and gradients (but that of
- * the last h, which counts with dy) have such values give the bits that they give with zeros there. On every
- * tier, for every kind of network, layout, schedule and direction. */
+ * What a caller gives below 2^-95 counts as 0: networks whose inputs, initial states and gradients (but that
+ * of the last h, which counts with dy) have such values give the bits that they give with zeros there. On
+ * every tier, for every kind of network, layout, schedule and direction. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,8 @@
 
 #include "tests/network_walk.h"
 
-/* Masks; lengths that differ, sequences that begin inside others, two directions; an embedding and trained states.
+/* Masks; lengths that differ, sequences that begin inside others, two directions; an embedding and trained
+ * states.
  */
 enum { WAYS = 3 };
 static int way;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every function that a cell can have, against float64: relative to the value itself, since the error of a small
- * value is lost beside large ones. One step of a basic RNN of one unit is y = f(x). ctest labels: edges */
+ * Every function that a cell can have, against float64: relative to the value itself, since the error of a
+ * small value is lost beside large ones. One step of a basic RNN of one unit is y = f(x).
+ * ctest labels: edges */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -377,7 +377,8 @@ static void check_sizes(struct call *call, const struct kernel_tier *tier, gk_ma
   enum { MOST = 2 * 16 + 3 }; /* two vectors of the widest tier, two lines of cache, and more */
   for (call->hidden = 1; call->hidden <= MOST; call->hidden++)
     for (size_t part = 0; part < 5; part++) {
-      /* All units; as teams cut them: from the middle to the end, one in the middle, none, more than a line. */
+      /* All units; as teams cut them: from the middle to the end, one in the middle, none, more than a
+       * line. */
       call->begin = part == 0 ? 0 : part == 4 ? call->hidden / 9 : call->hidden / 2;
       call->end = part == 2 ? call->begin + 1 : part == 3 ? call->begin : call->hidden;
       call->units_split = part > 0;

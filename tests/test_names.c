@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Enums whose values have names: what a binding lists is all there is, and reads back. check_exports.sh proves
- * that no such enum of the headers is without these functions. */
+ * Enums whose values have names: what a binding lists is all there is, and reads back. check_exports.sh
+ * proves that no such enum of the headers is without these functions. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -52,17 +52,22 @@ def ask(name, call, *arguments):
         raise Failed(f"{NAMES.get(name, 'Gatekern')} failed: {message or type(error).__name__}") from error
 
 
-def largest_difference(ours, theirs, shapes):
-    """Over all tensors of these shapes, and the name of the worst. What is not there, has another shape or is nothing
-    but zeros has not been compared."""
-    worst = (0.0, "")
-    if set(theirs) != set(shapes):
-        raise ValueError(f"gave {', '.join(sorted(theirs)) or 'nothing'} of {', '.join(sorted(shapes))}")
+def check_whole(results, shapes):
+    """What is not there, has another size or is nothing but zeros would not be compared."""
+    if set(results) != set(shapes):
+        raise ValueError(f"gave {', '.join(sorted(results)) or 'nothing'} of {', '.join(sorted(shapes))}")
     for name, shape in shapes.items():
-        if ours[name].size != np.prod(shape) or theirs[name].size != np.prod(shape):
-            raise ValueError(f"{name} has {theirs[name].size} values, ours {ours[name].size}, of {np.prod(shape)}")
-        if not theirs[name].any():
+        if results[name].size != np.prod(shape):
+            raise ValueError(f"{name} has {results[name].size} values of {np.prod(shape)}")
+        if not results[name].any():
             raise ValueError(f"{name} is nothing but zeros")
+
+
+def largest_difference(ours, theirs, shapes):
+    """Over all tensors of these shapes, and the name of the worst."""
+    worst = (0.0, "")
+    check_whole(theirs, shapes)
+    for name in shapes:
         a, b = ours[name].reshape(-1).astype(np.float64), theirs[name].reshape(-1)
         difference = float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
         worst = max(worst, (math.inf if math.isnan(difference) else difference, name))
@@ -93,6 +98,7 @@ def compare_outputs(row, gatekern, peers, folder):
     data, differences, left_out = make_data(row.shape, folder), {}, {}
     shapes = result_shapes(row.shape, row.passes == "step")
     ours = ask("gatekern", gatekern.results, row, data)
+    ask("gatekern", check_whole, ours, shapes)
     for name in row.peers:
         if name in peers:
             try:
@@ -194,7 +200,8 @@ def result_of(row, rounds, differences, left_out, disturbance, ceilings):
                         or name in result["peers"] and is_missed(row, name, ours, result["peers"][name])]
     result["unmeasured"] = [name for name in row.at_least if name in row.peers and name not in result["peers"]]
     if row.asked and not result["peers"]:
-        result["unmeasured"] = [name for name in row.peers if not isinstance(left_out.get(name), NotOffered)]
+        result["unmeasured"] += [name for name in row.peers if name not in result["unmeasured"]
+                                 and not isinstance(left_out.get(name), NotOffered)]
     return result
 
 

@@ -191,6 +191,8 @@ class Onednn:
         for name, dims in result_shapes(row.shape, row.passes == "step").items():
             count = int(np.prod(dims))
             results[name], values = values[:count].reshape(dims), values[count:]
+        if values.size:
+            raise RuntimeError(f"dumped {values.size} values too many")
         return results
 
     def measure(self, row, seconds, folder):
@@ -230,11 +232,11 @@ class Worker:
                                        env=environment(isa, self.threads))
             hello = self.read_line(process)
             if not hello:
-                raise NotOffered(f"{self.peer} does not start here")
+                raise RuntimeError(f"{self.peer} does not start here")
             answer = json.loads(hello)
             if "error" in answer:
                 process.wait()
-                raise NotOffered(answer["error"])
+                raise RuntimeError(answer["error"])
             self.version = answer["version"]
             self.processes[isa] = process
         return self.processes[isa]

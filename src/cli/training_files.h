@@ -13,16 +13,18 @@ void training_free_replaced(struct training_run *run);
 
 /* Whether a failed save is tried again, which its message says. */
 enum training_save { SAVE_NOW, SAVE_LAST };
-/* Saves the state, and before the first validation, when there is no best model, the newest: it is better than
- * none, and than that of another run. false: a line on stderr, and run->save_failed. */
+/* Saves the state, and before the first validation, when there is no best model, the newest: it is better
+ * than none, and than that of another run. false: a line on stderr, and run->save_failed. */
 bool training_save(struct training_run *run, enum training_save which);
 /* What a run whose numbers are no longer finite has left on disk, in a line on stderr: it saves nothing more.
  * Returns the exit code. */
 int training_diverged(const struct training_run *run);
-/* Before a save after `step`. Returns CLI_SUCCESS, or the exit code if a weight is not finite, which it says. */
+/* Before a save after `step`. Returns CLI_SUCCESS, or the exit code if a weight is not finite, which it
+ * says. */
 int training_check_weights(struct training_run *run, int64_t step);
 /* Validates, if there is a text for that, and saves; a model that could not be saved is not the best so far.
- * *loss: what was measured, NULL: nothing. Returns CLI_SUCCESS, or the exit code if it could not validate, or the loss is not finite. */
+ * *loss: what was measured, NULL: nothing. Returns CLI_SUCCESS, or the exit code if it could not validate, or
+ * the loss is not finite. */
 int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss *measured,
                         const gk_language_loss **loss);
 

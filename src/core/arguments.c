@@ -25,6 +25,16 @@ gk_status gk_check_time_and_batch(int64_t time, int64_t batch) {
   return status ? status : gk_check_not_negative("batch", batch);
 }
 
+gk_status gk_check_count(const char *name, int64_t count) {
+  size_t bytes;
+  const gk_status status = gk_check_not_negative(name, count);
+  if (status)
+    return status;
+  return gk_size_array(&bytes, sizeof(float), count, 1, 1)
+             ? GK_OK
+             : gk_fail(GK_ERROR_OVERFLOW, "%s is %lld, which do not fit in memory", name, (long long)count);
+}
+
 gk_status gk_check_rows(int64_t rows, const char *name, int64_t width) {
   size_t bytes;
   const gk_status status = gk_check_not_negative("rows", rows);

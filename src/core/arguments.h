@@ -37,6 +37,8 @@ gk_status gk_check_range(const char *name, int64_t value, int64_t least, int64_t
 gk_status gk_check_choice(const char *name, int64_t value, int64_t count);
 gk_status gk_check_not_negative(const char *name, int64_t value);
 gk_status gk_check_time_and_batch(int64_t time, int64_t batch);
+/* Of floats: not negative; GK_ERROR_OVERFLOW if no memory holds so many. */
+gk_status gk_check_count(const char *name, int64_t count);
 /* GK_ERROR_OVERFLOW if no memory holds so many rows of `width` floats, whose name is `name`; rows must not be
  * negative. To be asked, as the next one, before anything is read that a caller's size counts. */
 gk_status gk_check_rows(int64_t rows, const char *name, int64_t width);

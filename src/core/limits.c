@@ -216,9 +216,7 @@ static gk_status activate(gk_isa isa, gk_math math, bool is_tanh, int64_t count,
   const struct gk_kernels *kernels;
   gk_status status = gk_kernels_for(isa, math, &kernels);
   if (!status)
-    status = gk_check_not_negative("count", count);
-  if (!status)
-    status = gk_check_rows(1, "count", count);
+    status = gk_check_count("count", count);
   if (!status && count)
     status = GK_CHECK_POINTERS({"x", x}, {"y", y});
   if (status)

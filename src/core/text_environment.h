@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The environment in which numbers become text and text numbers, float_environment.h's with two things more:
- * printf and strtod round as fesetround says, on x86 by a control word of which no other arithmetic knows, and
- * have the decimal point of the thread's locale. What one program writes another reads. */
+ * printf and strtod round as fesetround says, on x86 by a control word of which no other arithmetic knows,
+ * and have the decimal point of the thread's locale. What one program writes another reads. */
 #ifndef GK_CORE_TEXT_ENVIRONMENT_H
 #define GK_CORE_TEXT_ENVIRONMENT_H
 

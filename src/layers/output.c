@@ -449,9 +449,7 @@ gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *
   const struct gk_kernels *kernels;
   gk_status status = gk_kernels_for(isa, GK_MATH_OWN, &kernels);
   if (!status)
-    status = gk_check_not_negative("count", count);
-  if (!status)
-    status = gk_check_rows(1, "count", count);
+    status = gk_check_count("count", count);
   if (!status && count)
     status = GK_CHECK_POINTERS({"logits", logits}, {"p", p});
   if (status)

@@ -311,7 +311,8 @@ void gk_zone_out_backward_c(const struct gk_worker *worker, int layer, int direc
   }
 }
 
-/* k: 0 of h, 1 of c, whose sum is flushed as what a later call hands back is (dh is where a step reads it). */
+/* k: 0 of h, 1 of c, whose sum is flushed as what a later call hands back is (dh is where a step reads
+ * it). */
 static void give_back(const struct gk_worker *worker, int k, size_t rows, size_t begin, size_t end,
                       float *const *d) {
   const struct gk_kernels *kernels = worker->run->rnn->kernels;

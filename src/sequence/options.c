@@ -163,12 +163,13 @@ static gk_status set_function(gk_rnn_desc *desc, const struct option *option, co
       break;
     at = end;
   }
+  char example[64] = "";
+  if (parameters)
+    snprintf(example, sizeof example, parameters == 1 ? "%s(%g)" : "%s(%g,%g)", name, (double)defaults[0],
+             (double)defaults[1]);
   if (value[length] == '(' && (strcmp(at, ")") != 0 || !isfinite(number[0]) || !isfinite(number[1])))
     return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be %s%s%s", option->name, value, name,
-                   parameters ? " or with numbers as " : "",
-                   !parameters       ? ""
-                   : parameters == 1 ? "elu(0.5)"
-                                     : "hard-sigmoid(0.2,0.5)");
+                   parameters ? " or with numbers as " : "", example);
   if (value[length] == '(' && number[0] == 0 && number[1] == 0 && defaults[0] != 0)
     return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s': alpha and beta 0 stand for the defaults of %s, %g and %g",
                    option->name, value, name, (double)defaults[0], (double)defaults[1]);

@@ -7,9 +7,9 @@
 /* Of fewer samples a thread, one more or less would change too much. */
 enum { FEWEST_SAMPLES = 8 };
 
-/* Operations a thread, some 5 ms of them, that a call's own are weighed against; it never counts for more than
- * all before it. Nothing is believed before so many were measured. A thread that is held up in one long call,
- * at half its speed, leaves slices that cost the next call 14 %, and the one after that 7. */
+/* Operations a thread, some 5 ms of them, that a call's own are weighed against; it never counts for more
+ * than all before it. Nothing is believed before so many were measured. A thread that is held up in one long
+ * call, at half its speed, leaves slices that cost the next call 14 %, and the one after that 7. */
 static const double REMEMBERED_FLOP = 5e8;
 
 /* How much faster the fastest thread must be than the slowest for shares that differ: jitter must not move

@@ -3,8 +3,9 @@
  * Threads are not equally fast: cores differ, and another program, or what else a host of virtual machines
  * computes, may take a part of one. A network keeps how fast each thread went through its slice, and later
  * calls cut slices, and the units of weight gradients, in that proportion. Who computes a row changes no bit
- * of it. Slices of ragged batches, or of fewer threads than the network may have, teams and wavefronts are cut
- * evenly. Callers that use one network at the same time leave their paces in one place: each gets a mixture. */
+ * of it. Slices of ragged batches, or of fewer threads than the network may have, teams and wavefronts are
+ * cut evenly. Callers that use one network at the same time leave their paces in one place: each gets a
+ * mixture. */
 #ifndef GK_SEQUENCE_PACE_H
 #define GK_SEQUENCE_PACE_H
 

@@ -91,9 +91,9 @@ struct gk_rnn_plan {
   int64_t chunk;      /* steps whose input product (or dx) is formed at once */
   int64_t kept_steps; /* that pass from layer to layer: a chunk, or with a wavefront two */
 };
-/* fed: something besides the states goes from the last layer of a step to the first one of the next. */
 /* What gk_rnn_create refuses without making anything. */
 gk_status gk_rnn_check_description(const gk_rnn_desc *desc);
+/* fed: something besides the states goes from the last layer of a step to the first one of the next. */
 struct gk_rnn_plan gk_rnn_plan_for(const struct gk_rnn *rnn, int64_t time, int64_t batch, bool training,
                                    bool fed);
 /* The plan of a call, and of all shorter ones those that may need the most memory. Returns how many. */

@@ -164,8 +164,8 @@ static int64_t pointers_a_row(const struct gk_run *run) {
   return STEP_ARRAYS + CHUNK_ARRAYS * run->plan.chunk;
 }
 
-/* Slices of one length have N rows together, however they are cut; dealt ones ceil(N / threads) at most, teams
- * all. */
+/* Slices of one length have N rows together, however they are cut; dealt ones ceil(N / threads) at most,
+ * teams all. */
 static void cut_pointers(struct gk_run *run, struct gk_arena *workspace) {
   size_t rows = (size_t)run->batch;
   const int threads = run->plan.threads;

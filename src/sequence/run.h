@@ -182,10 +182,10 @@ struct gk_worker {
   float *scratch;                /* pointers and transposed blocks of the weight gradient */
 };
 
-/* Copies of what each thread of a team keeps of its own units alone, pre-activations and c of forward: threads
- * take turns, so that other units than a thread's stand beside them in another copy only (but for the last
- * and the first thread of an odd number). In one copy the hardware would prefetch past the end of a thread's
- * units, in every block of every row, into lines that another thread is writing, as between slices
+/* Copies of what each thread of a team keeps of its own units alone, pre-activations and c of forward:
+ * threads take turns, so that other units than a thread's stand beside them in another copy only (but for the
+ * last and the first thread of an odd number). In one copy the hardware would prefetch past the end of a
+ * thread's units, in every block of every row, into lines that another thread is writing, as between slices
  * (struct gk_place): forward of LSTM 256 with 4 samples 1.24 times as fast where two threads share no cache,
  * 1.03 times where they do. Where arithmetic reads the units of all threads there is one copy. */
 static inline int gk_run_copies(const struct gk_run *run) {

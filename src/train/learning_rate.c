@@ -19,7 +19,7 @@ gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
     status = gk_check_choice("decay", (int)desc->decay, gk_decay_count());
   if (status)
     return status;
-  if (!(desc->learning_rate > 0 && isfinite((float)desc->learning_rate)))
+  if (!((float)desc->learning_rate > 0 && isfinite((float)desc->learning_rate)))
     return gk_fail(GK_ERROR_ARGUMENT, "learning_rate is %g, must be above 0 and finite as a float",
                    desc->learning_rate);
   if (!(desc->minimum >= 0 && desc->minimum <= desc->learning_rate))

@@ -269,9 +269,9 @@ static gk_status check_parts(int threads, int parts, const void *gradients, cons
     if (counts[i] < 0 || (counts[i] && !part[i]))
       return gk_fail(GK_ERROR_ARGUMENT, "counts[%d] is %lld and gradients[%d] is %s", i, (long long)counts[i],
                      i, part[i] ? "given" : "NULL");
-    const gk_status fits = gk_check_rows(1, "counts", counts[i]);
-    if (fits)
-      return fits;
+    if (gk_check_count("counts", counts[i]) != GK_OK)
+      return gk_fail(GK_ERROR_OVERFLOW, "counts[%d] is %lld, which do not fit in memory", i,
+                     (long long)counts[i]);
   }
   return GK_OK;
 }

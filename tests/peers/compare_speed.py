@@ -19,13 +19,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
+
 PEERS = Path(__file__).resolve().parents[2] / "bench" / "peers"
 sys.path[:0] = [str(PEERS)]
 
 import training  # noqa: E402
 from bars import GATES, Row, parse_shape  # noqa: E402
-from compare import measure_rounds, result_of, text_of_disturbance  # noqa: E402
-from contestants import Failed, NoAnswer, Worker, make_data  # noqa: E402
+from compare import check_whole, measure_rounds, result_of, text_of_disturbance  # noqa: E402
+from contestants import Failed, NoAnswer, NotOffered, Worker, make_data  # noqa: E402
 
 # The peers that have each network; ONNX Runtime without gradients and without a cap of the instruction set only.
 PYTORCH, ALL_BUT_PYTORCH = {"pytorch", "packed"}, {"onednn", "onnxruntime"}
@@ -175,6 +177,29 @@ def check_results_of_made_up_rounds():
         raise AssertionError("packed weights changed a result, and nobody said so")
 
 
+def check_what_is_not_measured_fails():
+    """But for peers that do not offer the network, where they were only asked for."""
+    rounds, why = {"gatekern": [made_up(2.0)]}, NotOffered("has no such cell")
+    for asked, bar, left_out, unmeasured in ((True, {}, {}, ["onednn"]), (True, {}, {"onednn": why}, []),
+                                             (True, {"onednn": 1.1}, {"onednn": why}, ["onednn"]),
+                                             (False, {"onednn": 1.1}, {"onednn": why}, ["onednn"]),
+                                             (False, {}, {}, [])):
+        row = Row(parse_shape("lstm,3,4,2,3"), "inference", ["onednn"], "auto", bar, asked=asked)
+        result = result_of(row, rounds, {}, left_out, {}, None)
+        assert result["unmeasured"] == unmeasured, (asked, bar, left_out, result["unmeasured"])
+
+
+def check_half_a_result_is_refused():
+    shapes, whole = {"y": (3, 2), "dx": (3, 1)}, {"y": np.ones((3, 2)), "dx": np.ones((3, 1))}
+    check_whole(whole, shapes)
+    for part in ({"y": whole["y"]}, {**whole, "dx": np.ones(2)}, {**whole, "dx": np.zeros((3, 1))}):
+        try:
+            check_whole(part, shapes)
+        except ValueError:
+            continue
+        raise AssertionError(f"not refused: {part}")
+
+
 def check_two_per_cent_near_the_peak():
     """They decide nothing where both are near it, in the steps that are compared: packing is not in them."""
     peak = parse_shape("lstm,3,4,2,3").flop(True) * 1e-9 / 0.95
@@ -280,6 +305,8 @@ def main():
         check_a_peer_that_hangs_while_it_is_timed_is_left_out()
         check_what_was_compared_before_it_was_stopped_is_kept(session)
         check_results_of_made_up_rounds()
+        check_what_is_not_measured_fails()
+        check_half_a_result_is_refused()
         check_two_per_cent_near_the_peak()
         check_a_worker_that_dies_or_hangs_is_started_again(session)
         check_onednn_is_found_from_every_folder(session)
