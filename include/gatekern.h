@@ -909,7 +909,7 @@ typedef struct gk_decoder_forward_args {
   const int32_t *tokens; /* (T, N), feedback token */
   const float *previous; /* (T, N, O), feedback output */
   float sampling;      /* probability with which each step past the first is fed what the network itself made,
-                          instead of the teacher's; gk_teacher_probability. Drawn of `random`, time, sample */
+                          instead of the teacher's; gk_teacher_probability. By `random`, time and sample */
   gk_choice choice;    /* of tokens */
   float temperature;   /* of GK_CHOICE_SAMPLE; 0: 1 */
   int64_t source_time; /* Ts, with attention */
