@@ -269,7 +269,8 @@ static gk_status check_parts(int threads, int parts, const void *gradients, cons
     if (counts[i] < 0 || (counts[i] && !part[i]))
       return gk_fail(GK_ERROR_ARGUMENT, "counts[%d] is %lld and gradients[%d] is %s", i, (long long)counts[i],
                      i, part[i] ? "given" : "NULL");
-    if (gk_check_count("counts", counts[i]) != GK_OK)
+    size_t bytes;
+    if (!gk_size_array(&bytes, sizeof(float), counts[i], 1, 1))
       return gk_fail(GK_ERROR_OVERFLOW, "counts[%d] is %lld, which do not fit in memory", i,
                      (long long)counts[i]);
   }
