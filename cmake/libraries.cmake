@@ -4,7 +4,8 @@
 file(GLOB train_sources CONFIGURE_DEPENDS
   src/train/checkpoint*.c src/train/safetensors*.c src/tasks/*.c)
 file(GLOB core_sources CONFIGURE_DEPENDS
-  dispatch/*.c src/core/*.c src/cells/*.c src/layers/*.c src/reference/*.c src/sequence/*.c src/train/*.c)
+  dispatch/*.c src/core/*.c src/machine/*.c src/cells/*.c src/layers/*.c src/reference/*.c src/sequence/*.c
+  src/train/*.c)
 list(REMOVE_ITEM core_sources ${train_sources})
 
 function(gatekern_add_objects target)
