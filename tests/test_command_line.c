@@ -299,7 +299,7 @@ static void expect_help(const char *line, const char *const *says) {
   struct result result = run_line(line);
   for (const char *text = result.out; *text;) {
     const size_t length = strcspn(text, "\n");
-    if (length > 100)
+    if (length > 79)
       fail_msg("gatekern %s: a line of %zu characters: %.*s", line, length, (int)length, text);
     text += length + (text[length] == '\n');
   }

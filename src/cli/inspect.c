@@ -126,16 +126,15 @@ static const cli_command command = {
         "loss, relative to distance 0, and the spectral radius of each recurrent matrix. Where the norm "
         "falls fast, nothing that far back can be learned (it vanishes); where it grows, training needs "
         "clipping (it explodes). A linear network's norm is exactly radius^distance. A direction's distance "
-        "is "
-        "counted from its own last step; its random masks are those of one training step.",
+        "is counted from its own last step; its random masks are those of one training step.",
     .options = options,
     .positionals = positionals,
-    .examples = "  gatekern inspect                                  RNN, GRU and LSTM as they start\n"
-                "  gatekern inspect --gain 1.5                       what explodes\n"
-                "  gatekern inspect --forget-bias 5                  what the LSTM keeps\n"
+    .examples = "  gatekern inspect                              RNN, GRU and LSTM as they start\n"
+                "  gatekern inspect --gain 1.5                   what explodes\n"
+                "  gatekern inspect --forget-bias 5              what the LSTM keeps\n"
                 "  gatekern inspect --cell lstm --layers 3 --zoneout-c 0.3\n"
-                "                                                    layer by layer\n"
-                "  gatekern inspect model.safetensors book.txt       what a trained model does\n",
+                "                                                layer by layer\n"
+                "  gatekern inspect model.safetensors book.txt   what a trained model does\n",
     .settings_size = sizeof(struct settings)};
 
 /* ---- What is shown: a network, or a layer of a model ---- */

@@ -24,13 +24,13 @@ static const struct {
     {"inspect", "how gradients flow back through time, of a model or of fresh networks", run_inspect},
     {"bench", "time one recurrent layer on this machine", run_bench},
     {"verify", "check that this machine computes the same bits as every other", run_verify},
-    {"info", "what this machine offers: CPU, instruction sets, caches, measured limits", run_info},
+    {"info", "what this machine offers: instruction sets, caches, measured limits", run_info},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void print_help(void) {
-  printf("Gatekern trains and runs recurrent networks on CPUs, with the same bits on every instruction set\n"
-         "and any number of threads.\n\n"
+  printf("Gatekern trains and runs recurrent networks on CPUs, with the same bits on\n"
+         "every instruction set and any number of threads.\n\n"
          "Usage: gatekern COMMAND [ARGUMENT]...\n\n"
          "Commands:\n");
   for (int i = 0; i < COMMANDS; ++i)
@@ -39,7 +39,8 @@ static void print_help(void) {
          "  gatekern train lm                     train on the built-in text, C sources\n"
          "  gatekern sample model.safetensors     let the result write\n"
          "  gatekern train lm --help              every option, with its default\n"
-         "\ngatekern help COMMAND explains a command. GATEKERN_ISA=NAME forces an instruction set.\n");
+         "\ngatekern help COMMAND explains a command.\n"
+         "GATEKERN_ISA=NAME forces an instruction set.\n");
 }
 
 static int run(int argc, char **argv) {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAXIMUM_OPTIONS = 96, HELP_WIDTH = 96, HELP_COLUMN = 30 };
+enum { MAXIMUM_OPTIONS = 96, HELP_WIDTH = 79, HELP_COLUMN = 28 };
 #define EXACT_WHOLE_NUMBERS 9007199254740992.0 /* 2^53 */
 
 /* Options of the last cli_parse or cli_print_help, and the text that was given for each: "" for a flag; NULL:

@@ -158,9 +158,9 @@ static const cli_command command = {
                "--resume goes on with the same bits as if it had never stopped.",
     .options = options,
     .positionals = positionals,
-    .examples = "  gatekern train lm                                  the built-in text, about a minute\n"
+    .examples = "  gatekern train lm                                  built-in text, a minute\n"
                 "  gatekern train lm book.txt --minutes 10 --out book.safetensors\n"
-                "  gatekern train lm book.txt --cell gru --hidden 512 --layers 2 --dropout 0.2 --epochs 20\n"
+                "  gatekern train lm book.txt --cell gru --layers 2 --dropout 0.2 --epochs 20\n"
                 "  gatekern train lm book.txt --hidden 512,256 --zoneout-h 0.05 --zoneout-c 0.3\n"
                 "  gatekern train lm book.txt --resume --out book.safetensors --steps 20000\n"
                 "  gatekern sample book.safetensors --prompt 'Once '  what it has learned\n",
