@@ -22,7 +22,10 @@ enum {
   MOST_COLUMNS = 70,
   BLOCKS = 13 /* of the normalised LSTM */
 };
-enum { FLOATS = MOST_ROWS * BLOCKS * MOST_COLUMNS, PACKED = FLOATS + MOST_ROWS * GK_WIDEST_PANEL };
+enum { FLOATS = MOST_ROWS * BLOCKS * MOST_COLUMNS };
+/* Of a product: beyond a block of gradients' sums, and all that an array has room for. */
+enum { MOST_K = MOST_ROWS * BLOCKS, PACKED = MOST_K * (MOST_COLUMNS + GK_WIDEST_PANEL) };
+_Static_assert(MOST_K > GK_GRADIENT_BLOCK, "a product crosses a block");
 
 /* The arguments of a kernel: it reads and writes what it likes of the arrays, all of which but SCRATCH
  * are compared. */
@@ -44,12 +47,13 @@ static void *rows_of(const struct call *call, int index, size_t width) {
 
 /* ---- Products and packing --------------------------------------------------------------------------- */
 
-/* A of array 0 by B of array 1, as many k as rows. */
+/* A of array 0 by B of array 1, with many more k than rows. */
 static void run_product(const struct call *call) {
   static float packed[PACKED];
+  const float *b[MOST_K];
   struct gk_column column[MOST_COLUMNS];
   const struct gk_kernels *kernels = call->kernels;
-  const size_t v = kernels->lanes, k = call->rows, width = kernels->tile_vectors * v;
+  const size_t v = kernels->lanes, k = call->rows * BLOCKS, width = kernels->tile_vectors * v;
   struct gk_product product = {.rows = MOST_ROWS,
                                .k = k,
                                .sum_block = call->flag ? GK_SUM_BLOCK : GK_GRADIENT_BLOCK,
@@ -60,7 +64,9 @@ static void run_product(const struct call *call) {
                                .columns = column,
                                .c = rows_of(call, 2, call->columns),
                                .overwrite = call->flag};
-  kernels->pack_rows(k, call->columns, rows_of(call, 1, call->columns), packed, product.panel_stride, false);
+  for (size_t i = 0; i < k; i++)
+    b[i] = call->array[1] + i * call->columns;
+  kernels->pack_rows(k, call->columns, b, packed, product.panel_stride, false);
   for (size_t j = 0; j < call->columns; j += v, product.vector_end++)
     column[product.vector_end] = (struct gk_column){
         .offset = (uint32_t)j, .lanes = (uint32_t)(call->columns - j < v ? call->columns - j : v)};
