@@ -17,14 +17,23 @@ PEERS = {name: (PEER_NAMES[name], *mark) for name, mark in {
 LINES = ["blue", "orange", "green", "purple", "grey"]
 CAPTION_COLUMNS = 130  # that the width of a picture has room for
 
-STYLE = """
-svg{--ink:#1f2328;--dim:#656d76;--rule:#d8dee4;--blue:#1f6feb;--orange:#d1600a;--green:#1a7f5a;--purple:#8250df;
---grey:#7d8590;font:13px system-ui,-apple-system,"Segoe UI",sans-serif}
-@media(prefers-color-scheme:dark){svg{--ink:#e6edf3;--dim:#9198a1;--rule:#30363d;--blue:#58a6ff;--orange:#f0883e;
---green:#3fb98a;--purple:#b58cf7;--grey:#8b949e}}
-text{fill:var(--ink)}.dim{fill:var(--dim)}.rule{stroke:var(--rule);stroke-width:1}
-.axis{stroke:var(--dim);stroke-width:1}.mark{stroke-width:2}
-.line{fill:none;stroke-width:2}.dash{stroke-dasharray:5 4}"""
+# (light, dark), written out in each rule: not every program that shows pictures knows CSS variables.
+COLORS = {"grey": ("#7d8590", "#8b949e"), "blue": ("#1f6feb", "#58a6ff"), "orange": ("#d1600a", "#f0883e"),
+          "green": ("#1a7f5a", "#3fb98a"), "purple": ("#8250df", "#b58cf7")}
+INK, DIM, RULE = ("#1f2328", "#e6edf3"), ("#656d76", "#9198a1"), ("#d8dee4", "#30363d")
+
+
+def colors(theme):
+    series = "".join(f".{name}{{fill:{shades[theme]};stroke:{shades[theme]}}}\n" for name, shades in COLORS.items())
+    return (f"text{{fill:{INK[theme]}}}.dim{{fill:{DIM[theme]}}}.axis{{stroke:{DIM[theme]}}}"
+            f".rule{{stroke:{RULE[theme]}}}\n{series}")
+
+
+STYLE = f"""
+svg{{font:13px system-ui,-apple-system,"Segoe UI",sans-serif}}
+{colors(0)}@media(prefers-color-scheme:dark){{
+{colors(1)}}}
+.rule,.axis{{stroke-width:1}}.mark,.line{{stroke-width:2}}.line,.hollow{{fill:none}}.dash{{stroke-dasharray:5 4}}"""
 
 
 class Picture:
@@ -39,14 +48,12 @@ class Picture:
         self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>')
 
     def dot(self, x, y, color, hollow=False, note="", radius=5):
-        fill = "none" if hollow else f"var(--{color})"
-        self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" class="mark" style="fill:{fill};stroke:'
-                          f'var(--{color})"><title>{escape(note)}</title></circle>')
+        self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" class="mark {color}'
+                          f'{" hollow" if hollow else ""}"><title>{escape(note)}</title></circle>')
 
     def line(self, points, color, dashed=False):
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        self.parts.append(f'<polyline points="{path}" class="line{" dash" if dashed else ""}" '
-                          f'style="stroke:var(--{color})"/>')
+        self.parts.append(f'<polyline points="{path}" class="{color} line{" dash" if dashed else ""}"/>')
 
     def legend(self, x, y, entries):
         for label, color, hollow in entries:
