@@ -633,10 +633,11 @@ GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
 
 /* The spectral radius of a matrix (size, size): its largest eigenvalue's magnitude, which decides whether
  * gradients vanish or explode through time (the recurrent matrix of one gate is rows gate * H ... of
- * weight_hh). Power iteration on all vectors at once: the matrix is squared until (|A^2k| / |A^k|)^(1/k)
- * stands still (Gelfand's formula), which converges for complex pairs and defective matrices too. In double,
- * about 15 products of size^3; allocates two matrices (GK_ERROR_MEMORY). NaN if a value of the matrix is not
- * finite. */
+ * weight_hh). Power iteration on all vectors at once: each irreducible block of the matrix (one value each
+ * of a triangular one) is balanced and squared until (|A^2k| / |A^k|)^(1/k) stands still (Gelfand's formula),
+ * which converges for complex pairs and defective matrices too. In double, about 15 products of size^3;
+ * allocates two matrices (GK_ERROR_MEMORY). NaN if a value of the matrix is not finite, or in double too
+ * small beside others to be kept. */
 GK_API gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius);
 /* The same of one gate's recurrent matrix of one direction of a layer; gates 0 ... G - 1 are in the order of
  * the parameters. With a projection a step's h goes through W_hh W_hr, whose radius it is; 0 without

@@ -220,31 +220,53 @@ static void the_radius_of_rotations_is_found(void **state) {
   }
 }
 
-/* Large transients, defective, nilpotent, no eigenvalue but zero. */
+/* Where index i of a matrix stands, so that no loop meets a triangle as one. */
+static float *shuffled(int size, int i, int j) {
+  return &matrix[(i * 7 + 3) % size * size + (j * 7 + 3) % size];
+}
+
+/* first + more i on the diagonal, `above` on the `width` diagonals above it. */
+static void set_triangle(int size, float first, float more, int width, float above) {
+  set_zero(size);
+  for (int i = 0; i < size; i++)
+    for (int j = i; j < size && j <= i + width; j++)
+      *shuffled(size, i, j) = j == i ? first + more * (float)i : above;
+}
+
+/* Large transients, defective, nilpotent, no eigenvalue but zero; powers of what is beside the diagonal leave
+ * those on it behind by more than a double holds. */
 static void the_radius_of_non_normal_matrices_is_found(void **state) {
   (void)state;
-  const int size = 20;
-  set_zero(size);
-  for (int i = 0; i < size; i++)
-    for (int j = i; j < size; j++)
-      matrix[i * size + j] = j == i ? 0.5f + 0.02f * (float)i : 10.0f;
-  check_radius("triangular", size, (double)(0.5f + 0.02f * 19), 1e-3);
-  set_zero(size);
-  for (int i = 0; i < size; i++) {
-    matrix[i * size + i] = 0.75f;
-    if (i)
-      matrix[(i - 1) * size + i] = 1;
+  static const int sizes[] = {20, 32, 64, MOST};
+  for (int s = 0; s < 4; s++) {
+    const int size = sizes[s];
+    set_triangle(size, 0.5f, 0.02f, size, 10);
+    check_radius("triangular", size, (double)(0.5f + 0.02f * (float)(size - 1)), 1e-6);
+    set_triangle(size, 1, -1e-3f / (float)size, size, 1);
+    check_radius("triangular, eigenvalues side by side", size, 1, 1e-6);
+    set_triangle(size, 0.75f, 0, 1, 1);
+    check_radius("one Jordan block", size, 0.75, 1e-6);
+    *shuffled(size, size - 1, 0) = 1e-30f; /* a cycle whose product is that */
+    check_radius("nearly a Jordan block", size, 0.75 + pow(1e-30, 1.0 / size), 1e-6);
+    set_triangle(size, 0, 0, size, 1);
+    check_radius("nilpotent", size, 0, 0);
+    for (int i = 0; i < size; i += 2) { /* two by two: radius 3 sqrt(2), a complex pair */
+      *shuffled(size, i, i) = *shuffled(size, i + 1, i + 1) = 3;
+      *shuffled(size, i, i + 1) = 300;
+      *shuffled(size, i + 1, i) = -0.03f;
+    }
+    check_radius("triangular of blocks", size, 3 * sqrt(2), 1e-6);
   }
-  check_radius("one Jordan block", size, 0.75, 1e-3);
-  for (int i = 0; i < size; i++)
-    matrix[i * size + i] = 0;
-  check_radius("nilpotent", size, 0, 0);
+  const int size = 20;
   set_zero(size);
   check_radius("zero", size, 0, 0);
   matrix[size + 1] = -0x1p-140f; /* far from 1 on both sides */
   check_radius("tiny", size, 0x1p-140, 1e-5);
   matrix[size + 1] = -0x1p120f;
   check_radius("huge", size, 0x1p120, 1e-5);
+  matrix[0] = matrix[1] = 2; /* two by two, nilpotent but irreducible */
+  matrix[size] = matrix[size + 1] = -2;
+  check_radius("nilpotent of one block", size, 0, 0);
 }
 
 static void the_radius_refuses_wrong_arguments(void **state) {
