@@ -558,7 +558,8 @@ typedef struct gk_rnn_forward_args {
                               without GK_PACK_FORWARD; else may be NULL */
   const void *packed; /* from gk_rnn_pack, with GK_PACK_FORWARD unless weights come from the parameters */
   float *y;           /* all hidden states of the last layer in the plan's layout; may be NULL */
-  float *hn, *cn;     /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 */
+  float *hn, *cn;     /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 where
+                         no backward call follows: it reads h0 and c0 as they were */
   gk_random_key random;
   void *reserve;   /* reserve_bytes, for backward; NULL: inference, without dropout */
   void *workspace; /* forward_workspace_bytes; inference_workspace_bytes without a reserve */
@@ -802,8 +803,9 @@ typedef struct gk_output_loss_args {
   { .size = sizeof(gk_output_loss_args), .gradient_scale = 1 }
 GK_API gk_status gk_output_loss(const gk_output *output, const gk_output_loss_args *args);
 
-/* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier. A temperature
- * below 1 / FLT_MAX counts as that: the likeliest values alone are left. */
+/* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier; p may be logits.
+ * A temperature below 1 / FLT_MAX counts as that: the likeliest values alone are left. All NaN where a logit
+ * is NaN or +infinity, as in PyTorch, or -infinity at an infinite temperature. GK_ERROR_ARGUMENT, _ISA. */
 GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p);
 
 /* ---- Decoders: feedback, attention, search -------------------------------------------------- */
@@ -840,7 +842,8 @@ typedef enum gk_output_function {
   GK_OUTPUT_SOFTMAX
 } gk_output_function;
 /* The token that a network chooses from its softmax: the most likely one (ties: the lower index; never one
- * whose logit is NaN, but 0 if all are), or one drawn. */
+ * whose logit is NaN, but 0 if all are), or one drawn. Where the softmax is NaN, as beside a logit that is
+ * NaN or +infinity, there is nothing to draw by: the most likely one. */
 typedef enum gk_choice { GK_CHOICE_GREEDY = 0, GK_CHOICE_SAMPLE } gk_choice;
 GK_API int gk_feedback_count(void);
 GK_API const char *gk_feedback_name(gk_feedback feedback);
@@ -926,8 +929,8 @@ typedef struct gk_decoder_forward_args {
   int32_t *chosen; /* (T, N): the network's token after each step, feedback token; -1 past a length */
   int32_t *fed;    /* (T, N): the token that was fed, or 0 teacher and 1 network; -1 past a length */
   float *weights;  /* (T, N, Ts): attention weights, 0 past either length */
-  float *hn, *cn;  /* (L, N, H) */
-  float *feedn;    /* (N, A): h~ after each sample's last step; may be feed0 */
+  float *hn, *cn;  /* (L, N, H); these and feedn may be h0, c0 and feed0 where no backward call follows */
+  float *feedn;    /* (N, A): h~ after each sample's last step */
   gk_random_key random;
   void *reserve; /* NULL: inference, without dropout */
   void *workspace;

@@ -536,6 +536,25 @@ static void turns_and_draws_have_their_probabilities(void **state) {
   buffers_release(&b);
 }
 
+/* There is no distribution to draw by. */
+static void where_the_softmax_is_nan_the_most_likely_token_is_chosen(void **state) {
+  static const struct {
+    double bias[DRAWN_FROM];
+    int wanted;
+  } cases[] = {{{NAN, -0.25, 1, 0}, 2}, {{0.5, NAN, -1, 0.25}, 0}, {{0.5, -0.25, 1, INFINITY}, 3}};
+  (void)state;
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    struct buffers b = {0};
+    struct decoder_case c = drawing_decoder();
+    struct decoder_data d = take_decoder_data(&b, &c);
+    set_biases(&c, &d, cases[k].bias);
+    struct decoder_results r = run_decoder(&b, &c, &d);
+    for (int64_t i = 0; i < c.time * c.batch; i++)
+      assert_int_equal(r.chosen[i], cases[k].wanted);
+    buffers_release(&b);
+  }
+}
+
 /* Also where 1 / temperature is no float. */
 static void the_coldest_draws_are_of_the_likeliest_token(void **state) {
   static const float temperatures[] = {1e-3f, 1e-30f, 1e-40f};
@@ -578,6 +597,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(gradients_are_added_where_asked_and_results_may_be_absent),
       cmocka_unit_test(the_network_chooses_its_most_likely_token),
       cmocka_unit_test(turns_and_draws_have_their_probabilities),
+      cmocka_unit_test(where_the_softmax_is_nan_the_most_likely_token_is_chosen),
       cmocka_unit_test(the_coldest_draws_are_of_the_likeliest_token),
       cmocka_unit_test(teacher_schedules_are_their_formulas),
   };

@@ -192,15 +192,16 @@ static void make_outputs(const struct gk_worker *worker, const struct gk_feed_ro
 
 static int32_t choose(const struct gk_feed *feed, const struct gk_feed_row *row,
                       const struct gk_kernels *kernels, size_t count, float *logits) {
+  const int64_t likeliest = gk_index_of_largest(logits, (int64_t)count);
   if (feed->choice == GK_CHOICE_GREEDY)
-    return (int32_t)gk_index_of_largest(logits, (int64_t)count);
+    return (int32_t)likeliest;
   struct gk_random_counter draw = feed->draw;
   float uniform;
   draw.time += (uint32_t)row->s;
   draw.sample += (uint64_t)row->n;
   gk_random_uniforms(&draw, 0, 1, &uniform);
   kernels->softmax(count, gk_softmax_scale(feed->temperature), logits, logits);
-  return (int32_t)gk_index_drawn(logits, (int64_t)count, uniform);
+  return (int32_t)(isnan(logits[0]) ? likeliest : gk_index_drawn(logits, (int64_t)count, uniform));
 }
 
 static void choose_tokens(const struct gk_worker *worker, const struct gk_feed_rows *rows) {
