@@ -1153,10 +1153,11 @@ GK_API gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const 
 
 /* How the learning rate goes, a step after the other, from step 1 on:
  *   constant
- *   cosine    half a cosine from learning_rate down to minimum at step `steps` + 1 (CosineAnnealingLR)
- *   step      times `factor` after every `period` steps (StepLR), never below minimum
+ *   cosine    half a cosine from learning_rate down to minimum_learning_rate at step `steps` + 1
+ *             (CosineAnnealingLR)
+ *   step      times `factor` after every `period` steps (StepLR), never below that
  *   plateau   times `factor` where a measured loss has not fallen for more than `patience` measurements
- *             (ReduceLROnPlateau), never below minimum
+ *             (ReduceLROnPlateau), never below that
  * A warm-up comes before any of them: step s <= warmup has learning_rate * s / warmup, and the decay counts
  * its steps from there (LinearLR in SequentialLR). */
 typedef enum gk_decay { GK_DECAY_CONSTANT = 0, GK_DECAY_COSINE, GK_DECAY_STEP, GK_DECAY_PLATEAU } gk_decay;
@@ -1167,7 +1168,7 @@ typedef struct gk_learning_rate_desc {
   size_t size;
   gk_decay decay;
   double learning_rate;
-  double minimum;
+  double minimum_learning_rate;
   int64_t steps;    /* cosine; 0: not known yet, no decay */
   int64_t warmup;   /* 0: none */
   int64_t period;   /* step */

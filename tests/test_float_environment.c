@@ -291,6 +291,107 @@ static void radii_masks_and_losses_are_the_same_bits(void **state) {
   expect_same_bits("radii, masks, losses", sizeof(struct network_numbers), take_network_numbers);
 }
 
+/* ---- Arguments that some environments take for 0 ---- */
+
+enum { UNITS = 7, INPUTS = 5, STEPS_OF_PASS = 4, SAMPLES = 3, MOST_PARAMETERS = 1024, MOST_OPTIONS = 40 };
+
+struct pass {
+  float y[STEPS_OF_PASS * SAMPLES * UNITS], dx[STEPS_OF_PASS * SAMPLES * INPUTS], gradients[MOST_PARAMETERS];
+};
+
+static void fill_uniform(uint64_t stream, int64_t count, float *x) {
+  for (int64_t i = 0; i < count; i++)
+    x[i] = gk_uniform(7, stream, (uint64_t)i) - 0.5f;
+}
+
+static gk_status train_once(const gk_rnn *rnn, struct pass *result) {
+  enum { BOTH = GK_PACK_FORWARD | GK_PACK_BACKWARD, BYTES = 1 << 21 };
+  static _Alignas(64) unsigned char packed[BYTES], reserve[BYTES], forward_space[BYTES],
+      backward_space[BYTES];
+  static float parameters[MOST_PARAMETERS], x[STEPS_OF_PASS * SAMPLES * INPUTS];
+  const gk_random_key key = {.seed = 1, .step = 2, .first_sample = 3};
+  gk_rnn_memory need;
+  size_t bytes;
+  assert_true(gk_rnn_parameter_count(rnn) <= MOST_PARAMETERS);
+  fill_uniform(0, gk_rnn_parameter_count(rnn), parameters);
+  fill_uniform(1, STEPS_OF_PASS * SAMPLES * INPUTS, x);
+  expect_ok(gk_rnn_packed_bytes(rnn, BOTH, &bytes));
+  expect_ok(gk_rnn_memory_needed(rnn, STEPS_OF_PASS, SAMPLES, &need));
+  assert_true(bytes <= BYTES && need.reserve_bytes <= BYTES && need.forward_workspace_bytes <= BYTES &&
+              need.backward_workspace_bytes <= BYTES);
+  gk_status status = gk_rnn_pack_dropped(rnn, BOTH, &key, parameters, packed);
+  gk_rnn_forward_args forward = GK_RNN_FORWARD_ARGS_INIT;
+  gk_rnn_backward_args backward = GK_RNN_BACKWARD_ARGS_INIT;
+  forward.time = backward.time = STEPS_OF_PASS;
+  forward.batch = backward.batch = SAMPLES;
+  forward.x = backward.x = x;
+  forward.packed = backward.packed = packed;
+  forward.random = backward.random = key;
+  forward.reserve = backward.reserve = reserve;
+  forward.workspace = forward_space;
+  backward.workspace = backward_space;
+  forward.y = result->y;
+  backward.dy = result->y;
+  backward.dx = result->dx;
+  backward.gradients = result->gradients;
+  if (!status)
+    status = gk_rnn_forward(rnn, &forward);
+  return status ? status : gk_rnn_backward(rnn, &backward);
+}
+
+/* Each option of a network in turn that takes this value. */
+static gk_status train_with_tiny_options(void *result) {
+  struct pass *pass = result;
+  for (int option = 0; option < gk_rnn_option_count(); option++) {
+    static const char *const values[] = {"1e-40", "elu(1e-40)"};
+    for (int v = 0; v < 2; v++) {
+      gk_rnn_desc desc = GK_RNN_DESC_INIT;
+      gk_rnn *rnn;
+      desc.input_size = INPUTS;
+      desc.hidden_size = UNITS;
+      desc.layers = 2;
+      desc.threads = 2;
+      if (gk_rnn_option_set(&desc, gk_rnn_option_name(option), values[v]) || gk_rnn_create(&desc, &rnn))
+        continue;
+      const gk_status status = train_once(rnn, &pass[option]);
+      gk_rnn_destroy(rnn);
+      if (status)
+        return status;
+    }
+  }
+  return GK_OK;
+}
+
+static gk_status update_and_draw(void *result) {
+  float *at = result;
+  for (int kind = 0; kind < gk_optimizer_count(); kind++) {
+    enum { COUNT = 20 };
+    gk_optimizer_desc desc;
+    float gradients[COUNT], state[2 * COUNT] = {0};
+    gk_status status = gk_optimizer_defaults((gk_optimizer_kind)kind, &desc);
+    if (kind == GK_OPTIMIZER_SGD) {
+      desc.momentum = 1e-40f;
+      desc.nesterov = true;
+    }
+    fill_uniform(2, COUNT, at);
+    fill_uniform(3, COUNT, gradients);
+    for (int step = 1; step <= 3 && !status; step++)
+      status = gk_optimizer_step(&desc, step, 0.01 / step, 0.7f, COUNT, at, gradients, state);
+    if (status)
+      return status;
+    at += COUNT;
+  }
+  const float logits[] = {1, 2, 3, 3};
+  return gk_softmax(GK_ISA_AUTO, 4, 1e-40f, logits, at);
+}
+
+static void tiny_arguments_count_the_same(void **state) {
+  (void)state;
+  assert_true(gk_rnn_option_count() <= MOST_OPTIONS);
+  expect_same_bits("a network's options", MOST_OPTIONS * sizeof(struct pass), train_with_tiny_options);
+  expect_same_bits("optimizers, softmax", 200 * sizeof(float), update_and_draw);
+}
+
 /* ---- Text ---- */
 
 struct texts {
@@ -325,6 +426,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_model_answers_the_same_bits_and_its_watcher_keeps_its_environment),
       cmocka_unit_test(rates_and_probabilities_are_the_same_bits),
       cmocka_unit_test(radii_masks_and_losses_are_the_same_bits),
+      cmocka_unit_test(tiny_arguments_count_the_same),
       cmocka_unit_test(options_are_the_same_text_and_numbers),
   };
   return cmocka_run_group_tests(tests, train_a_model, NULL);

@@ -163,7 +163,7 @@ static void check_rate(void) {
   desc.decay = (gk_decay)read_int();
   desc.steps = read_int();
   desc.learning_rate = read_double();
-  desc.minimum = read_double();
+  desc.minimum_learning_rate = read_double();
   desc.warmup = read_int();
   desc.period = read_int();
   desc.factor = read_double();
@@ -313,7 +313,7 @@ static void wrong_descriptions_and_arguments_are_refused(void **state) {
   EXPECT(size, 3, "size");
   EXPECT(decay, (gk_decay)9, "decay");
   EXPECT(learning_rate, 0, "learning_rate");
-  EXPECT(minimum, 1, "minimum");
+  EXPECT(minimum_learning_rate, 1, "minimum_learning_rate");
   EXPECT(steps, -1, "steps");
   EXPECT(warmup, -1, "warmup");
   EXPECT(patience, -1, "patience");

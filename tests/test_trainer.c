@@ -124,12 +124,12 @@ static void the_learning_rate_falls_to_its_minimum(void **state) {
   desc.steps = 100;
   assert_true(gk_learning_rate(&desc, NULL, 77) == (double)0.1f);
   desc.decay = GK_DECAY_COSINE;
-  desc.minimum = 0.02;
+  desc.minimum_learning_rate = 0.02;
   assert_true(gk_learning_rate(&desc, NULL, 1) == (double)0.1f);
   assert_true(gk_learning_rate(&desc, NULL, 51) == (double)0.06f);
   assert_true(gk_learning_rate(&desc, NULL, 101) == (double)0.02f);
   assert_true(gk_learning_rate(&desc, NULL, 999) == (double)0.02f);
-  desc.minimum = 0;
+  desc.minimum_learning_rate = 0;
   double before = 1;
   for (int64_t step = 1; step <= 101; ++step) {
     const double rate = gk_learning_rate(&desc, NULL, step);

@@ -44,6 +44,10 @@ static inline void gk_float_environment_restore(uint64_t callers) {
 #error "say how this architecture pins rounding, underflow and exceptions"
 #endif
 
+/* What is called between the two and not inlined there: compilers do not know that arithmetic depends on the
+ * environment, and let what an argument gave before it is pinned stand for what it gives then. */
+#define GK_PINNED __attribute__((noinline))
+
 /* The same behind the arithmetic that `result`, a variable, comes from. Compilers do not know that arithmetic
  * depends on the environment: that of a value which nothing stores they may move behind its change. */
 static inline void gk_float_environment_restore_after(uint64_t callers, const void *result) {

@@ -445,7 +445,8 @@ gk_status gk_output_init_tied(const gk_output *output, uint64_t seed, float *wei
   return GK_OK;
 }
 
-gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p) {
+static GK_PINNED gk_status softmax(gk_isa isa, int64_t count, float temperature, const float *logits,
+                                   float *p) {
   const struct gk_kernels *kernels;
   gk_status status = gk_kernels_for(isa, GK_MATH_OWN, &kernels);
   if (!status)
@@ -456,9 +457,14 @@ gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *
     return status;
   if (!(temperature > 0))
     return gk_fail(GK_ERROR_ARGUMENT, "temperature is %g, must be positive", (double)temperature);
-  const uint64_t callers = gk_float_environment_pin();
   if (count)
     kernels->softmax((size_t)count, gk_softmax_scale(temperature), logits, p);
-  gk_float_environment_restore(callers);
   return GK_OK;
+}
+
+gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p) {
+  const uint64_t callers = gk_float_environment_pin();
+  const gk_status status = softmax(isa, count, temperature, logits, p);
+  gk_float_environment_restore(callers);
+  return status;
 }

@@ -241,8 +241,8 @@ static struct gk_feed forward_feed(const gk_decoder *decoder, const gk_decoder_f
   return feed;
 }
 
-gk_status gk_decoder_forward_beams(const gk_decoder *decoder, const gk_decoder_forward_args *args,
-                                   int64_t beams) {
+static GK_PINNED gk_status forward_beams(const gk_decoder *decoder, const gk_decoder_forward_args *args,
+                                         int64_t beams) {
   gk_status status = check_call(decoder, args->time, args->batch, args->lengths, args->source_time,
                                 args->source_lengths, args->source, beams);
   if (!status)
@@ -275,6 +275,15 @@ gk_status gk_decoder_forward_beams(const gk_decoder *decoder, const gk_decoder_f
   run.reserve = places.reserve;
   run.workspace = places.workspace;
   return gk_rnn_forward_fed(decoder->rnn, &run, &feed);
+}
+
+/* Arguments too small for some environments count in all: workers compare them again, pinned. */
+gk_status gk_decoder_forward_beams(const gk_decoder *decoder, const gk_decoder_forward_args *args,
+                                   int64_t beams) {
+  const uint64_t callers = gk_float_environment_pin();
+  const gk_status status = forward_beams(decoder, args, beams);
+  gk_float_environment_restore(callers);
+  return status;
 }
 
 gk_status gk_decoder_forward(const gk_decoder *decoder, const gk_decoder_forward_args *args) {

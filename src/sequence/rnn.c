@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/sequence/rnn.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -330,8 +331,17 @@ static gk_status copy_hidden_sizes(struct gk_rnn *rnn) {
   return GK_OK;
 }
 
+/* A probability that some environments take for 0 is 0 in all of them. */
+static void flush_probabilities(gk_rnn_desc *desc) {
+  float *const p[] = {&desc->dropout,        &desc->input_dropout, &desc->recurrent_dropout,
+                      &desc->weight_dropout, &desc->zoneout_h,     &desc->zoneout_c};
+  for (size_t i = 0; i < sizeof p / sizeof *p; i++)
+    *p[i] = *p[i] < FLT_MIN ? 0 : *p[i];
+}
+
 static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   rnn->desc = *desc;
+  flush_probabilities(&rnn->desc);
   gk_status status = gk_kernels_for(desc->isa, desc->math, &rnn->kernels);
   if (!status)
     status = copy_hidden_sizes(rnn);
@@ -367,10 +377,7 @@ static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {
   return status;
 }
 
-gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn) {
-  if (!rnn)
-    return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
-  *rnn = NULL;
+static GK_PINNED gk_status create_checked(const gk_rnn_desc *desc, gk_rnn **rnn) {
   gk_status status = gk_rnn_check_description(desc);
   if (status)
     return status;
@@ -382,6 +389,16 @@ gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn) {
     gk_rnn_destroy(made);
   else
     *rnn = made;
+  return status;
+}
+
+gk_status gk_rnn_create(const gk_rnn_desc *desc, gk_rnn **rnn) {
+  if (!rnn)
+    return gk_fail(GK_ERROR_ARGUMENT, "rnn is NULL");
+  *rnn = NULL;
+  const uint64_t callers = gk_float_environment_pin();
+  const gk_status status = create_checked(desc, rnn);
+  gk_float_environment_restore(callers);
   return status;
 }
 

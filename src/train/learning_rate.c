@@ -11,7 +11,7 @@ static const char *const decay_names[] = {[GK_DECAY_CONSTANT] = "constant",
                                           [GK_DECAY_PLATEAU] = "plateau"};
 GK_NAMES_OF(decay, gk_decay, decay)
 
-gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
+static GK_PINNED gk_status check(const gk_learning_rate_desc *desc) {
   if (!desc)
     return gk_fail(GK_ERROR_ARGUMENT, "desc is NULL");
   gk_status status = gk_check_size_field("desc", desc->size, sizeof *desc, "GK_LEARNING_RATE_DESC_INIT");
@@ -22,9 +22,9 @@ gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
   if (!((float)desc->learning_rate > 0 && isfinite((float)desc->learning_rate)))
     return gk_fail(GK_ERROR_ARGUMENT, "learning_rate is %g, must be above 0 and finite as a float",
                    desc->learning_rate);
-  if (!(desc->minimum >= 0 && desc->minimum <= desc->learning_rate))
+  if (!(desc->minimum_learning_rate >= 0 && desc->minimum_learning_rate <= desc->learning_rate))
     return gk_fail(GK_ERROR_ARGUMENT, "minimum_learning_rate is %g, must be from 0 to learning_rate, %g",
-                   desc->minimum, desc->learning_rate);
+                   desc->minimum_learning_rate, desc->learning_rate);
   if (desc->steps < 0)
     return gk_fail(GK_ERROR_ARGUMENT, "steps is %lld, must not be negative", (long long)desc->steps);
   if (desc->warmup < 0)
@@ -46,6 +46,13 @@ gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
   return GK_OK;
 }
 
+gk_status gk_learning_rate_check(const gk_learning_rate_desc *desc) {
+  const uint64_t callers = gk_float_environment_pin();
+  const gk_status status = check(desc);
+  gk_float_environment_restore(callers);
+  return status;
+}
+
 /* By multiplications alone, which round alike everywhere. */
 static double power(double factor, int64_t exponent) {
   double result = 1;
@@ -57,7 +64,7 @@ static double power(double factor, int64_t exponent) {
 
 /* `done` steps after the warm-up. */
 static double decayed(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state, int64_t done) {
-  const double base = desc->learning_rate, minimum = desc->minimum, pi = 3.14159265358979323846;
+  const double base = desc->learning_rate, minimum = desc->minimum_learning_rate, pi = 3.14159265358979323846;
   double rate = base;
   switch (desc->decay) {
   case GK_DECAY_COSINE: {
@@ -87,34 +94,43 @@ static gk_status check_state(const gk_learning_rate_desc *desc, const gk_learnin
              : gk_fail(GK_ERROR_ARGUMENT, "state is NULL and decay is plateau, which remembers losses in it");
 }
 
-double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state,
-                        int64_t step) {
-  if (gk_learning_rate_check(desc) || check_state(desc, state))
+static GK_PINNED double rate_of_step(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state,
+                                     int64_t step) {
+  if (check(desc) || check_state(desc, state))
     return NAN;
-  const uint64_t callers = gk_float_environment_pin();
   const int64_t done = step < 1 ? 0 : step - 1;
   const double base = desc->learning_rate;
   const double exact = done < desc->warmup ? base * ((double)(done + 1) / (double)desc->warmup)
                                            : decayed(desc, state, done - desc->warmup);
-  double rate = (double)(float)exact;
-  gk_float_environment_restore_after(callers, &rate);
+  return (double)(float)exact;
+}
+
+double gk_learning_rate(const gk_learning_rate_desc *desc, const gk_learning_rate_state *state,
+                        int64_t step) {
+  const uint64_t callers = gk_float_environment_pin();
+  const double rate = rate_of_step(desc, state, step);
+  gk_float_environment_restore(callers);
   return rate;
 }
 
 /* The best loss is infinite at first, as ReduceLROnPlateau's: a NaN that began would be below nothing, and
  * nothing below it. */
-void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state, double loss) {
-  if (gk_learning_rate_check(desc) || check_state(desc, state) || desc->decay != GK_DECAY_PLATEAU)
+static GK_PINNED void measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state, double loss) {
+  if (check(desc) || check_state(desc, state) || desc->decay != GK_DECAY_PLATEAU)
     return;
-  const uint64_t callers = gk_float_environment_pin();
   if (state->measured++ == 0)
     state->best = INFINITY;
-  if (loss < state->best * (1 - desc->threshold)) {
+  if (isfinite(loss) && loss < state->best * (1 - desc->threshold)) {
     state->best = loss;
     state->bad = 0;
   } else if (++state->bad > desc->patience) {
     state->bad = 0;
     ++state->reduced;
   }
+}
+
+void gk_learning_rate_measure(const gk_learning_rate_desc *desc, gk_learning_rate_state *state, double loss) {
+  const uint64_t callers = gk_float_environment_pin();
+  measure(desc, state, loss);
   gk_float_environment_restore(callers);
 }

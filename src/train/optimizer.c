@@ -78,7 +78,7 @@ static int states_of(const gk_optimizer_desc *desc) {
   }
 }
 
-gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count, int64_t *floats) {
+static GK_PINNED gk_status state_count(const gk_optimizer_desc *desc, int64_t count, int64_t *floats) {
   gk_status status = check_description(desc);
   if (status)
     return status;
@@ -89,6 +89,13 @@ gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count,
     return gk_fail(GK_ERROR_ARGUMENT, "floats is NULL");
   *floats = states_of(desc) * count;
   return GK_OK;
+}
+
+gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count, int64_t *floats) {
+  const uint64_t callers = gk_float_environment_pin();
+  const gk_status status = state_count(desc, count, floats);
+  gk_float_environment_restore(callers);
+  return status;
 }
 
 /* ---- Updates ---- */
@@ -179,7 +186,7 @@ static gk_status check_factors(const gk_optimizer_desc *desc, int64_t step, doub
 
 static gk_status check_part(const gk_optimizer_desc *desc, const gk_optimizer_part *part) {
   int64_t floats;
-  gk_status status = gk_optimizer_state_count(desc, part->count, &floats);
+  gk_status status = state_count(desc, part->count, &floats);
   if (status)
     return status;
   if (part->count && (!part->parameters || !part->gradients))
@@ -191,8 +198,8 @@ static gk_status check_part(const gk_optimizer_desc *desc, const gk_optimizer_pa
   return GK_OK;
 }
 
-gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
-                                  int parts, const gk_optimizer_part *part) {
+static GK_PINNED gk_status step_parts(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
+                                      int parts, const gk_optimizer_part *part) {
   gk_status status = check_description(desc);
   if (status)
     return status;
@@ -215,12 +222,18 @@ gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, d
   status = gk_kernels_for(desc->isa, GK_MATH_OWN, &kernels);
   if (status)
     return status;
-  const uint64_t callers = gk_float_environment_pin();
   call.kernel = kernel_of(kernels, desc->kind);
   call.update = describe_update(desc, step, learning_rate);
   status = check_factors(desc, step, learning_rate, &call.update);
   if (status == GK_OK)
     gk_parallel(call.total < GK_SHARED_VALUES ? 1 : gk_resolve_threads(desc->threads), update_body, &call);
+  return status;
+}
+
+gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
+                                  int parts, const gk_optimizer_part *part) {
+  const uint64_t callers = gk_float_environment_pin();
+  const gk_status status = step_parts(desc, step, learning_rate, parts, part);
   gk_float_environment_restore(callers);
   return status;
 }
