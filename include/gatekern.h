@@ -116,7 +116,8 @@ GK_API const char *gk_isa_reason(void);
 GK_API const char *gk_cpu_features(void);
 
 /* Threads that `threads = 0` stands for: the least of OMP_NUM_THREADS / OpenMP's maximum, the CPUs this
- * process may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. */
+ * process may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. CPUs and quota are read
+ * once, CPUs as the process's first thread has them then. */
 GK_API int gk_default_threads(void);
 
 /* Where activations come from: Gatekern's own polynomials (sigmoid <= 2 ULP, tanh <= 2.6 ULP) or

@@ -398,6 +398,12 @@ static void info_knows_tiers_caches_threads_and_limits(void **state) {
   for (size_t i = 0; i < json_array_size(bandwidth); i++)
     assert_true(number(json_array_get(bandwidth, i), "gigabytes_per_second") > 0);
   assert_int_equal(number(info, "threads"), gk_default_threads());
+  static const char *const bound[] = {"OMP_PROC_BIND=true", "OMP_PROC_BIND=close OMP_PLACES=threads"};
+  for (int i = 0; i < 2; i++) { /* to CPUs, of which its first thread is left with one */
+    json_t *other = run_json(bound[i], "info --no-measure --json");
+    assert_int_equal(number(other, "threads"), gk_default_threads());
+    json_decref(other);
+  }
   assert_int_equal(number(info, "core_to_core_ns") > 0, gk_default_threads() > 1);
   assert_true(json_is_array(json_object_get(info, "caches")));
   assert_true(*string(info, "cpu") && *string(info, "isa_reason") && *string(info, "threads_reason"));

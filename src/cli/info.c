@@ -201,6 +201,8 @@ static gk_status read_machine(struct machine *machine) {
   read_caches(machine);
   machine->threads = gk_default_threads();
   machine->allowed_cpus = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
+  if (machine->allowed_cpus && machine->allowed_cpus < machine->threads) /* this thread: OpenMP bound it */
+    machine->allowed_cpus = machine->threads;
   const char *asked = getenv("OMP_NUM_THREADS");
   if (asked && atoi(asked) == machine->threads)
     machine->threads_reason = "OMP_NUM_THREADS";

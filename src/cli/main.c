@@ -88,9 +88,11 @@ static int dispatch(int argc, char **argv) {
  * that could be measured alone, and gave two to three times the steps beside three busy programs on two
  * CPUs. OpenMP reads its settings before main begins, so the program starts itself again, unless whoever
  * called it has chosen, or something else runs it (the dynamic loader by name; Valgrind cannot be seen, and
- * loses it). A failure to do so only costs speed. */
+ * loses it). Nor where OpenMP has bound this thread to a CPU, which the program would inherit as the only one. A
+ * failure to do so only costs speed. */
 static void spin_briefly(char **argv) {
-  static const char *const chosen[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"};
+  static const char *const chosen[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_PROC_BIND", "OMP_PLACES",
+                                       "GOMP_CPU_AFFINITY"};
   char path[PATH_MAX];
   for (size_t i = 0; i < sizeof chosen / sizeof *chosen; ++i)
     if (getenv(chosen[i]))

@@ -36,6 +36,7 @@ bool gk_in_forked_child(void) {
   return atomic_load_explicit(&forked, memory_order_relaxed);
 }
 
+/* Of the process's first thread: another one may be pinned to a CPU of its own. */
 static int affinity_cpus(void) {
 #ifdef __linux__
   /* The kernel refuses a set smaller than its own, which may exceed cpu_set_t's 1024. */
@@ -44,7 +45,7 @@ static int affinity_cpus(void) {
     if (!set)
       break;
     size_t bytes = CPU_ALLOC_SIZE(cpus);
-    int count = sched_getaffinity(0, bytes, set) == 0 ? CPU_COUNT_S(bytes, set) : 0;
+    int count = sched_getaffinity(getpid(), bytes, set) == 0 ? CPU_COUNT_S(bytes, set) : 0;
     CPU_FREE(set);
     if (count > 0)
       return count;
@@ -58,8 +59,10 @@ int gk_available_cpus(void) {
   static atomic_int known; /* 0: not yet read. Two threads that race store the same number */
   int cpus = atomic_load_explicit(&known, memory_order_relaxed);
   if (cpus == 0) {
-    int affinity = affinity_cpus(), quota = gk_cgroup_cpus("");
-    cpus = affinity < quota ? affinity : quota;
+    /* With OMP_PROC_BIND or OMP_PLACES OpenMP has bound the first thread to one CPU, and knows those it found. */
+    const int affinity = affinity_cpus(), found = omp_get_num_procs(), quota = gk_cgroup_cpus("");
+    cpus = affinity > found ? affinity : found;
+    cpus = cpus < quota ? cpus : quota;
     atomic_store_explicit(&known, cpus, memory_order_relaxed);
   }
   return cpus;
