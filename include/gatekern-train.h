@@ -4,7 +4,8 @@
  * that is trained, evaluated, sampled, saved and resumed.
  *
  * Conventions, status codes and gk_last_error() are those of gatekern.h. Objects here own their memory.
- * Unlike plans, an object that a call changes (a trainer, a sampler) belongs to one thread at a time.
+ * Unlike those of gatekern.h, an object that a call changes (a trainer, a sampler) belongs to one thread at a
+ * time.
  */
 #ifndef GATEKERN_TRAIN_H
 #define GATEKERN_TRAIN_H
@@ -39,7 +40,8 @@ typedef struct gk_file_metadata {
 /* Opens a file and checks all of it that can be checked without reading the tensors: the header's length
  * against the file's, strict JSON without duplicate keys, known types, shapes whose sizes do not wrap,
  * tensors that fill the file from end to end without hole or overlap. Nothing is allocated by a size that
- * the file claims before that claim has been checked. GK_ERROR_IO, _FORMAT, _MEMORY. */
+ * the file claims before that claim has been checked. GK_ERROR_IO, _FORMAT, _MEMORY, and _UNSUPPORTED for
+ * values of types that are not in enum gk_dtype. */
 typedef struct gk_safetensors gk_safetensors;
 GK_API gk_status gk_safetensors_open(const char *path, gk_safetensors **file);
 GK_API void gk_safetensors_close(gk_safetensors *file); /* NULL is allowed */
@@ -62,7 +64,8 @@ GK_API const char *gk_safetensors_metadata(const gk_safetensors *file, const cha
 GK_API gk_status gk_safetensors_save(const char *path, int count, const gk_file_tensor *tensors,
                                      int metadata_count, const gk_file_metadata *metadata);
 /* Whether gk_safetensors_save can write there, tried out with an empty temporary file; and, if the file
- * exists, whether it is a safetensors file: so that a mistyped name does not cost another file. */
+ * exists, whether it is a safetensors file, of whatever types: so that a mistyped name does not cost another
+ * file. */
 GK_API gk_status gk_safetensors_can_save(const char *path);
 
 /* ---- Language model ------------------------------------------------------------------------- */
@@ -169,11 +172,11 @@ GK_API gk_status gk_language_model_evaluate_free_running(const gk_language_model
                                                          const gk_free_running_desc *desc,
                                                          gk_free_running_loss *loss, double *nats_at);
 
-/* How gradients flow through a model: the text's first batch * (time + 1) characters as `batch` streams from
- * the trained states, or zero; the loss is that of each stream's last character alone. norms (L, T) is the
- * Euclidean norm, over the batch, of its gradient by h of each layer and step; radii (L, G) the spectral
- * radius of each gate's recurrent matrix (gk_rnn_spectral_radii). Either may be NULL. Random masks are those
- * of seed 0. */
+/* How gradients flow through a model: the text's first batch * time + 1 characters as `batch` streams from
+ * the trained states, or zero; the loss is that of each stream's last character alone, the mean of them.
+ * norms (L, T) is the Euclidean norm, over the batch, of its gradient by h of each layer and step; radii
+ * (L, G) the spectral radius of each gate's recurrent matrix (gk_rnn_spectral_radii). Either may be NULL.
+ * Random masks are those of seed 0. */
 GK_API gk_status gk_language_model_gradient_flow(const gk_language_model *model, const gk_text *text,
                                                  int64_t time, int64_t batch, double *norms, double *radii);
 
@@ -257,7 +260,7 @@ typedef struct gk_training_option {
   size_t offset, bytes; /* where it stands in a gk_training_desc */
   gk_option_type type;
   const char *name;                 /* on a command line: "lr"; NULL: in files alone */
-  const char *group, *help, *value; /* heading, a line, what the value is called (NULL: it has none) */
+  const char *group, *help, *value; /* heading, a line, what the value is called; NULL: a flag, a choice */
   double minimum, maximum;          /* what a command line takes; both 0: all that its type has */
   size_t rate_offset;               /* of the field in a gk_learning_rate_desc that it sets; 0: none */
   const char *(*choice)(int index); /* GK_OPTION_CHOICE: names in the enum's order, NULL after the last */
@@ -281,8 +284,9 @@ GK_API gk_status gk_language_trainer_size(const gk_language_model_desc *model,
                                           const gk_training_desc *training, const gk_text *text,
                                           const gk_text *validation, gk_training_size *size);
 
-/* `validation`: a text of its own; NULL: the end of `text`, by the share in `training`. The symbols are
- * those of both. The texts are not needed after the call. */
+/* `validation`: a text of its own; NULL: the end of `text`, by the share in `training`. The symbols are those
+ * of both. The texts are not needed after the call. GK_ERROR_ARGUMENT also for fewer than batch * time + 1
+ * characters to train on or two to validate on, and for what gk_rnn_dropout_check refuses. */
 GK_API gk_status gk_language_trainer_create(const gk_language_model_desc *model,
                                             const gk_training_desc *training, const gk_text *text,
                                             const gk_text *validation, gk_language_trainer **trainer);
@@ -324,9 +328,10 @@ typedef struct gk_training_step {
   double gradient_norm; /* before clipping */
   float clip_scale;     /* that the gradients were multiplied by */
   /* Floating-point operations of the products, 2 a multiplication and addition, forward + backward:
-   *   3 * 2 * (the first layer's U * G*H*E + N*T * all its other weights and the layers' above + N*T*H*V)
-   * where U is the number of distinct characters in the step (with input dropout N*T): the work that was
-   * done, not the work that one-hot or dense inputs would have cost. */
+   *   3 * 2 * (the first layer's U * G*H*E + N*T' * all its other weights and the layers' above + N*T*H*V)
+   * where T' is the steps that are read, up to backward_time, and U the number of distinct characters in the
+   * step (with input dropout N*T): the work that was done, not the work that one-hot or dense inputs would
+   * have cost. */
   double operations;
   double seconds[GK_TRAINING_PARTS]; /* by gk_training_part */
 } gk_training_step;
@@ -334,13 +339,14 @@ typedef struct gk_training_step {
  * loss or the gradient is not finite. Of a step that fails on its way *report holds what was known by then,
  * its number at least, for whoever says where training stopped; the rest of it is 0. */
 GK_API gk_status gk_language_trainer_step(gk_language_trainer *trainer, gk_training_step *report);
-/* The loss on the validation text; `improved` (may be NULL): it is the lowest so far, and remembered. */
+/* The loss on the validation text; `improved` (may be NULL): it is the lowest so far, and remembered. One
+ * that is not finite is returned with GK_OK, and has not improved. */
 GK_API gk_status gk_language_trainer_validate(gk_language_trainer *trainer, gk_language_loss *loss,
                                               bool *improved);
 /* What is remembered as the lowest loss so far, in nats (infinite: none), and its step, for a caller who
  * could not keep the model of the last one: what it was before. GK_ERROR_ARGUMENT. */
 GK_API gk_status gk_language_trainer_set_best(gk_language_trainer *trainer, double loss, int64_t step);
-/* Back to the initial weights, at step 0. */
+/* Back to the initial weights, at step 0; a rate that was set stays. GK_ERROR_ARGUMENT, _MEMORY. */
 GK_API gk_status gk_language_trainer_restart(gk_language_trainer *trainer);
 /* From the next step on. */
 GK_API gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
@@ -367,7 +373,7 @@ typedef struct gk_language_file {
   int64_t step, best_step; /* as gk_language_progress has them */
   double best_loss;
 } gk_language_file;
-/* GK_ERROR_ARGUMENT, _IO, _FORMAT, _MEMORY. */
+/* GK_ERROR_ARGUMENT, _IO, _FORMAT, _MEMORY, and _UNSUPPORTED for what a later version wrote. */
 GK_API gk_status gk_language_file_describe(const char *path, gk_language_file *about);
 
 #ifdef __cplusplus

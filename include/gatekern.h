@@ -7,7 +7,7 @@
  *   T time steps, N samples of a batch, I input size, H hidden size, L layers, D directions (1 or 2),
  *   G gates (LSTM 4, GRU 3, simplified GRU and MGU 2, RNN 1), V vocabulary. Shapes are written outermost
  *   first: (T, N, I). Every size is an int64_t, every tensor is fp32, dense and row-major unless a stride is
- *   named. A gradient is called d + the name of its tensor.
+ *   named. A gradient is called d + the name of its tensor. The same bits means of a NaN that it is one.
  *   Denormal numbers slow down many CPUs. So what a network is given below 2^-95 (x, h0, c0, dcn, and
  *   dy + dh of a step) counts as 0, as do the rows of an embedding and of an output layer and the states of
  *   a bridge, and h, c, gradients of gates and of logits are stored so.
@@ -34,9 +34,11 @@
  *   does not fit).
  *
  * Threads
- *   A created object is immutable: any number of threads may use one at the same time, each with its
- *   own reserve and workspace. All that a network remembers of its calls is how fast each thread was, so that
- *   one which shares its core with another program gets fewer samples in later ones.
+ *   A created object is immutable: any number of threads may use one at the same time, each with its own
+ *   reserve and workspace. Called from inside an OpenMP parallel region, or in a child after fork, a call
+ *   runs on the thread that makes it, whatever its plan says. All that a network remembers of its calls is
+ *   how fast each thread was, so that one which shares its core with another program gets fewer samples in
+ *   later ones.
  *
  *   Work is shared by OpenMP. Between calls GNU's OpenMP lets its threads spin for milliseconds before they
  *   sleep, on a CPU that other programs, or the caller's own threads, may need: where there are such, start
@@ -70,7 +72,7 @@ typedef enum gk_status {
   GK_ERROR_ARGUMENT,    /* a value is out of range, a pointer is missing, shapes disagree */
   GK_ERROR_UNSUPPORTED, /* valid, but this combination is not offered */
   GK_ERROR_ISA,         /* the instruction set asked for is unknown or not usable on this machine */
-  GK_ERROR_OVERFLOW,    /* a size does not fit in memory's address range */
+  GK_ERROR_OVERFLOW,    /* a size is larger than the library takes, or than memory can be */
   GK_ERROR_MEMORY,      /* an allocation failed */
   GK_ERROR_IO,          /* the operating system refused: file, disk, permission */
   GK_ERROR_FORMAT       /* a file's content is not what it must be */
@@ -116,27 +118,27 @@ GK_API const char *gk_isa_reason(void);
 GK_API const char *gk_cpu_features(void);
 
 /* Threads that `threads = 0` stands for: the least of OMP_NUM_THREADS / OpenMP's maximum, the CPUs this
- * process may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. CPUs and quota are read
- * once, CPUs as the process's first thread has them then. */
+ * process may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. CPUs and quota are
+ * read once, CPUs as the process's first thread has them then. */
 GK_API int gk_default_threads(void);
 
 /* Where activations come from: Gatekern's own polynomials (sigmoid <= 2 ULP, tanh <= 2.6 ULP) or
- * SLEEF's deterministic functions (tanh 1 ULP, sigmoid 2.3 ULP, slower). GK_MATH_AUTO:
- * GATEKERN_MATH=own|sleef, else own. */
+ * SLEEF's deterministic functions (tanh 1 ULP, sigmoid 2.5 ULP, slower), of results that are normal numbers;
+ * below them sigmoid may be 0. GK_MATH_AUTO: GATEKERN_MATH=own|sleef, else own. */
 typedef enum gk_math { GK_MATH_AUTO = 0, GK_MATH_OWN, GK_MATH_SLEEF } gk_math;
 GK_API int gk_math_count(void);
 GK_API const char *gk_math_name(gk_math math); /* auto, own, sleef */
 GK_API gk_status gk_math_from_name(const char *name, gk_math *math);
 
-/* y[i] = sigmoid(x[i]), tanh(x[i]) of `count` values; y may be x. Same bits on every tier. GK_ERROR_ARGUMENT,
- * _ISA. */
+/* y[i] = sigmoid(x[i]), tanh(x[i]) of `count` values, from 50,000 on by gk_default_threads(); y may be x.
+ * Same bits on every tier. GK_ERROR_ARGUMENT, _ISA. */
 GK_API gk_status gk_sigmoid(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 
 /* Largest fp32 FMA rate in GFLOP/s (an FMA is two) of `isa` on `threads` threads in rounds of some
  * milliseconds, measured for about `seconds` (above 0, below 3600, as below). `sustained`, which may be NULL,
  * receives the rate of all rounds together: what interrupts and other programs leave of the largest to calls
- * that take long. */
+ * that take long. GK_ERROR_ARGUMENT, _ISA. */
 GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double *gflops, double *sustained);
 
 /* Nanoseconds that a cache line takes from a thread that wrote it to the next one that waits for it: the mean
@@ -145,7 +147,8 @@ GK_API gk_status gk_measure_peak(gk_isa isa, int threads, double seconds, double
  * GK_ERROR_ARGUMENT, _MEMORY. */
 GK_API gk_status gk_measure_core_to_core(int threads, double seconds, double *nanoseconds);
 
-/* Read bandwidth in GB/s of `bytes` a thread, read again and again for about `seconds`. */
+/* Read bandwidth in GB/s of `bytes` a thread (rounded up to 4 KiB), read again and again for about `seconds`.
+ * GK_ERROR_ARGUMENT, _ISA, _MEMORY. */
 GK_API gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, double seconds,
                                       double *gigabytes);
 
@@ -179,7 +182,8 @@ GK_API gk_status gk_cell_from_name(const char *name, gk_cell *cell);
 GK_API int gk_cell_gates(gk_cell cell);       /* G */
 GK_API bool gk_cell_has_memory(gk_cell cell); /* carries a cell state c beside h */
 
-/* Functions of pre-activations and of c; formulas, names and defaults of alpha and beta are ONNX's. */
+/* Functions of pre-activations and of c; formulas are ONNX's, and defaults of alpha and beta where it has
+ * some (scaled-tanh: 1 and 1). */
 typedef enum gk_activation {
   GK_ACTIVATION_DEFAULT = 0,      /* sigmoid of gates, elsewhere tanh */
   GK_ACTIVATION_TANH,             /* tanh x */
@@ -310,7 +314,8 @@ typedef struct gk_rnn_desc {
   gk_cell_options options;
   gk_recurrence recurrence;
   /* Regularisation while training (forward with a reserve); each a probability 0 <= p < 1, 0: off. Dropped
-   * values are 0, kept ones are multiplied by 1 / (1 - p); inference changes nothing but for zoneout. */
+   * values are 0, kept ones are multiplied by 1 / (1 - p); inference changes nothing but for zoneout. A p
+   * below FLT_MIN is 0. */
   float dropout;           /* on the output of every layer but the last */
   float input_dropout;     /* on the first layer's inputs; with a vocabulary on the embedding's rows, for each
                               sample its own: they are then not folded */
@@ -341,16 +346,19 @@ GK_API void gk_rnn_destroy(gk_rnn *rnn); /* NULL is allowed */
  * dropout of a single layer, dropout_masks without any dropout that they are for; and for a desc of another
  * size. */
 GK_API gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc);
-/* The description with every AUTO and DEFAULT resolved; hidden_size is that of the last layer. */
+/* The description with every AUTO and DEFAULT resolved but that of the schedule, which follows from a call's
+ * sizes (gk_rnn_plan), and those of functions that the network has not; hidden_size is that of the last
+ * layer. */
 GK_API const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn);
 /* Gates of its parameters: gk_cell_gates, one fewer if coupled. */
 GK_API int gk_rnn_gates(const gk_rnn *rnn);
 
 /* The options of a description as text, for files and command lines: one list (src/sequence/options.c) of all
- * that is not a size every network has, nor the plan, nor the layout. An option has the name of its field,
- * with '-'. A value is a number, "on" or "off", a name, or a function: "elu", "elu(0.5)" with
- * alpha, "hard-sigmoid(0.2,0.5)" with beta too; a beta that is left out is the default. A number has a
- * decimal point whatever the caller's locale; one that a float rounds to 0, which is off, is no value. */
+ * but the cell, vocabulary, the sizes that every network has, the plan and the layout. An option has the name
+ * of its field, with '-'. A value is a number, "on" or "off", a name, or a function: "elu",
+ * "elu(0.5)" with alpha, "hard-sigmoid(0.2,0.5)" with beta too; a beta that is left out is the default. A
+ * number has a decimal point whatever the caller's locale; one that a float rounds to 0, which is off, is no
+ * value. */
 GK_API int gk_rnn_option_count(void);
 GK_API const char *gk_rnn_option_name(int index);  /* "peephole", "projection-size", ... */
 GK_API const char *gk_rnn_option_help(int index);  /* one line */
@@ -358,7 +366,8 @@ GK_API const char *gk_rnn_option_group(int index); /* heading of those that belo
 GK_API const char *gk_rnn_option_value(int index); /* what its value is called: "X"; NULL: on or off */
 /* The choice-th name that it takes, the default first; NULL: no more, or its values are no names. */
 GK_API const char *gk_rnn_option_choice(int index, int choice);
-/* GK_ERROR_ARGUMENT: there is no such option, the text is no value of it, or desc has another size. */
+/* GK_ERROR_ARGUMENT: there is no such option, the text is no value of it, or desc has another size. Whether a
+ * function takes so many numbers is for gk_rnn_create to say. */
 GK_API gk_status gk_rnn_option_set(gk_rnn_desc *desc, const char *name, const char *value);
 /* Several, as "peephole=on cell-clip=3", each with its value, separated by spaces; NULL: none. Those before
  * the first error are set. GK_ERROR_ARGUMENT. */
@@ -424,9 +433,11 @@ GK_API gk_status gk_rnn_set_combined_weights(const gk_rnn *rnn, int64_t layer, i
                                              const float *weight, const float *bias, float *parameters);
 
 typedef enum gk_init {
-  GK_INIT_UNIFORM = 0, /* everything U(-1/sqrt(H), 1/sqrt(H)): PyTorch's RNN modules */
-  GK_INIT_GLOROT,      /* each gate's matrix U(+-sqrt(6/(fan in + fan out))), biases and peepholes 0 */
-  GK_INIT_ORTHOGONAL   /* recurrent matrix of each gate orthogonal, input matrices Glorot, biases and
+  /* Always: trained states 0, an embedding U(+-sqrt(3)), scales of layer normalisation 1, shifts 0. */
+  GK_INIT_UNIFORM = 0, /* the others U(-1/sqrt(H), 1/sqrt(H)): PyTorch's RNN modules */
+  GK_INIT_GLOROT,      /* each gate's matrix and a projection U(+-sqrt(6/(fan in + fan out))), biases and
+                          peepholes 0 */
+  GK_INIT_ORTHOGONAL   /* recurrent matrix of each gate orthogonal, the other matrices Glorot, biases and
                           peepholes 0 */
 } gk_init;
 GK_API int gk_init_count(void);
@@ -550,15 +561,15 @@ typedef struct gk_rnn_forward_args {
                             step, and nothing crosses from the step before it, in either direction of time:
                             the first of its steps to be walked starts from zeros (not from h0, c0, which
                             belong to what was carried into the call), and no gradient flows across */
-  const float *x;        /* inputs in the plan's layout; NULL with a vocabulary */
-  const int32_t *tokens; /* token ids in the plan's layout, each 0..V-1; NULL without a vocabulary */
+  const float *x;        /* inputs in the network's layout; NULL with a vocabulary */
+  const int32_t *tokens; /* token ids in the network's layout, each 0..V-1; NULL without a vocabulary */
   const float *h0, *c0;  /* (L*D, N, H); NULL: the trained ones, or zeros. Zeros meet no weights: of the first
                             step no recurrent product and no gradient of weight_hh is formed, so that what is
                             not finite in the weights does not show in it, nor in a gate times h0 or c0 */
   const float *parameters; /* needed with a vocabulary (the embedding), and as they were packed if that was
                               without GK_PACK_FORWARD; else may be NULL */
   const void *packed; /* from gk_rnn_pack, with GK_PACK_FORWARD unless weights come from the parameters */
-  float *y;           /* all hidden states of the last layer in the plan's layout; may be NULL */
+  float *y;           /* all hidden states of the last layer in the network's layout; may be NULL */
   float *hn, *cn;     /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 where
                          no backward call follows: it reads h0 and c0 as they were */
   gk_random_key random;
@@ -1114,10 +1125,10 @@ GK_API gk_status gk_optimizer_from_name(const char *name, gk_optimizer_kind *kin
 GK_API gk_status gk_optimizer_defaults(gk_optimizer_kind kind, gk_optimizer_desc *desc);
 /* Floats of state for `count` parameters; the state starts as zeros. */
 GK_API gk_status gk_optimizer_state_count(const gk_optimizer_desc *desc, int64_t count, int64_t *floats);
-/* Step number `step` (from 1) on `count` parameters. Each gradient is multiplied by gradient_scale
- * first (clipping); the gradients themselves are not changed. What is not finite as a float would spoil
- * every parameter at once: GK_ERROR_ARGUMENT for such a learning rate or scale, and for such a factor made of
- * the rate, lr / (1 - beta1^step) of adam and adamw, 1 - lr * weight_decay of adamw. */
+/* Step number `step` (from 1) on `count` parameters. Each gradient is multiplied by gradient_scale first
+ * (clipping); the gradients themselves are not changed. A negative rate climbs. What is not finite as a float
+ * would spoil every parameter at once: GK_ERROR_ARGUMENT for such a learning rate or scale, and for such a
+ * factor made of the rate, lr / (1 - beta1^step) of adam and adamw, 1 - lr * weight_decay of adamw. */
 GK_API gk_status gk_optimizer_step(const gk_optimizer_desc *desc, int64_t step, double learning_rate,
                                    float gradient_scale, int64_t count, float *parameters,
                                    const float *gradients, float *state);
@@ -1141,7 +1152,7 @@ GK_API gk_status gk_optimizer_step_parts(const gk_optimizer_desc *desc, int64_t 
 GK_API gk_status gk_gradient_norm(gk_isa isa, int threads, int parts, const float *const *gradients,
                                   const int64_t *counts, double *norm);
 /* The gradient_scale that clips a norm to max_norm: min(1, max_norm / (norm + 1e-6)), as
- * torch.nn.utils.clip_grad_norm_; 1 if max_norm is 0. */
+ * torch.nn.utils.clip_grad_norm_; 1 if max_norm is not above 0, or the norm is NaN, which no factor mends. */
 GK_API float gk_clip_scale(double norm, double max_norm);
 /* Every value of the arrays within +-limit, in place (torch.nn.utils.clip_grad_value_). A NaN stays. Where
  * values and norms are both clipped, values come first. */

@@ -465,8 +465,8 @@ static void a_message_belongs_to_the_thread_that_failed(void **state) {
   assert_int_equal(gk_fail(GK_ERROR_FORMAT, "%s", longer), GK_ERROR_FORMAT);
   assert_int_equal(strlen(gk_last_error()), 511);
   for (int status = GK_OK; status <= GK_ERROR_FORMAT; status++)
-    assert_string_not_equal(gk_status_name((gk_status)status), "unknown status");
-  assert_string_equal(gk_status_name((gk_status)99), "unknown status");
+    assert_string_not_equal(gk_status_name((gk_status)status), "unknown");
+  assert_string_equal(gk_status_name((gk_status)99), "unknown");
 }
 
 /* More threads than CPUs, too, come to an end. */

@@ -50,5 +50,5 @@ const char *gk_status_name(gk_status status) {
   case GK_ERROR_FORMAT:
     return "invalid file format";
   }
-  return "unknown status";
+  return "unknown";
 }

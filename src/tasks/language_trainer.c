@@ -391,12 +391,13 @@ gk_status gk_language_trainer_restart(gk_language_trainer *trainer) {
   init.forget_bias = trainer->desc.forget_bias;
   init.seed = trainer->desc.seed;
   status = gk_rnn_init(model->rnn, &init, model->parameters);
+  if (status != GK_OK)
+    return status;
   float *output = model->parameters + model->rnn_count;
-  if (status ==
-      GK_OK) /* a tied embedding starts as an output layer's weight, or the first logits would be huge */
-    status = model->desc.tied
-                 ? gk_output_init_tied(model->output, trainer->desc.seed, model->parameters, output)
-                 : gk_output_init(model->output, trainer->desc.seed, output);
+  /* A tied embedding starts as an output layer's weight, or the first logits would be huge. */
+  status = model->desc.tied
+               ? gk_output_init_tied(model->output, trainer->desc.seed, model->parameters, output)
+               : gk_output_init(model->output, trainer->desc.seed, output);
   if (status == GK_OK)
     status = gk_language_model_pack(model);
   memset(trainer->optimizer_state, 0, (size_t)trainer->optimizer_state_count * sizeof(float));

@@ -176,6 +176,8 @@ gk_status gk_safetensors_can_save(const char *path) {
   const gk_status opened = gk_safetensors_open(path, &existing);
   if (opened == GK_ERROR_MEMORY || opened == GK_ERROR_IO)
     return opened;
+  if (opened == GK_ERROR_UNSUPPORTED) /* it is one, with values of other types */
+    return GK_OK;
   if (opened != GK_OK)
     return gk_fail(GK_ERROR_IO, "%s: exists and is not a safetensors file: not overwritten", path);
   gk_safetensors_close(existing);
