@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "bench/peers")]
 
 import machine
-from bars import CHECKED_PASSES, GATES, LISTS, Shape, read_list
+from bars import CHECKED_PASSES, GATES, Shape, read_list
 from report_page import html, markdown
 from report_peers import read_peers
 from report_sections import CHECKS as MEANINGS, METHOD, sections_of
@@ -38,6 +38,7 @@ SCALED = [("lstm", 512, 64, 25), ("gru", 512, 32, 50), ("lstm", 128, 50, 50), ("
           ("lstm", 1024, 1, 50)]
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CHECKS = [check for check, _ in MEANINGS]
+PLAIN_C = ["plain-c-avx2", "plain-c-avx512"]
 PLAIN_C_FLOPS = 8e10  # a second, about: how many runs fit into the time of a measurement
 MISSED = 3  # exit status of gatekern bench --check where a promise is missed, and nothing else is wrong
 PICTURES = ["tiers", "roofline", "threads", "batches", "peers-"]  # how their names begin
@@ -74,18 +75,28 @@ def run_bench(options, shape, isa="auto", threads=None, seconds=None):
     return {"best": m["step_ms"] / 1e3, "median": m["step_ms_median"] / 1e3, "peak_gflops": m["peak_gflops"]}
 
 
-def run_plain_c(options, list_name, shape, tier):
-    """None where gatekern-bench has no such tier. It reports means: of single runs, to be compared with our best."""
+def plain_c_name(list_name, shape, tier):
+    """Of its benchmark, before what Google Benchmark adds."""
+    return f"layer/{list_name}/{shape.name}/{tier}/step"
+
+
+def names_of_networks(bench):
+    """Of the networks that gatekern-bench has; plain C is among them on x86, of what the CPU runs."""
+    names = run(bench, "--benchmark_list_tests", "--benchmark_filter=^layer/").split()
+    return {name.removesuffix("/real_time") for name in names}
+
+
+def run_plain_c(options, name, shape):
+    """gatekern-bench reports means: of single runs, to be compared with our best."""
     runs = min(max(5, round(options.seconds * PLAIN_C_FLOPS / shape.flop(True))), 200)
-    command = [options.bench, f"--benchmark_filter=^layer/{list_name}/{shape.name}/{tier}/step/",
-               "--benchmark_min_time=1e-9", f"--benchmark_repetitions={runs}", "--benchmark_format=json"]
-    answer = json.loads(run(*command) or "{}")
-    lines = [line for line in answer.get("benchmarks", []) if line["run_type"] == "iteration"]
+    pattern = name.replace(".", r"\.")  # all else in names is literal; C++ takes none of what re.escape makes of "-"
+    lines = run_json(options.bench, f"--benchmark_filter=^{pattern}/", "--benchmark_min_time=1e-9",
+                     f"--benchmark_repetitions={runs}", "--benchmark_format=json")["benchmarks"]
     for line in lines:
         if "error_message" in line:
-            raise failure_of(command, line["error_message"])
-    seconds = [line["real_time"] * 1e-9 for line in lines]
-    return {"best": min(seconds), "median": statistics.median(seconds)} if seconds else None
+            raise failure_of([options.bench, name], line["error_message"])
+    seconds = [line["real_time"] * 1e-9 for line in lines if line["run_type"] == "iteration"]
+    return {"best": min(seconds), "median": statistics.median(seconds)}
 
 
 def intensity(shape):
@@ -116,19 +127,18 @@ class Runs:
 
     def add(self, measure_it):
         self.disturbance.resume()
-        result = measure_it()
+        self.rounds.append(measure_it())
         self.disturbance.pause()
-        self.rounds += [result] if result else []
 
 
 def measure_round(options, tiers, number, list_name, shape, runs):
     for tier in tiers:
         if tier != "scalar" or number == 0:  # ten times slower than the others
             runs.setdefault(tier, Runs()).add(lambda: run_bench(options, shape, tier))
-    for tier in ("plain-c-avx2", "plain-c-avx512") if options.bench else ():
-        runs.setdefault(tier, Runs()).add(lambda: run_plain_c(options, list_name, shape, tier))
-        if not runs[tier].rounds:
-            del runs[tier]
+    for tier in PLAIN_C:
+        name = plain_c_name(list_name, shape, tier)
+        if name in options.plain_c:
+            runs.setdefault(tier, Runs()).add(lambda: run_plain_c(options, name, shape))
 
 
 def measure_tiers(options, tiers, report):
@@ -269,6 +279,21 @@ def find_bench(options):
     return bench
 
 
+def find_plain_c(options):
+    """Names of its benchmarks; says which lists have none."""
+    if not options.bench:
+        return set()
+    names = names_of_networks(options.bench)
+    if not any("/plain-c-" in name for name in names):
+        print(f"plain C is left out: {options.bench} has none for this CPU", file=sys.stderr)
+        return set()
+    without = [name for name in options.list if not any(one.startswith(f"layer/{name}/") for one in names)]
+    if without:
+        print(f"plain C is left out of {', '.join(without)}: it is timed on lists of bench/shapes that were there when "
+              "gatekern-bench was built", file=sys.stderr)
+    return names
+
+
 def read_report(path):
     try:
         report = json.loads(Path(path).read_text())
@@ -306,10 +331,7 @@ def prepare(options):
     for name in options.check_lists:
         read_list(name)
     options.bench = find_bench(options)
-    own = [name for name in options.list if not (LISTS / f"{name}.txt").exists()]
-    if own and options.bench:
-        print(f"plain C is left out of {', '.join(own)}: it is timed on lists of bench/shapes that were there when "
-              "gatekern-bench was built", file=sys.stderr)
+    options.plain_c = find_plain_c(options)
 
 
 def parse_options():

@@ -332,6 +332,30 @@ case "$*" in *--check*) {stop};; *) echo '{step}';; esac""")
             assert "This report is unfinished" in text and said in text
 
 
+def check_plain_c(folder):
+    """Only what gatekern-bench has is asked for: not AVX-512 where the CPU has none, nor a list of the user's own."""
+    info = json.dumps(REPORT["machine"] | {"tiers": [{"isa": "scalar", "usable": True, "peak_gflops": 1.0}]})
+    program = make_program(folder / "gatekern", f"""[ "$1" = info ] && echo '{info}' && exit
+echo '{{"step_ms": 1, "step_ms_median": 1, "peak_gflops": 1}}'""")
+    listed = "layer/anchors/lstm-128-n50-t50/{}/step/real_time"
+    line = '{"run_type": "iteration", "real_time": 2e6}'
+    (folder / "own.txt").write_text("tiny lstm 32 32 4 5 1\n")
+    avx2 = make_program(folder / "bench-avx2", f"""case "$*" in *--benchmark_list_tests*)
+echo {listed.format("plain-c-avx2")};; */plain-c-avx2/step/*) echo '{{"benchmarks": [{line}]}}';; *) exit 1;; esac""")
+    without = make_program(folder / "no-plain-c", f"""case "$*" in *--benchmark_list_tests*)
+echo {listed.format("neon")};; *) exit 1;; esac""")
+    for bench, names, wanted, said in ((avx2, ["anchors"], {"scalar", "plain-c-avx2"}, ""),
+                                       (avx2, [folder / "own.txt"], {"scalar"}, "plain C is left out of "),
+                                       (without, ["anchors"], {"scalar"}, "no-plain-c has none for this CPU")):
+        command = [sys.executable, ROOT / "bench/report.py", folder / "plain-c", "--program", program, "--bench", bench,
+                   "--list", *names, "--rounds", "1", "--checks"]
+        command += ["--filter", "lstm-128-n50-t50"] if names == ["anchors"] else []
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0 and said in result.stderr, result
+        network, = json.loads((folder / "plain-c/report.json").read_text())["tiers"]
+        assert set(network["runs"]) == wanted, network
+
+
 def check_means():
     """Each pass has its own mean, and a group none of the rows that are in no group."""
     step, alone = peer_line("a", 2.0, 1.0), {**peer_line("b", 0.5, 1.0), "group": ""}
@@ -509,5 +533,6 @@ with tempfile.TemporaryDirectory() as name:
     check_exit_statuses(Path(name))
     check_passes_of_checks(Path(name))
     check_unfinished(Path(name))
+    check_plain_c(Path(name))
 check_lists()
 check_bytes()
