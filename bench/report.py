@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "bench/peers")]
 
 import machine
-from bars import CHECKED_PASSES, GATES, Shape, read_list
+from bars import CHECKED_PASSES, Shape, read_list
 from report_page import html, markdown
 from report_peers import read_peers
 from report_sections import CHECKS as MEANINGS, METHOD, sections_of
@@ -72,7 +72,8 @@ def run_bench(options, shape, isa="auto", threads=None, seconds=None):
     for name in ("cell", "input", "hidden", "batch", "time", "layers"):
         command += [f"--{name}", getattr(shape, name)]
     m = run_json(*command, *(["--threads", threads] if threads else []))
-    return {"best": m["step_ms"] / 1e3, "median": m["step_ms_median"] / 1e3, "peak_gflops": m["peak_gflops"]}
+    return {"best": m["step_ms"] / 1e3, "median": m["step_ms_median"] / 1e3, "peak_gflops": m["peak_gflops"],
+            "bytes": m["bytes"]}
 
 
 def plain_c_name(list_name, shape, tier):
@@ -97,15 +98,6 @@ def run_plain_c(options, name, shape):
             raise failure_of([options.bench, name], line["error_message"])
     seconds = [line["real_time"] * 1e-9 for line in lines if line["run_type"] == "iteration"]
     return {"best": min(seconds), "median": statistics.median(seconds)}
-
-
-def intensity(shape):
-    """FLOP a byte of a step, as bench_pass_bytes counts them."""
-    gates, steps, h, total = GATES[shape.cell], shape.time * shape.batch, shape.hidden, 0
-    for width in shape.widths():
-        weights = 2 * gates * h * width + (2 * shape.time + 1) * gates * h * h
-        total += weights + steps * (3 * width + 3 * h + 2 * (gates + 2) * h)
-    return shape.flop(True) / (4 * total)
 
 
 def summarise(rounds, shape):
@@ -143,12 +135,12 @@ def measure_round(options, tiers, number, list_name, shape, runs):
 
 def measure_tiers(options, tiers, report):
     """Round by round through all networks: a bad minute takes one round of a few, not all rounds of one network."""
-    networks = [{"list": list_name, **vars(shape), "intensity": intensity(shape)}
-                for list_name, shape in options.networks]
+    networks = [{"list": list_name, **vars(shape)} for list_name, shape in options.networks]
     runs_of = [{} for _ in networks]
     for number in range(options.rounds):
         for (list_name, shape), network, runs in zip(options.networks, networks, runs_of):
             measure_round(options, tiers, number, list_name, shape, runs)
+            network["intensity"] = shape.flop(True) / runs[tiers[0]].rounds[0]["bytes"]
             network["runs"] = {tier: {**summarise(r.rounds, shape), **r.disturbance.report()}
                                for tier, r in runs.items()}
             report["tiers"] = [network for network in networks if "runs" in network]

@@ -184,9 +184,10 @@ def roofline_section(report):
     points = [(key, s["name"], s["intensity"], run["gflops"]) for s in report["tiers"]
               for key, run in s["runs"].items()]
     return Section("Roofline", "Dashed: measured FMA peak of each tier; grey: measured read bandwidth. One point a "
-                   "network and tier, at the FLOP a byte of a step that reads the recurrent weights once a time "
-                   "step in each direction and everything else once. A point above a slope has its weights in a "
-                   "faster level.",
+                   "network and tier, at the FLOP a byte of a step. Its bytes: recurrent weights once a time step "
+                   "forward and once backward, all other weights once forward and once backward, the gradients of "
+                   "weights once; x and y twice, their gradients once, what forward keeps for backward twice. A point "
+                   "above a slope has its weights in a faster level.",
                    roofline(points, peaks, bandwidths, caption_of(report)), "roofline")
 
 

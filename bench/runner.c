@@ -256,17 +256,35 @@ double bench_pass_flop(const bench_shape *shape, bench_pass pass) {
   return bench_pass_is_step(pass) ? 3 * forward : forward;
 }
 
+/* Floats that forward keeps for backward, of each row and unit: those of a layer so large that what the
+ * library adds to them is rounded away. */
+static double kept_values(gk_cell cell) {
+  const gk_rnn_desc desc = {
+      .size = sizeof desc, .cell = cell, .input_size = 1, .hidden_size = 64, .layers = 1};
+  const int64_t time = 64, batch = 16;
+  gk_rnn *rnn;
+  gk_rnn_memory memory;
+  gk_status status = gk_rnn_create(&desc, &rnn);
+  if (status != GK_OK)
+    return 0;
+  status = gk_rnn_memory_needed(rnn, time, batch, &memory);
+  gk_rnn_destroy(rnn);
+  if (status != GK_OK)
+    return 0;
+  return round((double)memory.reserve_bytes / (double)(desc.hidden_size * time * batch) / sizeof(float));
+}
+
 double bench_pass_bytes(const bench_shape *shape, bench_pass pass) {
   const bool step = bench_pass_is_step(pass);
   const double hidden = (double)shape->hidden, gates = gk_cell_gates(shape->cell);
   const double time = pass == BENCH_STREAM ? 1 : (double)shape->time, rows = time * (double)shape->batch;
   const double recurrent = gates * hidden * hidden,
-               reserve = bench_pass_trains(pass) ? (gates + 2) * hidden : 0;
+               kept = bench_pass_trains(pass) ? kept_values(shape->cell) * hidden : 0;
   double input = (double)shape->input, values = 0;
   for (int64_t l = 0; l < shape->layers; l++, input = hidden) {
     const double weights = gates * hidden * input;
-    values += step ? 2 * weights + (2 * time + 1) * recurrent + rows * (3 * (input + hidden) + 2 * reserve)
-                   : weights + time * recurrent + rows * (input + hidden + reserve);
+    values += step ? 3 * weights + (2 * time + 1) * recurrent + rows * (3 * (input + hidden) + 2 * kept)
+                   : weights + time * recurrent + rows * (input + hidden + kept);
   }
   return sizeof(float) * values;
 }

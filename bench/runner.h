@@ -25,9 +25,9 @@ typedef struct bench_runner bench_runner;
 /* FLOP of one run of the pass, products only. */
 double bench_pass_flop(const bench_shape *shape, bench_pass pass);
 /* Bytes that one run moves if caches hold what one time step needs and nothing longer, whoever computes it:
- * recurrent weights once a time step (and once more backward), the others and their gradients once, inputs,
- * outputs and their gradients once each time that they are needed, what is kept for backward twice. Of a
- * plain network: its options are not looked at. */
+ * recurrent weights once a time step forward and once backward, all other weights once forward and once
+ * backward, the gradients of weights once; x and y twice in a step, their gradients once, what forward keeps
+ * for backward twice. Of a plain network: its options are not looked at. */
 double bench_pass_bytes(const bench_shape *shape, bench_pass pass);
 
 /* A network with random parameters, inputs, initial states and upstream gradients, the same for every plan.

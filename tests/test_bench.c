@@ -22,6 +22,29 @@ struct shape {
   double input, hidden, batch, time, layers;
 };
 
+/* Floats of a row and unit that forward keeps for backward, of each cell. */
+static const double kept_values[] = {[GK_CELL_RNN] = 2,
+                                     [GK_CELL_GRU] = 5,
+                                     [GK_CELL_GRU_RESET_BEFORE] = 5,
+                                     [GK_CELL_LSTM] = 6,
+                                     [GK_CELL_GRU_SIMPLIFIED] = 3,
+                                     [GK_CELL_MGU] = 4};
+
+/* Weights of inputs are read forward and backward and their gradients written, recurrent ones are read in
+ * every time step; x and y are read or written twice, their gradients once. */
+static double bytes_of(const struct shape *s, const char *pass) {
+  const bool step = strstr(pass, "step"), kept = step || !strcmp(pass, "forward");
+  const double gates = gk_cell_gates(s->cell), time = strcmp(pass, "stream") ? s->time : 1;
+  double input = s->input, floats = 0;
+  for (int layer = 0; layer < s->layers; layer++, input = s->hidden) {
+    floats += gates * s->hidden * input * (step ? 3 : 1);
+    floats += gates * s->hidden * s->hidden * (step ? 2 * time + 1 : time);
+    floats += time * s->batch * (input + s->hidden) * (step ? 3 : 1);
+    floats += time * s->batch * s->hidden * kept_values[s->cell] * (step + kept);
+  }
+  return 4 * floats;
+}
+
 /* 2 N T G H (I + H) for each layer. */
 static double forward_flop(const struct shape *s) {
   double columns = s->input + s->hidden + (s->layers - 1) * 2 * s->hidden;
@@ -70,6 +93,7 @@ static void check_report(const json_t *object, const struct shape *shape, const 
   const double sustained = number(object, "sustained_gflops"); /* rounded to six digits */
   assert_true(sustained > 0 && sustained <= 1.00001 * number(object, "peak_gflops"));
   assert_int_equal(number(object, "core_to_core_ns") > 0, number(object, "threads") > 1);
+  expect_near("bytes", number(object, "bytes"), bytes_of(shape, pass));
   const char *checksum = string(object, "checksum");
   assert_int_equal(strlen(checksum), 16);
   assert_int_equal(strspn(checksum, "0123456789abcdef"), 16);

@@ -244,8 +244,8 @@ static void print_figure(const char *name, const bench_figure *figure) {
            name, name, name);
 }
 
-/* The network's options that are set. */
-static void print_options(const gk_rnn_desc *network, bool json) {
+/* The network's options that are set. Is any? */
+static bool print_options(const gk_rnn_desc *network, bool json) {
   bool any = false;
   for (int i = 0; i < gk_rnn_option_count(); i++) {
     char value[96];
@@ -257,6 +257,7 @@ static void print_options(const gk_rnn_desc *network, bool json) {
   }
   if (any && json)
     printf("}, ");
+  return any;
 }
 
 /* Every string in it is a name that needs no escapes. */
@@ -265,7 +266,7 @@ static void print_json(const struct measurement *m) {
   bool step = bench_pass_is_step(m->pass);
   printf("{");
   shape_print_json(s);
-  print_options(&s->options, true);
+  const bool plain = !print_options(&s->options, true) && !s->options.hidden_sizes;
   printf("\"threads\": %d, \"threads_used\": %d, \"isa\": \"%s\", \"schedule\": \"%s\", \"pass\": \"%s\", ",
          m->threads, m->threads_used, gk_isa_name(m->isa), gk_schedule_name(m->schedule),
          bench_pass_names[m->pass]);
@@ -273,9 +274,12 @@ static void print_json(const struct measurement *m) {
   print_figure("backward", step ? &m->result.backward : NULL);
   print_figure("step", step ? &m->result.total : NULL);
   printf("\"runs\": %lld, \"gflops\": %.6g, \"peak_gflops\": %.6g, \"percent_of_peak\": %.4g, "
-         "\"sustained_gflops\": %.6g, \"core_to_core_ns\": %.4g, \"checksum\": \"%016llx\"}\n",
+         "\"sustained_gflops\": %.6g, \"core_to_core_ns\": %.4g, ",
          (long long)m->result.runs, m->gflops, m->peak_gflops, 100 * m->gflops / m->peak_gflops, m->sustained,
-         m->core_to_core, (unsigned long long)m->checksum);
+         m->core_to_core);
+  if (plain)
+    printf("\"bytes\": %.0f, ", bench_pass_bytes(s, m->pass));
+  printf("\"checksum\": \"%016llx\"}\n", (unsigned long long)m->checksum);
 }
 
 static void print_line(const char *name, const bench_figure *figure) {
