@@ -229,10 +229,12 @@ def measure_limits(options):
     return run_json(options.program, "info", "--json", "--seconds", max(0.15, options.seconds / 2))
 
 
-def keep_largest(bandwidths, again):
+def keep_largest(info, again):
     """Measured once, a minute of others at work would stand in every bound that is computed from it."""
-    for one, other in zip(bandwidths, again):
-        one["gigabytes_per_second"] = max(one["gigabytes_per_second"], other["gigabytes_per_second"])
+    for what, figure in (("bandwidth", "gigabytes_per_second"), ("tiers", "peak_gflops")):
+        for one, other in zip(info[what], again[what]):
+            if figure in one:
+                one[figure] = max(one[figure], other[figure])
 
 
 def measure(options):
@@ -250,7 +252,7 @@ def measure(options):
         measure_threads(options, info["threads"], report)
         measure_batches(options, report)
         measure_checks(options, report)
-        keep_largest(info["bandwidth"], measure_limits(options)["bandwidth"])
+        keep_largest(info, measure_limits(options))
     except (KeyboardInterrupt, SystemExit) as stop:
         if not report["tiers"]:
             raise SystemExit(f"nothing was measured: {stop or 'stopped by the user'}") from stop

@@ -23,15 +23,15 @@ multiply-add at a time, not vectorised, through libm on CPUs that have none; pla
 loops, left to the compiler at -O3 for each instruction set. Peers' outputs are compared with ours on the same data,
 which all of them are timed on. PyTorch runs as it does for its users: its outputs and gradients are new memory each
 step, which the C library maps anew where it is large (31 MB a step of LSTM 512), while ours are arrays of the caller.
-Bandwidths, as slopes of the roofline and of what a row's bound is computed from, are measured by gatekern info when the
-session starts and when it ends, and the largest counts. The FMA peak is measured in the process of each run, before and
-after it; the largest of all rounds is what per cents are of, and the lowest of a round says how slow the machine was at
-its worst. Checks of threads, schedules and denormals are measured up to four times while they miss, and the best run of
-all counts. Steal is the share of all CPU time that the hypervisor took, of each row alone, and others that of programs
-which the session had not started. The clock is what the kernel reports, which a virtual machine may not know; the FMA
-peak measured beside each run says more. From core to core is the time that a line of cache takes from the thread that
-wrote it to the one that waits for it: a virtual machine may move threads from one cache that they share to two of their
-own, where networks of few samples then take longer."""
+Bandwidths, as slopes of the roofline and of what a row's bound is computed from, and FMA peaks, its roofs, are measured
+by gatekern info when the session starts and when it ends, peaks beside each run, too, and the largest counts. The FMA
+peak is measured in the process of each run, before and after it; the largest of all rounds is what per cents are of,
+and the lowest of a round says how slow the machine was at its worst. Checks of threads, schedules and denormals are
+measured up to four times while they miss, and the best run of all counts. Steal is the share of all CPU time that the
+hypervisor took, of each row alone, and others that of programs which the session had not started. The clock is what the
+kernel reports, which a virtual machine may not know; the FMA peak measured beside each run says more. From core to core
+is the time that a line of cache takes from the thread that wrote it to the one that waits for it: a virtual machine may
+move threads from one cache that they share to two of their own, where networks of few samples then take longer."""
 
 
 def machine_name(report):
@@ -62,7 +62,7 @@ def notice_sections(report):
 def machine_section(report):
     info, extra = report["machine"], report["system"]
     caches = ", ".join(f"L{c['level']} {c['bytes'] // 1024} KiB" for c in info["caches"])
-    tiers = ", ".join(f"{SERIES[t['isa']][0]} {t['peak_gflops']:.0f}" for t in info["tiers"] if t.get("peak_gflops"))
+    tiers = ", ".join(f"{SERIES[isa][0]} {peak:.0f}" for isa, peak in ceilings_of_tiers(report).items())
     bandwidth = ", ".join(f"{b['level']} {b['gigabytes_per_second']:.0f}" for b in info["bandwidth"])
     table = [["", "measured"], ["CPU", machine.name_of({**extra, "cpu": info["cpu"]})], ["features", info["features"]],
              ["threads", f"{info['threads']} ({info['threads_reason']})"], ["caches", caches],
@@ -130,6 +130,13 @@ def highest_peaks(shapes):
     return peaks
 
 
+def ceilings_of_tiers(report):
+    """Instruction set -> the largest FMA peak of the session, which a minute of others at work keeps from no round."""
+    largest = highest_peaks(report["tiers"])
+    return {t["isa"]: max(t["peak_gflops"], largest.get(t["isa"], 0)) for t in report["machine"]["tiers"]
+            if t.get("peak_gflops")}
+
+
 def tier_table(shapes, keys, pairs):
     """One line a network, under its cell; a line of geometric means below each cell."""
     ratios = [f"{SERIES[a][0]} / {'plain C' if b.startswith('plain') else SERIES[b][0]}" for a, b in pairs]
@@ -164,7 +171,7 @@ def tier_section(report):
     several = len({s.get("list") for s in shapes}) > 1
     names = [f"{s['list']}/{s['name']}" if several else s["name"] for s in shapes]
     values = {name: {k: r["gflops"] for k, r in s["runs"].items()} for name, s in zip(names, shapes)}
-    peaks = {t["isa"]: t["peak_gflops"] for t in report["machine"]["tiers"] if t.get("peak_gflops")}
+    peaks = ceilings_of_tiers(report)
     pairs = [(a, b) for a, b in PAIRS if a in keys and b in keys]
     table = tier_table([{**s, "name": name} for name, s in zip(names, shapes)], keys, pairs)
     widest = "avx512" if "avx512" in peaks else "avx2"  # one of them: where both lie near, so would their labels
@@ -179,7 +186,7 @@ def tier_section(report):
 
 
 def roofline_section(report):
-    peaks = {t["isa"]: t["peak_gflops"] for t in report["machine"]["tiers"] if t.get("peak_gflops")}
+    peaks = ceilings_of_tiers(report)
     bandwidths = {b["level"]: b["gigabytes_per_second"] for b in report["machine"]["bandwidth"]}
     points = [(key, s["name"], s["intensity"], run["gflops"]) for s in report["tiers"]
               for key, run in s["runs"].items()]

@@ -201,6 +201,18 @@ def check_peak_without_avx512(folder):
     assert "AVX2 peak" in (folder / "tiers.svg").read_text()
 
 
+def check_roofs(folder):
+    """The largest peaks and bandwidths of all that were measured; no run is above its roof."""
+    low = {"tiers": [{"isa": "avx2", "usable": True, "peak_gflops": 60.0}, {"isa": "avx512", "usable": False}],
+           "bandwidth": [{"level": "L2", "gigabytes_per_second": 5.0}]}
+    high = {"tiers": [{"isa": "avx2", "usable": True, "peak_gflops": 80.0}, {"isa": "avx512", "usable": False}],
+            "bandwidth": [{"level": "L2", "gigabytes_per_second": 4.0}]}
+    report.keep_largest(low, high)
+    assert low["tiers"][0]["peak_gflops"] == 80.0 and low["bandwidth"][0]["gigabytes_per_second"] == 5.0, low
+    draw(folder, REPORT)  # its runs have a peak of 100, the session's start had 10
+    assert ">AVX-512 100<" in (folder / "roofline.svg").read_text()
+
+
 def check_prepacked(folder):
     """A peer that leaves out its reorders is compared with a step of ours that leaves out packing."""
     lines = [prepacked_line("packs", ratio, 1.0) for ratio in (0.9, 0.8)]
@@ -520,6 +532,7 @@ with tempfile.TemporaryDirectory() as name:
     check_busy_machine(Path(name) / "busy")
     check_shared_machine(Path(name))
     check_peak_without_avx512(Path(name) / "avx2")
+    check_roofs(Path(name) / "roofs")
     check_reasons(Path(name))
     check_lists_are_refused(Path(name))
     check_missing_files(Path(name))
