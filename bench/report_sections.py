@@ -131,7 +131,7 @@ def highest_peaks(shapes):
 
 
 def ceilings_of_tiers(report):
-    """Instruction set -> the largest FMA peak of the session, which a minute of others at work keeps from no round."""
+    """Instruction set -> the largest FMA peak that the session measured, beside a run or alone."""
     largest = highest_peaks(report["tiers"])
     return {t["isa"]: max(t["peak_gflops"], largest.get(t["isa"], 0)) for t in report["machine"]["tiers"]
             if t.get("peak_gflops")}
@@ -238,8 +238,8 @@ def check_section(report):
 def text_of_curves(disturbance):
     if not disturbance:
         return ""
-    return (f" Lowest FMA peak of a run {disturbance['lowest_peak_percent']:.0f} % of the highest, steal "
-            f"{disturbance['steal_percent']} %.")
+    lowest = f"lowest FMA peak of a run {disturbance['lowest_peak_percent']:.0f} % of the highest"
+    return f" Meanwhile {', '.join(filter(None, (lowest, machine.text_of_taken(disturbance))))}."
 
 
 def curve_table(first, series, digits):

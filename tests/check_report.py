@@ -95,6 +95,7 @@ REPORT = {
     "tiers": [network("lstm", 8, 1.0), network("lstm", 16, 2.0), network("rnn", 8, 0.5)],
     "threads": {"lstm 8, N 4": [[1, 2.0], [2, 1.0]]},
     "batches": {"lstm 8": [[1, 10.0], [2, 15.0]]},
+    "disturbances": {"threads": {"steal_percent": 0.25, "others_percent": 12.5, "lowest_peak_percent": 88.0}},
     "checks": [check_line("latency", "slow", 2.5, 2), check_line("latency", "quick", 1.1, 2),
                check_line("trainer", "whole", 0.01, 0.05),
                check_line("threads", "old", 1.01, 1.05),
@@ -153,6 +154,7 @@ def check_text(page, markdown):
         assert f"| default number of threads / the fastest, {passes} | 1 | {worst} |" in markdown, markdown
     assert "| new | – | threads, inference |" in markdown, markdown
     assert re.search(r"\| 2 \| \*\*2.500\*\* \| slow \| 1.800 \| 2 \| 1 \| 96 \| 0.8 \| – \|", markdown), markdown
+    assert "Meanwhile lowest FMA peak of a run 88 % of the highest, steal 0.25 %, others 12.5 %." in markdown, markdown
     assert "Other programs took" not in page
 
 
@@ -187,7 +189,8 @@ def check_shortfalls(markdown, data):
     assert "2 rows: ours at 50 % of the FMA peak, the peer at 33-100 %" in mean["computed"], mean
     assert "25.0 % above" in check["computed"], check
     assert "Chosen: teams, 2 threads, 3 ms; fastest: threads 1, 2 ms." in threads["computed"], threads
-    assert "Steal meanwhile 0.75 %, FMA peak 96 % of the highest." in check["computed"], check
+    assert "Meanwhile steal 0.75 %, FMA peak 96 % of the highest." in check["computed"], check
+    assert "Meanwhile steal 0.0 %, others 0.75 %." in here["computed"], here
 
 
 def check_peak_without_avx512(folder):
@@ -458,6 +461,10 @@ def check_disturbance():
         disturbance.pause()
     found = disturbance.report()
     assert (found["steal_percent"], found["others_percent"]) == (20, 20), found
+    assert machine.text_of_taken({"steal_percent": None}) == "", "where the kernel does not say"
+    assert machine.text_of_taken(found) == "steal 20.0 %, others 20.0 %", found
+    for others, marks in ((10.0, []), (10.5, ["DISTURBED: others 10.5 % of all CPU time"])):
+        assert machine.marks_of_disturbance({"steal_percent": 1.0, "others_percent": others}) == marks
     before = machine.own_ticks()
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.2: pass"], check=True)
     assert machine.own_ticks() - before >= 0.15 * os.sysconf("SC_CLK_TCK")

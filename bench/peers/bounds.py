@@ -6,6 +6,7 @@ it is not known."""
 import re
 from dataclasses import dataclass
 
+import machine
 from bars import GATES, Shape, leaves_out_packing, seconds_beside
 
 
@@ -78,6 +79,12 @@ def text_of_floor(shape, step, best, peak, asked, ceilings):
     return " ".join(parts)
 
 
+def meanwhile(line, *more):
+    """What disturbed a figure, as a sentence; "" where nothing is known of it."""
+    known = ", ".join(filter(None, (machine.text_of_taken(line), *more)))
+    return f" Meanwhile {known}." if known else ""
+
+
 def peak_of(own):
     return own.get("peak_gflops") or 100 * own["gflops"] / own["percent_of_peak"]
 
@@ -105,7 +112,7 @@ def of_row(line, who, ceilings=None):
         parts.append(f"The FMA loop itself kept {100 * own['sustained_gflops'] / peak:.1f} % on average, before and "
                      "after the runs.")
     parts.append(text_of_floor(shape_of(line), line["pass"] == "step", best, peak, asked, ceilings))
-    return " ".join(parts)
+    return " ".join(parts) + meanwhile(line)
 
 
 def span(values):
@@ -138,13 +145,13 @@ def of_training(job, ceilings=None):
     figures = [rate * flop * 1e-9 for rate in (*rates, job["at_least"] * rates[1])]
     ours, theirs, asked = (f"{f:.1f}" + (f", {100 * f / peak:.1f} %" if peak else "") for f in figures)
     return (f"Products of the layers in GFLOP/s{' and per cent of the FMA peak' if peak else ''}: ours {ours}; the "
-            f"peer {theirs}; a ratio of {job['at_least']} asks for {asked}.")
+            f"peer {theirs}; a ratio of {job['at_least']} asks for {asked}.{meanwhile(job)}")
 
 
 def of_ragged(row):
     """Of a line of compare_ragged.py."""
     times = [milliseconds(s) for s in (row["best"], row["packed"], row["packed"] / row["at_least"])]
-    return f"Ours {times[0]}; the peer {times[1]}; a ratio of {row['at_least']} asks for {times[2]}."
+    return f"Ours {times[0]}; the peer {times[1]}; a ratio of {row['at_least']} asks for {times[2]}.{meanwhile(row)}"
 
 
 def of_check(line):
@@ -163,8 +170,5 @@ def of_check(line):
             fastest = min(line[key], key=lambda way: way[time])
             text += (f" Chosen: {line['schedule']}, {line['threads_used']} threads, {line[time]:.3g} ms; fastest: "
                      f"{name} {fastest[name]}, {fastest[time]:.3g} ms.")
-    if line.get("steal_percent") is not None:
-        text += f" Steal meanwhile {line['steal_percent']} %"
-        text += (f", FMA peak {line['lowest_peak_percent']:.0f} % of the highest." if "lowest_peak_percent" in line
-                 else ".")
-    return text
+    lowest = line.get("lowest_peak_percent")
+    return text + meanwhile(line, f"FMA peak {lowest:.0f} % of the highest" if lowest is not None else "")

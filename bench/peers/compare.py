@@ -39,7 +39,6 @@ from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepack
                          make_data, pause, result_shapes, usable_tiers)
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
-DISTURBED = 10  # per cent of all CPU time
 MOVED = 3  # times as long from core to core: on caches of their own, no longer on one
 STOPPED = 130  # exit status after Ctrl-C
 
@@ -228,9 +227,7 @@ def measure_ceilings(options):
 
 def text_of_disturbance(result):
     """Where others took so much that the row's figures mean little, or the threads were moved apart meanwhile."""
-    taken = [f"{name} {result[key]} %" for name, key in (("steal", "steal_percent"), ("others", "others_percent"))
-             if (result.get(key) or 0) > DISTURBED]
-    texts = [f"DISTURBED: {', '.join(taken)} of all CPU time"] if taken else []
+    texts = machine.marks_of_disturbance(result)
     soonest, latest = result["gatekern"]["core_to_core_ns"]
     if latest > MOVED * soonest:
         texts.append(f"MOVED: from core to core {text_of_core_to_core(result['gatekern'])} ns")

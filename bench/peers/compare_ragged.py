@@ -126,14 +126,15 @@ def main():
                 best[0] = min(best[0], ours(options.program, cell, shape, options.seconds / 2, options.threads))
                 time.sleep(0.05)  # after it no thread spins any more
                 best[1] = min(best[1], best_of_packed(peer, options.seconds))
-            ratio = best[1] / best[0]
+            ratio, disturbed = best[1] / best[0], disturbance.report()
             missed += ratio < LEAST
             write_line(options, {"ragged": f"{cell} {'/'.join(map(str, shape))}", "best": best[0], "packed": best[1],
-                                 "ratio": ratio, "at_least": LEAST, "difference": difference, **disturbance.report()})
+                                 "ratio": ratio, "at_least": LEAST, "difference": difference, **disturbed})
             verdict = "" if ratio >= LEAST else "  MISSED"
+            marks = "".join(f"; {mark}" for mark in machine.marks_of_disturbance(disturbed))
             print(f"{cell:5s} {'/'.join(map(str, shape)):12s} ours {1e3 * best[0]:8.2f} ms, "
                   f"PyTorch {torch.__version__} packed {1e3 * best[1]:8.2f} ms: ratio {ratio:.2f}, at least {LEAST}"
-                  f"{verdict}; outputs within {difference:.1g}", flush=True)
+                  f"{verdict}; outputs within {difference:.1g}{marks}", flush=True)
     return missed > 0
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+DISTURBED = 10  # per cent of all CPU time that others took: a figure beside more means little
 BUSY = 0.25  # CPUs: more than what is left of a shell and of services at rest
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 USUAL_SPINS = "300000"  # GNU OpenMP's where nobody has chosen; `gatekern` alone would choose fewer
@@ -84,6 +85,22 @@ def text_of_build(version, compiler, description):
     describe()."""
     commit_text = f"scripts of commit {description['commit']}" if description.get("commit") else ""
     return ", ".join(filter(None, (version, compiler, commit_text)))
+
+
+TAKERS = [("steal", "steal_percent"), ("others", "others_percent")]  # in what Disturbance.report() says
+
+
+def text_of_taken(line, more_than=-1):
+    """The shares of all CPU time that the hypervisor and other programs took, those above `more_than` per cent; "" if
+    there is none, or none is known."""
+    return ", ".join(f"{name} {line[key]} %" for name, key in TAKERS
+                     if line.get(key) is not None and line[key] > more_than)
+
+
+def marks_of_disturbance(line):
+    """Of a figure beside which others took so much that it means little; else none."""
+    taken = text_of_taken(line, DISTURBED)
+    return [f"DISTURBED: {taken} of all CPU time"] if taken else []
 
 
 def own_ticks():

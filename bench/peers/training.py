@@ -111,11 +111,13 @@ def describe_job(title, tier, result, bound):
     ours, theirs = (max(r["best"] for r in result[side]) for side in ("gatekern", "pytorch"))
     peer, ratio, of_medians = result["pytorch"][0]["peer"], result["ratio"], result["ratio_median"]
     last = [result[side][-1]["losses"][-1] for side in ("gatekern", "pytorch")]
-    return (f"train {title} {tier}: {ours:.0f} characters/s, {peer} {theirs:.0f}: x{ratio:.2f} (median "
-            f"x{of_medians:.2f}), needed {bound}; losses within {result['loss_difference']:.1g} in the first steps, "
-            f"the last {last[0]:.3f} {last[1]:.3f}",
+    return ("; ".join([f"train {title} {tier}: {ours:.0f} characters/s, {peer} {theirs:.0f}: x{ratio:.2f} (median "
+                       f"x{of_medians:.2f}), needed {bound}",
+                       f"losses within {result['loss_difference']:.1g} in the first steps, the last {last[0]:.3f} "
+                       f"{last[1]:.3f}", *machine.marks_of_disturbance(result)]),
             f"| {title} | {tier} | {ours:.0f} | {theirs:.0f} ({peer}) | {ratio:.2f} ({of_medians:.2f}) | {bound} | "
-            f"{result['steal_percent']} | {'–'.join(map(str, result.get('megahertz', [])))} |")
+            f"{result['steal_percent']} | {result['others_percent']} | "
+            f"{'–'.join(map(str, result.get('megahertz', [])))} |")
 
 
 def write_line(options, line):
@@ -159,6 +161,6 @@ def compare_training(jobs, options, ceilings, table):
 
 def markdown(table):
     """Of what compare_training added."""
-    head = ["", "| training | isa | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | MHz |",
-            "|---|---|---|---|---|---|---|---|"]
+    head = ["", "| training | isa | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | others % "
+            "| MHz |", "|---" * 9 + "|"]
     return "\n".join([*head, *(row for row, _ in table), "", *filter(None, (short for _, short in table))]) + "\n"

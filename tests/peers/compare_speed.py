@@ -278,6 +278,16 @@ def check_training_starts_alike(session):
     assert len(rows) == 1 and rows[0].get("loss_difference", 1) <= training.LARGEST_LOSS_DIFFERENCE, (rows, text)
 
 
+def check_disturbed_training_says_so():
+    side = [{"best": 2.0, "losses": [1.0], "peer": "PyTorch 0"}]
+    result = {"gatekern": side, "pytorch": side, "ratio": 1.0, "ratio_median": 1.0, "loss_difference": 0.0,
+              "steal_percent": 0.5, "others_percent": 40.0}
+    text, row = training.describe_job("lstm", "avx2", result, 1.0)
+    assert text.endswith("; DISTURBED: others 40.0 % of all CPU time") and "| 0.5 | 40.0 |" in row, (text, row)
+    heads = training.markdown([(row, None)]).splitlines()[1]
+    assert heads.count("|") == row.count("|"), (heads, row)
+
+
 def check_unlike_losses_are_refused():
     assert training.compare_losses([4.0, 3.0], [4.0, 3.0]) == 0
     for ours, theirs in (([4.0, 3.001], [4.0, 3.0]), ([float("nan")], [4.0]), ([4.0], [4.0, 3.0])):
@@ -311,6 +321,7 @@ def main():
         check_a_worker_that_dies_or_hangs_is_started_again(session)
         check_onednn_is_found_from_every_folder(session)
         check_training_starts_alike(session)
+        check_disturbed_training_says_so()
         check_unlike_losses_are_refused()
 
 
