@@ -229,7 +229,8 @@ class Worker:
         if isa not in self.processes:
             process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), self.peer, str(self.threads)],
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                       env=environment(isa, self.threads))
+                                       env=environment(isa, self.threads),
+                                       start_new_session=True)  # Ctrl-C is ours, and ends it
             hello = self.read_line(process)
             if not hello:
                 raise RuntimeError(f"{self.peer} does not start here")

@@ -7,7 +7,6 @@ batch, time, layers, directions, pass: step, forward or inference, packed), the 
 either a file to write the results to, or for how many seconds to time runs."""
 
 import json
-import signal
 import statistics
 import sys
 import time
@@ -183,7 +182,6 @@ def measure(peer, seconds):
 
 
 def main():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C compare.py hears, too, and ends this process
     try:
         peer = {"pytorch": PyTorch, "onnxruntime": OnnxRuntime}[sys.argv[1]](int(sys.argv[2]))
     except ImportError as error:
