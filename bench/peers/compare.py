@@ -20,7 +20,6 @@ import argparse
 import json
 import math
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ import numpy as np
 import bounds
 import machine
 import reasons
+import session
 import training
 from bars import (BARS, PEER_NAMES as NAMES, TRAINING, Row, explain_brackets, geometric_means, is_missed, parse_shape,
                   read_list, text_of_core_to_core, text_of_ours, text_of_peer)
@@ -40,7 +40,6 @@ from contestants import (Failed, Gatekern, NoAnswer, NotOffered, Onednn, Prepack
 
 LARGEST_DIFFERENCE = 1e-4  # of a tensor's largest magnitude
 MOVED = 3  # times as long from core to core: on caches of their own, no longer on one
-STOPPED = 130  # exit status after Ctrl-C
 
 
 def ask(name, call, *arguments):
@@ -83,6 +82,8 @@ def start_peers(names, options):
                 peers[name] = Worker("onnxruntime" if name == "onnxruntime" else "pytorch", options.threads,
                                      options.patience, name == "packed")
         except (NotOffered, NoAnswer, OSError, RuntimeError, ValueError) as error:
+            if name == "onednn" and isinstance(error, FileNotFoundError):
+                error = f"there is no {options.onednn}, which bench/peers/build_onednn makes"
             print(f"{NAMES[name]} is left out, it does not start: {error}", file=sys.stderr)
     return peers
 
@@ -253,8 +254,9 @@ def describe_row(row, result, ceilings):
     return "; ".join(parts + text_of_disturbance(result))
 
 
-def describe_session(header):
-    versions = ", ".join(f"{NAMES[k]} {v}" for k, v in header["versions"].items() if k in NAMES)
+def describe_session(header, jobs):
+    peers = {**training.versions(jobs), **header["versions"]}
+    versions = ", ".join(f"{NAMES[k]} {v}" for k, v in peers.items() if k in NAMES)
     ours = machine.text_of_build(header["versions"]["gatekern"], header["compiler"], header["machine"])
     return (f"{machine.name_of(header['machine'])}, {header['machine']['allowed_cpus']} CPUs, threads: "
             f"{header['threads']}, {header['machine']['date']}. Gatekern {ours}. {versions or 'No peer'}.\n\n")
@@ -298,7 +300,6 @@ def markdown(header, rows, results):
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    root = Path(__file__).resolve().parent.parent.parent
     parser.add_argument("--bars", action="append", default=[], choices=[*BARS, "training"])
     parser.add_argument("--shapes", action="append", default=[], metavar="LIST", help="of bench/shapes, or a file")
     parser.add_argument("--shape", action="append", default=[], metavar="CELL,I,H,N,T[,L][,bidirectional]")
@@ -306,28 +307,22 @@ def parse_options():
     parser.add_argument("--pass", dest="passes", choices=["step", "forward", "inference"],
                         help="for --shape and --shapes; step if it is not given")
     parser.add_argument("--isa", choices=["auto", "scalar", "avx2", "avx512", "neon"],
-                        help="for --shape, --shapes and training; avx2 caps the peers too")
+                        help="for --shape, --shapes and training; avx2 caps the peers too, scalar could not")
     parser.add_argument("--peers", default=None, help="some of " + ", ".join(NAMES) + "; all that are found")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
-    parser.add_argument("--patience", type=float, default=600, metavar="SECONDS",
-                        help="how long a peer may take to answer before it is left out of a row")
-    parser.add_argument("--program", default=os.environ.get("GATEKERN_PROGRAM", str(root / "build/gatekern")))
-    parser.add_argument("--library", default=os.environ.get("GATEKERN_LIBRARY", str(root / "build/libgatekern.so")))
-    parser.add_argument("--onednn", default=str(root / "build/peer_onednn"))
+    session.add_options(parser, rounds=5, seconds=1.0)
+    parser.add_argument("--program", default=os.environ.get("GATEKERN_PROGRAM", str(session.BUILD / "gatekern")))
+    parser.add_argument("--onednn", default=str(session.BUILD / "peer_onednn"))
     parser.add_argument("--text", help="for --bars training; one is made if it is not given")
     parser.add_argument("--training-steps", type=int, help="for --bars training; 30 if it is not given")
-    parser.add_argument("--out", help="JSON lines")
     parser.add_argument("--markdown", help="a table")
     options = parser.parse_args()
     unknown = set((options.peers or "pytorch").split(",")) - set(NAMES)
     if unknown:
         parser.error(f"--peers: no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    for name in ("rounds", "threads", "training_steps"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}, must be at least 1")
+    if options.isa == "scalar":
+        parser.error("--isa scalar: no peer can be kept to scalar code, and none is compared with it")
     try:
+        session.check_numbers(options)
         options.shape_rows = [shape for name in options.shapes for shape in read_list(name)]
         options.shape_rows += [parse_shape(text) for text in options.shape]
     except ValueError as error:
@@ -344,12 +339,12 @@ def parse_options():
             parser.error(f"--{name.replace('_', '-')}: there is no --bars training that it is for")
     options.training_steps = 30 if options.training_steps is None else options.training_steps
     options.passes, options.isa = options.passes or "step", options.isa or "auto"
-    for name in ("library", "text"):
-        path = getattr(options, name)
-        if path and not Path(path).is_file():
-            parser.exit(2, f"{parser.prog}: --{name}: no file {path}\n")
-    if not shutil.which(options.program):
-        parser.exit(2, f"{parser.prog}: --program: no program {options.program}\n")
+    try:
+        session.check_files(options)
+        if options.text and not Path(options.text).is_file():
+            raise ValueError(f"--text: no file {options.text}")
+    except ValueError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
     return options
 
 
@@ -374,18 +369,12 @@ def make_rows(options):
     return chosen
 
 
-def write(path, text, mode):
-    if path:
-        with open(path, mode) as file:
-            file.write(text)
-
-
 def run_rows(rows, gatekern, peers, options, results):
     """Adds the result of each row as it comes."""
     for row in rows:
         with tempfile.TemporaryDirectory() as folder:
             results.append(run_row(row, gatekern, peers, options, Path(folder)))
-        write(options.out, json.dumps(line_of(row, results[-1])) + "\n", "a")
+        session.write(options.out, json.dumps(line_of(row, results[-1])) + "\n")
         print(describe_row(row, results[-1], options.ceilings), flush=True)
 
 
@@ -412,18 +401,18 @@ def main():
     machine.warn_of_load()
     try:
         rows = make_rows(options)
-        write(options.markdown, "", "a")
-        write(options.out, "", "a")
+        gatekern = Gatekern(options.program, options.library, options.threads)
+        session.write(options.markdown, "")
+        session.write(options.out, "")
     except (ValueError, OSError) as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 2
-    gatekern = Gatekern(options.program, options.library, options.threads)
     peers = start_peers(sorted({name for row in rows for name in row.peers}), options)
     options.ceilings = measure_ceilings(options)
     header = {"machine": machine.describe(), "ceilings": options.ceilings, "threads": options.threads,
               "rounds": options.rounds, "seconds": options.seconds, "compiler": gatekern.compiler,
               "versions": {"gatekern": gatekern.version, **{k: v.version for k, v in peers.items()}}}
-    write(options.out, json.dumps({"header": header}) + "\n", "w")
+    session.write(options.out, json.dumps({"header": header}) + "\n", "w")
     results, jobs, fine, stopped = [], [], True, False
     try:
         run_rows(rows, gatekern, peers, options, results)
@@ -434,19 +423,15 @@ def main():
     for peer in peers.values():
         peer.close()
     fine &= report_means(rows, results)
-    text = describe_session(header) + (markdown(header, rows, results) if results else "")
-    write(options.markdown, text + (training.markdown(jobs) if jobs else ""), "w")
+    text = describe_session(header, jobs) + (markdown(header, rows, results) if results else "")
+    session.write(options.markdown, text + (training.markdown(jobs) if jobs else ""), "w")
     if stopped:
         compared = [f"{len(results)} of {len(rows)} networks"] if rows else []
         compared += [f"{len(jobs)} training jobs"] if "training" in options.bars else []
         print(f"compare.py: stopped by the user; compared: {', '.join(compared)}", file=sys.stderr)
-        return STOPPED
+        return session.STOPPED
     return 0 if fine and not any(map(is_amiss, results)) else 1
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("compare.py: stopped by the user", file=sys.stderr)
-        sys.exit(STOPPED)
+    session.run(main)

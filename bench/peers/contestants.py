@@ -82,8 +82,13 @@ def make_data(shape, folder):
 
 
 def machine_info(program):
-    command = [program, "info", "--no-measure", "--json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    """ValueError: it is no program of Gatekern's."""
+    result = subprocess.run([program, "info", "--no-measure", "--json"], capture_output=True, text=True)
+    try:
+        return json.loads(result.stdout)
+    except ValueError as error:
+        said = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        raise ValueError(f"--program: {program} info --json gives no JSON: {said[-1]}") from error
 
 
 def fastest_tier(program):

@@ -8,11 +8,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import bounds
 import machine
 import reasons
+import session
 from contestants import Failed, environment, fastest_tier
 
 HERE = Path(__file__).resolve().parent
@@ -21,6 +23,14 @@ OPTIMIZER = ["--lr", "4e-3", "--clip-norm", "5"]  # of both
 COMPARED_STEPS, LARGEST_LOSS_DIFFERENCE = 10, 1e-5  # relative, as in tests/peers/compare_language_model.py
 VALIDATION = 0.01  # share of the text
 SYMBOLS = bytes(range(33, 98))  # 65, as tiny Shakespeare has
+
+
+@dataclass
+class Job:
+    """What Markdown says of one."""
+    row: str
+    short: str = ""  # of what it misses
+    peer: str = ""  # and its version
 
 
 def make_text(path):
@@ -120,12 +130,6 @@ def describe_job(title, tier, result, bound):
             f"{'–'.join(map(str, result.get('megahertz', [])))} |")
 
 
-def write_line(options, line):
-    if options.out:
-        with open(options.out, "a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
 def compare_training(jobs, options, ceilings, table):
     """Adds what Markdown says of each job to the table as it comes. Do losses agree, and is every ratio reached?"""
     fine, tier = True, tier_of(options)
@@ -143,18 +147,19 @@ def compare_training(jobs, options, ceilings, table):
             except Failed as failure:
                 fine = False
                 print(f"train {title} {tier}: FAILED: {failure}", flush=True)
-                table.append((f"| {title} | {tier} | {failure} |", None))
-                write_line(options, {"name": title, "pass": "training", "isa": tier, "error": str(failure)})
+                table.append(Job(f"| {title} | {tier} | {failure} |"))
+                session.write(options.out, json.dumps({"name": title, "pass": "training", "isa": tier,
+                                                       "error": str(failure)}) + "\n")
                 continue
             line = {"training": title, "isa": tier, **result, "at_least": bound}
             text_of_job, row = describe_job(title, tier, result, bound)
-            short = None
+            short = ""
             if result["ratio"] < bound:
                 fine = False
                 reason = reasons.find(reasons.read(), reasons.key_of_training(title), "training", "auto", "pytorch")
                 short = f"- {title} < {bound}: {bounds.of_training(line, ceilings)} {reason}"
-            table.append((row, short))
-            write_line(options, line)
+            table.append(Job(row, short, result["pytorch"][0]["peer"]))
+            session.write(options.out, json.dumps(line) + "\n")
             print(text_of_job, flush=True)
     return fine
 
@@ -163,4 +168,9 @@ def markdown(table):
     """Of what compare_training added."""
     head = ["", "| training | isa | ours, characters/s | the peer's | ratio (of medians) | needed | steal % | others % "
             "| MHz |", "|---" * 9 + "|"]
-    return "\n".join([*head, *(row for row, _ in table), "", *filter(None, (short for _, short in table))]) + "\n"
+    return "\n".join([*head, *(job.row for job in table), "", *filter(None, (job.short for job in table))]) + "\n"
+
+
+def versions(table):
+    """Peer -> version, of the jobs that compare_training added."""
+    return {"pytorch": job.peer.split()[-1] for job in table if job.peer}
