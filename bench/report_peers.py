@@ -169,11 +169,16 @@ def training_section(header, jobs, title):
 
 
 def ragged_section(header, rows, title):
-    table = [["cell H/N/T (I = H)", "ms", f"{name_of(header, 'packed')}, ms", "ratio", "needed", "steal %", "others %"]]
-    table += [[r["ragged"], f"{1e3 * r['best']:.3f}", f"{1e3 * r['packed']:.3f}",
-               ("!" if r["ratio"] < r["at_least"] else "") + f"{r['ratio']:.2f}", str(r["at_least"]),
+    def milliseconds(row, best, median):
+        return f"{1e3 * row[best]:.3f}" + (f" ({1e3 * row[median]:.3f})" if median in row else "")
+    table = [["cell H/N/T (I = H)", "ms (median)", f"{name_of(header, 'packed')}, ms (median)", "ratio (medians)",
+              "needed", "steal %", "others %"]]
+    table += [[r["ragged"], milliseconds(r, "best", "median"), milliseconds(r, "packed", "packed_median"),
+               ("!" if r["ratio"] < r["at_least"] else "") + f"{r['ratio']:.2f}"
+               + (f" ({r['ratio_median']:.2f})" if "ratio_median" in r else ""), str(r["at_least"]),
                text_of_share(r, "steal_percent"), text_of_share(r, "others_percent")] for r in rows]
-    return Section(title, f"A training step over lengths that are uniform in 1 ... T. {describe(header)}.", table=table)
+    return Section(title, "A training step over lengths that are uniform in 1 ... T: the best of all rounds, and the "
+                   f"median of the rounds' best ones. {describe(header)}.", table=table)
 
 
 def sections_of_session(header, lines, title, taken):

@@ -241,6 +241,9 @@ def check_ragged(folder):
            "session": 0, "steal_percent": 0.25, "others_percent": 0.5}
     _, markdown, data = draw(folder, {**REPORT, "peers": [row]})
     assert "| lstm 8/4/5 | 500.000 | 1000.000 | **2.00** | 3.0 | 0.25 | 0.5 |" in markdown, markdown
+    with_medians = {**row, "median": 0.6, "packed_median": 1.5, "ratio_median": 2.5}
+    wanted = "| lstm 8/4/5 | 500.000 (600.000) | 1000.000 (1500.000) | **2.00 (2.50)** | 3.0 | 0.25 | 0.5 |"
+    assert wanted in draw(folder, {**REPORT, "peers": [with_medians]})[1]
     short = json.loads(data)["short"][0]
     assert short["network"] == "lstm-8/4/5" and "a ratio of 3.0 asks for 333 ms" in short["computed"], short
 

@@ -60,6 +60,7 @@ class Row:
     at_least: dict = field(default_factory=dict)
     group: str = ""  # of the geometric means
     group_sizes: dict = field(default_factory=dict)  # peer -> rows of the group and pass that name it
+    lengths: list = field(default_factory=list)  # of the samples; empty: all have T steps
     asked: bool = False  # by name for its peers: without any the row is amiss
 
 

@@ -4,139 +4,135 @@
 
   compare_ragged.py [PROGRAM] [--rounds 3] [--seconds 0.5] [--cells lstm,gru,rnn] [--out FILE]
 
-Ours is the step of PROGRAM, else of build/gatekern-bench-options (weights packed, forward, backward with the gradients
-of inputs and weights); PyTorch's is forward and backward of a sequence that was packed before. Before anything is timed
-both get the same data of the same lengths, and every output and gradient is compared. Exit status 1 if these differ, or
-below the least ratio."""
+Ours is the step of PROGRAM, else of build/gatekern-bench-options (weights packed, forward, backward with every
+gradient), which makes random data of its own; PyTorch's, in a process of its own, is forward and backward of a sequence
+that was packed before. Before anything is timed the library and PyTorch get the same data of the same lengths, on which
+PyTorch is then timed, and every output and gradient is compared. Exit status 1 if these differ, or below the least
+ratio; 130 after Ctrl-C, which keeps what was compared."""
 
 import argparse
 import json
-import os
 import re
+import statistics
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import machine
-from contestants import environment
-
-try:
-    import torch
-except ImportError as error:
-    sys.exit(f"{sys.argv[0]}: {error}; tests/peers/requirements.txt lists what is needed")
-
-ROOT = Path(__file__).resolve().parents[2]
-BUILD, TESTS = ROOT / "build", ROOT / "tests"
-sys.path[:0] = [str(TESTS / "peers"), str(TESTS / "pytorch")]
-import networks  # noqa: E402
-from compare import LARGEST_DIFFERENCE  # noqa: E402
-from gatekern_library import Library, Network  # noqa: E402
+import session
+from bars import CELLS_OF, Row, Shape
+from compare import LARGEST_DIFFERENCE, ask, check_whole, largest_difference, summary
+from contestants import Failed, LibraryResults, NoAnswer, Worker, environment, make_data, pause, result_shapes
 
 LEAST = 3.0
-SHAPES = [(256, 64, 100), (128, 50, 50)]
+SIZES = [(256, 64, 100), (128, 50, 50)]  # H, N, T of gatekern-bench-options
 
 
 def lengths_of(steps, batch):
     """Those of bench/option_costs.c."""
-    return torch.tensor([1 + (n * 37 % batch * (steps - 1) + batch // 2) // (batch - 1) % steps for n in range(batch)])
+    return [1 + (n * 37 % batch * (steps - 1) + batch // 2) // (batch - 1) % steps for n in range(batch)]
 
 
-def largest_difference(library, cell, hidden, batch, steps):
-    case = networks.Case(cell, hidden, hidden, time=steps, batch=batch, lengths=lengths_of(steps, batch).tolist())
-    data = case.inputs()
-    ours, theirs = Network(library, case).run(data), networks.run(case, torch.float32, data)
-    return max(networks.relative_error(ours[name], value) for name, value in theirs.items())
+def make_row(cell, hidden, batch, steps):
+    shape = Shape(f"{cell} {hidden}/{batch}/{steps}", cell, hidden, hidden, batch, steps)
+    return Row(shape, "step", ["packed"], lengths=lengths_of(steps, batch))
 
 
-class Packed:
-    def __init__(self, cell, hidden, batch, steps):
-        self.module = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell](hidden, hidden)
-        x = 2 * torch.rand(steps, batch, hidden) - 1
-        packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths_of(steps, batch), enforce_sorted=False)
-        self.leaf = packed.data.detach().requires_grad_()
-        self.x = torch.nn.utils.rnn.PackedSequence(self.leaf, packed.batch_sizes, packed.sorted_indices,
-                                                   packed.unsorted_indices)
-        self.dy = 2 * torch.rand(packed.data.shape[0], hidden) - 1
-
-    def run(self):
-        for tensor in [*self.module.parameters(), self.leaf]:
-            tensor.grad = None
-        start = time.perf_counter()
-        y, _ = self.module(self.x)
-        y.data.backward(self.dy)
-        return time.perf_counter() - start
+def compare_outputs(row, library, peer, folder):
+    """The largest difference; Failed if it is too large."""
+    data, shapes = make_data(row.shape, folder), result_shapes(row.shape, True)
+    results = ask("gatekern", library.results, row, data)
+    ask("gatekern", check_whole, results, shapes)
+    difference, tensor = ask("packed", largest_difference, results, ask("packed", peer.results, row, folder), shapes)
+    if not difference <= LARGEST_DIFFERENCE:
+        raise Failed(f"PyTorch: {tensor} differs by {difference:.2g}")
+    return difference
 
 
-def best_of_packed(contestant, seconds):
-    contestant.run()
-    end, best = time.perf_counter() + seconds, float("inf")
-    while time.perf_counter() < end:
-        best = min(best, contestant.run())
-    return best
-
-
-def ours(program, cell, shape, seconds, threads):
+def measure_ours(program, shape, seconds, threads):
     """gatekern-bench-options says by its exit status, too, whether its own promises hold: figures do not hang on it."""
-    command = [program, str(seconds), cell, "lengths-uniform"]
+    command = [program, str(seconds), shape.cell, "lengths-uniform"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment("auto", threads))
-    size = "/".join(map(str, shape))
+    size = f"{shape.hidden}/{shape.batch}/{shape.time}"
     found = re.search(rf"{size} +lengths-uniform +([0-9.]+) ms", result.stdout)
     if result.returncode < 0 or not found:
-        sys.exit(f"{' '.join(command)}: exit status {result.returncode}, no figure of {size}\n"
-                 f"{result.stdout}{result.stderr}".rstrip())
+        raise Failed(f"{' '.join(command)}: exit status {result.returncode}, no figure of {size}\n"
+                     f"{result.stdout}{result.stderr}".rstrip())
     if f", {threads} threads" not in result.stdout.split("\n", 1)[0]:
-        sys.exit(f"{' '.join(command)}: asked for {threads} threads: {result.stdout.splitlines()[0]}")
+        raise Failed(f"{' '.join(command)}: asked for {threads} threads: {result.stdout.splitlines()[0]}")
     return float(found.group(1)) / 1e3
 
 
-def write_line(options, line, mode="a"):
-    if options.out:
-        with open(options.out, mode) as file:
-            file.write(json.dumps(line) + "\n")
+def measure_row(row, library, peer, options, folder):
+    """What --out writes of it. Medians and spread are those of the rounds' best steps, of both."""
+    difference = compare_outputs(row, library, peer, folder)
+    disturbance, rounds = machine.Disturbance(), {"gatekern": [], "packed": []}
+    for _ in range(options.rounds):
+        rounds["gatekern"].append(measure_ours(options.program, row.shape, options.seconds / 2, options.threads))
+        pause()
+        rounds["packed"].append(ask("packed", peer.measure, row, options.seconds, folder)["best"])
+        disturbance.sample()
+    ours, theirs = (summary([{"best": best} for best in bests]) for bests in rounds.values())
+    medians = [statistics.median(bests) for bests in rounds.values()]
+    return {"ragged": row.shape.name, "best": ours["best"], "median": medians[0], "spread": ours["spread"],
+            "packed": theirs["best"], "packed_median": medians[1], "packed_spread": theirs["spread"],
+            "ratio": theirs["best"] / ours["best"], "ratio_median": medians[1] / medians[0], "at_least": LEAST,
+            "rounds": rounds, "difference": difference, **disturbance.report()}
+
+
+def describe(line, version):
+    parts = [f"{line['ragged']:17s} ours {1e3 * line['best']:8.2f} ms, PyTorch {version} packed "
+             f"{1e3 * line['packed']:8.2f} ms: ratio {line['ratio']:.2f} (medians {line['ratio_median']:.2f}), at "
+             f"least {LEAST}" + ("" if line["ratio"] >= LEAST else "  MISSED"),
+             f"slowest round {100 * line['spread']:.0f} % and {100 * line['packed_spread']:.0f} % above the best",
+             f"outputs within {line['difference']:.1g}"]
+    return "; ".join(parts + machine.marks_of_disturbance(line))
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", nargs="?", default=str(session.BUILD / "gatekern-bench-options"))
+    parser.add_argument("--cells", default=",".join(CELLS_OF["packed"]))
+    session.add_options(parser, rounds=3, seconds=0.5)
+    options = parser.parse_args()
+    try:
+        session.check_numbers(options)
+        session.check_files(options)
+        options.cells = options.cells.split(",")
+        unknown = [cell for cell in options.cells if cell not in CELLS_OF["packed"]]
+        if unknown:
+            raise ValueError(f"--cells: no {', '.join(unknown)}; there are {', '.join(CELLS_OF['packed'])}")
+        session.write(options.out, "")
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    return options
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("program", nargs="?", default=str(BUILD / "gatekern-bench-options"))
-    parser.add_argument("--library", default=os.environ.get("GATEKERN_LIBRARY", str(BUILD / "libgatekern.so")))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.5)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--cells", default="lstm,gru,rnn")
-    parser.add_argument("--out", help="JSON lines, which bench/report.py --peers reads")
-    options = parser.parse_args()
-    for path in (options.program, options.library):
-        if not Path(path).is_file():
-            parser.exit(2, f"{parser.prog}: no file {path}\n")
+    options = parse_options()
     machine.make_all_wait_alike()
     machine.warn_of_load()
-    torch.set_num_threads(options.threads)
-    library, missed = Library(options.library), 0
-    versions = {"gatekern": library.c.gk_version().decode(), "packed": torch.__version__}
-    write_line(options, {"header": {"machine": machine.describe(), "threads": options.threads, "rounds": options.rounds,
-                                    "seconds": options.seconds, "versions": versions}}, "w")
-    for cell in options.cells.split(","):
-        for shape in SHAPES:
-            difference = largest_difference(library, cell, *shape)
-            if not difference <= LARGEST_DIFFERENCE:
-                sys.exit(f"{cell} {shape}: outputs differ by {difference:.2g}")
-            peer, best, disturbance = Packed(cell, *shape), [float("inf")] * 2, machine.Disturbance()
-            for _ in range(options.rounds):
-                best[0] = min(best[0], ours(options.program, cell, shape, options.seconds / 2, options.threads))
-                time.sleep(0.05)  # after it no thread spins any more
-                best[1] = min(best[1], best_of_packed(peer, options.seconds))
-            ratio, disturbed = best[1] / best[0], disturbance.report()
-            missed += ratio < LEAST
-            write_line(options, {"ragged": f"{cell} {'/'.join(map(str, shape))}", "best": best[0], "packed": best[1],
-                                 "ratio": ratio, "at_least": LEAST, "difference": difference, **disturbed})
-            verdict = "" if ratio >= LEAST else "  MISSED"
-            marks = "".join(f"; {mark}" for mark in machine.marks_of_disturbance(disturbed))
-            print(f"{cell:5s} {'/'.join(map(str, shape)):12s} ours {1e3 * best[0]:8.2f} ms, "
-                  f"PyTorch {torch.__version__} packed {1e3 * best[1]:8.2f} ms: ratio {ratio:.2f}, at least {LEAST}"
-                  f"{verdict}; outputs within {difference:.1g}{marks}", flush=True)
-    return missed > 0
+    library, fine = LibraryResults(options.library, options.threads), True
+    try:
+        peer = Worker("pytorch", options.threads, options.patience, packed=True)
+    except (NoAnswer, RuntimeError) as error:
+        sys.exit(f"PyTorch does not start: {error}; tests/peers/requirements.txt lists what is needed")
+    header = {"machine": machine.describe(), "threads": options.threads, "rounds": options.rounds,
+              "seconds": options.seconds, "versions": {"gatekern": library.version, "packed": peer.version}}
+    session.write(options.out, json.dumps({"header": header}) + "\n", "w")
+    for row in (make_row(cell, *sizes) for cell in options.cells for sizes in SIZES):
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                line = measure_row(row, library, peer, options, Path(folder))
+        except (Failed, NoAnswer) as failure:
+            sys.exit(f"{row.shape.name}: {failure}")
+        fine &= line["ratio"] >= LEAST
+        session.write(options.out, json.dumps(line) + "\n")
+        print(describe(line, peer.version), flush=True)
+    peer.close()
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    session.run(main)

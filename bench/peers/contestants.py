@@ -100,15 +100,13 @@ def usable_tiers(program):
     return [tier["isa"] for tier in machine_info(program)["tiers"] if tier["usable"]]
 
 
-class Gatekern:
-    """Results by the library in this process; timed by `gatekern bench`."""
+class LibraryResults:
+    """Ours, of the library in this process."""
 
-    def __init__(self, program, library, threads):
-        self.program, self.threads = program, threads
+    def __init__(self, library, threads):
         from gatekern_library import Library
-        self.library = Library(library)
-        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-        self.version, self.compiler = version.split()[-1], machine_info(program)["compiler"]
+        self.library, self.threads = Library(library), threads
+        self.version = self.library.c.gk_version().decode()
 
     def results(self, row, data):
         from gatekern_library import Network
@@ -118,7 +116,7 @@ class Gatekern:
                                projection=0, merge="concatenate", hidden_sizes=[],
                                output_width=shape.directions * shape.hidden,
                                state_shape=lambda name: array_shapes(shape)["h0"],
-                               directions=shape.directions, lengths=[], time=shape.time, batch=shape.batch,
+                               directions=shape.directions, lengths=row.lengths, time=shape.time, batch=shape.batch,
                                rows=lambda width: (shape.time, shape.batch, width))
         isa = 0 if row.isa == "auto" else self.library.tiers()[row.isa]
         network = Network(self.library, case, isa=isa, threads=self.threads)
@@ -126,6 +124,16 @@ class Gatekern:
         if row.passes != "step":
             return network.forward(data, inference=row.passes == "inference")
         return {**network.forward(data), **network.backward(data)}
+
+
+class Gatekern(LibraryResults):
+    """Timed by `gatekern bench`."""
+
+    def __init__(self, program, library, threads):
+        super().__init__(library, threads)
+        self.program, self.compiler = program, machine_info(program)["compiler"]
+        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        self.version = version.split()[-1]
 
     def measure(self, row, seconds, folder):
         s = row.shape
@@ -255,7 +263,8 @@ class Worker:
         isa = "avx2" if row.isa == "avx2" else "auto"
         process = self.process(isa)
         case = {"cell": s.cell, "input": s.input, "hidden": s.hidden, "batch": s.batch, "time": s.time,
-                "layers": s.layers, "directions": s.directions, "pass": row.passes, "packed": self.packed}
+                "layers": s.layers, "directions": s.directions, "pass": row.passes, "packed": self.packed,
+                "lengths": row.lengths}
         try:
             process.stdin.write(json.dumps({"case": case, "data": str(folder / "data.npz"), **request}) + "\n")
             process.stdin.flush()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A peer that lives in a process of its own, started by compare.py: worker.py pytorch|onnxruntime THREADS.
+"""A peer that lives in a process of its own, started by contestants.py: worker.py pytorch|onnxruntime THREADS.
 
 Reads one JSON request a line, answers with one JSON object a line. A request names the case (cell, input, hidden,
-batch, time, layers, directions, pass: step, forward or inference, packed), the file of its arrays (NumPy's npz), and
-either a file to write the results to, or for how many seconds to time runs."""
+batch, time, layers, directions, pass: step, forward or inference, packed, lengths), the file of its arrays (NumPy's
+npz), and either a file to write the results to, or for how many seconds to time runs."""
 
 import json
 import statistics
@@ -39,18 +39,30 @@ class PyTorch:
         for name in ("x", "h0", "c0"):
             if name in self.arrays and step:
                 self.arrays[name].requires_grad_()
-        self.x = self.arrays["x"]
-        if case.get("packed"):
-            self.leaf = self.x.detach().reshape(-1, case["input"]).requires_grad_(step)
-            sizes = torch.full((case["time"],), case["batch"])
-            self.x = torch.nn.utils.rnn.PackedSequence(self.leaf, sizes)
+        self.x, self.dy = self.arrays["x"], self.arrays.get("dy")
+        if case["packed"]:
+            packed = self.pack(self.x.detach())
+            self.x = self.like_x(packed, packed.data.requires_grad_(step))
+            self.dy = self.pack(self.dy).data
         h0 = self.arrays["h0"]
         self.state = (h0, self.arrays["c0"]) if case["cell"] == "lstm" else h0
 
+    def pack(self, rows):
+        """Of sequences of the case's lengths."""
+        lengths = self.torch.tensor(self.case["lengths"] or [self.case["time"]] * self.case["batch"])
+        return self.torch.nn.utils.rnn.pack_padded_sequence(rows, lengths, enforce_sorted=not self.case["lengths"])
+
+    def like_x(self, x, data):
+        return self.torch.nn.utils.rnn.PackedSequence(data, x.batch_sizes, x.sorted_indices, x.unsorted_indices)
+
+    def unpack(self, data):
+        packed = self.like_x(self.x, data)
+        return self.torch.nn.utils.rnn.pad_packed_sequence(packed, total_length=self.case["time"])[0]
+
     def forward(self):
+        """y of packed sequences is left packed."""
         y, state = self.module(self.x, self.state)
-        if self.case.get("packed"):
-            y = y.data.view(self.case["time"], self.case["batch"], -1)
+        y = y.data if self.case["packed"] else y
         return (y, *state) if isinstance(state, tuple) else (y, state)
 
     def run(self):
@@ -62,13 +74,13 @@ class PyTorch:
             return [time.perf_counter() - start] * 2
         for tensor in [*self.module.parameters(), *self.arrays.values()]:
             tensor.grad = None
-        if self.case.get("packed"):
-            self.leaf.grad = None
+        if self.case["packed"]:
+            self.x.data.grad = None
         start = time.perf_counter()
         outputs = self.forward()
         forward = time.perf_counter() - start
         if self.case["pass"] == "step":
-            upstream = [self.arrays[name] for name in ("dy", "dhn", "dcn") if name in self.arrays]
+            upstream = [self.dy, *(self.arrays[name] for name in ("dhn", "dcn") if name in self.arrays)]
             self.torch.autograd.backward(outputs, upstream)
         total = time.perf_counter() - start
         self.outputs = outputs
@@ -79,8 +91,10 @@ class PyTorch:
         named = dict(zip(("y", "hn", "cn"), (output.detach() for output in self.outputs)))
         if self.case["pass"] == "step":
             named["gradients"] = self.torch.cat([p.grad.reshape(-1) for p in self.module.parameters()])
-            named["dx"] = self.leaf.grad.view(self.arrays["x"].shape) if self.case.get("packed") else self.x.grad
+            named["dx"] = self.x.data.grad if self.case["packed"] else self.x.grad
             named.update({"d" + s: self.arrays[s].grad for s in ("h0", "c0") if s in self.arrays})
+        if self.case["packed"]:
+            named.update({name: self.unpack(named[name]) for name in ("y", "dx") if name in named})
         return {name: tensor.numpy() for name, tensor in named.items()}
 
 

@@ -115,11 +115,49 @@ def check_options_without_effect_are_refused(session):
         assert status == 2 and f"{option[0]}: there is no --" in text, (status, text)
 
 
+def check_options_out_of_range_are_refused(session):
+    """By both scripts, in one line, before anything that was written is overwritten."""
+    kept, program = session.folder / "out.jsonl", session.library.parent / "gatekern-bench-options"
+    kept.write_text("kept\n")
+    of_all = [(("--seconds", "0"), "--seconds is 0, must be from"), (("--seconds", "nan"), "--seconds is nan"),
+              (("--rounds", "0"), "--rounds is 0"), (("--threads", "0"), "--threads is 0"),
+              (("--patience", "-1"), "--patience is -1"), (("--library", __file__), "--library: "),
+              (("--out", "/proc/nosuch"), "/proc/nosuch")]
+    compare = session.command("--peers", "onednn", "--shape", "rnn,3,4,2,3")
+    ragged = [sys.executable, PEERS / "compare_ragged.py", program, "--library", session.library, "--out", kept]
+    refused = [(compare, *case) for case in of_all] + [(ragged, *case) for case in of_all if program.exists()]
+    refused += [(compare, ("--program", "/bin/true"), "--program: /bin/true info --json gives no JSON"),
+                (compare, ("--isa", "scalar"), "--isa scalar: no peer"),
+                *([(ragged, ("--cells", "mgu"), "--cells: no mgu; there are")] if program.exists() else [])]
+    for command, option, said in refused:
+        result = subprocess.run([*command, *option], capture_output=True, text=True, timeout=60)
+        assert result.returncode == 2 and said in result.stderr.splitlines()[-1], (option, result)
+        assert "Traceback" not in result.stderr and kept.read_text() == "kept\n", (option, result)
+
+
+def check_ragged_lengths(session):
+    """Outputs are compared, both are timed, and what the report reads of it is written."""
+    program = session.library.parent / "gatekern-bench-options"
+    if not program.exists():
+        print(f"ragged lengths are not compared: there is no {program}")
+        return
+    out = session.folder / "ragged.jsonl"
+    subprocess.run([sys.executable, PEERS / "compare_ragged.py", program, "--library", session.library, "--out", out,
+                    "--cells", "gru", "--rounds", "2", "--seconds", "0.02"], timeout=300)  # speeds mean nothing
+    header, *rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert header["header"]["versions"]["packed"] and len(rows) == 2, (header, rows)
+    for row in rows:
+        assert row["median"] >= row["best"] > 0 and row["packed_median"] >= row["packed"] > 0, row
+        assert row["spread"] >= 0 and row["packed_spread"] >= 0 and 0 < row["difference"] < 1e-4, row
+
+
 def check_a_peer_that_does_not_start_is_left_out(session):
     program = make_program(session.folder / "does-not-start", "echo no such library >&2; exit 127")
     status, rows, text = session.compare("--peers", "onednn", "--shape", "rnn,3,4,2,3", onednn=program)
     assert status == 1 and rows[0]["peers"] == {} and rows[0]["unmeasured"] == ["onednn"], (status, rows)
     assert "oneDNN is left out" in text and "no such library" in text and "NOT MEASURED: oneDNN" in text, text
+    _, _, text = session.compare("--peers", "onednn", "--shape", "rnn,3,4,2,3", onednn=session.folder / "nosuch")
+    assert "nosuch, which bench/peers/build_onednn makes" in text, text
 
 
 def check_a_peer_that_hangs_is_left_out(session):
@@ -274,7 +312,10 @@ def check_onednn_is_found_from_every_folder(session):
 
 
 def check_training_starts_alike(session):
-    _, rows, text = session.compare("--bars", "training", "--filter", "lstm 2x128", "--training-steps", "2")
+    table = session.folder / "training.md"
+    _, rows, text = session.compare("--bars", "training", "--filter", "lstm 2x128", "--training-steps", "2",
+                                    "--markdown", table)
+    assert "No peer" not in table.read_text() and ". PyTorch " in table.read_text(), table.read_text()
     assert len(rows) == 1 and rows[0].get("loss_difference", 1) <= training.LARGEST_LOSS_DIFFERENCE, (rows, text)
 
 
@@ -284,7 +325,9 @@ def check_disturbed_training_says_so():
               "steal_percent": 0.5, "others_percent": 40.0}
     text, row = training.describe_job("lstm", "avx2", result, 1.0)
     assert text.endswith("; DISTURBED: others 40.0 % of all CPU time") and "| 0.5 | 40.0 |" in row, (text, row)
-    heads = training.markdown([(row, None)]).splitlines()[1]
+    jobs = [training.Job(row, "", side[0]["peer"])]
+    heads = training.markdown(jobs).splitlines()[1]
+    assert training.versions(jobs) == {"pytorch": "0"}
     assert heads.count("|") == row.count("|"), (heads, row)
 
 
@@ -308,6 +351,8 @@ def main():
         if has_avx2(session):
             check_every_peer_is_compared(session, ["lstm,33,20,3,5", "gru-reset-before,20,24,3,5"], "step", "avx2")
         check_options_without_effect_are_refused(session)
+        check_options_out_of_range_are_refused(session)
+        check_ragged_lengths(session)
         check_a_peer_that_does_not_start_is_left_out(session)
         check_a_package_that_is_missing_is_named(session)
         check_a_peer_that_fails_costs_its_row_only(session)
