@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "bench/peers")]
 
 import machine
+import session
 from bars import CHECKED_PASSES, Shape, read_list
 from report_page import html, markdown
 from report_peers import read_peers
@@ -312,16 +313,14 @@ def prepare(options):
     if options.source:
         options.report = read_report(options.source)
         return
-    if options.rounds < 1:
-        raise ValueError(f"--rounds is {options.rounds}, must be at least 1")
-    if not 0.001 <= options.seconds <= 3600:
-        raise ValueError(f"--seconds is {options.seconds:g}, must be from 0.001 to 3600")
+    session.check_numbers(options)
     if not shutil.which(options.program):
         raise ValueError(f"--program: no program {options.program}")
     options.networks = [(name, shape) for name in options.list for shape in read_list(name)
                         if options.filter in shape.name]
     if not options.networks:
-        raise ValueError(f"--list, --filter: no network has '{options.filter}' in its name")
+        raise ValueError(f"--filter: no network has '{options.filter}' in its name" if options.list else
+                         "--list: no list is named")
     for name in options.check_lists:
         read_list(name)
     options.bench = find_bench(options)

@@ -19,11 +19,17 @@ def read_peers(paths):
     """Lines with the index of their session, and the sessions: the headers of the files. ValueError: they are none."""
     lines, sessions = [], []
     for path in paths:
-        for number, text in enumerate(Path(path).read_text().splitlines(), 1):
+        try:
+            texts = Path(path).read_text().splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: is not text") from error
+        for number, text in enumerate(texts, 1):
             try:
                 line = json.loads(text)
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}") from error
+            if not isinstance(line, dict):
+                raise ValueError(f"{path}, line {number}: is no object of JSON")
             if "header" in line:
                 sessions.append(line["header"])
             elif sessions:

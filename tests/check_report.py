@@ -434,6 +434,9 @@ def check_missing_files(folder):
                                (["--from", torn], f"{torn}: is no report.json"),
                                (["--peers", torn], f"{torn}, line 2: "),
                                (["--from", "nosuch"], "no file nosuch"), (["--peers", "nosuch"], "no file nosuch")):
+    bare, binary = folder / "bare.jsonl", folder / "binary.jsonl"
+    bare.write_text("null\n")
+    binary.write_bytes(b"\x7fELF\xff")
         result = subprocess.run([sys.executable, ROOT / "bench/report.py", folder, *arguments], capture_output=True,
                                 text=True, env={**os.environ, "GATEKERN_PROGRAM": str(folder / "nosuch")})
         lines = result.stderr.splitlines()
@@ -444,6 +447,9 @@ def check_missing_files(folder):
         assert report.find_bench(SimpleNamespace(bench=None)) == "" and "plain C is left out" in said.getvalue()
 
 
+                               (["--peers", bare], f"{bare}, line 1: is no object"),
+                               (["--peers", binary], f"{binary}: is not text"),
+                               (["--program", program, "--list"], "--list: no list is named"),
 def check_load():
     """Other work is warned of. Ticks: user, nice, system, idle, waiting for a disk, interrupts, steal."""
     for after, warned in (([1, 0, 1, 90, 8, 0, 0, 0], False), ([60, 0, 0, 40, 0, 0, 0, 0], True),
