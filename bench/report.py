@@ -41,6 +41,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CHECKS = [check for check, _ in MEANINGS]
 PLAIN_C = ["plain-c-avx2", "plain-c-avx512"]
 PLAIN_C_FLOPS = 8e10  # a second, about: how many runs fit into the time of a measurement
+STOPPED = "stopped by the user"
 MISSED = 3  # exit status of gatekern bench --check where a promise is missed, and nothing else is wrong
 PICTURES = ["tiers", "roofline", "threads", "batches", "peers-"]  # how their names begin
 SHOWN = ["tiers", "roofline", "peers-step", "batches"]  # in README.md
@@ -242,22 +243,21 @@ def measure(options):
     """What was measured before it was stopped is a report too, if it has a network."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine.make_all_wait_alike()
-    machine.warn_of_load()
-    disturbance, system = machine.Disturbance(), machine.describe()
-    info = measure_limits(options)
-    tiers = [t["isa"] for t in info["tiers"] if t["usable"]]
-    report = {"machine": info, "system": system, "tiers": [], "threads": {}, "batches": {}, "checks": [],
-              "disturbances": {}, "failed": [], "rounds": options.rounds, "seconds": options.seconds}
+    report = {"system": machine.describe(), "tiers": [], "threads": {}, "batches": {}, "checks": [], "disturbances": {},
+              "failed": [], "rounds": options.rounds, "seconds": options.seconds}
     try:
-        measure_tiers(options, tiers, report)
+        machine.warn_of_load()
+        disturbance = machine.Disturbance()
+        info = report["machine"] = measure_limits(options)
+        measure_tiers(options, [t["isa"] for t in info["tiers"] if t["usable"]], report)
         measure_threads(options, info["threads"], report)
         measure_batches(options, report)
         measure_checks(options, report)
         keep_largest(info, measure_limits(options))
     except (KeyboardInterrupt, SystemExit) as stop:
         if not report["tiers"]:
-            raise SystemExit(f"nothing was measured: {stop or 'stopped by the user'}") from stop
-        report["failed"].append(str(stop) or "stopped by the user")
+            raise SystemExit(f"nothing was measured: {str(stop) or STOPPED}") from stop
+        report["failed"].append(str(stop) or STOPPED)
         options.folder /= "unfinished"
         options.pictures = None
     return {**report, "disturbance": disturbance.report()}

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -350,6 +351,16 @@ case "$*" in *--check*) {stop};; *) echo '{step}';; esac""")
             assert "This report is unfinished" in text and said in text
 
 
+def check_stopped_at_once(folder):
+    """Before anything was measured, that is said, and nothing else."""
+    program = make_program(folder / "gatekern", "kill -INT $PPID; sleep 1")
+    command = [sys.executable, ROOT / "bench/report.py", folder / "at-once", "--program", program, "--bench", ""]
+    result = subprocess.run(command, capture_output=True, text=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    assert result.returncode == 1 and "Traceback" not in result.stderr, result
+    assert result.stderr.endswith("nothing was measured: stopped by the user\n"), result
+
+
 def check_plain_c(folder):
     """Only what gatekern-bench has is asked for: not AVX-512 where the CPU has none, nor a list of the user's own."""
     info = json.dumps(REPORT["machine"] | {"tiers": [{"isa": "scalar", "usable": True, "peak_gflops": 1.0}]})
@@ -423,6 +434,9 @@ def check_missing_files(folder):
     """One line for each, before anything is measured."""
     program, torn = make_program(folder / "gatekern", "exit 9"), folder / "torn.jsonl"
     torn.write_text('{"header": {}}\n{"name": "a')
+    bare, binary = folder / "bare.jsonl", folder / "binary.jsonl"
+    bare.write_text("null\n")
+    binary.write_bytes(b"\x7fELF\xff")
     for arguments, missing in (([], f"no program {folder / 'nosuch'}"),
                                (["--program", program, "--bench", "nosuch"], "no program nosuch"),
                                (["--program", program, "--list", "nosuch"], "nosuch: No such file"),
@@ -433,10 +447,10 @@ def check_missing_files(folder):
                                (["--from", program], f"{program}: is no report.json"),
                                (["--from", torn], f"{torn}: is no report.json"),
                                (["--peers", torn], f"{torn}, line 2: "),
+                               (["--peers", bare], f"{bare}, line 1: is no object"),
+                               (["--peers", binary], f"{binary}: is not text"),
+                               (["--program", program, "--list"], "--list: no list is named"),
                                (["--from", "nosuch"], "no file nosuch"), (["--peers", "nosuch"], "no file nosuch")):
-    bare, binary = folder / "bare.jsonl", folder / "binary.jsonl"
-    bare.write_text("null\n")
-    binary.write_bytes(b"\x7fELF\xff")
         result = subprocess.run([sys.executable, ROOT / "bench/report.py", folder, *arguments], capture_output=True,
                                 text=True, env={**os.environ, "GATEKERN_PROGRAM": str(folder / "nosuch")})
         lines = result.stderr.splitlines()
@@ -447,9 +461,6 @@ def check_missing_files(folder):
         assert report.find_bench(SimpleNamespace(bench=None)) == "" and "plain C is left out" in said.getvalue()
 
 
-                               (["--peers", bare], f"{bare}, line 1: is no object"),
-                               (["--peers", binary], f"{binary}: is not text"),
-                               (["--program", program, "--list"], "--list: no list is named"),
 def check_load():
     """Other work is warned of. Ticks: user, nice, system, idle, waiting for a disk, interrupts, steal."""
     for after, warned in (([1, 0, 1, 90, 8, 0, 0, 0], False), ([60, 0, 0, 40, 0, 0, 0, 0], True),
@@ -555,5 +566,6 @@ with tempfile.TemporaryDirectory() as name:
     check_exit_statuses(Path(name))
     check_passes_of_checks(Path(name))
     check_unfinished(Path(name))
+    check_stopped_at_once(Path(name))
     check_plain_c(Path(name))
 check_lists()
