@@ -23,7 +23,8 @@ static void explain(void) {
   printf(";\nLIST one of");
   for (const bench_list *list = bench_lists; list->name; list++)
     printf(" %s", list->name);
-  printf(".\nWithout a filter " DEFAULT_FILTER ", because all lists take hours.\n"
+  printf(".\nWithout a filter, or BENCHMARK_FILTER in the environment, " DEFAULT_FILTER
+         ",\nbecause all lists take hours.\n"
          "A warning that the library was built as DEBUG is of Google Benchmark, not of what is timed.\n\n");
 }
 

@@ -3,6 +3,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -45,7 +46,7 @@ void shim_context(const char *key, const char *value) {
 int shim_run(int argc, char **argv, const char *filter) {
   std::string fallback = std::string("--benchmark_filter=") + filter;
   std::vector<char *> arguments(argv, argv + argc);
-  bool given = false;
+  bool given = std::getenv("BENCHMARK_FILTER") != nullptr; // Google Benchmark reads it itself
   for (char *argument : arguments)
     given = given || std::strncmp(argument, "--benchmark_filter", 18) == 0;
   if (!given)

@@ -25,8 +25,8 @@ void shim_error(shim_state *state, const char *message);
 
 /* A line of the report's head. */
 void shim_context(const char *key, const char *value);
-/* Runs what was registered and matches --benchmark_filter, which is `filter` if the user gave none. Returns
- * the program's exit code. */
+/* Runs what was registered and matches --benchmark_filter, or the environment's BENCHMARK_FILTER, or `filter`
+ * if the user gave neither. Returns the program's exit code. */
 int shim_run(int argc, char **argv, const char *filter);
 
 #ifdef __cplusplus

@@ -8,6 +8,7 @@ plain-c: plain C of each instruction set that is here has the library's results,
 layers and in all passes."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -56,6 +57,13 @@ def check_kernels():
         check_counts(line, listed[line["name"].split("/")[1]])
 
 
+def check_filter_of_the_environment():
+    """It is Google Benchmark's, and no less than the option."""
+    listed = subprocess.run([BENCH, "--benchmark_list_tests"], check=True, capture_output=True, text=True,
+                            env={**os.environ, "BENCHMARK_FILTER": "^layer/real-time/"}).stdout.split()
+    assert listed and all(name.startswith("layer/real-time/") for name in listed), listed[:3]
+
+
 def check_no_match():
     answer = subprocess.run([BENCH, "--benchmark_filter=no such benchmark"], capture_output=True, text=True)
     assert answer.returncode == 1, f"a filter that matches nothing: exit status {answer.returncode}"
@@ -72,6 +80,7 @@ CELLS = set(re.findall(r'^GK_CELL\(.*"(.+)"\)$', (ROOT / "kernels/cells.def").re
 if WHAT == "counts":
     check_kernels()
     check_no_match()
+    check_filter_of_the_environment()
     sys.path[:0] = [str(ROOT / "bench")]
     from report import read_list
     noise = next(shape for shape in read_list("real-time") if shape.name == "noise-voice")
