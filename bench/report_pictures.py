@@ -14,6 +14,15 @@ SERIES = {"scalar": ("scalar C", "grey", False), "plain-c-avx2": ("plain C, AVX2
 PEERS = {name: (PEER_NAMES[name], *mark) for name, mark in {
     "pytorch": ("orange", False), "packed": ("orange", True), "onednn": ("blue", False),
     "onnxruntime": ("green", False)}.items()}
+SCALAR_FMA = {"instruction": "scalar C, fma instruction", "libm": "scalar C, libm fma"}  # by what gatekern info says
+
+
+def series_of(tiers):
+    """SERIES, the scalar one named by the version that runs here; earlier versions' reports do not say which."""
+    names = [SCALAR_FMA[tier["fma"]] for tier in tiers if "fma" in tier]
+    return {**SERIES, "scalar": (names[0], *SERIES["scalar"][1:])} if names else SERIES
+
+
 LINES = ["blue", "orange", "green", "purple", "grey"]
 CAPTION_COLUMNS = 130  # that the width of a picture has room for
 
@@ -124,8 +133,9 @@ def rows_of_dots(names, series, values, title, unit, marker=None, caption=""):
     return picture.svg()
 
 
-def roofline(points, peaks, bandwidths, caption):
-    """points: (tier, name, FLOP a byte, GFLOP/s); peaks: tier -> GFLOP/s; bandwidths: level -> GB/s."""
+def roofline(points, series, peaks, bandwidths, caption):
+    """points: (tier, name, FLOP a byte, GFLOP/s); series: of series_of(); peaks: tier -> GFLOP/s; bandwidths: level ->
+    GB/s."""
     left, top, right, bottom = 70, 58, 800, 454
     picture = Picture(920, 534, "roofline")
     picture.text(14, bottom + 66, caption, "start", True)
@@ -161,9 +171,9 @@ def roofline(points, peaks, bandwidths, caption):
         label_y.append(y)
         picture.text(right + 8, y, f"{label} {peak:.0f}")
     for tier, name, intensity, gflops in points:
-        label, color, hollow = SERIES[tier]
+        label, color, hollow = series[tier]
         picture.dot(xs(intensity), ys(gflops), color, hollow, f"{name}, {label}: {gflops:.1f} GFLOP/s", 4)
-    picture.legend(left, 20, [SERIES[tier] for tier in SERIES if tier in {p[0] for p in points}])
+    picture.legend(left, 20, [series[tier] for tier in series if tier in {p[0] for p in points}])
     return picture.svg()
 
 

@@ -8,7 +8,7 @@ import machine
 from bars import CHECKED_PASSES
 from report_page import Section
 from report_peers import peer_sections, text_of_clock, text_of_share
-from report_pictures import SERIES, curves, roofline, rows_of_dots
+from report_pictures import SERIES, curves, roofline, rows_of_dots, series_of
 from report_shortfalls import pass_of_check, shortfall_section
 
 METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime stay alive and idle between theirs): the
@@ -19,19 +19,20 @@ gatekern alone would let them spin for less. The best is that of all rounds, the
 Spread is how far the slowest round's best lies above the best. A step is forward and backward with the gradients of
 input, initial states, weights and biases, ours with packing of the weights where nothing else is said. GFLOP/s count
 matrix products only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one fused
-multiply-add at a time, not vectorised, through libm on CPUs that have none; plain C is the same step in straightforward
-loops, left to the compiler at -O3 for each instruction set. Peers' outputs are compared with ours on the same data,
-which all of them are timed on. PyTorch runs as it does for its users: its outputs and gradients are new memory each
-step, which the C library maps anew where it is large (31 MB a step of LSTM 512), while ours are arrays of the caller.
-Bandwidths, as slopes of the roofline and of what a row's bound is computed from, and FMA peaks, its roofs, are measured
-by gatekern info when the session starts and when it ends, peaks beside each run, too, and the largest counts. The FMA
-peak is measured in the process of each run, before and after it; the largest of all rounds is what per cents are of,
-and the lowest of a round says how slow the machine was at its worst. Checks of threads, schedules and denormals are
-measured up to four times while they miss, and the best run of all counts. Steal is the share of all CPU time that the
-hypervisor took, of each row alone, and others that of programs which the session had not started. The clock is what the
-kernel reports, which a virtual machine may not know; the FMA peak measured beside each run says more. From core to core
-is the time that a line of cache takes from the thread that wrote it to the one that waits for it: a virtual machine may
-move threads from one cache that they share to two of their own, where networks of few samples then take longer."""
+multiply-add at a time, not vectorised, by the instruction or, on CPUs that have none, by libm, as its name says; plain
+C is the same step in straightforward loops, left to the compiler at -O3 for each instruction set. Peers' outputs are
+compared with ours on the same data, which all of them are timed on. PyTorch runs as it does for its users: its outputs
+and gradients are new memory each step, which the C library maps anew where it is large (31 MB a step of LSTM 512),
+while ours are arrays of the caller. Bandwidths, as slopes of the roofline and of what a row's bound is computed from,
+and FMA peaks, its roofs, are measured by gatekern info when the session starts and when it ends, peaks beside each run,
+too, and the largest counts. The FMA peak is measured in the process of each run, before and after it; the largest of
+all rounds is what per cents are of, and the lowest of a round says how slow the machine was at its worst. Checks of
+threads, schedules and denormals are measured up to four times while they miss, and the best run of all counts. Steal is
+the share of all CPU time that the hypervisor took, of each row alone, and others that of programs which the session had
+not started. The clock is what the kernel reports, which a virtual machine may not know; the FMA peak measured beside
+each run says more. From core to core is the time that a line of cache takes from the thread that wrote it to the one
+that waits for it: a virtual machine may move threads from one cache that they share to two of their own, where networks
+of few samples then take longer."""
 
 
 def machine_name(report):
@@ -62,7 +63,8 @@ def notice_sections(report):
 def machine_section(report):
     info, extra = report["machine"], report["system"]
     caches = ", ".join(f"L{c['level']} {c['bytes'] // 1024} KiB" for c in info["caches"])
-    tiers = ", ".join(f"{SERIES[isa][0]} {peak:.0f}" for isa, peak in ceilings_of_tiers(report).items())
+    series = series_of(info["tiers"])
+    tiers = "; ".join(f"{series[isa][0]} {peak:.0f}" for isa, peak in ceilings_of_tiers(report).items())
     bandwidth = ", ".join(f"{b['level']} {b['gigabytes_per_second']:.0f}" for b in info["bandwidth"])
     table = [["", "measured"], ["CPU", machine.name_of({**extra, "cpu": info["cpu"]})], ["features", info["features"]],
              ["threads", f"{info['threads']} ({info['threads_reason']})"], ["caches", caches],
@@ -137,10 +139,10 @@ def ceilings_of_tiers(report):
             if t.get("peak_gflops")}
 
 
-def tier_table(shapes, keys, pairs):
+def tier_table(shapes, keys, pairs, series):
     """One line a network, under its cell; a line of geometric means below each cell."""
     ratios = [f"{SERIES[a][0]} / {'plain C' if b.startswith('plain') else SERIES[b][0]}" for a, b in pairs]
-    table = [["network"] + [SERIES[k][0] for k in keys] + ratios
+    table = [["network"] + [series[k][0] for k in keys] + ratios
              + ["best, % of peak (median)", "spread %", "lowest peak, %", "steal %", "others %"]]
     highest = highest_peaks(shapes)
     for cell in dict.fromkeys(s["cell"] for s in shapes):
@@ -173,10 +175,11 @@ def tier_section(report):
     values = {name: {k: r["gflops"] for k, r in s["runs"].items()} for name, s in zip(names, shapes)}
     peaks = ceilings_of_tiers(report)
     pairs = [(a, b) for a, b in PAIRS if a in keys and b in keys]
-    table = tier_table([{**s, "name": name} for name, s in zip(names, shapes)], keys, pairs)
+    series = series_of(report["machine"]["tiers"])
+    table = tier_table([{**s, "name": name} for name, s in zip(names, shapes)], keys, pairs, series)
     widest = "avx512" if "avx512" in peaks else "avx2"  # one of them: where both lie near, so would their labels
     marks = [(peaks[k], SERIES[k][0] + " peak") for k in ("scalar", widest, "neon") if k in peaks]
-    picture = rows_of_dots(names, SERIES, values, "GFLOP/s of each instruction set", "GFLOP/s of a training step",
+    picture = rows_of_dots(names, series, values, "GFLOP/s of each instruction set", "GFLOP/s of a training step",
                            marks, caption_of(report))
     return Section("What each instruction set gives", "Speed-up over the scalar tier (GFLOP/s) of a training step; "
                    "then the ratios of one instruction set to another, and of hand-written kernels to plain C of the "
@@ -195,7 +198,8 @@ def roofline_section(report):
                    "forward and once backward, all other weights once forward and once backward, the gradients of "
                    "weights once; x and y twice, their gradients once, what forward keeps for backward twice. A point "
                    "above a slope has its weights in a faster level.",
-                   roofline(points, peaks, bandwidths, caption_of(report)), "roofline")
+                   roofline(points, series_of(report["machine"]["tiers"]), peaks, bandwidths, caption_of(report)),
+                   "roofline")
 
 
 # (check, what its ratio is)

@@ -217,6 +217,15 @@ def check_roofs(folder):
     assert ">AVX-512 100<" in (folder / "roofline.svg").read_text()
 
 
+def check_scalar_versions(folder):
+    """Tables and legends say which of the two ran."""
+    named = copy.deepcopy(REPORT)
+    for fma, name in (("instruction", "scalar C, fma instruction"), ("libm", "scalar C, libm fma")):
+        named["machine"]["tiers"][0]["fma"] = fma
+        page, text, _ = draw(folder, named)
+        assert f"| network | {name} |" in text and page.count(f">{name}<") == 3, (name, page.count(f">{name}<"))
+
+
 def check_prepacked(folder):
     """A peer that leaves out its reorders is compared with a step of ours that leaves out packing."""
     lines = [prepacked_line("packs", ratio, 1.0) for ratio in (0.9, 0.8)]
@@ -559,6 +568,7 @@ with tempfile.TemporaryDirectory() as name:
     check_busy_machine(Path(name) / "busy")
     check_shared_machine(Path(name))
     check_peak_without_avx512(Path(name) / "avx2")
+    check_scalar_versions(Path(name) / "scalar")
     check_roofs(Path(name) / "roofs")
     check_reasons(Path(name))
     check_lists_are_refused(Path(name))

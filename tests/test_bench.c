@@ -415,6 +415,9 @@ static void info_knows_tiers_caches_threads_and_limits(void **state) {
     const json_t *tier = json_array_get(tiers, (size_t)i);
     assert_string_equal(string(tier, "isa"), gk_isa_name((gk_isa)(i + 1)));
     assert_int_equal(json_is_true(json_object_get(tier, "usable")), gk_isa_usable((gk_isa)(i + 1)));
+    assert_int_equal(json_object_get(tier, "fma") != NULL, i + 1 == GK_ISA_SCALAR);
+    if (i + 1 == GK_ISA_SCALAR && (gk_isa_usable(GK_ISA_AVX2) || gk_isa_usable(GK_ISA_NEON)))
+      assert_string_equal(string(tier, "fma"), "instruction");
     if (gk_isa_usable((gk_isa)(i + 1)))
       assert_true(number(tier, "peak_gflops_one_thread") > 0 && number(tier, "peak_gflops") > 0);
   }

@@ -288,6 +288,17 @@ static gk_status measure_limits(const struct machine *machine, double seconds, s
   return status;
 }
 
+/* By what the scalar tier multiplies and adds: on x86 there are two versions, of which the second needs what
+ * the features say. */
+static const char *scalar_fma(void) {
+#if defined(__aarch64__)
+  return "instruction";
+#else
+  const char *has = gk_cpu_features();
+  return strstr(has, " fma ") && strstr(has, "saves avx") ? "instruction" : "libm";
+#endif
+}
+
 static void print_text(const struct machine *machine, const struct limits *limits) {
   printf("gatekern %s\n", gk_version());
   printf("%-14s%s\n", "compiler", BENCH_COMPILER);
@@ -296,7 +307,8 @@ static void print_text(const struct machine *machine, const struct limits *limit
   for (int n = 0; n < gk_isa_count(); n++)
     if (gk_isa_usable((gk_isa)(n + 1)))
       printf("%s ", gk_isa_name((gk_isa)(n + 1)));
-  printf("\n%-14s%s\n", "chosen tier", gk_isa_reason());
+  printf("\n%-14s%s\n", "scalar fma", scalar_fma());
+  printf("%-14s%s\n", "chosen tier", gk_isa_reason());
   for (int i = 0; i < machine->caches; i++) {
     const struct cache *cache = &machine->cache[i];
     printf("%-14sL%d %s, %lld KiB, shared by CPUs %s\n", i ? "" : "caches", cache->level, cache->type,
@@ -349,6 +361,8 @@ static void print_json(const struct machine *machine, const struct limits *limit
     gk_isa isa = (gk_isa)(n + 1);
     printf("%s{\"isa\": \"%s\", \"usable\": %s", n ? ", " : "", gk_isa_name(isa),
            gk_isa_usable(isa) ? "true" : "false");
+    if (isa == GK_ISA_SCALAR)
+      printf(", \"fma\": \"%s\"", scalar_fma());
     if (limits && limits->peak_one[n] > 0)
       printf(", \"peak_gflops_one_thread\": %.6g, \"peak_gflops\": %.6g", limits->peak_one[n],
              limits->peak_all[n]);
