@@ -47,6 +47,11 @@ def cell_html(text, tag="td"):
     return f'<{tag} class="{kind}">{escape(text[1:])}</{tag}>' if kind else f"<{tag}>{escape(text)}</{tag}>"
 
 
+def cell_markdown(text):
+    kind, text = KINDS.get(text[:1]), text[text[:1] in KINDS:].replace("|", r"\|")
+    return f"**{text}**" if kind == "bad" else text
+
+
 def line_html(line, width):
     if len(line) == 1:
         return f'<tr><th class="group" colspan="{width}">{escape(line[0])}</th></tr>'
@@ -95,8 +100,7 @@ def markdown(report, sections, method):
         if section.picture:
             lines += [f"![{section.title}]({section.file}.svg)", ""]
         if section.table:
-            rows = [[f"**{t[1:]}**" if t.startswith("!") else t[t[:1] in KINDS:] for t in line]
-                    for line in section.table]
+            rows = [[cell_markdown(text) for text in line] for line in section.table]
             rows = [[f"**{row[0]}**"] + [""] * (len(rows[0]) - 1) if len(row) == 1 else row for row in rows]
             lines += ["| " + " | ".join(rows[0]) + " |", "|---" + "|---:" * (len(rows[0]) - 1) + "|"]
             lines += ["| " + " | ".join(row) + " |" for row in rows[1:]] + [""]
