@@ -24,6 +24,8 @@ def series_of(tiers):
 
 
 LINES = ["blue", "orange", "green", "purple", "grey"]
+ROW_WIDTH = 670  # pixels right of a row's name: the longest name makes a picture wider
+LABEL_ROOM = 28  # pixels of a number below an axis
 CAPTION_COLUMNS = 130  # that the width of a picture has room for
 
 # (light, dark), written out in each rule: not every program that shows pictures knows CSS variables.
@@ -76,22 +78,29 @@ class Picture:
                 f"<style>{STYLE}</style>{''.join(self.parts)}</svg>")
 
 
+def even_step(length):
+    """Between ticks that cut a length into at most eight parts: 1, 2 or 5 times a power of ten."""
+    least = length / 8
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= least)
+
+
 class Log:
     """A logarithmic scale from values to pixels."""
 
-    def __init__(self, values, begin, end, base=10):
+    def __init__(self, values, begin, end):
         self.low, self.high = min(values) / 1.15, max(values) * 1.15
-        self.begin, self.end, self.base = begin, end, base
+        self.begin, self.end = begin, end
 
     def __call__(self, value):
         share = math.log(value / self.low) / math.log(self.high / self.low)
         return self.begin + share * (self.end - self.begin)
 
     def ticks(self):
-        if self.base == 2:
-            powers = range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
-            return [2.0 ** p for p in powers]
         span = self.high / self.low
+        if span < 2:  # too short for steps of a decade: of ratios near 1 it would have that one tick
+            step = even_step(self.high - self.low)
+            return [step * i for i in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
         steps = (1, 1.2, 1.5, 2, 3, 4, 5, 7) if span < 12 else (1, 2, 5) if span < 2000 else (1,)
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         return [s * 10.0 ** p for p in powers for s in steps if self.low <= s * 10.0 ** p <= self.high]
@@ -107,7 +116,7 @@ def rows_of_dots(names, series, values, title, unit, marker=None, caption=""):
     left, right, row, top = max(250, 24 + 7 * max(map(len, names))), 30, 26, 66
     height = top + row * len(names) + 44
     lines = textwrap.wrap(caption, CAPTION_COLUMNS)
-    picture = Picture(920, height + (8 + 16 * len(lines) if lines else 0), title)
+    picture = Picture(left + ROW_WIDTH, height + (8 + 16 * len(lines) if lines else 0), title)
     numbers = [v for name in names for v in values[name].values()] + [value for value, _ in marker or []]
     scale = Log(numbers, left, picture.width - right)
     used = [key for key in series if any(key in values[name] for name in names)]
@@ -177,27 +186,34 @@ def roofline(points, series, peaks, bandwidths, caption):
     return picture.svg()
 
 
-def curves(series, x_label, y_label, title, caption, base=2, ideal=False):
+def apart(values, scale):
+    """Of sorted values those whose labels have room, the last one first of all."""
+    kept = []
+    for value in reversed(values):
+        if not kept or scale(kept[-1]) - scale(value) >= LABEL_ROOM:
+            kept.append(value)
+    return kept
+
+
+def curves(series, x_label, y_label, title, caption, ideal=False):
     """series: label -> [(x, y)]."""
     left, top, right, bottom = 70, 60, 800, 360
     picture = Picture(920, 440, title)
     picture.text(14, bottom + 66, caption, "start", True)
     points = [p for values in series.values() for p in values]
-    xs = Log([p[0] for p in points], left, right, base)
+    xs, measured = Log([p[0] for p in points], left, right), sorted({p[0] for p in points})
     high = max(max(p) if ideal else p[1] for p in points) * 1.1
-    step = 10 ** math.floor(math.log10(high / 2))
-    step *= next(s for s in (1, 2, 5) if high / (step * s) <= 8)
+    step = even_step(high)
     for index in range(int(high / step) + 1):
         y = bottom - index * step / high * (bottom - top)
         picture.rule(left, y, right, y)
         picture.text(left - 8, y + 4, number(index * step) if index else "0", "end", True)
-    for tick in xs.ticks():
+    for tick in apart(measured, xs):
         picture.text(xs(tick), bottom + 20, number(tick), "middle", True)
     picture.text((left + right) / 2, bottom + 42, x_label, "middle", True)
     picture.text(left - 56, top - 12, y_label, "start", True)
     if ideal:
-        counts = sorted({p[0] for p in points})
-        picture.line([(xs(x), bottom - x / high * (bottom - top)) for x in counts], "grey", True)
+        picture.line([(xs(x), bottom - x / high * (bottom - top)) for x in measured], "grey", True)
     for index, (label, values) in enumerate(series.items()):
         color = LINES[index % len(LINES)]
         place = [(xs(x), bottom - y / high * (bottom - top)) for x, y in values]

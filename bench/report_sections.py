@@ -3,6 +3,7 @@
 
 import math
 import statistics
+from pathlib import Path
 
 import machine
 from bars import CHECKED_PASSES
@@ -167,11 +168,17 @@ def caption_of(report):
     return f"{machine_name(report)}, Gatekern {report['machine']['version']}, {report['system']['date']}"
 
 
+def labels_of_lists(lists):
+    """The name of each, without the folder and the suffix of a file unless two would be called alike."""
+    stems = {name: Path(name or "").stem for name in lists}
+    return stems if len(set(stems.values())) == len(stems) else {name: name for name in lists}
+
+
 def tier_section(report):
     shapes, keys = report["tiers"], [k for k in SERIES if any(k in s["runs"] for s in report["tiers"])]
     shapes = sorted(shapes, key=lambda s: s["cell"])
-    several = len({s.get("list") for s in shapes}) > 1
-    names = [f"{s['list']}/{s['name']}" if several else s["name"] for s in shapes]
+    lists = labels_of_lists({s.get("list") for s in shapes})
+    names = [f"{lists[s['list']]}/{s['name']}" if len(lists) > 1 else s["name"] for s in shapes]
     values = {name: {k: r["gflops"] for k, r in s["runs"].items()} for name, s in zip(names, shapes)}
     peaks = ceilings_of_tiers(report)
     pairs = [(a, b) for a, b in PAIRS if a in keys and b in keys]

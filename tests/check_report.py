@@ -27,6 +27,7 @@ import bounds
 import machine
 import reasons
 import report
+import report_pictures
 
 MEASURED_CPU = {"cpu": "AMD EPYC", "family": 25, "model": 17}  # one that reasons.txt has reasons for
 
@@ -203,6 +204,23 @@ def check_peak_without_avx512(folder):
     report["machine"]["tiers"][2] = {"isa": "avx512", "usable": False}
     draw(folder, report)
     assert "AVX2 peak" in (folder / "tiers.svg").read_text()
+
+
+def check_axes(folder):
+    """Ratios near 1 have more than that tick, each measured count of threads its own, long names room beside them."""
+    ticks = report_pictures.Log([0.98, 1.03], 0, 600).ticks()
+    assert [report_pictures.number(tick) for tick in ticks] == ["0.9", "0.95", "1", "1.05", "1.1", "1.15"], ticks
+    far = copy.deepcopy(REPORT)
+    far["threads"] = {"lstm 8, N 4": [[count, 1 / count] for count in (1, 2, 4, 8, 12)]}
+    far["tiers"][0] |= {"list": "/a/long/path/of/its/own/that/nobody/needs/to/see/own.txt", "name": "n" * 90}
+    far["system"]["kernel"] = "a|b"
+    page, text, _ = draw(folder, far)
+    assert r"| kernel | a\|b |" in text, text
+    curve, tiers = ((folder / name).read_text() for name in ("threads.svg", "tiers.svg"))
+    assert all(f">{count}</text>" in curve for count in (1, 2, 4, 8, 12)), curve
+    assert "own/" + "n" * 90 in page and "nobody" not in page and "anchors/lstm-16" in page
+    width = int(re.search(r'width="(\d+)"', tiers).group(1))
+    assert width > 920 and all(0 <= float(x) <= width for x in re.findall(r'\b[c]?x[12]?="([^"]*)"', tiers)), width
 
 
 def check_roofs(folder):
@@ -568,6 +586,7 @@ with tempfile.TemporaryDirectory() as name:
     check_busy_machine(Path(name) / "busy")
     check_shared_machine(Path(name))
     check_peak_without_avx512(Path(name) / "avx2")
+    check_axes(Path(name) / "axes")
     check_scalar_versions(Path(name) / "scalar")
     check_roofs(Path(name) / "roofs")
     check_reasons(Path(name))
