@@ -16,24 +16,25 @@ METHOD = """Every measurement is a process of its own (PyTorch and ONNX Runtime 
 network is made, warmed up, then run for a fixed time; the best and the median run count. Contestants take turns, one
 measurement each a round, so that a slower clock or a noisy neighbour meets all of them; the scalar tier, ten times
 slower, is measured in the first round only. All leave OpenMP's threads that wait as they are by default, though
-gatekern alone would let them spin for less. The best is that of all rounds, the median that of the rounds' medians.
-Spread is how far the slowest round's best lies above the best. A step is forward and backward with the gradients of
-input, initial states, weights and biases, ours with packing of the weights where nothing else is said. GFLOP/s count
-matrix products only: 2 N T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one fused
-multiply-add at a time, not vectorised, by the instruction or, on CPUs that have none, by libm, as its name says; plain
-C is the same step in straightforward loops, left to the compiler at -O3 for each instruction set. Peers' outputs are
-compared with ours on the same data, which all of them are timed on. PyTorch runs as it does for its users: its outputs
-and gradients are new memory each step, which the C library maps anew where it is large (31 MB a step of LSTM 512),
-while ours are arrays of the caller. Bandwidths, as slopes of the roofline and of what a row's bound is computed from,
-and FMA peaks, its roofs, are measured by gatekern info when the session starts and when it ends, peaks beside each run,
-too, and the largest counts. The FMA peak is measured in the process of each run, before and after it; the largest of
-all rounds is what per cents are of, and the lowest of a round says how slow the machine was at its worst. Checks of
-threads, schedules and denormals are measured up to four times while they miss, and the best run of all counts. Steal is
-the share of all CPU time that the hypervisor took, of each row alone, and others that of programs which the session had
-not started. The clock is what the kernel reports, which a virtual machine may not know; the FMA peak measured beside
-each run says more. From core to core is the time that a line of cache takes from the thread that wrote it to the one
-that waits for it: a virtual machine may move threads from one cache that they share to two of their own, where networks
-of few samples then take longer."""
+gatekern alone would let them spin for less. The best is that of all rounds, the median that of the rounds' medians. How
+far the slowest round's best lies above it is spread in report.json; gatekern bench prints another figure, how far the
+quartiles of one round's runs lie apart. A step is forward and backward with the gradients of input, initial states,
+weights and biases, ours with packing of the weights where nothing else is said. GFLOP/s count matrix products only: 2 N
+T G H (I + H) a forward pass, three times that a step. The scalar tier is C with one fused multiply-add at a time, not
+vectorised, by the instruction or, on CPUs that have none, by libm, as its name says; plain C is the same step in
+straightforward loops, left to the compiler at -O3 for each instruction set. Peers' outputs are compared with ours on
+the same data, which all of them are timed on. PyTorch runs as it does for its users: its outputs and gradients are new
+memory each step, which the C library maps anew where it is large (31 MB a step of LSTM 512), while ours are arrays of
+the caller. Bandwidths, as slopes of the roofline and of what a row's bound is computed from, and FMA peaks, its roofs,
+are measured by gatekern info when the session starts and when it ends, peaks beside each run, too, and the largest
+counts. The FMA peak is measured in the process of each run, before and after it; the largest of all rounds is what per
+cents are of, and the lowest of a round says how slow the machine was at its worst. Checks of threads, schedules and
+denormals are measured up to four times while they miss, and the best run of all counts. Steal is the share of all CPU
+time that the hypervisor took, of each row alone, and others that of programs which the session had not started. The
+clock is what the kernel reports, which a virtual machine may not know; the FMA peak measured beside each run says more.
+From core to core is the time that a line of cache takes from the thread that wrote it to the one that waits for it: a
+virtual machine may move threads from one cache that they share to two of their own, where networks of few samples then
+take longer."""
 
 
 def machine_name(report):
@@ -96,6 +97,11 @@ def speed_up(runs, key):
     return (f"{ratio:.1f}× " if ratio else "") + f"({runs[key]['gflops']:.0f})" if key in runs else "–"
 
 
+def text_of_slowest(run):
+    """Of one round there is none."""
+    return f"{100 * run['spread']:.0f}" if run["rounds"] > 1 else "–"
+
+
 def text_of(ratio):
     return f"{ratio:.2f}" if ratio else "–"
 
@@ -144,7 +150,7 @@ def tier_table(shapes, keys, pairs, series):
     """One line a network, under its cell; a line of geometric means below each cell."""
     ratios = [f"{SERIES[a][0]} / {'plain C' if b.startswith('plain') else SERIES[b][0]}" for a, b in pairs]
     table = [["network"] + [series[k][0] for k in keys] + ratios
-             + ["best, % of peak (median)", "spread %", "lowest peak, %", "steal %", "others %"]]
+             + ["best, % of peak (median)", "slowest round, % above best", "lowest peak, %", "steal %", "others %"]]
     highest = highest_peaks(shapes)
     for cell in dict.fromkeys(s["cell"] for s in shapes):
         of_cell = [s for s in shapes if s["cell"] == cell]
@@ -156,7 +162,7 @@ def tier_table(shapes, keys, pairs, series):
             table.append(line + [text_of(quotient(runs, a, b)) for a, b in pairs]
                          + [f"{best['percent_of_peak']:.0f} "
                             f"({best['percent_of_peak'] * best['best'] / best['median']:.0f})",
-                            f"{100 * best['spread']:.0f}"] + disturbance_of_runs(runs, highest))
+                            text_of_slowest(best)] + disturbance_of_runs(runs, highest))
         if len(of_cell) > 1:
             means = [mean(quotient(s["runs"], key, "scalar") for s in of_cell) for key in keys]
             table.append(["geometric mean"] + [f"{m:.1f}×" if m else "–" for m in means]

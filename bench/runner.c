@@ -398,7 +398,7 @@ static bench_figure figure(double *seconds, int64_t runs) {
       .best = seconds[0],
       .median = median,
       .p99 = seconds[(runs - 1) * 99 / 100],
-      .spread = median > 0 ? (seconds[(runs - 1) * 3 / 4] - seconds[(runs - 1) / 4]) / median : 0,
+      .quartile_range = median > 0 ? (seconds[(runs - 1) * 3 / 4] - seconds[(runs - 1) / 4]) / median : 0,
   };
 }
 

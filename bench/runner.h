@@ -60,7 +60,7 @@ gk_status bench_runner_checksum(bench_runner *runner, uint64_t *checksum);
 /* Seconds over all runs. */
 typedef struct bench_figure {
   double best, median, p99;
-  double spread; /* (third - first quartile) / median */
+  double quartile_range; /* (third - first quartile) / median */
 } bench_figure;
 
 typedef struct bench_result {
