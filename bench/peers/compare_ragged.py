@@ -109,18 +109,9 @@ def parse_options():
     return options
 
 
-def main():
-    options = parse_options()
-    machine.make_all_wait_alike()
-    machine.warn_of_load()
-    library, fine = LibraryResults(options.library, options.threads), True
-    try:
-        peer = Worker("pytorch", options.threads, options.patience, packed=True)
-    except (NoAnswer, RuntimeError) as error:
-        sys.exit(f"PyTorch does not start: {error}; tests/peers/requirements.txt lists what is needed")
-    header = {"machine": machine.describe(), "threads": options.threads, "rounds": options.rounds,
-              "seconds": options.seconds, "versions": {"gatekern": library.version, "packed": peer.version}}
-    session.write(options.out, json.dumps({"header": header}) + "\n", "w")
+def measure_rows(library, peer, options):
+    """Is every ratio reached?"""
+    fine = True
     for row in (make_row(cell, *sizes) for cell in options.cells for sizes in SIZES):
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -130,8 +121,25 @@ def main():
         fine &= line["ratio"] >= LEAST
         session.write(options.out, json.dumps(line) + "\n")
         print(describe(line, peer.version), flush=True)
-    peer.close()
-    return 0 if fine else 1
+    return fine
+
+
+def main():
+    options = parse_options()
+    machine.make_all_wait_alike()
+    machine.warn_of_load()
+    library = LibraryResults(options.library, options.threads)
+    try:
+        peer = Worker("pytorch", options.threads, options.patience, packed=True)
+    except (NoAnswer, RuntimeError) as error:
+        sys.exit(f"PyTorch does not start: {error}; tests/peers/requirements.txt lists what is needed")
+    header = {"machine": machine.describe(), "threads": options.threads, "rounds": options.rounds,
+              "seconds": options.seconds, "versions": {"gatekern": library.version, "packed": peer.version}}
+    session.write(options.out, json.dumps({"header": header}) + "\n", "w")
+    try:
+        return 0 if measure_rows(library, peer, options) else 1
+    finally:  # after Ctrl-C, too: it would answer nobody
+        peer.close()
 
 
 if __name__ == "__main__":
