@@ -154,9 +154,8 @@ static const cli_command command = {
         "Times one recurrent network and compares it with this machine's measured peak.\n"
         "GFLOP/s count matrix products only: 2 N T G H (I + H) a layer, direction and forward pass, three "
         "times that a step.\n"
-        "Quartiles: how far the third of all runs lies from the first, in per cent of the median; with "
-        "--json, "
-        "as step_ms_quartile_range, in milliseconds.\n"
+        "Quartiles: how far the third of all runs lies from the first, in per cent of the median; "
+        "with --json, as step_ms_quartile_range, in milliseconds.\n"
         "The checksum of all results is the same for every instruction set, thread count and schedule.",
     .options = options,
     .examples = "  gatekern bench --cell gru --hidden 512 --batch 32 --time 100\n"
