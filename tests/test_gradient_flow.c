@@ -257,6 +257,10 @@ static void the_radius_of_non_normal_matrices_is_found(void **state) {
     }
     check_radius("triangular of blocks", size, 3 * sqrt(2), 1e-6);
   }
+  static const float scaled[] = {0.810121f, 0, 9.2206192e-37f, 6.9736015e-37f, 0.61540508f,
+                                 0,         0, 5.7856232e34f,  0.76124585f};
+  memcpy(matrix, scaled, sizeof scaled);
+  check_radius("irreducible by values far below the diagonal", 3, (double)0.810121f, 1e-6);
   const int size = 20;
   set_zero(size);
   check_radius("zero", size, 0, 0);

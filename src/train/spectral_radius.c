@@ -74,11 +74,11 @@ static void balance(size_t n, double *b) {
   for (int sweep = 0; changed && sweep < MOST_SWEEPS; sweep++) {
     changed = false;
     for (size_t i = 0; i < n; i++) {
-      double row = -fabs(b[i * n + i]), column = row;
+      double row = 0, column = 0;
       int of_row, of_column;
       for (size_t j = 0; j < n; j++) {
-        row += fabs(b[i * n + j]);
-        column += fabs(b[j * n + i]);
+        row += j != i ? fabs(b[i * n + j]) : 0;
+        column += j != i ? fabs(b[j * n + i]) : 0;
       }
       frexp(row, &of_row);
       frexp(column, &of_column);
