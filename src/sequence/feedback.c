@@ -190,18 +190,21 @@ static void make_outputs(const struct gk_worker *worker, const struct gk_feed_ro
   }
 }
 
+/* logits: the output of `top`. */
 static int32_t choose(const struct gk_feed *feed, const struct gk_feed_row *row,
-                      const struct gk_kernels *kernels, size_t count, float *logits) {
-  const int64_t likeliest = gk_index_of_largest(logits, (int64_t)count);
+                      const struct gk_kernels *kernels, size_t count, const float *top, float *logits) {
   if (feed->choice == GK_CHOICE_GREEDY)
-    return (int32_t)likeliest;
+    return (int32_t)gk_index_of_largest(logits, (int64_t)count);
   struct gk_random_counter draw = feed->draw;
   float uniform;
   draw.time += (uint32_t)row->s;
   draw.sample += (uint64_t)row->n;
   gk_random_uniforms(&draw, 0, 1, &uniform);
   kernels->softmax(count, gk_softmax_scale(feed->temperature), logits, logits);
-  return (int32_t)(isnan(logits[0]) ? likeliest : gk_index_drawn(logits, (int64_t)count, uniform));
+  if (!isnan(logits[0]))
+    return (int32_t)gk_index_drawn(logits, (int64_t)count, uniform);
+  output_product(feed, 1, &top, &logits); /* nothing to draw by, and it stands where the logits did */
+  return (int32_t)gk_index_of_largest(logits, (int64_t)count);
 }
 
 static void choose_tokens(const struct gk_worker *worker, const struct gk_feed_rows *rows) {
@@ -219,7 +222,7 @@ static void choose_tokens(const struct gk_worker *worker, const struct gk_feed_r
     output_product(feed, count, a, c);
     for (size_t j = 0; j < count; j++) {
       const struct gk_feed_row *row = &rows->row[k + j];
-      feed->picked[row->r] = choose(feed, row, worker->run->rnn->kernels, size, c[j]);
+      feed->picked[row->r] = choose(feed, row, worker->run->rnn->kernels, size, a[j], c[j]);
       if (feed->chosen)
         feed->chosen[row->r] = feed->picked[row->r];
     }
