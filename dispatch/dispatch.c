@@ -166,6 +166,10 @@ const char *gk_isa_reason(void) {
   return forced == GK_ISA_AUTO ? gk_cpu_reason(cpu()) : forced_reasons[forced];
 }
 
+const char *gk_scalar_fma(void) {
+  return tables_of(GK_ISA_SCALAR) == &scalar_fma ? "instruction" : "libm";
+}
+
 const char *gk_cpu_features(void) {
   cpu();
   return features;

@@ -113,14 +113,19 @@ GK_API bool gk_isa_usable(gk_isa isa);      /* compiled in, and CPU and operatin
 GK_API gk_status gk_isa_from_name(const char *name, gk_isa *isa);
 /* What `request` comes to on this machine. GK_ERROR_ISA if it, or GATEKERN_ISA, cannot be had. */
 GK_API gk_status gk_isa_resolve(gk_isa request, gk_isa *isa);
-/* One line each, in static storage: why the automatic choice is what it is; the CPU's features. */
+/* One line each, in static storage: why the automatic choice is what it is; the CPU's features; by what the
+ * scalar tier multiplies and adds here, "instruction" or, ten times slower, "libm". */
 GK_API const char *gk_isa_reason(void);
 GK_API const char *gk_cpu_features(void);
+GK_API const char *gk_scalar_fma(void);
 
 /* Threads that `threads = 0` stands for: the least of OMP_NUM_THREADS / OpenMP's maximum, the CPUs this
  * process may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. CPUs and quota are
- * read once, CPUs as the process's first thread has them then. */
+ * read once. */
 GK_API int gk_default_threads(void);
+/* These CPUs, whatever the quota: those of the process's first thread, or, where OpenMP binds threads to CPUs
+ * (OMP_PROC_BIND), those that OpenMP found. */
+GK_API int gk_allowed_cpus(void);
 
 /* Where activations come from: Gatekern's own polynomials (sigmoid <= 2 ULP, tanh <= 2.6 ULP) or
  * SLEEF's deterministic functions (tanh 1 ULP, sigmoid 2.5 ULP, slower), of results that are normal numbers;
@@ -315,7 +320,7 @@ typedef struct gk_rnn_desc {
   gk_recurrence recurrence;
   /* Regularisation while training (forward with a reserve); each a probability 0 <= p < 1, 0: off. Dropped
    * values are 0, kept ones are multiplied by 1 / (1 - p); inference changes nothing but for zoneout. A p
-   * below FLT_MIN is 0. */
+   * above 0 and below FLT_MIN is 0. */
   float dropout;           /* on the output of every layer but the last */
   float input_dropout;     /* on the first layer's inputs; with a vocabulary on the embedding's rows, for each
                               sample its own: they are then not folded */
@@ -646,11 +651,11 @@ GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
 
 /* The spectral radius of a matrix (size, size): its largest eigenvalue's magnitude, which decides whether
  * gradients vanish or explode through time (the recurrent matrix of one gate is rows gate * H ... of
- * weight_hh). Power iteration on all vectors at once: each irreducible block of the matrix (one value each
- * of a triangular one) is balanced and squared until (|A^2k| / |A^k|)^(1/k) stands still (Gelfand's formula),
- * which converges for complex pairs and defective matrices too. In double, about 15 products of size^3;
- * allocates two matrices (GK_ERROR_MEMORY). NaN if a value of the matrix is not finite, or in double too
- * small beside others to be kept. */
+ * weight_hh). Power iteration on all vectors at once: each irreducible block A of the matrix (of a triangular
+ * one, each value of its diagonal) is balanced and squared until (|A^2k| / |A^k|)^(1/k) stands still
+ * (Gelfand's formula), which converges for complex pairs and defective matrices too. In double, about 15
+ * products of size^3; allocates two matrices and some rows (GK_ERROR_MEMORY). NaN if a value of the matrix is
+ * not finite, or if powers of a block span more than a double does. */
 GK_API gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius);
 /* The same of one gate's recurrent matrix of one direction of a layer; gates 0 ... G - 1 are in the order of
  * the parameters. With a projection a step's h goes through W_hh W_hr, whose radius it is; 0 without
@@ -817,7 +822,8 @@ GK_API gk_status gk_output_loss(const gk_output *output, const gk_output_loss_ar
 
 /* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier; p may be logits.
  * A temperature below 1 / FLT_MAX counts as that: the likeliest values alone are left. All NaN where a logit
- * is NaN or +infinity, as in PyTorch, or -infinity at an infinite temperature. GK_ERROR_ARGUMENT, _ISA. */
+ * is NaN or +infinity, or all are -infinity, as in PyTorch, and beside -infinity at an infinite temperature.
+ * GK_ERROR_ARGUMENT, _ISA. */
 GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p);
 
 /* ---- Decoders: feedback, attention, search -------------------------------------------------- */

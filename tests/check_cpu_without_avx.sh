@@ -23,6 +23,7 @@ emulated info --seconds 0.01 >info.without_avx 2>&1 || {
 }
 cat info.without_avx
 grep -q 'scalar: the CPU has no AVX' info.without_avx || fail "info does not say why the scalar tier runs"
+grep -q '^scalar fma *libm' info.without_avx || fail "info does not say that the scalar tier asks libm"
 
 if GATEKERN_ISA=avx2 emulated info >refused.without_avx 2>&1; then
   fail "GATEKERN_ISA=avx2 was accepted"

@@ -279,8 +279,9 @@ static void print_json(const struct measurement *m) {
          "\"sustained_gflops\": %.6g, \"core_to_core_ns\": %.4g, ",
          (long long)m->result.runs, m->gflops, m->peak_gflops, 100 * m->gflops / m->peak_gflops, m->sustained,
          m->core_to_core);
-  if (plain)
-    printf("\"bytes\": %.0f, ", bench_pass_bytes(s, m->pass));
+  const double bytes = bench_pass_bytes(s, m->pass);
+  if (plain && isfinite(bytes))
+    printf("\"bytes\": %.0f, ", bytes);
   printf("\"checksum\": \"%016llx\"}\n", (unsigned long long)m->checksum);
 }
 

@@ -196,13 +196,10 @@ static gk_status read_machine(struct machine *machine) {
   gk_status status = gk_isa_resolve(GK_ISA_AUTO, &machine->isa);
   if (status != GK_OK)
     return status;
-  cpu_set_t allowed;
   read_cpu_name(machine->cpu, sizeof machine->cpu);
   read_caches(machine);
   machine->threads = gk_default_threads();
-  machine->allowed_cpus = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
-  if (machine->allowed_cpus && machine->allowed_cpus < machine->threads) /* this thread: OpenMP bound it */
-    machine->allowed_cpus = machine->threads;
+  machine->allowed_cpus = gk_allowed_cpus();
   const char *asked = getenv("OMP_NUM_THREADS");
   if (asked && atoi(asked) == machine->threads)
     machine->threads_reason = "OMP_NUM_THREADS";
@@ -288,17 +285,6 @@ static gk_status measure_limits(const struct machine *machine, double seconds, s
   return status;
 }
 
-/* By what the scalar tier multiplies and adds: on x86 there are two versions, of which the second needs what
- * the features say. */
-static const char *scalar_fma(void) {
-#if defined(__aarch64__)
-  return "instruction";
-#else
-  const char *has = gk_cpu_features();
-  return strstr(has, " fma ") && strstr(has, "saves avx") ? "instruction" : "libm";
-#endif
-}
-
 static void print_text(const struct machine *machine, const struct limits *limits) {
   printf("gatekern %s\n", gk_version());
   printf("%-14s%s\n", "compiler", BENCH_COMPILER);
@@ -307,7 +293,7 @@ static void print_text(const struct machine *machine, const struct limits *limit
   for (int n = 0; n < gk_isa_count(); n++)
     if (gk_isa_usable((gk_isa)(n + 1)))
       printf("%s ", gk_isa_name((gk_isa)(n + 1)));
-  printf("\n%-14s%s\n", "scalar fma", scalar_fma());
+  printf("\n%-14s%s\n", "scalar fma", gk_scalar_fma());
   printf("%-14s%s\n", "chosen tier", gk_isa_reason());
   for (int i = 0; i < machine->caches; i++) {
     const struct cache *cache = &machine->cache[i];
@@ -362,7 +348,7 @@ static void print_json(const struct machine *machine, const struct limits *limit
     printf("%s{\"isa\": \"%s\", \"usable\": %s", n ? ", " : "", gk_isa_name(isa),
            gk_isa_usable(isa) ? "true" : "false");
     if (isa == GK_ISA_SCALAR)
-      printf(", \"fma\": \"%s\"", scalar_fma());
+      printf(", \"fma\": \"%s\"", gk_scalar_fma());
     if (limits && limits->peak_one[n] > 0)
       printf(", \"peak_gflops_one_thread\": %.6g, \"peak_gflops\": %.6g", limits->peak_one[n],
              limits->peak_all[n]);

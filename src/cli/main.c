@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,15 +89,17 @@ static int dispatch(int argc, char **argv) {
  * that could be measured alone, and gave two to three times the steps beside three busy programs on two
  * CPUs. OpenMP reads its settings before main begins, so the program starts itself again, unless whoever
  * called it has chosen, or something else runs it (the dynamic loader by name; Valgrind cannot be seen, and
- * loses it). Nor where OpenMP has bound this thread to a CPU, which the program would inherit as the only one. A
- * failure to do so only costs speed. */
+ * loses it), or OpenMP has bound this thread to one of its CPUs: that one would be all that the program has
+ * after its second start. A failure to do so only costs speed. */
 static void spin_briefly(char **argv) {
-  static const char *const chosen[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_PROC_BIND", "OMP_PLACES",
-                                       "GOMP_CPU_AFFINITY"};
+  static const char *const chosen[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"};
   char path[PATH_MAX];
   for (size_t i = 0; i < sizeof chosen / sizeof *chosen; ++i)
     if (getenv(chosen[i]))
       return;
+  cpu_set_t own;
+  if (sched_getaffinity(0, sizeof own, &own) == 0 && CPU_COUNT(&own) < gk_allowed_cpus())
+    return;
   struct stat started, running;
   if (stat((const char *)getauxval(AT_EXECFN), &started) != 0 || stat("/proc/self/exe", &running) != 0 ||
       started.st_dev != running.st_dev || started.st_ino != running.st_ino)

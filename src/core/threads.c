@@ -55,17 +55,28 @@ static int affinity_cpus(void) {
   return online > 0 && online < INT_MAX ? (int)online : 1;
 }
 
-int gk_available_cpus(void) {
+int gk_allowed_cpus(void) {
   static atomic_int known; /* 0: not yet read. Two threads that race store the same number */
   int cpus = atomic_load_explicit(&known, memory_order_relaxed);
   if (cpus == 0) {
-    /* With OMP_PROC_BIND or OMP_PLACES OpenMP has bound the first thread to one CPU, and knows those it found. */
-    const int affinity = affinity_cpus(), found = omp_get_num_procs(), quota = gk_cgroup_cpus("");
-    cpus = affinity > found ? affinity : found;
-    cpus = cpus < quota ? cpus : quota;
+    cpus = affinity_cpus();
+    /* OpenMP has then bound the first thread to one of them when it was loaded. */
+    if (omp_get_proc_bind() != omp_proc_bind_false && omp_get_num_procs() > cpus)
+      cpus = omp_get_num_procs();
     atomic_store_explicit(&known, cpus, memory_order_relaxed);
   }
   return cpus;
+}
+
+int gk_available_cpus(void) {
+  static atomic_int known_quota;
+  int quota = atomic_load_explicit(&known_quota, memory_order_relaxed);
+  if (quota == 0) {
+    quota = gk_cgroup_cpus("");
+    atomic_store_explicit(&known_quota, quota, memory_order_relaxed);
+  }
+  const int cpus = gk_allowed_cpus();
+  return cpus < quota ? cpus : quota;
 }
 
 int gk_default_threads(void) {

@@ -184,7 +184,7 @@ gk_status gk_measure_bandwidth(gk_isa isa, int threads, size_t bytes, double sec
   gk_status status = start(&call, isa, &threads, seconds, (struct gk_named_pointer){"gigabytes", gigabytes});
   if (status)
     return status;
-  call.floats = (bytes / sizeof(float) + 1024) / 1024 * 1024;
+  call.floats = (bytes / 4096 + (bytes % 4096 != 0)) * (4096 / sizeof(float));
   if (bytes == 0 || bytes > SIZE_MAX / 2 / (size_t)threads)
     return gk_fail(GK_ERROR_ARGUMENT, "bytes is %zu, must be 1..%zu", bytes, SIZE_MAX / 2 / (size_t)threads);
   call.memory = aligned_alloc(4096, call.floats * sizeof(float) * (size_t)threads);
