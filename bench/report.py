@@ -74,6 +74,8 @@ def run_bench(options, shape, isa="auto", threads=None, seconds=None):
     for name in ("cell", "input", "hidden", "batch", "time", "layers"):
         command += [f"--{name}", getattr(shape, name)]
     m = run_json(*command, *(["--threads", threads] if threads else []))
+    if "bytes" not in m:
+        raise failure_of(command, "its answer has no bytes: it is of an earlier version")
     return {"best": m["step_ms"] / 1e3, "median": m["step_ms_median"] / 1e3, "peak_gflops": m["peak_gflops"],
             "bytes": m["bytes"]}
 

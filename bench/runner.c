@@ -266,11 +266,11 @@ static double kept_values(gk_cell cell) {
   gk_rnn_memory memory;
   gk_status status = gk_rnn_create(&desc, &rnn);
   if (status != GK_OK)
-    return 0;
+    return NAN;
   status = gk_rnn_memory_needed(rnn, time, batch, &memory);
   gk_rnn_destroy(rnn);
   if (status != GK_OK)
-    return 0;
+    return NAN;
   return round((double)memory.reserve_bytes / (double)(desc.hidden_size * time * batch) / sizeof(float));
 }
 

@@ -27,7 +27,7 @@ double bench_pass_flop(const bench_shape *shape, bench_pass pass);
 /* Bytes that one run moves if caches hold what one time step needs and nothing longer, whoever computes it:
  * recurrent weights once a time step forward and once backward, all other weights once forward and once
  * backward, the gradients of weights once; x and y twice in a step, their gradients once, what forward keeps
- * for backward twice. Of a plain network: its options are not looked at. */
+ * for backward twice. Of a plain network: its options are not looked at. NaN where there is no memory. */
 double bench_pass_bytes(const bench_shape *shape, bench_pass pass);
 
 /* A network with random parameters, inputs, initial states and upstream gradients, the same for every plan.

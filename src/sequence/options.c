@@ -13,6 +13,7 @@
 #include "src/core/arguments.h"
 #include "src/core/names.h"
 #include "src/core/text_environment.h"
+#include "src/sequence/rnn.h"
 
 enum kind { FLAG, NUMBER, SHARE, SIZE, FUNCTION, CHOICE };
 /* What is added to the place of a function of the reverse direction of two. */
@@ -355,11 +356,11 @@ gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc) {
   const gk_status status = check_desc(desc);
   if (status)
     return status;
-  if (desc->dropout > 0 && desc->layers == 1)
+  if (gk_is_on(desc->dropout) && desc->layers == 1)
     return gk_fail(GK_ERROR_ARGUMENT, "dropout is %g and layers is 1: it acts between layers, so it needs 2",
                    (double)desc->dropout);
-  if (desc->dropout_masks != GK_DROPOUT_EACH_STEP &&
-      desc->dropout + desc->input_dropout + desc->recurrent_dropout == 0)
+  if (desc->dropout_masks != GK_DROPOUT_EACH_STEP && !gk_is_on(desc->dropout) &&
+      !gk_is_on(desc->input_dropout) && !gk_is_on(desc->recurrent_dropout))
     return gk_fail(GK_ERROR_ARGUMENT,
                    "dropout_masks is %s, and recurrent_dropout, input_dropout and dropout are 0: one of them "
                    "must be more than 0",

@@ -5,6 +5,8 @@
 #ifndef GK_SEQUENCE_RNN_H
 #define GK_SEQUENCE_RNN_H
 
+#include <float.h>
+
 #include "kernels/kernels.h"
 #include "src/cells/cell.h"
 #include "src/core/arena.h"
@@ -83,6 +85,11 @@ struct gk_rnn {
   int64_t parameter_count;
   struct gk_packed_size packed;
 };
+
+/* Of a probability: what some environments take for 0 is off in all of them. */
+static inline bool gk_is_on(float probability) {
+  return probability >= FLT_MIN;
+}
 
 /* How one call is cut. Reads nothing but sizes. */
 struct gk_rnn_plan {

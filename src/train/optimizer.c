@@ -348,8 +348,8 @@ static void change(struct change_call *call, int threads, float *gradients, int6
   gk_parallel(call->count < GK_SHARED_VALUES ? 1 : threads, change_body, call);
 }
 
-gk_status gk_clip_values(gk_isa isa, int threads, int parts, float *const *gradients, const int64_t *counts,
-                         float limit) {
+static GK_PINNED gk_status clip_values(gk_isa isa, int threads, int parts, float *const *gradients,
+                                       const int64_t *counts, float limit) {
   gk_status status = check_parts(threads, parts, gradients, (const float *const *)gradients, counts);
   if (status)
     return status;
@@ -365,8 +365,16 @@ gk_status gk_clip_values(gk_isa isa, int threads, int parts, float *const *gradi
   return GK_OK;
 }
 
-gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const *gradients, const int64_t *counts,
-                        double max_norm, double *norms) {
+gk_status gk_clip_values(gk_isa isa, int threads, int parts, float *const *gradients, const int64_t *counts,
+                         float limit) {
+  const uint64_t callers = gk_float_environment_pin();
+  const gk_status status = clip_values(isa, threads, parts, gradients, counts, limit);
+  gk_float_environment_restore(callers);
+  return status;
+}
+
+static GK_PINNED gk_status clip_norms(gk_isa isa, int threads, int parts, float *const *gradients,
+                                      const int64_t *counts, double max_norm, double *norms) {
   gk_status status = check_parts(threads, parts, gradients, (const float *const *)gradients, counts);
   if (status)
     return status;
@@ -378,7 +386,6 @@ gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const *gradie
     return status;
   struct change_call scaling = {.kernels = squares.kernels};
   threads = gk_resolve_threads(threads);
-  const uint64_t callers = gk_float_environment_pin();
   for (int part = 0; part < parts; part++) {
     double sum = 0;
     add_squares(&squares, threads, gradients[part], counts[part], &sum);
@@ -389,8 +396,15 @@ gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const *gradie
     if (norms)
       norms[part] = norm;
   }
-  gk_float_environment_restore(callers);
   return GK_OK;
+}
+
+gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const *gradients, const int64_t *counts,
+                        double max_norm, double *norms) {
+  const uint64_t callers = gk_float_environment_pin();
+  const gk_status status = clip_norms(isa, threads, parts, gradients, counts, max_norm, norms);
+  gk_float_environment_restore(callers);
+  return status;
 }
 
 float gk_clip_scale(double norm, double max_norm) {
