@@ -356,11 +356,11 @@ gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc) {
   const gk_status status = check_desc(desc);
   if (status)
     return status;
-  if (gk_is_on(desc->dropout) && desc->layers == 1)
+  if (gk_probability_is_on(desc->dropout) && desc->layers == 1)
     return gk_fail(GK_ERROR_ARGUMENT, "dropout is %g and layers is 1: it acts between layers, so it needs 2",
                    (double)desc->dropout);
-  if (desc->dropout_masks != GK_DROPOUT_EACH_STEP && !gk_is_on(desc->dropout) &&
-      !gk_is_on(desc->input_dropout) && !gk_is_on(desc->recurrent_dropout))
+  if (desc->dropout_masks != GK_DROPOUT_EACH_STEP && !gk_probability_is_on(desc->dropout) &&
+      !gk_probability_is_on(desc->input_dropout) && !gk_probability_is_on(desc->recurrent_dropout))
     return gk_fail(GK_ERROR_ARGUMENT,
                    "dropout_masks is %s, and recurrent_dropout, input_dropout and dropout are 0: one of them "
                    "must be more than 0",

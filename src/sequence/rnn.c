@@ -30,12 +30,13 @@ static gk_status check_regularisation(const gk_rnn_desc *desc) {
       return gk_fail(GK_ERROR_ARGUMENT, "%s is %g, must be at least 0 and below 1", options[i].name,
                      (double)options[i].p);
   gk_status status = gk_check_choice("dropout_masks", (int)desc->dropout_masks, gk_dropout_masks_count());
-  const bool recurrent = gk_is_on(desc->recurrent_dropout);
-  if (!status && desc->recurrence == GK_RECURRENCE_NONE && (recurrent || gk_is_on(desc->weight_dropout)))
+  const bool recurrent = gk_probability_is_on(desc->recurrent_dropout);
+  if (!status && desc->recurrence == GK_RECURRENCE_NONE &&
+      (recurrent || gk_probability_is_on(desc->weight_dropout)))
     status = gk_fail(GK_ERROR_UNSUPPORTED, "%s is %g and recurrence is none: there is no recurrent product",
                      recurrent ? "recurrent_dropout" : "weight_dropout",
                      (double)(recurrent ? desc->recurrent_dropout : desc->weight_dropout));
-  if (!status && gk_is_on(desc->zoneout_c) && !gk_cell_has_memory(desc->cell))
+  if (!status && gk_probability_is_on(desc->zoneout_c) && !gk_cell_has_memory(desc->cell))
     status = gk_fail(GK_ERROR_UNSUPPORTED, "zoneout_c is %g and the cell %s has no cell state",
                      (double)desc->zoneout_c, gk_cell_name(desc->cell));
   return status;
@@ -335,7 +336,7 @@ static void flush_probabilities(gk_rnn_desc *desc) {
   float *const p[] = {&desc->dropout,        &desc->input_dropout, &desc->recurrent_dropout,
                       &desc->weight_dropout, &desc->zoneout_h,     &desc->zoneout_c};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++)
-    *p[i] = gk_is_on(*p[i]) ? *p[i] : 0;
+    *p[i] = gk_probability_is_on(*p[i]) ? *p[i] : 0;
 }
 
 static gk_status create(struct gk_rnn *rnn, const gk_rnn_desc *desc) {

@@ -87,7 +87,7 @@ struct gk_rnn {
 };
 
 /* Of a probability: what some environments take for 0 is off in all of them. */
-static inline bool gk_is_on(float probability) {
+static inline bool gk_probability_is_on(float probability) {
   return probability >= FLT_MIN;
 }
 
