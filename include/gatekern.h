@@ -578,7 +578,8 @@ typedef struct gk_rnn_forward_args {
   float *hn, *cn;     /* (L*D, N, H), states after each sample's last step; may be NULL; may be h0, c0 where
                          no backward call follows: it reads h0 and c0 as they were */
   gk_random_key random;
-  void *reserve;   /* reserve_bytes, for backward; NULL: inference, without dropout */
+  void *reserve;   /* reserve_bytes, for backward, also from a copy of them at any address; NULL: inference,
+                      without dropout */
   void *workspace; /* forward_workspace_bytes; inference_workspace_bytes without a reserve */
 } gk_rnn_forward_args;
 #define GK_RNN_FORWARD_ARGS_INIT                                                                             \
@@ -618,7 +619,8 @@ typedef struct gk_rnn_backward_args {
                              of each sample (from y, from the layer above, and through time), 0 in padding;
                              what vanishes or explodes with the distance from the loss. NULL: off */
   gk_random_key random;
-  /* What forward kept. After the call it is undefined, and only forward may use it again; unless keep_reserve
+  /* What forward kept, of a call that agrees in network, time, batch, threads and schedule (another one's is
+   * GK_ERROR_ARGUMENT). After the call it is undefined, and only forward may use it again; unless keep_reserve
    * is set: then another call with other dy, dhn, dcn gives the bits that it would give as the first one.
    * That costs nothing in one direction; in two, workspace of keep_workspace_bytes (as much again as one
    * layer's share of the reserve without its states), no more work. */

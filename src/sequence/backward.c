@@ -9,6 +9,7 @@
 #include "src/sequence/feedback.h"
 #include "src/sequence/masks.h"
 #include "src/sequence/pace.h"
+#include "src/sequence/reserve.h"
 
 /* The gradient of an inner layer's output, of a stack of one direction. Threads may be at different layers:
  * all have one stride. */
@@ -562,5 +563,7 @@ gk_status gk_rnn_backward_fed(const gk_rnn *rnn, const gk_rnn_backward_args *arg
     status = gk_run_open(&run, args->lengths, args->workspace, args->reserve, true);
   if (!status)
     gk_parallel(run.plan.threads, backward_body, &run);
+  if (!status && args->time && !args->keep_reserve)
+    gk_reserve_close(args->reserve);
   return status;
 }

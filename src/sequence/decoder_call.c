@@ -8,6 +8,7 @@
 #include "src/core/layout.h"
 #include "src/core/names.h"
 #include "src/sequence/decoder_call.h"
+#include "src/sequence/reserve.h"
 
 /* ---- Memory ---- */
 
@@ -64,7 +65,7 @@ static gk_status measure(const struct gk_decoder *decoder, const struct sizes *s
                          const gk_rnn_memory *stack, bool training, bool backward, size_t *reserve_bytes,
                          size_t *workspace_bytes) {
   struct gk_feed feed = {.decoder = decoder};
-  struct gk_arena reserve = gk_arena_start(NULL), workspace = gk_arena_start(NULL);
+  struct gk_arena reserve = gk_reserve_start(NULL), workspace = gk_arena_start(NULL);
   cut(&feed, &reserve, &workspace, sizes, training, backward);
   gk_arena_take(&reserve, stack->reserve_bytes, 1, 1, 1);
   gk_arena_take(&workspace,
@@ -107,24 +108,45 @@ struct places {
   void *reserve, *workspace;
 };
 
-/* The size that is needed is only found to refuse: beam search comes here every step. */
+static gk_status refuse(const struct gk_feed *feed, const struct sizes *sizes, bool training, bool backward) {
+  gk_rnn_memory needed;
+  const gk_status status =
+      gk_decoder_memory_needed(feed->decoder, sizes->time, sizes->batch, sizes->source_time, &needed);
+  return status ? status /* that of any overflow */
+                : gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
+                          backward   ? needed.backward_workspace_bytes
+                          : training ? needed.forward_workspace_bytes
+                                     : needed.inference_workspace_bytes);
+}
+
+static gk_status open_reserve(const struct gk_feed *feed, const struct sizes *sizes, void *base,
+                              bool backward) {
+  const struct gk_decoder *decoder = feed->decoder;
+  const uint64_t fingerprint = gk_packed_fingerprint(decoder->packed.fingerprint, sizes->source_time);
+  gk_rnn_memory needed;
+  gk_status status = GK_OK;
+  if (!backward)
+    gk_reserve_mark(base, fingerprint, sizes->time, sizes->batch);
+  else
+    status = gk_reserve_check(base, fingerprint, sizes->time, sizes->batch);
+  if (status || !gk_reserve_moved(base))
+    return status;
+  status = gk_decoder_memory_needed(decoder, sizes->time, sizes->batch, sizes->source_time, &needed);
+  if (!status)
+    gk_reserve_settle(base, needed.reserve_bytes);
+  return status;
+}
+
+/* Sizes are found only where they are needed: beam search comes here every step. */
 static gk_status open_memory(struct gk_feed *feed, const struct sizes *sizes, void *reserve_base,
                              void *workspace_base, bool training, bool backward, struct places *places) {
-  struct gk_arena reserve = gk_arena_start(reserve_base), workspace = gk_arena_start(workspace_base);
+  struct gk_arena reserve = gk_reserve_start(reserve_base), workspace = gk_arena_start(workspace_base);
   cut(feed, &reserve, &workspace, sizes, training, backward);
-  if (reserve.overflow || workspace.overflow || (sizes->batch && !workspace_base)) {
-    gk_rnn_memory needed;
-    const gk_status status =
-        gk_decoder_memory_needed(feed->decoder, sizes->time, sizes->batch, sizes->source_time, &needed);
-    return status ? status /* that of any overflow */
-                  : gk_fail(GK_ERROR_ARGUMENT, "workspace is NULL, must have %zu bytes",
-                            backward   ? needed.backward_workspace_bytes
-                            : training ? needed.forward_workspace_bytes
-                                       : needed.inference_workspace_bytes);
-  }
+  if (reserve.overflow || workspace.overflow || (sizes->batch && !workspace_base))
+    return refuse(feed, sizes, training, backward);
   places->reserve = gk_arena_take(&reserve, 0, 1, 1, 1);
   places->workspace = gk_arena_take(&workspace, 0, 1, 1, 1);
-  return GK_OK;
+  return training && sizes->time && sizes->batch ? open_reserve(feed, sizes, reserve_base, backward) : GK_OK;
 }
 
 /* ---- Arguments ---- */
@@ -348,6 +370,7 @@ static gk_rnn_backward_args stack_backward(const gk_decoder *decoder, const gk_d
   run.dh_norms = args->dh_norms;
   run.random = args->random;
   run.reserve = places->reserve;
+  run.keep_reserve = true;
   run.workspace = places->workspace;
   return run;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Sizes of the caller's memory: the cut itself, measured. */
 #include "src/core/arguments.h"
+#include "src/sequence/reserve.h"
 #include "src/sequence/run.h"
 
 static gk_status measure_workspace(struct gk_run *run, bool training, bool backward, bool keep,
@@ -32,7 +33,7 @@ gk_status gk_rnn_memory_needed(const gk_rnn *rnn, int64_t time, int64_t batch, g
     return status;
   struct gk_run run = {.rnn = rnn, .time = time, .batch = batch, .training = true};
   gk_rnn_memory needed;
-  struct gk_arena reserve = gk_arena_start(NULL);
+  struct gk_arena reserve = gk_reserve_start(NULL);
   gk_run_cut_reserve(&run, &reserve);
   if (!gk_arena_bytes(&reserve, &needed.reserve_bytes))
     return gk_fail(GK_ERROR_OVERFLOW, "reserve of time %lld, batch %lld does not fit in memory",

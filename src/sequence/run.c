@@ -2,6 +2,7 @@
  * Setting up a call: the order of samples, the cut of memory, each thread's share. */
 #include "src/sequence/masks.h"
 #include "src/sequence/pace.h"
+#include "src/sequence/reserve.h"
 #include "src/sequence/rows.h"
 
 #include <stddef.h>
@@ -353,6 +354,29 @@ static void flush_states(struct gk_run *run) {
   gk_float_environment_restore(callers);
 }
 
+/* Of what decides how the arrays of a reserve of so many bytes stand, and which rows are whose. */
+static uint64_t reserve_fingerprint(const struct gk_run *run, size_t bytes) {
+  const int64_t values[] = {(int64_t)bytes, run->plan.schedule, run->plan.threads};
+  uint64_t print = run->rnn->packed.fingerprint;
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+    print = gk_packed_fingerprint(print, values[i]);
+  return print;
+}
+
+static gk_status open_reserve(struct gk_run *run, void *base, bool backward, size_t *bytes) {
+  struct gk_arena reserve = gk_reserve_start(base);
+  gk_run_cut_reserve(run, &reserve);
+  if (!gk_arena_bytes(&reserve, bytes) || run->time == 0)
+    return GK_OK; /* sizes are known to fit; without steps there may be no reserve */
+  const uint64_t fingerprint = reserve_fingerprint(run, *bytes);
+  gk_status status = GK_OK;
+  if (!backward)
+    gk_reserve_mark(base, fingerprint, run->time, run->batch);
+  else if (!(status = gk_reserve_check(base, fingerprint, run->time, run->batch)))
+    gk_reserve_settle(base, *bytes);
+  return status;
+}
+
 gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspace_base, void *reserve_base,
                       bool backward) {
   const gk_rnn_desc *d = &run->rnn->desc;
@@ -361,7 +385,8 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
     run->plan.chunk = run->plan.kept_steps = 1; /* less memory than was asked for */
   if (!workspace_base)
     return refuse(run, "workspace", false, backward);
-  struct gk_arena workspace = gk_arena_start(workspace_base), reserve = gk_arena_start(reserve_base);
+  struct gk_arena workspace = gk_arena_start(workspace_base);
+  size_t reserve_bytes = 0;
   struct gk_run measured = *run; /* nothing is written before all sizes are known to fit */
   struct gk_arena measure = gk_arena_start(NULL);
   gk_run_cut_workspace(&measured, &measure, backward);
@@ -370,9 +395,10 @@ gk_status gk_run_open(struct gk_run *run, const int64_t *lengths, void *workspac
   if (measure.overflow)
     return refuse(run, "workspace", true, backward);
   gk_run_cut_workspace(run, &workspace, backward);
-  if (run->training)
-    gk_run_cut_reserve(run, &reserve);
-  run->stream = run->training && reserve.used > STREAM_BYTES;
+  const gk_status status = run->training ? open_reserve(run, reserve_base, backward, &reserve_bytes) : GK_OK;
+  if (status)
+    return status;
+  run->stream = reserve_bytes > STREAM_BYTES;
   run->stream_gradients = streams_gradients(run);
   memset(run->zero, 0, gk_widest_state(run->rnn) * sizeof *run->zero);
   flush_states(run);
