@@ -274,7 +274,7 @@ def markdown(header, rows, results):
                                 "others %", "MHz", "core to core, ns"]) + " |", "|---" * (12 + len(peers)) + "|"]
     for row, result in zip(rows, results):
         if "error" in result:
-            lines.append(f"| {row.shape.name} | {row.passes} | {row.isa} | {result['error']} |")
+            lines.append(f"| {row.shape.name} | {row.passes} | {row.isa} | {session.markdown_cell(result['error'])} |")
             continue
         own, cells = result["gatekern"], []
         for name in peers:

@@ -59,6 +59,11 @@ def write(path, text, mode="a"):
             file.write(text)
 
 
+def markdown_cell(text):
+    """In a table, which a line's end or a bar would end."""
+    return " ".join(str(text).split()).replace("|", r"\|")
+
+
 def run(main):
     """Exits with its status."""
     try:

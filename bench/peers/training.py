@@ -147,7 +147,7 @@ def compare_training(jobs, options, ceilings, table):
             except Failed as failure:
                 fine = False
                 print(f"train {title} {tier}: FAILED: {failure}", flush=True)
-                table.append(Job(f"| {title} | {tier} | {failure} |"))
+                table.append(Job(f"| {title} | {tier} | {session.markdown_cell(failure)} |"))
                 session.write(options.out, json.dumps({"name": title, "pass": "training", "isa": tier,
                                                        "error": str(failure)}) + "\n")
                 continue
