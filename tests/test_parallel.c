@@ -34,6 +34,7 @@ enum { MOST_THREADS = 8 };
 /* Round up, flush results and denormal operands to zero, exceptions masked, inexact raised. */
 #define CALLERS_ENVIRONMENT 0xDFE0u
 #define PINNED_ENVIRONMENT  0x1F80u
+#define PINNED_PART         UINT64_MAX
 static uint64_t get_environment(void) {
   return _mm_getcsr();
 }
@@ -41,16 +42,17 @@ static void set_environment(uint64_t value) {
   _mm_setcsr((unsigned)value);
 }
 #else
-/* FZ, round up. */
-#define CALLERS_ENVIRONMENT (UINT64_C(1) << 24 | UINT64_C(1) << 22)
+/* FPCR: FZ, round up; FPSR, in the upper half: inexact. */
+#define CALLERS_ENVIRONMENT (UINT64_C(1) << 24 | UINT64_C(1) << 22 | UINT64_C(1) << 4 << 32)
 #define PINNED_ENVIRONMENT  UINT64_C(0)
+#define PINNED_PART         UINT32_MAX /* flags that are up change no arithmetic */
 static uint64_t get_environment(void) {
-  uint64_t value;
-  __asm__ volatile("mrs %0, fpcr" : "=r"(value));
-  return value;
+  uint64_t control, flags;
+  __asm__ volatile("mrs %0, fpcr\n\tmrs %1, fpsr" : "=r"(control), "=r"(flags));
+  return control | flags << 32;
 }
 static void set_environment(uint64_t value) {
-  __asm__ volatile("msr fpcr, %0" ::"r"(value) : "memory");
+  __asm__ volatile("msr fpcr, %0\n\tmsr fpsr, %1" ::"r"(value & UINT32_MAX), "r"(value >> 32) : "memory");
 }
 #endif
 
@@ -130,7 +132,7 @@ static void compute(void *context, int thread, int threads) {
   (void)threads;
   struct environments *e = context;
   volatile float smallest = 0x1p-126f, one = 1, tiny = 0x1p-30f;
-  e->inside[thread] = get_environment();
+  e->inside[thread] = get_environment() & PINNED_PART;
   e->denormal[thread] = smallest * 0.25f;
   e->sum[thread] = one + tiny;
   set_environment(CALLERS_ENVIRONMENT); /* a body may leave anything behind */

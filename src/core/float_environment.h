@@ -27,17 +27,23 @@ static inline void gk_float_environment_restore(uint64_t callers) {
 
 #elif defined(__aarch64__)
 
+/* FPCR in the lower half; FPSR, the flags that are up, in the upper one. */
 static inline uint64_t gk_float_environment_pin(void) {
-  uint64_t callers;
-  __asm__ volatile("mrs %0, fpcr" : "=r"(callers)::"memory");
-  if (callers)
+  uint64_t control, flags;
+  __asm__ volatile("mrs %0, fpcr\n\tmrs %1, fpsr" : "=r"(control), "=r"(flags)::"memory");
+  if (control)
     __asm__ volatile("msr fpcr, %0" ::"r"(UINT64_C(0)) : "memory");
-  return callers;
+  return control | flags << 32;
 }
 
 static inline void gk_float_environment_restore(uint64_t callers) {
-  if (callers)
-    __asm__ volatile("msr fpcr, %0" ::"r"(callers) : "memory");
+  const uint64_t control = callers & UINT32_MAX, callers_flags = callers >> 32;
+  uint64_t flags;
+  __asm__ volatile("mrs %0, fpsr" : "=r"(flags)::"memory");
+  if (flags != callers_flags)
+    __asm__ volatile("msr fpsr, %0" ::"r"(callers_flags) : "memory");
+  if (control)
+    __asm__ volatile("msr fpcr, %0" ::"r"(control) : "memory");
 }
 
 #else
