@@ -275,6 +275,76 @@ static void a_log_replaces_only_a_log(void **state) {
   assert_int_equal(lines_of("old.log"), 9);
 }
 
+/* What a run that was killed had logged after its last save, and half of a line. */
+static void a_resumed_runs_log_has_every_step_once(void **state) {
+  (void)state;
+  static const char begun[] = "{\"st";
+  size_t bytes, whole_bytes;
+  expect_exit("train lm @/text " SMALL "--steps 9 --log @/once.log --out @/once", 0);
+  char *whole = read_file(temporary_path("once.log"), &whole_bytes);
+  expect_exit("train lm @/text " SMALL "--steps 5 --out @/once", 0);
+  write_file(temporary_path("once.log"), whole, whole_bytes - 7); /* up to half of step 9 */
+  expect_exit("train lm @/text --resume --steps 9 --log @/once.log --out @/once", 0);
+  char *got = read_file(temporary_path("once.log"), &bytes), *line = got;
+  for (int step = 1; step <= 9; ++step) {
+    char wanted[32];
+    snprintf(wanted, sizeof wanted, "{\"step\": %d,", step);
+    assert_non_null(line);
+    assert_memory_equal(line, wanted, strlen(wanted));
+    line = strchr(line, '\n');
+    line = line ? line + 1 : NULL;
+  }
+  assert_non_null(line);
+  assert_int_equal(*line, 0);
+  write_file(temporary_path("begun.log"), begun, strlen(begun));
+  expect_exit("train lm @/text --resume --steps 11 --log @/begun.log --out @/once", 0);
+  assert_int_equal(lines_of("begun.log"), 2);
+  free(whole);
+  free(got);
+}
+
+static void a_log_never_has_the_name_of_a_model(void **state) {
+  (void)state;
+  const char *const lines[] = {"train lm @/text " SMALL "--steps 2 --log @/fresh --out @/fresh",
+                               "train lm @/text " SMALL "--steps 2 --log @/./fresh.state --out @/fresh"};
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; ++i) {
+    struct result result = run_line(lines[i]);
+    assert_int_equal(result.exit_code, 2);
+    assert_non_null(strstr(result.err, "is the model's file"));
+    assert_false(file_exists(temporary_path("fresh")));
+    free_result(&result);
+  }
+}
+
+/* As often as the run was to be validated, whether it is only finished or becomes longer. */
+static void a_resumed_run_keeps_its_interval(void **state) {
+  (void)state;
+  static const struct {
+    const char *begin, *resumed, *says;
+  } runs[] = {{"--steps 40 --eval-every 7", "--resume --steps 60", "validated every 7,"},
+              {"--steps 40", "--resume --steps 100", "validated every 10,"},
+              {"--steps 40 --eval-every 7", "--resume --steps 60 --eval-every 9", "validated every 9,"}};
+  for (size_t i = 0; i < sizeof runs / sizeof *runs; ++i) {
+    char line[256];
+    const char *const says[] = {runs[i].says, "resumes  after step 40, ", NULL};
+    snprintf(line, sizeof line, "train lm @/text " SMALL "%s --out @/interval", runs[i].begin);
+    expect_exit(line, 0);
+    snprintf(line, sizeof line, "train lm @/text %s --out @/interval", runs[i].resumed);
+    expect_says(line, says);
+  }
+}
+
+/* Not what a plateau made of the one before. */
+static void a_resumed_run_has_the_rate_that_is_given(void **state) {
+  (void)state;
+  const char *const says[] = {"resumes  after step 40, learning rate 0.02\n", NULL};
+  const char *const lowered[] = {"  the learning rate is ", " from here on\n", NULL};
+  expect_says("train lm @/text " SMALL "--lr 0.3 --lr-schedule plateau --lr-patience 0 --eval-every 2 "
+              "--steps 40 --out @/lowered",
+              lowered);
+  expect_says("train lm @/text --resume --lr 0.02 --steps 44 --out @/lowered", says);
+}
+
 static void interrupted_before_the_first_step_nothing_is_saved(void **state) {
   (void)state;
   const struct run run = {0};
@@ -326,7 +396,7 @@ static void a_resumed_run_without_its_model_saves_one(void **state) {
   expect_exit("train lm @/text " SMALL "--lr-schedule constant --steps 20 --out @/removed", 0);
   assert_int_equal(unlink(temporary_path("removed")), 0);
   const char *const says[] = {"missing ", "/removed: the model with the lowest loss from here on", NULL};
-  expect_says("train lm @/text --resume --lr 100 --steps 22 --out @/removed", says);
+  expect_says("train lm @/text --resume --lr 0.3 --steps 22 --out @/removed", says);
   expect_exit("eval @/removed @/text", 0);
   struct result result = run_line("train lm @/text --resume --lr 1 --steps 23 --out @/removed");
   assert_int_equal(result.exit_code, 0);
@@ -547,6 +617,10 @@ int main(void) {
       cmocka_unit_test(an_old_model_behind_a_link_is_kept),
       cmocka_unit_test(what_is_not_a_model_is_no_old_one),
       cmocka_unit_test(a_log_replaces_only_a_log),
+      cmocka_unit_test(a_resumed_runs_log_has_every_step_once),
+      cmocka_unit_test(a_log_never_has_the_name_of_a_model),
+      cmocka_unit_test(a_resumed_run_keeps_its_interval),
+      cmocka_unit_test(a_resumed_run_has_the_rate_that_is_given),
       cmocka_unit_test(interrupted_before_the_first_step_nothing_is_saved),
       cmocka_unit_test(a_finished_run_goes_on_only_with_more_steps),
       cmocka_unit_test(a_resumed_run_without_its_model_saves_one),

@@ -256,6 +256,39 @@ static void a_run_of_minutes_ends_in_time(void **state) {
   expect_exit(line, 2);
 }
 
+/* Ten validations of such a text take far longer than the minutes. */
+static void minutes_are_for_steps_before_validations(void **state) {
+  (void)state;
+  enum { COPIES = 400 };
+  char *const large = malloc((size_t)COPIES * SENTENCES * SENTENCE);
+  size_t bytes;
+  char *const text = read_file(temporary_path("text"), &bytes);
+  assert_int_equal(bytes, SENTENCES * SENTENCE);
+  for (size_t i = 0; i < COPIES; ++i)
+    memcpy(large + i * bytes, text, bytes);
+  write_file(temporary_path("large"), large, COPIES * bytes);
+  free(text);
+  free(large);
+  struct result result =
+      run_line("train lm @/text --validation-file @/large " SMALL "--minutes 0.05 --out @/trained");
+  int steps = 0, every = 0;
+  assert_int_equal(result.exit_code, 0);
+  assert_non_null(strstr(result.out, "plan "));
+  assert_int_equal(sscanf(strstr(result.out, "plan "), "plan %d steps", &steps), 1);
+  assert_int_equal(sscanf(strstr(result.out, "validated every "), "validated every %d", &every), 1);
+  if (steps < 100 || every < steps / 3)
+    fail_msg("%d steps, validated every %d", steps, every);
+  free_result(&result);
+}
+
+static void a_run_that_only_gets_worse_is_warned_of(void **state) {
+  (void)state;
+  struct result result = run_line("train lm @/text " SMALL "--lr 1e5 --steps 8 --out @/wild");
+  assert_int_equal(result.exit_code, 0);
+  assert_non_null(strstr(result.err, "warning: worse than guessing"));
+  free_result(&result);
+}
+
 static void keep_all_keeps_the_model_of_every_validation(void **state) {
   (void)state;
   expect_exit("train lm @/text " SMALL "--steps 9 --eval-every 4 --keep-all --out @/kept", 0);
@@ -332,6 +365,8 @@ int main(void) {
       cmocka_unit_test(without_a_file_the_built_in_text_is_used),
       cmocka_unit_test(text_may_be_code_points_piped_or_two_files),
       cmocka_unit_test(a_run_of_minutes_ends_in_time),
+      cmocka_unit_test(minutes_are_for_steps_before_validations),
+      cmocka_unit_test(a_run_that_only_gets_worse_is_warned_of),
       cmocka_unit_test(keep_all_keeps_the_model_of_every_validation),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);

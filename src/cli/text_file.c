@@ -2,6 +2,7 @@
 #include "text_file.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,9 +58,32 @@ bool cli_read_text(const cli_command *command, const char *path, gk_text *text) 
   return true;
 }
 
+static bool is_same(const struct stat *a, const struct stat *b) {
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Of files that are not there yet: one name in one folder. */
+static bool same_name(const char *a, const char *b) {
+  const char *const paths[] = {a, b};
+  const char *names[2];
+  struct stat folders[2];
+  for (int i = 0; i < 2; i++) {
+    char folder[PATH_MAX];
+    const char *slash = strrchr(paths[i], '/');
+    names[i] = slash ? slash + 1 : paths[i];
+    const int length = snprintf(folder, sizeof folder, "%.*s", (int)(names[i] - paths[i]), paths[i]);
+    if ((size_t)length >= sizeof folder || stat(length ? folder : ".", &folders[i]) != 0)
+      return false;
+  }
+  return strcmp(names[0], names[1]) == 0 && is_same(&folders[0], &folders[1]);
+}
+
 bool cli_same_file(const char *a, const char *b) {
   struct stat x, y;
-  return a && b && stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+  if (!a || !b)
+    return false;
+  const bool there = stat(a, &x) == 0, other_there = stat(b, &y) == 0;
+  return there && other_there ? is_same(&x, &y) : !there && !other_there && same_name(a, b);
 }
 
 int cli_text_status(const cli_command *command, gk_status status, const char *text_name,

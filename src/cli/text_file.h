@@ -8,7 +8,7 @@
 
 /* Reads a whole file, or standard input for "-"; free text->data. false: said why on stderr. */
 bool cli_read_text(const cli_command *command, const char *path, gk_text *text);
-/* Do both names lead to one file? false if one of them does not exist. */
+/* Do both names lead to one file, or would, where neither is there yet? */
 bool cli_same_file(const char *a, const char *b);
 /* cli_status for a call that was given texts: a message about "text" or "validation text" names the file
  * instead. NULL: keep the word. */

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,8 +24,9 @@ bool progress_check_log(struct training_progress *progress, const char *log_path
   if (!log_path || stat(log_path, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size == 0)
     return true;
   FILE *found = fopen(log_path, "rb");
-  const bool is_log =
-      found && fread(first, sizeof first, 1, found) == 1 && memcmp(first, log_begins, sizeof first) == 0;
+  /* A run that was killed may have written no more of it. */
+  const size_t read = found ? fread(first, 1, sizeof first, found) : 0;
+  const bool is_log = read > 0 && memcmp(first, log_begins, read) == 0;
   if (!found)
     cli_error(progress->command, "--log %s: exists and cannot be read: %s", log_path, strerror(errno));
   else if (!is_log)
@@ -36,6 +38,38 @@ bool progress_check_log(struct training_progress *progress, const char *log_path
     fclose(found);
   progress->log_replaces = is_log && !resumed;
   return is_log;
+}
+
+/* The bytes of a log but for those at its end that belong to later steps than `done`, or to half a line, which
+ * a run that was killed left. -1: it cannot be read. */
+static off_t kept_of_log(FILE *log, int64_t done) {
+  char *line = NULL;
+  size_t capacity = 0;
+  off_t kept = 0;
+  ssize_t length;
+  while ((length = getline(&line, &capacity, log)) > 0) {
+    int64_t step;
+    const bool again = sscanf(line, "{\"step\": %" SCNd64, &step) == 1 && step > done;
+    if (line[length - 1] == '\n' && !again)
+      kept = ftello(log);
+  }
+  const bool complete = feof(log);
+  free(line);
+  return complete ? kept : -1;
+}
+
+bool progress_cut_log(struct training_progress *progress, const char *log_path, int64_t done) {
+  struct stat status;
+  if (!log_path || stat(log_path, &status) != 0 || !S_ISREG(status.st_mode))
+    return true;
+  FILE *log = fopen(log_path, "r+");
+  const off_t kept = log ? kept_of_log(log, done) : -1;
+  const bool cut = kept == status.st_size || (kept >= 0 && ftruncate(fileno(log), kept) == 0);
+  if (!cut)
+    cli_error(progress->command, "--log %s: cannot go on with it: %s", log_path, strerror(errno));
+  if (log)
+    fclose(log);
+  return cut;
 }
 
 bool progress_open_log(struct training_progress *progress, const char *log_path) {

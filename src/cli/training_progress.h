@@ -27,6 +27,8 @@ struct training_progress {
 
 /* Refuses a file that is there and no log. NULL: there is none. false: said why. */
 bool progress_check_log(struct training_progress *progress, const char *log_path, bool resumed);
+/* Before a run goes on behind step `done` of its log. false: said why. */
+bool progress_cut_log(struct training_progress *progress, const char *log_path, int64_t done);
 /* Opens that log. false: said why. */
 bool progress_open_log(struct training_progress *progress, const char *log_path);
 /* Before anything is said. */

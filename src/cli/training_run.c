@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 enum { DEFAULT_STEPS = 2000, FEWEST_VALIDATIONS = 10, MOST_VALIDATIONS = 25 };
-enum { UNPROFILED = 3 };                /* first steps, which pay for pages and threads */
-static const double peak_seconds = 0.1; /* for the measurement of the machine's limit */
+enum { UNPROFILED = 3 };                     /* first steps, which pay for pages and threads */
+static const double peak_seconds = 0.1;      /* for the measurement of the machine's limit */
+static const double validations_share = 0.2; /* of --minutes, at most, but one for the last step */
+static const double steps_share = 0.5;       /* of --minutes, at least: it is training that was asked for */
 
 /* ---- Signals ---- */
 
@@ -124,47 +126,74 @@ static int open_trainer(struct training_run *run) {
 
 /* ---- How many steps ---- */
 
-/* A plateau's measurements are part of the run: a resumed one goes on with their interval. */
-static int64_t choose_eval_every(const struct training_run *run, const gk_learning_rate_desc *rate,
-                                 int64_t steps, int64_t epoch) {
-  if (run->settings->eval_every)
-    return run->settings->eval_every;
-  if (run->settings->resume && rate->decay == GK_DECAY_PLATEAU && rate->interval)
-    return rate->interval;
-  const int64_t most = steps / FEWEST_VALIDATIONS, least = steps / MOST_VALIDATIONS;
-  const int64_t every = epoch > most ? most : epoch < least ? least : epoch;
-  return every > 0 ? every : 1;
+/* Between validations where nobody says how many steps. */
+static int64_t usual_interval(int64_t steps, int64_t epoch, int64_t most_validations) {
+  const int64_t fewest = most_validations < FEWEST_VALIDATIONS ? most_validations : FEWEST_VALIDATIONS;
+  const int64_t shortest = (steps + most_validations - 1) / most_validations, longest = steps / fewest;
+  const int64_t every = epoch < longest ? epoch : longest;
+  return every > shortest ? every : shortest > 0 ? shortest : 1;
 }
 
-/* Runs steps, to be thrown away, for a while; then as many as fit into --minutes, validations included. */
-static int64_t fit_steps(struct training_run *run, int64_t done, int *exit_code) {
-  const double budget = run->settings->minutes * 60, trial = fmin(1.5, 0.05 * budget);
-  const double start = clock_seconds();
-  double first = start, now = start, validation = 0;
+/* A resumed run goes on with its own; one that is to become longer, with what the user once asked for or what
+ * a plateau has measured by. 0: nobody said. `rate` is as the run was saved. */
+static int64_t given_interval(const struct training_run *run, const gk_learning_rate_desc *rate,
+                              int64_t epoch) {
+  const struct train_settings *settings = run->settings;
+  if (settings->eval_every || !settings->resume)
+    return settings->eval_every;
+  const bool usual = rate->interval == usual_interval(rate->steps, epoch, MOST_VALIDATIONS);
+  const bool longer = settings->steps || settings->epochs || settings->minutes > 0;
+  return longer && usual && rate->decay != GK_DECAY_PLATEAU ? 0 : rate->interval;
+}
+
+/* Of a step and of a validation, in seconds; the steps are to be thrown away. */
+static gk_status measure_speed(struct training_run *run, double *a_step, double *validation) {
+  const double trial = fmin(1.5, 0.05 * run->settings->minutes * 60), start = clock_seconds();
+  double first = start, now = start;
   int64_t steps = 0;
   gk_status status = GK_OK;
   gk_training_step report;
-  progress_line_draw(&run->progress.line, "measuring the time of a step ...");
+  gk_language_progress progress;
   while (status == GK_OK && (steps < 3 || now - start < trial)) {
     status = gk_language_trainer_step(run->trainer, &report);
     now = clock_seconds();
     if (steps++ == 0)
       first = now; /* the first step pays for pages and threads */
   }
-  const double a_step = (now - first) / (double)(steps - 1);
-  gk_language_progress progress;
+  *a_step = (now - first) / (double)(steps - 1);
+  *validation = 0;
   gk_language_trainer_progress(run->trainer, &progress);
   if (status == GK_OK && progress.validation_characters) {
     gk_language_loss loss;
     status = gk_language_trainer_validate(run->trainer, &loss, NULL);
-    run->progress.validation_seconds = validation = clock_seconds() - now;
+    *validation = clock_seconds() - now;
   }
+  return status;
+}
+
+/* As many as fit into --minutes, validations included, which take no more than their share of it. */
+static int64_t fit_steps(struct training_run *run, const gk_language_progress *progress, int *exit_code) {
+  const double start = clock_seconds();
+  double a_step, validation;
+  progress_line_draw(&run->progress.line, "measuring the time of a step ...");
+  const gk_status status = measure_speed(run, &a_step, &validation);
+  run->progress.validation_seconds = validation;
   progress_line_clear(&run->progress.line);
   *exit_code = status == GK_OK ? open_trainer(run) : cli_status(run->command, status);
-  const double left = budget - (clock_seconds() - start);
-  const double validations = fmax(FEWEST_VALIDATIONS, left / a_step / (double)progress.steps_per_epoch);
-  const double fitting = (left - validation * fmin(validations, MOST_VALIDATIONS)) / a_step;
-  return done + (fitting > 1 ? (int64_t)fitting : 1);
+  if (*exit_code != CLI_SUCCESS)
+    return 0;
+  const double budget = 60 * run->settings->minutes, left = fmax(0, budget - (clock_seconds() - start));
+  double fitting;
+  if (run->eval_every) {
+    fitting = left / (a_step + validation / (double)run->eval_every);
+  } else {
+    const double epochs = left / a_step / (double)progress->steps_per_epoch;
+    const double usual = fmin(fmax(FEWEST_VALIDATIONS, epochs), MOST_VALIDATIONS);
+    const double affordable = fmax(1, validations_share * left / fmax(validation, 1e-9));
+    run->most_validations = (int64_t)fmin(affordable, MOST_VALIDATIONS);
+    fitting = (left - validation * fmin(usual, (double)run->most_validations)) / a_step;
+  }
+  return progress->step + (int64_t)fmax(1, fmax(fitting, steps_share * budget / a_step));
 }
 
 /* Refuses what the schedule does not read. */
@@ -219,6 +248,7 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
   gk_learning_rate_desc rate;
   gk_language_trainer_learning_rate(run->trainer, &rate);
   gk_language_trainer_progress(run->trainer, &progress);
+  run->eval_every = given_interval(run, &rate, progress.steps_per_epoch);
   for (const gk_training_option *option = gk_training_option_after(NULL); option;
        option = gk_training_option_after(option))
     if (option->rate_offset && option->name && cli_given(option->name))
@@ -232,7 +262,7 @@ static int plan_steps(struct training_run *run, int64_t *steps) {
   else if (settings->epochs)
     *steps = settings->epochs * progress.steps_per_epoch;
   else if (settings->minutes > 0)
-    *steps = fit_steps(run, progress.step, &exit_code);
+    *steps = fit_steps(run, &progress, &exit_code);
   else
     *steps = desc->steps ? desc->steps : DEFAULT_STEPS;
   if (exit_code != CLI_SUCCESS)
@@ -269,6 +299,17 @@ static int stopped(struct training_run *run, struct training_progress *progress)
   return exit_code;
 }
 
+/* Who guesses every symbol alike has log(symbols); a network that has only begun is near it. */
+static void warn_of_guessing(const struct training_run *run, double loss) {
+  int64_t symbols = 0;
+  gk_language_model_symbols(gk_language_trainer_model(run->trainer), &symbols);
+  const double guess = log((double)symbols);
+  if (isfinite(loss) && loss > guess + 1)
+    cli_error(run->command,
+              "warning: worse than guessing, which has %.4f nats/char: a lower --lr or --clip-norm may help",
+              guess);
+}
+
 static int finished(struct training_run *run, struct training_progress *progress, double seconds) {
   gk_language_progress state;
   gk_language_trainer_progress(run->trainer, &state);
@@ -282,6 +323,7 @@ static int finished(struct training_run *run, struct training_progress *progress
   else
     progress_note(progress, "done in %d:%02d%s%s", total / 60, total % 60, run->best_saved ? ": " : "",
                   run->best_saved ? run->settings->out : "");
+  warn_of_guessing(run, state.best_loss);
   if (run->save_failed)
     return CLI_FAILURE;
   printf("try      gatekern sample %s\n", run->settings->out);
@@ -303,6 +345,17 @@ static void print_profile(struct training_run *run) {
            100 * seconds[part] / total);
   const double beside = total - seconds[GK_PART_FORWARD] - seconds[GK_PART_BACKWARD] - seconds[GK_PART_PACK];
   printf("  %-22s %10.3f ms %6.2f %%\n", "beside layers and pack", 1e3 * beside, 100 * beside / total);
+}
+
+/* A validation may have lowered the rate. */
+static void note_plateau(struct training_run *run, const gk_training_step *step) {
+  gk_learning_rate_desc rate;
+  gk_language_progress next;
+  gk_language_trainer_learning_rate(run->trainer, &rate);
+  gk_language_trainer_progress(run->trainer, &next);
+  if (rate.decay == GK_DECAY_PLATEAU && next.learning_rate < step->learning_rate)
+    progress_note(&run->progress, "step %" PRId64 "  the learning rate is %g from here on", step->step,
+                  next.learning_rate);
 }
 
 /* One step, and what is due after it. */
@@ -329,6 +382,7 @@ static int advance(struct training_run *run, struct training_progress *progress,
   if (exit_code == CLI_SUCCESS && due) {
     progress->validations_left = (progress->steps - step.step) / run->eval_every;
     exit_code = training_checkpoint(run, step.step, &measured, &loss);
+    note_plateau(run, &step);
   } else if (exit_code == CLI_SUCCESS && save) {
     training_save(run, SAVE_NOW);
   }
@@ -366,13 +420,19 @@ static int prepare(struct training_run *run, const gk_language_progress *state) 
   progress->validation_characters = state->validation_characters;
   gk_learning_rate_desc rate;
   gk_language_trainer_learning_rate(run->trainer, &rate);
-  rate.interval = run->eval_every = choose_eval_every(run, &rate, progress->steps, state->steps_per_epoch);
+  if (run->eval_every == 0)
+    run->eval_every =
+        run->most_validations
+            ? usual_interval(progress->steps - state->step, state->steps_per_epoch, run->most_validations)
+            : usual_interval(progress->steps, state->steps_per_epoch, MOST_VALIDATIONS);
+  rate.interval = run->eval_every;
   const gk_status kept = gk_language_trainer_set_learning_rate(run->trainer, &rate);
   if (kept != GK_OK)
     return cli_status(run->command, kept);
   progress->validations_left = (progress->steps - state->step) / run->eval_every;
   if (run->settings->resume) {
-    if (!progress_open_log(progress, run->settings->log))
+    if (!progress_cut_log(progress, run->settings->log, state->step) ||
+        !progress_open_log(progress, run->settings->log))
       return CLI_BAD_INPUT;
     training_print_resumed_model(run);
   }

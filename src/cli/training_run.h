@@ -34,6 +34,7 @@ struct training_run {
   gk_language_trainer *trainer;
   struct training_progress progress;
   int64_t eval_every;
+  int64_t most_validations; /* that --minutes has time for; 0: it was not given */
   struct replaced_file replaced_model, replaced_state;
   bool old_stands;                                   /* what is to be replaced has not yet been kept */
   bool save_failed;                                  /* of the newest model or state; a later save may not */

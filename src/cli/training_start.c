@@ -76,17 +76,17 @@ void training_print_plan(const struct training_run *run) {
   const gk_rnn_desc *network =
       &gk_language_model_description(gk_language_trainer_model(run->trainer))->network;
   const struct training_progress *progress = &run->progress;
-  char validated[64] = "", resumed[64] = "";
+  char validated[64] = "";
   gk_language_progress done;
   gk_language_trainer_progress(run->trainer, &done);
   if (progress->validation_characters)
     snprintf(validated, sizeof validated, ", validated every %" PRId64, run->eval_every);
+  printf("plan     %" PRId64 " step%s of %" PRId64 " x %" PRId64 " characters (%.2f epochs)%s, seed %" PRIu64
+         "\n",
+         progress->steps, progress->steps == 1 ? "" : "s", training->batch, training->time,
+         (double)progress->steps / (double)progress->steps_per_epoch, validated, training->seed);
   if (run->settings->resume)
-    snprintf(resumed, sizeof resumed, ", resumed after step %" PRId64, done.step);
-  printf("plan     %" PRId64 " steps of %" PRId64 " x %" PRId64 " characters (%.2f epochs)%s, seed %" PRIu64
-         "%s\n",
-         progress->steps, training->batch, training->time,
-         (double)progress->steps / (double)progress->steps_per_epoch, validated, training->seed, resumed);
+    printf("resumes  after step %" PRId64 ", learning rate %g\n", done.step, done.learning_rate);
   printf("machine  %s on %d thread%s, at most %.0f GFLOP/s\n", gk_isa_name(network->isa), network->threads,
          network->threads == 1 ? "" : "s", progress->peak_gflops);
 }

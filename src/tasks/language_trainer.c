@@ -431,6 +431,8 @@ void gk_language_trainer_progress(const gk_language_trainer *trainer, gk_languag
                                      .validation_characters = trainer->validation_count,
                                      .best_loss = trainer->best_loss,
                                      .best_step = trainer->best_step};
+  const gk_learning_rate_desc rate = gk_language_trainer_rate(&trainer->desc);
+  progress->learning_rate = gk_learning_rate(&rate, &trainer->rate_state, trainer->step + 1);
 }
 
 gk_status gk_language_trainer_set_best(gk_language_trainer *trainer, double loss, int64_t step) {
@@ -453,6 +455,10 @@ gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
     status = gk_learning_rate_check(desc);
   if (status != GK_OK)
     return status;
+  const gk_learning_rate_desc before = gk_language_trainer_rate(&trainer->desc);
+  if (desc->learning_rate != before.learning_rate || desc->decay != before.decay ||
+      desc->factor != before.factor)
+    trainer->rate_state.reduced = trainer->rate_state.bad = 0;
   for (const gk_training_option *option = gk_training_option_after(NULL); option;
        option = gk_training_option_after(option))
     if (option->rate_offset)

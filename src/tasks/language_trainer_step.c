@@ -207,7 +207,8 @@ static gk_status clip(gk_language_trainer *trainer, gk_training_step *report) {
     return gk_fail(GK_ERROR_ARGUMENT,
                    "step %" PRId64
                    ": the loss is %g and the gradient's norm %g: learning_rate, %g, is too high",
-                   report->step, report->loss, report->gradient_norm, desc->learning_rate);
+                   report->step, fabs(report->loss), fabs(report->gradient_norm), /* no machine's -nan */
+                   desc->learning_rate);
   norm = report->gradient_norm;
   if (desc->clip_value > 0)
     status = gk_clip_values(model->isa, model->threads, trainer->tensor_count, trainer->tensor_gradients,
