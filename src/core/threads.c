@@ -40,7 +40,7 @@ bool gk_in_forked_child(void) {
 static int affinity_cpus(void) {
 #ifdef __linux__
   /* The kernel refuses a set smaller than its own, which may exceed cpu_set_t's 1024. */
-  for (int cpus = CPU_SETSIZE; cpus <= 1 << 20; cpus *= 2) {
+  for (size_t cpus = CPU_SETSIZE; cpus <= 1 << 20; cpus *= 2) {
     cpu_set_t *set = CPU_ALLOC(cpus);
     if (!set)
       break;

@@ -333,8 +333,8 @@ void gk_weight_gradient_cut(struct gk_run *run, struct gk_arena *workspace) {
   run->own_panels = threads <= GK_OWN_PANELS_THREADS;
   for (int p = 0; p < 1 + rnn->cell->phases; p++) {
     size_t floats;
-    if (!gk_size_array(&floats, 1, (int64_t)((p ? gk_widest_state(rnn) : rnn->widest_input) + width),
-                       GK_SUM_BLOCK, 1))
+    const size_t inputs = p ? gk_widest_state(rnn) : rnn->widest_input;
+    if (!gk_size_array(&floats, 1, (int64_t)inputs + width, GK_SUM_BLOCK, 1))
       workspace->overflow = true;
     run->panel_floats[p] = workspace->overflow ? 0 : floats;
     run->panels[p] = gk_arena_take(workspace, sizeof(float), (int64_t)run->panel_floats[p],
