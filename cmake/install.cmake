@@ -15,7 +15,7 @@ if(APPLE)
 elseif(NOT CMAKE_INSTALL_PREFIX STREQUAL /usr)
   set_target_properties(gatekern-train-shared PROPERTIES INSTALL_RPATH "$ORIGIN")
 endif()
-install(TARGETS gatekern gatekern-static gatekern-train-static)
+install(TARGETS gatekern-program gatekern-static gatekern-train-static)
 install(TARGETS gatekern-shared gatekern-train-shared EXPORT gatekern)
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 

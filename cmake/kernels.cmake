@@ -8,19 +8,19 @@ set(gatekern_kernel_objects)
 function(gatekern_add_tier tier folder)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/${folder}/*.c)
   foreach(math own sleef)
-    set(target kernels-${tier}-${math})
+    set(target gatekern-kernels-${tier}-${math})
     add_library(${target} OBJECT ${sources})
     target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
     target_include_directories(${target} SYSTEM PRIVATE ${SLEEF_INCLUDE_DIRS})
     target_compile_definitions(${target} PRIVATE
       GK_MATH_USE_SLEEF=$<STREQUAL:${math},sleef>
       $<$<BOOL:${GATEKERN_REORDERED_SUM}>:GK_REORDERED_SUM=1>)
-    target_link_libraries(${target} PRIVATE baseline-flags)
+    target_link_libraries(${target} PRIVATE gatekern-baseline-flags)
     target_compile_options(${target} PRIVATE ${ARGN})
   endforeach()
   set(gatekern_tiers ${gatekern_tiers} ${tier} PARENT_SCOPE)
   set(gatekern_kernel_objects ${gatekern_kernel_objects}
-    $<TARGET_OBJECTS:kernels-${tier}-own> $<TARGET_OBJECTS:kernels-${tier}-sleef> PARENT_SCOPE)
+    $<TARGET_OBJECTS:gatekern-kernels-${tier}-own> $<TARGET_OBJECTS:gatekern-kernels-${tier}-sleef> PARENT_SCOPE)
 endfunction()
 
 # What "scalar" means when instruction sets are compared.

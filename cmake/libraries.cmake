@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# libgatekern, and libgatekern-train: what needs jansson (files and tasks). Each static and shared.
+# libgatekern, and libgatekern-train: what needs jansson (files and tasks). Each static and shared; the shared ones
+# have the same names for a project that embeds this one as for one that finds it installed.
 file(GLOB train_sources CONFIGURE_DEPENDS
   src/train/checkpoint*.c src/train/safetensors*.c src/tasks/*.c)
 file(GLOB core_sources CONFIGURE_DEPENDS
@@ -13,7 +14,7 @@ function(gatekern_add_objects target)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
   target_include_directories(${target} SYSTEM PRIVATE
     ${RANDOM123_INCLUDE_DIR} ${SLEEF_INCLUDE_DIRS} ${JANSSON_INCLUDE_DIRS})
-  target_link_libraries(${target} PRIVATE baseline-flags OpenMP::OpenMP_C)
+  target_link_libraries(${target} PRIVATE gatekern-baseline-flags OpenMP::OpenMP_C)
 endfunction()
 
 function(gatekern_add_library name kind)
@@ -22,7 +23,7 @@ function(gatekern_add_library name kind)
   add_library(${target} ${kind} ${ARGN})
   target_include_directories(${target} PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
-  target_link_libraries(${target} PRIVATE baseline-flags)
+  target_link_libraries(${target} PRIVATE gatekern-baseline-flags)
   set_target_properties(${target} PROPERTIES
     OUTPUT_NAME ${name} VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
   if(kind STREQUAL SHARED AND NOT GATEKERN_SANITIZE AND NOT APPLE)
@@ -30,12 +31,14 @@ function(gatekern_add_library name kind)
   endif()
 endfunction()
 
-gatekern_add_objects(core-objects ${core_sources})
-gatekern_add_objects(train-objects ${train_sources})
+gatekern_add_objects(gatekern-core-objects ${core_sources})
+gatekern_add_objects(gatekern-train-objects ${train_sources})
 foreach(kind STATIC SHARED)
   string(TOLOWER ${kind} suffix)
-  gatekern_add_library(gatekern ${kind} $<TARGET_OBJECTS:core-objects> ${gatekern_kernel_objects})
+  gatekern_add_library(gatekern ${kind} $<TARGET_OBJECTS:gatekern-core-objects> ${gatekern_kernel_objects})
   target_link_libraries(gatekern-${suffix} PRIVATE PkgConfig::SLEEF OpenMP::OpenMP_C m)
-  gatekern_add_library(gatekern-train ${kind} $<TARGET_OBJECTS:train-objects>)
+  gatekern_add_library(gatekern-train ${kind} $<TARGET_OBJECTS:gatekern-train-objects>)
   target_link_libraries(gatekern-train-${suffix} PUBLIC gatekern-${suffix} PRIVATE PkgConfig::JANSSON m)
 endforeach()
+add_library(gatekern::gatekern ALIAS gatekern-shared)
+add_library(gatekern::gatekern-train ALIAS gatekern-train-shared)

@@ -18,7 +18,7 @@ set(tests_dir ${PROJECT_SOURCE_DIR}/tests)
 # and several run at once: who waits must not spin. Where they ask for too much memory they get none, as of malloc.
 set(test_environment
   OMP_WAIT_POLICY=passive
-  GATEKERN_PROGRAM=$<TARGET_FILE:gatekern> GATEKERN_LIBRARY=$<TARGET_FILE:gatekern-shared>
+  GATEKERN_PROGRAM=$<TARGET_FILE:gatekern-program> GATEKERN_LIBRARY=$<TARGET_FILE:gatekern-shared>
   $<$<BOOL:${GATEKERN_TEST_FULL}>:GATEKERN_TEST_FULL=1>)
 if(GATEKERN_SANITIZE MATCHES address)
   list(APPEND test_environment ASAN_OPTIONS=allocator_may_return_null=1)
@@ -46,22 +46,22 @@ file(GLOB support_sources CONFIGURE_DEPENDS ${tests_dir}/*.c)
 list(FILTER support_sources EXCLUDE REGEX "/(test|check)_[^/]*$")
 file(GLOB test_sources CONFIGURE_DEPENDS ${tests_dir}/test_*.c)
 
-add_library(test-flags INTERFACE)
-target_include_directories(test-flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
-target_include_directories(test-flags SYSTEM INTERFACE ${RANDOM123_INCLUDE_DIR} ${JANSSON_INCLUDE_DIRS})
+add_library(gatekern-test-flags INTERFACE)
+target_include_directories(gatekern-test-flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+target_include_directories(gatekern-test-flags SYSTEM INTERFACE ${RANDOM123_INCLUDE_DIR} ${JANSSON_INCLUDE_DIRS})
 if(GATEKERN_ARCHITECTURE STREQUAL aarch64 AND CMAKE_C_COMPILER_ID STREQUAL GNU AND
    CMAKE_C_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 for AArch64 crashes in vect_transform_reduction on a test's sum.
-  target_compile_options(test-flags INTERFACE -fno-tree-vectorize)
+  target_compile_options(gatekern-test-flags INTERFACE -fno-tree-vectorize)
 endif()
-target_compile_definitions(test-flags INTERFACE
-  GATEKERN_PROGRAM="$<TARGET_FILE:gatekern>" GATEKERN_TESTS_DIR="${tests_dir}")
-target_link_libraries(test-flags INTERFACE
-  project-flags gatekern-train-static PkgConfig::CMOCKA PkgConfig::JANSSON PkgConfig::SLEEF
+target_compile_definitions(gatekern-test-flags INTERFACE
+  GATEKERN_PROGRAM="$<TARGET_FILE:gatekern-program>" GATEKERN_TESTS_DIR="${tests_dir}")
+target_link_libraries(gatekern-test-flags INTERFACE
+  gatekern-project-flags gatekern-train-static PkgConfig::CMOCKA PkgConfig::JANSSON PkgConfig::SLEEF
   OpenMP::OpenMP_C m)
 if(support_sources)
-  add_library(test-support OBJECT ${support_sources})
-  target_link_libraries(test-support PRIVATE test-flags)
+  add_library(gatekern-test-support OBJECT ${support_sources})
+  target_link_libraries(gatekern-test-support PRIVATE gatekern-test-flags)
 endif()
 
 foreach(source IN LISTS test_sources)
@@ -78,7 +78,8 @@ foreach(source IN LISTS test_sources)
     continue()
   endif()
   add_executable(${target} ${source})
-  target_link_libraries(${target} PRIVATE test-flags $<$<TARGET_EXISTS:test-support>:test-support>)
+  target_link_libraries(${target} PRIVATE
+    gatekern-test-flags $<$<TARGET_EXISTS:gatekern-test-support>:gatekern-test-support>)
   file(STRINGS ${source} line REGEX "ctest wraps:" LIMIT_COUNT 1)
   if(line)
     string(REGEX REPLACE ".*ctest wraps: *([a-z_]+).*" "\\1" wrapped "${line}")
@@ -86,7 +87,7 @@ foreach(source IN LISTS test_sources)
   endif()
   file(STRINGS ${source} runs_program REGEX "GATEKERN_PROGRAM" LIMIT_COUNT 1)
   if(runs_program)
-    add_dependencies(${target} gatekern)
+    add_dependencies(${target} gatekern-program)
   endif()
   if(GATEKERN_REORDERED_SUM)
     gatekern_add_test(${name}-fails sh ${tests_dir}/check_fails.sh $<TARGET_FILE:${target}>)
@@ -97,14 +98,14 @@ foreach(source IN LISTS test_sources)
 endforeach()
 
 if(GATEKERN_REORDERED_SUM)
-  gatekern_add_test(verify-fails sh ${tests_dir}/check_fails.sh $<TARGET_FILE:gatekern> verify)
+  gatekern_add_test(verify-fails sh ${tests_dir}/check_fails.sh $<TARGET_FILE:gatekern-program> verify)
 else()
-  gatekern_add_test(verify gatekern verify)
+  gatekern_add_test(verify gatekern-program verify)
   # Fewer threads than asked for: by a limit, and by OpenMP's own choice, which follows the load.
   if(NOT CMAKE_CROSSCOMPILING)
     foreach(variable OMP_THREAD_LIMIT=2 OMP_DYNAMIC=true)
       string(REGEX REPLACE "=.*" "" name ${variable})
-      gatekern_add_test(verify.${name} gatekern verify)
+      gatekern_add_test(verify.${name} gatekern-program verify)
       set_property(TEST ${GATEKERN_TEST_PREFIX}verify.${name} APPEND PROPERTY ENVIRONMENT ${variable})
     endforeach()
   endif()
@@ -119,7 +120,7 @@ if(NOT GATEKERN_TEST_LABEL)
     add_executable(example-${name} ${source})
     target_link_libraries(example-${name} PRIVATE gatekern-shared)
     if(GATEKERN_SANITIZE)
-      target_link_libraries(example-${name} PRIVATE project-flags)
+      target_link_libraries(example-${name} PRIVATE gatekern-project-flags)
     endif()
     # What ends with a verdict on what it has learned is a test.
     file(STRINGS ${source} verdict REGEX "^  return right < " LIMIT_COUNT 1)
@@ -145,12 +146,12 @@ endfunction()
 
 if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   gatekern_object_list(baseline_objects
-    $<TARGET_OBJECTS:core-objects> $<TARGET_OBJECTS:train-objects> $<TARGET_OBJECTS:gatekern>
-    $<TARGET_OBJECTS:kernels-scalar-own> $<TARGET_OBJECTS:kernels-scalar-sleef>)
+    $<TARGET_OBJECTS:gatekern-core-objects> $<TARGET_OBJECTS:gatekern-train-objects> $<TARGET_OBJECTS:gatekern-program>
+    $<TARGET_OBJECTS:gatekern-kernels-scalar-own> $<TARGET_OBJECTS:gatekern-kernels-scalar-sleef>)
   set(tables)
   foreach(tier IN LISTS gatekern_tiers)
     foreach(math own sleef)
-      gatekern_object_list(${tier}_${math}_objects $<TARGET_OBJECTS:kernels-${tier}-${math}>)
+      gatekern_object_list(${tier}_${math}_objects $<TARGET_OBJECTS:gatekern-kernels-${tier}-${math}>)
       list(APPEND tables ${tier}_${math})
     endforeach()
   endforeach()
@@ -163,6 +164,9 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
     gatekern_add_test(install sh ${tests_dir}/check_install.sh
       ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_COMMAND})
   endif()
+  if(NOT CMAKE_CROSSCOMPILING)
+    gatekern_add_test(embed sh ${tests_dir}/check_embed.sh ${PROJECT_SOURCE_DIR} ${CMAKE_COMMAND} ${CMAKE_C_COMPILER})
+  endif()
   if(GATEKERN_ARCHITECTURE STREQUAL x86)
     gatekern_add_test(binary.baseline sh ${tests_dir}/check_baseline.sh generated/baseline_objects.txt)
     # The check itself is checked: it must find every tier's instructions.
@@ -173,7 +177,7 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
     find_program(QEMU_X86_64 qemu-x86_64)
     if(QEMU_X86_64)
       gatekern_add_test(binary.cpu-without-avx sh ${tests_dir}/check_cpu_without_avx.sh
-        ${QEMU_X86_64} $<TARGET_FILE:gatekern>)
+        ${QEMU_X86_64} $<TARGET_FILE:gatekern-program>)
     else()
       message(WARNING "No qemu-x86_64: the program is not run as a CPU without AVX")
     endif()
@@ -185,7 +189,7 @@ if(NOT GATEKERN_SANITIZE AND NOT GATEKERN_REORDERED_SUM AND CMAKE_BUILD_TYPE STR
    CMAKE_C_COMPILER_ID STREQUAL GNU AND CMAKE_C_COMPILER_VERSION MATCHES "^12\\.")
   file(GLOB kernel_benchmarks CONFIGURE_DEPENDS bench/kernel*.c)
   add_executable(check_instruction_counts ${tests_dir}/check_instruction_counts.c ${kernel_benchmarks})
-  target_link_libraries(check_instruction_counts PRIVATE test-flags)
+  target_link_libraries(check_instruction_counts PRIVATE gatekern-test-flags)
   function(count_instructions name counter)
     gatekern_add_test(${name} sh ${tests_dir}/check_instruction_counts.sh ${counter}
       $<TARGET_FILE:check_instruction_counts> ${tests_dir}/check_instruction_counts.txt ${ARGN})
