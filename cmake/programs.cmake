@@ -54,6 +54,7 @@ list(APPEND runner_sources ${PROJECT_BINARY_DIR}/generated/bench_lists.c)
 # Not "gatekern": who embeds the project would take that for the library.
 add_executable(gatekern-program ${cli_sources} ${runner_sources})
 set_target_properties(gatekern-program PROPERTIES OUTPUT_NAME gatekern)
+target_link_options(gatekern-program PRIVATE ${gatekern_link_options})
 target_include_directories(gatekern-program PRIVATE
   src/cli bench ${PROJECT_BINARY_DIR}/generated ${PROJECT_BINARY_DIR}/generated/include)
 target_include_directories(gatekern-program SYSTEM PRIVATE ${JANSSON_INCLUDE_DIRS})

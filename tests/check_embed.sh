@@ -3,7 +3,7 @@
 #
 # check_embed.sh SOURCE CMAKE COMPILER: a project in C that adds this one by add_subdirectory links the library by the
 # names that it has when installed, and remains master of its house: targets' names, build type, what is tested and
-# installed. It may ask for any warning, which sources and public headers pass.
+# installed. It may ask for any warning, which sources and public headers pass; its fast-math is not the library's.
 # Kernels, which take minutes, are not built.
 set -eu
 source=$1 cmake=$2 compiler=$3
@@ -49,7 +49,13 @@ for option in TESTS BENCH; do
 done
 ! grep -q 'file(INSTALL' build/child/cmake_install.cmake || fail "the embedded project installs itself"
 
-"$cmake" -B build -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS="-Werror -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion" >log 2>&1 &&
+# Linked as the library is, but of nothing.
+"$cmake" -B build -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-ffast-math >log 2>&1 || fail "no fast-math"
+echo 'int linked(void) { return 1; }' >linked.c
+"$compiler" -fPIC -c linked.c -o linked.o
+$(sed 's/ -o .*//' build/child/CMakeFiles/gatekern-shared.dir/link.txt) linked.o -o linked.so
+! nm linked.so | grep -i fast_math || fail "a parent's fast-math is linked into the library"
+"$cmake" -B build -DCMAKE_C_FLAGS="-Werror -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion" >log 2>&1 &&
   "$cmake" --build build --target compiled gatekern-core-objects gatekern-train-objects >log 2>&1 ||
   fail "a parent's warnings"
 echo "embedded, compiled with a parent's warnings"
