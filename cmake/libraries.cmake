@@ -32,6 +32,10 @@ function(gatekern_add_library name kind)
   if(kind STREQUAL SHARED AND NOT GATEKERN_SANITIZE AND NOT APPLE)
     target_link_options(${target} PRIVATE -Wl,--no-undefined)
   endif()
+  # Where nothing else holds OpenMP, dlclose would unmap it under its threads, which outlive every call.
+  if(kind STREQUAL SHARED AND NOT APPLE)
+    target_link_options(${target} PRIVATE -Wl,-z,nodelete)
+  endif()
 endfunction()
 
 gatekern_add_objects(gatekern-core-objects ${core_sources})

@@ -160,6 +160,13 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   gatekern_add_test(binary.exports sh ${tests_dir}/check_exports.sh
     ${PROJECT_SOURCE_DIR}/include/gatekern.h $<TARGET_FILE:gatekern-shared>
     ${PROJECT_SOURCE_DIR}/include/gatekern-train.h $<TARGET_FILE:gatekern-train-shared>)
+  add_executable(check_unload ${tests_dir}/check_unload.c)
+  target_include_directories(check_unload PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(check_unload PRIVATE gatekern-project-flags ${CMAKE_DL_LIBS})
+  add_dependencies(check_unload gatekern-shared)
+  gatekern_add_test(binary.unload check_unload $<TARGET_FILE:gatekern-shared>)
+  # Threads that slept would not notice that their code is gone.
+  set_property(TEST ${GATEKERN_TEST_PREFIX}binary.unload APPEND PROPERTY ENVIRONMENT OMP_WAIT_POLICY=active)
   if(GATEKERN_BUILD_BENCH) # where there is a C++ compiler
     gatekern_add_test(install sh ${tests_dir}/check_install.sh
       ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_COMMAND})

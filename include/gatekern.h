@@ -40,9 +40,10 @@
  *   how fast each thread was, so that one which shares its core with another program gets fewer samples in
  *   later ones.
  *
- *   Work is shared by OpenMP. Between calls GNU's OpenMP lets its threads spin for milliseconds before they
- *   sleep, on a CPU that other programs, or the caller's own threads, may need: where there are such, start
- *   the program with GOMP_SPINCOUNT=3000 (or OMP_WAIT_POLICY=passive) in its environment.
+ *   Work is shared by OpenMP, whose threads outlive a call: dlclose leaves the library where it is. Between
+ *   calls GNU's OpenMP lets its threads spin for milliseconds before they sleep, on a CPU that other programs,
+ *   or the caller's own threads, may need: where there are such, start the program with GOMP_SPINCOUNT=3000
+ *   (or OMP_WAIT_POLICY=passive) in its environment.
  */
 #ifndef GATEKERN_H
 #define GATEKERN_H
