@@ -16,7 +16,7 @@ elseif(NOT CMAKE_INSTALL_PREFIX STREQUAL /usr)
   set_target_properties(gatekern-train-shared PROPERTIES INSTALL_RPATH "$ORIGIN")
 endif()
 install(TARGETS gatekern-program gatekern-static gatekern-train-static)
-install(TARGETS gatekern-shared gatekern-train-shared EXPORT gatekern)
+install(TARGETS gatekern-shared gatekern-train-shared EXPORT gatekern INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/gatekern)

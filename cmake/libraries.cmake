@@ -21,8 +21,7 @@ function(gatekern_add_library name kind)
   string(TOLOWER ${kind} suffix)
   set(target ${name}-${suffix})
   add_library(${target} ${kind} ${ARGN})
-  target_include_directories(${target} PUBLIC
-    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)
   target_link_libraries(${target} PRIVATE gatekern-baseline-flags)
   set_target_properties(${target} PROPERTIES
     OUTPUT_NAME ${name} VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})

@@ -3,7 +3,8 @@
 #
 # check_install.sh SOURCE BUILD CMAKE: what is installed is enough. The examples and a C++ program that uses both
 # headers build against an installation, by pkg-config (shared and --static) and by find_package, and run; so does a
-# program that calls nothing of libgatekern itself, and finds it behind libgatekern-train.
+# program that calls nothing of libgatekern itself, and finds it behind libgatekern-train. Headers may be installed
+# beside those of another version.
 set -eu
 source=$1 build=$2 cmake=$3
 folder=$(mktemp -d)
@@ -76,4 +77,13 @@ END
 user/user-c >/dev/null
 user/user-cc
 LD_LIBRARY_PATH=$searched user/user-train-only
+
+# Another build folder, which borrows what has been built, paths to the first one and all.
+"$cmake" -S "$source" -B other -DCMAKE_INSTALL_PREFIX="$folder/other-prefix" -DCMAKE_SKIP_RPATH=ON \
+  -DCMAKE_INSTALL_INCLUDEDIR=include/gatekern-0.1 -DGATEKERN_BUILD_TESTS=OFF -DGATEKERN_BUILD_BENCH=OFF >log 2>&1 ||
+  { cat log; exit 1; }
+cp -P "$build/gatekern" "$build"/libgatekern* other
+"$cmake" --install other >log 2>&1 && rm -r user &&
+  "$cmake" -S . -B user -DCMAKE_PREFIX_PATH="$folder/other-prefix" >>log 2>&1 &&
+  "$cmake" --build user --target user-c user-train-only >>log 2>&1 || { cat log; exit 1; }
 echo "examples, C++, pkg-config, CMake: all build and run"
