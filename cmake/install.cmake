@@ -22,7 +22,7 @@ install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHIN
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/gatekern)
 install(EXPORT gatekern NAMESPACE gatekern:: FILE gatekernConfig.cmake DESTINATION ${package})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/generated/gatekernConfigVersion.cmake
-  COMPATIBILITY SameMinorVersion)
+  COMPATIBILITY ${interface_compatibility})
 install(FILES ${PROJECT_BINARY_DIR}/generated/gatekernConfigVersion.cmake DESTINATION ${package})
 
 # Relative to where the file itself stands, so that a tree that is moved, or installed with --prefix, works.

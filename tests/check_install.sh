@@ -45,6 +45,12 @@ only_called=-Wl,--as-needed,--enable-new-dtags
 searched= # beside the paths in the files; a build for /usr has none in them
 grep -q '^CMAKE_INSTALL_PREFIX:.*=/usr$' "$build/CMakeCache.txt" && searched=$LD_LIBRARY_PATH
 
+# A program does not load an interface other than the one it was built with, which while MAJOR is 0 a MINOR may change.
+version=$(pkg-config --modversion gatekern)
+case $version in 0.*) interface=${version%.*} ;; *) interface=${version%%.*} ;; esac
+objdump -p "$LD_LIBRARY_PATH/libgatekern.so" | grep -q "SONAME .*\.so\.$interface$" ||
+  { echo "libgatekern.so of $version has another SONAME"; exit 1; }
+
 for example in "$source"/examples/*.c; do
   name=$(basename "$example" .c)
   cc -std=c11 -Wall -Wextra -Werror -pedantic -O1 "$example" $(pkg-config --cflags --libs gatekern) -lm -o "$name"
