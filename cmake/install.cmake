@@ -39,7 +39,21 @@ Libs: -L\${prefix}/@CMAKE_INSTALL_LIBDIR@ -l@name@
 ")
   install(FILES ${PROJECT_BINARY_DIR}/generated/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endfunction()
+
+# OpenMP by its libraries' names: GCC refuses Clang's -fopenmp=libomp. Every compiler finds GCC's library by itself;
+# LLVM's may stand in a folder that only Clang knows.
+if(OpenMP_C_LIB_NAMES)
+  list(JOIN OpenMP_C_LIB_NAMES " -l" openmp)
+  string(PREPEND openmp -l)
+  if(NOT CMAKE_C_COMPILER_ID STREQUAL GNU)
+    list(GET OpenMP_C_LIB_NAMES 0 library)
+    cmake_path(GET OpenMP_${library}_LIBRARY PARENT_PATH folder)
+    string(PREPEND openmp "-L${folder} ")
+  endif()
+else() # the compiler links it unasked
+  set(openmp "${OpenMP_C_FLAGS}")
+endif()
 gatekern_add_pkgconfig(gatekern "Recurrent networks on CPUs, with the same bits everywhere"
-  "Requires.private: sleef\nLibs.private: ${OpenMP_C_FLAGS} -lm")
+  "Requires.private: sleef\nLibs.private: ${openmp} -lm")
 gatekern_add_pkgconfig(gatekern-train "Files, language models and their trainer for gatekern"
   "Requires: gatekern\nRequires.private: jansson\nLibs.private: -lm")
