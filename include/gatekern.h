@@ -35,15 +35,17 @@
  *
  * Threads
  *   A created object is immutable: any number of threads may use one at the same time, each with its own
- *   reserve and workspace. Called from inside an OpenMP parallel region, or in a child after fork, a call
- *   runs on the thread that makes it, whatever its plan says. All that a network remembers of its calls is
- *   how fast each thread was, so that one which shares its core with another program gets fewer samples in
- *   later ones.
+ *   reserve and workspace. Called from inside an OpenMP parallel region, or in a child that was forked after
+ *   the library was loaded, a call runs on the thread that makes it, whatever its plan says. An earlier fork,
+ *   or a region of another OpenMP than the library's, is not seen: there ask for threads = 1. All that a
+ *   network remembers of its calls is how fast each thread was, so that one which shares its core with
+ *   another program gets fewer samples in later ones.
  *
- *   Work is shared by OpenMP, whose threads outlive a call: dlclose leaves the library where it is. Between
- *   calls GNU's OpenMP lets its threads spin for milliseconds before they sleep, on a CPU that other programs,
- *   or the caller's own threads, may need: where there are such, start the program with GOMP_SPINCOUNT=3000
- *   (or OMP_WAIT_POLICY=passive) in its environment.
+ *   Work is shared by OpenMP, whose threads outlive a call: dlclose leaves the library where it is. Each
+ *   thread, the caller's or OpenMP's (OMP_STACKSIZE), needs a stack of at least 64 KiB. Between calls GNU's
+ *   OpenMP lets its threads spin for milliseconds before they sleep, on a CPU that other programs, or the
+ *   caller's own threads, may need: where there are such, start the program with GOMP_SPINCOUNT=3000 (or
+ *   OMP_WAIT_POLICY=passive) in its environment.
  */
 #ifndef GATEKERN_H
 #define GATEKERN_H
@@ -121,8 +123,8 @@ GK_API const char *gk_cpu_features(void);
 GK_API const char *gk_scalar_fma(void);
 
 /* Threads that `threads = 0` stands for: the least of OMP_NUM_THREADS / OpenMP's maximum, the CPUs this
- * process may run on and its cgroup's CPU quota (rounded up); 1 in a child after fork. CPUs and quota are
- * read once. */
+ * process may run on and its cgroup's CPU quota (rounded up); 1 in a child forked after the library was
+ * loaded. CPUs and quota are read once. */
 GK_API int gk_default_threads(void);
 /* These CPUs, whatever the quota: those of the process's first thread, or, where OpenMP binds threads to CPUs
  * (OMP_PROC_BIND), those that OpenMP found. */
