@@ -1180,7 +1180,7 @@ GK_API gk_status gk_clip_norms(gk_isa isa, int threads, int parts, float *const 
  *             (CosineAnnealingLR)
  *   step      times `factor` after every `period` steps (StepLR), never below that
  *   plateau   times `factor` where a measured loss has not fallen for more than `patience` measurements
- *             (ReduceLROnPlateau), never below that
+ *             (ReduceLROnPlateau without its eps, which passes over falls of at most 1e-8), never below that
  * A warm-up comes before any of them: step s <= warmup has learning_rate * s / warmup, and the decay counts
  * its steps from there (LinearLR in SequentialLR). */
 typedef enum gk_decay { GK_DECAY_CONSTANT = 0, GK_DECAY_COSINE, GK_DECAY_STEP, GK_DECAY_PLATEAU } gk_decay;
