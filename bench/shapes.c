@@ -108,7 +108,8 @@ bool bench_shapes_load(const char *list, bench_shapes *shapes, char *message, si
     int used = snprintf(message, message_size, "%s: %s; the built-in lists are", list, strerror(errno));
     for (const bench_list *known = bench_lists; known->name; known++)
       if (used >= 0 && (size_t)used < message_size)
-        used += snprintf(message + used, message_size - (size_t)used, " %s", known->name);
+        used += snprintf(message + used, message_size - (size_t)used, "%s %s",
+                         known == bench_lists ? "" : ",", known->name);
     return false;
   }
   bool fine = bench_shapes_parse(text, shapes, problem, sizeof problem);

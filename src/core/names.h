@@ -22,9 +22,9 @@ static inline int gk_find_name(const char *what, const char *const *names, size_
     const size_t used = strlen(known);
     if (strcmp(name, at) == 0)
       return i;
-    snprintf(known + used, sizeof known - used, " %s", at);
+    snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", at);
   }
-  gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be one of:%s", what, name, known);
+  gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be one of %s", what, name, known);
   return -1;
 }
 

@@ -129,9 +129,9 @@ static gk_status find(const char *name, const struct option **option) {
       return GK_OK;
     }
     if (used < sizeof names)
-      used += (size_t)snprintf(names + used, sizeof names - used, " %s", options[i].name);
+      used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", options[i].name);
   }
-  return gk_fail(GK_ERROR_ARGUMENT, "option is '%s', must be one of:%s", name, names);
+  return gk_fail(GK_ERROR_ARGUMENT, "option is '%s', must be one of %s", name, names);
 }
 
 static float *alpha_of(gk_rnn_desc *desc, const struct option *option) {
@@ -211,20 +211,15 @@ static gk_status set_size(gk_rnn_desc *desc, const struct option *option, const 
 static gk_status set_choice(gk_rnn_desc *desc, const struct option *option, const char *value) {
   char names[128] = "";
   size_t used = 0;
-  const int count = option->choices();
-  for (int i = 0; i < count; i++) {
+  for (int i = 0; i < option->choices(); i++) {
     if (strcmp(option->choice(i), value) == 0) {
       memcpy((char *)desc + option->offset, &i, sizeof i);
       return GK_OK;
     }
     if (used < sizeof names)
-      used += (size_t)snprintf(names + used, sizeof names - used, "%s%s",
-                               i == 0           ? ""
-                               : i == count - 1 ? " or "
-                                                : ", ",
-                               option->choice(i));
+      used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", option->choice(i));
   }
-  return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be %s", option->name, value, names);
+  return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be one of %s", option->name, value, names);
 }
 
 static gk_status check_desc(const gk_rnn_desc *desc) {
