@@ -437,6 +437,27 @@ static void info_knows_tiers_caches_threads_and_limits(void **state) {
   json_decref(info);
 }
 
+/* Memory's own bandwidth is read from 256 MiB or more. */
+static void info_leaves_out_what_it_has_no_memory_for(void **state) {
+  (void)state;
+  static const char limit[] = "ulimit -v 262144; OMP_NUM_THREADS=1 ";
+  struct program_output start = program_run(limit, "info --no-measure");
+  program_free(&start);
+  if (start.exit_code != 0) /* sanitizers reserve more addresses */
+    skip();
+  char *text = program_text(limit, "info --seconds 0.005", 0);
+  const char *row = strstr(text, "read, memory");
+  assert_true(row && strstr(row, "not measured: no memory for "));
+  assert_non_null(strstr(text, "fp32 FMA, scalar"));
+  free(text);
+  json_t *info = run_json(limit, "info --json --seconds 0.005");
+  const json_t *bandwidth = json_object_get(info, "bandwidth");
+  assert_true(json_is_array(bandwidth));
+  for (size_t i = 0; i < json_array_size(bandwidth); i++)
+    assert_string_not_equal(string(json_array_get(bandwidth, i), "level"), "memory");
+  json_decref(info);
+}
+
 static void info_explains_the_plan_of_a_network(void **state) {
   (void)state;
   json_t *plan = run_json(QUIET, "info --plan --json --cell gru --hidden 64 --batch 3 --time 7 --threads 2");
@@ -497,6 +518,7 @@ int main(void) {
       cmocka_unit_test(nonsense_is_refused_in_one_line),
       cmocka_unit_test(too_little_memory_is_a_message_and_no_crash),
       cmocka_unit_test(info_knows_tiers_caches_threads_and_limits),
+      cmocka_unit_test(info_leaves_out_what_it_has_no_memory_for),
       cmocka_unit_test(info_explains_the_plan_of_a_network),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

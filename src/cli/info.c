@@ -82,8 +82,8 @@ static const cli_option options[] = {
 static const cli_command command = {
     .name = "info",
     .summary =
-        "Shows this machine as Gatekern sees it: CPU, instruction sets and the one that is used, caches,\n"
-        "threads, and measured limits: fp32 FMA rate of each instruction set, read bandwidth of each level,\n"
+        "Shows this machine as Gatekern sees it: CPU, instruction sets and the one that is used, caches, "
+        "threads, and measured limits: fp32 FMA rate of each instruction set, read bandwidth of each level, "
         "and how long a line of cache takes from one core to another.",
     .options = options,
     .examples = "  GATEKERN_ISA=avx2 gatekern info\n"
@@ -113,6 +113,7 @@ struct level {
   char name[16];
   int64_t bytes, bytes_each; /* of one thread's working set; of each thread's where all read */
   double one, all;           /* GB/s */
+  bool no_memory;            /* for these bytes: not measured */
 };
 
 enum { CACHE_LEVELS = 3 };
@@ -255,6 +256,17 @@ static void choose_levels(const struct machine *machine, struct limits *limits) 
   limits->levels = CACHE_LEVELS + 1;
 }
 
+/* A limit of the process's memory takes nothing from what is measured in less. */
+static gk_status measure_level(const struct machine *machine, double seconds, struct level *level) {
+  gk_status status = gk_measure_bandwidth(machine->isa, 1, (size_t)level->bytes, seconds, &level->one);
+  level->all = level->one;
+  if (status == GK_OK && machine->threads > 1)
+    status =
+        gk_measure_bandwidth(machine->isa, machine->threads, (size_t)level->bytes_each, seconds, &level->all);
+  level->no_memory = status == GK_ERROR_MEMORY;
+  return level->no_memory ? GK_OK : status;
+}
+
 static gk_status measure_limits(const struct machine *machine, double seconds, struct limits *limits) {
   gk_status status = GK_OK;
   *limits = (struct limits){0};
@@ -270,34 +282,46 @@ static gk_status measure_limits(const struct machine *machine, double seconds, s
   if (status == GK_OK)
     status = gk_measure_core_to_core(machine->threads, seconds, &limits->core_to_core);
   choose_levels(machine, limits);
-  for (int i = 0; i < limits->levels && status == GK_OK; i++) {
-    struct level *level = &limits->level[i];
-    if (!level->bytes)
-      continue;
-    status = gk_measure_bandwidth(machine->isa, 1, (size_t)level->bytes, seconds, &level->one);
-    level->all = level->one;
-    if (status == GK_OK && machine->threads > 1)
-      status = gk_measure_bandwidth(machine->isa, machine->threads, (size_t)level->bytes_each, seconds,
-                                    &level->all);
-  }
+  for (int i = 0; i < limits->levels && status == GK_OK; i++)
+    if (limits->level[i].bytes)
+      status = measure_level(machine, seconds, &limits->level[i]);
   return status;
+}
+
+static void print_caches(const struct machine *machine) {
+  for (int i = 0; i < machine->caches; i++) {
+    const struct cache *cache = &machine->cache[i];
+    printf("%-14sL%d %s, %lld KiB", i ? "" : "caches", cache->level, cache->type,
+           (long long)cache->bytes >> 10);
+    if (*cache->shared_by)
+      printf(count_cpus(cache->shared_by) > 1 ? ", shared by CPUs %s" : ", used by CPU %s", cache->shared_by);
+    printf("\n");
+  }
+}
+
+static void print_bandwidths(const struct machine *machine, const struct limits *limits) {
+  for (int i = 0; i < limits->levels; i++) {
+    const struct level *level = &limits->level[i];
+    const int64_t all_bytes = level->bytes_each * machine->threads;
+    if (level->no_memory)
+      printf("read, %-18snot measured: no memory for %lld MiB\n", level->name,
+             (long long)(all_bytes > level->bytes ? all_bytes : level->bytes) >> 20);
+    else if (level->bytes)
+      printf("read, %-18s%12.1f%12.1f GB/s\n", level->name, level->one, level->all);
+  }
 }
 
 static void print_text(const struct machine *machine, const struct limits *limits) {
   printf("gatekern %s\n", gk_version());
   printf("%-14s%s\n", "compiler", BENCH_COMPILER);
   printf("%-14s%s\n%-14s%s\n", "CPU", machine->cpu, "features", gk_cpu_features());
-  printf("%-14s", "usable tiers");
+  printf("%-13s", "usable tiers");
   for (int n = 0; n < gk_isa_count(); n++)
     if (gk_isa_usable((gk_isa)(n + 1)))
-      printf("%s ", gk_isa_name((gk_isa)(n + 1)));
+      printf(" %s", gk_isa_name((gk_isa)(n + 1)));
   printf("\n%-14s%s\n", "scalar fma", gk_scalar_fma());
   printf("%-14s%s\n", "chosen tier", gk_isa_reason());
-  for (int i = 0; i < machine->caches; i++) {
-    const struct cache *cache = &machine->cache[i];
-    printf("%-14sL%d %s, %lld KiB, shared by CPUs %s\n", i ? "" : "caches", cache->level, cache->type,
-           (long long)cache->bytes >> 10, cache->shared_by);
-  }
+  print_caches(machine);
   printf("%-14s%d: %s\n", "threads", machine->threads, machine->threads_reason);
   if (!limits)
     return;
@@ -306,10 +330,7 @@ static void print_text(const struct machine *machine, const struct limits *limit
     if (limits->peak_one[n] > 0)
       printf("fp32 FMA, %-14s%12.1f%12.1f GFLOP/s\n", gk_isa_name((gk_isa)(n + 1)), limits->peak_one[n],
              limits->peak_all[n]);
-  for (int i = 0; i < limits->levels; i++)
-    if (limits->level[i].bytes)
-      printf("read, %-18s%12.1f%12.1f GB/s\n", limits->level[i].name, limits->level[i].one,
-             limits->level[i].all);
+  print_bandwidths(machine, limits);
   if (limits->core_to_core > 0)
     printf("%-24s%24.0f ns\n", "from core to core", limits->core_to_core);
 }
@@ -363,14 +384,13 @@ static void print_json(const struct machine *machine, const struct limits *limit
   }
   printf("]");
   if (limits)
-    printf(", \"core_to_core_ns\": %.4g", limits->core_to_core);
+    printf(", \"core_to_core_ns\": %.4g, \"bandwidth\": [", limits->core_to_core);
   for (int i = 0, printed = 0; limits && i < limits->levels; i++)
-    if (limits->level[i].bytes)
+    if (limits->level[i].bytes && !limits->level[i].no_memory)
       printf("%s{\"level\": \"%s\", \"bytes\": %lld, \"bytes_of_each_thread\": %lld, "
              "\"gigabytes_per_second_one_thread\": %.5g, \"gigabytes_per_second\": %.5g}",
-             printed++ ? ", " : ", \"bandwidth\": [", limits->level[i].name,
-             (long long)limits->level[i].bytes, (long long)limits->level[i].bytes_each, limits->level[i].one,
-             limits->level[i].all);
+             printed++ ? ", " : "", limits->level[i].name, (long long)limits->level[i].bytes,
+             (long long)limits->level[i].bytes_each, limits->level[i].one, limits->level[i].all);
   printf(limits ? "]}\n" : "}\n");
 }
 
