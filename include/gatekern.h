@@ -360,6 +360,9 @@ GK_API gk_status gk_rnn_dropout_check(const gk_rnn_desc *desc);
 GK_API const gk_rnn_desc *gk_rnn_description(const gk_rnn *rnn);
 /* Gates of its parameters: gk_cell_gates, one fewer if coupled. */
 GK_API int gk_rnn_gates(const gk_rnn *rnn);
+/* What the gate, 0 ... G - 1 in the order of the parameters, is called above: of an lstm "i", "f", "g", "o";
+ * the one of an rnn is "h". */
+GK_API const char *gk_rnn_gate_name(const gk_rnn_desc *desc, int gate);
 
 /* The options of a description as text, for files and command lines: one list (src/sequence/options.c) of all
  * but the cell, vocabulary, the sizes that every network has, the plan and the layout. An option has the name

@@ -53,14 +53,58 @@ static void inspect_shows_gradients_that_follow_the_radius(void **state) {
   assert_true(json_array_size(networks) > 4);
   assert_string_equal(json_string_value(json_object_get(linear, "name")), "rnn, linear");
   assert_true(fabs(number_at(linear, "spectral_radius", 0) - 1.25) < 1e-5);
+  for (size_t i = 0; i < json_array_size(networks); ++i)
+    assert_int_equal(json_array_size(json_object_get(json_array_get(networks, i), "gates")),
+                     json_array_size(json_object_get(json_array_get(networks, i), "spectral_radius")));
   for (size_t t = 0; t < 40; ++t) {
     const double wanted = pow(1.25, 39.0 - (double)t) * number_at(linear, "norms", 39);
     assert_true(fabs(number_at(linear, "norms", t) / wanted - 1) < 1e-5);
   }
   json_decref(root);
   free_result(&result);
-  const char *const table[] = {"distance", "rnn, linear", "lstm", "spectral radius", NULL};
+  const char *const table[] = {
+      "distance", "rnn, linear", "lstm", "spectral radius", " i         f         g         o\nlstm", NULL};
   expect_says("inspect --hidden 24 --time 40 --batch 3", table);
+}
+
+/* Of the widest tables; the model's many options are broken too. */
+static void inspect_fits_a_terminal_of_80_columns(void **state) {
+  (void)state;
+  static const char *const lines[] = {"inspect --hidden 4 --time 3",
+                                      "inspect --cell gru-reset-before --layers 11 --direction bidirectional "
+                                      "--hidden 4 --time 3 --batch 1",
+                                      "inspect @/many-options @/text --time 3 --batch 1"};
+  expect_exit("train lm @/text --cell lstm --layers 3 --hidden 4,5,6 --steps 1 --batch 2 --time 4 --coupled "
+              "--peephole --cell-clip 3 --zoneout-c 0.25 --zoneout-h 0.125 --recurrent-dropout 0.25 "
+              "--dropout 0.25 --dropout-masks sequence --out @/many-options",
+              0);
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; ++i) {
+    struct result result = run_line(lines[i]);
+    assert_int_equal(result.exit_code, 0);
+    for (const char *line = result.out, *end; (end = strchr(line, '\n')); line = end + 1)
+      if (end - line > 79)
+        fail_msg("gatekern %s: %d columns: %.*s", lines[i], (int)(end - line), (int)(end - line), line);
+    free_result(&result);
+  }
+}
+
+/* The sign of a NaN is the machine's. */
+static void inspect_says_what_has_overflowed(void **state) {
+  (void)state;
+#define OVERFLOWING "inspect --cell rnn --activation identity --gain 1e3 --hidden 8 --batch 2 "
+  struct result result = run_line(OVERFLOWING);
+  assert_int_equal(result.exit_code, 0);
+  assert_non_null(strstr(result.out, "overflow\n"));
+  assert_null(strstr(result.out, "nan"));
+  assert_null(strstr(result.out, "inf"));
+  free_result(&result);
+  result = run_line(OVERFLOWING "--json");
+  json_t *root = json_loads(result.out, 0, NULL);
+  const json_t *network = json_array_get(json_object_get(root, "networks"), 0);
+  assert_true(json_is_null(json_array_get(json_object_get(network, "norms"), 0)));
+  json_decref(root);
+  free_result(&result);
+#undef OVERFLOWING
 }
 
 /* Options of a training survive a resume, and another value is refused. */
@@ -355,6 +399,8 @@ static void every_kind_of_network_trains_and_is_measured(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(inspect_shows_gradients_that_follow_the_radius),
+      cmocka_unit_test(inspect_fits_a_terminal_of_80_columns),
+      cmocka_unit_test(inspect_says_what_has_overflowed),
       cmocka_unit_test(options_of_a_training_survive_a_resume),
       cmocka_unit_test(every_kind_of_network_trains_and_is_measured),
       cmocka_unit_test(a_trained_model_is_evaluated_inspected_and_sampled),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Enums whose values have names: what a binding lists is all there is, and reads back. check_exports.sh
- * proves that no such enum of the headers is without these functions. */
+ * proves that no such enum of the headers is without these functions. And names of gates. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -69,6 +69,48 @@ ENUM(schedule, gk_schedule, GK_SCHEDULE_WAVEFRONT)
 ENUM(teacher, gk_teacher, GK_TEACHER_INVERSE_SIGMOID)
 ENUM(training_part, gk_training_part, GK_PART_PACK)
 
+/* In the order of the parameters, for which there are names and no further one. */
+static void every_gate_has_the_name_that_the_header_gives_it(void **state) {
+  (void)state;
+  static const struct {
+    gk_cell cell;
+    gk_cell_options options;
+    const char *gates;
+  } cases[] = {{GK_CELL_RNN, {0}, "h"},
+               {GK_CELL_GRU, {0}, "r z n"},
+               {GK_CELL_GRU_RESET_BEFORE, {0}, "r z n"},
+               {GK_CELL_LSTM, {.peephole = true}, "i f g o"},
+               {GK_CELL_GRU_SIMPLIFIED, {0}, "z n"},
+               {GK_CELL_MGU, {0}, "f n"},
+               {GK_CELL_LSTM, {.coupled = true}, "i g o"},
+               {GK_CELL_LSTM, {.layer_norm = true}, "i f g o"},
+               {GK_CELL_LSTM, {.coupled = true, .layer_norm = true}, "i g o"}};
+  for (int i = 0; i < (int)(sizeof cases / sizeof *cases); i++) {
+    gk_rnn_desc desc = GK_RNN_DESC_INIT;
+    gk_rnn *rnn;
+    char names[32] = "";
+    desc.cell = cases[i].cell;
+    desc.options = cases[i].options;
+    desc.input_size = desc.hidden_size = 2;
+    assert_int_equal(gk_rnn_create(&desc, &rnn), GK_OK);
+    for (int gate = 0; gate < gk_rnn_gates(rnn); gate++) {
+      strcat(names, gate ? " " : "");
+      strcat(names, gk_rnn_gate_name(&desc, gate));
+    }
+    assert_string_equal(names, cases[i].gates);
+    assert_string_equal(gk_rnn_gate_name(&desc, gk_rnn_gates(rnn)), "unknown");
+    assert_string_equal(gk_rnn_gate_name(&desc, -1), "unknown");
+    gk_rnn_destroy(rnn);
+  }
+  assert_string_equal(gk_rnn_gate_name(NULL, 0), "unknown");
+  for (int cell = 0; cell < gk_cell_count(); cell++) { /* one that is new, too */
+    gk_rnn_desc desc = GK_RNN_DESC_INIT;
+    desc.cell = (gk_cell)cell;
+    for (int gate = 0; gate < gk_cell_gates((gk_cell)cell); gate++)
+      assert_true(gk_rnn_gate_name(&desc, gate) && strcmp(gk_rnn_gate_name(&desc, gate), "unknown") != 0);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_activation_has_a_name_that_reads_back),
@@ -94,6 +136,7 @@ int main(void) {
       cmocka_unit_test(every_schedule_has_a_name_that_reads_back),
       cmocka_unit_test(every_teacher_has_a_name_that_reads_back),
       cmocka_unit_test(every_training_part_has_a_name_that_reads_back),
+      cmocka_unit_test(every_gate_has_the_name_that_the_header_gives_it),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,11 @@ int gk_cell_gates(gk_cell cell) {
   return info ? info->gates : 0;
 }
 
+const char *gk_rnn_gate_name(const gk_rnn_desc *desc, int gate) {
+  const struct gk_cell_info *info = desc ? gk_cell_of(desc) : NULL;
+  return info && gate >= 0 && gate < info->gates ? info->gate_name[gate] : "unknown";
+}
+
 bool gk_cell_has_memory(gk_cell cell) {
   const struct gk_cell_info *info = gk_cell_find(cell);
   return info && info->memory;

@@ -21,6 +21,7 @@ struct gk_cell_info {
   int blocks;  /* of H floats in a gates row */
   bool memory; /* a cell state c beside h */
   int phases;
+  const char *gate_name[GK_MAX_GATES]; /* as include/gatekern.h calls them */
   /* Where gate g's share of the input product (and later its gradient) stands, and the recurrent one's.
    * Blocks of the input product are contiguous, and so are those of each phase: each is one operand of
    * the backward products. Where the two differ the halves of a gate are kept apart. */

@@ -5,6 +5,7 @@
  * gate multiplies only the recurrent one. */
 const struct gk_cell_info gk_cell_gru = {
     .gates = 3,
+    .gate_name = {"r", "z", "n"},
     .blocks = 4,
     .memory = false,
     .phases = 1,

@@ -5,6 +5,7 @@
  * q = r h': two products a step. */
 const struct gk_cell_info gk_cell_gru_reset_before = {
     .gates = 3,
+    .gate_name = {"r", "z", "n"},
     .blocks = 4,
     .memory = false,
     .phases = 2,

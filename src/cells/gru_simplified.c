@@ -4,6 +4,7 @@
 /* Gates z n, one block each; one product. */
 const struct gk_cell_info gk_cell_gru_simplified = {
     .gates = 2,
+    .gate_name = {"z", "n"},
     .blocks = 2,
     .memory = false,
     .phases = 1,

@@ -4,6 +4,7 @@
 /* Gates i f g o, one block each; one product. */
 const struct gk_cell_info gk_cell_lstm = {
     .gates = 4,
+    .gate_name = {"i", "f", "g", "o"},
     .blocks = 4,
     .memory = true,
     .phases = 1,
@@ -18,6 +19,7 @@ const struct gk_cell_info gk_cell_lstm = {
 /* f = 1 - i has no gate of its own: gates i g o. */
 const struct gk_cell_info gk_cell_lstm_coupled = {
     .gates = 3,
+    .gate_name = {"i", "g", "o"},
     .blocks = 3,
     .memory = true,
     .phases = 1,
@@ -32,6 +34,7 @@ const struct gk_cell_info gk_cell_lstm_coupled = {
 /* The halves of the pre-activations, their sum, and c's argument (kernels/math/lstm_normalised.h). */
 const struct gk_cell_info gk_cell_lstm_normalised = {
     .gates = 4,
+    .gate_name = {"i", "f", "g", "o"},
     .blocks = 13,
     .memory = true,
     .phases = 1,
@@ -47,6 +50,7 @@ const struct gk_cell_info gk_cell_lstm_normalised = {
 
 const struct gk_cell_info gk_cell_lstm_coupled_normalised = {
     .gates = 3,
+    .gate_name = {"i", "g", "o"},
     .blocks = 10,
     .memory = true,
     .phases = 1,

@@ -5,6 +5,7 @@
  * products a step. */
 const struct gk_cell_info gk_cell_mgu = {
     .gates = 2,
+    .gate_name = {"f", "n"},
     .blocks = 3,
     .memory = false,
     .phases = 2,

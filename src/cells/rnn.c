@@ -4,6 +4,7 @@
 /* One gate, the pre-activation. */
 const struct gk_cell_info gk_cell_rnn = {
     .gates = 1,
+    .gate_name = {"h"},
     .blocks = 1,
     .memory = false,
     .phases = 1,

@@ -4,7 +4,7 @@
  * cell. */
 #include "builtin_corpus.h"
 #include "commands.h"
-#include "json_number.h"
+#include "flow_table.h"
 #include "progress_line.h"
 #include "text_file.h"
 
@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MOST_GATES = 8, COLUMNS_A_LINE = 7 };
 
 struct settings {
   const char *model, *file;
@@ -137,21 +135,6 @@ static const cli_command command = {
                 "  gatekern inspect model.safetensors book.txt   what a trained model does\n",
     .settings_size = sizeof(struct settings)};
 
-/* ---- What is shown: a network, or a layer of a model ---- */
-
-struct column {
-  char name[48];
-  double *norms; /* (T) */
-  int gates;
-  double radii[MOST_GATES];
-};
-
-struct table {
-  int64_t time;
-  int count;
-  struct column *columns;
-};
-
 /* Spectral radii take longest: which matrix of how many. */
 struct radii_progress {
   struct progress_line line;
@@ -164,87 +147,6 @@ static void show_radii(void *context, int64_t done, int64_t total, double nats) 
   if (done == 0)
     progress_line_begin(&progress->line, stderr, 0);
   progress_line_count(&progress->line, "inspect", done, total, "spectral radii", "");
-}
-
-static int width(const struct column *column) {
-  const int length = (int)strlen(column->name);
-  return length > 16 ? length : 16;
-}
-
-static bool make_table(struct table *table, int64_t time, int count) {
-  *table = (struct table){time, count, calloc((size_t)count, sizeof *table->columns)};
-  for (int i = 0; i < count && table->columns; ++i)
-    if (!(table->columns[i].norms = calloc((size_t)time, sizeof(double))))
-      return false;
-  return table->columns != NULL;
-}
-
-static void free_table(struct table *table) {
-  for (int i = 0; i < table->count && table->columns; ++i)
-    free(table->columns[i].norms);
-  free(table->columns);
-}
-
-static void print_numbers(const char *name, int64_t count, const double *numbers) {
-  printf("\"%s\": [", name);
-  for (int64_t i = 0; i < count; ++i)
-    if (isfinite(numbers[i]))
-      printf("%s%.9g", i ? ", " : "", numbers[i]);
-    else
-      printf("%snull", i ? ", " : "");
-  printf("]");
-}
-
-static void print_json(const struct table *table) {
-  printf("{\"time\": %" PRId64 ", \"networks\": [", table->time);
-  for (int i = 0; i < table->count; ++i) {
-    const struct column *column = &table->columns[i];
-    printf("%s\n{\"name\": \"%s\", ", i ? "," : "", column->name);
-    print_numbers("spectral_radius", column->gates, column->radii);
-    printf(", ");
-    print_numbers("norms", table->time, column->norms);
-    printf("}");
-  }
-  printf("]}\n");
-}
-
-/* Columns first..end - 1. */
-static void print_distance(const struct table *table, int first, int end, int64_t distance) {
-  printf("%-9" PRId64, distance);
-  for (int i = first; i < end; ++i) {
-    const double *norms = table->columns[i].norms;
-    printf(" %*.3g", width(&table->columns[i]), norms[table->time - 1 - distance] / norms[table->time - 1]);
-  }
-  printf("\n");
-}
-
-static void print_columns(const struct table *table, int first, int end) {
-  printf("distance ");
-  for (int i = first; i < end; ++i)
-    printf(" %*s", width(&table->columns[i]), table->columns[i].name);
-  printf("\n");
-  int64_t last = 0;
-  print_distance(table, first, end, 0);
-  for (int64_t ten = 1; ten < table->time; ten *= 10)
-    for (int step = 0; step < 3 && ten * (step == 0 ? 1 : step == 1 ? 2 : 5) < table->time; ++step)
-      print_distance(table, first, end, last = ten * (step == 0 ? 1 : step == 1 ? 2 : 5));
-  if (last < table->time - 1)
-    print_distance(table, first, end, table->time - 1);
-  printf("\n");
-}
-
-static void print_table(const struct table *table) {
-  printf("norm of dL/dh against the distance from the loss, relative to distance 0\n");
-  for (int first = 0; first < table->count; first += COLUMNS_A_LINE)
-    print_columns(table, first,
-                  first + COLUMNS_A_LINE < table->count ? first + COLUMNS_A_LINE : table->count);
-  printf("spectral radius of the recurrent matrix, gate by gate\n");
-  for (int i = 0; i < table->count; ++i) {
-    printf("%-*s", width(&table->columns[i]) + 1, table->columns[i].name);
-    for (int gate = 0; gate < table->columns[i].gates; ++gate)
-      printf("  %.4f", table->columns[i].radii[gate]);
-    printf("\n");
-  }
 }
 
 /* ---- Fresh networks ---- */
@@ -260,10 +162,6 @@ static gk_status take_floats(int64_t count, float **floats) {
   const gk_status status = gk_allocate((size_t)count * sizeof(float), &memory);
   *floats = memory;
   return status;
-}
-
-static int gates_of(gk_cell cell, const gk_rnn_desc *network) {
-  return gk_cell_gates(cell) - (network->options.coupled ? 1 : 0);
 }
 
 static int directions_of(const gk_rnn *rnn) {
@@ -312,8 +210,8 @@ static void free_fresh(struct fresh *fresh) {
 }
 
 /* Weights, and what depends on them alone. */
-static gk_status start_weights(const struct settings *settings, struct fresh *fresh, struct column *columns,
-                               struct radii_progress *progress) {
+static gk_status start_weights(const struct settings *settings, struct fresh *fresh,
+                               struct flow_column *columns, struct radii_progress *progress) {
   gk_init_desc init = GK_INIT_DESC_INIT;
   init.init = (gk_init)settings->init;
   init.forget_bias = (float)settings->forget_bias;
@@ -326,7 +224,6 @@ static gk_status start_weights(const struct settings *settings, struct fresh *fr
     status = gk_rnn_tensor_of(fresh->rnn, "weight_hh", i / directions, i % directions, &tensor);
     for (int64_t j = 0; status == GK_OK && j < tensor.count; ++j)
       fresh->parameters[tensor.offset + j] *= (float)settings->gain;
-    columns[i].gates = gates;
     for (int gate = 0; gate < gates && status == GK_OK; ++gate) {
       show_radii(progress, progress->done++, progress->total, 0);
       status = gk_rnn_spectral_radius(fresh->rnn, fresh->parameters, i / directions, i % directions, gate,
@@ -360,7 +257,7 @@ static gk_status fill_inputs(const struct settings *settings, struct fresh *fres
 
 /* Of one direction of a layer, over the batch; a direction that walks backward ends at step 0. */
 static void sum_norms(const struct settings *settings, const float *norms, bool backward,
-                      struct column *column) {
+                      struct flow_column *column) {
   const int64_t time = settings->time, batch = settings->batch;
   for (int64_t t = 0; t < time; ++t) {
     double squares = 0;
@@ -370,7 +267,8 @@ static void sum_norms(const struct settings *settings, const float *norms, bool 
   }
 }
 
-static gk_status differentiate(const struct settings *settings, struct fresh *fresh, struct column *columns) {
+static gk_status differentiate(const struct settings *settings, struct fresh *fresh,
+                               struct flow_column *columns) {
   const gk_rnn_desc *desc = gk_rnn_description(fresh->rnn);
   gk_status status = fill_inputs(settings, fresh);
   if (status == GK_OK)
@@ -403,19 +301,20 @@ static gk_status differentiate(const struct settings *settings, struct fresh *fr
 }
 
 /* "lstm", "lstm 2", "lstm 2 reverse": the cell, the layer of several, the direction of two. */
-static void name_columns(const gk_rnn_desc *desc, bool linear, struct column *columns) {
+static void name_columns(const gk_rnn_desc *desc, bool linear, struct flow_column *columns) {
   const int directions = desc->direction == GK_BIDIRECTIONAL ? 2 : 1;
   for (int i = 0; i < desc->layers * directions; ++i) {
     char layer[24] = "";
     if (desc->layers > 1)
       snprintf(layer, sizeof layer, " %d", i / directions + 1);
+    flow_column_name_gates(&columns[i], desc);
     snprintf(columns[i].name, sizeof columns[i].name, "%s%s%s%s", gk_cell_name(desc->cell), layer,
              i % directions ? " reverse" : "", linear ? ", linear" : "");
   }
 }
 
 static gk_status inspect_cell(const struct settings *settings, gk_cell cell, bool linear,
-                              struct column *columns, struct radii_progress *progress) {
+                              struct flow_column *columns, struct radii_progress *progress) {
   gk_rnn_desc desc = settings->network;
   struct fresh fresh = {0};
   desc.cell = cell;
@@ -436,16 +335,16 @@ static gk_status inspect_cell(const struct settings *settings, gk_cell cell, boo
   return status;
 }
 
-static int inspect_one_cell(const struct settings *settings, struct table *table, int columns) {
+static int inspect_one_cell(const struct settings *settings, struct flow_table *table, int columns) {
   const gk_cell cell = (gk_cell)settings->cell;
-  struct radii_progress progress = {.total = columns * gates_of(cell, &settings->network)};
+  struct radii_progress progress = {.total = columns * flow_gates(&settings->network)};
   const gk_status status = inspect_cell(settings, cell, false, table->columns, &progress);
   progress_line_clear(&progress.line);
   return cli_status(&command, status);
 }
 
 /* The linear RNN as the yardstick, then every cell. */
-static int inspect_every_cell(const struct settings *settings, struct table *table, int columns) {
+static int inspect_every_cell(const struct settings *settings, struct flow_table *table, int columns) {
   struct radii_progress progress = {.total = columns * gk_cell_gates(GK_CELL_RNN)};
   for (int i = 0; i < gk_cell_count(); ++i)
     progress.total += columns * gk_cell_gates((gk_cell)i);
@@ -460,18 +359,19 @@ static int inspect_every_cell(const struct settings *settings, struct table *tab
 }
 
 static int inspect_fresh(struct settings *settings) {
-  struct table table;
+  struct flow_table table;
   if (!cli_take_layers(&command, &settings->hidden, settings->layers, &settings->network) ||
       !cli_check_masks(&command, &settings->network, settings->network.layers, true))
     return CLI_BAD_INPUT;
   const bool one = cli_given("cell");
+  settings->network.cell = (gk_cell)settings->cell;
   if (one && cli_given("forget-bias") && settings->cell != GK_CELL_LSTM)
     return cli_error(&command, "--forget-bias %g: only the cell lstm has a forget gate with it, not %s",
                      settings->forget_bias, gk_cell_name((gk_cell)settings->cell));
   const int columns =
       (int)settings->network.layers * (settings->network.direction == GK_BIDIRECTIONAL ? 2 : 1);
   int exit_code = CLI_SUCCESS;
-  if (!make_table(&table, settings->time, (one ? 1 : 1 + gk_cell_count()) * columns)) {
+  if (!flow_table_make(&table, settings->time, (one ? 1 : 1 + gk_cell_count()) * columns)) {
     cli_error(&command, "out of memory");
     exit_code = CLI_FAILURE;
   } else if (one) {
@@ -480,16 +380,17 @@ static int inspect_fresh(struct settings *settings) {
     exit_code = inspect_every_cell(settings, &table, columns);
   }
   if (exit_code == CLI_SUCCESS)
-    (settings->json ? print_json : print_table)(&table);
-  free_table(&table);
+    (settings->json ? flow_table_print_json : flow_table_print)(&table);
+  flow_table_free(&table);
   return exit_code;
 }
 
 /* ---- A model ---- */
 
 static gk_status inspect_layers(const struct settings *settings, gk_language_model *model,
-                                const gk_text *text, struct table *table) {
-  const int layers = table->count, gates = table->columns[0].gates;
+                                const gk_text *text, struct flow_table *table) {
+  const gk_rnn_desc *network = &gk_language_model_description(model)->network;
+  const int layers = table->count, gates = flow_gates(network);
   double *norms = calloc((size_t)layers * (size_t)settings->time, sizeof *norms);
   double *radii = calloc((size_t)layers * (size_t)gates, sizeof *radii);
   gk_status status = GK_ERROR_MEMORY;
@@ -500,11 +401,11 @@ static gk_status inspect_layers(const struct settings *settings, gk_language_mod
   progress_line_clear(&progress.line);
   gk_language_model_watch(model, NULL, NULL);
   for (int layer = 0; layer < layers && status == GK_OK; ++layer) {
-    struct column *column = &table->columns[layer];
+    struct flow_column *column = &table->columns[layer];
     snprintf(column->name, sizeof column->name, "layer %d", layer + 1);
-    column->gates = gates;
+    flow_column_name_gates(column, network);
     memcpy(column->norms, norms + layer * settings->time, (size_t)settings->time * sizeof *norms);
-    for (int gate = 0; gate < gates && gate < MOST_GATES; ++gate)
+    for (int gate = 0; gate < gates; ++gate)
       column->radii[gate] = radii[layer * gates + gate];
   }
   free(norms);
@@ -512,22 +413,33 @@ static gk_status inspect_layers(const struct settings *settings, gk_language_mod
   return status;
 }
 
+static void print_model(const gk_rnn_desc *network, int64_t time) {
+  char text[CLI_NETWORK_TEXT + 80];
+  cli_network_text(network, text);
+  const size_t used = strlen(text);
+  if (time == 1)
+    snprintf(text + used, sizeof text - used, "; the loss is that of one character");
+  else
+    snprintf(text + used, sizeof text - used, "; the loss is that of the last of %" PRId64 " characters",
+             time);
+  cli_print_wrapped(text, 0, 0);
+}
+
 static int inspect_model(const struct settings *settings, const gk_text *text) {
   gk_language_model_desc plan = GK_LANGUAGE_MODEL_DESC_INIT;
   plan.network.isa = (gk_isa)settings->isa;
   plan.network.threads = (int)settings->threads;
   gk_language_model *model;
-  struct table table;
+  struct flow_table table;
   gk_status status = gk_language_model_load(settings->model, &plan, &model);
   if (status != GK_OK)
     return cli_input_status(&command, status);
   const gk_language_model_desc *desc = gk_language_model_description(model);
   int exit_code = CLI_SUCCESS;
-  if (!make_table(&table, settings->time, (int)desc->network.layers)) {
+  if (!flow_table_make(&table, settings->time, (int)desc->network.layers)) {
     cli_error(&command, "out of memory");
     exit_code = CLI_FAILURE;
   } else {
-    table.columns[0].gates = gates_of(desc->network.cell, &desc->network);
     status = inspect_layers(settings, model, text, &table);
     exit_code =
         status == GK_OK
@@ -536,13 +448,11 @@ static int inspect_model(const struct settings *settings, const gk_text *text) {
                               settings->file ? settings->file : "the built-in text (no FILE is given)", NULL);
   }
   if (exit_code == CLI_SUCCESS && !settings->json) {
-    char network[CLI_NETWORK_TEXT];
-    cli_network_text(&desc->network, network);
-    printf("%s; the loss is that of the last of %" PRId64 " characters\n", network, settings->time);
+    print_model(&desc->network, settings->time);
   }
   if (exit_code == CLI_SUCCESS)
-    (settings->json ? print_json : print_table)(&table);
-  free_table(&table);
+    (settings->json ? flow_table_print_json : flow_table_print)(&table);
+  flow_table_free(&table);
   gk_language_model_destroy(model);
   return exit_code;
 }

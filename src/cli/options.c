@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAXIMUM_OPTIONS = 96, HELP_WIDTH = 79, HELP_COLUMN = 28 };
+enum { MAXIMUM_OPTIONS = 96, HELP_COLUMN = 28 };
 #define EXACT_WHOLE_NUMBERS 9007199254740992.0 /* 2^53 */
 
 /* Options of the last cli_parse or cli_print_help, and the text that was given for each: "" for a flag; NULL:
@@ -392,11 +392,10 @@ static int word_length(const char *text) {
   return (int)strcspn(text, whole ? "\n" : " \n");
 }
 
-/* Prints `text` from `column` on, broken at spaces; later lines start at `indent`. */
-static void print_wrapped(const char *text, int column, int indent) {
+void cli_print_wrapped(const char *text, int column, int indent) {
   while (*text) {
     const int word = word_length(text);
-    if (column > indent && column + 1 + word > HELP_WIDTH) {
+    if (column > indent && column + 1 + word > CLI_WIDTH) {
       printf("\n%*s", indent, "");
       column = indent;
     } else if (column > indent) {
@@ -455,7 +454,7 @@ static void print_option(const cli_command *command, const cli_option *option) {
   if (text) {
     snprintf(text, size, "%s%s%s%s%s%s", option->help, *choices ? ": " : "", choices,
              *fallback ? " (default " : "", fallback, *fallback ? ")" : "");
-    print_wrapped(text, HELP_COLUMN, HELP_COLUMN);
+    cli_print_wrapped(text, HELP_COLUMN, HELP_COLUMN);
   }
   free(text);
 }
@@ -466,13 +465,13 @@ void cli_print_help(const cli_command *command) {
   for (int i = 0; i < positionals; ++i)
     printf(command->positionals[i].required ? " %s" : " [%s]", command->positionals[i].name);
   printf(options ? " [OPTION]...\n\n" : "\n\n");
-  print_wrapped(command->summary, 0, 0);
+  cli_print_wrapped(command->summary, 0, 0);
   if (positionals)
     putchar('\n');
   for (int i = 0; i < positionals; ++i) {
     const int column = printf("  %s", command->positionals[i].name);
     printf("%*s", column < HELP_COLUMN ? HELP_COLUMN - column : 1, "");
-    print_wrapped(command->positionals[i].help, HELP_COLUMN, HELP_COLUMN);
+    cli_print_wrapped(command->positionals[i].help, HELP_COLUMN, HELP_COLUMN);
   }
   if (options && !parsed_options[0].group)
     printf("\nOptions:\n");

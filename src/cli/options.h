@@ -23,6 +23,7 @@
 #include <gatekern-train.h>
 
 enum { CLI_SUCCESS = 0, CLI_FAILURE = 1, CLI_BAD_INPUT = 2, CLI_MISSED = 3 /* a promise of bench --check */ };
+enum { CLI_WIDTH = 79 };          /* of a terminal, and so of what people read */
 enum { CLI_MOST_THREADS = 1024 }; /* the library takes no more */
 
 typedef enum cli_type {
@@ -110,6 +111,8 @@ bool cli_take_layers(const cli_command *command, const struct cli_hidden *hidden
 /* Refuses random masks that would change nothing (gk_rnn_dropout_check). `layers`: 0 where a list of networks
  * says it; `trains`: masks are drawn, which inference never does. false: a line on stderr. */
 bool cli_check_masks(const cli_command *command, const gk_rnn_desc *network, int64_t layers, bool trains);
+/* Prints `text`, which begins in `column`, broken at spaces; later lines start at `indent`. */
+void cli_print_wrapped(const char *text, int column, int indent);
 void cli_print_help(const cli_command *command);
 
 /* One line on stderr, "gatekern NAME: ..."; returns CLI_BAD_INPUT. */
