@@ -244,12 +244,13 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   endif()
 endif()
 
-# ---- Benchmarks and their report -------------------------------------------------------------------
+# ---- Benchmarks, their report, plots -------------------------------------------------------------
 
 if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
   find_program(PYTHON3 python3)
   if(PYTHON3)
     gatekern_add_test(report ${PYTHON3} ${tests_dir}/check_report.py ${PROJECT_SOURCE_DIR})
+    gatekern_add_test(plots ${PYTHON3} ${tests_dir}/check_plots.py ${PROJECT_SOURCE_DIR} $<TARGET_FILE:gatekern>)
     set(check_benchmarks ${PYTHON3} ${tests_dir}/check_benchmarks.py)
     if(GATEKERN_BUILD_BENCH)
       gatekern_add_test(benchmarks.counts ${check_benchmarks} counts $<TARGET_FILE:gatekern-bench> ${PROJECT_SOURCE_DIR})
@@ -258,7 +259,7 @@ if(NOT GATEKERN_TEST_LABEL AND NOT GATEKERN_SANITIZE)
       gatekern_add_test(benchmarks.plain-c ${check_benchmarks} plain-c $<TARGET_FILE:gatekern-bench> ${PROJECT_SOURCE_DIR})
     endif()
   else()
-    message(WARNING "No python3: neither benchmarks nor their report are tested")
+    message(WARNING "No python3: neither benchmarks nor their report nor plots are tested")
   endif()
 endif()
 
