@@ -494,6 +494,9 @@ static void info_explains_the_plan_of_a_network(void **state) {
   assert_non_null(strstr(text, "ptb/small: lstm"));
   assert_non_null(strstr(text, "real-time/keyword: lstm"));
   free(text);
+  text = program_text(QUIET, "info --plan --hidden 3 --batch 1 --time 1", 0);
+  assert_non_null(strstr(text, "the whole sequence is 1 row of an input product"));
+  free(text);
   text = program_text(QUIET, "info --plan --shapes ptb --hidden 3", 2);
   assert_non_null(strstr(text, "--hidden and --shapes"));
   free(text);

@@ -308,10 +308,10 @@ static void print_text(const struct measurement *m) {
     print_line("backward", &m->result.backward);
   }
   print_line(bench_pass_names[m->pass], &m->result.total);
-  printf(
-      "  %.1f GFLOP/s: %.1f %% of the measured %.1f GFLOP/s, of which the FMA loop kept %.1f %%; %lld runs\n",
-      m->gflops, 100 * m->gflops / m->peak_gflops, m->peak_gflops, 100 * m->sustained / m->peak_gflops,
-      (long long)m->result.runs);
+  printf("  %.1f GFLOP/s: %.1f %% of the measured %.1f GFLOP/s, of which the FMA loop kept %.1f %%; %lld "
+         "run%s\n",
+         m->gflops, 100 * m->gflops / m->peak_gflops, m->peak_gflops, 100 * m->sustained / m->peak_gflops,
+         (long long)m->result.runs, m->result.runs == 1 ? "" : "s");
   if (m->core_to_core > 0)
     printf("  from core to core %.0f ns\n", m->core_to_core);
   printf("  checksum %016llx\n", (unsigned long long)m->checksum);

@@ -119,9 +119,10 @@ void bench_check_end(const struct check_plan *plan, const struct check_summary *
   const double bound = checks[plan->check].at_most;
   char worst[BENCH_CHECK_RATIO_TEXT];
   bench_check_ratio_text(summary->worst, bound, worst);
-  printf("%s, %s: worst ratio %s (%s), at most %g is fine: %d of %d networks missed it",
+  printf("%s, %s: worst ratio %s (%s), at most %g is fine: %d of %d network%s missed it",
          bench_check_names[plan->check], bench_pass_names[plan->pass], worst,
-         *summary->name ? summary->name : "this network", bound, summary->missed, summary->networks);
+         *summary->name ? summary->name : "this network", bound, summary->missed, summary->networks,
+         summary->networks == 1 ? "" : "s");
   if (summary->failed)
     printf(", %d could not run", summary->failed);
   printf("\n");

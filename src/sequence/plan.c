@@ -515,20 +515,22 @@ static void explain_schedule(const struct gk_rnn *rnn, int64_t time, int64_t bat
 }
 
 static void explain_chunk(const struct gk_rnn *rnn, int64_t time, gk_rnn_plan_info *info) {
-  const long long rows = info->chunk * info->rows;
+  const int64_t rows = info->chunk * info->rows;
+  char count[GK_COUNT_TEXT];
+  gk_count_text(rows, "row", count);
   const bool stack = info->schedule == GK_SCHEDULE_WAVEFRONT && rnn->directions == 1;
   if (stack && rows < CHUNK_ROWS)
     snprintf(info->chunk_reason, sizeof info->chunk_reason,
              "a tenth of the sequence: the last layer waits that long for the first, and each chunk costs a "
              "barrier");
   else if (info->chunk >= time)
-    snprintf(info->chunk_reason, sizeof info->chunk_reason,
-             "the whole sequence is %lld rows of an input product", rows);
+    snprintf(info->chunk_reason, sizeof info->chunk_reason, "the whole sequence is %s of an input product",
+             count);
   else
     snprintf(info->chunk_reason, sizeof info->chunk_reason,
-             "%lld rows of an input product: from %d on it uses what it reads of the weights, and more would "
+             "%s of an input product: from %d on it uses what it reads of the weights, and more would "
              "leave the cache",
-             rows, (int)CHUNK_ROWS);
+             count, (int)CHUNK_ROWS);
 }
 
 gk_status gk_rnn_check_sizes(const gk_rnn *rnn, int64_t time, int64_t batch) {
