@@ -16,8 +16,14 @@ static int check_network_options(const struct training_run *run, const gk_rnn_de
   for (int i = 0; i < gk_rnn_option_count(); i++) {
     const char *name = gk_rnn_option_name(i);
     char wanted[96], has[96];
-    if (cli_given(name) && gk_rnn_option_get(asked, name, wanted, sizeof wanted) == GK_OK &&
-        gk_rnn_option_get(found, name, has, sizeof has) == GK_OK && strcmp(wanted, has) != 0)
+    if (!cli_given(name))
+      continue;
+    gk_status status = gk_rnn_option_get(asked, name, wanted, sizeof wanted);
+    if (status == GK_OK)
+      status = gk_rnn_option_get(found, name, has, sizeof has);
+    if (status != GK_OK)
+      return cli_status(run->command, status);
+    if (strcmp(wanted, has) != 0)
       return refuse(run, name, *has ? name : NULL, has);
   }
   return CLI_SUCCESS;

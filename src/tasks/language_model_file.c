@@ -42,20 +42,22 @@ static gk_status model_tensor(const gk_language_model *model, int index, gk_tens
 
 /* ---- Writing ---- */
 
-/* The options of the network that are set, by their names; NULL: out of memory */
-static json_t *describe_options(const gk_rnn_desc *network) {
+/* The options of the network that are set, by their names. An option that cannot be got is a failure: a file
+ * without it would be of another network. */
+static gk_status describe_options(const gk_rnn_desc *network, json_t **description) {
   json_t *options = json_object();
-  for (int i = 0; options && i < gk_rnn_option_count(); ++i) {
+  gk_status status = options ? GK_OK : gk_fail(GK_ERROR_MEMORY, "no memory for the options");
+  for (int i = 0; i < gk_rnn_option_count() && status == GK_OK; ++i) {
     const char *name = gk_rnn_option_name(i);
     char value[96];
-    if (gk_rnn_option_get(network, name, value, sizeof value) != GK_OK || !*value)
-      continue;
-    if (json_object_set_new(options, name, json_string(value)) != 0) {
-      json_decref(options);
-      return NULL;
-    }
+    status = gk_rnn_option_get(network, name, value, sizeof value);
+    if (status == GK_OK && *value && json_object_set_new(options, name, json_string(value)) != 0)
+      status = gk_fail(GK_ERROR_MEMORY, "no memory for the options");
   }
-  return options;
+  *description = status == GK_OK ? options : NULL;
+  if (status != GK_OK)
+    json_decref(options);
+  return status;
 }
 
 /* A number, or a list where the layers' sizes differ; NULL: out of memory */
@@ -69,22 +71,22 @@ static json_t *describe_hidden(const gk_rnn_desc *network) {
   return sizes;
 }
 
-/* NULL: out of memory */
-static json_t *describe_model(const gk_language_model *model, const json_t *training) {
+/* Takes the options; NULL: out of memory */
+static json_t *describe_model(const gk_language_model *model, json_t *options, const json_t *training) {
   const gk_language_model_desc *desc = &model->desc;
   const gk_rnn_desc *network = &desc->network;
   json_t *symbols = json_array();
   for (int64_t i = 0; i < model->vocabulary.count; ++i)
     if (json_array_append_new(symbols, json_integer(model->vocabulary.symbols[i])) != 0) {
       json_decref(symbols);
+      json_decref(options);
       return NULL;
     }
   json_t *description =
       json_pack("{s:i, s:s, s:s, s:o, s:I, s:o, s:I, s:b, s:s, s:o}", "format", 1, "task", task, "cell",
-                gk_cell_name(network->cell), "options", describe_options(network), "embedding",
-                (json_int_t)network->input_size, "hidden", describe_hidden(network), "layers",
-                (json_int_t)network->layers, "tied", (int)desc->tied, "mode", mode_names[desc->utf8],
-                "symbols", symbols);
+                gk_cell_name(network->cell), "options", options, "embedding", (json_int_t)network->input_size,
+                "hidden", describe_hidden(network), "layers", (json_int_t)network->layers, "tied",
+                (int)desc->tied, "mode", mode_names[desc->utf8], "symbols", symbols);
   if (description && training && json_object_set(description, "training", (json_t *)training) != 0) {
     json_decref(description);
     return NULL;
@@ -109,10 +111,13 @@ gk_status gk_language_model_write(const gk_language_model *model, const char *pa
                                   .data = model->parameters + tensor.offset};
     memcpy(tensors[i].shape, tensor.shape, (size_t)tensor.rank * sizeof *tensor.shape);
   }
+  json_t *options = NULL;
+  if (status == GK_OK)
+    status = describe_options(&model->desc.network, &options);
   if (status == GK_OK) {
     for (int i = 0; i < extra_count; ++i)
       tensors[count + i] = extra[i];
-    json_t *description = describe_model(model, training);
+    json_t *description = describe_model(model, options, training);
     status = description ? gk_checkpoint_save(path, description, count + extra_count, tensors)
                          : gk_fail(GK_ERROR_MEMORY, "%s: no memory for the description", path);
     json_decref(description);
@@ -165,12 +170,13 @@ static gk_status read_options(const struct gk_checkpoint *checkpoint, gk_rnn_des
   } else {
     json_object_foreach(options, name, value) {
       text = json_string_value(value);
-      if (!text || gk_rnn_option_set(network, today(name), text) != GK_OK) {
-        status = GK_ERROR_FORMAT;
+      status = text ? gk_rnn_option_set(network, today(name), text) : GK_ERROR_FORMAT;
+      if (status != GK_OK)
         break;
-      }
     }
   }
+  if (status == GK_ERROR_MEMORY)
+    return status;
   if (status != GK_OK)
     return gk_fail(GK_ERROR_FORMAT, "%s: %.40s is %.40s, which this version does not know", checkpoint->path,
                    name, text ? text : "not a string");
