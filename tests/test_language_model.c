@@ -495,6 +495,41 @@ static void samples_are_the_same_on_every_tier(void **state) {
   gk_language_trainer_destroy(trainer);
 }
 
+static void what_is_wrong_with_the_plan_or_the_environment_is_not_the_files_fault(void **state) {
+  (void)state;
+  const char *path = temporary_path("planned.safetensors");
+  const gk_language_model_desc desc = small_model(GK_CELL_LSTM);
+  const gk_training_desc training = small_training();
+  gk_language_trainer *trainer = create(&desc, &training);
+  expect_ok(gk_language_model_save(gk_language_trainer_model(trainer), path));
+  gk_language_trainer_destroy(trainer);
+  gk_language_model *model;
+  for (int i = 0; i < 4; ++i) {
+    gk_language_model_desc plan = GK_LANGUAGE_MODEL_DESC_INIT;
+    static const char *const names[] = {"threads", "math", "schedule", "77"};
+    if (i == 0)
+      plan.network.threads = INT32_MAX;
+    else if (i == 1)
+      plan.network.math = (gk_math)77;
+    else if (i == 2)
+      plan.network.schedule = (gk_schedule)77;
+    else
+      plan.network.isa = (gk_isa)77;
+    assert_int_equal(gk_language_model_load(path, &plan, &model), i < 3 ? GK_ERROR_ARGUMENT : GK_ERROR_ISA);
+    assert_null(model);
+    if (!strstr(gk_last_error(), names[i]) || strstr(gk_last_error(), path))
+      fail_msg("%s: \"%s\"", names[i], gk_last_error());
+  }
+  const char *own = getenv("GATEKERN_MATH");
+  char before[32];
+  snprintf(before, sizeof before, "%s", own ? own : "");
+  setenv("GATEKERN_MATH", "xx", 1);
+  assert_int_equal(gk_language_model_load(path, NULL, &model), GK_ERROR_ARGUMENT);
+  assert_non_null(strstr(gk_last_error(), "GATEKERN_MATH is 'xx'"));
+  setenv("GATEKERN_MATH", before, 1);
+  gk_language_model_destroy(load(path));
+}
+
 static void sampling_refuses_wrong_descriptions_and_prompts(void **state) {
   (void)state;
   const gk_language_model_desc model = small_model(GK_CELL_GRU);
@@ -531,6 +566,7 @@ int main(void) {
       cmocka_unit_test(unknown_bytes_are_named),
       cmocka_unit_test(outputs_that_are_not_finite_are_refused),
       cmocka_unit_test(samples_are_the_same_on_every_tier),
+      cmocka_unit_test(what_is_wrong_with_the_plan_or_the_environment_is_not_the_files_fault),
       cmocka_unit_test(sampling_refuses_wrong_descriptions_and_prompts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -309,21 +309,40 @@ static gk_status read_tensors(const struct gk_checkpoint *checkpoint, gk_languag
   return status;
 }
 
+/* Of a description, what the caller chooses and no file. */
+static void take_plan(gk_rnn_desc *network, const gk_language_model_desc *plan) {
+  if (!plan)
+    return;
+  network->isa = plan->network.isa;
+  network->math = plan->network.math;
+  network->schedule = plan->network.schedule;
+  network->threads = plan->network.threads;
+}
+
+/* What is wrong with the plan or the environment is no fault of the file's: a network that is in order
+ * otherwise has it too. */
+static gk_status check_plan(const gk_language_model_desc *plan) {
+  gk_rnn_desc network = GK_RNN_DESC_INIT;
+  gk_rnn *rnn = NULL;
+  network.input_size = network.hidden_size = 1;
+  take_plan(&network, plan);
+  const gk_status status = gk_rnn_create(&network, &rnn);
+  gk_rnn_destroy(rnn);
+  return status;
+}
+
 gk_status gk_language_model_read(const struct gk_checkpoint *checkpoint, const gk_language_model_desc *plan,
                                  unsigned pack_flags, gk_language_model **result) {
   gk_language_model_desc desc = GK_LANGUAGE_MODEL_DESC_INIT;
   struct gk_vocabulary vocabulary = {0};
   gk_language_model *model = NULL;
   int64_t *sizes = NULL;
-  gk_status status = gk_language_model_read_description(checkpoint, &desc, &sizes);
+  gk_status status = check_plan(plan);
+  if (status == GK_OK)
+    status = gk_language_model_read_description(checkpoint, &desc, &sizes);
   if (status == GK_OK)
     status = read_vocabulary(checkpoint, desc.utf8, &vocabulary);
-  if (plan) {
-    desc.network.isa = plan->network.isa;
-    desc.network.math = plan->network.math;
-    desc.network.schedule = plan->network.schedule;
-    desc.network.threads = plan->network.threads;
-  }
+  take_plan(&desc.network, plan);
   bool described = status == GK_OK;
   if (described)
     status = gk_language_model_create_plans(&desc, &vocabulary, pack_flags, &model);
