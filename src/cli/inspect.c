@@ -393,10 +393,12 @@ static gk_status inspect_layers(const struct settings *settings, gk_language_mod
   const int layers = table->count, gates = flow_gates(network);
   double *norms = calloc((size_t)layers * (size_t)settings->time, sizeof *norms);
   double *radii = calloc((size_t)layers * (size_t)gates, sizeof *radii);
-  gk_status status = GK_ERROR_MEMORY;
+  gk_status status = GK_OK;
   struct radii_progress progress = {0};
   gk_language_model_watch(model, show_radii, &progress);
-  if (norms && radii)
+  if (!norms || !radii)
+    status = gk_fail(GK_ERROR_MEMORY, "no memory for the norms of %d layers", layers);
+  else
     status = gk_language_model_gradient_flow(model, text, settings->time, settings->batch, norms, radii);
   progress_line_clear(&progress.line);
   gk_language_model_watch(model, NULL, NULL);
