@@ -152,6 +152,11 @@ static void a_size_that_no_memory_holds_overflows(void **state) {
     EXPECT(layers, huge[i], GK_ERROR_OVERFLOW, value);
     EXPECT(vocabulary, huge[i], GK_ERROR_OVERFLOW, value);
   }
+  gk_rnn_desc d = good_desc();
+  d.cell = GK_CELL_GRU_SIMPLIFIED;
+  d.input_size = d.layers = 1;
+  d.hidden_size = INT32_MAX / 8; /* the matrices fit, and no more */
+  expect(__LINE__, try_create(&d), GK_ERROR_OVERFLOW, "bias_hh_l0 has 536870910 values", NULL);
 }
 #undef EXPECT
 #undef EXPECT_OF

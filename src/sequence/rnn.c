@@ -91,8 +91,10 @@ static gk_status add_tensor(struct gk_rnn *rnn, const struct gk_rnn_tensor *made
   rnn->tensors[rnn->tensor_count++] = *made;
   if (!gk_size_array(&count, 1, rows, columns < 0 ? 1 : columns, 1) ||
       count > (size_t)(INT64_MAX / 64 - rnn->parameter_count))
-    return gk_fail(GK_ERROR_OVERFLOW, "%s has %lld x %lld values: too many", tensor->name, (long long)rows,
-                   (long long)columns);
+    return columns < 0
+               ? gk_fail(GK_ERROR_OVERFLOW, "%s has %lld values: too many", tensor->name, (long long)rows)
+               : gk_fail(GK_ERROR_OVERFLOW, "%s has %lld x %lld values: too many", tensor->name,
+                         (long long)rows, (long long)columns);
   tensor->rank = columns < 0 ? 1 : 2;
   tensor->shape[0] = rows;
   tensor->shape[1] = columns < 0 ? 0 : columns;
