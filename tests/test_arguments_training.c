@@ -171,7 +171,7 @@ static void optimizers_and_norms_refuse_and_change_nothing(void **state) {
   expect(__LINE__, gk_optimizer_state_count(NULL, 3, &floats), GK_ERROR_ARGUMENT, "desc", NULL);
   expect(__LINE__, gk_optimizer_state_count(&good, -3, &floats), GK_ERROR_ARGUMENT, "count", "-3", NULL);
   expect(__LINE__, gk_optimizer_state_count(&good, 3, NULL), GK_ERROR_ARGUMENT, "floats", NULL);
-  expect(__LINE__, gk_optimizer_state_count(&good, INT64_MAX, &floats), GK_ERROR_ARGUMENT, "count",
+  expect(__LINE__, gk_optimizer_state_count(&good, INT64_MAX, &floats), GK_ERROR_OVERFLOW, "count",
          "9223372036854775807", NULL);
   assert_int_equal(floats, 5);
   expect(__LINE__, gk_optimizer_step(&d, 1, 0.1, 1, 3, p, g, s), GK_ERROR_ARGUMENT, "kind", "8", NULL);

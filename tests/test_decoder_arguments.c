@@ -260,8 +260,12 @@ static void searches_that_do_not_fit_are_refused(void **state) {
   many.tokens = tokens;
   many.workspace = nothing;
   expect(__LINE__, gk_decoder_search(o.decoder, &many), GK_ERROR_OVERFLOW, "hypotheses", NULL);
-  expect(__LINE__, gk_decoder_search_bytes(o.decoder, INT64_MAX / 4, 2, 2, 0, &bytes), GK_ERROR_ARGUMENT,
+  many.batch = INT64_MAX;
+  expect(__LINE__, gk_decoder_search(o.decoder, &many), GK_ERROR_OVERFLOW, "batch", NULL);
+  expect(__LINE__, gk_decoder_search_bytes(o.decoder, INT64_MAX / 4, 2, 2, 0, &bytes), GK_ERROR_OVERFLOW,
          "batch", NULL);
+  expect(__LINE__, gk_decoder_search_bytes(o.decoder, 2, 2, INT64_MAX, 0, &bytes), GK_ERROR_OVERFLOW, "most",
+         NULL);
   close_decoder(&o);
   buffers_release(&b);
 }

@@ -317,11 +317,11 @@ static gk_status check_decoder(const gk_decoder *decoder) {
 
 static gk_status check_sizes(const gk_decoder *decoder, int64_t batch, int64_t beam, int64_t most,
                              int64_t source_time) {
-  gk_status status = gk_check_range("batch", batch, 0, INT32_MAX, GK_ERROR_ARGUMENT);
+  gk_status status = gk_check_range("batch", batch, 0, INT32_MAX, GK_ERROR_OVERFLOW);
   if (!status)
     status = gk_check_range("beam", beam, 1, decoder->desc.vocabulary, GK_ERROR_ARGUMENT);
   if (!status)
-    status = gk_check_range("most", most, 1, INT32_MAX, GK_ERROR_ARGUMENT);
+    status = gk_check_range("most", most, 1, INT32_MAX, GK_ERROR_OVERFLOW);
   return status ? status : gk_check_not_negative("source_time", source_time);
 }
 

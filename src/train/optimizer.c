@@ -82,9 +82,9 @@ static GK_PINNED gk_status state_count(const gk_optimizer_desc *desc, int64_t co
   gk_status status = check_description(desc);
   if (status)
     return status;
-  if (count < 0 || count > INT64_MAX / 8)
-    return gk_fail(GK_ERROR_ARGUMENT, "count is %lld, must be 0..%lld", (long long)count,
-                   (long long)(INT64_MAX / 8));
+  status = gk_check_range("count", count, 0, INT64_MAX / 8, GK_ERROR_OVERFLOW);
+  if (status)
+    return status;
   if (!floats)
     return gk_fail(GK_ERROR_ARGUMENT, "floats is NULL");
   *floats = states_of(desc) * count;
