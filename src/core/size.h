@@ -38,7 +38,11 @@ static inline bool gk_size_align(size_t *size, size_t alignment) {
  * the other extents are not negative. */
 static inline bool gk_size_array(size_t *size, size_t element, int64_t a, int64_t b, int64_t c) {
   size_t product = element;
-  if (!gk_size_multiply(&product, a) || !gk_size_multiply(&product, b) || !gk_size_multiply(&product, c))
+  if (a < 0 || b < 0 || c < 0)
+    return false;
+  if (a == 0 || b == 0 || c == 0) /* whatever the others' product is */
+    product = 0;
+  else if (!gk_size_multiply(&product, a) || !gk_size_multiply(&product, b) || !gk_size_multiply(&product, c))
     return false;
   *size = product;
   return true;
