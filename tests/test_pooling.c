@@ -225,6 +225,38 @@ static void last_is_the_final_state_of_the_network(void **state) {
     assert_non_null(strstr(gk_last_error(), text));                                                          \
   } while (0)
 
+/* Steps of equal values, of which a sum in one level of blocks misses more the longer it is. */
+static void the_mean_of_many_steps_is_near_theirs(void **state) {
+  (void)state;
+  enum { MOST = 1000000, BLOCK = 256 * 256 };
+  static const int64_t time[] = {BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 257, MOST};
+  struct buffers b = {0};
+  float *y = take_floats(&b, MOST), mean;
+  for (int64_t t = 0; t < MOST; t++)
+    y[t] = 0.1f;
+  gk_pool_desc desc = GK_POOL_DESC_INIT;
+  desc.pool = GK_POOL_MEAN;
+  desc.width = 1;
+  for (int i = 0; i < 6; i++) {
+    assert_int_equal(gk_pool_forward(&desc, time[i], 1, NULL, y, &mean, NULL), GK_OK);
+    if (!(fabs((double)mean - 0.1) <= 2e-5 * 0.1))
+      fail_msg("the mean of %" PRId64 " steps of 0.1 is %.9g", time[i], (double)mean);
+  }
+  buffers_release(&b);
+}
+
+/* No sample: no memory is needed for any number of steps. */
+static void no_samples_of_any_number_of_steps_are_allowed(void **state) {
+  (void)state;
+  gk_pool_desc desc = GK_POOL_DESC_INIT;
+  desc.width = 2;
+  for (int kind = GK_POOL_LAST; kind <= GK_POOL_MEAN; kind++) {
+    desc.pool = (gk_pool)kind;
+    assert_int_equal(gk_pool_forward(&desc, INT64_MAX, 0, NULL, NULL, NULL, NULL), GK_OK);
+    assert_int_equal(gk_pool_backward(&desc, INT64_MAX, 0, NULL, NULL, NULL, NULL), GK_OK);
+  }
+}
+
 static void wrong_arguments_are_refused(void **state) {
   (void)state;
   float y[12] = {0}, pooled[4] = {77, 77, 77, 77}, dy[12];
@@ -257,6 +289,7 @@ static void wrong_arguments_are_refused(void **state) {
   REFUSED(gk_pool_backward(&good, 3, 2, NULL, NULL, pooled, dy), GK_ERROR_ARGUMENT, "steps is NULL");
   REFUSED(gk_pool_backward(&good, 3, 2, NULL, steps, pooled, dy), GK_ERROR_ARGUMENT, "steps[1, 0] is 3");
   REFUSED(gk_pool_backward(&good, 3, 2, NULL, steps, NULL, dy), GK_ERROR_ARGUMENT, "dpooled is NULL");
+  REFUSED(gk_pool_forward(&good, INT64_C(1) << 31, 0, NULL, NULL, NULL, NULL), GK_ERROR_OVERFLOW, "for max");
   REFUSED(gk_pool_from_name("sum", &pool), GK_ERROR_ARGUMENT, "last mean max");
   for (int i = 0; i < gk_pool_count(); i++)
     assert_true(gk_pool_from_name(gk_pool_name((gk_pool)i), &pool) == GK_OK && pool == (gk_pool)i);
@@ -273,6 +306,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(the_reference_is_its_difference_quotient),
       cmocka_unit_test(the_first_of_equal_maxima_takes_the_gradient_and_nan_wins),
       cmocka_unit_test(last_is_the_final_state_of_the_network),
+      cmocka_unit_test(the_mean_of_many_steps_is_near_theirs),
+      cmocka_unit_test(no_samples_of_any_number_of_steps_are_allowed),
       cmocka_unit_test(wrong_arguments_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

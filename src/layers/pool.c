@@ -42,10 +42,12 @@ static size_t forward_columns(const gk_pool_desc *desc) {
   return desc->direction == GK_FORWARD ? width : desc->direction == GK_REVERSE ? 0 : width / 2;
 }
 
-/* Mean or max of some columns of one sample, block by block of its steps. */
+/* Mean or max of some columns of one sample, block by block of its steps. The sums of STEPS blocks are added
+ * up first, so that no sum has more than STEPS terms up to 2^24 steps. */
 static void pool_columns(const struct pooling *p, int64_t n, size_t column, size_t columns) {
-  const int64_t length = length_of(p, n);
+  const int64_t length = length_of(p, n), together = (int64_t)STEPS * STEPS;
   const size_t to = (size_t)n * (size_t)p->desc->width + column;
+  float *pooled = p->pooled + to, later[COLUMNS];
   int32_t unwanted[COLUMNS];
   int32_t *step = p->step ? p->step + to : unwanted;
   const float *source[STEPS];
@@ -53,13 +55,17 @@ static void pool_columns(const struct pooling *p, int64_t n, size_t column, size
     const size_t rows = (size_t)(length - t < STEPS ? length - t : STEPS);
     for (size_t r = 0; r < rows; r++)
       source[r] = p->y + row_at(p, t + (int64_t)r, n) + column;
-    if (p->desc->pool == GK_POOL_MAX)
-      p->kernels->column_max(rows, columns, source, (int32_t)t, p->pooled + to, step, t == 0);
-    else
-      p->kernels->column_sum(rows, columns, source, p->pooled + to, t == 0);
+    if (p->desc->pool == GK_POOL_MAX) {
+      p->kernels->column_max(rows, columns, source, (int32_t)t, pooled, step, t == 0);
+      continue;
+    }
+    p->kernels->column_sum(rows, columns, source, t < together ? pooled : later, t % together == 0);
+    if (t >= together && ((t + STEPS) % together == 0 || t + STEPS >= length))
+      for (size_t j = 0; j < columns; j++)
+        pooled[j] += later[j];
   }
   for (size_t j = 0; j < columns && p->desc->pool == GK_POOL_MEAN; j++)
-    p->pooled[to + j] /= (float)length;
+    pooled[j] /= (float)length;
 }
 
 static void forward_body(void *context, int thread, int threads) {
@@ -143,8 +149,9 @@ static gk_status check_sizes(const gk_pool_desc *d, const struct pooling *p) {
   gk_status status = gk_check_time_and_batch(p->time, p->batch);
   if (status)
     return status;
-  if (p->time > INT32_MAX)
-    return gk_fail(GK_ERROR_OVERFLOW, "time is %lld, must be at most %d", (long long)p->time, INT32_MAX);
+  if (d->pool == GK_POOL_MAX && p->time > INT32_MAX) /* steps are int32_t */
+    return gk_fail(GK_ERROR_OVERFLOW, "time is %lld, must be at most %d for max", (long long)p->time,
+                   INT32_MAX);
   status = gk_check_sequence("", p->time, p->batch, d->width);
   return status ? status : gk_check_lengths("", p->lengths, p->batch, p->time);
 }
