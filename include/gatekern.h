@@ -139,7 +139,7 @@ GK_API const char *gk_math_name(gk_math math); /* auto, own, sleef */
 GK_API gk_status gk_math_from_name(const char *name, gk_math *math);
 
 /* y[i] = sigmoid(x[i]), tanh(x[i]) of `count` values, from 50,000 on by gk_default_threads(); y may be x.
- * Same bits on every tier. GK_ERROR_ARGUMENT, _ISA. */
+ * Same bits on every tier. GK_ERROR_ARGUMENT, _ISA, _OVERFLOW. */
 GK_API gk_status gk_sigmoid(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 GK_API gk_status gk_tanh(gk_isa isa, gk_math math, int64_t count, const float *x, float *y);
 
@@ -662,8 +662,8 @@ GK_API gk_status gk_rnn_step(const gk_rnn *rnn, const gk_rnn_step_args *args);
  * weight_hh). Power iteration on all vectors at once: each irreducible block A of the matrix (of a triangular
  * one, each value of its diagonal) is balanced and squared until (|A^2k| / |A^k|)^(1/k) stands still
  * (Gelfand's formula), which converges for complex pairs and defective matrices too. In double, about 15
- * products of size^3; allocates two matrices and some rows (GK_ERROR_MEMORY). NaN if a value of the matrix is
- * not finite, or if powers of a block span more than a double does. */
+ * products of size^3; allocates two matrices and some rows. NaN if a value of the matrix is not finite, or if
+ * powers of a block span more than a double does. GK_ERROR_ARGUMENT, _OVERFLOW, _MEMORY. */
 GK_API gk_status gk_spectral_radius(int threads, int64_t size, const float *matrix, double *radius);
 /* The same of one gate's recurrent matrix of one direction of a layer; gates 0 ... G - 1 are in the order of
  * the parameters. With a projection a step's h goes through W_hh W_hr, whose radius it is; 0 without
@@ -686,7 +686,8 @@ GK_API gk_status gk_rnn_spectral_radii(const gk_rnn *rnn, const float *parameter
  * PyTorch's reduction "mean" is gradient_scale = 1 / rows that count for softmax, 1 / (rows * C) for the
  * others, and the same factor for the loss. Padding: a row whose weight is 0, or (softmax) whose target is
  * negative or the ignored one, has no loss and zero gradient, and its values are never read: NaN there does
- * not leak. */
+ * not leak. A row's sums over C are of float in 32 lanes: of equal terms they are short beyond about 2^24
+ * columns a lane, 2^29 in all. */
 typedef enum gk_loss_kind {
   GK_LOSS_SOFTMAX = 0,
   GK_LOSS_BINARY,
@@ -833,7 +834,8 @@ GK_API gk_status gk_output_loss(const gk_output *output, const gk_output_loss_ar
 /* p[i] = softmax(logits / temperature)[i] over `count` values; deterministic on every tier; p may be logits.
  * A temperature below 1 / FLT_MAX counts as that: the likeliest values alone are left. All NaN where a logit
  * is NaN or +infinity, or all are -infinity, as in PyTorch, and beside -infinity at an infinite temperature.
- * GK_ERROR_ARGUMENT, _ISA. */
+ * The sum is one of float in 32 lanes, short beyond 2^24 equal terms a lane: p of more than 2^29 equal logits
+ * adds up to more than 1. GK_ERROR_ARGUMENT, _ISA, _OVERFLOW. */
 GK_API gk_status gk_softmax(gk_isa isa, int64_t count, float temperature, const float *logits, float *p);
 
 /* ---- Decoders: feedback, attention, search -------------------------------------------------- */
