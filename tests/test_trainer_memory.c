@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * No allocation may be taken for granted: for every k, the k-th allocation of a call fails; the call is an
- * error, nothing is leaked, no file is harmed, and the same call then succeeds. Jansson's allocations are
- * counted but do not fail: its parser (2.14) writes past a buffer that it could not enlarge. */
+ * error, nothing is leaked, no file is harmed, and the same call then succeeds. Where files are read jansson's
+ * allocations are counted but do not fail: its parser (2.14) writes past a buffer that it could not enlarge. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -221,21 +221,22 @@ static const struct {
   const char *name;
   gk_status (*call)(void);
   long fewest; /* allocations that it certainly makes */
+  bool writes; /* JSON, and reads none */
 } calls[] = {
-    {"gk_language_trainer_create", create, 15},
-    {"gk_language_trainer_size", size, 5},
-    {"gk_language_trainer_create with a validation text", create_with_validation, 15},
-    {"gk_language_trainer_step", step, 0},
-    {"gk_language_trainer_validate", validate, 5},
-    {"gk_language_trainer_save", save, 5},
-    {"gk_language_trainer_resume", resume, 25},
-    {"gk_language_model_load", load, 15},
-    {"gk_language_model_evaluate", evaluate, 5},
-    {"gk_sampler_create, _prompt, _next", generate, 5},
-    {"gk_language_model_gradient_flow", gradient_flow, 15},
-    {"gk_rnn_init", initialise, 1},
-    {"gk_rnn_spectral_radii", spectral_radii, 5},
-    {"gk_safetensors_can_save", can_save, 5},
+    {"gk_language_trainer_create", create, 15, false},
+    {"gk_language_trainer_size", size, 5, false},
+    {"gk_language_trainer_create with a validation text", create_with_validation, 15, false},
+    {"gk_language_trainer_step", step, 0, false},
+    {"gk_language_trainer_validate", validate, 5, false},
+    {"gk_language_trainer_save", save, 150, true},
+    {"gk_language_trainer_resume", resume, 25, false},
+    {"gk_language_model_load", load, 15, false},
+    {"gk_language_model_evaluate", evaluate, 5, false},
+    {"gk_sampler_create, _prompt, _next", generate, 5, false},
+    {"gk_language_model_gradient_flow", gradient_flow, 15, false},
+    {"gk_rnn_init", initialise, 1, false},
+    {"gk_rnn_spectral_radii", spectral_radii, 5, false},
+    {"gk_safetensors_can_save", can_save, 5, false},
 };
 
 static void expect_unharmed(const char *name, long k, const char *before, size_t before_bytes) {
@@ -250,15 +251,15 @@ static void an_allocation_that_fails_harms_nothing(void **state) {
   (void)state;
   if (!OWN_ALLOCATOR)
     skip(); /* a sanitizer has the allocator */
-#if OWN_ALLOCATOR
-  json_set_alloc_funcs(allocate_for_jansson, free);
-#endif
   for (size_t i = 0; i < sizeof calls / sizeof calls[0]; ++i) {
     size_t bytes;
     assert_int_equal(calls[i].call(), GK_OK); /* what is made once for the process */
     assert_int_equal(save(), GK_OK);
     char *before = read_file(save_path, &bytes);
     const int files = count_files(temporary_folder());
+#if OWN_ALLOCATOR
+    json_set_alloc_funcs(calls[i].writes ? malloc : allocate_for_jansson, free);
+#endif
     long k = 0;
     for (bool failed = true; failed; ++k) {
       const long live_before = live;
@@ -266,7 +267,8 @@ static void an_allocation_that_fails_harms_nothing(void **state) {
       const gk_status status = calls[i].call();
       failed = until_failure < 0;
       until_failure = -1;
-      if (failed == (status == GK_OK) || live != live_before)
+      if (failed == (status == GK_OK) || live != live_before ||
+          (calls[i].writes && failed && status != GK_ERROR_MEMORY))
         fail_msg("%s, allocation %ld %s: %s (\"%s\"), %ld allocations more than before", calls[i].name, k,
                  failed ? "fails" : "is not made", gk_status_name(status), gk_last_error(),
                  live - live_before);

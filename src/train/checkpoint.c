@@ -102,6 +102,8 @@ static gk_status open_checkpoint(struct gk_checkpoint *checkpoint, const char *p
     return pinned;
   checkpoint->description = json_loads(text, JSON_REJECT_DUPLICATES, &error);
   gk_text_environment_restore(&callers);
+  if (!checkpoint->description && !*error.text)
+    return gk_fail(GK_ERROR_MEMORY, "%s: no memory for its description", path);
   if (!json_is_object(checkpoint->description))
     return gk_fail(GK_ERROR_FORMAT, "%s: its description is not a JSON object", path);
   int64_t format = 0;

@@ -120,7 +120,9 @@ static gk_status read_header(gk_safetensors *file, size_t file_bytes) {
   if (status == GK_OK) {
     json_error_t error;
     file->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (!file->header)
+    if (!file->header && !*error.text)
+      status = gk_fail(GK_ERROR_MEMORY, "%s: no memory for its header", file->path);
+    else if (!file->header)
       status = gk_fail(GK_ERROR_FORMAT, "%s: header: %s, byte %d", file->path, error.text, error.position);
   }
   free(text);

@@ -12,8 +12,8 @@ enum { GK_SAFETENSORS_PREFIX = 8 };
 
 /* Bytes of a tensor; false: negative extent, or the product wraps. */
 bool gk_file_tensor_bytes(const gk_file_tensor *tensor, size_t *bytes);
-/* Compact JSON, to be freed; numbers are read back as they were. NULL: out of memory. (jansson 2.14's
- * json_dumps may leave out characters when memory runs out, so the text is read back here.) */
+/* Compact JSON, to be freed; numbers are read back as they were. NULL: out of memory. (Not by json_dumps: it
+ * may leave out characters when memory runs out, in jansson 2.14.) */
 char *gk_json_text(const json_t *value);
 
 #endif

@@ -38,12 +38,29 @@ static json_t *describe(const gk_file_tensor *tensor, size_t begin, size_t end) 
                    "data_offsets", (json_int_t)begin, (json_int_t)end);
 }
 
+/* jansson makes no string of what is not UTF-8, ever; where it made none once, there was no memory. */
+static gk_status check_utf8(const char *text, const char *list, int i, const char *field) {
+  json_t *string = json_string(text);
+  json_t *again = string ? NULL : json_string(text), *unchecked = string ? NULL : json_string_nocheck(text);
+  const bool wrong = !string && !again && unchecked;
+  json_decref(again);
+  json_decref(unchecked);
+  if (wrong)
+    return gk_fail(GK_ERROR_ARGUMENT, "%s[%d].%s is not UTF-8", list, i, field);
+  if (!string)
+    return gk_fail(GK_ERROR_MEMORY, "no memory for a header");
+  json_decref(string);
+  return GK_OK;
+}
+
 static gk_status add_tensors(json_t *header, int count, const gk_file_tensor *tensors) {
   size_t end = 0;
   for (int i = 0; i < count; ++i) {
     size_t bytes = 0;
     const size_t begin = end;
-    const gk_status status = check_tensor(&tensors[i], i, &bytes);
+    gk_status status = check_tensor(&tensors[i], i, &bytes);
+    if (status == GK_OK)
+      status = check_utf8(tensors[i].name, "tensors", i, "name");
     if (status != GK_OK)
       return status;
     if (!gk_size_add(&end, bytes) || end > (size_t)INT64_MAX)
@@ -51,11 +68,8 @@ static gk_status add_tensors(json_t *header, int count, const gk_file_tensor *te
                      tensors[i].name);
     if (json_object_get(header, tensors[i].name))
       return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].name is %s, as of one before it", i, tensors[i].name);
-    json_t *description = describe(&tensors[i], begin, end);
-    if (!description)
+    if (json_object_set_new(header, tensors[i].name, describe(&tensors[i], begin, end)) != 0)
       return gk_fail(GK_ERROR_MEMORY, "no memory for a header of %d tensors", count);
-    if (json_object_set_new(header, tensors[i].name, description) != 0)
-      return gk_fail(GK_ERROR_ARGUMENT, "tensors[%d].name is not UTF-8, or there is no memory for it", i);
   }
   return GK_OK;
 }
@@ -71,25 +85,32 @@ static gk_status add_metadata(json_t *header, int count, const gk_file_metadata 
       return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] has no %s", i, metadata[i].key ? "value" : "key");
     if (json_object_get(object, metadata[i].key))
       return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d].key is %.40s, as of one before it", i, metadata[i].key);
+    gk_status status = check_utf8(metadata[i].key, "metadata", i, "key");
+    if (status == GK_OK)
+      status = check_utf8(metadata[i].value, "metadata", i, "value");
+    if (status != GK_OK)
+      return status;
     if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
-      return gk_fail(GK_ERROR_ARGUMENT, "metadata[%d] is not UTF-8, or there is no memory for it", i);
+      return gk_fail(GK_ERROR_MEMORY, "no memory for the metadata");
   }
   return GK_OK;
 }
 
 char *gk_json_text(const json_t *value) {
+  const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(17);
   struct gk_text_environment callers;
   if (gk_text_environment_pin(&callers) != GK_OK)
     return NULL;
-  char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17));
-  json_t *read_back = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
-  const bool same = read_back && json_equal(read_back, value);
-  json_decref(read_back);
+  const size_t bytes = json_dumpb(value, NULL, 0, flags); /* 0: out of memory */
+  char *text = bytes ? malloc(bytes + 1) : NULL;
+  const bool whole = text && json_dumpb(value, text, bytes, flags) == bytes;
   gk_text_environment_restore(&callers);
-  if (same)
-    return text;
-  free(text);
-  return NULL;
+  if (!whole) {
+    free(text);
+    return NULL;
+  }
+  text[bytes] = 0;
+  return text;
 }
 
 /* The header as text, padded with spaces so that the tensors start at a multiple of 8 bytes. */
