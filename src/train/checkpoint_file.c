@@ -14,20 +14,28 @@ static gk_status fail_io(const char *path, const char *what) {
   return gk_fail(GK_ERROR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
 }
 
+/* Whether there is something; -1 and errno: unknown, which must not pass for nothing. */
+static int look(int (*ask)(const char *, struct stat *), const char *path, struct stat *found) {
+  if (ask(path, found) == 0)
+    return 1;
+  return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+}
+
 /* The file that a rename would replace: behind a symbolic link, its target. */
 static char *resolve(const char *path, gk_status *status) {
   struct stat found;
-  const bool link = lstat(path, &found) == 0 && S_ISLNK(found.st_mode);
-  char *resolved = link ? realpath(path, NULL) : strdup(path);
+  const int named = look(lstat, path, &found);
+  char *resolved = named < 0 ? NULL : named && S_ISLNK(found.st_mode) ? realpath(path, NULL) : strdup(path);
+  const int there = resolved ? look(stat, resolved, &found) : -1;
   *status = GK_OK;
-  if (!resolved) {
+  if (there < 0)
     *status = errno == ENOMEM ? gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path) : fail_io(path, "write");
-  } else if (stat(resolved, &found) == 0 && !S_ISREG(found.st_mode)) {
+  else if (there && !S_ISREG(found.st_mode))
     *status = gk_fail(GK_ERROR_IO, "%s: cannot write: not a regular file", path);
-    free(resolved);
-    return NULL;
-  }
-  return resolved;
+  if (*status == GK_OK)
+    return resolved;
+  free(resolved);
+  return NULL;
 }
 
 /* The folder of `path`, whose fsync makes a rename survive a power cut. */
@@ -44,10 +52,15 @@ static gk_status open_folder(const char *path, int *descriptor) {
   return status;
 }
 
-static bool leads_to(const char *name, int descriptor) {
+enum name_of { NAME_OF_IT, NAME_OF_OTHER, NAME_UNKNOWN /* and errno */ };
+
+/* Whether the name is that of the open file, or of another one, or of none. */
+static enum name_of leads_to(const char *name, int descriptor) {
   struct stat named, opened;
-  return lstat(name, &named) == 0 && fstat(descriptor, &opened) == 0 && named.st_ino == opened.st_ino &&
-         named.st_dev == opened.st_dev;
+  const int there = look(lstat, name, &named);
+  if (there < 0 || fstat(descriptor, &opened) != 0)
+    return NAME_UNKNOWN;
+  return there && named.st_ino == opened.st_ino && named.st_dev == opened.st_dev ? NAME_OF_IT : NAME_OF_OTHER;
 }
 
 /* Whoever writes a file holds its lock: one that can be locked was left by a process that was killed. Where
@@ -57,14 +70,28 @@ static bool remove_left_over(const char *name) {
   const int descriptor = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   const bool removed = descriptor >= 0 && fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode) &&
                        found.st_nlink == 1 && flock(descriptor, LOCK_EX | LOCK_NB) == 0 &&
-                       leads_to(name, descriptor) && unlink(name) == 0;
+                       leads_to(name, descriptor) == NAME_OF_IT && unlink(name) == 0;
   if (descriptor >= 0)
     close(descriptor);
   return removed;
 }
 
-/* A new file of that name, locked; -1 and errno, EEXIST where the name is not to be had. Before the lock
- * another saver may take the file for left over. */
+/* Locks a file just made. Before the lock another saver may take it for left over: the name is then of that
+ * one's file, or of none. But a file that has not lost its only name and seems to be another has two numbers,
+ * as on some file systems, which then cannot tell. */
+static enum name_of lock_new(const char *name, int descriptor) {
+  struct stat made;
+  const enum name_of answer = leads_to(name, descriptor);
+  if (answer == NAME_OF_OTHER && fstat(descriptor, &made) == 0 && made.st_nlink > 0) {
+    errno = ESTALE;
+    return NAME_UNKNOWN;
+  }
+  if (answer == NAME_OF_IT && flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return NAME_OF_OTHER;
+  return answer == NAME_OF_IT ? leads_to(name, descriptor) : answer;
+}
+
+/* A new file of that name, locked; -1 and errno, EEXIST where the name is not to be had. */
 static int create(const char *name) {
   for (;;) {
     const int descriptor = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -76,10 +103,17 @@ static int create(const char *name) {
     }
     if (descriptor < 0)
       continue;
-    const bool others = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    if (!others && leads_to(name, descriptor))
+    const enum name_of answer = lock_new(name, descriptor);
+    if (answer == NAME_OF_IT)
       return descriptor;
+    const int error = errno;
+    if (answer == NAME_UNKNOWN)
+      unlink(name);
     close(descriptor);
+    if (answer == NAME_UNKNOWN) {
+      errno = error;
+      return -1;
+    }
   }
 }
 
@@ -94,7 +128,7 @@ gk_status gk_checkpoint_file_begin(struct gk_checkpoint_file *file, const char *
   char *temporary = malloc(size);
   status = temporary ? open_folder(file->path, &file->folder)
                      : gk_fail(GK_ERROR_MEMORY, "%s: out of memory", path);
-  if (status == GK_OK) {
+  if (temporary && status == GK_OK) {
     errno = EEXIST;
     for (int writer = 0; writer < MOST_WRITERS && file->descriptor < 0 && errno == EEXIST; writer++) {
       snprintf(temporary, size, "%s.saving%d", file->path, writer);
@@ -133,11 +167,15 @@ gk_status gk_checkpoint_file_write(struct gk_checkpoint_file *file, const void *
 gk_status gk_checkpoint_file_commit(struct gk_checkpoint_file *file) {
   gk_status status = GK_OK;
   struct stat old;
-  if (stat(file->path, &old) == 0 && fchmod(file->descriptor, old.st_mode & 07777) != 0)
+  const int replaces = look(stat, file->path, &old);
+  if (replaces < 0 || (replaces && fchmod(file->descriptor, old.st_mode & 07777) != 0))
     status = fail_io(file->path, "keep the permissions");
   if (status == GK_OK && fsync(file->descriptor) != 0) /* final: a second fsync would claim success */
     status = fail_io(file->path, "write");
-  if (status == GK_OK && !leads_to(file->temporary, file->descriptor)) {
+  const enum name_of answer = status == GK_OK ? leads_to(file->temporary, file->descriptor) : NAME_OF_IT;
+  if (answer == NAME_UNKNOWN) {
+    status = fail_io(file->path, "replace");
+  } else if (answer == NAME_OF_OTHER) {
     status = gk_fail(GK_ERROR_IO, "%s: cannot replace: somebody removed %s", file->path, file->temporary);
     free(file->temporary);
     file->temporary = NULL;
