@@ -15,20 +15,29 @@
 
 /* ---- Before the first step ---- */
 
-/* false: out of memory. Nothing can be saved to a path that is wrong otherwise, which is found later. */
-static bool find_replaced(const char *path, struct replaced_file *file) {
+/* After a failed lstat or realpath. Any other error hides what may be there. */
+static bool nothing_there(void) {
+  return errno == ENOENT || errno == ENOTDIR;
+}
+
+/* Returns CLI_SUCCESS or the exit code. */
+static int find_replaced(const struct training_run *run, const char *path, struct replaced_file *file) {
   static const char suffix[] = ".old";
   struct stat status;
-  if (lstat(path, &status) != 0)
-    return true;
-  file->path = S_ISLNK(status.st_mode) ? realpath(path, NULL) : strdup(path);
-  if (!file->path)
-    return errno != ENOMEM;
-  const size_t size = strlen(file->path) + sizeof suffix;
-  file->old = malloc(size);
-  if (file->old)
-    snprintf(file->old, size, "%s%s", file->path, suffix);
-  return file->old != NULL;
+  const bool there = lstat(path, &status) == 0;
+  if (there)
+    file->path = S_ISLNK(status.st_mode) ? realpath(path, NULL) : strdup(path);
+  if (!file->path && nothing_there())
+    return CLI_SUCCESS;
+  if (!file->path && errno != ENOMEM)
+    return cli_error(run->command, "--out %s: %s cannot be kept: %s", run->settings->out, path,
+                     strerror(errno));
+  const size_t size = file->path ? strlen(file->path) + sizeof suffix : 0;
+  file->old = file->path ? malloc(size) : NULL;
+  if (!file->old)
+    return cli_error(run->command, "out of memory"), CLI_FAILURE;
+  snprintf(file->old, size, "%s%s", file->path, suffix);
+  return CLI_SUCCESS;
 }
 
 void training_free_replaced(struct training_run *run) {
@@ -58,9 +67,13 @@ static bool names_kept_model(const struct train_settings *settings, const char *
 
 int training_check_outputs(struct training_run *run) {
   const struct train_settings *settings = run->settings;
-  if (!settings->resume && (!find_replaced(settings->out, &run->replaced_model) ||
-                            !find_replaced(run->state_path, &run->replaced_state)))
-    return cli_error(run->command, "out of memory"), CLI_FAILURE;
+  int exit_code = CLI_SUCCESS;
+  if (!settings->resume)
+    exit_code = find_replaced(run, settings->out, &run->replaced_model);
+  if (exit_code == CLI_SUCCESS && !settings->resume)
+    exit_code = find_replaced(run, run->state_path, &run->replaced_state);
+  if (exit_code != CLI_SUCCESS)
+    return exit_code;
   run->old_stands = run->replaced_model.path || run->replaced_state.path;
   const char *const inputs[] = {settings->file, settings->validation_file};
   const char *const outputs[] = {settings->out, run->state_path, run->replaced_model.old,
@@ -106,16 +119,23 @@ static bool failed(struct training_run *run, enum training_save which, const cha
   return false;
 }
 
-static bool is_to_be_kept(const struct replaced_file *file) {
-  return file->path && access(file->path, F_OK) == 0 && !cli_same_file(file->path, file->old);
+/* -1, and errno: nobody can tell. */
+static int is_to_be_kept(const struct replaced_file *file) {
+  struct stat status;
+  if (!file->path)
+    return 0;
+  if (lstat(file->path, &status) != 0)
+    return nothing_there() ? 0 : -1;
+  return !cli_same_file(file->path, file->old);
 }
 
 /* By a second name, so that the first leads to a whole file at every moment, and so does that of an older
  * generation; a file system without second names moves it. */
 static bool keep_old_model(const struct replaced_file *file) {
   char second[PATH_MAX + 32];
-  if (!is_to_be_kept(file))
-    return true;
+  const int there = is_to_be_kept(file);
+  if (there <= 0)
+    return there == 0;
   snprintf(second, sizeof second, "%s.tmp%ld", file->old, (long)getpid());
   unlink(second); /* a process of the same number was killed here */
   if (link(file->path, second) != 0)
@@ -132,8 +152,11 @@ static bool keep_old(struct training_run *run, enum training_save which) {
   const struct replaced_file *model = &run->replaced_model, *state = &run->replaced_state, *file = model;
   char reason[1024];
   bool kept = keep_old_model(model);
-  if (kept && is_to_be_kept(file = state))
-    kept = rename(state->path, state->old) == 0;
+  if (kept) {
+    file = state;
+    const int there = is_to_be_kept(state);
+    kept = there == 0 || (there > 0 && rename(state->path, state->old) == 0);
+  }
   if (!kept) {
     snprintf(reason, sizeof reason, "%s: cannot be kept as %s: %s", file->path, file->old, strerror(errno));
     return failed(run, which, reason);
@@ -161,7 +184,7 @@ static bool replace_old(struct training_run *run, enum training_save which) {
     snprintf(reason, sizeof reason, "%s%s", named ? path : "", named ? message + length : message);
     return failed(run, which, reason);
   }
-  bool replaced = stat(path, &old) != 0 || chmod(beside, old.st_mode & 07777) == 0;
+  bool replaced = stat(path, &old) == 0 ? chmod(beside, old.st_mode & 07777) == 0 : nothing_there();
   if (replaced && !keep_old(run, which)) {
     unlink(beside);
     return false;

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The program as people use it (GATEKERN_PROGRAM): new runs over the files of old ones, through kills and
+ * faults of the file system. */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "tests/command_line_fixture.h"
+
+/* ---- System calls that fail ---- */
+
+enum { MOST_CALLS = 3, UNFILTERED = 99 };
+
+/* What happens at one of these calls (0: none), with this first argument unless it is negative. */
+struct fault {
+  long calls[MOST_CALLS];
+  long argument;
+  unsigned action;
+};
+
+static bool install(const struct fault *fault) {
+  struct sock_filter filter[5 * MOST_CALLS + 1], *next = filter;
+  for (int i = 0; i < MOST_CALLS && fault->calls[i]; ++i) {
+    const bool any = fault->argument < 0;
+    *next++ = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    *next++ =
+        (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)fault->calls[i], 0, any ? 1 : 3);
+    if (!any) {
+      *next++ =
+          (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]));
+      *next++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)fault->argument, 0, 1);
+    }
+    *next++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, fault->action);
+  }
+  *next++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  const struct sock_fprog program = {.len = (unsigned short)(next - filter), .filter = filter};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* As run_line; skips the test where there are no such filters. */
+static struct result run_with_fault(const char *line, const struct fault *fault) {
+  const struct run run = {0};
+  const pid_t child = fork();
+  if (child == 0) {
+    int status;
+    if (!install(fault))
+      _exit(UNFILTERED);
+    waitpid(start(line, &run), &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+  }
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  if (WEXITSTATUS(status) == UNFILTERED)
+    skip();
+  size_t bytes;
+  return (struct result){.exit_code = WEXITSTATUS(status),
+                         .out = read_file(temporary_path("stdout"), &bytes),
+                         .err = read_file(temporary_path("stderr"), &bytes)};
+}
+
+static void start_over(const char *name) {
+  char line[128];
+  snprintf(line, sizeof line, "train lm @/text " SMALL "--steps 20 --out @/%s", name);
+  expect_exit(line, 0);
+}
+
+/* ---- Looking ---- */
+
+/* What cannot be looked at is not taken for something that is not there. */
+static void a_failed_lookup_costs_no_old_model(void **state) {
+  (void)state;
+  static const struct fault unseen = {.calls = {SYS_faccessat, 439 /* faccessat2 */,
+#ifdef SYS_access
+                                                SYS_access
+#endif
+                                      },
+                                      .argument = -1,
+                                      .action = SECCOMP_RET_ERRNO | EIO};
+  start_over("unseen");
+  struct result result =
+      run_with_fault("train lm @/text " SMALL "--cell gru --steps 3 --out @/unseen", &unseen);
+  free_result(&result);
+  expect_same_files(file_exists(temporary_path("unseen.old")) ? "unseen.old" : "unseen", "model-of-20");
+}
+
+static int set_up_runs(void **state) {
+  const int failed = set_up(state);
+  start_over("model-of-20");
+  return failed;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_failed_lookup_costs_no_old_model),
+  };
+  return cmocka_run_group_tests(tests, set_up_runs, NULL);
+}
