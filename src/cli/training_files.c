@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "training_files.h"
+#include "replacement.h"
 #include "runner_clock.h"
 #include "text_file.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +38,12 @@ static int find_replaced(const struct training_run *run, const char *path, struc
     return cli_error(run->command, "out of memory"), CLI_FAILURE;
   snprintf(file->old, size, "%s%s", file->path, suffix);
   return CLI_SUCCESS;
+}
+
+static void remove_left_overs(const char *out) {
+  char *resolved = realpath(out, NULL);
+  replacement_clean(resolved ? resolved : out);
+  free(resolved);
 }
 
 void training_free_replaced(struct training_run *run) {
@@ -105,6 +111,7 @@ int training_check_outputs(struct training_run *run) {
     if (outputs[i] && gk_safetensors_can_save(outputs[i]) != GK_OK)
       return cli_error(run->command, "--out %s: what stands there cannot be kept: %s", settings->out,
                        gk_last_error());
+  remove_left_overs(settings->out);
   return CLI_SUCCESS;
 }
 
@@ -131,31 +138,21 @@ static int is_to_be_kept(const struct replaced_file *file) {
 
 /* By a second name, so that the first leads to a whole file at every moment, and so does that of an older
  * generation; a file system without second names moves it. */
-static bool keep_old_model(const struct replaced_file *file) {
-  char second[PATH_MAX + 32];
-  const int there = is_to_be_kept(file);
-  if (there <= 0)
-    return there == 0;
-  snprintf(second, sizeof second, "%s.tmp%ld", file->old, (long)getpid());
-  unlink(second); /* a process of the same number was killed here */
-  if (link(file->path, second) != 0)
-    return rename(file->path, file->old) == 0;
-  const bool kept = rename(second, file->old) == 0;
-  const int error = errno;
-  if (!kept)
-    unlink(second);
-  errno = error;
-  return kept;
+static bool keep_old_model(const struct replaced_file *file, const char *second) {
+  const int kept = is_to_be_kept(file);
+  if (kept <= 0 || !file->path)
+    return kept == 0;
+  return rename(link(file->path, second) == 0 ? second : file->path, file->old) == 0;
 }
 
-static bool keep_old(struct training_run *run, enum training_save which) {
-  const struct replaced_file *model = &run->replaced_model, *state = &run->replaced_state, *file = model;
+static bool keep_old(struct training_run *run, enum training_save which, const char *second) {
+  const struct replaced_file *file = &run->replaced_model;
   char reason[1024];
-  bool kept = keep_old_model(model);
+  bool kept = keep_old_model(file, second);
   if (kept) {
-    file = state;
-    const int there = is_to_be_kept(state);
-    kept = there == 0 || (there > 0 && rename(state->path, state->old) == 0);
+    file = &run->replaced_state;
+    const int there = is_to_be_kept(file);
+    kept = there == 0 || (there > 0 && rename(file->path, file->old) == 0);
   }
   if (!kept) {
     snprintf(reason, sizeof reason, "%s: cannot be kept as %s: %s", file->path, file->old, strerror(errno));
@@ -170,31 +167,41 @@ static gk_status write_model(const struct training_run *run, const char *path) {
   return gk_language_model_save(gk_language_trainer_model(run->trainer), path);
 }
 
+/* With the permissions of what it replaces. */
+static bool write_new(struct training_run *run, enum training_save which, const char *path,
+                      const char *new_file) {
+  char reason[1024];
+  struct stat old;
+  const gk_status status = write_model(run, new_file);
+  if (status != GK_OK) {
+    const char *message = cli_message(status);
+    const size_t length = strlen(new_file);
+    const bool named = strncmp(message, new_file, length) == 0;
+    snprintf(reason, sizeof reason, "%s%s", named ? path : "", named ? message + length : message);
+    return failed(run, which, reason);
+  }
+  if (stat(path, &old) == 0 ? chmod(new_file, old.st_mode & 07777) == 0 : nothing_there())
+    return true;
+  snprintf(reason, sizeof reason, "%s: cannot keep the permissions: %s", path, strerror(errno));
+  return failed(run, which, reason);
+}
+
 /* The new model is whole before anything moves that it replaces: a full disk leaves all as it was. The old
  * state moves before the name leads to the new model: beside a model is its own state or none. */
 static bool replace_old(struct training_run *run, enum training_save which) {
   const char *path = run->replaced_model.path ? run->replaced_model.path : run->settings->out;
-  char beside[PATH_MAX + 32], reason[1024];
-  struct stat old;
-  const int length = snprintf(beside, sizeof beside, "%s.new%ld", path, (long)getpid());
-  const gk_status status = write_model(run, beside);
-  if (status != GK_OK) {
-    const char *message = cli_message(status);
-    const bool named = strncmp(message, beside, (size_t)length) == 0;
-    snprintf(reason, sizeof reason, "%s%s", named ? path : "", named ? message + length : message);
-    return failed(run, which, reason);
-  }
-  bool replaced = stat(path, &old) == 0 ? chmod(beside, old.st_mode & 07777) == 0 : nothing_there();
-  if (replaced && !keep_old(run, which)) {
-    unlink(beside);
-    return false;
-  }
-  replaced = replaced && rename(beside, path) == 0;
-  if (!replaced) {
+  struct replacement beside;
+  char reason[1024];
+  const bool begun = replacement_begin(&beside, path);
+  const bool ready =
+      begun && write_new(run, which, path, beside.new_file) && keep_old(run, which, beside.second);
+  const bool replaced = ready && rename(beside.new_file, path) == 0;
+  if (!begun || (ready && !replaced)) {
     snprintf(reason, sizeof reason, "%s: cannot replace: %s", path, strerror(errno));
-    unlink(beside);
     failed(run, which, reason);
   }
+  if (begun)
+    replacement_end(&beside);
   run->old_stands = !replaced;
   return replaced;
 }
