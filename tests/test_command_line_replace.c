@@ -28,28 +28,24 @@ static bool install(const struct fault *fault) {
   struct sock_filter filter[5 * MOST_CALLS + 1], *next = filter;
   for (int i = 0; i < MOST_CALLS && fault->calls[i]; ++i) {
     const bool any = fault->argument < 0;
-    *next++ = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                           offsetof(struct seccomp_data, nr));
-    *next++ = (struct sock_filter)BPF_JUMP(
-        BPF_JMP | BPF_JEQ | BPF_K, (unsigned)fault->calls[i], 0, any ? 1 : 3);
+    *next++ = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    *next++ =
+        (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)fault->calls[i], 0, any ? 1 : 3);
     if (!any) {
-      *next++ = (struct sock_filter)BPF_STMT(
-          BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]));
-      *next++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
-                                             (unsigned)fault->argument, 0, 1);
+      *next++ =
+          (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]));
+      *next++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)fault->argument, 0, 1);
     }
     *next++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, fault->action);
   }
   *next++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-  const struct sock_fprog program = {.len = (unsigned short)(next - filter),
-                                     .filter = filter};
+  const struct sock_fprog program = {.len = (unsigned short)(next - filter), .filter = filter};
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 /* As run_line; skips the test where there are no such filters. */
-static struct result run_with_fault(const char *line,
-                                    const struct fault *fault) {
+static struct result run_with_fault(const char *line, const struct fault *fault) {
   const struct run run = {0};
   const pid_t child = fork();
   if (child == 0) {
@@ -72,8 +68,7 @@ static struct result run_with_fault(const char *line,
 
 static void start_over(const char *name) {
   char line[128];
-  snprintf(line, sizeof line, "train lm @/text " SMALL "--steps 20 --out @/%s",
-           name);
+  snprintf(line, sizeof line, "train lm @/text " SMALL "--steps 20 --out @/%s", name);
   expect_exit(line, 0);
 }
 
@@ -82,8 +77,7 @@ static void start_over(const char *name) {
 /* What cannot be looked at is not taken for something that is not there. */
 static void a_failed_lookup_costs_no_old_model(void **state) {
   (void)state;
-  static const struct fault unseen = {.calls = {SYS_faccessat,
-                                                439 /* faccessat2 */,
+  static const struct fault unseen = {.calls = {SYS_faccessat, 439 /* faccessat2 */,
 #ifdef SYS_access
                                                 SYS_access
 #endif
@@ -91,18 +85,39 @@ static void a_failed_lookup_costs_no_old_model(void **state) {
                                       .argument = -1,
                                       .action = SECCOMP_RET_ERRNO | EIO};
   start_over("unseen");
-  struct result result = run_with_fault(
-      "train lm @/text " SMALL "--cell gru --steps 3 --out @/unseen", &unseen);
+  struct result result =
+      run_with_fault("train lm @/text " SMALL "--cell gru --steps 3 --out @/unseen", &unseen);
   free_result(&result);
-  expect_same_files(file_exists(temporary_path("unseen.old")) ? "unseen.old"
-                                                              : "unseen",
-                    "model-of-20");
+  expect_same_files(file_exists(temporary_path("unseen.old")) ? "unseen.old" : "unseen", "model-of-20");
+}
+
+/* ---- Not synced ---- */
+
+/* fsync fails for one descriptor after the other: for the folder's the run warns and loses nothing. */
+static void a_folder_that_cannot_be_synced_costs_no_save(void **state) {
+  (void)state;
+  int warnings = 0;
+  for (int descriptor = 3; descriptor < 12; ++descriptor) {
+    const struct fault unsynced = {
+        .calls = {SYS_fsync}, .argument = descriptor, .action = SECCOMP_RET_ERRNO | EIO};
+    start_over("unsynced");
+    struct result result = run_with_fault("train lm @/text " SMALL "--steps 20 --out @/unsynced", &unsynced);
+    assert_true(result.exit_code <= 1);
+    warnings += result.exit_code == 0 && strstr(result.err, "warning: ") &&
+                strstr(result.err, ": cannot sync the folder of the new file");
+    if (result.exit_code == 0) {
+      expect_same_files("unsynced", "model-of-20");
+      expect_same_files("unsynced.state", "model-of-20.state");
+    }
+    free_result(&result);
+    assert_false(file_exists(temporary_path("unsynced.replacing0")));
+  }
+  assert_int_equal(warnings, 1);
 }
 
 /* ---- Killed ---- */
 
-static void
-a_run_killed_while_it_replaces_leaves_nothing_for_long(void **state) {
+static void a_run_killed_while_it_replaces_leaves_nothing_for_long(void **state) {
   (void)state;
   static const struct fault kills[] = {{.calls = {SYS_renameat2, SYS_renameat,
 #ifdef SYS_rename
@@ -129,15 +144,13 @@ a_run_killed_while_it_replaces_leaves_nothing_for_long(void **state) {
     start_over("killed");
     start_over("killed");
     const int files = count_files(temporary_folder());
-    struct result result = run_with_fault("train lm @/text " SMALL
-                                          "--cell gru --steps 3 --out @/killed",
-                                          &kills[i]);
+    struct result result =
+        run_with_fault("train lm @/text " SMALL "--cell gru --steps 3 --out @/killed", &kills[i]);
     assert_int_equal(result.exit_code, 128 + SIGSYS);
     free_result(&result);
     assert_int_equal(count_files(temporary_folder()), files + 1);
     expect_same_files("killed", "model-of-20");
-    expect_exit("train lm @/text " SMALL "--cell gru --steps 3 --out @/killed",
-                0);
+    expect_exit("train lm @/text " SMALL "--cell gru --steps 3 --out @/killed", 0);
     expect_same_files("killed.old", "model-of-20");
     assert_int_equal(count_files(temporary_folder()), files);
   }
@@ -152,8 +165,7 @@ static void put(const char *folder, const char *name) {
 /* Another process may be at work in such a folder, or it may be a user's. */
 static void only_what_a_killed_run_left_is_removed(void **state) {
   (void)state;
-  static const char *const folders[] = {"kept.replacing0", "kept.replacing1",
-                                        "kept.replacing4"};
+  static const char *const folders[] = {"kept.replacing0", "kept.replacing1", "kept.replacing4"};
   static const char *const names[] = {"new", "old", "new.saving0"};
   start_over("kept");
   for (int i = 0; i < 3; ++i) {
@@ -162,8 +174,7 @@ static void only_what_a_killed_run_left_is_removed(void **state) {
       put(folders[i], names[j]);
   }
   put(folders[1], "thesis");
-  const int used =
-      open(temporary_path(folders[0]), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int used = open(temporary_path(folders[0]), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   assert_int_equal(flock(used, LOCK_EX), 0);
   expect_exit("train lm @/text " SMALL "--cell gru --steps 3 --out @/kept", 0);
   expect_same_files("kept.old", "model-of-20");
@@ -173,8 +184,7 @@ static void only_what_a_killed_run_left_is_removed(void **state) {
   assert_false(file_exists(temporary_path("kept.replacing2")));
   assert_int_equal(unlink(temporary_path("kept.replacing1/thesis")), 0);
   close(used);
-  expect_exit("train lm @/text --resume --steps 4 --out @/kept",
-              0); /* removes as well */
+  expect_exit("train lm @/text --resume --steps 4 --out @/kept", 0); /* removes as well */
   for (int i = 0; i < 2; ++i)
     assert_false(file_exists(temporary_path(folders[i])));
 }
@@ -188,6 +198,7 @@ static int set_up_runs(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_failed_lookup_costs_no_old_model),
+      cmocka_unit_test(a_folder_that_cannot_be_synced_costs_no_save),
       cmocka_unit_test(a_run_killed_while_it_replaces_leaves_nothing_for_long),
       cmocka_unit_test(only_what_a_killed_run_left_is_removed),
   };

@@ -163,8 +163,55 @@ static bool keep_old(struct training_run *run, enum training_save which, const c
 
 /* ---- Saving ---- */
 
-static gk_status write_model(const struct training_run *run, const char *path) {
-  return gk_language_model_save(gk_language_trainer_model(run->trainer), path);
+/* Whether the file is a model, or a state, of the weights as they are now. */
+static bool holds_newest(const struct training_run *run, const char *path) {
+  const gk_language_model *newest = gk_language_trainer_model(run->trainer);
+  gk_language_model *found;
+  if (gk_language_model_load(path, NULL, &found) != GK_OK)
+    return false;
+  const int64_t count = gk_language_model_parameter_count(newest);
+  const bool same = gk_language_model_parameter_count(found) == count &&
+                    memcmp(gk_language_model_parameters(found), gk_language_model_parameters(newest),
+                           (size_t)count * sizeof(float)) == 0;
+  gk_language_model_destroy(found);
+  return same;
+}
+
+static bool is_state_of(const char *path, int64_t step) {
+  gk_language_file about;
+  if (gk_language_file_describe(path, &about) != GK_OK)
+    return false;
+  gk_free(about.hidden_sizes);
+  return about.trainer && about.step == step;
+}
+
+/* After a save to `path`, which is to get the place of `name`; `state_step`: of a state, else 0. One whose
+ * folder cannot be synced fails, and the new file is there: then the run has lost nothing, and says once that
+ * a power cut could. */
+static bool is_saved(struct training_run *run, enum training_save which, gk_status status, const char *path,
+                     const char *name, int64_t state_step) {
+  if (status == GK_OK)
+    return true;
+  char reason[1024];
+  const char *message = cli_message(status);
+  const size_t length = strlen(path);
+  const bool named = strncmp(message, path, length) == 0;
+  snprintf(reason, sizeof reason, "%s%s", named ? name : "", named ? message + length : message);
+  if (status != GK_ERROR_IO || !holds_newest(run, path) || (state_step && !is_state_of(path, state_step)))
+    return failed(run, which, reason);
+  if (!run->unsynced) {
+    progress_line_clear(&run->progress.line);
+    cli_error(run->command,
+              "warning: %s; the file there is the newest all the same, if no power cut undoes it", reason);
+  }
+  run->unsynced = true;
+  return true;
+}
+
+static bool write_model(struct training_run *run, enum training_save which, const char *path,
+                        const char *name) {
+  const gk_status status = gk_language_model_save(gk_language_trainer_model(run->trainer), path);
+  return is_saved(run, which, status, path, name, 0);
 }
 
 /* With the permissions of what it replaces. */
@@ -172,14 +219,8 @@ static bool write_new(struct training_run *run, enum training_save which, const 
                       const char *new_file) {
   char reason[1024];
   struct stat old;
-  const gk_status status = write_model(run, new_file);
-  if (status != GK_OK) {
-    const char *message = cli_message(status);
-    const size_t length = strlen(new_file);
-    const bool named = strncmp(message, new_file, length) == 0;
-    snprintf(reason, sizeof reason, "%s%s", named ? path : "", named ? message + length : message);
-    return failed(run, which, reason);
-  }
+  if (!write_model(run, which, new_file, path))
+    return false;
   if (stat(path, &old) == 0 ? chmod(new_file, old.st_mode & 07777) == 0 : nothing_there())
     return true;
   snprintf(reason, sizeof reason, "%s: cannot keep the permissions: %s", path, strerror(errno));
@@ -207,13 +248,8 @@ static bool replace_old(struct training_run *run, enum training_save which) {
 }
 
 static bool save_model(struct training_run *run, enum training_save which) {
-  bool saved;
-  if (run->old_stands) {
-    saved = replace_old(run, which);
-  } else {
-    const gk_status status = write_model(run, run->settings->out);
-    saved = status == GK_OK || failed(run, which, cli_message(status));
-  }
+  const char *out = run->settings->out;
+  const bool saved = run->old_stands ? replace_old(run, which) : write_model(run, which, out, out);
   run->best_saved = run->best_saved || saved;
   return saved;
 }
@@ -224,11 +260,11 @@ static bool save_state(struct training_run *run, enum training_save which) {
   if (run->old_stands)
     return false;
   const char *path = run->replaced_state.path ? run->replaced_state.path : run->state_path;
-  const gk_status status = gk_language_trainer_save(run->trainer, path);
-  if (status != GK_OK)
-    return failed(run, which, cli_message(status));
   gk_language_progress progress;
   gk_language_trainer_progress(run->trainer, &progress);
+  const gk_status status = gk_language_trainer_save(run->trainer, path);
+  if (!is_saved(run, which, status, path, path, progress.step))
+    return false;
   run->saved_step = progress.step;
   return true;
 }
@@ -271,9 +307,9 @@ static bool keep_model(struct training_run *run, int64_t step, enum training_sav
   if (!path)
     return failed(run, which, "out of memory");
   snprintf(path, size, "%s%s%" PRId64, run->settings->out, kept_suffix, step);
-  const gk_status status = write_model(run, path);
+  const bool saved = write_model(run, which, path, path);
   free(path);
-  return status == GK_OK || failed(run, which, cli_message(status));
+  return saved;
 }
 
 int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss *measured,

@@ -38,6 +38,7 @@ struct training_run {
   struct replaced_file replaced_model, replaced_state;
   bool old_stands;                                   /* what is to be replaced has not yet been kept */
   bool save_failed;                                  /* of the newest model or state; a later save may not */
+  bool unsynced;                                     /* a save was not synced, which is said once */
   bool best_saved;                                   /* settings->out holds a model of this run */
   bool best_missing;                                 /* a run that goes on has no model in settings->out */
   int64_t saved_step;                                /* of the state on disk, if it is this run's; or 0 */
