@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "tests/command_line_fixture.h"
 
@@ -189,6 +190,76 @@ static void only_what_a_killed_run_left_is_removed(void **state) {
     assert_false(file_exists(temporary_path(folders[i])));
 }
 
+/* ---- The last model ---- */
+
+static void wait_for(const char *name) {
+  for (int tries = 0; tries < 10000 && !file_exists(temporary_path(name)); ++tries)
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+  assert_true(file_exists(temporary_path(name)));
+}
+
+static void read_to_the_end(const char *name) {
+  char bytes[1 << 12];
+  const int descriptor = open(temporary_path(name), O_RDONLY);
+  while (read(descriptor, bytes, sizeof bytes) > 0)
+    ;
+  _exit(0);
+}
+
+static void resume_saves_what_was_missed(const char *line, const char *name) {
+  char model[64];
+  snprintf(model, sizeof model, "/%s; a larger --steps goes on", name);
+  const char *const saves[] = {": its model was missing, and is now saved: ", model, NULL};
+  const char *const does_nothing[] = {": nothing to do; a larger --steps goes on", NULL};
+  expect_says(line, saves);
+  expect_says(line, does_nothing);
+}
+
+/* Its log, a pipe, does not take all its lines: it cannot end before somebody reads them, and by then
+ * something else has the model's name. A plateau has had its measurement of that step. */
+static void a_last_model_that_cannot_be_saved_is_saved_by_resume(void **state) {
+  (void)state;
+#define LONG                                                                                                 \
+  SMALL "--steps 1000 --eval-every 20 --save-minutes 0 --lr 0.0005 --lr-schedule plateau --lr-patience 0 "
+  const struct run run = {0};
+  assert_int_equal(mkfifo(temporary_path("pipe"), 0600), 0);
+  const int unread = open(temporary_path("pipe"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  const pid_t child = start("train lm @/text " LONG "--log @/pipe --out @/missed", &run);
+  wait_for("missed.state");
+  assert_int_equal(rename(temporary_path("missed"), temporary_path("aside")), 0);
+  assert_int_equal(mkdir(temporary_path("missed"), 0700), 0);
+  const pid_t reader = fork();
+  if (reader == 0)
+    read_to_the_end("pipe");
+  struct result result = finish(child, &run);
+  assert_int_equal(waitpid(reader, NULL, 0), reader);
+  close(unread);
+  assert_int_equal(result.exit_code, 1);
+  assert_non_null(strstr(result.err, "missed: cannot write: not a regular file; training goes on"));
+  assert_non_null(strstr(result.err, "the model of step 1000 is in "));
+  free_result(&result);
+  assert_int_equal(rmdir(temporary_path("missed")), 0);
+  assert_int_equal(rename(temporary_path("aside"), temporary_path("missed")), 0);
+  resume_saves_what_was_missed("train lm @/text --resume --out @/missed", "missed");
+  expect_exit("train lm @/text " LONG "--out @/unmissed", 0);
+  expect_same_files("missed", "unmissed");
+  expect_same_files("missed.state", "unmissed.state");
+}
+
+/* Without a text for validation the model is that of the last step. */
+static void resume_saves_a_model_that_is_not_of_the_last_step(void **state) {
+  (void)state;
+#define BLIND "train lm @/text " SMALL "--validation 0 "
+  expect_exit(BLIND "--steps 20 --out @/blind", 0);
+  expect_exit(BLIND "--steps 10 --out @/earlier", 0);
+  assert_int_equal(rename(temporary_path("blind"), temporary_path("last")), 0);
+  resume_saves_what_was_missed("train lm @/text --resume --out @/blind", "blind");
+  expect_same_files("blind", "last");
+  assert_int_equal(rename(temporary_path("earlier"), temporary_path("blind")), 0);
+  resume_saves_what_was_missed("train lm @/text --resume --out @/blind", "blind");
+  expect_same_files("blind", "last");
+}
+
 static int set_up_runs(void **state) {
   const int failed = set_up(state);
   start_over("model-of-20");
@@ -201,6 +272,8 @@ int main(void) {
       cmocka_unit_test(a_folder_that_cannot_be_synced_costs_no_save),
       cmocka_unit_test(a_run_killed_while_it_replaces_leaves_nothing_for_long),
       cmocka_unit_test(only_what_a_killed_run_left_is_removed),
+      cmocka_unit_test(a_last_model_that_cannot_be_saved_is_saved_by_resume),
+      cmocka_unit_test(resume_saves_a_model_that_is_not_of_the_last_step),
   };
   return cmocka_run_group_tests(tests, set_up_runs, NULL);
 }

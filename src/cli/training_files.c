@@ -269,6 +269,20 @@ static bool save_state(struct training_run *run, enum training_save which) {
   return true;
 }
 
+int training_unsaved(const struct training_run *run) {
+  gk_language_progress progress;
+  gk_language_trainer_progress(run->trainer, &progress);
+  if (run->saved_step == 0)
+    cli_error(run->command, "%s is not saved: --resume cannot go on with this run", run->state_path);
+  else if (run->saved_step < progress.step)
+    cli_error(run->command, "%s is that of step %" PRId64 "; --resume goes on there", run->state_path,
+              run->saved_step);
+  else if (run->model_missed)
+    cli_error(run->command, "the model of step %" PRId64 " is in %s only; --resume saves it as %s",
+              progress.step, run->state_path, run->settings->out);
+  return CLI_FAILURE;
+}
+
 int training_diverged(const struct training_run *run) {
   if (run->saved_step)
     cli_error(run->command, "%s is that of step %" PRId64 "; --resume with a lower --lr goes on there",
@@ -337,6 +351,7 @@ int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss
   const bool best_saved = improved && save_model(run, which);
   if (improved && !best_saved)
     gk_language_trainer_set_best(run->trainer, before.best_loss, before.best_step);
+  run->model_missed = improved && !best_saved;
   if (run->settings->keep_all)
     keep_model(run, step, which);
   save_state(run, which);
@@ -345,4 +360,39 @@ int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss
                   measured->nats, measured->nats / M_LN2, best_saved ? "  best so far: " : "",
                   best_saved ? run->settings->out : "");
   return CLI_SUCCESS;
+}
+
+/* Not one more of a plateau's measurements: the state has had that of this step. */
+static gk_status validate_again(struct training_run *run, bool *improved) {
+  gk_learning_rate_desc rate, constant;
+  gk_language_loss loss;
+  gk_language_trainer_learning_rate(run->trainer, &rate);
+  constant = rate;
+  constant.decay = GK_DECAY_CONSTANT;
+  gk_status status = gk_language_trainer_set_learning_rate(run->trainer, &constant);
+  if (status == GK_OK) {
+    progress_line_draw(&run->progress.line, "validating the last step ...");
+    status = gk_language_trainer_validate(run->trainer, &loss, improved);
+    progress_line_clear(&run->progress.line);
+  }
+  return status == GK_OK ? gk_language_trainer_set_learning_rate(run->trainer, &rate) : status;
+}
+
+int training_save_missed(struct training_run *run, bool *saved) {
+  gk_language_progress progress;
+  bool missed = false;
+  *saved = false;
+  gk_language_trainer_progress(run->trainer, &progress);
+  if (!progress.validation_characters) {
+    missed = !holds_newest(run, run->settings->out);
+  } else if (progress.best_step != progress.step) {
+    const gk_status status = validate_again(run, &missed);
+    if (status != GK_OK)
+      return cli_status(run->command, status);
+  }
+  if (!missed)
+    return CLI_SUCCESS;
+  run->save_failed = false;
+  *saved = save_model(run, SAVE_LAST) && save_state(run, SAVE_LAST);
+  return *saved ? CLI_SUCCESS : CLI_FAILURE;
 }

@@ -19,6 +19,8 @@ bool training_save(struct training_run *run, enum training_save which);
 /* What a run whose numbers are no longer finite has left on disk, in a line on stderr: it saves nothing more.
  * Returns the exit code. */
 int training_diverged(const struct training_run *run);
+/* The same of a run that has taken its last step, and of a save that failed then: what --resume does. */
+int training_unsaved(const struct training_run *run);
 /* Before a save after `step`. Returns CLI_SUCCESS, or the exit code if a weight is not finite, which it
  * says. */
 int training_check_weights(struct training_run *run, int64_t step);
@@ -27,5 +29,8 @@ int training_check_weights(struct training_run *run, int64_t step);
  * the loss is not finite. */
 int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss *measured,
                         const gk_language_loss **loss);
+/* Of a run that goes on and has no step left: the model of its last step is saved if it is the best and
+ * could not be saved then, or is gone. Returns CLI_SUCCESS or the exit code, having said what is wrong. */
+int training_save_missed(struct training_run *run, bool *saved);
 
 #endif

@@ -325,7 +325,7 @@ static int finished(struct training_run *run, struct training_progress *progress
                   run->best_saved ? run->settings->out : "");
   warn_of_guessing(run, state.best_loss);
   if (run->save_failed)
-    return CLI_FAILURE;
+    return training_unsaved(run);
   printf("try      gatekern sample %s\n", run->settings->out);
   return CLI_SUCCESS;
 }
@@ -393,7 +393,7 @@ static int advance(struct training_run *run, struct training_progress *progress,
 }
 
 /* A run that goes on and has no step left. */
-static int nothing_to_do(const struct training_run *run, int64_t done, int64_t planned) {
+static int nothing_to_do(struct training_run *run, int64_t done, int64_t planned) {
   const struct train_settings *settings = run->settings;
   if (done > planned && settings->steps)
     return cli_error(run->command, "--steps %" PRId64 ": the run in %s has done %" PRId64 " already", planned,
@@ -403,8 +403,12 @@ static int nothing_to_do(const struct training_run *run, int64_t done, int64_t p
                      "--epochs %" PRId64 ": are %" PRId64 " steps, and the run in %s has done %" PRId64
                      " already",
                      settings->epochs, planned, run->state_path, done);
-  printf("already at step %" PRId64 " of %" PRId64 ": nothing to do; a larger --steps goes on\n", done,
-         planned);
+  bool saved;
+  const int exit_code = training_save_missed(run, &saved);
+  if (exit_code != CLI_SUCCESS)
+    return exit_code;
+  printf("already at step %" PRId64 " of %" PRId64 ": %s%s; a larger --steps goes on\n", done, planned,
+         saved ? "its model was missing, and is now saved: " : "nothing to do", saved ? settings->out : "");
   return CLI_SUCCESS;
 }
 

@@ -40,6 +40,7 @@ struct training_run {
   bool save_failed;                                  /* of the newest model or state; a later save may not */
   bool unsynced;                                     /* a save was not synced, which is said once */
   bool best_saved;                                   /* settings->out holds a model of this run */
+  bool model_missed;                                 /* of the newest checkpoint, the best one: not saved */
   bool best_missing;                                 /* a run that goes on has no model in settings->out */
   int64_t saved_step;                                /* of the state on disk, if it is this run's; or 0 */
   int64_t steps;                                     /* of this run */
