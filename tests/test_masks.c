@@ -294,7 +294,7 @@ static void wrong_arguments_are_refused(void **state) {
   REFUSED(gk_rnn_mask(rnn, GK_MASK_INPUT, &key, 0, 0, -1, 0, row), GK_ERROR_ARGUMENT, "t is -1");
   REFUSED(gk_rnn_mask(rnn, GK_MASK_INPUT, &key, 0, 0, 0, -2, row), GK_ERROR_ARGUMENT, "n is -2");
   gk_dropout_masks masks;
-  REFUSED(gk_dropout_masks_from_name("batch", &masks), GK_ERROR_ARGUMENT, "step sequence");
+  REFUSED(gk_dropout_masks_from_name("batch", &masks), GK_ERROR_ARGUMENT, "step, sequence");
   for (int i = 0; i < 2; i++)
     assert_true(gk_dropout_masks_from_name(gk_dropout_masks_name((gk_dropout_masks)i), &masks) == GK_OK &&
                 masks == (gk_dropout_masks)i);
