@@ -349,8 +349,8 @@ GK_API gk_status gk_language_trainer_validate(gk_language_trainer *trainer, gk_l
 GK_API gk_status gk_language_trainer_set_best(gk_language_trainer *trainer, double loss, int64_t step);
 /* Back to the initial weights, at step 0; a rate that was set stays. GK_ERROR_ARGUMENT, _MEMORY. */
 GK_API gk_status gk_language_trainer_restart(gk_language_trainer *trainer);
-/* From the next step on. Another learning_rate, decay or factor than before is not reduced by what a plateau
- * reduced so far. GK_ERROR_ARGUMENT. */
+/* From the next step on. Another learning_rate or factor than before is not reduced by what a plateau reduced
+ * so far. GK_ERROR_ARGUMENT. */
 GK_API gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
                                                        const gk_learning_rate_desc *desc);
 /* What it is now. */

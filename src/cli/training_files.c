@@ -326,27 +326,28 @@ static bool keep_model(struct training_run *run, int64_t step, enum training_sav
   return saved;
 }
 
-int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss *measured,
-                        const gk_language_loss **loss) {
+int training_checkpoint(struct training_run *run, const gk_training_step *report, double seconds) {
   struct training_progress *progress = &run->progress;
+  const int64_t step = report->step;
   const enum training_save which = step == progress->steps ? SAVE_LAST : SAVE_NOW;
+  gk_language_loss loss;
   gk_language_progress before;
   gk_language_trainer_progress(run->trainer, &before);
   bool improved = true;
-  *loss = NULL;
-  if (before.validation_characters) {
-    const double start = clock_seconds();
-    const gk_status status = gk_language_trainer_validate(run->trainer, measured, &improved);
-    if (status != GK_OK)
-      return cli_status(run->command, status);
-    *loss = measured;
-    if (!isfinite(measured->nats)) {
-      progress_note(progress, "stopped after step %" PRId64, step);
-      cli_error(run->command, "step %" PRId64 ": the loss on the validation text is not finite", step);
-      return training_diverged(run);
-    }
-    progress->validation_seconds = clock_seconds() - start;
+  const bool validates = before.validation_characters > 0;
+  const double start = clock_seconds();
+  const gk_status status = validates ? gk_language_trainer_validate(run->trainer, &loss, &improved) : GK_OK;
+  /* Before the state is saved: a run that goes on from there has the line. */
+  progress_log(progress, report, seconds, validates && status == GK_OK ? &loss : NULL);
+  if (status != GK_OK)
+    return cli_status(run->command, status);
+  if (validates && !isfinite(loss.nats)) {
+    progress_note(progress, "stopped after step %" PRId64, step);
+    cli_error(run->command, "step %" PRId64 ": the loss on the validation text is not finite", step);
+    return training_diverged(run);
   }
+  if (validates)
+    progress->validation_seconds = clock_seconds() - start;
   run->save_failed = false;
   const bool best_saved = improved && save_model(run, which);
   if (improved && !best_saved)
@@ -355,9 +356,9 @@ int training_checkpoint(struct training_run *run, int64_t step, gk_language_loss
   if (run->settings->keep_all)
     keep_model(run, step, which);
   save_state(run, which);
-  if (*loss)
+  if (validates)
     progress_note(progress, "step %" PRId64 "  validation %.4f nats/char  %.4f bits/char%s%s", step,
-                  measured->nats, measured->nats / M_LN2, best_saved ? "  best so far: " : "",
+                  loss.nats, loss.nats / M_LN2, best_saved ? "  best so far: " : "",
                   best_saved ? run->settings->out : "");
   return CLI_SUCCESS;
 }

@@ -179,15 +179,18 @@ static void print_line(struct training_progress *progress, int64_t step) {
     puts(line);
 }
 
-void progress_step(struct training_progress *progress, const gk_training_step *step, double seconds,
-                   const gk_language_loss *validation) {
+void progress_log(struct training_progress *progress, const gk_training_step *step, double seconds,
+                  const gk_language_loss *validation) {
+  if (progress->log && !write_log(progress, step, seconds, validation))
+    close_log(progress, false);
+}
+
+void progress_step(struct training_progress *progress, const gk_training_step *step, double seconds) {
   progress->weight = progress->weight * forget + 1;
   progress->loss = progress->loss * forget + step->loss;
   progress->characters = progress->characters * forget + (double)step->characters;
   progress->operations = progress->operations * forget + step->operations;
   progress->seconds = progress->seconds * forget + seconds;
-  if (progress->log && !write_log(progress, step, seconds, validation))
-    close_log(progress, false);
   if (progress_line_due(&progress->line) || step->step == progress->steps)
     print_line(progress, step->step);
 }

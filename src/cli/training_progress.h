@@ -38,9 +38,11 @@ void progress_start(struct training_progress *progress, int64_t done);
 /* Ends an open line; closes the log. */
 void progress_end(struct training_progress *progress);
 
-/* After each step, `validation` of it or NULL: writes the log, and every now and then the line. */
-void progress_step(struct training_progress *progress, const gk_training_step *step, double seconds,
-                   const gk_language_loss *validation);
+/* Of each step: its line of the log; `validation` of it or NULL. */
+void progress_log(struct training_progress *progress, const gk_training_step *step, double seconds,
+                  const gk_language_loss *validation);
+/* After each step: every now and then the line that a person sees. */
+void progress_step(struct training_progress *progress, const gk_training_step *step, double seconds);
 /* Could the log (said so) or standard output (which the program says at its end) not be written? */
 bool progress_failed(const struct training_progress *progress);
 /* A line that stays. */

@@ -6,6 +6,7 @@
 #include "training_resume.h"
 #include "training_start.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -102,7 +103,7 @@ static int resume(struct training_run *run) {
   if (status != GK_OK)
     return cli_status(run->command, status);
   /* A loss that is no longer the lowest must not keep a model from being saved where there is none. */
-  run->best_missing = access(run->settings->out, F_OK) != 0;
+  run->best_missing = access(run->settings->out, F_OK) != 0 && errno == ENOENT;
   if (run->best_missing)
     gk_language_trainer_set_best(run->trainer, INFINITY, 0);
   const gk_training_desc training = describe_training(run->settings);
@@ -361,8 +362,6 @@ static void note_plateau(struct training_run *run, const gk_training_step *step)
 /* One step, and what is due after it. */
 static int advance(struct training_run *run, struct training_progress *progress, double *next_save) {
   gk_training_step step;
-  gk_language_loss measured;
-  const gk_language_loss *loss = NULL;
   const double start = clock_seconds();
   const gk_status status = gk_language_trainer_step(run->trainer, &step);
   const double seconds = clock_seconds() - start;
@@ -381,14 +380,16 @@ static int advance(struct training_run *run, struct training_progress *progress,
     exit_code = training_check_weights(run, step.step);
   if (exit_code == CLI_SUCCESS && due) {
     progress->validations_left = (progress->steps - step.step) / run->eval_every;
-    exit_code = training_checkpoint(run, step.step, &measured, &loss);
+    exit_code = training_checkpoint(run, &step, seconds);
     note_plateau(run, &step);
-  } else if (exit_code == CLI_SUCCESS && save) {
-    training_save(run, SAVE_NOW);
+  } else {
+    progress_log(progress, &step, seconds, NULL);
+    if (exit_code == CLI_SUCCESS && save)
+      training_save(run, SAVE_NOW);
   }
   if (due || clock_seconds() >= *next_save)
     *next_save = clock_seconds() + 60 * run->settings->save_minutes;
-  progress_step(progress, &step, seconds, loss);
+  progress_step(progress, &step, seconds);
   return exit_code;
 }
 

@@ -456,8 +456,7 @@ gk_status gk_language_trainer_set_learning_rate(gk_language_trainer *trainer,
   if (status != GK_OK)
     return status;
   const gk_learning_rate_desc before = gk_language_trainer_rate(&trainer->desc);
-  if (desc->learning_rate != before.learning_rate || desc->decay != before.decay ||
-      desc->factor != before.factor)
+  if (desc->learning_rate != before.learning_rate || desc->factor != before.factor)
     trainer->rate_state.reduced = trainer->rate_state.bad = 0;
   for (const gk_training_option *option = gk_training_option_after(NULL); option;
        option = gk_training_option_after(option))

@@ -5,6 +5,7 @@
 #include "src/train/checkpoint_file.h"
 #include "src/train/safetensors.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,7 +193,7 @@ gk_status gk_safetensors_can_save(const char *path) {
     return status;
   gk_checkpoint_file_abandon(&file);
   if (stat(path, &old) != 0)
-    return GK_OK;
+    return errno == ENOENT ? GK_OK : gk_fail(GK_ERROR_IO, "%s: cannot look at it: %s", path, strerror(errno));
   gk_safetensors *existing;
   const gk_status opened = gk_safetensors_open(path, &existing);
   if (opened == GK_ERROR_MEMORY || opened == GK_ERROR_IO)
