@@ -111,8 +111,25 @@ static void every_gate_has_the_name_that_the_header_gives_it(void **state) {
   }
 }
 
+/* What follows the name in a message is what helps. */
+static void a_long_name_leaves_room_for_what_may_be_given(void **state) {
+  (void)state;
+  char name[700];
+  memset(name, 'x', sizeof name);
+  name[sizeof name - 1] = 0;
+  gk_rnn_desc desc = GK_RNN_DESC_INIT;
+  gk_cell cell;
+  assert_int_equal(gk_cell_from_name(name, &cell), GK_ERROR_ARGUMENT);
+  assert_non_null(strstr(gk_last_error(), "must be one of rnn, "));
+  assert_int_equal(gk_rnn_option_set(&desc, name, "1"), GK_ERROR_ARGUMENT);
+  assert_non_null(strstr(gk_last_error(), "must be one of "));
+  assert_int_equal(gk_rnn_option_set(&desc, "dropout", name), GK_ERROR_ARGUMENT);
+  assert_non_null(strstr(gk_last_error(), "must be a"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_long_name_leaves_room_for_what_may_be_given),
       cmocka_unit_test(every_activation_has_a_name_that_reads_back),
       cmocka_unit_test(every_attention_has_a_name_that_reads_back),
       cmocka_unit_test(every_bridge_has_a_name_that_reads_back),

@@ -24,7 +24,7 @@ static inline int gk_find_name(const char *what, const char *const *names, size_
       return i;
     snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", at);
   }
-  gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be one of %s", what, name, known);
+  gk_fail(GK_ERROR_ARGUMENT, "%s is '%.40s', must be one of %s", what, name, known);
   return -1;
 }
 

@@ -131,7 +131,7 @@ static gk_status find(const char *name, const struct option **option) {
     if (used < sizeof names)
       used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", options[i].name);
   }
-  return gk_fail(GK_ERROR_ARGUMENT, "option is '%s', must be one of %s", name, names);
+  return gk_fail(GK_ERROR_ARGUMENT, "option is '%.40s', must be one of %s", name, names);
 }
 
 static float *alpha_of(gk_rnn_desc *desc, const struct option *option) {
@@ -169,11 +169,12 @@ static gk_status set_function(gk_rnn_desc *desc, const struct option *option, co
     snprintf(example, sizeof example, parameters == 1 ? "%s(%g)" : "%s(%g,%g)", name, (double)defaults[0],
              (double)defaults[1]);
   if (value[length] == '(' && (strcmp(at, ")") != 0 || !isfinite(number[0]) || !isfinite(number[1])))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be %s%s%s", option->name, value, name,
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%.40s', must be %s%s%s", option->name, value, name,
                    parameters ? " or with numbers as " : "", example);
   if (value[length] == '(' && number[0] == 0 && number[1] == 0 && defaults[0] != 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s': alpha and beta 0 stand for the defaults of %s, %g and %g",
-                   option->name, value, name, (double)defaults[0], (double)defaults[1]);
+    return gk_fail(GK_ERROR_ARGUMENT,
+                   "%s is '%.40s': alpha and beta 0 stand for the defaults of %s, %g and %g", option->name,
+                   value, name, (double)defaults[0], (double)defaults[1]);
   memcpy((char *)desc + option->offset, &kind, sizeof kind);
   *alpha_of(desc, option) = number[0];
   *beta_of(desc, option) = number[1];
@@ -186,13 +187,13 @@ static gk_status set_number(gk_rnn_desc *desc, const struct option *option, cons
   const double number = strtod(value, &end);
   const float rounded = (float)number;
   if (end == value || *end || !(number >= 0) || isinf(rounded))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be a number that is not negative", option->name,
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%.40s', must be a number that is not negative", option->name,
                    value);
   if (rounded == 0 && (number != 0 || errno == ERANGE))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be 0, which is off, or at least %g", option->name,
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%.40s', must be 0, which is off, or at least %g", option->name,
                    value, (double)FLT_TRUE_MIN);
   if (option->kind == SHARE && !(rounded < 1))
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be at least 0 and below 1", option->name, value);
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%.40s', must be at least 0 and below 1", option->name, value);
   memcpy((char *)desc + option->offset, &rounded, sizeof rounded);
   return GK_OK;
 }
@@ -202,7 +203,8 @@ static gk_status set_size(gk_rnn_desc *desc, const struct option *option, const 
   errno = 0;
   const int64_t number = strtoll(value, &end, 10);
   if (end == value || *end || errno || number < 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be a whole number, 0 or above", option->name, value);
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%.40s', must be a whole number, 0 or above", option->name,
+                   value);
   memcpy((char *)desc + option->offset, &number, sizeof number);
   return GK_OK;
 }
@@ -219,7 +221,7 @@ static gk_status set_choice(gk_rnn_desc *desc, const struct option *option, cons
     if (used < sizeof names)
       used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", option->choice(i));
   }
-  return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be one of %s", option->name, value, names);
+  return gk_fail(GK_ERROR_ARGUMENT, "%s is '%.40s', must be one of %s", option->name, value, names);
 }
 
 static gk_status check_desc(const gk_rnn_desc *desc) {
@@ -241,7 +243,7 @@ static gk_status check_call(const gk_rnn_desc *desc, const char *name, const cha
 static gk_status set_flag(gk_rnn_desc *desc, const struct option *option, const char *value) {
   const bool on = strcmp(value, "on") == 0;
   if (!on && strcmp(value, "off") != 0)
-    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%s', must be on or off", option->name, value);
+    return gk_fail(GK_ERROR_ARGUMENT, "%s is '%.40s', must be on or off", option->name, value);
   memcpy((char *)desc + option->offset, &on, sizeof on);
   return GK_OK;
 }
@@ -267,8 +269,8 @@ gk_status gk_rnn_options_set(gk_rnn_desc *desc, const char *text) {
   gk_status status = check_desc(desc);
   for (int used = 0; text && *(text += strspn(text, " ")) && !status; text += used) {
     if (sscanf(text, "%63[^= ]=%95[^ ]%n", name, value, &used) != 2 || (text[used] && text[used] != ' '))
-      return gk_fail(GK_ERROR_ARGUMENT, "options is '%s', must be name=value of at most 63 and 95 characters",
-                     text);
+      return gk_fail(GK_ERROR_ARGUMENT,
+                     "options is '%.40s', must be name=value of at most 63 and 95 characters", text);
     status = gk_rnn_option_set(desc, name, value);
   }
   return status;

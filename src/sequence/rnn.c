@@ -490,7 +490,7 @@ gk_status gk_rnn_tensor_of(const gk_rnn *rnn, const char *kind, int64_t layer, i
       return GK_OK;
     }
   }
-  return gk_fail(GK_ERROR_ARGUMENT, "kind is '%s': a layer of this network has no such tensor", kind);
+  return gk_fail(GK_ERROR_ARGUMENT, "kind is '%.40s': a layer of this network has no such tensor", kind);
 }
 
 double gk_rnn_training_flop(const gk_rnn *rnn, int64_t rows, int64_t distinct) {
