@@ -626,10 +626,10 @@ typedef struct gk_rnn_backward_args {
                              what vanishes or explodes with the distance from the loss. NULL: off */
   gk_random_key random;
   /* What forward kept, of a call that agrees in network, time, batch, threads and schedule (another one's is
-   * GK_ERROR_ARGUMENT). After the call it is undefined, and only forward may use it again; unless keep_reserve
-   * is set: then another call with other dy, dhn, dcn gives the bits that it would give as the first one.
-   * That costs nothing in one direction; in two, workspace of keep_workspace_bytes (as much again as one
-   * layer's share of the reserve without its states), no more work. */
+   * GK_ERROR_ARGUMENT). After the call it is undefined, and only forward may use it again; unless
+   * keep_reserve is set: then another call with other dy, dhn, dcn gives the bits that it would give as the
+   * first one. That costs nothing in one direction; in two, workspace of keep_workspace_bytes (as much again
+   * as one layer's share of the reserve without its states), no more work. */
   void *reserve;
   void *workspace; /* backward_workspace_bytes, or keep_workspace_bytes */
   bool keep_reserve;
@@ -732,8 +732,8 @@ GK_API gk_status gk_loss_gradient(const gk_loss_args *args);
  *   last  the state that the walk ends with: of t = length-1 forward, of t = 0 in reverse; of two directions
  *         side by side the first half of the columns is forward's (of directions that were added no last
  *         state can be told from y: it is the sum of hn)
- *   mean  the sum over t in ascending order, in blocks of 256 steps and these in blocks of 256, divided by the
- *         length; of float: where no value is negative it is within 5 10^-5 of itself up to 2^24 steps
+ *   mean  the sum over t in ascending order, in blocks of 256 steps and these in blocks of 256, divided by
+ *         the length; of float: where no value is negative it is within 5 10^-5 of itself up to 2^24 steps
  *   max   of each column; of equal ones the earliest step. A NaN is larger than any number */
 typedef enum gk_pool { GK_POOL_LAST = 0, GK_POOL_MEAN, GK_POOL_MAX } gk_pool;
 GK_API int gk_pool_count(void);

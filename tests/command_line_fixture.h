@@ -167,6 +167,16 @@ static inline void expect_same_files(const char *a, const char *b) {
   free(y);
 }
 
+static inline int lines_of(const char *name) {
+  size_t bytes;
+  int lines = 0;
+  char *content = read_file(temporary_path(name), &bytes);
+  for (size_t i = 0; i < bytes; ++i)
+    lines += content[i] == '\n';
+  free(content);
+  return lines;
+}
+
 static inline void expect_says(const char *line, const char *const *says) {
   struct result result = run_line(line);
   if (result.exit_code != 0 || *result.err)

@@ -220,7 +220,8 @@ static void resume_saves_what_was_missed(const char *line, const char *name) {
 static void a_last_model_that_cannot_be_saved_is_saved_by_resume(void **state) {
   (void)state;
 #define LONG                                                                                                 \
-  SMALL "--steps 1000 --eval-every 20 --save-minutes 0 --lr 0.0005 --lr-schedule plateau --lr-patience 0 "
+  SMALL "--steps 1000 --eval-every 20 --save-minutes 0 --lr 0.01 --lr-schedule plateau --lr-patience 0 "     \
+        "--lr-factor 0.9 "
   const struct run run = {0};
   assert_int_equal(mkfifo(temporary_path("pipe"), 0600), 0);
   const int unread = open(temporary_path("pipe"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -241,7 +242,8 @@ static void a_last_model_that_cannot_be_saved_is_saved_by_resume(void **state) {
   assert_int_equal(rmdir(temporary_path("missed")), 0);
   assert_int_equal(rename(temporary_path("aside"), temporary_path("missed")), 0);
   resume_saves_what_was_missed("train lm @/text --resume --out @/missed", "missed");
-  expect_exit("train lm @/text " LONG "--out @/unmissed", 0);
+  const char *const lowered[] = {"  the learning rate is ", NULL}; /* a state that has forgotten it differs */
+  expect_says("train lm @/text " LONG "--out @/unmissed", lowered);
   expect_same_files("missed", "unmissed");
   expect_same_files("missed.state", "unmissed.state");
 }

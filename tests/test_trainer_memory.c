@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * No allocation may be taken for granted: for every k, the k-th allocation of a call fails; the call is an
- * error, nothing is leaked, no file is harmed, and the same call then succeeds. Where files are read jansson's
- * allocations are counted but do not fail: its parser (2.14) writes past a buffer that it could not enlarge. */
+ * error, nothing is leaked, no file is harmed, and the same call then succeeds. Where files are read
+ * jansson's allocations are counted but do not fail: its parser (2.14) writes past a buffer that it could not
+ * enlarge. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

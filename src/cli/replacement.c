@@ -48,60 +48,50 @@ static int open_folder(const char *name) {
   return open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* false: it leads elsewhere or nowhere, or, *error set, nobody can tell. */
-static bool leads_to(const char *name, int folder, int *error) {
+static bool leads_to(const char *name, int folder) {
   struct stat named, opened;
-  const bool known = lstat(name, &named) == 0 && fstat(folder, &opened) == 0;
-  *error = known || errno == ENOENT ? 0 : errno;
-  return known && named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+  errno = ESTALE; /* it leads elsewhere; any other error is why nobody can tell */
+  return lstat(name, &named) == 0 && fstat(folder, &opened) == 0 && named.st_ino == opened.st_ino &&
+         named.st_dev == opened.st_dev;
 }
 
 static bool remove_left_over(const char *name) {
-  int error;
   const int folder = open_folder(name);
-  const bool removed = folder >= 0 && flock(folder, LOCK_EX | LOCK_NB) == 0 &&
-                       leads_to(name, folder, &error) && !holds_others(folder) && remove_folder(name, folder);
+  const bool removed = folder >= 0 && flock(folder, LOCK_EX | LOCK_NB) == 0 && leads_to(name, folder) &&
+                       !holds_others(folder) && remove_folder(name, folder);
   if (folder >= 0)
     close(folder);
   return removed;
 }
 
-/* A new folder, locked; -1 and errno, EEXIST where the name is not to be had. Before the lock another process
- * may take it for left over: then once more. */
+/* A new folder, locked; -1 and errno, EEXIST or ESTALE where another name may do: before the lock another
+ * process may take it for left over. */
 static int create(const char *name) {
-  for (;;) {
-    if (mkdir(name, 0700) != 0) {
-      if (errno != EEXIST)
-        return -1;
-      if (remove_left_over(name))
-        continue;
-      errno = EEXIST;
-      return -1;
-    }
-    int error = 0;
-    const int folder = open_folder(name);
-    if (folder < 0 && errno == ENOENT)
-      continue;
-    if (folder < 0)
-      error = errno;
-    else if ((flock(folder, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) &&
-             leads_to(name, folder, &error))
-      return folder;
-    if (error)
-      rmdir(name);
-    if (folder >= 0)
-      close(folder);
-    if (error) {
-      errno = error;
-      return -1;
-    }
+  int error = mkdir(name, 0700) == 0 ? 0 : errno;
+  if (error == EEXIST && remove_left_over(name))
+    error = mkdir(name, 0700) == 0 ? 0 : errno;
+  if (error) {
+    errno = error;
+    return -1;
   }
+  const int folder = open_folder(name);
+  if (folder >= 0 && (flock(folder, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) &&
+      leads_to(name, folder))
+    return folder;
+  error = errno == ENOENT || errno == EWOULDBLOCK ? ESTALE : errno;
+  if (errno != EWOULDBLOCK)
+    rmdir(name);
+  if (folder >= 0)
+    close(folder);
+  errno = error;
+  return -1;
 }
 
 bool replacement_begin(struct replacement *replacement, const char *path) {
   replacement->descriptor = -1;
   errno = EEXIST;
-  for (int i = 0; i < MOST_FOLDERS && replacement->descriptor < 0 && errno == EEXIST; ++i) {
+  for (int i = 0; i < MOST_FOLDERS && replacement->descriptor < 0 && (errno == EEXIST || errno == ESTALE);
+       ++i) {
     name_folder(replacement->folder, path, i);
     replacement->descriptor = create(replacement->folder);
   }

@@ -15,6 +15,8 @@
 
 /* ---- Before the first step ---- */
 
+static const char old_suffix[] = ".old"; /* of what a new run replaces */
+
 /* After a failed lstat or realpath. Any other error hides what may be there. */
 static bool nothing_there(void) {
   return errno == ENOENT || errno == ENOTDIR;
@@ -22,7 +24,6 @@ static bool nothing_there(void) {
 
 /* Returns CLI_SUCCESS or the exit code. */
 static int find_replaced(const struct training_run *run, const char *path, struct replaced_file *file) {
-  static const char suffix[] = ".old";
   struct stat status;
   const bool there = lstat(path, &status) == 0;
   if (there)
@@ -32,11 +33,11 @@ static int find_replaced(const struct training_run *run, const char *path, struc
   if (!file->path && errno != ENOMEM)
     return cli_error(run->command, "--out %s: %s cannot be kept: %s", run->settings->out, path,
                      strerror(errno));
-  const size_t size = file->path ? strlen(file->path) + sizeof suffix : 0;
+  const size_t size = file->path ? strlen(file->path) + sizeof old_suffix : 0;
   file->old = file->path ? malloc(size) : NULL;
   if (!file->old)
     return cli_error(run->command, "out of memory"), CLI_FAILURE;
-  snprintf(file->old, size, "%s%s", file->path, suffix);
+  snprintf(file->old, size, "%s%s", file->path, old_suffix);
   return CLI_SUCCESS;
 }
 
@@ -71,6 +72,12 @@ static bool names_kept_model(const struct train_settings *settings, const char *
          strncmp(path + length, kept_suffix, sizeof kept_suffix - 1) == 0;
 }
 
+/* Is it the name that a later run would give to what stands at `path`? */
+static bool is_old_name(const char *name, const char *path) {
+  const size_t length = strlen(path);
+  return name && strncmp(name, path, length) == 0 && strcmp(name + length, old_suffix) == 0;
+}
+
 int training_check_outputs(struct training_run *run) {
   const struct train_settings *settings = run->settings;
   int exit_code = CLI_SUCCESS;
@@ -90,7 +97,7 @@ int training_check_outputs(struct training_run *run) {
       if (cli_same_file(outputs[i], inputs[j]))
         return cli_error(run->command, "--%s %s: is the text itself", i == LOG ? "log" : "out", outputs[i]);
   for (int i = 0; i < LOG; ++i)
-    if (cli_same_file(settings->log, outputs[i]))
+    if (cli_same_file(settings->log, outputs[i]) || (i < 2 && is_old_name(settings->log, outputs[i])))
       return cli_error(run->command, "--log %s: is the model's file", settings->log);
   const char *const others[] = {settings->file, settings->validation_file, settings->log};
   for (int i = 0; i < 3; ++i)
@@ -140,7 +147,7 @@ static int is_to_be_kept(const struct replaced_file *file) {
  * generation; a file system without second names moves it. */
 static bool keep_old_model(const struct replaced_file *file, const char *second) {
   const int kept = is_to_be_kept(file);
-  if (kept <= 0 || !file->path)
+  if (kept <= 0)
     return kept == 0;
   return rename(link(file->path, second) == 0 ? second : file->path, file->old) == 0;
 }
@@ -177,19 +184,28 @@ static bool holds_newest(const struct training_run *run, const char *path) {
   return same;
 }
 
-static bool is_state_of(const char *path, int64_t step) {
-  gk_language_file about;
-  if (gk_language_file_describe(path, &about) != GK_OK)
-    return false;
-  gk_free(about.hidden_sizes);
-  return about.trainer && about.step == step;
+/* What a path leads to before a save: one that has got there leads to another file. */
+struct before_save {
+  bool there;
+  struct stat file;
+};
+
+static struct before_save look_before(const char *path) {
+  struct before_save before;
+  before.there = stat(path, &before.file) == 0;
+  return before;
 }
 
-/* After a save to `path`, which is to get the place of `name`; `state_step`: of a state, else 0. One whose
- * folder cannot be synced fails, and the new file is there: then the run has lost nothing, and says once that
- * a power cut could. */
+static bool leads_elsewhere(const char *path, const struct before_save *before) {
+  struct stat now;
+  return stat(path, &now) == 0 &&
+         !(before->there && now.st_ino == before->file.st_ino && now.st_dev == before->file.st_dev);
+}
+
+/* After a save to `path`, which is to get the place of `name`. One whose folder cannot be synced fails, and
+ * the new file is there: then the run has lost nothing, and says once that a power cut could. */
 static bool is_saved(struct training_run *run, enum training_save which, gk_status status, const char *path,
-                     const char *name, int64_t state_step) {
+                     const char *name, const struct before_save *before) {
   if (status == GK_OK)
     return true;
   char reason[1024];
@@ -197,7 +213,7 @@ static bool is_saved(struct training_run *run, enum training_save which, gk_stat
   const size_t length = strlen(path);
   const bool named = strncmp(message, path, length) == 0;
   snprintf(reason, sizeof reason, "%s%s", named ? name : "", named ? message + length : message);
-  if (status != GK_ERROR_IO || !holds_newest(run, path) || (state_step && !is_state_of(path, state_step)))
+  if (status != GK_ERROR_IO || !leads_elsewhere(path, before))
     return failed(run, which, reason);
   if (!run->unsynced) {
     progress_line_clear(&run->progress.line);
@@ -210,8 +226,9 @@ static bool is_saved(struct training_run *run, enum training_save which, gk_stat
 
 static bool write_model(struct training_run *run, enum training_save which, const char *path,
                         const char *name) {
+  const struct before_save before = look_before(path);
   const gk_status status = gk_language_model_save(gk_language_trainer_model(run->trainer), path);
-  return is_saved(run, which, status, path, name, 0);
+  return is_saved(run, which, status, path, name, &before);
 }
 
 /* With the permissions of what it replaces. */
@@ -262,8 +279,9 @@ static bool save_state(struct training_run *run, enum training_save which) {
   const char *path = run->replaced_state.path ? run->replaced_state.path : run->state_path;
   gk_language_progress progress;
   gk_language_trainer_progress(run->trainer, &progress);
+  const struct before_save before = look_before(path);
   const gk_status status = gk_language_trainer_save(run->trainer, path);
-  if (!is_saved(run, which, status, path, path, progress.step))
+  if (!is_saved(run, which, status, path, path, &before))
     return false;
   run->saved_step = progress.step;
   return true;

@@ -24,9 +24,9 @@ int training_unsaved(const struct training_run *run);
 /* Before a save after `step`. Returns CLI_SUCCESS, or the exit code if a weight is not finite, which it
  * says. */
 int training_check_weights(struct training_run *run, int64_t step);
-/* Validates, if there is a text for that, writes the step's line of the log, and saves; a model that could not
- * be saved is not the best so far. Returns CLI_SUCCESS, or the exit code if it could not validate, or the loss
- * is not finite. */
+/* Validates, if there is a text for that, writes the step's line of the log, and saves; a model that could
+ * not be saved is not the best so far. Returns CLI_SUCCESS, or the exit code if it could not validate, or the
+ * loss is not finite. */
 int training_checkpoint(struct training_run *run, const gk_training_step *step, double seconds);
 /* Of a run that goes on and has no step left: the model of its last step is saved if it is the best and
  * could not be saved then, or is gone. Returns CLI_SUCCESS or the exit code, having said what is wrong. */

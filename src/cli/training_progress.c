@@ -40,8 +40,8 @@ bool progress_check_log(struct training_progress *progress, const char *log_path
   return is_log;
 }
 
-/* The bytes of a log but for those at its end that belong to later steps than `done`, or to half a line, which
- * a run that was killed left. -1: it cannot be read. */
+/* The bytes of a log but for those at its end that belong to later steps than `done`, or to half a line,
+ * which a run that was killed left. -1: it cannot be read. */
 static off_t kept_of_log(FILE *log, int64_t done) {
   char *line = NULL;
   size_t capacity = 0;

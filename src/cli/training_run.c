@@ -135,8 +135,9 @@ static int64_t usual_interval(int64_t steps, int64_t epoch, int64_t most_validat
   return every > shortest ? every : shortest > 0 ? shortest : 1;
 }
 
-/* A resumed run goes on with its own; one that is to become longer, with what the user once asked for or what
- * a plateau has measured by. 0: nobody said. `rate` is as the run was saved. */
+/* A resumed run goes on with its own. One that is to become longer does so too where that is not the usual
+ * one (the user asked for it, or --minutes for fewer), and where a plateau has measured by it. 0: the usual
+ * one. `rate` is as the run was saved. */
 static int64_t given_interval(const struct training_run *run, const gk_learning_rate_desc *rate,
                               int64_t epoch) {
   const struct train_settings *settings = run->settings;
