@@ -42,10 +42,11 @@
  *   another program gets fewer samples in later ones.
  *
  *   Work is shared by OpenMP, whose threads outlive a call: dlclose leaves the library where it is. Each
- *   thread, the caller's or OpenMP's (OMP_STACKSIZE), needs a stack of at least 64 KiB. Between calls GNU's
- *   OpenMP lets its threads spin for milliseconds before they sleep, on a CPU that other programs, or the
- *   caller's own threads, may need: where there are such, start the program with GOMP_SPINCOUNT=3000 (or
- *   OMP_WAIT_POLICY=passive) in its environment.
+ *   thread, the caller's or OpenMP's (OMP_STACKSIZE), needs a stack of at least 64 KiB. Where the system
+ *   refuses a thread, OpenMP itself ends the process: a process that may not have them asks for threads = 1.
+ *   Between calls GNU's OpenMP lets its threads spin for milliseconds before they sleep, on a CPU that other
+ *   programs, or the caller's own threads, may need: where there are such, start the program with
+ *   GOMP_SPINCOUNT=3000 (or OMP_WAIT_POLICY=passive) in its environment.
  */
 #ifndef GATEKERN_H
 #define GATEKERN_H
