@@ -158,6 +158,13 @@ static inline int set_up(void **state) {
   return 0;
 }
 
+/* With a model of 20 steps, that others are compared with. */
+static inline int set_up_runs(void **state) {
+  const int failed = set_up(state);
+  expect_exit("train lm @/text " SMALL "--steps 20 --out @/model-of-20", 0);
+  return failed;
+}
+
 static inline void expect_same_files(const char *a, const char *b) {
   size_t a_bytes, b_bytes;
   char *x = read_file(temporary_path(a), &a_bytes), *y = read_file(temporary_path(b), &b_bytes);

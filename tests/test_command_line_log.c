@@ -76,12 +76,6 @@ static void a_log_never_has_the_name_of_a_model(void **state) {
   }
 }
 
-static int set_up_runs(void **state) {
-  const int failed = set_up(state);
-  expect_exit("train lm @/text " SMALL "--steps 20 --out @/model-of-20", 0);
-  return failed;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_log_replaces_only_a_log),

@@ -262,12 +262,6 @@ static void resume_saves_a_model_that_is_not_of_the_last_step(void **state) {
   expect_same_files("blind", "last");
 }
 
-static int set_up_runs(void **state) {
-  const int failed = set_up(state);
-  start_over("model-of-20");
-  return failed;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_failed_lookup_costs_no_old_model),

@@ -516,12 +516,6 @@ static void failed_saves_are_tried_again(void **state) {
   expect_exit("eval @/later @/text", 0);
 }
 
-static int set_up_runs(void **state) {
-  const int failed = set_up(state);
-  expect_exit("train lm @/text " SMALL "--steps 20 --out @/model-of-20", 0);
-  return failed;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_interrupted_run_resumes_exactly),

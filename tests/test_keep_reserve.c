@@ -9,17 +9,10 @@
 #include <cmocka.h>
 
 #include "tests/decoder_fixture.h"
-#include "tests/network_fixture.h"
+#include "tests/reserve_fixture.h"
 
 static gk_isa tiers[MAX_TIERS];
 static int tier_count;
-
-static const struct {
-  int threads;
-  gk_schedule schedule;
-} plans[] = {
-    {1, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_SLICES}, {2, GK_SCHEDULE_TEAMS}, {2, GK_SCHEDULE_WAVEFRONT}};
-enum { PLANS = sizeof plans / sizeof *plans };
 
 /* One forward call, then backward with dy, with another, and with dy again, which may consume it. */
 static void check_backward_again(const struct network_case *c) {
@@ -59,22 +52,6 @@ static void check_plans(struct network_case *c, const char *test, uint64_t seed)
     if (case_wanted(test))
       check_backward_again(c);
   }
-}
-
-static struct network_case make_case(gk_cell cell, gk_direction direction, uint64_t seed) {
-  struct network_case c = {.desc = GK_RNN_DESC_INIT,
-                           .time = 7,
-                           .batch = 6,
-                           .ragged = true,
-                           .resets = seed % 3 == 1,
-                           .states = seed % 2 == 0};
-  c.desc.cell = cell;
-  c.desc.direction = direction;
-  c.desc.input_size = 13;
-  c.desc.hidden_size = 18;
-  c.desc.layers = 3;
-  c.desc.layout = seed % 2 ? GK_BATCH_FIRST : GK_TIME_MAJOR;
-  return c;
 }
 
 /* Plain, with every mask, with tokens, of layers that differ. */

@@ -9,17 +9,10 @@
 #include <cmocka.h>
 
 #include "tests/decoder_fixture.h"
-#include "tests/network_fixture.h"
+#include "tests/reserve_fixture.h"
 
 static gk_isa tiers[MAX_TIERS];
 static int tier_count;
-
-static const struct {
-  int threads;
-  gk_schedule schedule;
-} plans[] = {
-    {1, GK_SCHEDULE_SLICES}, {3, GK_SCHEDULE_SLICES}, {2, GK_SCHEDULE_TEAMS}, {2, GK_SCHEDULE_WAVEFRONT}};
-enum { PLANS = sizeof plans / sizeof *plans };
 
 /* Bytes past a line of cache: of forward's reserve, and of its copy. */
 static const size_t places[][2] = {{0, 4}, {4, 0}, {60, 17}, {1, 63}, {32, 16}};
@@ -59,19 +52,9 @@ static void check_moved(const struct network_case *c, const size_t place[2]) {
   buffers_release(&b);
 }
 
-static struct network_case make_case(gk_cell cell, gk_direction direction, uint64_t seed) {
-  struct network_case c = {.desc = GK_RNN_DESC_INIT,
-                           .seed = seed,
-                           .time = 6,
-                           .batch = 5,
-                           .ragged = true,
-                           .resets = seed % 3 == 1,
-                           .states = seed % 2 == 0};
-  c.desc.cell = cell;
-  c.desc.direction = direction;
-  c.desc.input_size = 11;
-  c.desc.hidden_size = 19;
-  c.desc.layers = 2;
+static struct network_case planned_case(gk_cell cell, gk_direction direction, uint64_t seed) {
+  struct network_case c = make_case(cell, direction, seed);
+  c.seed = seed;
   c.desc.isa = tiers[seed % (uint64_t)tier_count];
   c.desc.threads = plans[seed % PLANS].threads;
   c.desc.schedule = plans[seed % PLANS].schedule;
@@ -84,7 +67,7 @@ static void networks(void **state) {
   for (int cell = 0; cell < gk_cell_count(); cell++)
     for (int direction = GK_FORWARD; direction <= GK_BIDIRECTIONAL; direction++)
       for (size_t place = 0; place < PLACES; place++) {
-        struct network_case c = make_case((gk_cell)cell, (gk_direction)direction, ++seed);
+        struct network_case c = planned_case((gk_cell)cell, (gk_direction)direction, ++seed);
         if (place % 2)
           add_all_masks(&c);
         if (case_wanted(__func__))
@@ -95,7 +78,7 @@ static void networks(void **state) {
 /* More than what is written past the caches. */
 static void a_large_reserve(void **state) {
   (void)state;
-  struct network_case c = make_case(GK_CELL_LSTM, GK_FORWARD, 8200);
+  struct network_case c = planned_case(GK_CELL_LSTM, GK_FORWARD, 8200);
   c.time = 24;
   c.batch = 40;
   c.desc.hidden_size = 130;
@@ -142,7 +125,7 @@ static void expect_refused(const struct network *net, const gk_rnn_backward_args
 static void anothers_reserve_is_refused(void **state) {
   (void)state;
   struct buffers b = {0};
-  struct network_case c = make_case(GK_CELL_GRU, GK_FORWARD, 8400), other = c;
+  struct network_case c = planned_case(GK_CELL_GRU, GK_FORWARD, 8400), other = c;
   other.desc.threads = 3;
   other.desc.schedule = GK_SCHEDULE_SLICES;
   c.desc.threads = 1;
@@ -156,10 +139,10 @@ static void anothers_reserve_is_refused(void **state) {
   const gk_rnn_forward_args forward = forward_args(&net, &data, &got);
   check_status(&c, gk_rnn_forward(net.rnn, &forward), "gk_rnn_forward");
   backward.time--;
-  expect_refused(&net, &backward, "time 6, batch 5; backward has 5, 5");
+  expect_refused(&net, &backward, "time 7, batch 6; backward has 6, 6");
   backward.time++;
   backward.batch--;
-  expect_refused(&net, &backward, "time 6, batch 5; backward has 6, 4");
+  expect_refused(&net, &backward, "time 7, batch 6; backward has 7, 5");
   backward.batch++;
   second.reserve = net.reserve;
   const gk_rnn_backward_args anothers = backward_args(&second, &data, &got);
